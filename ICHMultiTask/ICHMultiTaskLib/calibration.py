@@ -1,0 +1,89 @@
+"""What the network's two outputs mean: mL with an interval, and a probability. The one place that says so."""
+
+import numpy as np
+
+from .errors import BundleError
+
+TARGETS = ("cube_root_ml", "cube_root_fraction", "fraction_percent")
+
+
+def volume_to_output(volume_ml, target, crop_volume_mm3):
+    """Regression target for a hematoma volume.
+
+    Parameters
+    ----------
+    volume_ml : float or ndarray
+    target : str
+        "cube_root_ml": cube root of mL (the paper); "cube_root_fraction": cube root of hematoma ÷ crop volume;
+        "fraction_percent": hematoma ÷ crop volume in percent, which a global average pool can add up from its parts.
+    crop_volume_mm3 : float or ndarray
+        Physical volume of the image that the network sees.
+    """
+    volume_ml = np.asarray(volume_ml, dtype=float)
+    if target == "cube_root_ml":
+        return np.cbrt(volume_ml)
+    fraction = volume_ml * 1000.0 / np.asarray(crop_volume_mm3, dtype=float)
+    return np.cbrt(fraction) if target == "cube_root_fraction" else _percent(target) * fraction
+
+
+def output_to_volume(output, target, crop_volume_mm3):
+    """Hematoma volume in mL from the regression output; the inverse of `volume_to_output`, never negative."""
+    output = np.maximum(np.asarray(output, dtype=float), 0.0)
+    if target == "cube_root_ml":
+        return output**3
+    crop_ml = np.asarray(crop_volume_mm3, dtype=float) / 1000.0
+    return (output**3 if target == "cube_root_fraction" else output / _percent(target)) * crop_ml
+
+
+def _percent(target):
+    if target != "fraction_percent":
+        raise BundleError(f"The model's target is unknown: expected one of {', '.join(TARGETS)}, found {target!r}.")
+    return 100.0
+
+
+def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=(2.0, 10.0, 30.0)):
+    """Split-conformal interval of the volume, by stratum of the predicted volume.
+
+    The half width is the finite-sample quantile of |cube root of truth − cube root of prediction| (Lei et al. 2018,
+    doi 10.1080/01621459.2017.1307116), so that small and large bleeds get intervals in proportion.
+
+    Parameters
+    ----------
+    predicted_ml, true_ml : ndarray of shape (N,)
+        Of cases used neither for training nor for choosing the model.
+    coverage : float
+    edges_ml : sequence of float
+        Predicted volumes up to which a stratum goes; one of fewer than 20 cases takes the quantile of all.
+
+    Returns
+    -------
+    dict
+        The bundle's `volume_interval`: `coverage` and `strata` of `up_to_ml` and `half_width_cm`.
+    """
+    predicted_ml, true_ml = np.asarray(predicted_ml, dtype=float), np.asarray(true_ml, dtype=float)
+    residuals = np.abs(np.cbrt(true_ml) - np.cbrt(predicted_ml))
+    stratum = np.digitize(predicted_ml, edges_ml, right=True)
+    strata = []
+    for n, edge in enumerate([*edges_ml, None]):
+        values = residuals[stratum == n] if (stratum == n).sum() >= 20 else residuals
+        rank = min(int(np.ceil((len(values) + 1) * coverage)), len(values))
+        strata.append({"up_to_ml": edge, "half_width_cm": float(np.sort(values)[rank - 1])})
+    return {"coverage": coverage, "strata": strata}
+
+
+def fit_prognosis(log_odds, died):
+    """Temperature and bias which make the probability of death calibrated (Platt scaling).
+
+    Returns
+    -------
+    dict
+        `temperature` and `bias`, as `ModelBundle.probability` uses them.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    fit = LogisticRegression(C=np.inf).fit(np.asarray(log_odds, dtype=float)[:, None], np.asarray(died, dtype=int))
+    slope = float(fit.coef_[0, 0])
+    if slope <= 0:
+        # A head that has learned nothing or worse: the base rate is all that can honestly be said.
+        return {"temperature": 1e6, "bias": float(np.log(np.mean(died) / (1 - np.mean(died))))}
+    return {"temperature": 1.0 / slope, "bias": float(fit.intercept_[0])}
