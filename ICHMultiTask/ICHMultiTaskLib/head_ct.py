@@ -23,9 +23,14 @@ class ScanFacts:
     series_description: str = ""
     manufacturer: str = ""
     kernel: str = ""
+    body_part: str = ""
+    contrast_agent: str = ""
+    slice_thickness_mm: float | None = None
     gantry_tilt_deg: float = 0.0
+    """Degrees from the slice positions; the sign is the scanner's own where it states a tilt (makers differ),
+    else that of `geometry.tilt_deg`."""
     slice_steps_mm: tuple = ()
-    """Distinct distances between neighboring source slices along the slice axis, before regularization."""
+    """Distinct distances between neighboring source slices along the step from slice to slice, before resampling."""
     simulated: bool = False
     warnings: tuple = ()
     """Sentences for the user."""
