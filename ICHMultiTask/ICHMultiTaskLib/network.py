@@ -114,10 +114,8 @@ class MultiTaskResNet(nn.Module):
         self.volume_head = VolumeHead(channels)
         self.prognosis_head = PrognosisHead(channels, final_relu)
         for module in self.modules():
-            if isinstance(module, nn.Conv3d):
+            if isinstance(module, nn.Conv3d) and module.bias is None:  # the heads keep PyTorch's own start
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
     def features(self, x):
         """Yield (stage name, output [N, C, d, h, w]) stage by stage, so that a caller can stop between them.

@@ -155,7 +155,7 @@ def prepare(head_ct, settings=PRESETS["default"]):
         # The top of the head is the last slice, or the first where the scan runs from head to feet.
         crop[0] = (low, min(high, low + keep)) if flips[0] else (max(low, high - keep), high)
     cropped = volume[tuple(slice(*c) for c in crop)]
-    array = _resize(cropped, settings)
+    array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average)
     array = array[tuple(slice(None, None, -1) if f else slice(None) for f in flips)]
     return NetworkInput(
         array=np.ascontiguousarray(array)[None],
@@ -209,11 +209,26 @@ def _head_box(volume, steps):
     return crop
 
 
-def _resize(cropped, settings):
-    """Windowed, linearly resized copy of a [D, H, W] view, float32 in [0, 1]."""
-    low, high = settings.window_hu
-    weights = [_resize_matrix(n, m, settings.average) for n, m in zip(cropped.shape, settings.shape_kji)]
-    out = np.empty(settings.shape_kji, dtype=np.float32)
+def resize(cropped, window, shape, average):
+    """Windowed, linearly resized copy of a volume.
+
+    Parameters
+    ----------
+    cropped : ndarray of shape (d, h, w)
+    window : tuple of float
+        Values mapped to 0 and 1.
+    shape : tuple of int
+        Of the result.
+    average : bool
+        As in `PreprocessingSettings`.
+
+    Returns
+    -------
+    ndarray of shape `shape`, float32 in [0, 1]
+    """
+    low, high = window
+    weights = [_resize_matrix(n, m, average) for n, m in zip(cropped.shape, shape)]
+    out = np.empty(shape, dtype=np.float32)
     rows_t, columns = weights[1], np.ascontiguousarray(weights[2].T)
     for n, row in enumerate(weights[0]):
         plane = None

@@ -1,0 +1,171 @@
+"""The command `ichmultitask-train`: simulate, train, evaluate."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from ICHMultiTaskLib.errors import Canceled, ICHMultiTaskError
+
+
+def main(arguments=None):
+    """Run the command; returns the exit status: 0 done, 1 input refused or work failed, 2 wrong usage."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(arguments)
+    options.command_line = shlex.join(["ichmultitask-train", *arguments])
+    try:
+        options.run(options)
+    except (KeyboardInterrupt, Canceled):
+        print("Canceled; a training run can be continued with the same command.", file=sys.stderr)
+        return 1
+    except ICHMultiTaskError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        from ICHMultiTaskLib.output import os_error_sentence
+
+        print(os_error_sentence(error, error.filename or options.output), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="ichmultitask-train", description="Simulate head CTs, train the multi-task network, evaluate a model."
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    simulate = commands.add_parser("simulate", help="write a cohort of simulated patients with exact volumes")
+    simulate.add_argument("--patients", type=_positive, required=True, metavar="N")
+    simulate.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default 0)")
+    simulate.add_argument("--output", type=Path, required=True, metavar="DIR", help="an interrupted one is continued")
+    simulate.add_argument("--format", choices=("dicom", "nifti"), default="nifti")
+    simulate.add_argument("--matrix", type=_positive, default=512, help="rows and columns of a slice (default 512)")
+    simulate.add_argument("--processes", type=_positive, default=1, metavar="N")
+    simulate.set_defaults(run=_simulate)
+
+    train = commands.add_parser("train", help="train on a manifest and write a model bundle")
+    train.add_argument("manifest", type=Path, help="CSV with patient_id, image, volume_ml, died")
+    train.add_argument("--output", type=Path, required=True, metavar="DIR", help="run folder; continued if interrupted")
+    train.add_argument("--preset", choices=("default", "paper"), default="default")
+    train.add_argument("--config", type=Path, metavar="JSON", help="a file of settings that differ from the preset")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as epochs=50; repeatable"
+    )
+    train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    train.add_argument("--processes", type=_positive, default=1, metavar="N", help="for preparing the scans")
+    train.add_argument("--name", default="ich-multitask", help="of the bundle")
+    train.add_argument("--bundle-version", default="0.1.0")
+    train.add_argument("--training-data", metavar="SENTENCE", help="what it was trained on; shown beside every number")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="measure a model on a manifest")
+    evaluate.add_argument("manifest", type=Path)
+    evaluate.add_argument("--output", type=Path, required=True, metavar="DIR")
+    evaluate.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
+    evaluate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    evaluate.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
+    evaluate.set_defaults(run=_evaluate)
+    return parser
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
+    return value
+
+
+class _Bar:
+    """A progress callable that draws a bar on standard error."""
+
+    def __enter__(self):
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=1.0, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}")
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def __call__(self, fraction, message):
+        if fraction < self._bar.n:
+            self._bar.reset()
+        self._bar.set_description_str(message, refresh=False)
+        self._bar.update(fraction - self._bar.n)
+
+
+def _simulate(options):
+    from .simulation import write_cohort
+
+    with _Bar() as progress:
+        manifest = write_cohort(
+            options.patients,
+            options.seed,
+            options.output,
+            format=options.format,
+            matrix=options.matrix,
+            processes=options.processes,
+            progress=progress,
+        )
+    print(f"{options.patients} simulated patients: {manifest}")
+
+
+def _train(options):
+    from .config import make_config
+    from .export import export_bundle
+    from .manifest import read_manifest
+    from .training import Trainer
+
+    config = make_config(options.preset, **_settings(options))
+    manifest = read_manifest(options.manifest)
+    with _Bar() as progress:
+        trainer = Trainer(manifest, config, options.output, options.device, options.processes, progress)
+        trainer.run()
+    bundle = export_bundle(
+        trainer,
+        options.output / "bundle",
+        options.name,
+        options.bundle_version,
+        options.training_data,
+        options.command_line,
+    )
+    last = trainer.history[-1]
+    print(f"Validation MAE {last['validation_mae_ml']:.2f} mL, AUC {last['validation_auc']}.")
+    print(f"Model bundle: {bundle.folder}")
+
+
+def _settings(options):
+    from ICHMultiTaskLib.errors import InputError
+
+    settings = {}
+    if options.config:
+        try:
+            settings = json.loads(options.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"The config file {options.config} is not JSON: {error}.") from error
+    for assignment in options.set:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise InputError(f"A setting is malformed: expected NAME=VALUE, found {assignment!r}.")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
+def _evaluate(options):
+    from .evaluation import evaluate
+
+    with _Bar() as progress:
+        metrics = evaluate(options.manifest, options.output, options.model, options.device, progress)
+    if options.record:
+        from ICHMultiTaskLib.bundle import ModelBundle, default_bundle
+
+        from .export import record_metrics
+
+        record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
+    print(json.dumps({part: metrics[part] for part in ("volume", "prognosis", "attention")}, indent=2))
+    print(f"Metrics: {options.output / 'metrics.json'}")

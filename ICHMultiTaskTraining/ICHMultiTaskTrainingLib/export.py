@@ -1,0 +1,120 @@
+"""From a finished run to a model bundle with its model card."""
+
+import json
+
+import numpy as np
+
+from ICHMultiTaskLib.bundle import save_bundle
+
+INTENDED_USE = (
+    "Research on spontaneous intracerebral hemorrhage in non-contrast head CT. Not a medical device; not for diagnosis "
+    "or treatment decisions."
+)
+
+
+def export_bundle(trainer, folder, name, version, training_data, command):
+    """Write the bundle of a finished run.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        After `run`.
+    folder : path
+    name, version : str
+    training_data : str
+        One sentence, shown beside every number; None: made from the manifest.
+    command : str
+        The command that trained it, for the model card.
+
+    Returns
+    -------
+    ModelBundle
+    """
+    config = trainer.config
+    scans = len(trainer.scans.died)
+    metadata = {
+        "name": name,
+        "version": version,
+        "license": "Apache-2.0",
+        "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT (Gong et al. 2023).",
+        "intended_use": INTENDED_USE,
+        "training_data": training_data or f"{scans} scans of {trainer.manifest_name}",
+        "architecture": config.architecture,
+        "preprocessing": config.preprocessing,
+        "target": config.target,
+        "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
+        "calibration": trainer.calibration(),
+        "metrics": {"validation": trainer.history[-1], "validation_scans": len(trainer.validation.died)},
+        "training": {"config": config.as_dict(), "command": command, "scans": scans},
+    }
+    return save_bundle(folder, trainer.network.state_dict(), metadata, model_card(metadata), overwrite=True)
+
+
+def record_metrics(bundle, metrics):
+    """Write held-out metrics into a bundle's metadata and model card.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    metrics : dict
+        As `evaluate` writes them.
+    """
+    metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
+    metadata["metrics"] = metadata["metrics"] | {"held_out": metrics}
+    state = bundle.network().state_dict()
+    return save_bundle(bundle.folder, state, metadata, model_card(metadata), overwrite=True)
+
+
+def model_card(metadata):
+    """The model card in Markdown, made from the metadata alone."""
+    training, metrics = metadata["training"], metadata["metrics"]
+    interval = metadata["calibration"]["volume_interval"]
+    lines = [
+        f"# {metadata['name']} {metadata['version']}",
+        "",
+        metadata["description"],
+        "",
+        f"**Intended use.** {metadata['intended_use']}",
+        "",
+        f"**Trained on.** {metadata['training_data']}. Volumes, outcomes and, where the manifest has them, masks.",
+        "",
+        "## Training",
+        "",
+        "```",
+        training["command"],
+        "```",
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *(f"| {key} | `{json.dumps(value)}` |" for key, value in training["config"].items()),
+        "",
+        "## Calibration",
+        "",
+        f"Split-conformal {interval['coverage']:.0%} interval and Platt-scaled probability, both from "
+        f"{metrics['validation_scans']} validation patients that trained and chose nothing.",
+        "",
+        "## Accuracy",
+        "",
+        f"Validation, last epoch: volume MAE {metrics['validation']['validation_mae_ml']:.2f} mL.",
+        "",
+    ]
+    held_out = metrics.get("held_out")
+    if held_out:
+        lines += [f"Held-out: {held_out.get('data', 'scans never used for training or calibration')}.", ""]
+        for part in ("volume", "prognosis", "attention"):
+            lines += [f"| {part} | value |", "|---|---|"]
+            lines += [f"| {key} | {_shown(value)} |" for key, value in held_out[part].items()]
+            lines.append("")
+    lines += [
+        "## Limits",
+        "",
+        "Not validated on patients. Attention is scaled for each map by itself and cannot be compared between patients.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _shown(value):
+    if isinstance(value, float):
+        return f"{value:.3g}" if np.isfinite(value) else "not computed"
+    return "not computed" if value is None else f"`{json.dumps(value)}`" if isinstance(value, (dict, list)) else value
