@@ -1,0 +1,277 @@
+"""Slices of a scan with its attention map, drawn by Slicer's slice pipeline; no display is needed."""
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..errors import OutputError
+from ..geometry import apply_affine
+from ..output import os_error_sentence
+from .results import FOREGROUND_OPACITY
+from .volumes import head_ct_from_node
+
+PIXELS = 384
+"""Width and height of one view; a picture holds two, the scan alone and with the map."""
+_HEAD_HU = -300
+_MARGIN_MM = 18
+"""Around the head, for the letters."""
+_NEARBY_MM = 30
+_GAP = 8
+
+
+def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FOREGROUND_OPACITY):
+    """Write PNG pictures of axial slices around the attention peak and of the coronal and sagittal plane through it.
+
+    Left the scan alone, right with the map over it. Axial pictures show the slices as acquired, gantry tilt included,
+    in radiological convention (patient's right on the left). The user's scene and views are not touched.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+        Holds both nodes.
+    volumeNode, attentionNode : vtkMRMLScalarVolumeNode
+        As made by `show_analysis`; without attention node the middle of the scan is shown.
+    folder : path-like
+        Existing folder for ``axial_1.png`` (lowest) …, ``coronal.png`` and ``sagittal.png``.
+    axial : int
+        Number of axial slices.
+    opacity : float
+        Of the map, 0 to 1.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    OutputError
+        If a picture cannot be written.
+    """
+    head_ct = head_ct_from_node(volumeNode)
+    stage = _Stage(scene, volumeNode, attentionNode, opacity)
+    peak = _peak(head_ct, attentionNode)
+    outline = _head_points(head_ct)
+    written = []
+    for name, axes, center in _planes(head_ct, peak, axial):
+        # Framed at the peak for every slice of one direction, so that the head stays where it is from one to the next.
+        shift, extent = _framing(outline, axes, peak)
+        stage.look_at(axes, center + shift, extent)
+        views = [_labeled(stage.draw(overlay), axes, center) for overlay in (False, True)]
+        gap = np.zeros((PIXELS, _GAP, 3), np.uint8)
+        written.append(_write_png(np.concatenate([views[0], gap, views[1]], axis=1), Path(folder) / f"{name}.png"))
+    return written
+
+
+def montage(pictures, path, columns=2):
+    """Tile PNG pictures of one size into one, row by row.
+
+    Parameters
+    ----------
+    pictures : list of path-like
+    path : path-like
+    columns : int
+
+    Returns
+    -------
+    Path
+    """
+    tiles = [_read_png(picture) for picture in pictures]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[n : n + columns], axis=1) for n in range(0, len(tiles), columns)]
+    return _write_png(np.concatenate(rows), path)
+
+
+def thumbnail(picture):
+    """A PNG picture as vtkImageData, for `save_mrb`."""
+    return _image_data(_read_png(picture))
+
+
+class _Stage:
+    """A private scene with one slice view of the two volumes, which share their voxels with the user's nodes."""
+
+    def __init__(self, scene, volumeNode, attentionNode, opacity):
+        self.scene = slicer.vtkMRMLScene()
+        self.opacity = opacity
+        applicationLogic = slicer.vtkMRMLApplicationLogic()
+        applicationLogic.SetMRMLScene(self.scene)
+        self.logic = slicer.vtkMRMLSliceLogic()
+        self.logic.SetMRMLApplicationLogic(applicationLogic)
+        self.logic.SetMRMLScene(self.scene)
+        self.sliceNode = self.logic.AddSliceNode("Picture")
+        self.sliceNode.SetDimensions(PIXELS, PIXELS, 1)
+        self.composite = self.logic.GetSliceCompositeNode()
+        self.composite.SetBackgroundVolumeID(self._add(volumeNode))
+        self.attentionID = self._add(attentionNode) if attentionNode else None
+        self._applicationLogic = applicationLogic
+
+    def _add(self, node):
+        """Add a volume, shown as in the user's scene, and return its ID."""
+        copy = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        copy.CopyOrientation(node)
+        copy.SetAndObserveImageData(node.GetImageData())
+        display = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
+        source = node.GetScalarVolumeDisplayNode()
+        display.CopyContent(source)
+        display.SetAndObserveColorNodeID(self.scene.CopyNode(source.GetColorNode()).GetID())
+        copy.SetAndObserveDisplayNodeID(display.GetID())
+        parent = node.GetParentTransformNode()
+        if parent is not None:
+            toWorld = vtk.vtkGeneralTransform()
+            parent.GetTransformToWorld(toWorld)
+            world = self.scene.AddNewNodeByClass("vtkMRMLTransformNode")
+            world.SetAndObserveTransformToParent(toWorld)
+            copy.SetAndObserveTransformNodeID(world.GetID())
+        return copy.GetID()
+
+    def look_at(self, axes, center, extent):
+        """Show `extent` mm around `center`; the columns of `axes` are right, up and out of the picture."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = axes
+        matrix[:3, 3] = center
+        self.sliceNode.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(matrix))
+        self.sliceNode.SetFieldOfView(extent, extent, 1)
+        self.sliceNode.UpdateMatrices()
+
+    def draw(self, overlay):
+        """The view as an RGB array of shape (PIXELS, PIXELS, 3), top row first."""
+        self.composite.SetForegroundVolumeID(self.attentionID if overlay else None)
+        self.composite.SetForegroundOpacity(self.opacity)
+        port = self.logic.GetImageDataConnection()
+        port.GetProducer().Update()
+        image = port.GetProducer().GetOutputDataObject(port.GetIndex())
+        rgba = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(PIXELS, PIXELS, -1)[::-1].astype(np.float32)
+        if rgba.shape[2] == 4:
+            rgba[..., :3] *= rgba[..., 3:] / 255
+        return rgba[..., :3].round().astype(np.uint8)
+
+
+def _peak(head_ct, attentionNode):
+    """World position of the highest attention, or the middle of the scan."""
+    if attentionNode is not None:
+        array = vtk_to_numpy(attentionNode.GetImageData().GetPointData().GetScalars())
+        if array.max() > 0:
+            attention = head_ct_from_node(attentionNode)
+            index = np.unravel_index(int(array.argmax()), attention.hu.shape)
+            return apply_affine(attention.ijk_to_ras, index[::-1])
+    return apply_affine(head_ct.ijk_to_ras, (np.array(head_ct.hu.shape[::-1]) - 1) / 2)
+
+
+def _head_points(head_ct):
+    """World positions of a sample of voxels denser than air."""
+    steps = [max(1, size // 24) for size in head_ct.hu.shape]
+    sample = head_ct.hu[tuple(slice(None, None, step) for step in steps)]
+    indices = np.argwhere(sample > _HEAD_HU) * steps
+    if len(indices) == 0:
+        indices = np.stack(np.meshgrid(*[(0, n - 1) for n in head_ct.hu.shape]), axis=-1).reshape(-1, 3)
+    return apply_affine(head_ct.ijk_to_ras, indices[:, ::-1])
+
+
+def _framing(outline, axes, peak):
+    """In-plane shift from the peak to the middle of the head near it, and the head's larger diameter with a margin."""
+    positions = (outline - peak) @ axes
+    near = positions[np.abs(positions[:, 2]) < _NEARBY_MM, :2]
+    low, high = np.percentile(near if len(near) else positions[:, :2], (0.5, 99.5), axis=0)
+    return axes[:, :2] @ ((low + high) / 2), float((high - low).max()) + 2 * _MARGIN_MM
+
+
+def _planes(head_ct, peak, axial):
+    """(name, axes, center) of each picture; the columns of `axes` are right, up and out of the picture, in RAS."""
+    affine = head_ct.ijk_to_ras
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    slices = int(np.abs(directions[2]).argmax())  # the array axis that runs from foot to head
+    in_plane = [n for n in range(3) if n != slices]
+    across = max(in_plane, key=lambda n: abs(directions[0, n]))
+    down = next(n for n in in_plane if n != across)
+    right = directions[:, across] * (-1 if directions[0, across] > 0 else 1)
+    up = directions[:, down] * (-1 if directions[1, down] < 0 else 1)
+    axes = np.stack([right, up, np.cross(right, up)], axis=1)
+
+    index = apply_affine(np.linalg.inv(affine), peak)
+    count = head_ct.hu.shape[2 - slices]
+    step = max(1, round(5.0 / head_ct.spacing_kji[2 - slices]))
+    upward = 1 if directions[2, slices] > 0 else -1
+    offsets = (np.arange(axial) - axial // 2) * step * upward
+    # Shifted as a whole where the peak lies near an end, so that no slice is shown twice.
+    chosen = np.round(index[slices]) + offsets
+    chosen += max(0, -chosen.min()) - max(0, chosen.max() - (count - 1))
+    for number, position in enumerate(np.unique(chosen.clip(0, count - 1))[::upward], 1):
+        center = index.copy()
+        center[slices] = position
+        yield f"axial_{number}", axes, apply_affine(affine, center)
+    left, superior, anterior = np.array([-1.0, 0, 0]), np.array([0, 0, 1.0]), np.array([0, 1.0, 0])
+    yield "coronal", np.stack([left, superior, anterior], axis=1), peak
+    yield "sagittal", np.stack([-anterior, superior, left], axis=1), peak
+
+
+def _labeled(view, axes, center):
+    """Draw the patient's directions at the borders and the position at the bottom."""
+    view = view.copy()
+    height, width = view.shape[:2]
+    for direction, x, y in (
+        (-axes[:, 0], 12, height // 2),
+        (axes[:, 0], width - 12, height // 2),
+        (axes[:, 1], width // 2, 14),
+        (-axes[:, 1], width // 2, height - 14),
+    ):
+        _draw_text(view, _letter(direction), x, y, 18)
+    along = np.zeros(3)
+    main = int(np.abs(axes[:, 2]).argmax())
+    along[main] = center[main]
+    _draw_text(view, f"{_letter(along)} {abs(center[main]):.1f} mm", 48, height - 14, 14)
+    return view
+
+
+def _letter(direction):
+    main = int(np.abs(direction).argmax())
+    return ("RAS" if direction[main] >= 0 else "LPI")[main]
+
+
+def _draw_text(view, text, x, y, size):
+    """Blend white text, centered at column x and row y."""
+    image = vtk.vtkImageData()
+    style = vtk.vtkTextProperty()
+    style.SetFontSize(size)
+    style.SetColor(1, 1, 1)
+    style.SetBold(True)
+    extent = [0, 0]
+    vtk.vtkTextRenderer.GetInstance().RenderString(style, text, image, extent, 72)
+    shape = (image.GetDimensions()[1], image.GetDimensions()[0], 4)
+    rgba = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape)[: extent[1], : extent[0]][::-1]
+    alpha = rgba[..., 3:] / 255.0
+    top = int(np.clip(y - alpha.shape[0] // 2, 0, view.shape[0] - alpha.shape[0]))
+    start = int(np.clip(x - alpha.shape[1] // 2, 0, view.shape[1] - alpha.shape[1]))
+    patch = view[top : top + alpha.shape[0], start : start + alpha.shape[1]]
+    patch[:] = (patch * (1 - alpha) + 255 * alpha).astype(np.uint8)
+
+
+def _image_data(rgb):
+    image = vtk.vtkImageData()
+    image.SetDimensions(rgb.shape[1], rgb.shape[0], 1)
+    pixels = np.ascontiguousarray(rgb[::-1]).reshape(-1, 3)
+    image.GetPointData().SetScalars(numpy_to_vtk(pixels, deep=True))
+    return image
+
+
+def _write_png(rgb, path):
+    # Encoded in memory, so that Python writes the file and a full disk is an error rather than a line in a log.
+    writer = vtk.vtkPNGWriter()
+    writer.WriteToMemoryOn()
+    writer.SetInputData(_image_data(rgb))
+    writer.Write()
+    try:
+        Path(path).write_bytes(memoryview(vtk_to_numpy(writer.GetResult())))
+    except OSError as error:
+        raise OutputError(os_error_sentence(error, path)) from error
+    return Path(path)
+
+
+def _read_png(path):
+    reader = vtk.vtkPNGReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    image = reader.GetOutput()
+    width, height, _depth = image.GetDimensions()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3]

@@ -1,0 +1,207 @@
+"""Results as nodes: a color-mapped attention volume and a table, beside the scan in the subject hierarchy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import vtk
+
+from ..errors import InputError
+from ..geometry import apply_affine
+from .hierarchy import file_beside
+from .scene import INFERNO_ID, application_logic, nodes_of_class
+from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
+
+FOREGROUND_OPACITY = 0.4
+THRESHOLD = 0.4
+"""Attention below it is not shown."""
+RESEARCH_USE = "Research use only; not validated on patients."
+
+_SCAN_ROLE = "ICHMultiTask.Scan"
+_KIND = "ICHMultiTask.Result"
+_ALIGNED_MM = 0.1
+
+
+@dataclass(frozen=True)
+class ResultNodes:
+    """Nodes of one analysis; `attention` is None where no map was made."""
+
+    attention: object
+    table: object
+
+
+def show_analysis(scene, analysis, volumeNode):
+    """Show an analysis beside its scan; results of an earlier run on the same scan are replaced.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    analysis : Analysis
+    volumeNode : vtkMRMLScalarVolumeNode
+        The scan that was analyzed.
+
+    Returns
+    -------
+    ResultNodes
+
+    Raises
+    ------
+    InputError
+        If the scan is no longer in the scene.
+    """
+    _check_present(scene, volumeNode)
+    table = _result_node(scene, volumeNode, "table", "vtkMRMLTableNode")
+    _fill_table(table, analysis)
+    attention = show_attention(scene, analysis, analysis.attention, volumeNode) if analysis.attention else None
+    if attention is None:
+        _remove_result(scene, volumeNode, "attention")
+    file_beside(table, volumeNode)
+    logic = application_logic()
+    logic.GetSelectionNode().SetActiveTableID(table.GetID())
+    logic.PropagateTableSelection()
+    return ResultNodes(attention, table)
+
+
+def show_attention(scene, analysis, attention, volumeNode):
+    """Lay an attention map over its scan in the slice views, which jump to its peak.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    analysis : Analysis
+    attention : Attention
+        Of this analysis.
+    volumeNode : vtkMRMLScalarVolumeNode
+
+    Returns
+    -------
+    vtkMRMLScalarVolumeNode
+        Values 0 to 1 in the scan's geometry. Where the scan had to be resampled to be analyzed, it lies in world
+        coordinates; else it has the scan's own matrix and parent transform and follows it.
+
+    Raises
+    ------
+    InputError
+        If the scan is no longer in the scene.
+    """
+    _check_present(scene, volumeNode)
+    node = _result_node(scene, volumeNode, "attention", "vtkMRMLScalarVolumeNode")
+    head_ct = analysis.head_ct
+    if _is_aligned(volumeNode, head_ct):
+        set_voxels(node, attention.array, ijk_to_ras_of(volumeNode))
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    else:
+        set_voxels(node, attention.array, head_ct.ijk_to_ras)
+        node.SetAndObserveTransformNodeID(None)
+    for key in ("head", "stage", "method"):
+        node.SetAttribute(f"ICHMultiTask.{key}", getattr(attention, key))
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+        display = node.GetScalarVolumeDisplayNode()
+        display.SetAndObserveColorNodeID(INFERNO_ID)
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(0, 1)
+        display.SetThreshold(THRESHOLD, 1)
+        display.SetApplyThreshold(True)
+    file_beside(node, volumeNode)
+    show_brain_window(volumeNode)
+    show_overlay(scene, volumeNode, node)
+    if attention.peak_ras_mm is not None:
+        for sliceNode in nodes_of_class(scene, "vtkMRMLSliceNode"):
+            sliceNode.JumpSlice(*attention.peak_ras_mm)
+    return node
+
+
+def show_overlay(scene, background, foreground):
+    """Show the scan with the map over it in every slice view; a view that showed another scan is fitted to it."""
+    composites = nodes_of_class(scene, "vtkMRMLSliceCompositeNode")
+    changed = {node.GetID() for node in composites if node.GetBackgroundVolumeID() != background.GetID()}
+    for node in composites:
+        node.SetBackgroundVolumeID(background.GetID())
+        if node.GetForegroundVolumeID() != foreground.GetID():
+            node.SetForegroundVolumeID(foreground.GetID())
+            node.SetForegroundOpacity(FOREGROUND_OPACITY)
+    for logic in application_logic().GetSliceLogics() or ():
+        if logic.GetSliceCompositeNode().GetID() in changed:
+            logic.FitSliceToBackground()
+
+
+def result_node(volumeNode, kind):
+    """Return the "attention" or "table" node of the latest analysis of a scan, or None."""
+    scene = volumeNode.GetScene()
+    className = {"attention": "vtkMRMLScalarVolumeNode", "table": "vtkMRMLTableNode"}[kind]
+    for node in nodes_of_class(scene, className):
+        if node.GetAttribute(_KIND) == kind and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID():
+            return node
+    return None
+
+
+def result_rows(analysis):
+    """What the result table says: (measure, value, unit), one row each.
+
+    Returns
+    -------
+    list of tuple of str
+    """
+    volume, interval = analysis.volume_ml, analysis.volume_interval_ml
+    rows = [("Hematoma volume", f"{volume:.1f}", "mL")]
+    if interval is not None:
+        rows.append((f"{analysis.interval_coverage:.0%} interval", f"{interval[0]:.1f} to {interval[1]:.1f}", "mL"))
+    rows += [
+        ("30-day mortality probability", f"{100 * analysis.mortality_probability:.0f}", "%"),
+        ("Prognosis", analysis.prognosis, ""),
+        ("Model", f"{analysis.model['name']} {analysis.model['version']}", ""),
+        ("Training data", analysis.model["training_data"], ""),
+        ("Weights (SHA-256)", analysis.model["sha256"], ""),
+        ("Intended use", RESEARCH_USE, ""),
+    ]
+    attention = analysis.attention
+    if attention is not None and attention.peak_ras_mm is not None:
+        peak = ", ".join(f"{value:.1f}" for value in attention.peak_ras_mm)
+        rows.append(("Attention peak (R, A, S)", peak, "mm"))
+    return rows + [("Warning", sentence, "") for sentence in analysis.warnings]
+
+
+def _fill_table(node, analysis):
+    columns = zip(*result_rows(analysis), strict=True)
+    node.RemoveAllColumns()
+    for title, values in zip(("Measure", "Value", "Unit"), columns, strict=True):
+        column = vtk.vtkStringArray()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
+        node.AddColumn(column)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+
+
+def _check_present(scene, volumeNode):
+    if volumeNode is None or volumeNode.GetScene() is not scene:
+        raise InputError("The scan is no longer in the scene: it was removed while it was analyzed.")
+
+
+def _result_node(scene, volumeNode, kind, className):
+    """The node of an earlier run, so that the user's colors and thresholds stay, or a new one."""
+    node = result_node(volumeNode, kind)
+    if node is None:
+        title = {"attention": "attention", "table": "hemorrhage analysis"}[kind]
+        node = scene.AddNewNodeByClass(className, f"{volumeNode.GetName()} {title}")
+        node.SetAttribute(_KIND, kind)
+        node.AddNodeReferenceID(_SCAN_ROLE, volumeNode.GetID())
+    return node
+
+
+def _remove_result(scene, volumeNode, kind):
+    node = result_node(volumeNode, kind)
+    if node is not None:
+        scene.RemoveNode(node)
+
+
+def _is_aligned(volumeNode, head_ct):
+    """Whether voxel (k, j, i) of the analyzed scan is still voxel (k, j, i) of the node, at the same place."""
+    size = volumeNode.GetImageData().GetDimensions()
+    if size[::-1] != head_ct.hu.shape:
+        return False
+    affine, residual = world_affine(volumeNode)
+    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in size]), axis=-1)
+    distance = np.abs(apply_affine(affine, corners) - apply_affine(head_ct.ijk_to_ras, corners)).max()
+    return residual <= _ALIGNED_MM and distance <= _ALIGNED_MM

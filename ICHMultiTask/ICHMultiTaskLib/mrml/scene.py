@@ -1,0 +1,166 @@
+"""The MRML scene: the application's own inside 3D Slicer, one made here on slicer-core."""
+
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import slicer
+import vtk
+
+from ..errors import InputError, OutputError
+from ..output import os_error_sentence
+
+INFERNO_ID = "vtkMRMLColorTableNodeFileInferno.txt"
+"""Slicer's Inferno color table; perceptually uniform, so that equal steps of attention look equal."""
+
+_INFERNO_ANCHORS = (
+    (0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),
+    (199, 62, 76), (221, 81, 58), (237, 105, 37), (248, 133, 15), (252, 165, 10), (250, 198, 45), (242, 230, 97),
+    (252, 255, 164),
+)  # fmt: skip
+
+
+def create_scene():
+    """Return the application's scene inside 3D Slicer; elsewhere make one, once per process.
+
+    Returns
+    -------
+    vtkMRMLScene
+        With color tables, Red, Yellow and Green slice nodes driven by slice logics, and a layout with a table view.
+    """
+    return getattr(slicer, "mrmlScene", None) or _slicer_core().scene
+
+
+def application_logic():
+    """Return the application logic that belongs to `create_scene()`."""
+    return slicer.app.applicationLogic() if hasattr(slicer, "mrmlScene") else _slicer_core().applicationLogic
+
+
+def nodes_of_class(scene, className):
+    """Return the scene's nodes of a class or of classes derived from it, as a list."""
+    return [scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))]
+
+
+def save_mrb(scene, path, thumbnail=None):
+    """Write the scene with all its data into one .mrb file that the application opens.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    path : path-like
+        Ends in ".mrb". An existing file is replaced once the new one is complete.
+    thumbnail : vtkImageData, optional
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If the name does not end in ".mrb".
+    OutputError
+        If it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".mrb":
+        raise InputError(f"A scene is saved as a file that ends in .mrb; the name given is {path.name}.")
+    messages = slicer.vtkMRMLMessageCollection()
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".scene-") as folder:
+            # The scene's own idea of where it lives must not change: the folder is gone afterwards.
+            url, root = scene.GetURL(), scene.GetRootDirectory()
+            draft = Path(folder) / path.name
+            try:
+                written = scene.WriteToMRB(str(draft), thumbnail, messages)
+            finally:
+                scene.SetURL(url)
+                scene.SetRootDirectory(root)
+            if not written or not draft.is_file():
+                reason = messages.GetAllMessagesAsString().strip().splitlines()
+                raise OutputError(f"The scene could not be saved as {path}{': ' + reason[0] if reason else ''}.")
+            shutil.move(draft, path)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(os_error_sentence(error, path)) from error
+    return path
+
+
+def load_mrb(scene, path):
+    """Replace the scene's content by that of a .mrb file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or cannot be read.
+    """
+    path = Path(path)
+    messages = slicer.vtkMRMLMessageCollection()
+    if not path.is_file() or not scene.ReadFromMRB(str(path), True, messages):
+        raise InputError(f"The scene {path} cannot be read; expected a .mrb file saved by 3D Slicer.")
+
+
+@functools.cache
+def _slicer_core():
+    """Scene, application logic and module logics that the application would have made at startup."""
+    scene = slicer.vtkMRMLScene()
+    applicationLogic = slicer.vtkSlicerApplicationLogic()
+    applicationLogic.SetMRMLScene(scene)
+    applicationLogic.GetColorLogic().SetMRMLScene(scene)
+    core = SimpleNamespace(scene=scene, applicationLogic=applicationLogic, logics=[])
+
+    # Reading a .mrb needs a folder to unpack it in.
+    core.cacheFolder = tempfile.TemporaryDirectory(prefix="ICHMultiTask-", ignore_cleanup_errors=True)
+    core.cacheManager = slicer.vtkCacheManager()
+    core.cacheManager.SetRemoteCacheDirectory(core.cacheFolder.name)
+    core.dataIOManager = slicer.vtkDataIOManager()
+    core.dataIOManager.SetCacheManager(core.cacheManager)
+    scene.SetCacheManager(core.cacheManager)
+    scene.SetDataIOManager(core.dataIOManager)
+
+    _add_inferno(scene)
+    for name, logicClass in (
+        ("Volumes", slicer.vtkSlicerVolumesLogic),
+        ("Tables", slicer.vtkSlicerTablesLogic),
+        ("SubjectHierarchy", slicer.vtkSlicerSubjectHierarchyModuleLogic),
+    ):
+        logic = logicClass()
+        logic.SetMRMLApplicationLogic(applicationLogic)
+        logic.SetMRMLScene(scene)
+        applicationLogic.SetModuleLogic(name, logic)
+        core.logics.append(logic)
+
+    layoutLogic = slicer.vtkMRMLLayoutLogic()
+    layoutLogic.SetMRMLScene(scene)
+    layoutLogic.GetLayoutNode().SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+    core.logics.append(layoutLogic)
+
+    sliceLogics = vtk.vtkCollection()
+    for color in ("Red", "Yellow", "Green"):
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(applicationLogic)
+        logic.SetMRMLScene(scene)
+        logic.SetSliceNode(scene.GetNodeByID(f"vtkMRMLSliceNode{color}"))
+        sliceLogics.AddItem(logic)
+    applicationLogic.SetSliceLogics(sliceLogics)
+    core.sliceLogics = sliceLogics
+    return core
+
+
+def _add_inferno(scene):
+    """Add the table under the application's own ID and unsaved, so that a saved scene finds Slicer's there."""
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetNumberOfColors(256)
+    positions = np.linspace(0, 255, len(_INFERNO_ANCHORS))
+    channels = [np.interp(np.arange(256), positions, channel) / 255 for channel in zip(*_INFERNO_ANCHORS, strict=True)]
+    for index, color in enumerate(zip(*channels, strict=True)):
+        node.SetColor(index, str(index), *color)
+    node.SetName("Inferno")
+    node.SetSingletonTag("FileInferno.txt")
+    node.SetSaveWithScene(False)
+    scene.AddNode(node)

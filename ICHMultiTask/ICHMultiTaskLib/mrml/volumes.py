@@ -1,0 +1,234 @@
+"""Volume nodes to HeadCT and back."""
+
+import json
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..errors import InputError
+from ..geometry import apply_affine, tilt_deg
+from ..head_ct import HeadCT, ScanFacts
+from .hierarchy import file_under_study, identity_of
+
+_FACTS_ATTRIBUTE = "ICHMultiTask.ScanFacts"
+_NODE_FACTS = (
+    "series_description", "manufacturer", "kernel", "body_part", "contrast_agent", "slice_thickness_mm",
+    "gantry_tilt_deg", "slice_steps_mm", "simulated", "warnings",
+)  # fmt: skip
+"""Kept on the node. Identifiers are not: they belong to the subject hierarchy and must not enter exported files."""
+_DICOM_TAGS = {
+    "series_description": "0008,103E",
+    "manufacturer": "0008,0070",
+    "kernel": "0018,1210",
+    "body_part": "0018,0015",
+    "contrast_agent": "0018,0010",
+}
+_AFFINE_TOLERANCE_MM = 0.1
+_OUTSIDE_HU = -1024
+
+
+def head_ct_from_node(node):
+    """Read a scalar volume node of any orientation and with any parent transform.
+
+    A linear parent is composed into the affine, as is one that acts like an affine on this volume (the grid transform
+    by which the application shows a tilted scan). Any other is applied by resampling a copy to a regular grid. The
+    user's nodes are never changed.
+
+    Parameters
+    ----------
+    node : vtkMRMLScalarVolumeNode
+
+    Returns
+    -------
+    HeadCT
+        In world coordinates. Where no resampling was needed, `hu` is a read-only view of the node's voxels.
+
+    Raises
+    ------
+    InputError
+        If the node is not a scalar volume with one value a voxel.
+    """
+    if node is None:
+        raise InputError("No volume was given; expected a head CT loaded as a scalar volume.")
+    name = node.GetName()
+    if node.GetClassName() != "vtkMRMLScalarVolumeNode":
+        raise InputError(f"{name} is a {node.GetClassName()}; expected a head CT loaded as a scalar volume.")
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise InputError(f"The volume {name} is empty; expected a head CT with voxels.")
+    if image.GetNumberOfScalarComponents() != 1:
+        found = image.GetNumberOfScalarComponents()
+        raise InputError(f"The volume {name} has {found} values a voxel; expected one, the CT number in HU.")
+
+    affine, residual = world_affine(node)
+    irregular = {}
+    if residual > _AFFINE_TOLERANCE_MM:
+        steps = _slice_steps(node)
+        image, affine = _resample(node, affine, float(np.median(steps)))
+        found = sorted(set(steps.round(2).ravel().tolist()))
+        spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
+        irregular = {
+            "slice_steps_mm": tuple(found),
+            "warnings": (
+                f"The transform {node.GetParentTransformNode().GetName()} bends the volume (slices {spread} mm apart); "
+                "it was applied by resampling to regular slices.",
+            ),
+        }
+    scalars = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    hu = _as_hu(scalars)
+    hu.flags.writeable = False
+    return HeadCT(hu, affine, _facts(node, affine, irregular))
+
+
+def head_ct_to_node(scene, head_ct, name):
+    """Add a head CT to the scene as a scalar volume node under its patient and study, in a brain window.
+
+    The node shares the array's memory. Gantry tilt stays in the node's matrix as shear: slice views, NRRD files and
+    .mrb scenes keep it.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    head_ct : HeadCT
+    name : str
+
+    Returns
+    -------
+    vtkMRMLScalarVolumeNode
+    """
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    set_voxels(node, head_ct.hu, head_ct.ijk_to_ras)
+    node.CreateDefaultDisplayNodes()
+    show_brain_window(node)
+    facts = head_ct.facts
+    node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps({key: getattr(facts, key) for key in _NODE_FACTS}))
+    file_under_study(node, facts)
+    return node
+
+
+def set_voxels(node, array, ijk_to_ras):
+    """Give a volume node an array of shape (K, J, I), without copying a contiguous one, and a geometry."""
+    array = np.ascontiguousarray(array)
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1), deep=False))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(ijk_to_ras)))
+    node.SetAndObserveImageData(image)
+
+
+def show_brain_window(node):
+    """Apply Slicer's CT-Brain preset (window 100, level 50 HU), unless the user has chosen a window."""
+    display = node.GetScalarVolumeDisplayNode()
+    if display and display.GetAutoWindowLevel():
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevel(100, 50)
+
+
+def ijk_to_ras_of(node):
+    """Return the node's own IJK-to-RAS matrix, parent transform left aside, as an array of shape (4, 4)."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def world_affine(node):
+    """Affine from voxel index to world RAS through the parent transforms, and how far it is off.
+
+    Returns
+    -------
+    affine : ndarray of shape (4, 4)
+        Exact without a parent and for a linear one; else the best fit.
+    residual_mm : float
+        Largest distance between the affine and the transform, over the volume.
+    """
+    affine = ijk_to_ras_of(node)
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return affine, 0.0
+    if parent.IsTransformToWorldLinear():
+        matrix = vtk.vtkMatrix4x4()
+        parent.GetMatrixTransformToWorld(matrix)
+        return slicer.util.arrayFromVTKMatrix(matrix) @ affine, 0.0
+    indices, world = _lattice(node)
+    design = np.c_[indices, np.ones(len(indices))]
+    solution = np.linalg.lstsq(design, world, rcond=None)[0]
+    fitted = np.vstack([solution.T, [0, 0, 0, 1]])
+    return fitted, float(np.linalg.norm(design @ solution - world, axis=1).max())
+
+
+def _lattice(node):
+    """Voxel indices (i, j, k) spread over the volume, every slice included, and their world positions."""
+    size = node.GetImageData().GetDimensions()
+    axes = [np.unique(np.linspace(0, n - 1, min(n, 7)).round()) for n in size[:2]] + [np.arange(size[2])]
+    indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(apply_affine(ijk_to_ras_of(node), indices), deep=True))
+    moved.SetDataTypeToDouble()
+    _to_world(node).TransformPoints(points, moved)
+    return indices, vtk_to_numpy(moved.GetData())
+
+
+def _to_world(node):
+    transform = vtk.vtkGeneralTransform()
+    node.GetParentTransformNode().GetTransformToWorld(transform)
+    return transform
+
+
+def _slice_steps(node):
+    """World distances in mm from slice to slice, at points spread over the slices."""
+    world = _lattice(node)[1].reshape(-1, node.GetImageData().GetDimensions()[2], 3)
+    return np.linalg.norm(np.diff(world, axis=1), axis=-1)
+
+
+def _resample(node, affine, slice_step_mm):
+    """Resample to a regular grid along the axes of `affine`, wide enough for the whole volume."""
+    affine = affine.copy()
+    affine[:3, 2] *= slice_step_mm / np.linalg.norm(affine[:3, 2])
+    reached = apply_affine(np.linalg.inv(affine), _lattice(node)[1])
+    low = np.floor(reached.min(axis=0) + 1e-3).astype(int)
+    high = np.ceil(reached.max(axis=0) - 1e-3).astype(int)
+
+    back = vtk.vtkGeneralTransform()  # output index -> world -> the node's RAS -> input index
+    back.Concatenate(slicer.util.vtkMatrixFromArray(np.linalg.inv(ijk_to_ras_of(node))))
+    back.Concatenate(_to_world(node).GetInverse())
+    back.Concatenate(slicer.util.vtkMatrixFromArray(affine))
+    reslice = vtk.vtkImageReslice()
+    reslice.SetInputData(node.GetImageData())
+    reslice.SetResliceTransform(back)
+    reslice.SetOutputSpacing(1, 1, 1)
+    reslice.SetOutputOrigin(0, 0, 0)
+    reslice.SetOutputExtent(*np.stack([low, high], axis=1).ravel().tolist())
+    reslice.SetInterpolationModeToLinear()
+    reslice.SetBackgroundLevel(_OUTSIDE_HU)
+    reslice.Update()
+    shift = np.eye(4)
+    shift[:3, 3] = low
+    return reslice.GetOutput(), affine @ shift
+
+
+def _as_hu(scalars):
+    """View or convert to int16, or to float32 where int16 cannot hold the values."""
+    if scalars.dtype in (np.int16, np.float32):
+        return scalars.view()
+    if np.issubdtype(scalars.dtype, np.integer):
+        limits = np.iinfo(np.int16)
+        if limits.min <= scalars.min() and scalars.max() <= limits.max:
+            return scalars.astype(np.int16)
+    return scalars.astype(np.float32)
+
+
+def _facts(node, affine, irregular):
+    """What the subject hierarchy, the node and the application's DICOM database know of the scan."""
+    facts = {"path": node.GetName(), "format": "MRML node", "gantry_tilt_deg": round(tilt_deg(affine), 2)}
+    facts |= identity_of(node)
+    uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    if uids and database is not None:
+        facts |= {key: database.instanceValue(uids[0], tag) for key, tag in _DICOM_TAGS.items()}
+    kept = json.loads(node.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
+    facts |= {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
+    irregular["warnings"] = tuple(facts.get("warnings", ())) + irregular.get("warnings", ())
+    facts |= irregular
+    return ScanFacts(**facts)
