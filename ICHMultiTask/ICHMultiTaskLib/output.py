@@ -9,10 +9,12 @@ from pathlib import Path
 
 from .errors import OutputError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def os_error_sentence(error, path):
     """Say in one sentence why writing under `path` failed."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return f"The disk is full: {path} could not be written; free some space or choose another folder."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"No permission to write {path}; choose another output folder."
@@ -58,8 +60,10 @@ def new_folder(path, replaces=None):
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         _remove_empty(created)
-        if type(error) is OSError or isinstance(error, PermissionError):
-            raise OutputError(os_error_sentence(error, error.filename or path)) from error
+        if isinstance(error, OutputError):  # names a file of the temporary folder, which the user never sees
+            raise OutputError(str(error).replace(str(partial), str(path))) from error
+        if isinstance(error, OSError) and (error.errno in _FULL or str(error.filename).startswith(str(partial))):
+            raise OutputError(os_error_sentence(error, path)) from error
         raise
 
 
