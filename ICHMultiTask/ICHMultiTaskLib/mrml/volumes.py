@@ -15,7 +15,7 @@ from .hierarchy import file_under_study, identity_of
 _FACTS_ATTRIBUTE = "ICHMultiTask.ScanFacts"
 _NODE_FACTS = (
     "series_description", "manufacturer", "kernel", "body_part", "contrast_agent", "slice_thickness_mm",
-    "gantry_tilt_deg", "slice_steps_mm", "simulated", "warnings",
+    "slice_steps_mm", "simulated", "warnings",
 )  # fmt: skip
 """Kept on the node. Identifiers are not: they belong to the subject hierarchy and must not enter exported files."""
 _DICOM_TAGS = {
