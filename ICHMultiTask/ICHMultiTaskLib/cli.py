@@ -180,19 +180,20 @@ def summary(analysis, true_volume_ml=None):
     -------
     str
     """
-    from .report_html import RESEARCH_USE, format_position
+    from .report_html import RESEARCH_USE, format_position, format_probability
 
     interval, attention = analysis.volume_interval_ml, analysis.attention
     lines = [("Volume", f"{analysis.volume_ml:.1f} mL")]
     if interval is not None:
         lines[0] = (
             "Volume",
-            f"{analysis.volume_ml:.1f} mL  ({analysis.interval_coverage:.0%} interval "
+            f"{analysis.volume_ml:.1f} mL  ({100 * analysis.interval_coverage:.0f} % interval "
             f"{interval[0]:.1f} to {interval[1]:.1f} mL)",
         )
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
-    lines.append(("Prognosis", f"{analysis.prognosis}  (probability of death {analysis.mortality_probability:.0%})"))
+    probability = format_probability(analysis.mortality_probability)
+    lines.append(("Prognosis", f"{analysis.prognosis}  (probability of death {probability})"))
     if attention is not None and attention.peak_ras_mm is not None:
         peak = format_position(attention.peak_ras_mm)
         lines.append(("Attention", f"peak at {peak}  ({attention.head}, {attention.stage}, {attention.method})"))

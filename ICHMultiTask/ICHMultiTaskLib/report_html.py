@@ -1,6 +1,7 @@
 """The report as one HTML page: no external resources, readable on screen and on paper."""
 
 import base64
+import math
 from html import escape
 from pathlib import Path
 
@@ -33,7 +34,7 @@ h2 { font-size: 1.05rem; margin: 2rem 0 .6rem; }
 .warnings { margin: 1rem 0 0; padding: .7rem 1.1rem; background: var(--note); color: var(--note-ink);
   border-left: .3rem solid var(--note-line); }
 .warnings ul { margin: .2rem 0 0; padding-left: 1.2rem; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .6rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: .6rem; }
 .pictures figure { margin: 0; background: #000; border-radius: .5rem; overflow: hidden; break-inside: avoid; }
 .pictures img { display: block; width: 100%; height: auto; }
 .pictures figcaption { color: #cfd6dd; font-size: .85rem; padding: .25rem .6rem .35rem; }
@@ -45,7 +46,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 a { color: inherit; }
 @media print { :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #999; --note: #fff;
   --note-ink: #000; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
-  .pictures { grid-template-columns: repeat(4, 1fr); } .card, .facts > div, .statement { break-inside: avoid; }
+  .pictures { grid-template-columns: repeat(3, 1fr); } .card, .facts > div, .statement { break-inside: avoid; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
@@ -109,7 +110,8 @@ def _volume_card(report):
 
 def _interval_drawing(volume, low, high):
     """The interval on a scale from 0 to a round number."""
-    end = next(n for n in (5, 10, 20, 50, 100, 200, 500, 1000, 1e9) if n >= high)
+    decade = 10.0 ** math.floor(math.log10(max(high, 1.0)))
+    end = next(n * decade for n in (1, 2, 5, 10) if n * decade >= high)
 
     def x(ml):
         return 5 + 290 * ml / end
@@ -132,8 +134,9 @@ def _prognosis_card(report):
     return f"""
 <section class="card"><h2>Prognosis</h2>
 <div class="big">{escape(report["prognosis"].capitalize())}</div>
-<p>Probability of death {_percent(probability)}; the word says which side of 50 % it is on.</p>
-<svg viewBox="0 0 300 36" role="img" aria-label="Probability {_percent(probability)}">
+<p>Probability of death {format_probability(probability)}</p>
+<svg viewBox="0 0 300 36" role="img"
+aria-label="Probability {format_probability(probability)} on a scale from 0 to 100 %">
 <line x1="5" x2="295" y1="12" y2="12" stroke="var(--line)" stroke-width="10"/>
 <line x1="5" x2="{5 + 290 * probability:.1f}" y1="12" y2="12" stroke="var(--accent)" stroke-width="10"/>
 <line x1="150" x2="150" y1="3" y2="21" stroke="var(--soft)" stroke-width="1.5"/>
@@ -156,8 +159,9 @@ def _pictures(report, pictures):
     overlay = ""
     if attention:
         overlay = (
-            f"Overlay: where the network looked for the {escape(attention['head'])} ({escape(attention['method'])}, "
-            f"{escape(attention['stage'])}). Scaled for each scan by itself; not an outline of the hematoma."
+            f"Left the scan, right where the network looked for the {escape(attention['head'])} "
+            f"({escape(attention['method'])}, {escape(attention['stage'])}). "
+            "Scaled for each scan by itself; not an outline of the hematoma."
         )
     figures = "".join(_figure(Path(picture)) for picture in pictures)
     return f'<h2>Pictures</h2><p class="soft">{overlay}</p><div class="pictures">{figures}</div>'
@@ -218,6 +222,13 @@ def format_position(ras_mm):
 
 def _percent(fraction):
     return f"{100 * fraction:.0f} %" if fraction is not None else "?"
+
+
+def format_probability(probability):
+    """A probability in percent, which is never called certain."""
+    if probability < 0.01:
+        return "below 1 %"
+    return "above 99 %" if probability > 0.99 else _percent(probability)
 
 
 def _date(dicom_date):
