@@ -36,7 +36,7 @@ def export_bundle(trainer, folder, name, version, training_data, command):
         "name": name,
         "version": version,
         "license": "Apache-2.0",
-        "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT (Gong et al. 2023).",
+        "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT.",
         "intended_use": INTENDED_USE,
         "training_data": training_data or f"{scans} scans of {trainer.manifest_name}",
         "architecture": config.architecture,
@@ -108,7 +108,7 @@ def model_card(metadata):
     lines += [
         "## Limits",
         "",
-        "Not validated on patients. Attention is scaled for each map by itself and cannot be compared between patients.",
+        "Not validated on patients. Attention is scaled for each map by itself: not comparable between patients.",
         "",
     ]
     return "\n".join(lines)

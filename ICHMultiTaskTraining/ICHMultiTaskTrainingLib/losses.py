@@ -19,7 +19,9 @@ def volume_loss(output, target_output, target):
 
 def _soft_cube_root(percent):
     offset = SOFTENING_PERCENT ** (1 / 3)
-    return percent.sign() * ((percent.abs() + SOFTENING_PERCENT) ** (1 / 3) - offset)
+    # Not sign() and abs(), whose gradient at exactly 0 would be 0.
+    sign = torch.where(percent >= 0, 1.0, -1.0)
+    return sign * ((sign * percent + SOFTENING_PERCENT) ** (1 / 3) - offset)
 
 
 def prognosis_loss(scores, died, death_weight):

@@ -1,6 +1,7 @@
 """Train the multi-task network on a table of scans and write a model bundle."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ class Trainer:
             def factor(step):
                 if step < warm_up:
                     return (step + 1) / warm_up
-                return 0.5 * (1 + np.cos(np.pi * (step - warm_up) / max(1, steps - warm_up)))
+                return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
             return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         if c.schedule != "constant":

@@ -1,0 +1,208 @@
+"""The trainer: from a manifest to a bundle, resumable, with the preprocessing of inference."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from ICHMultiTaskLib.analysis import Analyzer
+from ICHMultiTaskLib.errors import Canceled, InputError
+from ICHMultiTaskLib.reading import read_head_ct
+from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.config import make_config
+from ICHMultiTaskTrainingLib.losses import MaskLoss, volume_loss
+from ICHMultiTaskTrainingLib.manifest import read_manifest
+from ICHMultiTaskTrainingLib.splits import split_rows
+from ICHMultiTaskTrainingLib.training import Trainer, TrainingError
+
+SMALL = {
+    "architecture": {"width": 4, "stem_stride": [1, 2, 2], "stage_strides": [1, 2, [1, 2, 2], 1], "final_relu": False},
+    "preprocessing": {"window_hu": [0, 100], "shape_kji": [8, 64, 64], "average": True, "max_height_mm": 170},
+    "batch_size": 4,
+    "epochs": 2,
+    "coarse_epochs": 1,
+}
+SPACING = (3.6, 3.6, 8.0)
+
+
+def _head(radius_mm, center):
+    k, j, i = np.mgrid[:20, :64, :64].astype(np.float32)
+    x, y, z = (i - 32) * SPACING[0], (j - 32) * SPACING[1], (k - 10) * SPACING[2]
+    r = np.sqrt((x / 72) ** 2 + (y / 90) ** 2 + (z / 72) ** 2)
+    hu = np.where(r < 1, 1000.0, -1000.0)
+    hu[r < 0.92] = 33
+    blood = (x - center[0]) ** 2 + (y - center[1]) ** 2 + (z - center[2]) ** 2 < radius_mm**2
+    hu[blood] = 65
+    return hu, blood
+
+
+@pytest.fixture(scope="module")
+def manifest_path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cohort")
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in range(20):
+        hu, blood = _head(rng.uniform(12, 34), rng.uniform(-25, 25, 3))
+        for name, array in (("scan", (hu + rng.normal(0, 4, hu.shape)).astype(np.int16)), ("mask", blood)):
+            image = sitk.GetImageFromArray(array.astype(np.int16))
+            image.SetSpacing(SPACING)
+            sitk.WriteImage(image, str(folder / f"{name}{n}.nii.gz"))
+        volume = blood.sum() * np.prod(SPACING) / 1000
+        rows.append([f"p{n}", f"scan{n}.nii.gz", f"mask{n}.nii.gz", volume, int(volume > 50)])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["patient_id", "image", "mask", "volume_ml", "died"], *rows])
+    return folder / "manifest.csv"
+
+
+def _weights(trainer):
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
+def test_interrupted_run_ends_with_the_same_weights(manifest_path, tmp_path):
+    manifest, config = read_manifest(manifest_path), make_config(**SMALL)
+    whole = Trainer(manifest, config, tmp_path / "whole", "cpu")
+    whole.run()
+
+    def stop_in_second_epoch(fraction, message):
+        if message.startswith("Epoch 2"):
+            raise Canceled("stopped")
+
+    interrupted = Trainer(manifest, config, tmp_path / "parts", "cpu", progress=stop_in_second_epoch)
+    with pytest.raises(Canceled):
+        interrupted.run()
+    resumed = Trainer(manifest, config, tmp_path / "parts", "cpu")
+    assert resumed.epoch == 1
+    resumed.run()
+    for name, value in _weights(whole).items():
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+    assert whole.history == resumed.history
+
+
+def test_command_trains_a_bundle_that_infers_as_it_trained(manifest_path, tmp_path, capsys):
+    arguments = ["train", str(manifest_path), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    settings = SMALL | {"epochs": 12, "coarse_epochs": 0, "learning_rate": 5e-3}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    assert cli.main([*arguments, "--config", str(tmp_path / "settings.json"), "--name", "small"]) == 0
+    assert "Model bundle" in capsys.readouterr().out
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert history[-1]["volume_loss"] < 0.5 * history[0]["volume_loss"]
+
+    manifest = read_manifest(manifest_path)
+    trainer = Trainer(manifest, make_config(**settings), tmp_path / "run", "cpu")
+    expected, log_odds = trainer.predict(trainer.validation)
+    analyzer = Analyzer(tmp_path / "run" / "bundle", "cpu")
+    split = split_rows(manifest.rows, 0.15, 0, tmp_path / "run" / "splits.json")
+    for n, row in enumerate(split["validation"]):
+        analysis = analyzer.analyze(read_head_ct(row.image))
+        # The cache holds 8 bits and the bundle 16-bit weights; the two ways must agree to within that.
+        assert analysis.volume_ml == pytest.approx(expected[n], rel=0.03, abs=0.3)
+        assert analysis.prediction.log_odds == pytest.approx(log_odds[n], abs=0.1)
+        assert analysis.volume_interval_ml[0] <= analysis.volume_ml <= analysis.volume_interval_ml[1]
+
+
+def test_run_folder_of_other_settings_is_refused(manifest_path, tmp_path):
+    manifest = read_manifest(manifest_path)
+    Trainer(manifest, make_config(**SMALL), tmp_path, "cpu")
+    with pytest.raises(InputError, match="belongs to a run of other settings"):
+        Trainer(manifest, make_config(**SMALL | {"epochs": 3}), tmp_path, "cpu")
+
+
+def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(manifest_path, tmp_path):
+    trainer = Trainer(read_manifest(manifest_path), make_config(**SMALL), tmp_path, "cpu")
+    trainer.config = make_config(**SMALL | {"epochs": 1})
+    trainer.run()
+    trainer.config = make_config(**SMALL)
+    with torch.no_grad():
+        trainer.network.stage4[0].conv1.weight.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="loss is not finite in epoch 2"):
+        trainer.run()
+    state = torch.load(tmp_path / "latest.pt", weights_only=True)
+    assert state["epoch"] == 1 and torch.isfinite(state["network"]["stage4.0.conv1.weight"]).all()
+
+
+def test_manifest_lists_every_unusable_row_at_once(tmp_path):
+    (tmp_path / "scan.nii.gz").touch()
+    (tmp_path / "m.csv").write_text(
+        "patient_id,image,volume_ml,died\n"
+        "a,scan.nii.gz,3,0\n"
+        "b,gone.nii.gz,3,0\n"
+        "c,scan.nii.gz,-1,0\n"
+        "d,scan.nii.gz,3,maybe\n"
+    )
+    with pytest.raises(InputError) as error:
+        read_manifest(tmp_path / "m.csv")
+    for part in ("3 unusable rows", "line 3: image gone.nii.gz does not exist", "line 4: volume_ml", "line 5: died"):
+        assert part in str(error.value)
+
+
+def test_manifest_without_columns(tmp_path):
+    (tmp_path / "m.csv").write_text("patient_id,image\n")
+    with pytest.raises(InputError, match="found no volume_ml, died"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_splits_are_by_patient_stratified_and_written_once(manifest_path, tmp_path):
+    rows = read_manifest(manifest_path).rows
+    twice = [*rows, *rows]
+    split = split_rows(twice, 0.25, 1, tmp_path / "s.json")
+    train, validation = ({row.patient_id for row in split[name]} for name in ("train", "validation"))
+    assert not train & validation and len(validation) == 5 and len(train) == 15
+    assert split_rows(twice, 0.5, 2, tmp_path / "s.json") == split
+    mean = {name: np.mean([row.volume_ml for row in split[name]]) for name in split}
+    assert mean["validation"] == pytest.approx(mean["train"], rel=0.25)
+
+
+def test_patient_on_both_sides_is_an_error(manifest_path, tmp_path):
+    from dataclasses import replace
+
+    rows = read_manifest(manifest_path).rows
+    declared = [replace(row, split="validation" if n < 3 else "train") for n, row in enumerate(rows)]
+    declared.append(replace(rows[0], split="train"))
+    with pytest.raises(InputError, match="both training and validation.*p0"):
+        split_rows(declared, 0.2, 0, tmp_path / "s.json")
+
+
+def test_unknown_settings_are_named(tmp_path, manifest_path, capsys):
+    with pytest.raises(InputError, match="learning_rat"):
+        make_config(learning_rat=1)
+    arguments = ["train", str(manifest_path), "--output", str(tmp_path), "--set", "epochs"]
+    assert cli.main(arguments) == 1
+    assert capsys.readouterr().err.strip() == "A setting is malformed: expected NAME=VALUE, found 'epochs'."
+
+
+def test_paper_preset_holds_the_stated_settings():
+    config = make_config("paper")
+    assert config.preprocessing["window_hu"] == [40, 110] and config.preprocessing["shape_kji"] == [32, 224, 224]
+    assert (config.optimizer, config.learning_rate, config.momentum, config.weight_decay) == ("sgd", 1e-4, 0.9, 5e-4)
+    assert (config.batch_size, config.epochs, config.mask_weight) == (8, 300, 0.0)
+    assert config.architecture["width"] == 64 and config.target == "cube_root_ml"
+
+
+def test_volume_loss_is_smallest_at_the_truth_and_finite_at_zero():
+    truth = torch.tensor([0.0, 0.5])
+    output = torch.zeros(2, requires_grad=True)
+    volume_loss(output, truth, "fraction_percent").backward()
+    assert torch.isfinite(output.grad).all() and output.grad[1] < 0
+    assert volume_loss(truth, truth, "fraction_percent") == 0
+
+
+@pytest.mark.parametrize("coarseness", [1, 2])
+def test_mask_loss_centers_cells_on_feature_nodes(coarseness):
+    from ICHMultiTaskLib.network import MultiTaskResNet
+
+    network = MultiTaskResNet(**SMALL["architecture"])
+    loss = MaskLoss(network)
+    depth, height, width = network.feature_strides["stage4"]
+    occupancy = torch.zeros(1, 1, 32, 56, 56)
+    # Blood in one voxel column around the node at feature (3, 2, 1), in full-resolution voxels.
+    row, column = 2 * height * coarseness, width * coarseness
+    occupancy[0, 0, 3 * depth - 1 : 3 * depth + 1, row // 4 - 1 : row // 4 + 1, column // 4 - 1 : column // 4 + 1] = 1
+    shape = (32 // depth, 224 // (height * coarseness), 224 // (width * coarseness))
+    cells = loss._around_nodes(occupancy, "stage4", coarseness, shape)
+    assert cells.shape[2:] == shape
+    assert np.unravel_index(int(cells.argmax()), shape) == (3, 2, 1)
+    assert (cells > 0).sum() == 1
