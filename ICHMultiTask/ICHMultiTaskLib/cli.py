@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import __version__
+from .bundle import ModelBundle, default_bundle
 from .errors import Canceled, ICHMultiTaskError
 from .output import new_folder, os_error_sentence
 
@@ -102,17 +103,18 @@ def _list_series(options):
 def _analyze(options):
     destination = options.output or _default_output(options.path)
     with new_folder(destination, replaces="report.json" if options.overwrite else None) as folder, _Progress() as bar:
-        clock = time.perf_counter()
+        bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
         truth = None
         if options.path is None:
             truth = _simulate(folder / DEMO_FOLDER, bar.step("Simulating a head CT", 0, 10))
+        clock = time.perf_counter()
         head_ct = _read(options, folder, destination, bar.step("Reading the scan", 10, 30))
         timing = {"read": time.perf_counter() - clock}
         bar.step("Loading the model", 30, 40)(0.0, "")
         clock = time.perf_counter()
         from .analysis import Analyzer
 
-        analyzer = Analyzer(options.model, options.device)
+        analyzer = Analyzer(bundle, options.device)
         timing["load model"] = time.perf_counter() - clock
         analysis = analyzer.analyze(
             head_ct, options.head, options.stage, options.method, progress=bar.step("Analyzing", 40, 60)
