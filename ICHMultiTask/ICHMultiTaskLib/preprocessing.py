@@ -11,8 +11,11 @@ import numpy as np
 from .errors import InputError
 from .geometry import spacing_kji, voxel_volume_mm3
 
+BONE_THRESHOLD_HU = 300
 HEAD_THRESHOLD_HU = -300
 """Above it: scalp, brain, bone; below it: air, foam, hair."""
+SKULL_MM = 100
+"""Bone shorter than this is not a skull."""
 
 
 @dataclass(frozen=True)
@@ -185,27 +188,33 @@ def _canonical(volume, axes, flips):
 
 
 def _head_box(volume, steps):
-    """Bounding box of the largest connected part above air: the head without table and head rest.
+    """Bounding box of the skull, or of the largest part above air where there is no bone.
 
-    Found on about 4 mm samples, so a fraction of the cost of touching every voxel, and padded by one sample.
+    The largest connected bone, because table, head rest and cushions often touch the scalp but never the skull.
+    Found on about 4 mm samples, at a fraction of the cost of touching every voxel, and padded by one sample.
     """
     import SimpleITK as sitk
 
     stride = [max(1, round(4.0 / step)) for step in steps]
-    mask = volume[tuple(slice(None, None, s) for s in stride)] > HEAD_THRESHOLD_HU
-    if not mask.any():
+    samples = volume[tuple(slice(None, None, s) for s in stride)]
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    for threshold in (BONE_THRESHOLD_HU, HEAD_THRESHOLD_HU):
+        mask = sitk.GetImageFromArray((samples > threshold).astype(np.uint8))
+        shape.Execute(sitk.ConnectedComponent(mask, True))  # fully connected: bone is one sample thin
+        largest = max(shape.GetLabels(), key=shape.GetNumberOfPixels, default=None)
+        if largest is None:
+            continue
+        box = shape.GetBoundingBox(largest)  # first index, then size, in the order width, height, depth
+        if max(box[3] * stride[2] * steps[2], box[4] * stride[1] * steps[1]) >= SKULL_MM:
+            break
+    if largest is None:
         raise InputError(
             f"The scan is empty: expected a head denser than {HEAD_THRESHOLD_HU} HU, found nothing above it."
         )
-    labels = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)))
-    shape = sitk.LabelShapeStatisticsImageFilter()
-    shape.Execute(labels)
-    largest = max(shape.GetLabels(), key=shape.GetNumberOfPixels)
-    box = shape.GetBoundingBox(largest)
     crop = []
     for axis, (first, size) in enumerate(zip(box[2::-1], box[:2:-1])):
-        low = max(0, (first - 1) * stride[axis] + 1)
-        crop.append((low, min(volume.shape[axis], (first + size) * stride[axis])))
+        low = (first - 1) * stride[axis] + 1
+        crop.append((max(0, low), min(volume.shape[axis], (first + size) * stride[axis])))
     return crop
 
 
