@@ -157,7 +157,7 @@ def _offsets(positions, notes):
             f"The slices do not lie on one line; expected a straight stack, found a slice {astray:.1f} mm aside."
         )
     if astray > 0.5:
-        notes.append(f"Some slices lie up to {astray:.1f} mm aside of the stack's axis; places there are off by as much.")
+        notes.append(f"Some slices lie up to {astray:.1f} mm aside of the stack; places on them are off by as much.")
     return direction, offsets
 
 
@@ -235,7 +235,7 @@ def _read_pixels(slices, progress):
         plane = opened[item.path]
         plane = plane[item.frame or 0] if plane.ndim == 3 else plane
         if plane.shape != (rows, columns):
-            raise InputError(f"{item.path.name} holds {plane.shape} pixels; expected {(rows, columns)} (rows, columns).")
+            raise InputError(f"{item.path.name} holds {plane.shape} pixels; expected {(rows, columns)} by its header.")
         if _is_native(item):
             plane = plane.astype(np.int32 if is_whole else np.float32)
             plane = plane + int(intercept) if is_whole else plane * np.float32(slope) + np.float32(intercept)
