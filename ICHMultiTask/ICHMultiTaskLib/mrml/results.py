@@ -112,17 +112,34 @@ def show_attention(scene, analysis, attention, volumeNode):
 
 
 def show_overlay(scene, background, foreground):
-    """Show the scan with the map over it in every slice view; a view that showed another scan is fitted to it."""
+    """Show a scan, with a map over it or None, in every slice view; a view that showed another scan is fitted to it."""
     composites = nodes_of_class(scene, "vtkMRMLSliceCompositeNode")
     changed = {node.GetID() for node in composites if node.GetBackgroundVolumeID() != background.GetID()}
+    foregroundID = foreground.GetID() if foreground else None
     for node in composites:
         node.SetBackgroundVolumeID(background.GetID())
-        if node.GetForegroundVolumeID() != foreground.GetID():
-            node.SetForegroundVolumeID(foreground.GetID())
+        if node.GetForegroundVolumeID() != foregroundID:
+            node.SetForegroundVolumeID(foregroundID)
             node.SetForegroundOpacity(FOREGROUND_OPACITY)
     for logic in application_logic().GetSliceLogics() or ():
         if logic.GetSliceCompositeNode().GetID() in changed:
             logic.FitSliceToBackground()
+
+
+def set_overlay(volumeNode, opacity, threshold):
+    """Set the map's opacity in the views that show it, and the attention below which it is not shown."""
+    node = result_node(volumeNode, "attention")
+    if node is None:
+        return
+    for composite in nodes_of_class(node.GetScene(), "vtkMRMLSliceCompositeNode"):
+        if composite.GetForegroundVolumeID() == node.GetID():
+            composite.SetForegroundOpacity(opacity)
+    node.GetScalarVolumeDisplayNode().SetThreshold(threshold, 1)
+
+
+def is_result(node):
+    """Whether a node is the result of an analysis rather than a scan."""
+    return node.GetAttribute(_KIND) is not None
 
 
 def result_node(volumeNode, kind):

@@ -1,0 +1,79 @@
+"""A simulated head CT with a hemorrhage, made on the spot for the Sample Data module; nothing is downloaded."""
+
+from pathlib import Path
+
+import slicer
+
+from ..background import BackgroundTask
+from ..errors import Canceled
+from .results import show_overlay
+from .scene import create_scene
+from .volumes import head_ct_to_node
+
+SAMPLE_NAME = "ICHMultiTask simulated hemorrhage"
+SAMPLE_SEED = 7
+THUMBNAIL = Path(__file__).parents[2] / "Resources" / "Icons" / "ICHMultiTaskSample.png"
+
+
+def register_sample_data():
+    """Offer the sample in the Sample Data module of the application."""
+    from SampleData import SampleDataLogic
+    from slicer.i18n import tr as _
+
+    if hasattr(SampleDataLogic, "registerCustomSampleDataCategory"):  # newer than 3D Slicer 5.10
+        SampleDataLogic.registerCustomSampleDataCategory("ICHMultiTask", title=_("Intracerebral hemorrhage"))
+    SampleDataLogic.registerCustomSampleDataSource(
+        category="ICHMultiTask",
+        sampleName=SAMPLE_NAME,
+        uris="simulated",
+        thumbnailFileName=str(THUMBNAIL),
+        customDownloader=lambda source: load_with_dialog(),
+    )
+
+
+def simulate_sample(progress=None):
+    """Simulate the sample patient; touches no node, so that it can run in a thread.
+
+    Returns
+    -------
+    ICHMultiTaskTrainingLib.simulation.SimulatedPatient
+    """
+    from ICHMultiTaskTrainingLib.simulation import simulate_patient
+
+    return simulate_patient(SAMPLE_SEED)
+
+
+def show_sample(patient):
+    """Load the sample into the scene and the slice views.
+
+    Returns
+    -------
+    vtkMRMLScalarVolumeNode
+    """
+    scene = create_scene()
+    node = head_ct_to_node(scene, patient.head_ct, scene.GenerateUniqueName(SAMPLE_NAME))
+    show_overlay(scene, node, None)
+    return node
+
+
+def load_with_dialog():
+    """Simulate behind a progress dialog and load; return the volume node, or None if canceled."""
+    import qt
+    from slicer.i18n import tr as _
+
+    dialog = slicer.util.createProgressDialog(
+        labelText=_("Simulating a head CT…"), maximum=0, windowModality=qt.Qt.ApplicationModal
+    )
+    try:
+        task = BackgroundTask(simulate_sample)
+        while not task.wait(0.02):
+            slicer.app.processEvents()
+            if dialog.wasCanceled:
+                task.cancel()
+        with slicer.util.tryWithErrorDisplay(_("The sample scan could not be simulated.")):
+            try:
+                return show_sample(task.result())
+            except Canceled:
+                return None
+    finally:
+        dialog.close()
