@@ -1,10 +1,125 @@
 """What every test file shares."""
 
+import os
+from pathlib import Path
+
+import numpy as np
+import pydicom
 import pytest
-import torch
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Tiny networks on many threads spend their time waiting for each other, the more so on a busy machine."""
+    import torch
+
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """Real scans, kept outside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("ICHMULTITASK_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is missing; set ICHMULTITASK_DATA")
+    return folder
+
+
+def head_affine(tilt_deg=0.0, step_mm=5.0, pixel_mm=4.0, size=56, slices=32):
+    """IJK-to-RAS affine of an axial stack centered on the origin; the tilt shears it as a gantry does."""
+    angle = np.radians(tilt_deg)
+    affine = np.eye(4)
+    affine[:3, 0] = [-pixel_mm, 0, 0]
+    affine[:3, 1] = [0, -pixel_mm * np.cos(angle), -pixel_mm * np.sin(angle)]
+    affine[:3, 2] = [0, 0, step_mm]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array([size, size, slices]) - 1) / 2)
+    return affine
+
+
+def head_hu(affine, size=56, slices=32):
+    """Ellipsoid head in HU, int16 (slices, size, size): air, scalp, skull 8 mm thick, brain."""
+    k, j, i = np.indices((slices, size, size))
+    ras = np.stack([i, j, k], axis=-1) @ affine[:3, :3].T + affine[:3, 3]
+    half_axes = np.array([72.0, 90.0, 70.0])
+    hu = np.full((slices, size, size), -1000, dtype=np.int16)
+    for shrink, value in ((0.0, 20), (6.0, 900), (14.0, 32)):
+        hu[((ras / (half_axes - shrink)) ** 2).sum(-1) < 1] = value
+    return hu
+
+
+def write_series(folder, hu, affine, name="slice", offsets=None, change=None, **attributes):
+    """Write slices as classic CT images.
+
+    Parameters
+    ----------
+    folder : Path
+    hu : ndarray of shape (K, J, I), int16
+    affine : ndarray of shape (4, 4)
+        IJK to RAS; may be sheared.
+    name : str
+        Start of the file names.
+    offsets : sequence of K, optional
+        Place of each slice along the k column, in slices; default 0, 1, 2, …
+    change : callable (dataset, k), optional
+        Called before each file is written; returning False leaves it out.
+    **attributes
+        DICOM attributes set on every image; None deletes one.
+
+    Returns
+    -------
+    list of Path
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    common = {
+        "PatientID": "P1", "PatientName": "Doe^Jane", "StudyInstanceUID": "1.2.3", "StudyDate": "20260102",
+        "SeriesInstanceUID": "1.2.3.4", "SeriesDescription": "HEAD 5.0 H31s", "Manufacturer": "Acme", "Modality": "CT",
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"], "ConvolutionKernel": "H31s", "BodyPartExamined": "HEAD",
+        "SliceThickness": round(float(spacing[2]), 4), "PixelSpacing": [float(spacing[1]), float(spacing[0])],
+        "ImageOrientationPatient": [f"{x:.12f}"[:16] for x in (*lps[:3, 0] / spacing[0], *lps[:3, 1] / spacing[1])],
+        "SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "BitsStored": 16,
+        "HighBit": 15, "PixelRepresentation": 1, "RescaleSlope": 1, "RescaleIntercept": 0,
+    }  # fmt: skip
+    paths = []
+    for k, plane in enumerate(hu):
+        place = k if offsets is None else offsets[k]
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset = FileDataset(None, Dataset(), preamble=b"\0" * 128, file_meta=meta)
+        dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
+        dataset.InstanceNumber, dataset.AcquisitionNumber = k + 1, 1
+        position = lps[:3, 3] + place * lps[:3, 2]
+        dataset.ImagePositionPatient = [f"{x:.10f}"[:16] for x in position]
+        dataset.Rows, dataset.Columns = plane.shape
+        for keyword, value in {**common, **attributes}.items():
+            if value is not None:
+                setattr(dataset, keyword, value)
+        dataset.PixelData = np.ascontiguousarray(plane).tobytes()
+        if change is not None and change(dataset, k) is False:
+            continue
+        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        paths.append(folder / f"{name}{k:03d}.dcm")
+        pydicom.dcmwrite(paths[-1], dataset, **_FILE_FORMAT)
+    return paths
+
+
+_FILE_FORMAT = {"enforce_file_format": True} if int(pydicom.__version__.split(".")[0]) >= 3 else {"write_like_original": False}
+
+
+class DicomFiles:
+    """The helpers above for test files, which cannot import this one."""
+
+    affine = staticmethod(head_affine)
+    head = staticmethod(head_hu)
+    write = staticmethod(write_series)
+
+
+@pytest.fixture(scope="session")
+def dicom_files():
+    """Helpers that make heads and write them as DICOM."""
+    return DicomFiles

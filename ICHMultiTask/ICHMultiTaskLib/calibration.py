@@ -81,9 +81,11 @@ def fit_prognosis(log_odds, died):
     """
     from sklearn.linear_model import LogisticRegression
 
-    fit = LogisticRegression(C=np.inf).fit(np.asarray(log_odds, dtype=float)[:, None], np.asarray(died, dtype=int))
-    slope = float(fit.coef_[0, 0])
-    if slope <= 0:
-        # A head that has learned nothing or worse: the base rate is all that can honestly be said.
-        return {"temperature": 1e6, "bias": float(np.log(np.mean(died) / (1 - np.mean(died))))}
-    return {"temperature": 1.0 / slope, "bias": float(fit.intercept_[0])}
+    died = np.asarray(died, dtype=int)
+    if 0 < died.sum() < died.size:
+        fit = LogisticRegression(C=np.inf).fit(np.asarray(log_odds, dtype=float)[:, None], died)
+        slope = float(fit.coef_[0, 0])
+        if slope > 0:
+            return {"temperature": 1.0 / slope, "bias": float(fit.intercept_[0])}
+    # One outcome alone, or a head that has learned nothing or worse: the base rate is all that can honestly be said.
+    return {"temperature": 1e6, "bias": float(np.log((died.sum() + 0.5) / (died.size - died.sum() + 0.5)))}
