@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -106,11 +105,8 @@ def write_series(folder, hu, affine, name="slice", offsets=None, change=None, **
             continue
         meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         paths.append(folder / f"{name}{k:03d}.dcm")
-        pydicom.dcmwrite(paths[-1], dataset, **_FILE_FORMAT)
+        dataset.save_as(paths[-1], enforce_file_format=True)
     return paths
-
-
-_FILE_FORMAT = {"enforce_file_format": True} if int(pydicom.__version__.split(".")[0]) >= 3 else {"write_like_original": False}
 
 
 class DicomFiles:

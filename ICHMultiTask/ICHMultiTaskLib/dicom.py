@@ -42,7 +42,10 @@ def read_series(slices, path="", progress=None):
         If the slices do not make one complete volume.
     """
     notes = []
-    slices = _one_stack([item for item in slices if item.is_ct] or slices, notes)
+    usable = [item for item in slices if item.is_ct]
+    if not usable:
+        raise InputError(f"The series is of the kind: {objections(slices)[0][1]}; expected CT images.")
+    slices = _one_stack(usable, notes)
     first = slices[0]
     orientation, pixel_spacing = first.numbers("ImageOrientationPatient", 6), first.numbers("PixelSpacing", 2)
     positions = np.array([item.numbers("ImagePositionPatient", 3) for item in slices])
@@ -137,7 +140,7 @@ def _without_repeats(by_place, count, notes):
     complete = [number for number, places in acquisitions.items() if len(places) >= 0.9 * len(by_place)]
     copies = count - len({(item.text("SOPInstanceUID"), item.frame) for items in by_place.values() for item in items})
     if copies == count - len(by_place):
-        notes.append(f"{copies} copied images were left out.")
+        notes.append("1 copied image was left out." if copies == 1 else f"{copies} copied images were left out.")
     elif len(complete) > 1:
         notes.append(f"The series holds {len(complete)} acquisitions of the same range; the first was taken.")
         return acquisitions[min(complete)]

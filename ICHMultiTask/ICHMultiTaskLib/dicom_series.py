@@ -122,7 +122,8 @@ def find_slices(folder, recursive=True, progress=None):
     InputError
         If a DICOM file cannot be read, since the scan would miss it unnoticed.
     """
-    paths = sorted(path for path in (folder.rglob("*") if recursive else folder.iterdir()) if path.is_file())
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    paths = sorted(path for path in found if path.is_file() and not path.name.startswith("."))
     slices, broken = [], []
     for index, path in enumerate(paths):
         if progress is not None and index % 16 == 0:
@@ -135,6 +136,8 @@ def find_slices(folder, recursive=True, progress=None):
                 broken.append(path)
         elif "Rows" in header:
             slices += _frames(path, header)
+        elif header.SOPClassUID in CT_CLASSES:
+            broken.append(path)
     if broken:
         raise InputError(
             f"{len(broken)} of {len(paths)} files cannot be read (first: {broken[0].name}); "
@@ -295,6 +298,7 @@ def choose_series(slices, series_uid=None):
     chosen = series_uid or ranked[0]
     if series_uid is None:
         _refuse_unfit([(series[uid], reasons[uid]) for uid in ranked])
+    _refuse_several_patients(slices if series_uid is None else series[chosen])
     summaries = []
     for uid in sorted(ranked, key=lambda uid: uid != chosen):
         usable = [item for item in series[uid] if item.is_ct] or series[uid]
@@ -339,15 +343,18 @@ def _refuse_unfit(ranked):
         kinds = Counter(f"{reasons[0][1]} ({_words(items)})" for items, reasons in ranked)
         found = "; ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
         raise InputError(f"There is no axial CT series to analyze; expected a non-contrast head CT, found {found}.")
-    patients = {item.text("PatientID") or item.text("PatientName") for items, _ in ranked for item in items}
-    if len(patients) > 1:
-        raise InputError(
-            f"The files belong to {len(patients)} patients ({', '.join(sorted(patients))}); "
-            "expected the scan of one patient: give a folder of one, or choose a series."
-        )
     if reasons and reasons[0][0] == ANGIOGRAPHY:
         raise InputError(
             f"The only usable series is {reasons[0][1]} ({_words(best)}); expected a head CT without contrast."
+        )
+
+
+def _refuse_several_patients(slices):
+    patients = {item.text("PatientID") or item.text("PatientName") for item in slices}
+    if len(patients) > 1:
+        raise InputError(
+            f"The files belong to {len(patients)} patients; expected the scan of one: give a folder of one patient, "
+            f"or choose a series; found {', '.join(sorted(patients))}."
         )
 
 

@@ -83,7 +83,10 @@ def list_series(folder):
     InputError
         As `read_head_ct`, if none can be analyzed.
     """
-    with _dicom_slices(Path(folder).expanduser(), None) as (slices, file_uid):
+    path = Path(folder).expanduser()
+    if path.is_file() and _volume_reader(path) is not None:
+        raise InputError(f"{path.name} holds one volume and no series; expected DICOM images.")
+    with _dicom_slices(path, None) as (slices, file_uid):
         return dicom_series.choose_series(slices, file_uid)[1]
 
 
