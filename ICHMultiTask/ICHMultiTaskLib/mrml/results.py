@@ -48,17 +48,33 @@ def show_analysis(scene, analysis, volumeNode):
     InputError
         If the scan is no longer in the scene.
     """
-    _check_present(scene, volumeNode)
-    table = _result_node(scene, volumeNode, "table", "vtkMRMLTableNode")
-    _fill_table(table, analysis)
+    table = show_table(scene, analysis, volumeNode)
     attention = show_attention(scene, analysis, analysis.attention, volumeNode) if analysis.attention else None
     if attention is None:
         _remove_result(scene, volumeNode, "attention")
+    return ResultNodes(attention, table)
+
+
+def show_table(scene, analysis, volumeNode):
+    """Fill the result table of a scan and show it in the table views of the layout.
+
+    Returns
+    -------
+    vtkMRMLTableNode
+
+    Raises
+    ------
+    InputError
+        If the scan is no longer in the scene.
+    """
+    _check_present(scene, volumeNode)
+    table = _result_node(scene, volumeNode, "table", "vtkMRMLTableNode")
+    _fill_table(table, analysis)
     file_beside(table, volumeNode)
     logic = application_logic()
     logic.GetSelectionNode().SetActiveTableID(table.GetID())
     logic.PropagateTableSelection()
-    return ResultNodes(attention, table)
+    return table
 
 
 def show_attention(scene, analysis, attention, volumeNode):

@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..output import new_folder
 from . import results
 from .result_folder import write_result_folder
-from .scene import application_logic, create_scene, nodes_of_class
+from .scene import create_scene, nodes_of_class
 from .volumes import head_ct_from_node
 
 
@@ -190,9 +190,7 @@ class AnalysisSession:
         """Switch to a layout with a table view, showing the latest result."""
         layout = create_scene().GetFirstNodeByClass("vtkMRMLLayoutNode")
         layout.SetViewArrangement(layout.SlicerLayoutFourUpTableView)
-        table = results.result_node(self.scanNode, "table")
-        application_logic().GetSelectionNode().SetActiveTableID(table.GetID())
-        application_logic().PropagateTableSelection()
+        results.show_table(create_scene(), self.analysis, self.scanNode)
 
     def _analyzer_for(self, bundle, device):
         """The analyzer kept from the last run if it is the same one; loading a network takes longer than using it."""

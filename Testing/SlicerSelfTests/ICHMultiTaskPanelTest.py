@@ -1,0 +1,217 @@
+"""The panel in the running application: clicks, cancels, closed scenes, and how long the window stands still.
+
+Run by `Testing/test_panel_application.py`, or in Slicer:
+`Slicer --testing --additional-module-paths ICHMultiTask ICHMultiTaskTraining --python-script <this file>`.
+With ICHMULTITASK_SCREENSHOTS set to a folder, pictures of the window are left there.
+"""
+
+import os
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import qt
+import slicer
+
+from ICHMultiTaskLib import testing
+from ICHMultiTaskLib.mrml import results, scene, volumes
+from ICHMultiTaskLib.mrml.dependencies import missing_packages
+
+FREEZE_SECONDS = 1.0
+
+
+class ICHMultiTaskPanelTest(unittest.TestCase):
+    """Each test starts with an empty scene and the module open."""
+
+    @classmethod
+    def setUpClass(cls):
+        if missing_packages():
+            raise unittest.SkipTest(f"not installed: {', '.join(missing_packages())}")
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.bundle = testing.tiny_bundle(Path(cls.folder.name) / "tiny")
+
+    def setUp(self):
+        slicer.mrmlScene.Clear(0)
+        slicer.util.selectModule("ICHMultiTask")
+        self.widget = slicer.modules.ICHMultiTaskWidget
+        self.ui = self.widget.ui
+        self.waitFor(lambda: self.widget._task is None)
+        self.widget.useBundle(str(self.bundle))
+
+    def tearDown(self):
+        slicer.mrmlScene.Clear(0)
+
+    def waitFor(self, condition, seconds=60):
+        """Run the event loop until something holds; return the longest time for which the window stood still."""
+        end, last, longest = time.monotonic() + seconds, time.monotonic(), 0.0
+        while not condition():
+            self.assertLess(time.monotonic(), end, "waited too long")
+            slicer.app.processEvents()
+            now = time.monotonic()
+            last, longest = now, max(longest, now - last)
+            time.sleep(0.005)
+        return longest
+
+    def load(self, **shape):
+        node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(**shape), "Head CT")
+        self.widget._parameterNode.inputVolume = node
+        return node
+
+    def analyze(self, **shape):
+        node = self.load(**shape)
+        self.ui.analyzeButton.click()
+        self.waitFor(lambda: self.widget._task is None)
+        return node
+
+    def screenshot(self, name):
+        folder = os.environ.get("ICHMULTITASK_SCREENSHOTS")
+        if folder:
+            for _n in range(10):
+                slicer.app.processEvents()
+                time.sleep(0.02)
+            slicer.util.mainWindow().grab().save(str(Path(folder) / f"{name}.png"))
+
+    def test_nothingToAnalyze(self):
+        self.assertFalse(self.ui.analyzeButton.enabled)
+        self.assertIn("Choose a head CT first", self.ui.analyzeButton.toolTip)
+        self.assertTrue(self.ui.noResultLabel.visible)
+        self.screenshot("empty")
+
+    def test_analyzeShowsResultAndOverlay(self):
+        node = self.load()
+        self.assertTrue(self.ui.analyzeButton.enabled)
+        self.ui.analyzeButton.click()
+        self.assertEqual(self.ui.analyzeButton.text, "Cancel")
+        self.assertFalse(self.ui.choicesWidget.enabled)
+        self.screenshot("running")
+        self.waitFor(lambda: self.widget._task is None)
+        self.assertEqual(self.ui.analyzeButton.text, "Analyze")
+        self.assertRegex(self.ui.volumeLabel.text, r"^\d+\.\d mL$")
+        self.assertRegex(self.ui.probabilityLabel.text, r"30 days \d+ %$")
+        self.assertIn("Random weights", self.ui.modelLabel.text)
+        self.assertIn("not validated on patients", self.ui.modelLabel.text)
+        attention = results.result_node(node, "attention")
+        for composite in scene.nodes_of_class(slicer.mrmlScene, "vtkMRMLSliceCompositeNode"):
+            self.assertEqual(composite.GetForegroundVolumeID(), attention.GetID())
+        self.screenshot("result")
+        self.ui.tableButton.click()
+        self.screenshot("table")
+
+    def test_windowStaysAlive(self):
+        self.load(shape_kji=(64, 512, 512), spacing_kji=(2.6, 0.45, 0.45))
+        self.ui.analyzeButton.click()
+        self.assertLess(self.waitFor(lambda: self.widget._task is None), FREEZE_SECONDS)
+        self.assertTrue(self.ui.resultWidget.visible)
+
+    def test_doubleClickStartsOnce(self):
+        self.load()
+        self.ui.analyzeButton.click()
+        self.ui.analyzeButton.click()
+        self.waitFor(lambda: self.widget._task is None)
+        self.assertTrue(self.ui.resultWidget.visible)
+
+    def test_cancel(self):
+        node = self.load()
+        self.ui.analyzeButton.click()
+        self.widget._startTime -= 10
+        self.ui.analyzeButton.click()
+        self.waitFor(lambda: self.widget._task is None)
+        self.assertEqual(self.ui.statusLabel.text, "Canceled.")
+        self.assertIsNone(results.result_node(node, "table"))
+        self.assertEqual(self.ui.analyzeButton.text, "Analyze")
+
+    def test_sceneClosedMidRun(self):
+        self.load()
+        self.ui.analyzeButton.click()
+        slicer.mrmlScene.Clear(0)
+        self.waitFor(lambda: self.widget._task is None)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
+        self.assertFalse(self.ui.analyzeButton.enabled)
+
+    def test_volumeDeletedMidRun(self):
+        node = self.load()
+        self.ui.analyzeButton.click()
+        slicer.mrmlScene.RemoveNode(node)
+        self.waitFor(lambda: self.widget._task is None)
+        self.assertIn("no longer in the scene", self.ui.statusLabel.text)
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
+
+    def test_slidersChangeTheOverlay(self):
+        node = self.analyze()
+        self.ui.opacitySlider.value = 0.75
+        self.ui.thresholdSlider.value = 0.6
+        slicer.app.processEvents()
+        red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+        self.assertAlmostEqual(red.GetForegroundOpacity(), 0.75)
+        display = results.result_node(node, "attention").GetDisplayNode()
+        self.assertAlmostEqual(display.GetLowerThreshold(), 0.6)
+
+    def test_anotherMapIsShownAtOnce(self):
+        node = self.analyze()
+        attention = results.result_node(node, "attention")
+        before = slicer.util.arrayFromVolume(attention).copy()
+        self.ui.attentionHeadSelector.currentIndex = 1
+        self.ui.attentionStageSelector.currentIndex = 2
+        self.waitFor(lambda: self.widget._task is None)
+        self.assertEqual(attention.GetAttribute("ICHMultiTask.head"), "prognosis")
+        self.assertEqual(attention.GetAttribute("ICHMultiTask.stage"), "stage2")
+        self.assertTrue((slicer.util.arrayFromVolume(attention) != before).any())
+
+    def test_anotherScanHidesTheResult(self):
+        self.analyze()
+        self.load()
+        self.assertFalse(self.ui.resultWidget.visible)
+        self.assertTrue(self.ui.noResultLabel.visible)
+
+    def test_reportIsSaved(self):
+        self.analyze()
+        start = time.monotonic()
+        self.widget.saveReport(self.folder.name)
+        self.assertLess(time.monotonic() - start, FREEZE_SECONDS)
+        page = next(Path(self.folder.name).glob("Head-CT-report*/report.html"))
+        self.assertIn(page.parent.name, self.ui.statusLabel.text)
+
+    def test_wrongBundleIsSaid(self):
+        self.widget.useBundle(self.folder.name)
+        self.assertIn("is not a model bundle", self.ui.statusLabel.text)
+
+    def test_devicesThatAreMissingCannotBeChosen(self):
+        model = self.ui.deviceSelector.model()
+        enabled = [model.item(row).isEnabled() for row in range(4)]
+        self.assertEqual((enabled[0], enabled[3]), (True, True))
+        self.assertEqual(enabled[1:3], [name in self.widget.devices for name in ("cuda", "mps")])
+
+    def test_choicesComeBackWithTheScene(self):
+        node = self.analyze()
+        self.ui.opacitySlider.value = 0.7
+        path = scene.save_mrb(slicer.mrmlScene, Path(self.folder.name) / "case.mrb")
+        slicer.mrmlScene.Clear(0)
+        scene.load_mrb(slicer.mrmlScene, path)
+        self.waitFor(lambda: self.widget._task is None)
+        self.widget.initializeParameterNode()
+        self.assertEqual(self.widget._parameterNode.inputVolume.GetName(), node.GetName())
+        self.assertAlmostEqual(self.ui.opacitySlider.value, 0.7)
+        self.assertIsNotNone(results.result_node(self.widget._parameterNode.inputVolume, "attention"))
+
+    def test_leavingThePanelMidRun(self):
+        node = self.load()
+        self.ui.analyzeButton.click()
+        slicer.util.selectModule("Data")
+        self.waitFor(lambda: self.widget._task is None)
+        self.assertIsNotNone(results.result_node(node, "table"))
+        slicer.util.selectModule("ICHMultiTask")
+        self.assertTrue(self.ui.resultWidget.visible)
+
+
+def run():
+    """Run the tests and leave with their status."""
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(ICHMultiTaskPanelTest)
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    slicer.util.exit(0 if result.wasSuccessful() else 1)
+
+
+if __name__ == "__main__":
+    # Once the window is up.
+    qt.QTimer.singleShot(0, run)

@@ -1,0 +1,43 @@
+"""The panel in the real application, which SLICER_EXECUTABLE names; skipped elsewhere."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SLICER = os.environ.get("SLICER_EXECUTABLE")
+
+pytestmark = [
+    pytest.mark.application,
+    pytest.mark.skipif(not SLICER, reason="SLICER_EXECUTABLE names no 3D Slicer application"),
+]
+
+
+def run_slicer(*arguments):
+    """Start the application with the modules of this source tree; return what it printed, if it ended well."""
+    modules = [str(REPOSITORY / name) for name in ("ICHMultiTask", "ICHMultiTaskTraining")]
+    command = [SLICER, "--testing", "--no-splash", "--ignore-slicerrc", "--additional-module-paths", *modules]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=600)
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output[-6000:]
+    return output
+
+
+def test_panel():
+    output = run_slicer("--python-script", str(REPOSITORY / "Testing" / "SlicerSelfTests" / "ICHMultiTaskPanelTest.py"))
+    assert "\nOK" in output, output[-6000:]
+
+
+@pytest.mark.parametrize("name", ["ICHMultiTask", "ICHMultiTaskTraining"])
+def test_self_tests(name):
+    code = (
+        "import slicer, unittest; "
+        f"import {name} as module; "
+        f"suite = unittest.defaultTestLoader.loadTestsFromTestCase(module.{name}Test); "
+        "result = unittest.TextTestRunner(verbosity=2).run(suite); "
+        "slicer.util.exit(0 if result.wasSuccessful() and result.testsRun else 1)"
+    )
+    output = run_slicer("--no-main-window", "--python-code", code)
+    assert "\nOK" in output, output[-6000:]
