@@ -147,7 +147,7 @@ def test_big_endian(tmp_path, dicom_files, head):
         dataset = pydicom.dcmread(path)
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
         dataset.PixelData = plane.astype(">i2").tobytes()
-        dataset.save_as(tmp_path / "big" / path.name, implicit_vr=False, little_endian=False)
+        pydicom.dcmwrite(tmp_path / "big" / path.name, dataset, implicit_vr=False, little_endian=False)
     np.testing.assert_array_equal(read_head_ct(tmp_path / "big").hu, hu)
 
 
