@@ -162,7 +162,7 @@ class Analyzer:
             raise InputError("The network's output is not finite: expected numbers, found NaN or infinity.")
         return Prediction(network_input, output, log_odds, features, self.network)
 
-    def analyze(self, head_ct, head="volume", stage=None, method=None, attention=True, progress=_ignore):
+    def analyze(self, head_ct, head="volume", stage=None, method=None, attention=True, progress=None):
         """Analyze one scan.
 
         Parameters
@@ -184,7 +184,7 @@ class Analyzer:
         InputError
             If the scan is not one the network can read.
         """
-        clock = _Clock()
+        clock, progress = _Clock(), progress or _ignore
         progress(0.0, "Checking the scan")
         head_ct = check_head_ct(head_ct)
         clock.lap("check")
@@ -234,7 +234,7 @@ class Analyzer:
         )
 
 
-def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=None, progress=_ignore):
+def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=None, progress=None):
     """Analyze a scan: from a file, folder or HeadCT to volume, prognosis and attention map.
 
     Parameters
@@ -256,7 +256,7 @@ def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=
     >>> result = analyze("scan.nii.gz")  # doctest: +SKIP
     >>> print(result.volume_ml, result.volume_interval_ml, result.mortality_probability)  # doctest: +SKIP
     """
-    clock = _Clock()
+    clock, progress = _Clock(), progress or _ignore
     if not isinstance(scan, HeadCT):
         from .reading import read_head_ct
 
