@@ -5,7 +5,6 @@ from pathlib import Path
 import slicer
 
 from ..background import BackgroundTask
-from ..errors import Canceled
 from .results import show_overlay
 from .scene import create_scene
 from .volumes import head_ct_to_node
@@ -69,11 +68,8 @@ def load_with_dialog():
         while not task.wait(0.02):
             slicer.app.processEvents()
             if dialog.wasCanceled:
-                task.cancel()
+                return None  # the thread ends by itself; nobody takes what it makes
         with slicer.util.tryWithErrorDisplay(_("The sample scan could not be simulated.")):
-            try:
-                return show_sample(task.result())
-            except Canceled:
-                return None
+            return show_sample(task.result())
     finally:
         dialog.close()
