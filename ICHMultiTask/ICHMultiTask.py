@@ -182,11 +182,11 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def saveReport(self, folder):
         """Save the report into a new folder inside `folder` and show a link to it."""
         try:
-            with slicer.util.WaitCursor():
-                page = self.logic.save_report(folder)
+            self._start(self.logic.report_work(folder), self._onReportSaved)
         except ICHMultiTaskError as error:
             self._showOutcome(str(error), failed=True)
-            return
+
+    def _onReportSaved(self, page):
         link = f'<a href="{page.as_uri()}">{page.parent.name}</a>'
         self._showOutcome(_("Report saved: {link}").format(link=link))
 
@@ -374,7 +374,7 @@ class ICHMultiTaskTest(ScriptedLoadableModuleTest):
 
     def test_reportIsSavedBesideEarlierOnes(self):
         self.logic.process(self.volume, bundle=self.bundle)
-        pages = [self.logic.save_report(self.folder.name) for n in range(2)]
+        pages = [self.logic.report_work(self.folder.name)(lambda fraction, text: None) for n in range(2)]
         self.assertEqual([page.parent.name for page in pages], ["Head-CT-report", "Head-CT-report-2"])
         self.assertIn("Random weights", pages[1].read_text(encoding="utf-8"))
 
@@ -384,4 +384,4 @@ class ICHMultiTaskTest(ScriptedLoadableModuleTest):
         with self.assertRaisesRegex(ICHMultiTaskError, "is not a model bundle"):
             self.logic.process(self.volume, bundle=self.folder.name)
         with self.assertRaisesRegex(ICHMultiTaskError, "press Analyze first"):
-            self.logic.save_report(self.folder.name)
+            self.logic.report_work(self.folder.name)

@@ -170,6 +170,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         start = time.monotonic()
         self.widget.saveReport(self.folder.name)
         self.assertLess(time.monotonic() - start, FREEZE_SECONDS)
+        self.waitFor(lambda: self.widget._task is None)
         page = next(Path(self.folder.name).glob("Head-CT-report*/report.html"))
         self.assertIn(page.parent.name, self.ui.statusLabel.text)
 

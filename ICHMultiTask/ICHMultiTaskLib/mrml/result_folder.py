@@ -1,4 +1,4 @@
-"""The folder of one analysis: report, attention map, pictures and scene. The shell and the panel write the same."""
+"""The shell's folder of one analysis: report, attention map, pictures and scene."""
 
 import time
 from dataclasses import replace
@@ -12,7 +12,7 @@ SCENE_FILE = "scene.mrb"
 PICTURES_FOLDER = "slices"
 
 
-def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, save_scene=True, progress=None):
+def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, progress=None):
     """Write report.json, report.html, attention.nrrd, slices/*.png and scene.mrb into an existing folder.
 
     Parameters
@@ -23,8 +23,6 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, save
         As `show_analysis` made them.
     folder : path-like
         `ICHMultiTaskLib.output.new_folder` makes one that appears whole or not at all.
-    save_scene : bool
-        Whether to save the scene, which holds whatever else the user has loaded.
     progress : callable (fraction, message), optional
 
     Returns
@@ -43,12 +41,10 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, save
     (folder / PICTURES_FOLDER).mkdir()
     pictures = slice_pictures(scene, volumeNode, attentionNode, folder / PICTURES_FOLDER)
     timing = {"pictures": time.perf_counter() - start}
-    mrb = None
-    if save_scene:
-        progress(0.3, "Saving the scene")
-        start = time.perf_counter()
-        mrb = save_mrb(scene, folder / SCENE_FILE, thumbnail(pictures[len(pictures) // 2]))
-        timing["save scene"] = time.perf_counter() - start
+    progress(0.3, "Saving the scene")
+    start = time.perf_counter()
+    mrb = save_mrb(scene, folder / SCENE_FILE, thumbnail(pictures[len(pictures) // 2]))
+    timing["save scene"] = time.perf_counter() - start
     progress(0.8, "Writing the report")
     files = write_report(replace(analysis, timing_s=analysis.timing_s | timing), folder, pictures, mrb)
     progress(1.0, "Report written")

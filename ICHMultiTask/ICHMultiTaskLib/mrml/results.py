@@ -101,6 +101,14 @@ def show_attention(scene, analysis, attention, volumeNode):
     """
     _check_present(scene, volumeNode)
     node = _result_node(scene, volumeNode, "attention", "vtkMRMLScalarVolumeNode")
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()  # before there are voxels, so that no histogram is made of them
+        display = node.GetScalarVolumeDisplayNode()
+        display.SetAndObserveColorNodeID(INFERNO_ID)
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(0, 1)
+        display.SetThreshold(THRESHOLD, 1)
+        display.SetApplyThreshold(True)
     head_ct = analysis.head_ct
     if _is_aligned(volumeNode, head_ct):
         set_voxels(node, attention.array, ijk_to_ras_of(volumeNode))
@@ -110,14 +118,6 @@ def show_attention(scene, analysis, attention, volumeNode):
         node.SetAndObserveTransformNodeID(None)
     for key in ("head", "stage", "method"):
         node.SetAttribute(f"ICHMultiTask.{key}", getattr(attention, key))
-    if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()
-        display = node.GetScalarVolumeDisplayNode()
-        display.SetAndObserveColorNodeID(INFERNO_ID)
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(0, 1)
-        display.SetThreshold(THRESHOLD, 1)
-        display.SetApplyThreshold(True)
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
     show_overlay(scene, volumeNode, node)

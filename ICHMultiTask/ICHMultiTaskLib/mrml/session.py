@@ -2,13 +2,17 @@
 
 import itertools
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 from ..bundle import ModelBundle, default_bundle, find_bundles
 from ..errors import InputError
 from ..output import new_folder
+from ..report import write_report
 from . import results
-from .result_folder import write_result_folder
+from .pictures import slice_pictures
+from .result_folder import PICTURES_FOLDER
 from .scene import create_scene, nodes_of_class
 from .volumes import head_ct_from_node
 
@@ -16,8 +20,8 @@ from .volumes import head_ct_from_node
 class AnalysisSession:
     """Analyzes volume nodes and keeps the latest analysis, with its network, at hand.
 
-    Methods that return work (`work`, `attention_work`) read nodes at once; the work itself touches none and may run
-    in a thread. `show` and `show_attention` take what it returned, on the main thread.
+    Methods that return work (`work`, `attention_work`, `report_work`) read nodes at once; the work itself touches none
+    and may run in a thread. `show` and `show_attention` take what it returned, on the main thread.
 
     Attributes
     ----------
@@ -106,40 +110,40 @@ class AnalysisSession:
         """Let go of the latest analysis, for instance as the scene is closed; the network is kept."""
         self.analysis = self.scanNode = None
 
-    def save_report(self, parent, progress=None):
-        """Write the report of the latest analysis, as the shell does, into a new folder.
+    def report_work(self, parent):
+        """Draw the slices and return the writing of the report as a callable (progress) -> path of report.html.
 
-        The scene is not saved with it, as it can hold other patients.
+        It is the shell's report without the scene, which can hold other patients.
 
         Parameters
         ----------
         parent : path-like
-            The new folder is made in here and named after the scan.
-        progress : callable (fraction, message), optional
-
-        Returns
-        -------
-        Path
-            report.html
+            A new folder is made in here and named after the scan.
 
         Raises
         ------
         InputError
             If nothing was analyzed or the scan was removed.
         OutputError
-            If it cannot be written.
+            Now or by the callable, if a file cannot be written.
         """
         if self.analysis is None or self.scanNode.GetScene() is None:
             raise InputError("There is no analysis to report; press Analyze first.")
-        name = re.sub(r"[^\w.-]+", "-", self.scanNode.GetName()).strip("-.") or "scan"
+        analysis, name = self.analysis, re.sub(r"[^\w.-]+", "-", self.scanNode.GetName()).strip("-.") or "scan"
         names = itertools.chain([f"{name}-report"], (f"{name}-report-{n}" for n in itertools.count(2)))
         destination = next(Path(parent) / name for name in names if not (Path(parent) / name).exists())
+        drawn = tempfile.TemporaryDirectory(prefix="ICHMultiTask-")
         attention = results.result_node(self.scanNode, "attention")
-        with new_folder(destination) as folder:
-            write_result_folder(
-                create_scene(), self.analysis, self.scanNode, attention, folder, save_scene=False, progress=progress
-            )
-        return destination / "report.html"
+        slice_pictures(create_scene(), self.scanNode, attention, drawn.name)
+
+        def write(progress):
+            progress(0.0, "Writing the report")
+            with drawn, new_folder(destination) as folder:
+                shutil.copytree(drawn.name, folder / PICTURES_FOLDER)
+                write_report(analysis, folder, sorted((folder / PICTURES_FOLDER).iterdir()))
+            return destination / "report.html"
+
+        return write
 
     def bundles(self):
         """Usable model bundles to choose from, as (name and version, folder), the shipped ones first."""

@@ -99,9 +99,9 @@ def head_ct_to_node(scene, head_ct, name):
     vtkMRMLScalarVolumeNode
     """
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    set_voxels(node, head_ct.hu, head_ct.ijk_to_ras)
     node.CreateDefaultDisplayNodes()
-    show_brain_window(node)
+    show_brain_window(node)  # before there are voxels, so that no histogram is made of them
+    set_voxels(node, head_ct.hu, head_ct.ijk_to_ras)
     facts = head_ct.facts
     node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps({key: getattr(facts, key) for key in _NODE_FACTS}))
     file_under_study(node, facts)
