@@ -51,8 +51,9 @@ def read_head_ct(path, series_uid=None, progress=None):
     reader = _volume_reader(path) if path.is_file() else None
     if reader is not None:
         if series_uid is not None:
-            raise InputError(f"{path.name} holds one volume; a series can be chosen among DICOM images only.")
-        return reader(path)
+            raise InputError(f"{path.name} holds one volume; expected DICOM images where a series is chosen.")
+        with _readable(path):
+            return reader(path)
     with _dicom_slices(path, _part(progress, 0.0, 0.3)) as (slices, file_uid):
         chosen, summaries = dicom_series.choose_series(slices, series_uid or file_uid)
         head_ct = dicom.read_series(chosen, path, _part(progress, 0.3, 1.0))
@@ -100,6 +101,20 @@ def _dicom_slices(path, progress):
     """Give the DICOM images at a path and the series of the file it names (None for a folder or .zip)."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {EXPECTED}.")
+    with _readable(path):
+        yield from _slices_at(path, progress)
+
+
+@contextmanager
+def _readable(path):
+    """Turn what the operating system reports into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read; {EXPECTED}, found: {error.strerror or error}.") from error
+
+
+def _slices_at(path, progress):
     if path.is_dir():
         yield _some(dicom_series.find_slices(path, progress=progress), path), None
     elif zipfile.is_zipfile(path):

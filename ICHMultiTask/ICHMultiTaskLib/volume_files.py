@@ -14,6 +14,7 @@ NIFTI_TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
 NIFTI_COLOR_TYPES = (128, 2304)
+IMAGE_IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
 
 
 def read_nifti(path):
@@ -132,7 +133,7 @@ def read_with_simpleitk(path, format_name):
     ----------
     path : Path
     format_name : str
-        For the facts.
+        "NRRD" or "MetaImage".
 
     Returns
     -------
@@ -146,10 +147,11 @@ def read_with_simpleitk(path, format_name):
     import SimpleITK
 
     try:
-        image = SimpleITK.ReadImage(str(path))
+        image = SimpleITK.ReadImage(str(path), imageIO=IMAGE_IO[format_name])
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise InputError(f"{path.name} cannot be read; expected a complete {format_name} file ({reason}).") from error
+        raise InputError(
+            f"{path.name} cannot be read; expected a complete {format_name} file, found a truncated or foreign one."
+        ) from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(
             f"{path.name} has {image.GetNumberOfComponentsPerPixel()} values a voxel (color or several frames); "
