@@ -1,0 +1,202 @@
+"""Spontaneous intracerebral hemorrhage: where, how large, what shape, what density."""
+
+import numpy as np
+
+from .anatomy import MassEffect
+from .fields import PlaneWaves, smoothstep
+
+LOCATIONS = {
+    "putamen": 0.35,
+    "thalamus": 0.20,
+    "lobar": 0.25,
+    "cerebellum": 0.10,
+    "brainstem": 0.05,
+    "caudate": 0.05,
+}
+"""Share of each location among bleeds."""
+NO_BLEED = 0.09
+"""Share of patients without any bleed."""
+MEDIAN_ML = {"putamen": 18, "thalamus": 11, "lobar": 26, "cerebellum": 11, "brainstem": 4.5, "caudate": 8}
+LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 50, "brainstem": 15, "caudate": 35}
+RUPTURE = {"putamen": 0.30, "thalamus": 0.55, "lobar": 0.20, "cerebellum": 0.35, "brainstem": 0.30, "caudate": 0.85}
+SHAPES = ("ellipsoid", "regular", "irregular", "multilobular", "satellite")
+SMALLEST_ML = 0.5
+
+
+class Hematoma:
+    """One bleed as a field in the rigid head: positive inside, about the distance to its surface in mm.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    head : Head
+        Gets the bleed's mass effect.
+    location, shape : str or None
+        Fixed, or drawn.
+    volume_ml : float or None
+        Wanted volume, or drawn; `volume_ml` of the result is what was measured.
+    center_mm : sequence of 3 floats or None
+        Center in the rigid head (RAS mm) in place of one drawn for the location.
+    """
+
+    def __init__(self, rng, head, location=None, shape=None, volume_ml=None, center_mm=None):
+        draws = rng.uniform(size=4)
+        target = np.exp(rng.normal(0.0, 1.0))
+        self.location = location or str(rng.choice(list(LOCATIONS), p=list(LOCATIONS.values())))
+        self.shape = shape or str(rng.choice(SHAPES[1:], p=(0.34, 0.32, 0.22, 0.12)))
+        wanted = volume_ml or float(np.clip(MEDIAN_ML[self.location] * target, SMALLEST_ML, LARGEST_ML[self.location]))
+        atlas = _draw_center(rng, head, self.location)
+        self.center = np.asarray(center_mm if center_mm is not None else head.from_atlas(atlas), np.float64)
+        self.head = head
+        self._draw_shape(rng)
+        self.size = 1.0
+        self.volume_ml = 0.0
+        self._fit(wanted)
+        self._draw_density(rng)
+        chance = RUPTURE[self.location] * np.clip(0.45 + 0.5 * np.log10(1.0 + self.volume_ml), 0.2, 1.5)
+        self.ruptured = bool(draws[0] < chance)
+        fill = rng.uniform(0.1, 1.0) * np.clip(0.25 + self.volume_ml / 30.0, 0.0, 1.0)
+        self.ventricle_fill = float(fill) if self.ruptured else 0.0
+        self.ventricle_hu = float(rng.uniform(46.0, 72.0))
+        self.edema_mm = float(np.clip(rng.lognormal(np.log(3.0), 0.6) * (0.6 + 0.1 * self.radius), 0.5, 16.0))
+        self.edema_hu = float(rng.uniform(17.5, 24.0))
+        supratentorial = self.location not in ("cerebellum", "brainstem")
+        shift = self.volume_ml * rng.uniform(0.04, 0.16) if supratentorial else 0.0
+        self.bulk_shift_mm = float(np.clip(shift * (0.6 if self.location in ("thalamus", "caudate") else 1.0), 0, 14))
+        if self.shape == "ellipsoid":
+            self.edema_mm = 2.0
+        head.mass_effect = MassEffect(self.center, self.volume_ml, self.bulk_shift_mm, rng.uniform(0.4, 0.8))
+
+    def _draw_shape(self, rng):
+        """Lobes as ellipsoids relative to the center, in units of the radius, and roughness of the surface."""
+        first = np.sort(rng.uniform(0.65, 1.45, 3)) if self.shape != "ellipsoid" else np.array([0.7, 1.0, 1.4])
+        axes = {"putamen": (0, 2, 1), "thalamus": (0, 2, 1)}.get(self.location, tuple(rng.permutation(3)))
+        lobes = [(np.zeros(3), first[list(axes)], _rotation(rng, 0.35))]
+        count = {"multilobular": int(rng.integers(2, 5)), "irregular": int(rng.integers(0, 3))}.get(self.shape, 0)
+        for _ in range(count):
+            lobes.append((_direction(rng) * rng.uniform(0.6, 1.15), rng.uniform(0.35, 0.8, 3), _rotation(rng, 1.5)))
+        if self.shape == "satellite":
+            for _ in range(int(rng.integers(1, 4))):
+                lobes.append((_direction(rng) * rng.uniform(1.35, 1.9), rng.uniform(0.15, 0.4, 3), _rotation(rng, 1.5)))
+        self.lobes = lobes
+        self.roughness = {"ellipsoid": 0.0, "regular": rng.uniform(0.02, 0.09)}.get(self.shape, rng.uniform(0.10, 0.26))
+        self.surface = PlaneWaves(rng, (0.55, 2.4), 16)
+
+    def _draw_density(self, rng):
+        self.mean_hu = float(np.clip(rng.normal(64.0, 6.5), 47.0, 84.0))
+        self.swirl = PlaneWaves(rng, (max(4.0, 0.5 * self.radius), 3.0 * self.radius + 6.0), 10)
+        self.swirl_hu = float(rng.uniform(1.0, 8.0))
+        self.rim_mm = float(rng.uniform(0.6, 2.2))
+        self.fluid_level = bool(rng.uniform() < 0.05 and self.volume_ml > 15.0)
+
+    @property
+    def radius(self):
+        """Radius in mm of the sphere of the same volume."""
+        return float(np.cbrt(max(self.volume_ml, 1e-3) * 3000.0 / (4.0 * np.pi)))
+
+    def shape_field(self, x, y, z):
+        """Field of the bleed alone, as if there were no skull: positive inside, mm."""
+        p = np.stack([x - self.center[0], y - self.center[1], z - self.center[2]]).astype(np.float32)
+        p /= np.float32(self.size)
+        result = None
+        for offset, radii, rotation in self.lobes:
+            q = np.tensordot(rotation.astype(np.float32), p - offset.astype(np.float32).reshape(3, *[1] * x.ndim), 1)
+            q /= radii.astype(np.float32).reshape(3, *[1] * x.ndim)
+            lobe = (1.0 - np.sqrt((q * q).sum(axis=0))) * np.float32(radii.min() ** 0.5)
+            result = lobe if result is None else np.maximum(result, lobe)
+        if self.roughness:
+            result = result + self.roughness * self.surface(*p)
+        return result * np.float32(self.size)
+
+    def field(self, x, y, z, cavity=None):
+        """Field of the bleed, bounded by the skull.
+
+        Parameters
+        ----------
+        x, y, z : ndarray
+            Points of the rigid head, RAS mm.
+        cavity : ndarray, optional
+            Distance to the skull at these points where it is known already.
+        """
+        field = self.shape_field(x, y, z)
+        if self.shape == "ellipsoid":
+            return field
+        if cavity is None:
+            cavity = self.head.cavity(*self.head.to_atlas(x, y, z, mass_effect=False))
+        return np.minimum(field, cavity - 1.0)
+
+    def bounds(self):
+        """Corners of a box that holds the bleed, in the rigid head, mm."""
+        reach = max(np.linalg.norm(offset) + radii.max() for offset, radii, _ in self.lobes)
+        reach = self.size * (reach * (1.0 + 2.2 * self.roughness) + 1.5 * self.roughness) + 1.0
+        return self.center - reach, self.center + reach
+
+    def _measure(self, samples):
+        """Volume in mL on an isotropic grid of this many samples along the box, edges weighted by their coverage."""
+        low, high = self.bounds()
+        step = (high - low) / samples
+        axes = [a + s * (np.arange(samples) + 0.5) for a, s in zip(low, step)]
+        total = 0.0
+        for part in np.array_split(axes[2], max(1, samples // 16)):
+            z, y, x = np.meshgrid(part, axes[1], axes[0], indexing="ij")
+            field = self.field(x.astype(np.float32), y.astype(np.float32), z.astype(np.float32))
+            total += float(np.clip(field / step[0] + 0.5, 0.0, 1.0).sum(dtype=np.float64))
+        return total * float(np.prod(step)) / 1000.0
+
+    def _fit(self, wanted):
+        """Scale the shape until its volume is the wanted one; then measure finely."""
+        self.size = float(np.cbrt(wanted * 3000.0 / (4.0 * np.pi)))
+        for samples in (32, 40, 48):
+            measured = self._measure(samples)
+            self.size *= float(np.clip(np.cbrt(wanted / max(measured, 1e-3)), 0.6, 1.5))
+        self.volume_ml = self._measure(72)
+
+    def density(self, field, x, y, z, up):
+        """HU of the blood at points with the given field; `up` is the height in the lying patient, mm."""
+        hu = self.mean_hu + self.swirl_hu * self.swirl(x, y, z)
+        hu = hu - 9.0 * smoothstep(field, 1.5 * self.rim_mm, -0.5)
+        if self.fluid_level:
+            hu = hu - 22.0 * smoothstep(up, -0.5, 0.5)
+        return np.clip(hu, 42.0, 92.0)
+
+
+def _direction(rng):
+    vector = rng.normal(size=3)
+    return vector / np.linalg.norm(vector)
+
+
+def _rotation(rng, spread):
+    """Rotation matrix from three random angles of the given standard deviation (radians)."""
+    a, b, c = rng.normal(0.0, spread, 3)
+    rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return rx @ ry @ rz
+
+
+def _draw_center(rng, head, location):
+    """Center of the bleed in the atlas."""
+    side = rng.choice([-1.0, 1.0])
+    centers = {
+        "putamen": ((27, 1, 4), (2.5, 5, 4)),
+        "thalamus": ((13, -18, 8), (2.5, 3, 3)),
+        "cerebellum": ((22, -62, -38), (9, 7, 6)),
+        "brainstem": ((2, -26, -30), (3, 2, 4)),
+        "caudate": ((13, 12, 9), (1.5, 4, 3)),
+    }
+    if location in centers:
+        mean, spread = centers[location]
+        center = rng.normal(mean, spread)
+        center[0] *= side
+        return center
+    # Lobar: a random direction, at a depth below the inner skull that reaches from superficial to deep.
+    for _ in range(200):
+        direction = _direction(rng)
+        depth = rng.uniform(8.0, 34.0)
+        points = np.array([0.0, -20.0, 12.0]) + direction * np.linspace(10.0, 95.0, 86)[:, None]
+        cavity = head.cavity(*points.T.astype(np.float32))
+        center = points[np.argmin(np.abs(cavity - depth) + 1000.0 * (cavity < 0))]
+        above = center[2] > head.tentorium(center[0], center[1]) + 10.0 or center[1] > -15.0
+        if abs(center[0]) > 14.0 and above and abs(float(head.cavity(*center.astype(np.float32))) - depth) < 3.0:
+            return center
+    return np.array([side * 40.0, -50.0, 25.0])

@@ -1,0 +1,182 @@
+"""One simulated patient: head, bleed, scan and outcome from one seed."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ICHMultiTaskLib.errors import InputError
+from ICHMultiTaskLib.head_ct import HeadCT, ScanFacts
+
+from .anatomy import Head
+from .hematoma import LOCATIONS, NO_BLEED, SHAPES, Hematoma
+from .outcome import draw_age_and_sex, draw_outcome
+from .scanner import draw_acquisition, scan
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """What to fix; None leaves it to the seed.
+
+    The head and its bleed come from random streams of their own: they stay the same, and so does the volume, when
+    only the scanner's settings differ.
+    """
+
+    slices: int | None = 32
+    """Number of slices; with `thickness_mm` None they cover the scanned range."""
+    matrix: int = 512
+    pixel_mm: float | None = None
+    thickness_mm: float | None = None
+    """Slice thickness, measured across the slice, and table advance from slice to slice."""
+    tilt_deg: float | None = None
+    rotation_deg: tuple | None = None
+    """Pitch, roll and yaw."""
+    centered: bool = False
+    noise_hu: float | None = None
+    offset_hu: float | None = None
+    artifacts: bool = True
+    """Beam hardening and streaks."""
+    table: bool = True
+    bleed: bool | None = None
+    location: str | None = None
+    shape: str | None = None
+    """One of "ellipsoid", "regular", "irregular", "multilobular", "satellite"; "ellipsoid" ignores the skull."""
+    volume_ml: float | None = None
+    center_mm: tuple | None = None
+    """Center of the bleed in the rigid head, RAS mm."""
+    age: int | None = None
+
+    def __post_init__(self):
+        if self.location is not None and self.location not in LOCATIONS:
+            raise InputError(f"Unknown bleed location '{self.location}'; expected one of {', '.join(LOCATIONS)}.")
+        if self.shape is not None and self.shape not in SHAPES:
+            raise InputError(f"Unknown bleed shape '{self.shape}'; expected one of {', '.join(SHAPES)}.")
+        if self.matrix < 32 or (self.slices is not None and self.slices < 2):
+            raise InputError(
+                "A simulated scan needs a matrix of at least 32 and at least 2 slices; "
+                f"got a matrix of {self.matrix} and {self.slices} slices."
+            )
+
+
+TRAINING_SETTINGS = SimulationSettings(slices=32, matrix=256)
+"""Smaller scans of the same field of view, made about four times as fast."""
+
+
+@dataclass(frozen=True)
+class SimulatedPatient:
+    """A simulated scan with everything that is known of it.
+
+    Attributes
+    ----------
+    patient_id : str
+    seed : int
+    head_ct : HeadCT
+    mask : ndarray of bool, shape (K, J, I)
+        Voxels at least half filled by the parenchymal hematoma; blood in the ventricles is not part of it.
+    volume_ml : float
+        Exact volume of the parenchymal hematoma, independent of the voxel grid.
+    location : str
+        "" without a bleed.
+    ivh : int
+    ivh_ml : float
+        Blood in the ventricles, measured on the scan.
+    midline_shift_mm : float
+    age, sex, gcs, ich_score, died : int, str, int, int, int
+    death_probability, death_probability_image : float
+        See `Outcome`.
+    facts : dict
+        Acquisition and shape, for inspection.
+    """
+
+    patient_id: str
+    seed: int
+    head_ct: HeadCT
+    mask: np.ndarray
+    volume_ml: float
+    location: str
+    ivh: int
+    ivh_ml: float
+    midline_shift_mm: float
+    age: int
+    sex: str
+    gcs: int
+    ich_score: int
+    died: int
+    death_probability: float
+    death_probability_image: float
+    facts: dict = field(default_factory=dict)
+
+
+def simulate_patient(seed, settings=None, patient_id=None, progress=None):
+    """Simulate one patient; the same seed and settings give the same bytes.
+
+    Parameters
+    ----------
+    seed : int
+    settings : SimulationSettings, optional
+    patient_id : str, optional
+    progress : callable(float, str), optional
+
+    Returns
+    -------
+    SimulatedPatient
+    """
+    settings = settings or SimulationSettings()
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(int(seed)).spawn(6)]
+    clinical, anatomy, bleed, scanner, noise, fate = streams
+    age, sex = draw_age_and_sex(clinical)
+    age = age if settings.age is None else settings.age
+    head = Head(anatomy, age)
+    has_bleed = bleed.uniform() >= NO_BLEED
+    has_bleed = has_bleed if settings.bleed is None else settings.bleed
+    hematoma = None
+    if has_bleed:
+        hematoma = Hematoma(
+            bleed, head, settings.location, settings.shape, settings.volume_ml, settings.center_mm
+        )
+    volume = hematoma.volume_ml if hematoma else 0.0
+    location = hematoma.location if hematoma else ""
+    ivh = int(bool(hematoma and hematoma.ruptured))
+    outcome = draw_outcome(fate, age, sex, volume, location, ivh)
+    acquisition = draw_acquisition(scanner, settings, head, hematoma.bounds() if hematoma else None)
+    hu, mask, ivh_ml = scan(noise, head, hematoma, acquisition, progress)
+    patient_id = patient_id or f"SIM{int(seed):08d}"
+    facts = ScanFacts(
+        format="array",
+        patient_id=patient_id,
+        patient_name=f"SimulatedPatient^{patient_id}",
+        series_description="Simulated head CT",
+        manufacturer="ICHMultiTask simulation",
+        kernel=acquisition.kernel,
+        gantry_tilt_deg=acquisition.tilt_deg,
+        slice_steps_mm=(round(acquisition.step_mm, 4),),
+        simulated=True,
+    )
+    details = {
+        "thickness_mm": acquisition.thickness_mm,
+        "noise_hu": float(acquisition.noise_hu),
+        "offset_hu": float(acquisition.offset_hu),
+        "shape": hematoma.shape if hematoma else "",
+        "center_ras_mm": tuple(acquisition.rotation @ hematoma.center + acquisition.translation) if hematoma else (),
+        "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
+    }
+    return SimulatedPatient(
+        patient_id, int(seed), HeadCT(hu, acquisition.ijk_to_ras(), facts), mask, volume, location, ivh, ivh_ml,
+        _midline_shift(head), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
+        outcome.death_probability_image, details,
+    )  # fmt: skip
+
+
+def _midline_shift(head):
+    """Largest sideways displacement of the midline between the frontal horns and the pineal gland, mm."""
+    if head.mass_effect is None:
+        return 0.0
+    y, z = np.meshgrid(np.linspace(-32.0, 25.0, 20), np.linspace(0.0, 25.0, 10))
+    x = np.zeros_like(y)
+    rigid = np.array([head.from_atlas((0.0, 0.0, 10.0))[0] + x, y * head.scale[1], z * head.scale[2]], np.float32)
+    cavity = head.cavity(*head.to_atlas(*rigid, mass_effect=False))
+    return float(np.abs(head.mass_effect.displacement(*rigid, cavity)[0]).max())
+
+
+def with_scanner(settings, **changes):
+    """The same settings with other scanner settings."""
+    return replace(settings, **changes)
