@@ -82,7 +82,8 @@ def paint_brain(canvas, head, vault, cavity, inside, web):
     ventricles = ventricle_distance(canvas, head)
     rim = np.clip(1.0 + ventricles * np.float32(1.0 / 11.0), 0.0, 1.0) ** 2
     canvas.hu -= rim * tissue * np.float32(head.leukoaraiosis_hu)
-    canvas.hu += head.mottle(x[::4, ::4], y[::4, ::4], z[::4, ::4]).repeat(4, 0).repeat(4, 1)[: x.shape[0], : x.shape[1]]
+    mottle = head.mottle(x[::4, ::4], y[::4, ::4], z[::4, ::4]).repeat(4, 0).repeat(4, 1)
+    canvas.hu += mottle[: x.shape[0], : x.shape[1]]
     canvas.paint(np.minimum(ventricles, depth - 4.0), head.csf_hu)
     _paint_brainstem(canvas, head, depth)
     _paint_infarcts(canvas, head, depth, ventricles, web)

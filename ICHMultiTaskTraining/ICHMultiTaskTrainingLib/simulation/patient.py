@@ -1,8 +1,9 @@
 """One simulated patient: head, bleed, scan and outcome from one seed."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ICHMultiTaskLib.errors import InputError
 from ICHMultiTaskLib.head_ct import HeadCT, ScanFacts
@@ -120,8 +121,13 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
     -------
     SimulatedPatient
     """
-    settings = settings or SimulationSettings()
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(int(seed)).spawn(6)]
+    # The matrices are small: more than one BLAS thread makes it slower and its rounding depend on the machine.
+    with threadpool_limits(1):
+        return _simulate(int(seed), settings or SimulationSettings(), patient_id, progress)
+
+
+def _simulate(seed, settings, patient_id, progress):
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
     clinical, anatomy, bleed, scanner, noise, fate = streams
     age, sex = draw_age_and_sex(clinical)
     age = age if settings.age is None else settings.age
@@ -130,16 +136,14 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
     has_bleed = has_bleed if settings.bleed is None else settings.bleed
     hematoma = None
     if has_bleed:
-        hematoma = Hematoma(
-            bleed, head, settings.location, settings.shape, settings.volume_ml, settings.center_mm
-        )
+        hematoma = Hematoma(bleed, head, settings.location, settings.shape, settings.volume_ml, settings.center_mm)
     volume = hematoma.volume_ml if hematoma else 0.0
     location = hematoma.location if hematoma else ""
     ivh = int(bool(hematoma and hematoma.ruptured))
     outcome = draw_outcome(fate, age, sex, volume, location, ivh)
     acquisition = draw_acquisition(scanner, settings, head, hematoma.bounds() if hematoma else None)
     hu, mask, ivh_ml = scan(noise, head, hematoma, acquisition, progress)
-    patient_id = patient_id or f"SIM{int(seed):08d}"
+    patient_id = patient_id or f"SIM{seed:08d}"
     facts = ScanFacts(
         format="array",
         patient_id=patient_id,
@@ -160,7 +164,7 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
         "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
     }
     return SimulatedPatient(
-        patient_id, int(seed), HeadCT(hu, acquisition.ijk_to_ras(), facts), mask, volume, location, ivh, ivh_ml,
+        patient_id, seed, HeadCT(hu, acquisition.ijk_to_ras(), facts), mask, volume, location, ivh, ivh_ml,
         _midline_shift(head), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
         outcome.death_probability_image, details,
     )  # fmt: skip
@@ -176,7 +180,3 @@ def _midline_shift(head):
     cavity = head.cavity(*head.to_atlas(*rigid, mass_effect=False))
     return float(np.abs(head.mass_effect.displacement(*rigid, cavity)[0]).max())
 
-
-def with_scanner(settings, **changes):
-    """The same settings with other scanner settings."""
-    return replace(settings, **changes)

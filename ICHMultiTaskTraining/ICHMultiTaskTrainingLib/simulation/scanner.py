@@ -277,8 +277,8 @@ class _Painter:
             field = h.field(x, y, z, cavity[near])
             hu = view[near]
             wobble = 1.0 + 0.4 * h.swirl(x, y, z)
-            edema = np.clip((field + h.edema_mm * wobble) / 2.5 + 0.5, 0.0, 1.0) * content["tissue"][near] * inside[near]
-            hu += edema * np.minimum(h.edema_hu - hu, 0.0)
+            edema = np.clip((field + h.edema_mm * wobble) / 2.5 + 0.5, 0.0, 1.0)
+            hu += edema * content["tissue"][near] * inside[near] * np.minimum(h.edema_hu - hu, 0.0)
         ventricle = 0.0
         if h.ruptured:
             ventricle = self._ventricular_blood(rigid, view, content["ventricles"])
@@ -329,7 +329,8 @@ class _Artifacts:
         self.noise_map = (0.55 + 0.55 * np.exp(-(ellipse**2) * 1.3)).astype(np.float32)
         self.cup = (a.cupping_hu * (np.clip(ellipse, 0, 1) ** 4 - 0.3) * (ellipse < 1.1)).astype(np.float32)
         petrous = a.rotation @ head.from_atlas((0.0, -28.0, -38.0)) + a.translation
-        slices = affine[2, 3] + affine[2, 2] * np.arange(a.slices) + np.tan(np.radians(a.tilt_deg)) * (petrous[1] - affine[1, 3])
+        slope = np.tan(np.radians(a.tilt_deg))
+        slices = affine[2, 3] + affine[2, 2] * np.arange(a.slices) + slope * (petrous[1] - affine[1, 3])
         self.petrous_weight = np.exp(-(((slices - petrous[2]) / 11.0) ** 2))
         low = slices < petrous[2] + 14.0
         self.noise_gain = np.where(low, 1.25, 1.0) * rng.uniform(0.92, 1.08, a.slices)

@@ -25,13 +25,13 @@ def paint_outside(canvas, head, surfaces):
     canvas.paint(envelope - 1.8, head.fat_hu)
     # Temporal muscle beside the skull, and the muscles below it.
     outer = vault + bone
-    temporal = np.minimum(smoothstep(np.abs(x), 46.0, 58.0) * smoothstep(z, 42.0, 12.0) * smoothstep(y, -30, -5), 1.0)
+    temporal = smoothstep(np.abs(x), 46.0, 58.0) * smoothstep(z, 42.0, 12.0) * smoothstep(y, -30.0, -5.0)
     temporal = temporal * smoothstep(y, 55.0, 38.0)
     canvas.paint(np.minimum(outer + 5.0 * temporal, envelope - 2.5), head.muscle_hu)
     if low.any():
-        web = np.abs(surfaces["tissue"])
+        plane = head.fat_plane_mm * (0.6 + 0.5 * np.sin(0.05 * (x + y + z)))
         deep = np.minimum(envelope - 4.5 - 3.0 * smoothstep(y, 20.0, 50.0), -6.0 - z)
-        canvas.paint(np.minimum(deep, web - head.fat_plane_mm * (0.6 + 0.5 * np.sin(0.05 * (x + y + z)))), head.muscle_hu)
+        canvas.paint(np.minimum(deep, np.abs(surfaces["tissue"]) - plane), head.muscle_hu)
         _paint_face(canvas, head)
     _paint_vault(canvas, head, vault, cavity, bone)
     if low.any():
@@ -142,7 +142,11 @@ def _paint_face(canvas, head):
             if head.sinus_fluid:
                 canvas.paint(np.minimum(distance, 36.0 - y[index]), 22.0, index)
         _paint_orbit(canvas, head, side, thick)
-        arch = (((34, 62, -50), (56, 42, -50), 5.0), ((56, 42, -50), (66, 5, -47), 3.2), ((66, 5, -47), (60, -22, -44), 3.2))
+        arch = (
+            ((34, 62, -50), (56, 42, -50), 5.0),
+            ((56, 42, -50), (66, 5, -47), 3.2),
+            ((66, 5, -47), (60, -22, -44), 3.2),
+        )
         for start, end, radius in arch:
             index, distance = canvas.capsule((side * start[0], *start[1:]), (side * end[0], *end[1:]), radius)
             if index is not None:
@@ -175,7 +179,7 @@ def _paint_face(canvas, head):
 
 def _paint_orbit(canvas, head, side, bone_hu):
     """Orbit with its walls, fat, eyeball with lens, optic nerve and the straight muscles."""
-    x, y, z = canvas.x, canvas.y, canvas.z
+    x, y = canvas.x, canvas.y
     index, distance = canvas.capsule((side * 17, 20, -32), (side * 34, 56, -35), 6.0, 18.0)
     if index is None:
         return
@@ -218,7 +222,8 @@ def _paint_neck(canvas, head):
             if index is not None:
                 canvas.paint(distance, head.cortical_hu * 0.75, index)
                 canvas.paint(distance - 2.0, 380.0, index)
-        for start, end, radius, hu in (((27, -12, -60), (30, -14, -160), 4.0, 45.0), ((40, 4, -75), (46, 0, -110), 9.0, 5.0)):
+        vessel_and_gland = (((27, -12, -60), (30, -14, -160), 4.0, 45.0), ((40, 4, -75), (46, 0, -110), 9.0, 5.0))
+        for start, end, radius, hu in vessel_and_gland:
             index, distance = canvas.capsule((side * start[0], *start[1:]), (side * end[0], *end[1:]), radius)
             if index is not None:
                 canvas.paint(distance, hu, index)
