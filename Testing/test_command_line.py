@@ -118,6 +118,7 @@ def test_without_a_scan_one_is_simulated_as_dicom_and_analyzed(bundle, tmp_path)
     assert Path(report["scan"]["path"]) == (folder / "simulated-dicom").resolve()
     files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(report["scan"]["path"], report["scan"]["series_uid"])
     assert len(files) == report["scan"]["shape_kji"][0]
+    assert "simulated scan, no patient" in (folder / "report.html").read_text(encoding="utf-8")
     assert re.search(r"the simulated hematoma has \d+\.\d mL", result.stdout)
 
 
