@@ -235,6 +235,28 @@ def test_unreadable_by_permission(tmp_path, dicom_files, head):
     refused(tmp_path / "dicom", "cannot be read; expected .*, found: Permission denied")
 
 
+def test_damaged_headers_never_end_in_a_traceback(tmp_path, dicom_files, head):
+    """Random bytes in the headers: read, or refused in one sentence."""
+    hu, affine = head
+    rng = np.random.default_rng(3)
+    slices = dicom_files.write(tmp_path / "dicom", hu[::4], affine @ np.diag([1, 1, 4, 1]))
+    nifti = nifti_of(tmp_path / "scan.nii", hu)
+    for path, target, length in ((slices[4], tmp_path / "dicom", 1200), (nifti, nifti, 352)):
+        content = path.read_bytes()
+        for _ in range(60):
+            damaged = bytearray(content)
+            damaged[4:length] = (
+                np.where(rng.random(length - 4) < 4 / length, rng.integers(0, 256, length - 4), list(content[4:length]))
+                .astype(np.uint8)
+                .tobytes()
+            )
+            path.write_bytes(damaged)
+            try:
+                check_head_ct(read_head_ct(target))
+            except InputError as error:
+                assert str(error).endswith(".")
+
+
 def test_chest(tmp_path, dicom_files):
     """A trunk with lungs, a spine with its canal, ribs and sternum, labeled as such or not."""
     affine = dicom_files.affine(pixel_mm=6.5)

@@ -226,6 +226,15 @@ def test_choice_among_series(tmp_path, dicom_files, head):
         read_head_ct(tmp_path, series_uid="9.9")
 
 
+def test_newest_of_several_studies(tmp_path, dicom_files, head):
+    for number in (1, 2):
+        ids = {"SeriesInstanceUID": f"2.{number}", "StudyInstanceUID": f"1.{number}", "StudyDate": f"2026010{number}"}
+        dicom_files.write(tmp_path / str(number), *head, **ids, Manufacturer="ICHMultiTask simulation")
+    head_ct = read_head_ct(tmp_path)
+    assert (head_ct.facts.study_date, head_ct.facts.simulated) == ("20260102", True)
+    assert head_ct.facts.warnings[0].endswith("study of 20260101).")
+
+
 @pytest.mark.parametrize(
     ("kernel", "description", "sharp"),
     [

@@ -11,6 +11,8 @@ from .geometry import distinct_steps, regular_offsets, resample_slices, stack_af
 from .head_ct import HeadCT, ScanFacts
 
 AIR_HU = -1024
+SIMULATION = "ICHMultiTask simulation"
+"""Manufacturer of the scans that ICHMultiTaskTrainingLib.simulation makes."""
 NATIVE_SYNTAXES = {
     "1.2.840.10008.1.2": "<",
     "1.2.840.10008.1.2.1": "<",
@@ -75,6 +77,7 @@ def read_series(slices, path="", progress=None):
         contrast_agent=first.text("ContrastBolusAgent"),
         slice_thickness_mm=first.number("SliceThickness", None),
         gantry_tilt_deg=_tilt(first, affine, notes),
+        simulated=first.text("Manufacturer") == SIMULATION,
         slice_steps_mm=tuple(round(step, 3) for step, _ in steps),
         warnings=tuple(notes),
     )

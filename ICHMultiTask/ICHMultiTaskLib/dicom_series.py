@@ -50,9 +50,16 @@ class Slice:
     header: object
     frame: int | None = None
 
+    def value(self, keyword):
+        """Return a tag's value, or None where missing or malformed."""
+        try:
+            return self.header.get(keyword)
+        except Exception:  # pydicom converts on access, and raises many types on damaged values
+            return None
+
     def numbers(self, keyword, count):
         """Return a tag's `count` numbers as an array, or None where missing, empty or malformed."""
-        value = self.header.get(keyword)
+        value = self.value(keyword)
         try:
             array = np.array(value, dtype=float).reshape(-1) if value is not None else np.empty(0)
         except (TypeError, ValueError):
@@ -66,7 +73,7 @@ class Slice:
 
     def text(self, keyword):
         """Return a tag's text; several values are joined by a space."""
-        value = self.header.get(keyword)
+        value = self.value(keyword)
         if value is None:
             return ""
         several = isinstance(value, Sequence) and not isinstance(value, str)
@@ -162,7 +169,8 @@ def read_header(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, stop_before_pixels=True, force=not has_magic, specific_tags=HEADER_KEYWORDS)
-            header.get("SOPClassUID"), header.get("Rows"), header.get("PatientName")
+            for keyword in ("SOPClassUID", "SeriesInstanceUID", "Rows"):
+                header.get(keyword)  # converted on access
             return header
     except Exception:  # pydicom raises many types on damaged files; all mean the same here
         return damaged
@@ -305,6 +313,8 @@ def choose_series(slices, series_uid=None):
         why = ", ".join(text for _, text in reasons[uid]) or "axial, soft-tissue kernel, no contrast"
         if uid != chosen and not reasons[uid]:
             why += f", but covers {coverage_mm(usable):.0f} mm with {len(usable)} slices"
+        if usable[0].text("StudyInstanceUID") != series[chosen][0].text("StudyInstanceUID"):
+            why += f", study of {usable[0].text('StudyDate') or 'unknown date'}"
         thickness = usable[0].number("SliceThickness", None)
         summaries.append(
             SeriesSummary(

@@ -1,6 +1,7 @@
 """NIfTI, NRRD and MetaImage files as HeadCT."""
 
 import gzip
+import math
 import struct
 import zlib
 
@@ -62,17 +63,17 @@ def read_nifti(path):
         raise InputError(f"{path.name} holds values of NIfTI type {kind}; expected whole or real numbers.")
     shape = _shape_3d(path, dim[1 : dim[0] + 1])
     dtype = np.dtype(f"{order}{NIFTI_TYPES[kind]}")
-    count = int(np.prod(shape))
-    if len(content) < int(offset) + count * dtype.itemsize:
+    count = math.prod(shape)
+    offset = int(offset) if 0 <= offset <= len(content) else len(content)  # damaged headers hold anything
+    if len(content) < offset + count * dtype.itemsize:
         raise InputError(
             f"{path.name} is truncated; expected {count * dtype.itemsize} bytes of voxels, "
-            f"found {max(0, len(content) - int(offset))}."
+            f"found {len(content) - offset}."
         )
-    voxels = np.frombuffer(content, dtype=dtype, count=count, offset=int(offset)).reshape(shape[::-1])
+    voxels = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(shape[::-1])
     if slope not in (0.0, 1.0) or (slope != 0.0 and intercept != 0.0):
         if np.isfinite((slope, intercept)).all():
             voxels = voxels.astype(np.float64) * slope + intercept
-    notes = []
     if sform_code > 0:
         affine = np.vstack([np.reshape(sform, (3, 4)), [0, 0, 0, 1]]).astype(float)
     elif qform_code > 0:
@@ -80,7 +81,7 @@ def read_nifti(path):
     else:
         raise InputError(f"{path.name} states no orientation; expected an sform or a qform in the NIfTI header.")
     affine[:3] *= {1: 1000.0, 3: 0.001}.get(units & 7, 1.0)  # meters, micrometers
-    return HeadCT(as_hu(voxels), affine, ScanFacts(path=str(path), format="NIfTI", warnings=tuple(notes)))
+    return HeadCT(as_hu(voxels), affine, ScanFacts(path=str(path), format="NIfTI"))
 
 
 def _nifti_content(path):
@@ -171,7 +172,7 @@ def as_hu(voxels):
     """Return values as int16 where that is exact, else float32; values below -1024 become -1024."""
     low = np.fmin.reduce(voxels, axis=None)
     high = np.fmax.reduce(voxels, axis=None)
-    if np.isfinite((low, high)).all() and max(low, -32768) <= high <= 32767:
+    if np.isfinite((low, high)).all() and high <= 32767:
         clipped = np.maximum(voxels, -1024) if low < -1024 else voxels
         whole = clipped if clipped.dtype.kind in "iu" else np.nan_to_num(clipped).astype(np.int16)
         if clipped.dtype.kind in "iu" or np.array_equal(whole, clipped):
