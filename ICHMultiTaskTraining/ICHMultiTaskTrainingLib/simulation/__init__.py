@@ -1,5 +1,16 @@
 """Simulated non-contrast head CT with spontaneous intracerebral hemorrhage, with exact volumes and masks."""
 
+from .cohort import patient_seed, write_cohort
 from .patient import TRAINING_SETTINGS, SimulatedPatient, SimulationSettings, simulate_patient
+from .writers import write_dicom, write_nifti
 
-__all__ = ["TRAINING_SETTINGS", "SimulatedPatient", "SimulationSettings", "simulate_patient"]
+__all__ = [
+    "TRAINING_SETTINGS",
+    "SimulatedPatient",
+    "SimulationSettings",
+    "patient_seed",
+    "simulate_patient",
+    "write_cohort",
+    "write_dicom",
+    "write_nifti",
+]

@@ -24,6 +24,7 @@ class Acquisition:
     thickness_mm: float
     step_mm: float
     tilt_deg: float
+    """As `geometry.tilt_deg` tells it."""
     rotation: np.ndarray
     """Rigid head to table coordinates (RAS), 3×3."""
     translation: np.ndarray
@@ -47,9 +48,9 @@ class Acquisition:
         half = 0.5 * (self.matrix - 1) * self.pixel_mm
         affine = np.eye(4)
         affine[:3, 0] = (-self.pixel_mm, 0.0, 0.0)
-        affine[:3, 1] = (0.0, -self.pixel_mm * np.cos(t), -self.pixel_mm * np.sin(t))
+        affine[:3, 1] = (0.0, -self.pixel_mm * np.cos(t), self.pixel_mm * np.sin(t))
         affine[:3, 2] = (0.0, 0.0, self.step_mm)
-        affine[:3, 3] = (half, half * np.cos(t), half * np.sin(t) + self.bottom_mm)
+        affine[:3, 3] = (half, half * np.cos(t), self.bottom_mm - half * np.sin(t))
         return affine
 
 
@@ -87,7 +88,7 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
     if settings.centered:
         translation = -rotation @ middle * (1, 1, 0)
     # Scanned range along the table at the gantry's axis: the head's ends shear with the tilt.
-    slope = np.tan(np.radians(tilt))
+    slope = -np.tan(np.radians(tilt))
     top = (80.0 * head.scale[2] + head.bone_mm + head.scalp_mm) + above
     low = below * head.scale[2]
     if bleed_bounds is not None:
@@ -329,7 +330,7 @@ class _Artifacts:
         self.noise_map = (0.55 + 0.55 * np.exp(-(ellipse**2) * 1.3)).astype(np.float32)
         self.cup = (a.cupping_hu * (np.clip(ellipse, 0, 1) ** 4 - 0.3) * (ellipse < 1.1)).astype(np.float32)
         petrous = a.rotation @ head.from_atlas((0.0, -28.0, -38.0)) + a.translation
-        slope = np.tan(np.radians(a.tilt_deg))
+        slope = -np.tan(np.radians(a.tilt_deg))
         slices = affine[2, 3] + affine[2, 2] * np.arange(a.slices) + slope * (petrous[1] - affine[1, 3])
         self.petrous_weight = np.exp(-(((slices - petrous[2]) / 11.0) ** 2))
         low = slices < petrous[2] + 14.0
