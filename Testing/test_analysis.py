@@ -186,7 +186,7 @@ def test_analyze_from_a_file_equals_analyze_in_memory(tmp_path, scan, bundle, an
     found = analyze(tmp_path / "scan.nii.gz", bundle, "cpu")
     assert found.volume_ml == pytest.approx(analysis.volume_ml, rel=1e-4)
     assert found.attention.peak_ras_mm == pytest.approx(analysis.attention.peak_ras_mm, abs=1e-3)
-    assert list(found.timing_s)[:2] == ["read", "load model"]
+    assert list(found.timing_s)[:2] == ["read", "load_model"]
 
 
 def test_warnings_of_the_scan_and_of_the_model_are_passed_on(tmp_path, scan):

@@ -263,7 +263,7 @@ def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=
         scan = read_head_ct(scan, progress=lambda f, message: progress(0.3 * f, message))
         clock.lap("read")
     analyzer = Analyzer(bundle, device)
-    clock.lap("load model")
+    clock.lap("load_model")
     analysis = analyzer.analyze(
         scan, head, stage, method, progress=lambda f, message: progress(0.4 + 0.6 * f, message)
     )

@@ -14,7 +14,7 @@ The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
 ``preprocessing``
     Fields of `ICHMultiTaskLib.preprocessing.PreprocessingSettings`.
 ``target``
-    What the regression output is, one of `TARGETS`.
+    What the regression output is, one of `ICHMultiTaskLib.calibration.TARGETS`.
 ``attention``
     Default ``head``, ``stage`` and ``method``.
 ``training_data``
@@ -31,6 +31,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from .calibration import TARGETS
 from .errors import BundleError, DependencyError
 from .output import new_folder
 
@@ -38,9 +39,6 @@ METADATA = "configs/metadata.json"
 WEIGHTS = "models/model.safetensors"
 MODEL_CARD = "docs/README.md"
 LICENSE = "LICENSE"
-
-TARGETS = ("cube_root_ml", "cube_root_fraction", "fraction_percent")
-"""Cube root of mL; cube root of hematoma volume ÷ crop volume; hematoma volume in percent of the crop volume."""
 
 REQUIRED_KEYS = {
     "name": str,

@@ -115,7 +115,7 @@ def _analyze(options):
         from .analysis import Analyzer
 
         analyzer = Analyzer(bundle, options.device)
-        timing["load model"] = time.perf_counter() - clock
+        timing["load_model"] = time.perf_counter() - clock
         analysis = analyzer.analyze(
             head_ct, options.head, options.stage, options.method, progress=bar.step("Analyzing", 40, 60)
         )

@@ -204,7 +204,7 @@ def _model_facts(report, scene):
         "Attention peak": format_position(attention.get("peak_ras_mm")),
         "Attention map": attention.get("file", ""),
         "Scene": f"{scene} (opens in 3D Slicer)" if scene else "",
-        "Time": ", ".join(f"{step} {value:.2f} s" for step, value in seconds.items()),
+        "Time": ", ".join(f"{step.replace('_', ' ')} {value:.2f} s" for step, value in seconds.items()),
     }
 
 

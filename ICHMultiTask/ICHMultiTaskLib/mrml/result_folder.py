@@ -44,7 +44,7 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, prog
     progress(0.3, "Saving the scene")
     start = time.perf_counter()
     mrb = save_mrb(scene, folder / SCENE_FILE, thumbnail(pictures[len(pictures) // 2]))
-    timing["save scene"] = time.perf_counter() - start
+    timing["save_scene"] = time.perf_counter() - start
     progress(0.8, "Writing the report")
     files = write_report(replace(analysis, timing_s=analysis.timing_s | timing), folder, pictures, mrb)
     progress(1.0, "Report written")
