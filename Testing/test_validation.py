@@ -121,9 +121,9 @@ def test_a_usual_scan_is_checked_in_milliseconds(dicom_files, dtype):
     assert warnings_of(scan) == ()
 
     def seconds():
-        start = time.perf_counter()
+        start = time.process_time()  # not disturbed by what else the machine does
         check_head_ct(scan)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds() for _ in range(7)) < 0.05
 
