@@ -225,3 +225,22 @@ def test_resampling_is_linear_and_exact_on_slices():
     found = resample_slices(array, offsets, np.array([0.0, 0.5, 1.0, 2.0, 4.0]))
     assert found.dtype == np.int16
     assert found.ravel().tolist() == [0, 5, 10, 40, 100]
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_tilt_of_a_sheared_grid_is_stated(suffix, tmp_path):
+    step = np.array([0.0, 5.0 * np.tan(np.radians(18.0)), 5.0])
+    if suffix == ".nrrd":
+        header = (
+            "NRRD0004\ntype: short\ndimension: 3\nspace: right-anterior-superior\nsizes: 8 8 8\n"
+            f"space directions: (1,0,0) (0,1,0) ({step[0]},{step[1]},{step[2]})\nkinds: domain domain domain\n"
+            "endian: little\nencoding: raw\nspace origin: (0,0,0)\n\n"
+        )
+        (tmp_path / "scan.nrrd").write_bytes(header.encode() + np.arange(512, dtype="<i2").tobytes())
+    else:
+        from ICHMultiTaskTrainingLib.simulation import write_nifti
+
+        affine = np.eye(4)
+        affine[:3, 2] = step
+        write_nifti(np.arange(512, dtype=np.int16).reshape(8, 8, 8), affine, tmp_path / "scan.nii.gz")
+    assert abs(read_head_ct(tmp_path / f"scan{suffix}").facts.gantry_tilt_deg) == pytest.approx(18.0, abs=0.1)

@@ -4,11 +4,12 @@ import gzip
 import math
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
 from .errors import InputError
-from .geometry import LPS_TO_RAS
+from .geometry import LPS_TO_RAS, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 
 NIFTI_TYPES = {
@@ -81,7 +82,7 @@ def read_nifti(path):
     else:
         raise InputError(f"{path.name} states no orientation; expected an sform or a qform in the NIfTI header.")
     affine[:3] *= {1: 1000.0, 3: 0.001}.get(units & 7, 1.0)  # meters, micrometers
-    return HeadCT(as_hu(voxels), affine, ScanFacts(path=str(path), format="NIfTI"))
+    return _with_tilt(HeadCT(as_hu(voxels), affine, ScanFacts(path=str(path), format="NIfTI")))
 
 
 def _nifti_content(path):
@@ -165,7 +166,13 @@ def read_with_simpleitk(path, format_name):
     affine = np.eye(4)
     affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
-    return HeadCT(as_hu(voxels), LPS_TO_RAS @ affine, ScanFacts(path=str(path), format=format_name))
+    return _with_tilt(HeadCT(as_hu(voxels), LPS_TO_RAS @ affine, ScanFacts(path=str(path), format=format_name)))
+
+
+def _with_tilt(head_ct):
+    """State the gantry tilt that the grid's shear shows: these formats have no field for it."""
+    tilt = round(tilt_deg(head_ct.ijk_to_ras), 1) + 0.0
+    return replace(head_ct, facts=replace(head_ct.facts, gantry_tilt_deg=tilt))
 
 
 def as_hu(voxels):
