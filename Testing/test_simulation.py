@@ -35,7 +35,7 @@ def test_scan_says_that_it_is_simulated():
 
 
 def test_ellipsoid_has_the_volume_of_the_formula():
-    settings = SimulationSettings(matrix=96, slices=24, shape="ellipsoid", location="putamen", volume_ml=24.0, bleed=True)
+    settings = SimulationSettings(**SMALL, shape="ellipsoid", location="putamen", volume_ml=24.0, bleed=True)
     patient = simulate_patient(11, settings)
     exact = 4.0 / 3.0 * np.pi * np.prod(patient.facts["radii_mm"]) / 1000.0
     assert patient.volume_ml == pytest.approx(exact, rel=0.01)

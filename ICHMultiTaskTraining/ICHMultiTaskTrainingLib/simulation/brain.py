@@ -140,8 +140,8 @@ def _paint_fissures(canvas, head):
         index = canvas.box(*_corners(side, (28, -30, -16), (66, 26, 24)))
         if index is not None:
             ax, yy, zz = np.abs(x[index]), y[index], z[index]
-            fold = 1.6 * np.sin(0.35 * yy + 0.2 * zz + side) + 1.2 * np.sin(0.31 * zz - 0.15 * yy)
-            thick = wide * (0.65 + 0.45 * np.sin(0.23 * yy + 0.41 * zz + 2.0 * side))
+            fold = 1.1 * np.sin(0.21 * yy + 0.2 * zz + side) + 0.8 * np.sin(0.31 * zz - 0.47 * yy)
+            thick = wide * (0.65 + 0.35 * np.sin(0.13 * yy + 0.23 * zz + 2.0 * side) + 0.3 * np.sin(0.4 * yy + zz))
             sheet = thick - np.abs(ax - 38.0 + 0.009 * (yy + 2.0) ** 2 + fold)
             sheet = np.minimum(sheet, np.minimum(22.0 - np.abs(yy + 2.0), 15.0 - np.abs(zz - 3.0)))
             canvas.paint(np.minimum(sheet + 3.0, 60.0), head.gray_hu, index, edge=2.5)
@@ -154,7 +154,7 @@ def _paint_fissures(canvas, head):
         ax, yy, zz = np.abs(x[index]), y[index], z[index]
         # The corpus callosum bridges the hemispheres in the middle.
         bridge = 1.0 - np.sqrt(((yy + 5.0) / 40.0) ** 2 + ((zz - 4.0) / 25.0) ** 2)
-        ragged = gap * (1.0 + 0.5 * np.sin(yy * 0.35 + zz * 0.27))
+        ragged = gap * (1.0 + 0.25 * np.sin(yy * 0.21 + zz * 0.17) + 0.25 * np.sin(yy * 0.47 - zz * 0.31 + 1.0))
         canvas.paint(np.minimum(ragged - ax, -bridge * 25.0), head.csf_hu, index)
         canvas.paint(np.minimum(np.minimum(4.0 - ax, ax - ragged), -bridge * 25.0), head.gray_hu, index, edge=2.0)
     grow = 1.0 + 0.15 * head.atrophy
@@ -188,11 +188,14 @@ def _paint_deep(canvas, head):
 
 def _paint_brainstem(canvas, head, depth):
     """Ambient cistern, midbrain, pons with its peduncles, medulla, and the basilar and middle cerebral arteries."""
-    for start, end, r1, r2 in (((0, -25, -4), (0, -26, -20), 18.0, 18.0),):
+    for start, end, r1, r2 in (((0, -26, -4), (0, -27, -20), 17.0, 16.0),):
         index, distance = canvas.capsule(start, end, r1, r2)
         if index is not None:
-            ring = np.minimum(distance, 3.0 + head.atrophy - distance)
-            canvas.paint(np.minimum(ring, -12.0 - canvas.y[index]), head.csf_hu, index)
+            around = np.arctan2(canvas.x[index], canvas.y[index] + 24.0)
+            wave = np.sin(3.0 * around) * np.sin(5.0 * around + 0.2 * canvas.z[index])
+            width = (1.6 + 1.2 * head.atrophy) * (1.0 + 0.5 * wave)
+            ring = np.minimum(distance, width - distance)
+            canvas.paint(np.minimum(ring, -14.0 - canvas.y[index]), head.csf_hu + 4.0, index, edge=2.0)
     stem = head.white_hu + 2.5
     for side in (-1, 1):
         for start, end, r1, r2 in (

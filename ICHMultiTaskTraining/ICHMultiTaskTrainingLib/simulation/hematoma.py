@@ -55,7 +55,7 @@ class Hematoma:
         self._draw_density(rng)
         chance = RUPTURE[self.location] * np.clip(0.45 + 0.5 * np.log10(1.0 + self.volume_ml), 0.2, 1.5)
         self.ruptured = bool(draws[0] < chance)
-        fill = rng.uniform(0.1, 1.0) * np.clip(0.25 + self.volume_ml / 30.0, 0.0, 1.0)
+        fill = rng.uniform(0.1, 1.0) ** 1.5 * np.clip(0.25 + self.volume_ml / 30.0, 0.0, 1.0)
         self.ventricle_fill = float(fill) if self.ruptured else 0.0
         self.ventricle_hu = float(rng.uniform(46.0, 72.0))
         self.edema_mm = float(np.clip(rng.lognormal(np.log(3.0), 0.6) * (0.6 + 0.1 * self.radius), 0.5, 16.0))

@@ -171,10 +171,10 @@ def _simulate(seed, settings, patient_id, progress):
 
 
 def _midline_shift(head):
-    """Largest sideways displacement of the midline between the frontal horns and the pineal gland, mm."""
+    """Largest sideways displacement of the midline at the level of the septum pellucidum, mm."""
     if head.mass_effect is None:
         return 0.0
-    y, z = np.meshgrid(np.linspace(-32.0, 25.0, 20), np.linspace(0.0, 25.0, 10))
+    y, z = np.meshgrid(np.linspace(-5.0, 22.0, 12), np.linspace(4.0, 20.0, 8))
     x = np.zeros_like(y)
     rigid = np.array([head.from_atlas((0.0, 0.0, 10.0))[0] + x, y * head.scale[1], z * head.scale[2]], np.float32)
     cavity = head.cavity(*head.to_atlas(*rigid, mass_effect=False))
