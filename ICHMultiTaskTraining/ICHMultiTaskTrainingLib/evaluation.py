@@ -62,13 +62,13 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
     with new_folder(output, replaces="metrics.json") as folder:
         analyzer = Analyzer(bundle, device)
-        records, simulated = [], False
+        # A file does not tell; the table of a simulated cohort does.
+        simulated = any(row.extra.get("simulated") == "1" for row in rows)
+        records = []
         for n, row in enumerate(rows):
             if progress is not None:
                 progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
-            record, from_simulation = _evaluate_row(row, analyzer)
-            records.append(record)
-            simulated |= from_simulation
+            records.append(_evaluate_row(row, analyzer))
         metrics = summarize(records)
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated),
@@ -174,7 +174,7 @@ def locate_attention(attention, mask, ijk_to_ras):
 
 
 def _evaluate_row(row, analyzer):
-    """The row of `predictions.csv` for one scan, and whether the scan was simulated."""
+    """The row of `predictions.csv` for one scan."""
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
     record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row)}
     start = time.perf_counter()
@@ -185,7 +185,7 @@ def _evaluate_row(row, analyzer):
         raise
     except ICHMultiTaskError as error:
         record["problem"] = str(error)
-        return record, record["best_probability"] is not None
+        return record
     record |= {
         "predicted_volume_ml": analysis.volume_ml,
         "mortality_probability": analysis.mortality_probability,
@@ -200,8 +200,7 @@ def _evaluate_row(row, analyzer):
             record |= locate_attention(analysis.attention, _read_mask(row.mask, scan), scan.ijk_to_ras)
         except ICHMultiTaskError as error:
             record["problem"] = str(error)
-    # Only a simulation knows the probability from which an outcome was drawn.
-    return record, scan.facts.simulated or record["best_probability"] is not None
+    return record
 
 
 def _read_mask(path, scan):
