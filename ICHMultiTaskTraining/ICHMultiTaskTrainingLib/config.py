@@ -24,7 +24,7 @@ class TrainingConfig:
         "sgd" or "adamw".
     learning_rate, momentum, weight_decay : float
     schedule : str
-        "constant", or "one_cycle": warm-up, then cosine decay to zero.
+        "constant", or "linear": warm-up over a tenth of the steps, then linear decay to zero.
     batch_size, epochs, seed : int
     coarse_epochs : int
         So many first epochs run at half the rows and columns, at a quarter of the cost.
@@ -48,13 +48,13 @@ class TrainingConfig:
     preprocessing: dict = field(default_factory=lambda: PREPROCESSING["default"].as_dict())
     target: str = "fraction_percent"
     optimizer: str = "adamw"
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     momentum: float = 0.9
     weight_decay: float = 1e-2
-    schedule: str = "one_cycle"
-    batch_size: int = 8
+    schedule: str = "linear"
+    batch_size: int = 4
     epochs: int = 30
-    coarse_epochs: int = 20
+    coarse_epochs: int = 25
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
@@ -79,6 +79,7 @@ PRESETS = {
         learning_rate=1e-4,
         weight_decay=5e-4,
         schedule="constant",
+        batch_size=8,
         epochs=300,
         coarse_epochs=0,
         prognosis_weight=1.0,

@@ -1,7 +1,6 @@
 """Train the multi-task network on a table of scans and write a model bundle."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +83,15 @@ class Trainer:
         else:
             raise InputError(f"The optimizer is unknown: expected sgd or adamw, found {c.optimizer!r}.")
         steps = c.epochs * self._steps_per_epoch()
-        if c.schedule == "one_cycle":
+        if c.schedule == "linear":
             warm_up = max(1, steps // 10)
 
             def factor(step):
-                if step < warm_up:
-                    return (step + 1) / warm_up
-                return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+                return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
 
             return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         if c.schedule != "constant":
-            raise InputError(f"The schedule is unknown: expected constant or one_cycle, found {c.schedule!r}.")
+            raise InputError(f"The schedule is unknown: expected constant or linear, found {c.schedule!r}.")
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
     def _steps_per_epoch(self):
