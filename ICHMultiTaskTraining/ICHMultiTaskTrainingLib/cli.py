@@ -83,7 +83,7 @@ class _Bar:
     def __enter__(self):
         from tqdm import tqdm
 
-        self._bar = tqdm(total=1.0, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}")
+        self._bar = tqdm(total=1.0, miniters=0, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}")
         return self
 
     def __exit__(self, *_):
