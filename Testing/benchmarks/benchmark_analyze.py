@@ -25,21 +25,25 @@ TARGETS = {
     "32 slices": 1.5,
 }
 CHILD = """
-import resource, sys, time
+import resource, sys
 sys.path[:0] = {paths!r}
 import numpy as np
 from ICHMultiTaskLib.analysis import Analyzer
 from ICHMultiTaskLib.head_ct import HeadCT, ScanFacts
 import SimpleITK, torch, torch.nn.functional, safetensors.torch, ICHMultiTaskLib.network, ICHMultiTaskLib.runtime
 torch.ones(64, 64) @ torch.ones(64, 64)
-unit = 1 if sys.platform == "darwin" else 1024
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-libraries = peak()
+def memory(name):
+    try:  # getrusage would count the parent's memory on Linux
+        lines = open("/proc/self/status").read().splitlines()
+        return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024 / 1e9
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9
+libraries = memory("VmRSS")
 scan = HeadCT(np.load({scan!r}), np.load({affine!r}), ScanFacts())
 analyzer = Analyzer({bundle!r}, {device!r})
 for _ in range(2):
     result = analyzer.analyze(scan)
-print(peak() - libraries)
+print(memory("VmHWM") - libraries)
 """
 
 
@@ -71,7 +75,7 @@ def run(options, folder):
     }
     table(
         ("peak memory above the libraries", "GB", "target"),
-        [(name, f"{value:.2f}" if value else "not measured", TARGETS.get(name, "")) for name, value in memory.items()],
+        [(name, "not measured" if value is None else f"{value:.2f}", TARGETS.get(name, "")) for name, value in memory.items()],
     )
     steps = {**read_seconds(thick, folder), **steps, **display_seconds(analyzer, thick)}
     table(("step, 32 slices", "seconds"), [(name, f"{value:.3f}") for name, value in steps.items()])
