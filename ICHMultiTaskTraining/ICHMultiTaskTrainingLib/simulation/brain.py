@@ -73,7 +73,8 @@ def paint_brain(canvas, head, vault, cavity, inside, web):
     behind = smoothstep(y, -22.0 - 0.5 * np.clip(side - 12.0, 0.0, None), -28.0 - 0.5 * np.clip(side - 12.0, 0.0, None))
     depth = cavity - np.float32(head.subarachnoid_mm)
     web = np.abs(web)
-    _paint_cerebrum(canvas, head, depth, web, np.where(behind > 0.5, tentorium - 1.0, 30.0))
+    mottle = head.mottle(x[::4, ::4], y[::4, ::4], z[::4, ::4]).repeat(4, 0).repeat(4, 1)[: x.shape[0], : x.shape[1]]
+    _paint_cerebrum(canvas, head, depth, web, mottle, np.where(behind > 0.5, tentorium - 1.0, 30.0))
     below = np.minimum(np.minimum(-tentorium - 1.5, depth), (behind - 0.5) * 8.0)
     _paint_cerebellum(canvas, head, below)
     tissue = smoothstep(canvas.hu, 12.0, 26.0)
@@ -82,8 +83,7 @@ def paint_brain(canvas, head, vault, cavity, inside, web):
     ventricles = ventricle_distance(canvas, head)
     rim = np.clip(1.0 + ventricles * np.float32(1.0 / 11.0), 0.0, 1.0) ** 2
     canvas.hu -= rim * tissue * np.float32(head.leukoaraiosis_hu)
-    mottle = head.mottle(x[::4, ::4], y[::4, ::4], z[::4, ::4]).repeat(4, 0).repeat(4, 1)
-    canvas.hu += mottle[: x.shape[0], : x.shape[1]]
+    canvas.hu += mottle
     canvas.paint(np.minimum(ventricles, depth - 4.0), head.csf_hu)
     _paint_brainstem(canvas, head, depth)
     _paint_infarcts(canvas, head, depth, ventricles, web)
@@ -105,15 +105,16 @@ def sulci(head, x, y, z):
     return head.sulci(u * pull + o[0], v * pull + o[1], w * pull + o[2]) / pull
 
 
-def _paint_cerebrum(canvas, head, depth, web, above):
-    """White matter, cortex along the surface and the sulci, and the sulci themselves."""
+def _paint_cerebrum(canvas, head, depth, web, mottle, above):
+    """White matter, cortex along the surface and the sulci, and the sulci themselves, some short, some deep."""
     cerebrum = np.minimum(depth, above)
     canvas.paint(cerebrum, head.white_hu)
-    shallow = smoothstep(depth, 21.0, 12.0)
+    reach = 13.0 + np.clip(4.5 * mottle, -8.0, 8.0)
+    shallow = smoothstep(depth - reach, 5.0, -1.0)
     ribbon = np.maximum(3.0 - depth, (3.3 - web) * shallow - (1.0 - shallow) * 4.0)
     canvas.paint(np.minimum(cerebrum, ribbon), head.gray_hu, edge=canvas.pitch + 1.0)
-    width = head.sulcus_mm * (1.15 - depth * np.float32(1.0 / 17.0))
-    opening = np.minimum(np.minimum(width - web, 15.0 - depth), depth + 3.0)
+    width = head.sulcus_mm * (1.15 - depth / (reach + 2.0))
+    opening = np.minimum(np.minimum(width - web, reach - depth), depth + 3.0)
     canvas.paint(np.minimum(opening, above), head.csf_hu, edge=canvas.pitch + 0.5)
 
 
@@ -145,8 +146,8 @@ def _paint_fissures(canvas, head):
             sheet = thick - np.abs(ax - 38.0 + 0.009 * (yy + 2.0) ** 2 + fold)
             sheet = np.minimum(sheet, np.minimum(22.0 - np.abs(yy + 2.0), 15.0 - np.abs(zz - 3.0)))
             canvas.paint(np.minimum(sheet + 3.0, 60.0), head.gray_hu, index, edge=2.5)
-            slope = zz - 2.0 + 0.35 * (yy + 5.0)
-            stem = np.minimum(1.3 * thick - np.abs(slope + fold) * 0.9, np.minimum(ax - 36.0, 25.0 - np.abs(yy)))
+            slope = zz - 2.0 + 0.65 * (yy + 5.0)
+            stem = np.minimum(1.1 * thick - np.abs(slope + 2.0 * fold) * 0.8, np.minimum(ax - 36.0, 25.0 - np.abs(yy)))
             canvas.paint(np.maximum(sheet, stem), head.csf_hu, index)
     gap = 0.5 + 0.9 * head.atrophy
     index = canvas.box((-6, -110, -30), (6, 80, 90))

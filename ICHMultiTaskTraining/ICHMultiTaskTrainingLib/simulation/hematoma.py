@@ -16,7 +16,7 @@ LOCATIONS = {
 """Share of each location among bleeds."""
 NO_BLEED = 0.09
 """Share of patients without any bleed."""
-MEDIAN_ML = {"putamen": 18, "thalamus": 11, "lobar": 26, "cerebellum": 11, "brainstem": 4.5, "caudate": 8}
+MEDIAN_ML = {"putamen": 15, "thalamus": 9, "lobar": 22, "cerebellum": 10, "brainstem": 4.0, "caudate": 7}
 LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 50, "brainstem": 15, "caudate": 35}
 RUPTURE = {"putamen": 0.30, "thalamus": 0.55, "lobar": 0.20, "cerebellum": 0.35, "brainstem": 0.30, "caudate": 0.85}
 SHAPES = ("ellipsoid", "regular", "irregular", "multilobular", "satellite")
@@ -41,7 +41,7 @@ class Hematoma:
 
     def __init__(self, rng, head, location=None, shape=None, volume_ml=None, center_mm=None):
         draws = rng.uniform(size=4)
-        target = np.exp(rng.normal(0.0, 1.0))
+        target = np.exp(rng.normal(0.0, 1.05))
         self.location = location or str(rng.choice(list(LOCATIONS), p=list(LOCATIONS.values())))
         self.shape = shape or str(rng.choice(SHAPES[1:], p=(0.34, 0.32, 0.22, 0.12)))
         wanted = volume_ml or float(np.clip(MEDIAN_ML[self.location] * target, SMALLEST_ML, LARGEST_ML[self.location]))
@@ -61,7 +61,7 @@ class Hematoma:
         self.edema_mm = float(np.clip(rng.lognormal(np.log(3.0), 0.6) * (0.6 + 0.1 * self.radius), 0.5, 16.0))
         self.edema_hu = float(rng.uniform(17.5, 24.0))
         supratentorial = self.location not in ("cerebellum", "brainstem")
-        shift = self.volume_ml * rng.uniform(0.04, 0.16) if supratentorial else 0.0
+        shift = self.volume_ml * rng.uniform(0.03, 0.12) if supratentorial else 0.0
         self.bulk_shift_mm = float(np.clip(shift * (0.6 if self.location in ("thalamus", "caudate") else 1.0), 0, 14))
         if self.shape == "ellipsoid":
             self.edema_mm = 2.0

@@ -63,8 +63,8 @@ def draw_outcome(rng, age, sex, volume_ml, location, ivh):
 
 
 def _expected_gcs(volume_ml, location, ivh):
-    loss = {"brainstem": 0.75, "cerebellum": 0.18, "thalamus": 0.17}.get(location, 0.105) * volume_ml
-    return 15.2 - min(loss, 11.0) - (1.8 if ivh else 0.0)
+    loss = {"brainstem": 0.75, "cerebellum": 0.18, "thalamus": 0.19}.get(location, 0.125) * volume_ml
+    return 15.0 - min(loss, 11.0) - (1.8 if ivh else 0.0)
 
 
 def _normal_cdf(value):

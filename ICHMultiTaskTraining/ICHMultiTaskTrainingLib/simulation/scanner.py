@@ -75,7 +75,7 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
     above = rng.uniform(2.0, 14.0) if rng.uniform() < 0.9 else rng.uniform(-14.0, 0.0)
     sharp = rng.uniform() < 0.15
     psf, sharpening, noise = rng.uniform(0.45, 0.85), rng.uniform(0.4, 1.2), np.exp(rng.uniform(np.log(2), np.log(7)))
-    offset, cupping = np.clip(rng.normal(0, 2.2), -5, 5), rng.uniform(0, 5)
+    offset, cupping = np.clip(rng.normal(0, 2.2), -5, 5), rng.uniform(0, 8)
     streak, padding, table = rng.uniform(0, 9), rng.uniform() < 0.25, rng.uniform() < 0.85
     rest = (rng.uniform(108.0, 128.0), rng.uniform(-75.0, 15.0), rng.uniform(0.6, 1.6))
     yaw_pitch_roll = angles if settings.rotation_deg is None else np.radians(settings.rotation_deg)
@@ -159,7 +159,8 @@ def scan(rng, head, hematoma, acquisition, progress):
         hu[k] = np.clip(np.rint(image), -1024, 3071)
         if a.padding:
             hu[k][artifacts.outside] = PAD
-    return hu, mask, ventricular * pitch * pitch * a.step_mm * np.cos(np.radians(a.tilt_deg)) / sub / 1000.0
+    voxel_ml = pitch * pitch * a.step_mm * np.cos(np.radians(a.tilt_deg)) / 1000.0
+    return hu, mask, float(ventricular / sub * voxel_ml)
 
 
 def _resampling(a, size, factor):
