@@ -75,12 +75,12 @@ def run(options, folder):
     }
     table(
         ("peak memory above the libraries", "GB", "target"),
-        [(name, "not measured" if value is None else f"{value:.2f}", TARGETS.get(name, "")) for name, value in memory.items()],
+        [(name, _shown(value, "not measured"), TARGETS.get(name, "")) for name, value in memory.items()],
     )
     steps = {**read_seconds(thick, folder), **steps, **display_seconds(analyzer, thick)}
     table(("step, 32 slices", "seconds"), [(name, f"{value:.3f}") for name, value in steps.items()])
     formats = {} if options.skip_formats else format_seconds(analyzer, thick, options.turns)
-    table(("network", "seconds"), [(name, f"{value:.3f}" if value else "fails") for name, value in formats.items()])
+    table(("network", "seconds"), [(name, _shown(value, "fails")) for name, value in formats.items()])
     options.output.mkdir(parents=True, exist_ok=True)
     draw(steps, formats, options.output / "benchmark.png")
 
@@ -251,6 +251,10 @@ def table(header, rows):
         for row in (header, ["---"] * len(header), *rows):
             print("| " + " | ".join(str(cell) for cell in row) + " |")
         print(flush=True)
+
+
+def _shown(value, missing):
+    return missing if value is None else f"{value:.3g}"
 
 
 def draw(steps, formats, path):
