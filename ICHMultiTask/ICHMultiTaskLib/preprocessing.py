@@ -17,7 +17,7 @@ HEAD_THRESHOLD_HU = -300
 SKULL_MM = 100
 """Bone shorter than this is not a skull."""
 BATCH = 32
-"""Slices in one matrix product: on a busy machine each costs a wait of the threads for each other, so few large ones."""
+"""Slices in one matrix product: few large ones, since on a busy machine the threads wait for each other in each."""
 
 
 @dataclass(frozen=True)
