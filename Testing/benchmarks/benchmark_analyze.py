@@ -77,7 +77,12 @@ def run(options, folder):
         ("peak memory above the libraries", "GB", "target"),
         [(name, _shown(value, "not measured"), TARGETS.get(name, "")) for name, value in memory.items()],
     )
-    steps = {**read_seconds(thick, folder), **steps, **display_seconds(analyzer, thick)}
+    steps = {
+        **read_seconds(thick, folder),
+        **steps,
+        "of which map back": map_back_seconds(analyzer, thick),
+        **display_seconds(analyzer, thick),
+    }
     table(("step, 32 slices", "seconds"), [(name, f"{value:.3f}") for name, value in steps.items()])
     formats = {} if options.skip_formats else format_seconds(analyzer, thick, options.turns)
     table(("network", "seconds"), [(name, _shown(value, "fails")) for name, value in formats.items()])
@@ -180,6 +185,13 @@ def read_seconds(scan, folder):
     }
 
 
+def map_back_seconds(analyzer, scan):
+    """The part of the attention step that resamples the map to the scan's voxels."""
+    prediction = analyzer.analyze(scan, stage="stage4").prediction
+    grid = prediction.features["stage4"][0, 0].float().cpu().numpy()
+    return best(lambda: prediction.network_input.to_scan(grid, prediction.network.feature_strides["stage4"]))
+
+
 def display_seconds(analyzer, scan):
     """Results as nodes in a scene; empty where Slicer is not installed."""
     try:
@@ -268,6 +280,8 @@ def draw(steps, formats, path):
         axes.bar_label(container, fmt="%.3g", padding=3)
         axes.invert_yaxis()
         axes.margins(x=0.15)
+        if max(bars.values()) > 20 * min(bars.values()) and title == "Forward pass":
+            axes.set_xscale("log")  # one format can be tens of times slower
         axes.set(title=title, xlabel="seconds")
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
