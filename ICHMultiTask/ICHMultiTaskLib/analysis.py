@@ -98,11 +98,9 @@ class Analysis:
 
 
 def _attention(prediction, head_ct, head, stage, method):
-    from .attention import attention_map
+    from .attention import attention_map, check_choice
 
-    if stage not in prediction.features:
-        known = ", ".join(prediction.features)
-        raise InputError(f"The attention stage is unknown: expected one of {known}, found {stage!r}.")
+    check_choice(head, stage, method)
     grid = attention_map(prediction.network, prediction.features[stage], stage, head, method)[0].cpu().numpy()
     array = prediction.network_input.to_scan(grid, prediction.network.feature_strides[stage])
     highest = float(array.max())
@@ -185,6 +183,12 @@ class Analyzer:
             If the scan is not one the network can read.
         """
         clock, progress = _Clock(), progress or _ignore
+        from .attention import check_choice
+
+        metadata = self.bundle.metadata
+        stage = stage or metadata["attention"].get("stage", "stage4")
+        method = method or metadata["attention"].get("method", "gradcam")
+        check_choice(head, stage, method)  # before the work, not after it
         progress(0.0, "Checking the scan")
         head_ct = check_head_ct(head_ct)
         clock.lap("check")
@@ -193,7 +197,6 @@ class Analyzer:
         clock.lap("prepare")
         prediction = self.predict(network_input, lambda f, message: progress(0.15 + 0.65 * f, message))
         clock.lap("network")
-        metadata = self.bundle.metadata
         volume = float(output_to_volume(prediction.output, metadata["target"], network_input.crop_volume_mm3))
         interval = self.bundle.volume_interval_ml(volume)
         death = self.bundle.probability(prediction.log_odds)
@@ -207,8 +210,6 @@ class Analyzer:
         found = None
         if attention:
             progress(0.85, "Attention map")
-            default = metadata.get("attention") or {}
-            stage, method = stage or default.get("stage", "stage4"), method or default.get("method", "gradcam")
             found = _attention(prediction, head_ct, head, stage, method)
             if found.peak_ras_mm is None:
                 warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")

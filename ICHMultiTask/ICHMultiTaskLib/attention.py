@@ -6,9 +6,17 @@ Gradients are taken from a head down to the stage's stored features; the encoder
 import torch
 
 from .errors import InputError
+from .network import STAGES
 
 HEADS = ("volume", "prognosis")
 METHODS = ("gradcam", "gradcam++", "layercam")
+
+
+def check_choice(head, stage, method):
+    """Raise InputError if there is no such head, stage or method."""
+    for name, value, known in (("head", head, HEADS), ("stage", stage, STAGES), ("method", method, METHODS)):
+        if value not in known:
+            raise InputError(f"The attention {name} is unknown: expected one of {', '.join(known)}, found {value!r}.")
 
 
 def attention_map(network, features, stage, head="volume", method="gradcam"):
@@ -32,9 +40,7 @@ def attention_map(network, features, stage, head="volume", method="gradcam"):
     tensor [N, d, h, w]
         Not negative, not normalized; all zero where nothing in the image raises the score.
     """
-    for name, value, known in (("head", head, HEADS), ("method", method, METHODS)):
-        if value not in known:
-            raise InputError(f"The attention {name} is unknown: expected one of {', '.join(known)}, found {value!r}.")
+    check_choice(head, stage, method)
     features = features.detach().float().requires_grad_()
     with torch.enable_grad():
         volume, scores = network.heads(features, stage)
