@@ -29,7 +29,9 @@ from ICHMultiTaskLib.mrml.scene import create_scene
 from ICHMultiTaskLib.mrml.session import AnalysisSession
 from ICHMultiTaskLib.mrml.volumes import head_ct_to_node
 
-POLL_MSEC = 50
+POLL_MSEC = 10
+YIELD_SECONDS = 0.03
+"""The application's event loop keeps Python's lock; at each poll it is left to the working thread for this long."""
 WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
 
 
@@ -137,7 +139,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Start an analysis, or cancel the running one."""
         if self._analyzing():
             # The second half of a double click must not cancel what the first half has started.
-            if time.monotonic() - self._startTime > qt.QApplication.doubleClickInterval() / 1000:
+            if time.monotonic() - self._startTime > slicer.app.doubleClickInterval / 1000:
                 self._task.cancel()
                 self._update()
             return
@@ -181,8 +183,11 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def saveReport(self, folder):
         """Save the report into a new folder inside `folder` and show a link to it."""
+        def repaint(fraction, message):
+            slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
+
         try:
-            self._start(self.logic.report_work(folder), self._onReportSaved)
+            self._start(self.logic.report_work(folder, repaint), self._onReportSaved)
         except ICHMultiTaskError as error:
             self._showOutcome(str(error), failed=True)
 
@@ -214,8 +219,8 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _poll(self):
         task = self._task
-        if not task.done:
-            self._update()
+        if not task.wait(YIELD_SECONDS):
+            self._showProgress(task)
             return
         self._timer.stop()
         self._task = None
@@ -267,6 +272,10 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._start(self.logic.attention_work(*choice), self.logic.show_attention)
         self._update()
 
+    def _showProgress(self, task):
+        self.ui.progressBar.value = round(100 * task.fraction)
+        self.ui.stageLabel.text = _("Canceling…") if task.canceled else task.message
+
     def _showOutcome(self, text, failed=False):
         self.ui.statusLabel.text = text
         self.ui.statusLabel.styleSheet = WARNING_STYLE if failed else ""
@@ -283,8 +292,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.choicesWidget.enabled = not analyzing
         ui.progressBar.visible = ui.stageLabel.visible = analyzing
         if analyzing:
-            ui.progressBar.value = round(100 * task.fraction)
-            ui.stageLabel.text = _("Canceling…") if task.canceled else task.message
+            self._showProgress(task)
         ui.statusLabel.visible = bool(ui.statusLabel.text)
         analysis = self.logic.analysis_of(inputVolume)
         ui.resultButton.enabled = ui.overlayButton.enabled = analysis is not None and not analyzing
@@ -302,10 +310,11 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.intervalLabel.text = _("{coverage:.0%} interval {low:.1f} to {high:.1f} mL").format(
                 coverage=analysis.interval_coverage, low=low, high=high
             )
-        ui.prognosisLabel.text = _("Survival") if analysis.prognosis == "survival" else _("Death")
-        ui.probabilityLabel.text = _("probability of death within 30 days {percent:.0f} %").format(
-            percent=100 * analysis.mortality_probability
-        )
+        percent = 100 * analysis.mortality_probability
+        certain = _("above 99 %") if percent > 99 else _("below 1 %") if percent < 1 else None
+        ui.probabilityLabel.text = certain or _("{percent:.0f} %").format(percent=percent)
+        survival = analysis.prognosis == "survival"
+        ui.prognosisLabel.text = _("Prognosis: survival") if survival else _("Prognosis: death")
         ui.warningsLabel.text = "<br>".join(f"⚠ {sentence}" for sentence in analysis.warnings)
         ui.warningsLabel.styleSheet = WARNING_STYLE
         ui.warningsLabel.visible = bool(analysis.warnings)

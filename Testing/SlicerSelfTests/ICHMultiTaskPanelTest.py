@@ -5,6 +5,9 @@ Run by `Testing/test_panel_application.py`, or in Slicer:
 With ICHMULTITASK_SCREENSHOTS set to a folder, pictures of the window are left there.
 """
 
+import contextlib
+import itertools
+import logging
 import os
 import tempfile
 import time
@@ -18,7 +21,8 @@ from ICHMultiTaskLib import testing
 from ICHMultiTaskLib.mrml import results, scene, volumes
 from ICHMultiTaskLib.mrml.dependencies import missing_packages
 
-FREEZE_SECONDS = 1.0
+# Other work on the machine stretches the clock: the allowance grows with the load beyond the processors.
+FREEZE_SECONDS = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 1.0)
 
 
 class ICHMultiTaskPanelTest(unittest.TestCase):
@@ -30,6 +34,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
             raise unittest.SkipTest(f"not installed: {', '.join(missing_packages())}")
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
+        slicer.util.mainWindow().resize(1500, 980)
         cls.bundle = testing.tiny_bundle(Path(cls.folder.name) / "tiny")
 
     def setUp(self):
@@ -43,16 +48,26 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
     def tearDown(self):
         slicer.mrmlScene.Clear(0)
 
-    def waitFor(self, condition, seconds=60):
-        """Run the event loop until something holds; return the longest time for which the window stood still."""
-        end, last, longest = time.monotonic() + seconds, time.monotonic(), 0.0
+    def waitFor(self, condition, seconds=240):
+        """Run the event loop until something holds."""
+        end = time.monotonic() + seconds
         while not condition():
             self.assertLess(time.monotonic(), end, "waited too long")
             slicer.app.processEvents()
-            now = time.monotonic()
-            last, longest = now, max(longest, now - last)
             time.sleep(0.005)
-        return longest
+
+    @contextlib.contextmanager
+    def alive(self):
+        """Fail if the window stands still for too long meanwhile: a timer of 20 ms must keep ticking."""
+        ticks = [time.monotonic()]
+        timer = qt.QTimer()
+        timer.connect("timeout()", lambda: ticks.append(time.monotonic()))
+        timer.start(20)
+        yield
+        timer.stop()
+        longest = max(later - earlier for earlier, later in itertools.pairwise([*ticks, time.monotonic()]))
+        logging.info(f"longest standstill {longest:.2f} s")
+        self.assertLess(longest, FREEZE_SECONDS)
 
     def load(self, **shape):
         node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(**shape), "Head CT")
@@ -89,7 +104,8 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         self.waitFor(lambda: self.widget._task is None)
         self.assertEqual(self.ui.analyzeButton.text, "Analyze")
         self.assertRegex(self.ui.volumeLabel.text, r"^\d+\.\d mL$")
-        self.assertRegex(self.ui.probabilityLabel.text, r"30 days \d+ %$")
+        self.assertRegex(self.ui.probabilityLabel.text, r"^(above |below )?\d+ %$")
+        self.assertRegex(self.ui.prognosisLabel.text, r"^Prognosis: (survival|death)$")
         self.assertIn("Random weights", self.ui.modelLabel.text)
         self.assertIn("not validated on patients", self.ui.modelLabel.text)
         attention = results.result_node(node, "attention")
@@ -101,8 +117,9 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
 
     def test_windowStaysAlive(self):
         self.load(shape_kji=(64, 512, 512), spacing_kji=(2.6, 0.45, 0.45))
-        self.ui.analyzeButton.click()
-        self.assertLess(self.waitFor(lambda: self.widget._task is None), FREEZE_SECONDS)
+        with self.alive():
+            self.ui.analyzeButton.click()
+            self.waitFor(lambda: self.widget._task is None)
         self.assertTrue(self.ui.resultWidget.visible)
 
     def test_doubleClickStartsOnce(self):
@@ -167,10 +184,9 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
 
     def test_reportIsSaved(self):
         self.analyze()
-        start = time.monotonic()
-        self.widget.saveReport(self.folder.name)
-        self.assertLess(time.monotonic() - start, FREEZE_SECONDS)
-        self.waitFor(lambda: self.widget._task is None)
+        with self.alive():
+            self.widget.saveReport(self.folder.name)
+            self.waitFor(lambda: self.widget._task is None)
         page = next(Path(self.folder.name).glob("Head-CT-report*/report.html"))
         self.assertIn(page.parent.name, self.ui.statusLabel.text)
 
@@ -214,5 +230,4 @@ def run():
 
 
 if __name__ == "__main__":
-    # Once the window is up.
-    qt.QTimer.singleShot(0, run)
+    run()

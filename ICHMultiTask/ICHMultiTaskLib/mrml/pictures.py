@@ -22,7 +22,7 @@ _NEARBY_MM = 30
 _GAP = 8
 
 
-def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FOREGROUND_OPACITY):
+def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FOREGROUND_OPACITY, progress=None):
     """Write PNG pictures of axial slices around the attention peak and of the coronal and sagittal plane through it.
 
     Left the scan alone, right with the map over it. Axial pictures show the slices as acquired, gantry tilt included,
@@ -40,6 +40,8 @@ def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FO
         Number of axial slices.
     opacity : float
         Of the map, 0 to 1.
+    progress : callable (fraction, message), optional
+        Called before each picture.
 
     Returns
     -------
@@ -55,7 +57,10 @@ def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FO
     peak = _peak(head_ct, attentionNode)
     outline = _head_points(head_ct)
     written = []
-    for name, axes, center in _planes(head_ct, peak, axial):
+    planes = list(_planes(head_ct, peak, axial))
+    for name, axes, center in planes:
+        if progress is not None:
+            progress(len(written) / len(planes), "Drawing slices")
         # Framed at the peak for every slice of one direction, so that the head stays where it is from one to the next.
         shift, extent = _framing(outline, axes, peak)
         stage.look_at(axes, center + shift, extent)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import slicer
 import vtk
 
 from ..errors import InputError
@@ -133,10 +134,11 @@ def show_overlay(scene, background, foreground):
     changed = {node.GetID() for node in composites if node.GetBackgroundVolumeID() != background.GetID()}
     foregroundID = foreground.GetID() if foreground else None
     for node in composites:
-        node.SetBackgroundVolumeID(background.GetID())
-        if node.GetForegroundVolumeID() != foregroundID:
-            node.SetForegroundVolumeID(foregroundID)
-            node.SetForegroundOpacity(FOREGROUND_OPACITY)
+        with slicer.util.NodeModify(node):  # one event: the application redraws all annotations at each
+            node.SetBackgroundVolumeID(background.GetID())
+            if node.GetForegroundVolumeID() != foregroundID:
+                node.SetForegroundVolumeID(foregroundID)
+                node.SetForegroundOpacity(FOREGROUND_OPACITY)
     for logic in application_logic().GetSliceLogics() or ():
         if logic.GetSliceCompositeNode().GetID() in changed:
             logic.FitSliceToBackground()

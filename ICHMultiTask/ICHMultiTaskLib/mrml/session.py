@@ -110,7 +110,7 @@ class AnalysisSession:
         """Let go of the latest analysis, for instance as the scene is closed; the network is kept."""
         self.analysis = self.scanNode = None
 
-    def report_work(self, parent):
+    def report_work(self, parent, progress=None):
         """Draw the slices and return the writing of the report as a callable (progress) -> path of report.html.
 
         It is the shell's report without the scene, which can hold other patients.
@@ -119,6 +119,8 @@ class AnalysisSession:
         ----------
         parent : path-like
             A new folder is made in here and named after the scan.
+        progress : callable (fraction, message), optional
+            Called before each slice is drawn.
 
         Raises
         ------
@@ -134,7 +136,7 @@ class AnalysisSession:
         destination = next(Path(parent) / name for name in names if not (Path(parent) / name).exists())
         drawn = tempfile.TemporaryDirectory(prefix="ICHMultiTask-")
         attention = results.result_node(self.scanNode, "attention")
-        slice_pictures(create_scene(), self.scanNode, attention, drawn.name)
+        slice_pictures(create_scene(), self.scanNode, attention, drawn.name, progress=progress)
 
         def write(progress):
             progress(0.0, "Writing the report")
