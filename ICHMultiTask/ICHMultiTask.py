@@ -25,7 +25,7 @@ from ICHMultiTaskLib.mrml import results
 from ICHMultiTaskLib.mrml.dependencies import install_missing_packages, missing_packages
 from ICHMultiTaskLib.mrml.parameters import Device, ICHMultiTaskParameterNode
 from ICHMultiTaskLib.mrml.sample_data import register_sample_data
-from ICHMultiTaskLib.mrml.scene import create_scene
+from ICHMultiTaskLib.mrml.scene import create_scene, nodes_of_class
 from ICHMultiTaskLib.mrml.session import AnalysisSession
 from ICHMultiTaskLib.mrml.volumes import head_ct_to_node
 
@@ -131,6 +131,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameterNode:
             self._guiTag = parameterNode.connectGui(self.ui)
             self._updateBundles()
+            self._hideResultsFromSelector()
             self._setDevices(self.devices)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self._onParametersModified()
@@ -240,6 +241,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._attentionOnShow = self._attentionChoice() if self._parameterNode else None
         seconds = time.monotonic() - self._startTime
         self._showOutcome(_("Done in {seconds:.1f} s.").format(seconds=seconds))
+        self._hideResultsFromSelector()
         self._onParametersModified()
 
     def _setDevices(self, devices):
@@ -248,6 +250,12 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         model = self.ui.deviceSelector.model()
         for row, device in enumerate(Device):
             model.item(row).setEnabled(device.value in ("auto", "cpu", *(devices or ())))
+
+    def _hideResultsFromSelector(self):
+        """Offer scans only: an attention map is a scalar volume as well."""
+        volumes = nodes_of_class(slicer.mrmlScene, "vtkMRMLScalarVolumeNode")
+        hidden = [node.GetID() for node in volumes if results.is_result(node)]
+        self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
 
     def _updateBundles(self):
         selector = self.ui.bundleSelector
@@ -310,9 +318,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.intervalLabel.text = _("{coverage:.0%} interval {low:.1f} to {high:.1f} mL").format(
                 coverage=analysis.interval_coverage, low=low, high=high
             )
-        percent = 100 * analysis.mortality_probability
-        certain = _("above 99 %") if percent > 99 else _("below 1 %") if percent < 1 else None
-        ui.probabilityLabel.text = certain or _("{percent:.0f} %").format(percent=percent)
+        ui.probabilityLabel.text = results.percent_text(analysis.mortality_probability)
         survival = analysis.prognosis == "survival"
         ui.prognosisLabel.text = _("Prognosis: survival") if survival else _("Prognosis: death")
         ui.warningsLabel.text = "<br>".join(f"⚠ {sentence}" for sentence in analysis.warnings)

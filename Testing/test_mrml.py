@@ -235,7 +235,7 @@ def test_result_table_says_everything(mrmlScene, head_ct):
     table = results.show_analysis(mrmlScene, analysis_of(head_ct), node).table
     text = {table.GetCellText(row, 0): table.GetCellText(row, 1) for row in range(table.GetNumberOfRows())}
     assert text["Hematoma volume"] == "33.2" and text["90% interval"] == "28.0 to 39.1"
-    assert text["30-day mortality probability"] == "12" and text["Prognosis"] == "survival"
+    assert text["30-day mortality probability"] == "12 %" and text["Prognosis"] == "survival"
     assert text["Training data"] == "Simulated scans." and text["Warning"] == "Slices overlap."
     assert text["Intended use"] == "Research use only; not validated on patients."
     assert table.GetCellText(0, 2) == "mL"

@@ -176,6 +176,11 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         self.assertEqual(attention.GetAttribute("ICHMultiTask.stage"), "stage2")
         self.assertTrue((slicer.util.arrayFromVolume(attention) != before).any())
 
+    def test_mapIsNotOfferedAsScan(self):
+        node = self.analyze()
+        self.assertEqual(self.ui.inputSelector.nodeCount(), 1)
+        self.assertIs(self.ui.inputSelector.currentNode(), node)
+
     def test_anotherScanHidesTheResult(self):
         self.analyze()
         self.load()

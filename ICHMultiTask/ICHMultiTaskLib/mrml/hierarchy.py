@@ -42,26 +42,23 @@ def identity_of(node):
 
 def file_under_study(node, facts):
     """Put a scan under its patient and study, which are made if they are not there; no-op without identifiers."""
-    if not facts.study_uid:
+    if not (facts.patient_id and facts.study_uid and facts.series_uid):
         return
     hierarchy = subject_hierarchy(node.GetScene())
     item = item_of(node)
+    hierarchy.SetItemUID(item, _UID, facts.series_uid)
+    known = hierarchy.GetItemByUID(_UID, facts.study_uid) != hierarchy.GetInvalidItemID()
+    slicer.vtkSlicerSubjectHierarchyModuleLogic.InsertDicomSeriesInHierarchy(
+        hierarchy, facts.patient_id, facts.study_uid, facts.series_uid
+    )
     study = hierarchy.GetItemByUID(_UID, facts.study_uid)
-    if study == hierarchy.GetInvalidItemID():
-        patient = hierarchy.GetItemByUID(_UID, facts.patient_id) if facts.patient_id else hierarchy.GetInvalidItemID()
-        if patient == hierarchy.GetInvalidItemID():
-            name = facts.patient_name or facts.patient_id or "No name"
-            patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name)
-            hierarchy.SetItemUID(patient, _UID, facts.patient_id)
-        study = hierarchy.CreateStudyItem(patient, facts.study_date or "No study date")
-        hierarchy.SetItemUID(study, _UID, facts.study_uid)
-        for level, owner in (("Patient", patient), ("Study", study)):
-            hierarchy.SetItemOwnerPluginName(owner, "Folder")
-            for name, attribute in _LEVELS[level].items():
-                hierarchy.SetItemAttribute(owner, attribute, getattr(facts, name))
-    if facts.series_uid:
-        hierarchy.SetItemUID(item, _UID, facts.series_uid)
-    hierarchy.SetItemParent(item, study)
+    if known:
+        return
+    names = {"Patient": facts.patient_name or facts.patient_id, "Study": facts.study_date or "No study date"}
+    for level, owner in (("Patient", hierarchy.GetItemParent(study)), ("Study", study)):
+        hierarchy.SetItemName(owner, names[level])
+        for name, attribute in _LEVELS[level].items():
+            hierarchy.SetItemAttribute(owner, attribute, getattr(facts, name))
 
 
 def file_beside(node, scanNode):

@@ -182,7 +182,7 @@ def result_rows(analysis):
     if interval is not None:
         rows.append((f"{analysis.interval_coverage:.0%} interval", f"{interval[0]:.1f} to {interval[1]:.1f}", "mL"))
     rows += [
-        ("30-day mortality probability", f"{100 * analysis.mortality_probability:.0f}", "%"),
+        ("30-day mortality probability", percent_text(analysis.mortality_probability), ""),
         ("Prognosis", analysis.prognosis, ""),
         ("Model", f"{analysis.model['name']} {analysis.model['version']}", ""),
         ("Training data", analysis.model["training_data"], ""),
@@ -194,6 +194,13 @@ def result_rows(analysis):
         peak = ", ".join(f"{value:.1f}" for value in attention.peak_ras_mm)
         rows.append(("Attention peak (R, A, S)", peak, "mm"))
     return rows + [("Warning", sentence, "") for sentence in analysis.warnings]
+
+
+def percent_text(probability):
+    """A probability as text in percent; never 0 or 100, which no model can know."""
+    if probability < 0.01:
+        return "below 1 %"
+    return "above 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
 def _fill_table(node, analysis):
