@@ -162,7 +162,11 @@ class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
         if not output:
             raise InputError("The run has no folder: choose where weights, log and model bundle go.")
         arguments = ["train", str(manifest), "--output", str(output), "--preset", preset, "--device", device]
-        return [self.pythonExecutable(), "-u", "-m", "ICHMultiTaskTrainingLib", *arguments]
+        # The path is set in the code: a launcher may replace the one in the environment.
+        here = Path(__file__).resolve().parent
+        folders = [str(here), str(here.parent / "ICHMultiTask")]
+        code = f"import sys; sys.path[:0] = {folders}; from ICHMultiTaskTrainingLib.cli import main; sys.exit(main())"
+        return [self.pythonExecutable(), "-u", "-c", code, *arguments]
 
     def start(self, manifest, output, preset="default", device="auto"):
         """Start a training run, or continue the one in `output`.
@@ -171,13 +175,11 @@ class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
         -------
         TrainingRun
         """
-        here = Path(__file__).resolve().parent
-        folders = [str(here), str(here.parent / "ICHMultiTask"), os.environ.get("PYTHONPATH", "")]
         return TrainingRun(
             slicer.util.launchConsoleProcess(
                 self.command(manifest, output, preset, device),
                 useStartupEnvironment=False,
-                updateEnvironment={"PYTHONPATH": os.pathsep.join(filter(None, folders)), "PYTHONIOENCODING": "utf-8"},
+                updateEnvironment={"PYTHONIOENCODING": "utf-8"},
             )
         )
 

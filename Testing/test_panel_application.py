@@ -18,7 +18,7 @@ pytestmark = [
 def run_slicer(*arguments):
     """Start the application with the modules of this source tree; return what it printed, if it ended well."""
     modules = [str(REPOSITORY / name) for name in ("ICHMultiTask", "ICHMultiTaskTraining")]
-    command = [SLICER, "--testing", "--no-splash", "--ignore-slicerrc", "--additional-module-paths", *modules]
+    command = [SLICER, "--testing", "--no-splash", "--additional-module-paths", *modules]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=600)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output[-6000:]
