@@ -21,8 +21,6 @@ HEADS = ("volume", "prognosis")
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 METHODS = ("gradcam", "gradcam++", "layercam")
 
-DEMO_SEED = 11
-"""Of the patient that is simulated when no scan is given."""
 DEMO_FOLDER = "simulated-dicom"
 
 
@@ -151,10 +149,9 @@ def _default_output(path):
 
 def _simulate(folder, progress):
     """Write a simulated patient as a DICOM series; return the true volume in mL."""
-    from ICHMultiTaskTrainingLib.simulation import simulate_patient
-    from ICHMultiTaskTrainingLib.simulation.writers import write_dicom
+    from ICHMultiTaskTrainingLib.simulation import DEMONSTRATION_SEED, simulate_patient, write_dicom
 
-    patient = simulate_patient(DEMO_SEED, progress=progress)
+    patient = simulate_patient(DEMONSTRATION_SEED, progress=progress)
     write_dicom(patient.head_ct, folder)
     return patient.volume_ml
 

@@ -10,7 +10,6 @@ from .scene import create_scene
 from .volumes import head_ct_to_node
 
 SAMPLE_NAME = "ICHMultiTask simulated hemorrhage"
-SAMPLE_SEED = 7
 THUMBNAIL = Path(__file__).parents[2] / "Resources" / "Icons" / "ICHMultiTaskSample.png"
 
 
@@ -37,9 +36,9 @@ def simulate_sample(progress=None):
     -------
     ICHMultiTaskTrainingLib.simulation.SimulatedPatient
     """
-    from ICHMultiTaskTrainingLib.simulation import simulate_patient
+    from ICHMultiTaskTrainingLib.simulation import DEMONSTRATION_SEED, simulate_patient
 
-    return simulate_patient(SAMPLE_SEED)
+    return simulate_patient(DEMONSTRATION_SEED)
 
 
 def show_sample(patient):

@@ -1,10 +1,17 @@
 """Simulated non-contrast head CT with spontaneous intracerebral hemorrhage, with exact volumes and masks."""
 
 from .cohort import patient_seed, write_cohort
-from .patient import TRAINING_SETTINGS, SimulatedPatient, SimulationSettings, simulate_patient
+from .patient import (
+    DEMONSTRATION_SEED,
+    TRAINING_SETTINGS,
+    SimulatedPatient,
+    SimulationSettings,
+    simulate_patient,
+)
 from .writers import write_dicom, write_nifti
 
 __all__ = [
+    "DEMONSTRATION_SEED",
     "TRAINING_SETTINGS",
     "SimulatedPatient",
     "SimulationSettings",
