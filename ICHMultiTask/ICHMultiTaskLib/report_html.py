@@ -130,11 +130,10 @@ aria-label="Interval from {low:.1f} to {high:.1f} mL on a scale from 0 to {end:g
 def _prognosis_card(report):
     probability = report["mortality_probability"]
     if probability is None:
-        return '<section class="card"><h2>Prognosis</h2><div class="big">not available</div></section>'
+        return '<section class="card"><h2>30-day mortality</h2><div class="big">not available</div></section>'
     return f"""
-<section class="card"><h2>Prognosis</h2>
-<div class="big">{escape(report["prognosis"].capitalize())}</div>
-<p>Probability of death {format_probability(probability)}</p>
+<section class="card"><h2>30-day mortality</h2>
+<div class="big">{format_probability(probability)}</div><p>Prognosis: {escape(report["prognosis"])}</p>
 <svg viewBox="0 0 300 36" role="img"
 aria-label="Probability {format_probability(probability)} on a scale from 0 to 100 %">
 <line x1="5" x2="295" y1="12" y2="12" stroke="var(--line)" stroke-width="10"/>
