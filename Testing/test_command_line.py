@@ -178,6 +178,8 @@ def test_interruption_leaves_nothing_behind(scan, bundle, tmp_path, sent):
     process = subprocess.Popen(
         command("analyze", scan, "--model", bundle, "--output", "result"), cwd=tmp_path, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        # A background job of a shell inherits that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stderr.readline() == "Reading the scan …\n"
     process.send_signal(getattr(signal, sent))

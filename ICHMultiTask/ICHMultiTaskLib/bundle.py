@@ -31,7 +31,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from .calibration import TARGETS
 from .errors import BundleError, DependencyError
 from .output import new_folder
 
@@ -308,6 +307,8 @@ def _check_metadata(metadata, folder):
             raise BundleError(
                 f"{key} in the metadata of {folder} is unusable: expected {expected}, found {metadata[key]!r}."
             )
+    from .calibration import TARGETS  # here, since it needs NumPy and importing this file must stay quick
+
     if metadata["target"] not in TARGETS:
         raise BundleError(
             f"target in the metadata of {folder} is unknown: expected {', '.join(TARGETS)}; "
