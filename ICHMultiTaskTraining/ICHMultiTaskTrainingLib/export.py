@@ -84,6 +84,7 @@ def model_card(metadata):
         training["command"],
         "```",
         "",
+        *([training["note"], ""] if "note" in training else []),
         "| setting | value |",
         "|---|---|",
         *(f"| {key} | `{json.dumps(value)}` |" for key, value in training["config"].items()),
