@@ -14,7 +14,7 @@ from .preprocessing import NetworkInput, PreprocessingSettings, prepare
 from .validation import check_head_ct
 
 NO_BLEED_ML = 1.0
-"""Below it, with an interval that reaches 0, the reading is called "no hemorrhage measured"."""
+"""Below it the reading is called "no hemorrhage measured"."""
 
 
 def _ignore(fraction, message):
@@ -203,7 +203,7 @@ class Analyzer:
         warnings = list(head_ct.facts.warnings)
         if interval is None:
             warnings.append("The model holds no calibrated interval; the volume is shown without one.")
-        if volume < NO_BLEED_ML and (interval is None or interval[0] <= 0.0):
+        if volume < NO_BLEED_ML:
             warnings.append(
                 f"No hemorrhage measured (below {NO_BLEED_ML:g} mL); the prognosis is for patients with a hemorrhage."
             )
