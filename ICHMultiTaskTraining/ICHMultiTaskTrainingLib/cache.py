@@ -6,11 +6,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from ICHMultiTaskLib.validation import check_head_ct
 
 from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.preprocessing import PreprocessingSettings, prepare, resize
 from ICHMultiTaskLib.reading import read_head_ct
+from ICHMultiTaskLib.validation import check_head_ct
 
 CELL = 4
 """Rows and columns of the network's grid over which the occupancy by blood is averaged."""
