@@ -91,6 +91,13 @@ def test_slightly_cut_head_is_warned_of(head_ct):
     assert warnings_of(lower)[-1].startswith("The scan seems to end before the skull base")
 
 
+def test_skull_cut_by_the_field_of_view_is_warned_of(head_ct):
+    bone = np.flatnonzero((head_ct.hu > 300).any(axis=(0, 2)))
+    cut = HeadCT(head_ct.hu[:, : bone[-1] - 3], head_ct.ijk_to_ras)
+    assert any("The field of view cuts off a part of the skull" in sentence for sentence in warnings_of(cut))
+    assert not any("field of view" in sentence for sentence in warnings_of(head_ct))
+
+
 def test_head_with_neck_and_whole_body(head_ct):
     neck = np.concatenate([np.repeat(head_ct.hu[:1], 40, axis=0), head_ct.hu])
     assert "expected a head without neck or chest" in " ".join(warnings_of(HeadCT(neck, head_ct.ijk_to_ras)))

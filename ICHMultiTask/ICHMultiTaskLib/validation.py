@@ -145,12 +145,22 @@ def _inside_skull(coarse):
     within_plane[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
     # Dilated, so that sutures, burr holes and thin temporal bone do not open the skull.
     bone = ndimage.binary_dilation(coarse.peak > BONE_HU, within_plane)
-    # A rim of open air around each plane joins everything outside to one label a plane.
-    regions, count = ndimage.label(np.pad(~bone, ((0, 0), (1, 1), (1, 1)), constant_values=True), within_plane)
+    regions, count = ndimage.label(~bone, within_plane)
+    # Outside is what reaches the edge of the field of view as air, or along much of the edge; a skull that the edge
+    # cuts off reaches it as brain.
+    rim = _rim(regions)
     is_outside = np.zeros(count + 1, dtype=bool)
-    is_outside[regions[:, 0, 0]] = True
+    is_outside[regions[rim & (coarse.hu < AIR_HU)]] = True
+    is_outside |= np.bincount(regions[rim], minlength=count + 1) > rim[0].sum() / 3
     is_outside[0] = True
-    return ~is_outside[regions[:, 1:-1, 1:-1]]
+    return ~is_outside[regions]
+
+
+def _rim(array):
+    """Samples on the edge of each plane; bool, as `array`."""
+    rim = np.ones(array.shape, dtype=bool)
+    rim[:, 1:-1, 1:-1] = False
+    return rim
 
 
 def _refuse_other_body(coarse, inside):
@@ -187,6 +197,8 @@ def _cut_warnings(coarse, inside):
             )
         if share > usual:
             yield f"The scan seems to end before the {name}; hemorrhage beyond its last slice is not seen."
+    if (inside & _rim(inside)).any():
+        yield "The field of view cuts off a part of the skull; hemorrhage beyond its edge is not seen."
 
 
 def _content_warnings(coarse, inside):
