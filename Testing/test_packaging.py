@@ -52,6 +52,14 @@ def test_importing_the_library_loads_neither_pytorch_nor_slicer():
     assert not {"torch", "slicer", "vtk", "vtkmodules", "SimpleITK", "numpy"} & set(re.findall(r"\w+", python(code)))
 
 
+def test_simulation_needs_only_what_slicer_ships():
+    absent = ("threadpoolctl", "sklearn", "torch", "tqdm", "matplotlib")
+    code = f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
+    code += "from ICHMultiTaskTrainingLib.simulation import SimulationSettings, simulate_patient\n"
+    code += "print(simulate_patient(1, SimulationSettings(matrix=32, slices=2)).head_ct.hu.shape)"
+    assert python(code).strip() == "(2, 32, 32)"
+
+
 def test_the_science_never_imports_slicer():
     modules = [
         ".".join(path.relative_to(REPOSITORY / folder).with_suffix("").parts)

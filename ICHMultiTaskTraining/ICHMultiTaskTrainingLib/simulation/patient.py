@@ -1,9 +1,9 @@
 """One simulated patient: head, bleed, scan and outcome from one seed."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from ICHMultiTaskLib.errors import InputError
 from ICHMultiTaskLib.head_ct import HeadCT, ScanFacts
@@ -125,7 +125,7 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
     SimulatedPatient
     """
     # The matrices are small: more than one BLAS thread makes it slower and its rounding depend on the machine.
-    with threadpool_limits(1):
+    with _one_blas_thread():
         return _simulate(int(seed), settings or SimulationSettings(), patient_id, progress)
 
 
@@ -183,3 +183,11 @@ def _midline_shift(head):
     cavity = head.cavity(*head.to_atlas(*rigid, mass_effect=False))
     return float(np.abs(head.mass_effect.displacement(*rigid, cavity)[0]).max())
 
+
+def _one_blas_thread():
+    """Keep BLAS to one thread, four times as fast beside other work; 3D Slicer does not ship the package for it."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1)
