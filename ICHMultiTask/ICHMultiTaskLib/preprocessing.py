@@ -123,7 +123,7 @@ class NetworkInput:
             matrices.append(_linear_matrix(nodes, values.shape[axis]))
         # Depth and height first, on the small grid; the width makes the full-size array.
         values = np.einsum("ad,bh,dhw->abw", matrices[0], matrices[1], values, optimize=True)
-        target = _canonical(out, self.axes, (False,) * 3)[tuple(slice(*c) for c in self.crop)]
+        target = out.transpose(self.axes)[tuple(slice(*c) for c in self.crop)]
         for n in range(0, len(values), BATCH):
             batch = values[n : n + BATCH]
             target[n : n + BATCH] = (batch.reshape(-1, batch.shape[2]) @ matrices[2].T).reshape(*batch.shape[:2], -1)
@@ -149,7 +149,7 @@ def prepare(head_ct, settings=PRESETS["default"]):
     """
     axes, flips = _orientation(head_ct.ijk_to_ras)
     # Source slices are read in the scan's order and reversed at the end: contiguous reads, tiny reversal.
-    volume = _canonical(head_ct.hu, axes, (False,) * 3)
+    volume = head_ct.hu.transpose(axes)
     steps = np.asarray(spacing_kji(head_ct.ijk_to_ras))[list(axes)]
     crop = _head_box(volume, steps)
     if settings.max_height_mm is not None:
@@ -180,11 +180,6 @@ def _orientation(ijk_to_ras):
         remaining.remove(best)
         axes.append(best)
     return tuple(axes), tuple(bool(spl[n, axis] < 0) for n, axis in enumerate(axes))
-
-
-def _canonical(volume, axes, flips):
-    view = volume.transpose(axes)
-    return view[tuple(slice(None, None, -1) if f else slice(None) for f in flips)]
 
 
 def _head_box(volume, steps):
