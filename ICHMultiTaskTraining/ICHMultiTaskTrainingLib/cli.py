@@ -42,6 +42,9 @@ def _parser():
     simulate.add_argument("--output", type=Path, required=True, metavar="DIR", help="an interrupted one is continued")
     simulate.add_argument("--format", choices=("dicom", "nifti"), default="nifti")
     simulate.add_argument("--matrix", type=_positive, default=512, help="rows and columns of a slice (default 512)")
+    simulate.add_argument(
+        "--slices", type=_positive, metavar="N", help="in every scan (default: by a thickness drawn as in practice)"
+    )
     simulate.add_argument("--processes", type=_positive, default=1, metavar="N")
     simulate.set_defaults(run=_simulate)
 
@@ -97,17 +100,12 @@ class _Bar:
 
 
 def _simulate(options):
-    from .simulation import write_cohort
+    from .simulation import SimulationSettings, write_cohort
 
+    settings = SimulationSettings(slices=options.slices, matrix=options.matrix)
     with _Bar() as progress:
         manifest = write_cohort(
-            options.patients,
-            options.seed,
-            options.output,
-            format=options.format,
-            matrix=options.matrix,
-            processes=options.processes,
-            progress=progress,
+            options.patients, options.seed, options.output, options.format, settings, options.processes, progress
         )
     print(f"{options.patients} simulated patients: {manifest}")
 

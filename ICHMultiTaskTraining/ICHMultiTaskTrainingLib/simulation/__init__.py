@@ -3,7 +3,6 @@
 from .cohort import patient_seed, write_cohort
 from .patient import (
     DEMONSTRATION_SEED,
-    TRAINING_SETTINGS,
     SimulatedPatient,
     SimulationSettings,
     simulate_patient,
@@ -12,7 +11,6 @@ from .writers import write_dicom, write_nifti
 
 __all__ = [
     "DEMONSTRATION_SEED",
-    "TRAINING_SETTINGS",
     "SimulatedPatient",
     "SimulationSettings",
     "patient_seed",

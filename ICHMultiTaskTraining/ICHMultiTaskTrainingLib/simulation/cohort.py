@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,7 +23,7 @@ COLUMNS = (
 FORMATS = ("nifti", "dicom")
 
 
-def write_cohort(patients, seed, output, format="nifti", matrix=None, processes=1, progress=None, settings=None):
+def write_cohort(patients, seed, output, format="nifti", settings=None, processes=1, progress=None):
     """Write simulated patients and `manifest.csv`; an interrupted cohort is continued.
 
     Parameters
@@ -34,11 +34,9 @@ def write_cohort(patients, seed, output, format="nifti", matrix=None, processes=
     output : path
         Folder; must be empty, or hold an unfinished or smaller cohort of the same seed, format and settings.
     format : {"nifti", "dicom"}
-    matrix : int, optional
-        Rows and columns of a slice, in place of the settings'.
+    settings : SimulationSettings, optional
     processes : int
     progress : callable(float, str), optional
-    settings : SimulationSettings, optional
 
     Returns
     -------
@@ -54,7 +52,6 @@ def write_cohort(patients, seed, output, format="nifti", matrix=None, processes=
     if patients < 1:
         raise InputError(f"A cohort needs patients: expected at least 1, found {patients}.")
     settings = settings or SimulationSettings()
-    settings = settings if matrix is None else replace(settings, matrix=matrix)
     output = Path(output)
     _claim(output, {"seed": int(seed), "format": format, **asdict(settings)})
     jobs = [(output, f"sim{seed}-{n:05d}", patient_seed(seed, n), format, settings) for n in range(patients)]
@@ -129,7 +126,7 @@ def _write_patient(job):
         part = output / "images" / f"{patient_id}.part"
         for leftover in (part, output / image):
             shutil.rmtree(leftover, ignore_errors=True)
-        write_dicom(patient.head_ct, part)
+        write_dicom(patient.head_ct, part, patient.source_slices)
         os.replace(part, output / image)
     else:
         image = Path("images") / f"{patient_id}.nii.gz"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .anatomy import MassEffect
-from .fields import PlaneWaves, smoothstep
+from .fields import PlaneWaves, ellipsoid_distance, smoothstep
 
 LOCATIONS = {
     "putamen": 0.35,
@@ -14,7 +14,7 @@ LOCATIONS = {
     "caudate": 0.05,
 }
 """Share of each location among bleeds."""
-NO_BLEED = 0.09
+NO_BLEED = 0.12
 """Share of patients without any bleed."""
 MEDIAN_ML = {"putamen": 15, "thalamus": 9, "lobar": 22, "cerebellum": 10, "brainstem": 4.0, "caudate": 7}
 LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 50, "brainstem": 15, "caudate": 35}
@@ -66,6 +66,7 @@ class Hematoma:
         if self.shape == "ellipsoid":
             self.edema_mm = 2.0
         head.mass_effect = MassEffect(self.center, self.volume_ml, self.bulk_shift_mm, rng.uniform(0.4, 0.8))
+        self._draw_signs(rng)
 
     def _draw_shape(self, rng):
         """Lobes as ellipsoids relative to the center, in units of the radius, and roughness of the surface."""
@@ -88,6 +89,17 @@ class Hematoma:
         self.swirl_hu = float(rng.uniform(1.0, 8.0))
         self.rim_mm = float(rng.uniform(0.6, 2.2))
         self.fluid_level = bool(rng.uniform() < 0.05 and self.volume_ml > 15.0)
+
+    def _draw_signs(self, rng):
+        """Signs of an unstable bleed: a black hole (Li 2016) and a blend of two densities (Li 2015)."""
+        has_hole, has_blend = rng.uniform(size=2) < (0.12, 0.14)
+        inside = self.size * self.lobes[0][1].min()
+        offset = _direction(rng) * rng.uniform(0.0, 0.45) * inside
+        radii = inside * rng.uniform(0.18, 0.38, 3)
+        hole = (self.center + offset, radii, rng.uniform(28.0, 36.0))
+        blend = (_direction(rng), rng.uniform(-0.3, 0.5) * inside, rng.uniform(18.0, 26.0))
+        self.black_hole = hole if has_hole and self.volume_ml > 5.0 else None
+        self.blend = blend if has_blend and self.volume_ml > 5.0 else None
 
     @property
     def radius(self):
@@ -157,7 +169,15 @@ class Hematoma:
         hu = hu - 9.0 * smoothstep(field, 1.5 * self.rim_mm, -0.5)
         if self.fluid_level:
             hu = hu - 22.0 * smoothstep(up, -0.5, 0.5)
-        return np.clip(hu, 42.0, 92.0)
+        hu = np.clip(hu, 42.0, 92.0)
+        if self.blend is not None:
+            normal, level, drop = self.blend
+            along = sum(n * (p - c) for n, p, c in zip(normal, (x, y, z), self.center)) + 1.5 * self.swirl(x, y, z)
+            hu = hu - drop * smoothstep(along - level, -0.7, 0.7)
+        if self.black_hole is not None:
+            center, radii, drop = self.black_hole
+            hu = hu - drop * smoothstep(ellipsoid_distance(x, y, z, center, radii), -0.7, 0.7)
+        return np.maximum(hu, 28.0)
 
 
 def _direction(rng):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ICHMultiTaskLib.errors import InputError
+from ICHMultiTaskLib.geometry import distinct_steps
 from ICHMultiTaskLib.head_ct import HeadCT, ScanFacts
 
 from .anatomy import Head
 from .hematoma import LOCATIONS, NO_BLEED, SHAPES, Hematoma
 from .outcome import draw_age_and_sex, draw_outcome
-from .scanner import draw_acquisition, scan
+from .scanner import draw_acquisition, on_regular_grid, scan
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class SimulationSettings:
     """
 
     slices: int | None = 32
-    """Number of slices; with `thickness_mm` None they cover the scanned range."""
+    """Number of slices, which with `thickness_mm` None cover the scanned range; None: by a thickness drawn as in
+    practice, now and then thin slices below thick ones."""
     matrix: int = 512
     pixel_mm: float | None = None
     thickness_mm: float | None = None
@@ -35,7 +37,7 @@ class SimulationSettings:
     noise_hu: float | None = None
     offset_hu: float | None = None
     artifacts: bool = True
-    """Beam hardening and streaks."""
+    """Beam hardening, streaks and movements of the patient."""
     table: bool = True
     bleed: bool | None = None
     location: str | None = None
@@ -61,8 +63,14 @@ class SimulationSettings:
 DEMONSTRATION_SEED = 11
 """Of the patient shown where no scan is given: a soft kernel, no tilt, a putaminal bleed of 13 mL."""
 
-TRAINING_SETTINGS = SimulationSettings(slices=32, matrix=256)
-"""Smaller scans of the same field of view, made about four times as fast."""
+
+@dataclass(frozen=True)
+class SourceSlices:
+    """Slices as scanned: HU int16 [slice, j, i], advance of the table to each and thickness of each, mm."""
+
+    hu: np.ndarray
+    offsets_mm: np.ndarray
+    thickness_mm: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,9 @@ class SimulatedPatient:
     patient_id : str
     seed : int
     head_ct : HeadCT
+        As a reader makes it of the series: slices of two thicknesses are interpolated to a regular grid.
+    source_slices : SourceSlices or None
+        The slices as scanned, where these are others.
     mask : ndarray of bool, shape (K, J, I)
         Voxels at least half filled by the parenchymal hematoma; blood in the ventricles is not part of it.
     volume_ml : float
@@ -94,6 +105,7 @@ class SimulatedPatient:
     patient_id: str
     seed: int
     head_ct: HeadCT
+    source_slices: "SourceSlices | None"
     mask: np.ndarray
     volume_ml: float
     location: str
@@ -145,7 +157,11 @@ def _simulate(seed, settings, patient_id, progress):
     ivh = int(bool(hematoma and hematoma.ruptured))
     outcome = draw_outcome(fate, age, sex, volume, location, ivh)
     acquisition = draw_acquisition(scanner, settings, head, hematoma.bounds() if hematoma else None)
-    hu, mask, ivh_ml = scan(noise, head, hematoma, acquisition, progress)
+    slices, coverage, ivh_ml = scan(noise, head, hematoma, acquisition, progress)
+    hu, mask = on_regular_grid(slices, acquisition), on_regular_grid(coverage, acquisition) >= 128
+    source = None
+    if hu is not slices:
+        source = SourceSlices(slices, acquisition.offsets_mm, acquisition.thickness_mm)
     patient_id = patient_id or f"SIM{seed:08d}"
     facts = ScanFacts(
         format="array",
@@ -155,11 +171,12 @@ def _simulate(seed, settings, patient_id, progress):
         manufacturer="ICHMultiTask simulation",
         kernel=acquisition.kernel,
         gantry_tilt_deg=acquisition.tilt_deg,
-        slice_steps_mm=(round(acquisition.step_mm, 4),),
+        slice_steps_mm=tuple(round(step, 4) for step, _ in distinct_steps(acquisition.offsets_mm)),
         simulated=True,
     )
     details = {
-        "thickness_mm": acquisition.thickness_mm,
+        "thickness_mm": float(acquisition.thickness_mm[-1]),
+        "moved": bool(acquisition.jerks),
         "noise_hu": float(acquisition.noise_hu),
         "offset_hu": float(acquisition.offset_hu),
         "shape": hematoma.shape if hematoma else "",
@@ -167,7 +184,7 @@ def _simulate(seed, settings, patient_id, progress):
         "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
     }
     return SimulatedPatient(
-        patient_id, seed, HeadCT(hu, acquisition.ijk_to_ras(), facts), mask, volume, location, ivh, ivh_ml,
+        patient_id, seed, HeadCT(hu, acquisition.ijk_to_ras(), facts), source, mask, volume, location, ivh, ivh_ml,
         _midline_shift(head), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
         outcome.death_probability_image, details,
     )  # fmt: skip

@@ -6,23 +6,28 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
+from ICHMultiTaskLib.geometry import regular_offsets, resample_slices
+
 from .brain import paint_brain, sulci
 from .fields import Canvas, interpolation_matrix
 from .skull import AIR, flat_edge, paint_outside
 
 COARSE = 3  # samples between nodes on which smooth coordinate maps are evaluated
 PAD = -1024
+THIN_MM = 2.6
+"""Slices are painted as layers at most this thick."""
 
 
 @dataclass(frozen=True)
 class Acquisition:
     """How one head was scanned; every entry in mm, degrees or HU."""
 
-    slices: int
     matrix: int
     pixel_mm: float
-    thickness_mm: float
-    step_mm: float
+    offsets_mm: np.ndarray
+    """Advance of the table to each slice, ascending from 0."""
+    thickness_mm: np.ndarray
+    """Of each slice."""
     tilt_deg: float
     """As `geometry.tilt_deg` tells it."""
     rotation: np.ndarray
@@ -41,17 +46,30 @@ class Acquisition:
     table: bool
     rest_mm: tuple
     """Radius of the head rest, height of its wings above its center and half of its wall."""
+    jerks: tuple
+    """Movements of the patient: (slice, turn about the scan axis in radians, shift in the slice in mm)."""
 
     def ijk_to_ras(self):
-        """Affine of the scan: rows tilt with the gantry, slices advance with the table."""
+        """Affine of the first slice, with the step of the regular grid: rows tilt with the gantry."""
         t = np.radians(self.tilt_deg)
         half = 0.5 * (self.matrix - 1) * self.pixel_mm
         affine = np.eye(4)
         affine[:3, 0] = (-self.pixel_mm, 0.0, 0.0)
         affine[:3, 1] = (0.0, -self.pixel_mm * np.cos(t), self.pixel_mm * np.sin(t))
-        affine[:3, 2] = (0.0, 0.0, self.step_mm)
+        grid, _ = regular_offsets(self.offsets_mm)
+        affine[:3, 2] = (0.0, 0.0, grid[1])
         affine[:3, 3] = (half, half * np.cos(t), self.bottom_mm - half * np.sin(t))
         return affine
+
+    def poses(self, k):
+        """Rotation and translation of the head before and after what happens in slice k."""
+        rotation, translation = self.rotation, self.translation
+        before = after = (rotation, translation)
+        for at, turn, shift in self.jerks:
+            turned = _euler(0.0, 0.0, turn)
+            moved = turned @ after[0], turned @ after[1] + np.array([*shift, 0.0])
+            before, after = (moved if at < k else before), (moved if at <= k else after)
+        return before, after
 
 
 def draw_acquisition(rng, settings, head, bleed_bounds):
@@ -78,6 +96,9 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
     offset, cupping = np.clip(rng.normal(0, 2.2), -5, 5), rng.uniform(0, 8)
     streak, padding, table = rng.uniform(0, 9), rng.uniform() < 0.25, rng.uniform() < 0.85
     rest = (rng.uniform(108.0, 128.0), rng.uniform(-75.0, 15.0), rng.uniform(0.6, 1.6))
+    mixed, finer, boundary = rng.uniform() < 0.15, rng.choice([0.4, 0.5, 0.6]), rng.uniform(-22.0, 8.0)
+    moves = int(rng.integers(1, 4)) if rng.uniform() < 0.12 else 0
+    jerks = [(rng.uniform(), rng.normal(0.0, np.radians(2.5)), rng.normal(0.0, 1.6, 2)) for _ in range(3)]
     yaw_pitch_roll = angles if settings.rotation_deg is None else np.radians(settings.rotation_deg)
     rotation = _euler(*yaw_pitch_roll)
     tilt = tilt if settings.tilt_deg is None else settings.tilt_deg
@@ -102,15 +123,24 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
     else:
         slices = settings.slices
         thickness = settings.thickness_mm or (top - low) / slices
-    step = thickness
-    bottom = top - step * slices + 0.5 * step
+    thicknesses = np.full(slices, thickness)
+    if mixed and settings.slices is None and settings.thickness_mm is None and thickness >= 4.0:
+        # Thin slices through the posterior fossa, thick ones above.
+        fine, coarse = (int(np.ceil(length / t)) for length, t in (
+            (boundary - low, finer * thickness), (top - boundary, thickness)
+        ))  # fmt: skip
+        thicknesses = np.repeat([finer * thickness, thickness], [max(fine, 2), max(coarse, 2)])
+    edges = np.concatenate([[0.0], np.cumsum(thicknesses)])
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    bottom = top - edges[-1] + middles[0]
+    jerks = sorted((int(at * len(thicknesses)), turn, tuple(shift)) for at, turn, shift in jerks[:moves])
     return Acquisition(
-        slices, matrix, float(pixel), float(thickness), float(step), float(tilt), rotation, translation, float(bottom),
+        matrix, float(pixel), middles - middles[0], thicknesses, float(tilt), rotation, translation, float(bottom),
         "sharp" if sharp else "soft", psf * (0.7 if sharp else 1.0), sharpening if sharp else 0.0,
         noise * (1.6 if sharp else 1.0) if settings.noise_hu is None else settings.noise_hu,
         offset if settings.offset_hu is None else settings.offset_hu,
         cupping if settings.artifacts else 0.0, streak if settings.artifacts else 0.0, bool(padding),
-        bool(table) and settings.table, rest,
+        bool(table) and settings.table, rest, tuple(jerks) if settings.artifacts else (),
     )  # fmt: skip
 
 
@@ -123,44 +153,52 @@ def scan(rng, head, hematoma, acquisition, progress):
     Returns
     -------
     tuple
-        HU int16 [k, j, i], mask bool [k, j, i] (at least half of the voxel is hematoma) and the volume of blood in
-        the ventricles in mL.
+        HU int16 and coverage by hematoma uint8 (255: the whole voxel), both [slice, j, i] of the slices as scanned,
+        and the volume of blood in the ventricles in mL.
     """
     a = acquisition
     factor = max(1, int(round(0.85 / a.pixel_mm)))
     size = -(-a.matrix // factor)
     pitch = a.pixel_mm * factor
-    sub = int(np.clip(np.ceil(a.thickness_mm / 2.1), 1, 5))
     upsample = _resampling(a, size, factor)
     affine = a.ijk_to_ras()
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     normal /= np.linalg.norm(normal)
-    hu = np.empty((a.slices, a.matrix, a.matrix), np.int16)
-    mask = np.zeros(hu.shape, bool)
-    painter = _Painter(head, hematoma, a, size, pitch, factor, sub)
+    slices = len(a.offsets_mm)
+    hu = np.empty((slices, a.matrix, a.matrix), np.int16)
+    coverage = np.zeros(hu.shape, np.uint8)
+    painter = _Painter(head, hematoma, a, size, pitch, factor)
     artifacts = _Artifacts(rng, head, a, affine)
     ventricular = 0.0
-    for k in range(a.slices):
+    for k, (offset, thickness) in enumerate(zip(a.offsets_mm, a.thickness_mm)):
         if progress is not None:
-            progress(k / a.slices, "Simulating the scan")
+            progress(k / slices, "Simulating the scan")
+        sub = int(np.clip(np.ceil(thickness / THIN_MM), 1, 5))
         total = np.zeros((size, size), np.float32)
         blood = np.zeros((size, size), np.float32)
+        before, after = a.poses(k)
         for n in range(sub):
-            origin = affine[:3, 3] + k * affine[:3, 2] + normal * a.thickness_mm * ((n + 0.5) / sub - 0.5)
-            part, occupied, ventricle = painter(origin)
+            origin = affine[:3, 3] + (0.0, 0.0, offset) + normal * thickness * ((n + 0.5) / sub - 0.5)
+            pose = before if n < sub / 2 else after
+            part, occupied, ventricle = painter(origin, thickness / sub, pose)
             total += part
             if occupied is not None:
                 blood += occupied
-            ventricular += ventricle
+            ventricular += ventricle * thickness / sub
         image = upsample[0] @ (total / sub) @ upsample[0].T
         if blood.any():
-            mask[k] = upsample[1] @ (blood / sub) @ upsample[1].T >= 0.5
+            coverage[k] = np.rint(255.0 * np.clip(upsample[1] @ (blood / sub) @ upsample[1].T, 0.0, 1.0))
         image = artifacts(image, k)
         hu[k] = np.clip(np.rint(image), -1024, 3071)
         if a.padding:
             hu[k][artifacts.outside] = PAD
-    voxel_ml = pitch * pitch * a.step_mm * np.cos(np.radians(a.tilt_deg)) / 1000.0
-    return hu, mask, float(ventricular / sub * voxel_ml)
+    return hu, coverage, float(ventricular * pitch * pitch * np.cos(np.radians(a.tilt_deg)) / 1000.0)
+
+
+def on_regular_grid(slices, acquisition):
+    """Slices as scanned, interpolated to the regular grid that a reader of the series makes of them."""
+    grid, is_regular = regular_offsets(acquisition.offsets_mm)
+    return slices if is_regular else resample_slices(slices, acquisition.offsets_mm, grid)
 
 
 def _resampling(a, size, factor):
@@ -178,14 +216,12 @@ def _resampling(a, size, factor):
 class _Painter:
     """Paints infinitely thin slices of the head and table."""
 
-    def __init__(self, head, hematoma, a, size, pitch, factor, sub):
+    def __init__(self, head, hematoma, a, size, pitch, factor):
         self.head, self.hematoma, self.a, self.size, self.pitch = head, hematoma, a, size, pitch
-        self.depth = a.thickness_mm / sub
         affine = a.ijk_to_ras()
         self.row, self.column = affine[:3, 0] * factor, affine[:3, 1] * factor
         self.nodes = size // COARSE + 4
         self.fine = interpolation_matrix(size, self.nodes, COARSE)
-        self.inverse = a.rotation.T
         self.table = None if not a.table else self._table()
 
     def _table(self):
@@ -205,8 +241,8 @@ class _Painter:
             hu += np.clip(gap / self.pitch + 0.5, 0.0, 1.0) * (value - hu)
         return hu
 
-    def __call__(self, origin):
-        """Paint the slice whose first sample lies at `origin` (table coordinates).
+    def __call__(self, origin, depth, pose):
+        """Paint the slice whose first sample lies at `origin` (table coordinates), `depth` mm from the next one.
 
         Returns
         -------
@@ -215,11 +251,11 @@ class _Painter:
         """
         hu = np.full((self.size, self.size), AIR, np.float32) if self.table is None else self.table.copy()
         node = (np.arange(self.nodes) - 1.0) * COARSE
-        start = self.inverse @ (origin - self.a.translation)
-        row, column = self.inverse @ self.row, self.inverse @ self.column
-        points = [
-            (start[n] + column[n] * node[:, None] + row[n] * node[None, :]).astype(np.float32) for n in range(3)
-        ]
+        self.depth = depth
+        inverse, translation = pose[0].T, pose[1]
+        start = inverse @ (origin - translation)
+        row, column = inverse @ self.row, inverse @ self.column
+        points = [(start[n] + column[n] * node[:, None] + row[n] * node[None, :]).astype(np.float32) for n in range(3)]
         coarse = self.head.to_atlas(*points, mass_effect=False)
         vault = self.head.vault(*coarse)
         bone = self.head.bone_thickness(*coarse)
@@ -332,10 +368,10 @@ class _Artifacts:
         self.cup = (a.cupping_hu * (np.clip(ellipse, 0, 1) ** 4 - 0.3) * (ellipse < 1.1)).astype(np.float32)
         petrous = a.rotation @ head.from_atlas((0.0, -28.0, -38.0)) + a.translation
         slope = -np.tan(np.radians(a.tilt_deg))
-        slices = affine[2, 3] + affine[2, 2] * np.arange(a.slices) + slope * (petrous[1] - affine[1, 3])
+        slices = affine[2, 3] + a.offsets_mm + slope * (petrous[1] - affine[1, 3])
         self.petrous_weight = np.exp(-(((slices - petrous[2]) / 11.0) ** 2))
         low = slices < petrous[2] + 14.0
-        self.noise_gain = np.where(low, 1.25, 1.0) * rng.uniform(0.92, 1.08, a.slices)
+        self.noise_gain = np.where(low, 1.25, 1.0) * rng.uniform(0.92, 1.08, len(slices))
         band = np.exp(-(((self.v + petrous[1]) / 7.0) ** 2) - (self.u / 30.0) ** 2)
         self.band = (-a.streak_hu * band).astype(np.float32)
         self.streaks = []

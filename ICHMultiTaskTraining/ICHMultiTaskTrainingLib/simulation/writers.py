@@ -16,13 +16,15 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _NAMESPACE = uuid.UUID("6f0e2f0c-3c35-5d9a-9f1e-7b1d9a3c5e21")
 
 
-def write_dicom(head_ct, folder):
+def write_dicom(head_ct, folder, source_slices=None):
     """Write a head CT as a series of CT images that says that it is simulated.
 
     Parameters
     ----------
     head_ct : HeadCT
         Tilt is written as scanners do: in the image orientation.
+    source_slices : SourceSlices, optional
+        Written in place of the regular grid's slices: slices of two thicknesses.
     folder : path
         Made where missing. UIDs depend on the patient's id alone, so that the same patient gives the same bytes.
 
@@ -34,8 +36,8 @@ def write_dicom(head_ct, folder):
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for k in range(head_ct.hu.shape[0]):
-            _instance(head_ct, k).save_as(folder / f"IM{k + 1:04d}.dcm", enforce_file_format=True)
+        for k in range(len(head_ct.hu if source_slices is None else source_slices.hu)):
+            _instance(head_ct, k, source_slices).save_as(folder / f"IM{k + 1:04d}.dcm", enforce_file_format=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
     return folder
@@ -45,7 +47,7 @@ def _uid(*parts):
     return f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(str(p) for p in parts)).int}"
 
 
-def _instance(head_ct, k):
+def _instance(head_ct, k, source):
     """One CT image as a pydicom dataset."""
     from pydicom.dataset import FileDataset, FileMetaDataset
 
@@ -78,7 +80,10 @@ def _instance(head_ct, k):
     ds.PatientBirthDate = ds.PatientSex = ""
     ds.PatientComments = "Simulated"
     ds.BodyPartExamined = "HEAD"
-    ds.SliceThickness = _decimal(abs(float(normal @ lps[:3, 2])))
+    step = np.linalg.norm(lps[:3, 2])
+    steps, hu = (k, head_ct.hu) if source is None else (source.offsets_mm[k] / step, source.hu)
+    thickness = abs(float(normal @ lps[:3, 2])) if source is None else float(source.thickness_mm[k])
+    ds.SliceThickness = _decimal(thickness)
     ds.KVP = "120"
     ds.ProtocolName = "Simulated head CT without contrast"
     ds.PatientPosition = "HFS"
@@ -88,19 +93,19 @@ def _instance(head_ct, k):
     ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(patient, "study"), _uid(patient, "series")
     ds.FrameOfReferenceUID = _uid(patient, "frame")
     ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber, ds.InstanceNumber = "1", 1, 1, k + 1
-    position = lps[:3, 3] + k * lps[:3, 2]
+    position = lps[:3, 3] + steps * lps[:3, 2]
     ds.ImagePositionPatient = [_decimal(v) for v in position]
     ds.ImageOrientationPatient = [_decimal(v) for v in (*row, *column)]
     ds.PositionReferenceIndicator = ""
     ds.SliceLocation = _decimal(position[2])
     ds.ImageComments = "Simulated scan: not a patient, not for diagnosis"
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = head_ct.hu.shape[1:]
+    ds.Rows, ds.Columns = hu.shape[1:]
     ds.PixelSpacing = [_decimal(np.linalg.norm(lps[:3, n])) for n in (1, 0)]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
     ds.WindowCenter, ds.WindowWidth = "40", "80"
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
-    stored = np.clip(np.rint(head_ct.hu[k]), -1024, 3071).astype("<i2") + 1024
+    stored = np.clip(np.rint(hu[k]), -1024, 3071).astype("<i2") + 1024
     ds.PixelData = stored.astype("<i2").tobytes()
     return ds
 

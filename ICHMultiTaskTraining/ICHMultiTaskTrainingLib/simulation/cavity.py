@@ -1,0 +1,239 @@
+"""The cranial cavity of any head CT, and the atlas of the parametric head laid into it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+from ICHMultiTaskLib.errors import InputError
+from ICHMultiTaskLib.geometry import apply_affine
+
+from .anatomy import Head
+
+GRID_MM = 2.0
+BONE_HU = 100
+"""On samples of 2 mm, where thin bone is averaged with its surroundings; calcified choroid stays apart by its place."""
+SOFT_HU = -25
+OPENING_MM = 9.0
+"""Passages narrower than twice this (optic canal, spinal canal) are closed, wider ones (brain to cerebellum) not."""
+ROUNDS = 3
+MIN_CAVITY_ML, MAX_CAVITY_ML = 600.0, 2400.0
+
+
+@dataclass(frozen=True)
+class Cavity:
+    """The cranial cavity on a grid of 2 mm along the scan's own slices.
+
+    Attributes
+    ----------
+    distance : ndarray of shape (K, J, I), float32
+        Signed distance to its surface in mm, positive inside.
+    hu : ndarray of the same shape, float32
+        The scan averaged to this grid; -1024 outside the scan.
+    ijk_to_ras : ndarray of shape (4, 4)
+        Orthogonal, whatever the tilt of the scan.
+    """
+
+    distance: np.ndarray
+    hu: np.ndarray
+    ijk_to_ras: np.ndarray
+
+    @property
+    def inside(self):
+        """Samples inside the cavity, bool."""
+        return self.distance > 0
+
+    @property
+    def volume_ml(self):
+        """Volume of the part that was scanned, mL."""
+        return float(self.inside.sum()) * GRID_MM**3 / 1000.0
+
+    def at(self, x, y, z):
+        """Signed distance in mm at RAS points; far outside where nothing was scanned."""
+        inverse = np.linalg.inv(self.ijk_to_ras)
+        index = [inverse[n, 0] * x + inverse[n, 1] * y + inverse[n, 2] * z + inverse[n, 3] for n in (2, 1, 0)]
+        return ndimage.map_coordinates(self.distance, index, order=1, mode="constant", cval=-50.0, output=np.float32)
+
+
+def fit_head(head_ct):
+    """Find the cranial cavity of a head CT and lay the atlas into it.
+
+    The skull closes around the cavity within the slices once gaps of a few millimeters are bridged; of the soft tissue
+    inside, the largest part that no narrow passage divides is the cavity. The atlas fitted to it then says where the
+    cavity goes on below slices whose skull has wider gaps, and where it ends at the foramen magnum.
+
+    Parameters
+    ----------
+    head_ct : HeadCT
+        Any grid; slices nearest to axial.
+
+    Returns
+    -------
+    FittedHead
+
+    Raises
+    ------
+    InputError
+        If no soft tissue of a brain's size lies inside closed bone.
+    """
+    hu, affine, scanned = _regular_samples(head_ct)
+    ball = ndimage.generate_binary_structure(3, 1)
+    skull = _largest(ndimage.binary_closing(hu > BONE_HU, ball, iterations=2))
+    soft = ~skull & (hu > SOFT_HU)
+    closed = _closed_within_slices(skull, scanned)
+    allowed, head = closed, None
+    for _ in range(ROUNDS):
+        cavity = Cavity(_distance(_widest_part(soft & allowed, ~skull)), hu, affine)
+        if not MIN_CAVITY_ML <= cavity.volume_ml <= MAX_CAVITY_ML:
+            raise InputError(
+                f"No cranial cavity was found: expected soft tissue of {MIN_CAVITY_ML:.0f} to {MAX_CAVITY_ML:.0f} mL "
+                f"inside a closed skull, found {cavity.volume_ml:.0f} mL."
+            )
+        head = FittedHead(cavity, head)
+        atlas = head.parametric_cavity(hu.shape)
+        allowed = (closed & (atlas > -15.0)) | (scanned & (atlas > -6.0))
+    return head
+
+
+def _widest_part(soft, not_skull):
+    """Largest part of the soft tissue that no narrow passage divides, with the calcifications it encloses; bool."""
+    soft = ndimage.binary_fill_holes(soft) & not_skull
+    core = _largest(ndimage.distance_transform_edt(soft, GRID_MM) > OPENING_MM)
+    return soft & (ndimage.distance_transform_edt(~core, GRID_MM) <= OPENING_MM) if core.any() else core
+
+
+def _distance(mask):
+    """Signed distance to the surface of a mask on the regular grid, mm."""
+    distance = ndimage.distance_transform_edt(mask, GRID_MM) - ndimage.distance_transform_edt(~mask, GRID_MM)
+    # The surface lies half a step from the samples on either side.
+    return (distance - np.sign(distance) * 0.5 * GRID_MM).astype(np.float32)
+
+
+def _regular_samples(head_ct):
+    """The scan on an orthogonal grid of 2 mm along its slices: HU, affine, and which samples were scanned."""
+    columns = head_ct.ijk_to_ras[:3, :3]
+    up = int(np.argmax(np.abs(columns[2]) / np.linalg.norm(columns, axis=0)))
+    first, second = (n for n in range(3) if n != up)
+    row = columns[:, first] / np.linalg.norm(columns[:, first])
+    normal = np.cross(columns[:, first], columns[:, second])
+    normal *= np.sign(normal[2]) / np.linalg.norm(normal)
+    axes = np.stack([row, np.cross(normal, row), normal], axis=1)
+    corners = np.stack(np.meshgrid(*([0, size - 1] for size in head_ct.hu.shape[::-1]), indexing="ij"), -1)
+    corners = apply_affine(head_ct.ijk_to_ras, corners.reshape(-1, 3)) @ axes
+    low = corners.min(axis=0)
+    size = np.ceil((corners.max(axis=0) - low) / GRID_MM).astype(int) + 1
+    affine = np.eye(4)
+    affine[:3, :3] = axes * GRID_MM
+    affine[:3, 3] = axes @ low
+    # Averaged over about a sample first, along the axes that are finer.
+    width = [max(1, int(GRID_MM / step)) for step in head_ct.spacing_kji]
+    source = ndimage.uniform_filter(head_ct.hu.astype(np.float32), width, mode="nearest")
+    to_source = (np.linalg.inv(head_ct.ijk_to_ras) @ affine)[:3]
+    matrix, offset = to_source[::-1, 2::-1], to_source[::-1, 3]
+    hu = ndimage.affine_transform(source, matrix, offset, tuple(size[::-1]), order=1, cval=np.nan)
+    scanned = np.isfinite(hu)
+    return np.where(scanned, np.maximum(hu, -1024.0), -1024.0).astype(np.float32), affine, scanned
+
+
+def _closed_within_slices(skull, scanned):
+    """What the skull closes around within each slice, gaps of up to 8 mm bridged; bool."""
+    plane = np.zeros((3, 3, 3), bool)
+    plane[1] = ndimage.generate_binary_structure(2, 1)
+    wall = ndimage.binary_dilation(skull, plane, iterations=2)
+    labels, _ = ndimage.label(~wall, plane)
+    rim = np.zeros(skull.shape, bool)
+    rim[:, [0, -1], :] = True
+    rim[:, :, [0, -1]] = True
+    touching = np.unique(labels[rim | ~scanned])
+    return ndimage.binary_dilation(~np.isin(labels, touching[touching > 0]) & ~wall, plane, iterations=2)
+
+
+def _largest(mask):
+    """Largest connected part."""
+    labels, count = ndimage.label(mask)
+    return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count else mask
+
+
+PRIOR = np.array([0.0, -18.0, 10.0, 0.0, 0.0, 0.0, -0.03, -0.03, -0.03, 0.115, 0.06, 2.3])
+"""Atlas point at the cavity's center (mm), rotation vector, logarithms of the scales, and the three shape parameters
+of `Head`: frontal and occipital narrowing, squareness."""
+SPREAD = np.array([4.0, 8.0, 8.0, 0.15, 0.10, 0.10, 0.05, 0.05, 0.05, 0.03, 0.03, 0.12])
+PRIOR_WEIGHT = 0.3
+
+
+class FittedHead(Head):
+    """The atlas laid into a found cavity: what `Hematoma` and `MassEffect` need of a `Head`.
+
+    Points of "the rigid head" are RAS millimeters of the scan; the atlas is an affine map of them, found by fitting the
+    parametric skull's inner surface to the cavity's (least squares, robust).
+
+    Parameters
+    ----------
+    cavity : Cavity
+    start : FittedHead, optional
+        An earlier fit to begin from.
+    """
+
+    def __init__(self, cavity, start=None):
+        self.found = cavity
+        self.mass_effect = None
+        self._fit(PRIOR if start is None else start.parameters)
+
+    def to_atlas(self, x, y, z, mass_effect=True):
+        """Map RAS points of the scan into the atlas, mm."""
+        if mass_effect and self.mass_effect is not None:
+            shift = self.mass_effect.displacement(x, y, z, self.found.at(x, y, z))
+            x, y, z = (c - d for c, d in zip((x, y, z), shift))
+        a = self.ras_to_atlas
+        return tuple(np.asarray(r[0] * x + r[1] * y + r[2] * z + r[3], np.float32) for r in a[:3])
+
+    def from_atlas(self, point):
+        """RAS point of the scan that maps to an atlas point."""
+        return apply_affine(np.linalg.inv(self.ras_to_atlas), point)
+
+    def cavity(self, x, y, z):
+        """Distance in mm to the inner surface of the scan's own skull at atlas points."""
+        a = np.linalg.inv(self.ras_to_atlas)
+        return self.found.at(*(r[0] * x + r[1] * y + r[2] * z + r[3] for r in a[:3]))
+
+    def parametric_cavity(self, shape):
+        """Distance to the parametric skull's inner surface on the found cavity's grid, mm."""
+        k, j, i = np.indices(shape, np.float32)
+        to_atlas = self.ras_to_atlas @ self.found.ijk_to_ras
+        return Head.cavity(self, *(r[0] * i + r[1] * j + r[2] * k + r[3] for r in to_atlas[:3].astype(np.float32)))
+
+    def _fit(self, start):
+        points = _surface_points(self.found)
+        center = apply_affine(self.found.ijk_to_ras, np.argwhere(self.found.inside)[:, ::-1].mean(axis=0))
+
+        def residuals(parameters):
+            self._set(parameters, center)
+            gap = Head.cavity(self, *apply_affine(self.ras_to_atlas, points).T.astype(np.float32)).astype(float)
+            # Robust, since the skull base varies; a weak prior keeps a cut-off head from drifting.
+            robust = np.sign(gap) * 3.0 * np.sqrt(2.0 * (np.sqrt(1.0 + gap * gap / 9.0) - 1.0))
+            return np.concatenate([robust / np.sqrt(len(points)), PRIOR_WEIGHT * (parameters - PRIOR) / SPREAD])
+
+        solution = least_squares(residuals, start, x_scale=SPREAD, diff_step=1e-3, max_nfev=60)
+        self._set(solution.x, center)
+        self.parameters = solution.x
+        self.fit_error_mm = float(np.linalg.norm(solution.fun[: len(points)]))
+
+    def _set(self, parameters, center):
+        rotation = Rotation.from_rotvec(parameters[3:6]).as_matrix()
+        affine = np.eye(4)
+        affine[:3, :3] = np.diag(np.exp(-parameters[6:9])) @ rotation
+        affine[:3, 3] = parameters[:3] - affine[:3, :3] @ center
+        self.ras_to_atlas = affine
+        self.frontal_narrowing, self.occipital_narrowing, self.squareness = parameters[9:]
+
+
+def _surface_points(cavity, count=3000):
+    """RAS points on the cavity's surface, without the planes where the scan cuts it off."""
+    surface = np.abs(cavity.distance) <= 0.5 * GRID_MM + 0.01
+    levels = np.flatnonzero((cavity.distance > 0).any(axis=(1, 2)))
+    surface[: levels[0] + 2] = False
+    index = np.argwhere(surface & cavity.inside)[:, ::-1]
+    index = index[:: max(1, len(index) // count)]
+    return apply_affine(cavity.ijk_to_ras, index)
