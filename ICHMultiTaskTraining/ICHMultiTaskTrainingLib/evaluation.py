@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ICHMultiTaskLib.comparison.statistics import volume_metrics
 from ICHMultiTaskLib.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.geometry import apply_affine
 from ICHMultiTaskLib.output import new_folder
 from ICHMultiTaskLib.reading import read_head_ct
 
 from .manifest import read_manifest
-from .metrics import prognosis_metrics, volume_metrics
+from .metrics import prognosis_metrics
 
 BEST_PROBABILITY = ("death_probability_image", "death_probability")
 """Columns of simulated cohorts: the probability from which the outcome was drawn, the first given the image alone."""
@@ -44,8 +45,9 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     Returns
     -------
     dict
-        The content of `metrics.json`: `volume` and `prognosis` as in `metrics`, `attention` (see `attention_metrics`),
-        `intervals_95` of the first two, `data` (a sentence), `simulated`, `model`, `skipped` and `figures`.
+        The content of `metrics.json`: `volume` (see `volume_metrics`), `prognosis` (see `prognosis_metrics`),
+        `attention` (see `attention_metrics`), `intervals_95` of the first two, `data` (a sentence), `simulated`,
+        `model`, `skipped` and `figures`.
 
     Raises
     ------

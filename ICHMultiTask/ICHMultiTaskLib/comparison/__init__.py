@@ -1,0 +1,1 @@
+"""The model beside segmentations, bedside formulas, clinical scores, earlier scans and other readers."""

@@ -1,0 +1,238 @@
+"""Agreement of volumes, intraclass correlation, bootstrap intervals and paired tests.
+
+Metrics are computed along the last axis, so that all bootstrap resamples go through them at once; a NaN among the
+volumes marks a missing one, and its patient is left out of what needs it. A metric that is not defined (no bleed, one
+patient, …) is NaN in arrays and None in dictionaries.
+"""
+
+import numpy as np
+
+SMALL_ML, SEVERE_ML = 5.0, 30.0
+"""Below the first, percentages say little; from the second on, a bleed counts as large in the ICH score."""
+RESAMPLES = 1000
+
+
+def volume_metrics(measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0, resamples=RESAMPLES):
+    """Agreement of measured or predicted hematoma volumes with reference volumes.
+
+    Parameters
+    ----------
+    measured_ml, reference_ml : ndarray of shape (N,)
+        NaN where a patient has none.
+    low_ml, high_ml : ndarray of shape (N,), optional
+        Bounds of the interval given for each measured volume.
+    seed, resamples : int
+        Of the bootstrap. Calls with the same seed and N draw the same resamples, so that their results are paired.
+
+    Returns
+    -------
+    metrics : dict of str to float, int or None
+        `patients` with both volumes; `mae_ml`, `mse_ml2`; `mape_percent` where the reference is above 0,
+        `mape_percent_from_5_ml` from 5 mL; `mean_error_below_5_ml`: mean absolute error below 5 mL; `bias_ml`: mean of
+        measured − reference; `limit_low_ml`, `limit_high_ml`: 95 % limits of agreement (Bland and Altman 1986); `icc`:
+        see `icc`; `r` (Pearson); `within_5_ml`, `within_20_percent` (of bleeds above 0), `misclassified_30_ml`:
+        fractions; `no_bleed_below_1_ml`: fraction of scans without a bleed that read below 1 mL; `interval_coverage`
+        of all, `…_below_5_ml`, `…_5_to_30_ml`, `…_from_30_ml` by the reference.
+    intervals : dict of str to [float, float] or None
+        95 % bootstrap percentile intervals over patients.
+    """
+    columns = [np.asarray(measured_ml, dtype=float), np.asarray(reference_ml, dtype=float)]
+    counts = {"patients": int(np.isfinite(columns[0] + columns[1]).sum())}
+    if low_ml is not None:
+        columns += [np.asarray(low_ml, dtype=float), np.asarray(high_ml, dtype=float)]
+    return with_intervals(_agreement, columns, counts, seed, resamples)
+
+
+def icc(*ratings):
+    """ICC(2,1): two-way random effects, absolute agreement, single measurement.
+
+    Parameters
+    ----------
+    *ratings : ndarray of shape (..., N)
+        Two or more raters of the same N patients; those that one of them did not rate (NaN) are left out.
+
+    Returns
+    -------
+    ndarray of shape (...)
+        NaN where it is not defined.
+
+    References
+    ----------
+    Shrout PE, Fleiss JL. Intraclass correlations: uses in assessing rater reliability. Psychol Bull 1979; 86:420.
+    """
+    ratings = np.stack([np.asarray(rating, dtype=float) for rating in ratings])
+    known = np.isfinite(ratings).all(0)
+    raters, patients = len(ratings), known.sum(-1)
+    of_patient = ratings.mean(0)
+    of_rater = mean_where(ratings, np.broadcast_to(known, ratings.shape))
+    grand = of_rater.mean(0)
+    between_patients = raters * _sum((of_patient - grand[..., None]) ** 2, known)
+    between_raters = patients * ((of_rater - grand) ** 2).sum(0)
+    residual = _sum((ratings - of_patient - of_rater[..., None] + grand[..., None]) ** 2, known).sum(0)
+    mean_square_patients = divide(between_patients, patients - 1)
+    mean_square_raters = between_raters / (raters - 1)
+    mean_square_error = divide(residual, (patients - 1) * (raters - 1))
+    return divide(
+        mean_square_patients - mean_square_error,
+        mean_square_patients
+        + (raters - 1) * mean_square_error
+        + divide(raters * (mean_square_raters - mean_square_error), patients),
+    )
+
+
+def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLES):
+    """Paired comparison of two methods by their errors against the same reference.
+
+    Parameters
+    ----------
+    first_ml, second_ml, reference_ml : ndarray of shape (N,)
+        NaN where a patient has none; patients with all three are compared.
+    seed, resamples : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict of str to float, int, list or None
+        `patients`; `mae_difference_ml`: mean absolute error of the first − that of the second, and its 95 % bootstrap
+        interval `mae_difference_ml_interval`; `wilcoxon_p`: two-sided signed-rank test of the absolute errors
+        (Wilcoxon 1945); `only_first_misclassified`, `only_second_misclassified`: patients whom one of the two puts on
+        the wrong side of 30 mL, and `mcnemar_p` of them (exact; McNemar 1947). A test that nothing can be said by is
+        None: no patient, no difference in any patient.
+    """
+    from scipy.stats import binomtest, wilcoxon
+
+    columns = [np.asarray(volumes, dtype=float) for volumes in (first_ml, second_ml, reference_ml)]
+    known = np.isfinite(np.stack(columns)).all(0)
+    counts = {"patients": int(known.sum())}
+    result, intervals = with_intervals(_error_difference, columns, counts, seed, resamples)
+    first, second, reference = (column[known] for column in columns)
+    # Rounded, so that differences of equal size rank as equal whatever their last binary digit.
+    difference = np.round(np.abs(first - reference) - np.abs(second - reference), 9)
+    severe = reference >= SEVERE_ML
+    first_wrong, second_wrong = (first >= SEVERE_ML) != severe, (second >= SEVERE_ML) != severe
+    only_first, only_second = int((first_wrong & ~second_wrong).sum()), int((second_wrong & ~first_wrong).sum())
+    discordant = only_first + only_second
+    return result | {
+        "mae_difference_ml_interval": intervals["mae_difference_ml"],
+        "wilcoxon_p": plain(wilcoxon(difference).pvalue) if difference.any() else None,
+        "only_first_misclassified": only_first,
+        "only_second_misclassified": only_second,
+        "mcnemar_p": plain(binomtest(only_first, discordant).pvalue) if discordant else None,
+    }
+
+
+def holm(p_values):
+    """Correct p values for their number (Holm 1979); None among them is no test and stays None."""
+    tested = sorted((p, n) for n, p in enumerate(p_values) if p is not None)
+    corrected, highest = [None] * len(p_values), 0.0
+    for rank, (p, n) in enumerate(tested):
+        highest = max(highest, min(1.0, p * (len(tested) - rank)))
+        corrected[n] = highest
+    return corrected
+
+
+def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES):
+    """Metrics of a table and their 95 % bootstrap percentile intervals over its rows.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the columns, each of shape (..., N), and returns a dict of str to ndarray of shape (...).
+    columns : sequence of ndarray of shape (N,)
+    counts : dict
+        Put in front of the metrics as they are.
+    seed, resamples : int
+
+    Returns
+    -------
+    metrics : dict of str to float, int or None
+    intervals : dict of str to [float, float] or None
+        None where a metric is not defined on the table, or on half of its resamples.
+    """
+    metrics = counts | {name: plain(value) for name, value in function(*columns).items()}
+    intervals = {}
+    for name, values in _bootstrap(function, columns, seed, resamples).items():
+        values = values[np.isfinite(values)]
+        # A resample may lack what the metric needs; where half of them do, the rest says nothing.
+        enough = metrics[name] is not None and len(values) > resamples / 2
+        intervals[name] = [float(v) for v in np.percentile(values, [2.5, 97.5])] if enough else None
+    return metrics, intervals
+
+
+def mean_where(values, where):
+    """Mean along the last axis of the values that count; NaN where none does."""
+    return divide(_sum(values, where), where.sum(-1))
+
+
+def divide(numerator, denominator):
+    """Quotient that is NaN, without a warning, where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
+
+
+def plain(value):
+    """A number for JSON: None in place of NaN and infinity."""
+    value = float(value)
+    return value if np.isfinite(value) else None
+
+
+def _bootstrap(function, columns, seed, resamples):
+    generator, count = np.random.default_rng(seed), len(columns[0])
+    at_once = max(1, 2**20 // max(count, 1))  # keeps memory flat in the number of patients
+    parts = []
+    for start in range(0, resamples, at_once):
+        rows = generator.integers(0, count, (min(at_once, resamples - start), count))
+        parts.append(function(*(column[rows] for column in columns)))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _agreement(measured, reference, low=None, high=None):
+    error = measured - reference
+    known = np.isfinite(error)
+    size = np.abs(error)
+    bled = known & (reference > 0)
+    relative = divide(size, reference)
+    bias = mean_where(error, known)
+    spread = np.sqrt(divide(_sum((error - bias[..., None]) ** 2, known), np.maximum(known.sum(-1) - 1, 0)))
+    metrics = {
+        "mae_ml": mean_where(size, known),
+        "mse_ml2": mean_where(error**2, known),
+        "mape_percent": 100 * mean_where(relative, bled),
+        "mape_percent_from_5_ml": 100 * mean_where(relative, known & (reference >= SMALL_ML)),
+        "mean_error_below_5_ml": mean_where(size, known & (reference < SMALL_ML)),
+        "bias_ml": bias,
+        "limit_low_ml": bias - 1.96 * spread,
+        "limit_high_ml": bias + 1.96 * spread,
+        "icc": icc(measured, reference),
+        "r": _correlation(measured, reference, known),
+        "within_5_ml": mean_where(size <= 5, known),
+        "within_20_percent": mean_where(relative <= 0.2, bled),
+        "misclassified_30_ml": mean_where((measured >= SEVERE_ML) != (reference >= SEVERE_ML), known),
+        "no_bleed_below_1_ml": mean_where(measured < 1, known & (reference <= 0)),
+    }
+    if low is not None:
+        inside = (low <= reference) & (reference <= high)
+        known = known & np.isfinite(low) & np.isfinite(high)
+        metrics |= {
+            "interval_coverage": mean_where(inside, known),
+            "interval_coverage_below_5_ml": mean_where(inside, known & (reference < SMALL_ML)),
+            "interval_coverage_5_to_30_ml": mean_where(
+                inside, known & (reference >= SMALL_ML) & (reference < SEVERE_ML)
+            ),
+            "interval_coverage_from_30_ml": mean_where(inside, known & (reference >= SEVERE_ML)),
+        }
+    return metrics
+
+
+def _error_difference(first, second, reference):
+    difference = np.abs(first - reference) - np.abs(second - reference)
+    return {"mae_difference_ml": mean_where(difference, np.isfinite(difference))}
+
+
+def _correlation(a, b, where):
+    a, b = (values - mean_where(values, where)[..., None] for values in (a, b))
+    return divide(_sum(a * b, where), np.sqrt(_sum(a**2, where) * _sum(b**2, where)))
+
+
+def _sum(values, where):
+    return np.where(where, values, 0).sum(-1)
