@@ -82,10 +82,10 @@ def test_interval_covers_new_cases_as_promised(coverage, count):
 
 def test_interval_by_hand():
     """Nine residuals of 0.1 … 0.9 cm: the rank is ceil(10 × 0.8) = 8."""
-    true = (2 + np.arange(1, 10) / 10) ** 3
-    fitted = fit_volume_interval(np.full(9, 8.0), true, coverage=0.8)
+    true = (2 + np.arange(1, 10) / 10) ** 3 - 1.0
+    fitted = fit_volume_interval(np.full(9, 7.0), true, coverage=0.8)
     assert fitted["coverage"] == 0.8
-    assert [stratum["up_to_ml"] for stratum in fitted["strata"]] == [2.0, 10.0, 30.0, None]
+    assert [stratum["up_to_ml"] for stratum in fitted["strata"]] == [1.0, 10.0, 30.0, None]
     assert all(stratum["half_width_cm"] == pytest.approx(0.8) for stratum in fitted["strata"])
     low, high = bundle(volume_interval=fitted).volume_interval_ml(8.0)
     assert (low, high) == (pytest.approx(1.2**3), pytest.approx(2.8**3))
@@ -93,8 +93,8 @@ def test_interval_by_hand():
 
 def test_a_large_stratum_gets_its_own_width():
     predicted = np.repeat([5.0, 50.0], 40)
-    root = np.cbrt(predicted)
-    fitted = fit_volume_interval(predicted, (root + np.repeat([0.1, 0.5], 40)) ** 3)
+    root = np.cbrt(predicted + 1.0)
+    fitted = fit_volume_interval(predicted, (root + np.repeat([0.1, 0.5], 40)) ** 3 - 1.0)
     assert fitted["strata"][1]["half_width_cm"] == pytest.approx(0.1)
     assert fitted["strata"][3]["half_width_cm"] == pytest.approx(0.5)
 

@@ -12,18 +12,19 @@ from ICHMultiTaskLib.analysis import Analyzer
 from ICHMultiTaskLib.errors import Canceled, InputError
 from ICHMultiTaskLib.reading import read_head_ct
 from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.augmentation import augment
 from ICHMultiTaskTrainingLib.config import make_config
 from ICHMultiTaskTrainingLib.losses import MaskLoss, volume_loss
-from ICHMultiTaskTrainingLib.manifest import read_manifest
+from ICHMultiTaskTrainingLib.manifest import Row, read_manifest
 from ICHMultiTaskTrainingLib.splits import split_rows
-from ICHMultiTaskTrainingLib.training import Trainer, TrainingError
+from ICHMultiTaskTrainingLib.training import Trainer, TrainingError, outcomes
 
 SMALL = {
     "architecture": {"width": 4, "stem_stride": [1, 2, 2], "stage_strides": [1, 2, [1, 2, 2], 1], "final_relu": False},
     "preprocessing": {"window_hu": [0, 100], "shape_kji": [8, 64, 64], "average": True, "max_height_mm": 170},
     "batch_size": 4,
-    "epochs": 2,
-    "coarse_epochs": 1,
+    "coarse_epochs": [[2, 1]],
+    "epochs": 1,
 }
 SPACING = (3.6, 3.6, 8.0)
 
@@ -84,7 +85,7 @@ def test_interrupted_run_ends_with_the_same_weights(manifest_path, tmp_path):
 
 def test_command_trains_a_bundle_that_infers_as_it_trained(manifest_path, tmp_path, capsys):
     arguments = ["train", str(manifest_path), "--output", str(tmp_path / "run"), "--device", "cpu"]
-    settings = SMALL | {"epochs": 12, "coarse_epochs": 0, "learning_rate": 5e-3}
+    settings = SMALL | {"epochs": 12, "coarse_epochs": [], "learning_rate": 5e-3}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     assert cli.main([*arguments, "--config", str(tmp_path / "settings.json"), "--name", "small"]) == 0
     assert "Model bundle" in capsys.readouterr().out
@@ -113,9 +114,10 @@ def test_run_folder_of_other_settings_is_refused(manifest_path, tmp_path):
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(manifest_path, tmp_path):
     trainer = Trainer(read_manifest(manifest_path), make_config(**SMALL), tmp_path, "cpu")
-    trainer.config = make_config(**SMALL | {"epochs": 1})
+    reductions = trainer.reductions
+    trainer.reductions = reductions[:1]
     trainer.run()
-    trainer.config = make_config(**SMALL)
+    trainer.reductions = reductions
     with torch.no_grad():
         trainer.network.stage4[0].conv1.weight.fill_(float("nan"))
     with pytest.raises(TrainingError, match="loss is not finite in epoch 2"):
@@ -206,3 +208,38 @@ def test_mask_loss_centers_cells_on_feature_nodes(coarseness):
     assert cells.shape[2:] == shape
     assert np.unravel_index(int(cells.argmax()), shape) == (3, 2, 1)
     assert (cells > 0).sum() == 1
+
+
+def test_augmentation_keeps_the_blood_it_accounts_for():
+    depth, size = 16, 64
+    k, j, i = np.mgrid[:depth, :size, :size].astype(np.float32)
+    ball = ((k - 8) / 4) ** 2 + ((j - 30) / 12) ** 2 + ((i - 36) / 10) ** 2 < 1
+    images = torch.full((24, 1, depth, size, size), 0.3)
+    occupancy = torch.from_numpy(ball.astype(np.float32)).expand(24, 1, -1, -1, -1)
+    before = occupancy.mean((1, 2, 3, 4))
+    changed, moved, growth = augment(images, occupancy, torch.Generator().manual_seed(0))
+    share = moved.mean((1, 2, 3, 4))
+    assert share.std() > 0.03 * before[0], "nothing was scaled"
+    np.testing.assert_allclose(share, before * growth, rtol=0.03)
+    assert changed.std((1, 2, 3, 4)).min() > 0 and changed.min() >= 0 and changed.max() <= 1
+    # Where the blood is seen and where the occupancy says it is are one place.
+    bright = torch.where(occupancy > 0, 0.7, 0.3)
+    seen, moved, _ = augment(bright, occupancy, torch.Generator().manual_seed(1))
+    inside = (seen * moved).sum((1, 2, 3, 4)) / moved.sum((1, 2, 3, 4))
+    outside = (seen * (1 - moved)).sum((1, 2, 3, 4)) / (1 - moved).sum((1, 2, 3, 4))
+    assert (inside > outside + 0.2).all()
+
+
+def test_outcomes_may_be_probabilities_and_nothing_else():
+    rows = [Row(f"p{n}", None, 1.0, 1, None, "", {"risk": text}) for n, text in enumerate(["0.25", "1"])]
+    np.testing.assert_array_equal(outcomes(rows, "risk"), [0.25, 1.0])
+    np.testing.assert_array_equal(outcomes(rows, "died"), [1.0, 1.0])
+    for text in ("", "high", "1.2", "nan"):
+        with pytest.raises(InputError, match="column risk cannot be the outcome: .* for q"):
+            outcomes([Row("q", None, 1.0, 1, None, "", {"risk": text})], "risk")
+
+
+def test_coarse_epochs_come_first_and_are_checked():
+    assert make_config(coarse_epochs=[[4, 2], [2, 1]], epochs=1).reductions() == [4, 4, 2, 1]
+    with pytest.raises(InputError, match="coarse_epochs is malformed"):
+        make_config(coarse_epochs=[[3, 2]])

@@ -20,8 +20,9 @@ The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
 ``training_data``
     One sentence, shown beside every number.
 ``calibration``
-    ``volume_interval``: null, or ``coverage`` and ``strata``, a list of ``{up_to_ml, half_width_cm, relative}``
-    in ascending order of ``up_to_ml``, whose last has null there; see `ModelBundle.volume_interval_ml`.
+    ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 where missing) and ``strata``, a list of
+    ``{up_to_ml, half_width_cm, relative}`` in ascending order of ``up_to_ml``, whose last has null there; see
+    `ModelBundle.volume_interval_ml`.
     ``temperature`` and ``bias``: see `ModelBundle.probability`.
 """
 
@@ -115,8 +116,9 @@ class ModelBundle:
         """Interval of a predicted volume.
 
         The interval is symmetric in the cube root of the volume, a length in cm, where errors spread evenly:
-        ``(c - h)³ … (c + h)³`` with ``c = volume^(1/3)`` and ``h = half_width_cm + relative × c``, taken
-        from the stratum of the *predicted* volume, so that coverage holds within each (split-conformal).
+        ``(c - h)³ - s … (c + h)³ - s`` with ``c = (volume + s)^(1/3)``, ``s = softening_ml`` and
+        ``h = half_width_cm + relative × c``, taken from the stratum of the *predicted* volume, so that coverage holds
+        within each (split-conformal).
 
         Parameters
         ----------
@@ -131,9 +133,11 @@ class ModelBundle:
         if not interval:
             return None
         stratum = next(s for s in interval["strata"] if s["up_to_ml"] is None or volume_ml <= s["up_to_ml"])
-        center = max(volume_ml, 0.0) ** (1 / 3)
+        softening = interval.get("softening_ml", 0.0)
+        center = (max(volume_ml, 0.0) + softening) ** (1 / 3)
         half_width = stratum["half_width_cm"] + stratum.get("relative", 0.0) * center
-        return max(center - half_width, 0.0) ** 3, (center + half_width) ** 3
+        low, high = (max(center + side * half_width, 0.0) ** 3 - softening for side in (-1, 1))
+        return max(low, 0.0), high
 
     def probability(self, margin):
         """Probability of death from the network's margin, the death output minus the survival output.

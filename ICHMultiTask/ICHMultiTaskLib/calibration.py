@@ -41,11 +41,16 @@ def _percent(target):
     return 100.0
 
 
-def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=(2.0, 10.0, 30.0)):
+SOFTENING_ML = 1.0
+"""Added to both volumes before the cube root, which would otherwise blow up errors of a fraction of a milliliter."""
+
+
+def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=(1.0, 10.0, 30.0)):
     """Split-conformal interval of the volume, by stratum of the predicted volume.
 
     The half width is the finite-sample quantile of |cube root of truth − cube root of prediction| (Lei et al. 2018,
-    doi 10.1080/01621459.2017.1307116), so that small and large bleeds get intervals in proportion.
+    doi 10.1080/01621459.2017.1307116), `SOFTENING_ML` added to both, so that small and large bleeds get intervals in
+    proportion.
 
     Parameters
     ----------
@@ -58,21 +63,26 @@ def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=(2.0, 10.0
     Returns
     -------
     dict
-        The bundle's `volume_interval`: `coverage` and `strata` of `up_to_ml` and `half_width_cm`.
+        The bundle's `volume_interval`: `coverage`, `softening_ml` and `strata` of `up_to_ml` and `half_width_cm`.
     """
     predicted_ml, true_ml = np.asarray(predicted_ml, dtype=float), np.asarray(true_ml, dtype=float)
-    residuals = np.abs(np.cbrt(true_ml) - np.cbrt(predicted_ml))
+    residuals = np.abs(np.cbrt(true_ml + SOFTENING_ML) - np.cbrt(predicted_ml + SOFTENING_ML))
     stratum = np.digitize(predicted_ml, edges_ml, right=True)
     strata = []
     for n, edge in enumerate([*edges_ml, None]):
         values = residuals[stratum == n] if (stratum == n).sum() >= 20 else residuals
         rank = min(int(np.ceil((len(values) + 1) * coverage)), len(values))
         strata.append({"up_to_ml": edge, "half_width_cm": float(np.sort(values)[rank - 1])})
-    return {"coverage": coverage, "strata": strata}
+    return {"coverage": coverage, "softening_ml": SOFTENING_ML, "strata": strata}
 
 
 def fit_prognosis(log_odds, died):
     """Temperature and bias which make the probability of death calibrated (Platt scaling).
+
+    Parameters
+    ----------
+    log_odds, died : ndarray of shape (N,)
+        `died` may hold probabilities, where a simulation knows them.
 
     Returns
     -------
@@ -81,9 +91,12 @@ def fit_prognosis(log_odds, died):
     """
     from sklearn.linear_model import LogisticRegression
 
-    died = np.asarray(died, dtype=int)
+    died = np.asarray(died, dtype=float)
     if 0 < died.sum() < died.size:
-        fit = LogisticRegression(C=np.inf).fit(np.asarray(log_odds, dtype=float)[:, None], died)
+        # Each case counts as a death by its probability and as a survival by the rest.
+        log_odds = np.tile(np.asarray(log_odds, dtype=float), 2)[:, None]
+        outcome = np.repeat([1, 0], died.size)
+        fit = LogisticRegression(C=np.inf).fit(log_odds, outcome, sample_weight=np.concatenate([died, 1.0 - died]))
         slope = float(fit.coef_[0, 0])
         if slope > 0:
             return {"temperature": 1.0 / slope, "bias": float(fit.intercept_[0])}

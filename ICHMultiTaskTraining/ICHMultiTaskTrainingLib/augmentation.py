@@ -1,53 +1,75 @@
-"""Random changes of prepared scans which leave volume and outcome as they are."""
+"""Random changes of prepared scans, and of their volume where they change it."""
+
+import math
 
 import torch
 from torch.nn import functional as F
 
+TURN_DEG, SHIFT, SCALE = (4.0, 10.0), 0.02, (0.90, 1.03)
+"""Largest turn out of the axial plane and in it; shift as a share of half the image; scale along each axis. Small,
+since blood that left the image would still count."""
 
-def augment(images, occupancy, generator):
-    """Mirror, shift, scale and offset of HU, noise of random strength and grain.
+
+def augment(images, occupancy, generator, reduction=1):
+    """Mirror, turn, scale, shift and blur the head; change offset, scale and noise of its HU.
 
     Parameters
     ----------
     images : tensor [N, 1, D, H, W], 0 to 1
-    occupancy : tensor [N, 1, D, H / 4, W / 4]
+    occupancy : tensor [N, 1, D, h, w]
+        Fraction of blood on a coarser grid of the same extent.
     generator : torch.Generator
         On the CPU, so that every device sees the same draws.
+    reduction : int
+        Factor by which rows and columns were reduced before.
 
     Returns
     -------
-    tuple of tensor
-        The changed images and occupancy.
+    images, occupancy : tensor
+    growth : tensor [N]
+        Factor by which the share of blood in the image has grown.
     """
     count, device = len(images), images.device
 
     def draw(low, high):
         return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator)).to(device)
 
-    mirrored = torch.rand(count, generator=generator) < 0.5
-    cell = images.shape[-1] // occupancy.shape[-1]
-    shifts = torch.randint(-2, 3, (count, 3), generator=generator)
-    out, out_occupancy = torch.empty_like(images), torch.empty_like(occupancy)
-    for n in range(count):
-        image, mask = images[n], occupancy[n]
-        if mirrored[n]:
-            image, mask = image.flip(-1), mask.flip(-1)
-        k, j, i = shifts[n].tolist()
-        out[n] = _shift(image, (k, j * cell, i * cell))
-        out_occupancy[n] = _shift(mask, (k, j, i))
+    affine, growth = _affine(count, images.shape[2:], generator)
+    images, occupancy = (_resample(volume, affine.to(device)) for volume in (images, occupancy))
+    tissue = images > 0  # what the window clipped to air stays air
+    for kernel, largest in (((1, 3, 3), 1.0 / reduction), ((3, 1, 1), 1.0)):
+        padding = tuple(n // 2 for n in kernel)
+        amount = largest * draw(-1.0, 1.0).clamp(0)  # half of the images stay sharp
+        images = images + amount * (F.avg_pool3d(images, kernel, 1, padding, count_include_pad=False) - images)
     grain = torch.randn(images.shape, generator=generator).to(device)
     smooth = F.avg_pool3d(grain, (1, 3, 3), 1, (0, 1, 1)) * 3
-    noise = torch.where(draw(0, 1) < 0.5, grain, smooth) * draw(0.0, 0.05)
-    tissue = out > 0  # what the window clipped to air stays air
-    changed = (out - 0.3) * draw(0.93, 1.07) + 0.3 + draw(-0.05, 0.05) + noise
-    return torch.where(tissue, changed.clamp(0, 1), out), out_occupancy
+    noise = torch.where(draw(0, 1) < 0.5, grain, smooth) * draw(-0.01, 0.05).clamp(0)
+    images = (images - 0.3) * draw(0.93, 1.07) + 0.3 + draw(-0.06, 0.06) + noise
+    return torch.where(tissue, images.clamp(0, 1), torch.zeros_like(images)), occupancy, growth.to(device)
 
 
-def _shift(volume, steps):
-    """Move a [C, D, H, W] volume; what enters is blank."""
-    for axis, step in enumerate(steps, start=1):
-        if step:
-            volume = volume.roll(step, axis)
-            edge = slice(0, step) if step > 0 else slice(step, None)
-            volume[(slice(None),) * axis + (edge,)] = 0
-    return volume
+def _affine(count, shape, generator):
+    """Maps [N, 3, 4] from where a voxel goes to where it came from, in the order and units of `affine_grid`."""
+
+    def draw(low, high, *size):
+        return low + (high - low) * torch.rand(count, *size, generator=generator)
+
+    turns = draw(-1.0, 1.0, 3) * torch.tensor([math.radians(t) for t in (TURN_DEG[0], TURN_DEG[0], TURN_DEG[1])])
+    scale = draw(*SCALE, 3)
+    mirror = torch.where(draw(0.0, 1.0) < 0.5, -1.0, 1.0)
+    matrix = torch.eye(3).repeat(count, 1, 1)
+    for axis in range(3):
+        a, b = [n for n in range(3) if n != axis]
+        turn = torch.eye(3).repeat(count, 1, 1)
+        turn[:, a, a] = turn[:, b, b] = turns[:, axis].cos()
+        turn[:, a, b], turn[:, b, a] = -turns[:, axis].sin(), turns[:, axis].sin()
+        matrix = matrix @ turn
+    matrix = matrix / scale[:, None, :]
+    matrix[:, 0] *= mirror[:, None]
+    shift = draw(-SHIFT, SHIFT, 3, 1)
+    return torch.cat([matrix, shift], dim=2), scale.prod(1)
+
+
+def _resample(volume, affine):
+    grid = F.affine_grid(affine, list(volume.shape), align_corners=False)
+    return F.grid_sample(volume, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

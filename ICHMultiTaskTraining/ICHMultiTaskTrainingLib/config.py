@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from ICHMultiTaskLib.errors import InputError
 from ICHMultiTaskLib.preprocessing import PRESETS as PREPROCESSING
 
+REDUCTIONS = (2, 4)
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -25,13 +27,19 @@ class TrainingConfig:
     learning_rate, momentum, weight_decay : float
     schedule : str
         "constant", or "linear": warm-up over a tenth of the steps, then linear decay to zero.
-    batch_size, epochs, seed : int
-    coarse_epochs : int
-        So many first epochs run at half the rows and columns, at a quarter of the cost.
+    batch_size, seed : int
+    coarse_epochs : list of [int, int]
+        First phases of the run: the factor by which rows and columns are reduced, and for how many epochs. An epoch
+        at a factor of 2 costs a quarter.
+    epochs : int
+        At full resolution, after the coarse ones.
     volume_weight, prognosis_weight, mask_weight : float
         Weights of the summed losses; `mask_weight` counts only for rows that have a mask.
+    outcome : str
+        Column of the manifest that the prognosis is trained on: "died", or one of probabilities of death, which
+        simulated cohorts know.
     augment : bool
-        Mirror, shift, HU offset and scale, noise.
+        Mirror, turn, scale, blur, HU offset and scale, noise.
     validation_fraction : float
         Patients held out for the curves and for calibration where the manifest has no `split`.
     """
@@ -53,14 +61,24 @@ class TrainingConfig:
     weight_decay: float = 1e-2
     schedule: str = "linear"
     batch_size: int = 4
-    epochs: int = 30
-    coarse_epochs: int = 25
+    coarse_epochs: list = field(default_factory=lambda: [[4, 14], [2, 8]])
+    epochs: int = 2
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
+    outcome: str = "died"
     augment: bool = True
     validation_fraction: float = 0.15
     seed: int = 0
+
+    def reductions(self):
+        """Factor by which rows and columns are reduced, for each epoch of the run.
+
+        Returns
+        -------
+        list of int
+        """
+        return [factor for factor, epochs in self.coarse_epochs for _ in range(epochs)] + [1] * self.epochs
 
     def as_dict(self):
         """Plain values for JSON."""
@@ -80,8 +98,8 @@ PRESETS = {
         weight_decay=5e-4,
         schedule="constant",
         batch_size=8,
+        coarse_epochs=[],
         epochs=300,
-        coarse_epochs=0,
         prognosis_weight=1.0,
         mask_weight=0.0,
         augment=False,
@@ -108,6 +126,12 @@ def make_config(preset="default", **changes):
     for name in ("batch_size", "epochs"):
         if getattr(config, name) < 1:
             raise InputError(f"The setting {name} is too small: expected at least 1, found {getattr(config, name)}.")
+    for phase in config.coarse_epochs:
+        if len(phase) != 2 or phase[0] not in REDUCTIONS or phase[1] < 0:
+            raise InputError(
+                f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
+                f"number of epochs, found {config.coarse_epochs}."
+            )
     if not 0 < config.validation_fraction < 1:
         raise InputError(
             f"validation_fraction is out of range: expected between 0 and 1, found {config.validation_fraction}."

@@ -24,10 +24,20 @@ def _soft_cube_root(percent):
     return sign * ((sign * percent + SOFTENING_PERCENT) ** (1 / 3) - offset)
 
 
-def prognosis_loss(scores, died, death_weight):
-    """Cross entropy of the softmax, which for two classes is binary cross entropy (section 3.4)."""
-    weight = torch.tensor([1.0, death_weight], device=scores.device)
-    return F.cross_entropy(scores, died, weight=weight)
+def prognosis_loss(scores, death, death_weight):
+    """Cross entropy of the softmax, which for two classes is binary cross entropy (section 3.4).
+
+    Parameters
+    ----------
+    scores : tensor [N, 2]
+        Survival, death.
+    death : tensor [N]
+        0, 1 or a probability.
+    death_weight : float
+    """
+    weight = 1.0 + (death_weight - 1.0) * death
+    cross_entropy = F.cross_entropy(scores, torch.stack([1.0 - death, death], dim=1), reduction="none")
+    return (weight * cross_entropy).sum() / weight.sum()
 
 
 class MaskLoss(nn.Module):

@@ -55,9 +55,11 @@ class Trainer:
         self.mask_loss = MaskLoss(self.network).to(self.device)
         self.parameters = [*self.network.parameters(), *self.mask_loss.parameters()]
         self.optimizer, self.scheduler = self._optimizer()
-        died = self.scans.died
+        self.death, self.validation_death = (outcomes(split[name], config.outcome) for name in ("train", "validation"))
         # Rare deaths weigh as much as common survivals; the bias it brings is taken out by the calibration.
-        self.death_weight = float(np.clip((died == 0).sum() / max(1, (died == 1).sum()), 0.1, 10.0))
+        mean = float(np.clip(self.death.mean(), 0.05, 0.95))
+        self.death_weight = (1.0 - mean) / mean if config.outcome == "died" else 1.0
+        self.reductions = config.reductions()
         self.history, self.epoch = [], 0
         self._resume()
 
@@ -82,7 +84,7 @@ class Trainer:
             optimizer = torch.optim.AdamW(self.parameters, c.learning_rate, weight_decay=c.weight_decay)
         else:
             raise InputError(f"The optimizer is unknown: expected sgd or adamw, found {c.optimizer!r}.")
-        steps = c.epochs * self._steps_per_epoch()
+        steps = len(c.reductions()) * self._steps_per_epoch()
         if c.schedule == "linear":
             warm_up = max(1, steps // 10)
 
@@ -127,41 +129,41 @@ class Trainer:
 
     def run(self):
         """Train to the last epoch; a checkpoint is kept after each."""
-        while self.epoch < self.config.epochs:
+        while self.epoch < len(self.reductions):
             losses = self._train_epoch()
             self.epoch += 1
             self.history.append({"epoch": self.epoch, **losses, **self._validate()})
             self._save()
 
-    def _batch(self, scans, chosen):
+    def _batch(self, scans, chosen, reduction):
         images = torch.from_numpy(scans.images[chosen]).to(self.device).float().div_(255)[:, None]
         occupancy = torch.from_numpy(scans.occupancy[chosen]).to(self.device).float().div_(255)[:, None]
-        return images, occupancy
+        return (F.avg_pool3d(images, (1, reduction, reduction)) if reduction > 1 else images), occupancy
 
     def _train_epoch(self):
         c, scans = self.config, self.scans
         # Draws depend on seed and epoch alone, so a resumed run repeats an uninterrupted one.
         generator = torch.Generator().manual_seed(c.seed * 100_003 + self.epoch)
         order = torch.randperm(len(scans.died), generator=generator).numpy()
-        coarse = self.epoch < c.coarse_epochs
+        reduction = self.reductions[self.epoch]
         targets = volume_to_output(scans.volume_ml, c.target, scans.crop_volume_mm3).astype(np.float32)
         self.network.train()
         steps, sums = self._steps_per_epoch(), np.zeros(3)
         for step in range(steps):
             chosen = order[step * c.batch_size : (step + 1) * c.batch_size]
-            images, occupancy = self._batch(scans, chosen)
+            images, occupancy = self._batch(scans, chosen, reduction)
+            growth = 1.0
             if c.augment:
-                images, occupancy = augment(images, occupancy, generator)
-            if coarse:
-                images = F.avg_pool3d(images, (1, 2, 2))
+                images, occupancy, growth = augment(images, occupancy, generator, reduction)
+            target = grown(torch.from_numpy(targets[chosen]).to(self.device), growth, c.target)
             images = images.contiguous(memory_format=torch.channels_last_3d)
             features = dict(self.network.features(images))
             output, scores = self.network.heads(features["stage4"])
             losses = torch.stack(
                 [
-                    volume_loss(output, torch.from_numpy(targets[chosen]).to(self.device), c.target),
-                    prognosis_loss(scores, torch.from_numpy(scans.died[chosen]).to(self.device), self.death_weight),
-                    self.mask_loss(features, occupancy, self._has_mask(chosen), 2 if coarse else 1)
+                    volume_loss(output, target, c.target),
+                    prognosis_loss(scores, torch.from_numpy(self.death[chosen]).to(self.device), self.death_weight),
+                    self.mask_loss(features, occupancy, self._has_mask(chosen), reduction)
                     if c.mask_weight
                     else images.new_zeros(()),
                 ]
@@ -178,15 +180,15 @@ class Trainer:
             self.optimizer.step()
             self.scheduler.step()
             sums += losses.detach().cpu().numpy()
-            done = (self.epoch + (step + 1) / steps) / c.epochs
+            done = (self.epoch + (step + 1) / steps) / len(self.reductions)
             mae = f", validation MAE {self.history[-1]['validation_mae_ml']:.1f} mL" if self.history else ""
-            self.progress(done, f"Epoch {self.epoch + 1} of {c.epochs}, loss {loss.item():.3f}{mae}")
+            self.progress(done, f"Epoch {self.epoch + 1} of {len(self.reductions)}, loss {loss.item():.3f}{mae}")
         return dict(zip(("volume_loss", "prognosis_loss", "mask_loss"), (sums / steps).tolist()))
 
     def _has_mask(self, chosen):
         return torch.from_numpy(self.scans.has_mask[chosen]).to(self.device)
 
-    def predict(self, scans, coarse=False):
+    def predict(self, scans, reduction=1):
         """Volumes in mL and log odds of death for prepared scans.
 
         Returns
@@ -197,9 +199,7 @@ class Trainer:
         outputs, log_odds = [], []
         with torch.no_grad():
             for start in range(0, len(scans.died), self.config.batch_size):
-                images, _ = self._batch(scans, slice(start, start + self.config.batch_size))
-                if coarse:
-                    images = F.avg_pool3d(images, (1, 2, 2))
+                images, _ = self._batch(scans, slice(start, start + self.config.batch_size), reduction)
                 output, scores = self.network(images.contiguous(memory_format=torch.channels_last_3d))
                 outputs.append(output.cpu().numpy())
                 log_odds.append((scores[:, 1] - scores[:, 0]).cpu().numpy())
@@ -209,7 +209,7 @@ class Trainer:
     def _validate(self):
         from sklearn.metrics import roc_auc_score
 
-        volumes, log_odds = self.predict(self.validation, coarse=self.epoch <= self.config.coarse_epochs)
+        volumes, log_odds = self.predict(self.validation, self.reductions[self.epoch - 1])
         died = self.validation.died
         both = 0 < died.sum() < len(died)
         return {
@@ -220,6 +220,40 @@ class Trainer:
     def calibration(self):
         """Interval and probability calibrated on the validation patients, which trained and chose nothing."""
         volumes, log_odds = self.predict(self.validation)
-        died = self.validation.died
-        prognosis = fit_prognosis(log_odds, died) if 0 < died.sum() < len(died) else {"temperature": 1.0, "bias": 0.0}
-        return {"volume_interval": fit_volume_interval(volumes, self.validation.volume_ml), **prognosis}
+        interval = fit_volume_interval(volumes, self.validation.volume_ml)
+        return {"volume_interval": interval, **fit_prognosis(log_odds, self.validation_death)}
+
+
+def outcomes(rows, column):
+    """What the prognosis head learns of each row: 0, 1 or a probability of death.
+
+    Returns
+    -------
+    ndarray of shape (N,), float32
+
+    Raises
+    ------
+    InputError
+        If the column is missing or holds something else.
+    """
+    if column == "died":
+        return np.array([row.died for row in rows], np.float32)
+    values = []
+    for row in rows:
+        text = row.extra.get(column, "")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0.0 <= value <= 1.0:
+            raise InputError(
+                f"The column {column} cannot be the outcome: expected a probability in every row, found {text!r} for "
+                f"{row.patient_id}."
+            )
+        values.append(value)
+    return np.array(values, np.float32)
+
+
+def grown(output, growth, target):
+    """The regression target after the share of blood in the image has grown by a factor."""
+    return output * growth if target == "fraction_percent" else output * growth ** (1 / 3)
