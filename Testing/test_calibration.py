@@ -81,14 +81,14 @@ def test_interval_covers_new_cases_as_promised(coverage, count):
 
 
 def test_interval_by_hand():
-    """Nine residuals of 0.1 … 0.9 cm: the rank is ceil(10 × 0.8) = 8."""
+    """Nine residuals of 0.1 … 0.9 cm of the softened root: the rank is ceil(10 × 0.8) = 8."""
     true = (2 + np.arange(1, 10) / 10) ** 3 - 1.0
     fitted = fit_volume_interval(np.full(9, 7.0), true, coverage=0.8)
     assert fitted["coverage"] == 0.8
     assert [stratum["up_to_ml"] for stratum in fitted["strata"]] == [1.0, 10.0, 30.0, None]
     assert all(stratum["half_width_cm"] == pytest.approx(0.8) for stratum in fitted["strata"])
-    low, high = bundle(volume_interval=fitted).volume_interval_ml(8.0)
-    assert (low, high) == (pytest.approx(1.2**3), pytest.approx(2.8**3))
+    low, high = bundle(volume_interval=fitted).volume_interval_ml(7.0)
+    assert (low, high) == (pytest.approx(1.2**3 - 1.0), pytest.approx(2.8**3 - 1.0))
 
 
 def test_a_large_stratum_gets_its_own_width():
