@@ -12,6 +12,7 @@ from pathlib import Path
 
 from . import __version__
 from .bundle import ModelBundle, default_bundle
+from .comparison import cohort_command
 from .errors import Canceled, ICHMultiTaskError
 from .output import new_folder, os_error_sentence
 
@@ -30,11 +31,11 @@ def main(arguments=None):
         stream.reconfigure(errors="replace")  # a console that lacks a character must not end the run
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.path is None and (options.series or options.list_series):
+    if options.run is _run_analyze and options.path is None and (options.series or options.list_series):
         parser.error("--series and --list-series need the PATH of a folder, file or .zip of DICOM images")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: clean up first
     try:
-        _list_series(options) if options.list_series else _analyze(options)
+        options.run(options)
         return 0
     except (KeyboardInterrupt, Canceled):
         sentence = "Canceled; nothing was written."
@@ -46,7 +47,7 @@ def main(arguments=None):
         sentence = f"The package {error.name} is not installed; install ICHMultiTask with its dependencies."
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EIO, errno.EISDIR):
-            sentence = f"{error.filename or options.path} cannot be read: {error.strerror}."
+            sentence = f"{error.filename or 'The input'} cannot be read: {error.strerror}."
         else:
             sentence = os_error_sentence(error, error.filename or "The output")
     except RuntimeError as error:
@@ -64,7 +65,14 @@ def _parser():
         epilog="Research use only; not validated on patients.",
     )
     parser.add_argument("--version", action="version", version=f"ichmultitask {__version__}")
-    analyze = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_analyze(commands)
+    cohort_command.add_parser(commands)
+    return parser
+
+
+def _add_analyze(commands):
+    analyze = commands.add_parser(
         "analyze",
         help="analyze one head CT",
         description="Analyze one head CT and write report.html, report.json, attention.nrrd, slices/*.png and "
@@ -86,7 +94,11 @@ def _parser():
     analyze.add_argument("--head", choices=HEADS, default="volume", help="output that the attention map explains")
     analyze.add_argument("--stage", choices=STAGES, help="network stage of the map (default: the model's own)")
     analyze.add_argument("--method", choices=METHODS, help="kind of attention map (default: the model's own)")
-    return parser
+    analyze.set_defaults(run=_run_analyze)
+
+
+def _run_analyze(options):
+    _list_series(options) if options.list_series else _analyze(options)
 
 
 def _list_series(options):

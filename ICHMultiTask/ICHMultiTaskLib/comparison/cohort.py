@@ -1,0 +1,194 @@
+"""A cohort compared: volumes of a model, of formulas and of raters against reference volumes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from .cohort_columns import Cohort, read_cohort
+from .statistics import compare_errors, holm, icc, mean_where, plain, volume_metrics, with_intervals
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class CohortComparison:
+    """Agreement of each method with the reference, and of the methods with one another.
+
+    Attributes
+    ----------
+    cohort : Cohort
+        The volumes, which columns they came from, and warnings.
+    rows : tuple of dict
+        For each method, the model first and raters last: `name`, `kind` ("model", "method" or "rater"), `column`,
+        `experience_years`, `patients_above_0` (those with a reference above 0, of which the percentages are), the
+        metrics of `ICHMultiTaskLib.comparison.statistics.volume_metrics`, and `intervals_95` of them.
+    against : str
+        The method that the others are tested against.
+    tests : tuple of dict
+        For each other method: `name`, what `compare_errors` says of it (first) and `against` (second), and
+        `wilcoxon_p_holm`, `mcnemar_p_holm`, corrected for the number of methods.
+    raters : dict or None
+        With two raters or more: `names`; `icc`, `mae_ml` and `patients`, lists of lists by rater and rater, None on
+        the diagonal; `icc_all` of all raters at once, `icc_all_interval` and `patients_all`, who have every rater.
+    seed, resamples : int
+        Of the bootstrap, whose resamples are the same for all methods.
+    """
+
+    cohort: Cohort
+    rows: tuple
+    against: str
+    tests: tuple
+    raters: dict | None
+    seed: int
+    resamples: int
+
+    def as_dict(self):
+        """The content of report.json."""
+        reference = self.cohort.reference_ml
+        return {
+            "patients": len(self.cohort.patients),
+            "simulated": self.cohort.simulated,
+            "reference": {
+                "column": self.cohort.columns["reference"],
+                "median_ml": float(np.median(reference)),
+                "lowest_ml": float(reference.min()),
+                "highest_ml": float(reference.max()),
+                "patients_above_0": int((reference > 0).sum()),
+                "patients_from_30_ml": int((reference >= 30).sum()),
+            },
+            "rows": list(self.rows),
+            "against": self.against,
+            "tests": list(self.tests),
+            "raters": self.raters,
+            "columns": self.cohort.columns,
+            "bootstrap": {"resamples": self.resamples, "seed": self.seed, "coverage": 0.95},
+            "warnings": list(self.cohort.warnings),
+        }
+
+
+def compare_cohort(
+    tables, output=None, *, patient=None, reference=None, model=None, methods=None, raters=None, method_column=None,
+    volume_column=None, experience=None, unit="ml", complete=False, percent=False, seed=0, resamples=RESAMPLES,
+    overwrite=False,
+):  # fmt: skip
+    """Compare the volumes of a cohort with reference volumes.
+
+    Parameters
+    ----------
+    tables : path, sequence of path, or mapping of str to sequence
+        CSV (UTF-8; comma, semicolon or tab) with a row a patient, or columns of such a table. Several tables, such as
+        a manifest with raters and `predictions.csv` of an evaluation, are joined by patient.
+    output : path, optional
+        New or empty folder; it appears whole or not at all, with report.html, report.json, table.csv and figures.
+    patient : str, optional
+        Column that names the patient; several with commas between them where one does not tell patients apart.
+    reference, model : str, optional
+        Columns of the reference volumes, and of the method that the others are tested against (default: the model's,
+        else the first method). In a long table `model` is one of the names in `method_column`.
+    methods, raters : sequence of str, optional
+        Columns of further volumes (in a long table: names in `method_column`), in place of those recognized by name:
+        `rater_1`, `Reader A`, …; names that end in mL or that contain ABC or Sh.
+    method_column, volume_column : str, optional
+        Of a long table, which has a row for each patient and method: the column that names the method, and the one
+        with its volumes.
+    experience : path or mapping of str to float, optional
+        Years of experience by rater, or a CSV file with the columns rater, years. Column names such as
+        "rater_1 (8 years)" say it, too.
+    unit : {"ml", "mm3"}
+        Of all volumes.
+    complete : bool
+        Only patients that have every volume, so that all rows are of the same patients.
+    percent : bool
+        Draw Bland–Altman plots in percent, too.
+    seed, resamples : int
+        Of the bootstrap.
+    overwrite : bool
+        Replace an earlier comparison in `output`.
+
+    Returns
+    -------
+    CohortComparison
+
+    Raises
+    ------
+    InputError
+        If a table cannot be read, a column is missing, a patient has two different values, or no patient has both a
+        reference and another volume.
+    OutputError
+        If the folder is taken or cannot be written.
+    """
+    if resamples < 100:
+        raise InputError(f"A bootstrap needs resamples: expected at least 100, found {resamples}.")
+    if output is None:
+        cohort = read_cohort(
+            tables, patient, reference, model, methods, raters, method_column, volume_column, experience, unit, complete
+        )
+        return compare(cohort, seed, resamples)
+    from ..output import new_folder
+    from .cohort_report import write_cohort_report
+
+    with new_folder(output, replaces="table.csv" if overwrite else None) as folder:
+        comparison = compare_cohort(
+            tables, patient=patient, reference=reference, model=model, methods=methods, raters=raters,
+            method_column=method_column, volume_column=volume_column, experience=experience, unit=unit,
+            complete=complete, seed=seed, resamples=resamples,
+        )  # fmt: skip
+        write_cohort_report(comparison, folder, percent)
+    return comparison
+
+
+def compare(cohort, seed=0, resamples=RESAMPLES):
+    """Compare volumes that were read already.
+
+    Parameters
+    ----------
+    cohort : Cohort
+    seed, resamples : int
+
+    Returns
+    -------
+    CohortComparison
+    """
+    reference = cohort.reference_ml
+    rows, tests = [], []
+    for method in cohort.methods:
+        bounds = method.interval_ml or ()
+        metrics, intervals = volume_metrics(method.volumes_ml, reference, *bounds, seed=seed, resamples=resamples)
+        rows.append({
+            "name": method.name, "kind": method.kind, "column": method.column,
+            "experience_years": method.experience_years,
+            "patients_above_0": int((np.isfinite(method.volumes_ml) & (reference > 0)).sum()),
+            **metrics, "intervals_95": intervals,
+        })  # fmt: skip
+    first, *others = cohort.methods
+    for other in others:
+        test = compare_errors(other.volumes_ml, first.volumes_ml, reference, seed, resamples)
+        tests.append({"name": other.name, **test})
+    for name in ("wilcoxon_p", "mcnemar_p"):
+        for test, corrected in zip(tests, holm([test[name] for test in tests])):
+            test[f"{name}_holm"] = corrected
+    raters = [method for method in cohort.methods if method.kind == "rater"]
+    return CohortComparison(
+        cohort, tuple(rows), first.name, tuple(tests), _compare_raters(raters, seed, resamples), seed, resamples
+    )
+
+
+def _compare_raters(raters, seed, resamples):
+    if len(raters) < 2:
+        return None
+    volumes = [rater.volumes_ml for rater in raters]
+
+    def by_pair(function):
+        return [[None if a is b else function(a, b) for b in volumes] for a in volumes]
+
+    overall, interval = with_intervals(lambda *columns: {"icc": icc(*columns)}, volumes, {}, seed, resamples)
+    return {
+        "names": [rater.name for rater in raters],
+        "icc": by_pair(lambda a, b: plain(icc(a, b))),
+        "mae_ml": by_pair(lambda a, b: plain(mean_where(np.abs(a - b), np.isfinite(a - b)))),
+        "patients": by_pair(lambda a, b: int(np.isfinite(a - b).sum())),
+        "icc_all": overall["icc"],
+        "icc_all_interval": interval["icc"],
+        "patients_all": int(np.isfinite(np.stack(volumes)).all(0).sum()),
+    }

@@ -1,0 +1,255 @@
+"""Which column of a cohort's table is the reference, the model, a method or a rater, and the volumes in them."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .cohort_table import detect, listed, missing_column, plain_name, read_csv, read_tables
+
+UNITS = {"ml": 1.0, "mm3": 1e-3}
+LARGEST_ML = 2000.0
+"""More than a head holds: such a number is in another unit or a slip of the pen."""
+
+REFERENCE = (
+    "reference_ml", "reference_volume_ml", "ground_truth_ml", "gold_standard_ml", "reference", "reference_volume",
+    "ground_truth", "ground_truth_volume_ml", "ground_truth_volume", "gold_standard", "manual_ml", "manual_volume_ml",
+    "manual", "true_volume_ml", "volume_ml",
+)  # fmt: skip
+MODEL = ("predicted_volume_ml", "model_ml", "model_volume_ml", "model", "predicted_ml", "prediction_ml", "prediction")
+INTERVAL = ("interval_low_ml", "interval_high_ml")
+UNIT_SUFFIX = re.compile(r"[ _]*[(\[]?\bml[)\]]?$|_ml$", re.IGNORECASE)
+EXPERIENCE = re.compile(r"[ _(\[,-]*(?<![\d.])(\d+(?:\.\d+)?)[ _-]*(?:years?|yrs?|y)(?![a-z])[)\]]?", re.IGNORECASE)
+RATER = re.compile(r"(rater|reader|clinician|observer|radiologist|surgeon)[ _-]*(\d+|[a-z])", re.IGNORECASE)
+METHOD = re.compile(r"(^|_)(abc|sh)(_|$|\d)|_ml$|_volume$")
+OTHER_VOLUME = re.compile(r"^interval|ivh|edema|growth|difference|error")
+"""Columns in mL that are no volume of the hematoma."""
+MISSING = {"", "na", "n/a", "nan", "none", "null", "-", "–", "."}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A column of volumes that is compared with the reference.
+
+    Attributes
+    ----------
+    name : str
+        As shown.
+    kind : str
+        "model", "method" or "rater".
+    column : str
+        As in the table.
+    volumes_ml : ndarray of shape (N,)
+        NaN where missing.
+    experience_years : float or None
+        Of a rater.
+    interval_ml : tuple of two ndarray of shape (N,), or None
+        Bounds that came with the volumes of a model.
+    """
+
+    name: str
+    kind: str
+    column: str
+    volumes_ml: np.ndarray
+    experience_years: float | None = None
+    interval_ml: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Volumes of the patients that have a reference.
+
+    Attributes
+    ----------
+    patients : tuple of str
+    reference_ml : ndarray of shape (N,)
+    methods : tuple of Method
+        The model first, then methods, then raters.
+    simulated : int
+        How many of the patients are simulated.
+    columns : dict
+        `reference`, `model`, `methods`, `raters`: columns taken as such; `not_used`: all others.
+    warnings : tuple of str
+    """
+
+    patients: tuple
+    reference_ml: np.ndarray
+    methods: tuple
+    simulated: int
+    columns: dict
+    warnings: tuple
+
+
+def read_cohort(
+    tables, patient=None, reference=None, model=None, methods=None, raters=None, method_column=None,
+    volume_column=None, experience=None, unit="ml", complete=False,
+):  # fmt: skip
+    """Read the volumes of a cohort; see `compare_cohort` for the parameters.
+
+    Returns
+    -------
+    Cohort
+
+    Raises
+    ------
+    InputError
+        If a table cannot be read, a column is missing, a patient has two different values, or no patient has both a
+        reference and another volume.
+    """
+    if unit not in UNITS:
+        raise InputError(f"Unknown unit of volumes: expected one of {', '.join(UNITS)}, found {unit!r}.")
+    if (method_column is None) != (volume_column is None):
+        raise InputError("A long table needs both: the column that names the method and the one with its volumes.")
+    table = read_tables(tables, patient, method_column, volume_column)
+    columns, warnings = _assign(table, reference, model, methods, raters), table.warnings
+    kinds = [(columns["model"], "model")] if columns["model"] else []
+    kinds += [(name, "method") for name in columns["methods"]] + [(name, "rater") for name in columns["raters"]]
+    volumes = {name: _volumes(table, name, unit) for name in (columns["reference"], *(name for name, _ in kinds))}
+
+    patients = [name for name in table.patients if name in volumes[columns["reference"]]]
+    if len(patients) < len(table.patients):
+        warnings.append(
+            f"{len(table.patients) - len(patients)} of {len(table.patients)} patients have no reference volume "
+            f"({columns['reference']}) and are left out."
+        )
+    if complete:
+        whole = [name for name in patients if all(name in found for found in volumes.values())]
+        if len(whole) < len(patients):
+            warnings.append(f"{len(patients) - len(whole)} of {len(patients)} patients lack a volume and are left out.")
+        patients = whole
+    if not any(name in volumes[column] for column, _ in kinds for name in patients):
+        raise InputError(
+            f"Nothing can be compared: expected patients with a reference volume ({columns['reference']}) and "
+            f"{'all' if complete else 'one'} of {', '.join(name for name, _ in kinds)}, found none. "
+            f"{' '.join(warnings[:3])}".strip()
+        )
+
+    def array(found):
+        return np.array([found.get(name, np.nan) for name in patients], dtype=float)
+
+    intervals = {}
+    if set(INTERVAL) <= set(table.cells) and detect(MODEL, [columns["model"] or ""]):
+        bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
+        intervals[columns["model"]] = tuple(array(bound) for bound in bounds)
+    years, shown = _experience(experience, columns["raters"]), _shown_names(kinds)
+    built = tuple(
+        Method(shown[name], kind, name, array(volumes[name]), years.get(name), intervals.get(name))
+        for name, kind in kinds
+    )
+    empty = [method.name for method in built if not np.isfinite(method.volumes_ml).any()]
+    if empty:
+        warnings.append(f"No volume of any patient who has a reference: {', '.join(empty)}.")
+    marks = table.cells.get("simulated", {})
+    simulated = sum(marks.get(name, ("", ""))[0].casefold() in ("1", "true") for name in patients)
+    reference_ml = array(volumes[columns["reference"]])
+    return Cohort(tuple(patients), reference_ml, built, simulated, columns, tuple(warnings))
+
+
+def _assign(table, reference, model, methods, raters):
+    """Take the columns that were named; recognize the others by their names."""
+    columns = list(table.cells)
+    wide = [name for name in columns if name not in table.methods]
+    for role, names in (("reference", [reference]), ("model", [model]), ("method", methods), ("rater", raters)):
+        for name in names or ():
+            if name is not None and name not in columns:
+                raise InputError(f"There is no column {name!r} for the {role}: found {', '.join(columns)}.")
+    reference = reference or detect(REFERENCE, wide) or missing_column("reference", REFERENCE, columns)
+    rest = [name for name in columns if name != reference]
+    model = model or detect(MODEL, [name for name in wide if name != reference])
+    if raters is None:
+        raters = sorted((name for name in rest if _rater(name)), key=_natural)
+    raters = [name for name in dict.fromkeys(raters) if name not in (reference, model)]
+    if methods is None:
+        methods = [name for name in rest if name in table.methods or _is_volume(table, name)]
+    methods = [name for name in dict.fromkeys(methods) if name not in (reference, model, *raters)]
+    if not (model or methods or raters):
+        raise InputError(
+            f"There is nothing to compare with {reference}: expected columns of a model, methods or raters, or to be "
+            f"told which they are; found {', '.join(columns)}."
+        )
+    used = {reference, model, *methods, *raters, *INTERVAL, "simulated"}
+    return {
+        "reference": reference, "model": model, "methods": methods, "raters": raters,
+        "not_used": [name for name in columns if name not in used],
+    }  # fmt: skip
+
+
+def _is_volume(table, name):
+    plain = plain_name(name)
+    named_so = METHOD.search(plain) and not OTHER_VOLUME.search(plain) and plain not in REFERENCE
+    return bool(named_so) and any(table.number(text) is not None for text, _ in table.cells[name].values())
+
+
+def _volumes(table, name, unit, smallest=0.0):
+    """Volumes in mL by patient; what is no volume is left out and named."""
+    if name in table.conflicts:
+        raise InputError(
+            f"{name} must be one number a patient: {listed(table.conflicts[name], 3)}. Correct the table; or name "
+            "columns that tell the scans of a patient apart; or, where each method has a row of its own, its column."
+        )
+    volumes, problems = {}, []
+    for patient, (text, place) in table.cells[name].items():
+        if text.casefold() in MISSING:
+            continue
+        number = table.number(text)
+        if number is None:
+            problems.append(f"{place}, {name}: {text!r} is not a number")
+        elif number < smallest:
+            problems.append(f"{place}, {name}: {text} is negative")
+        elif number * UNITS[unit] > LARGEST_ML:
+            hint = ", or is it in mm³?" if unit == "ml" else ""
+            problems.append(f"{place}, {name}: {number * UNITS[unit]:.0f} mL is more than a head holds{hint}")
+        else:
+            volumes[patient] = number * UNITS[unit]
+    if problems:
+        table.warnings.append(f"Left out: {listed(problems)}.")
+    return volumes
+
+
+def _experience(source, raters):
+    """Years by column, from the names of raters and from what was given."""
+    years = {name: float(found[1]) for name in raters if (found := EXPERIENCE.search(name))}
+    if source is None:
+        return years
+    if not hasattr(source, "items"):
+        rows, _ = read_csv(Path(source))
+        header = [plain_name(cell) for cell in rows[0][1]]
+        if not {"rater", "years"} <= set(header):
+            raise InputError(f"The table of experience needs the columns rater, years: found {rows[0][1]} in {source}.")
+        rater, number = header.index("rater"), header.index("years")
+        source = {row[rater]: row[number] for _, row in rows[1:] if len(row) > max(rater, number)}
+    for name, value in source.items():
+        column = next((r for r in raters if plain_name(name) in (plain_name(r), plain_name(_rater(r) or ""))), None)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if column is None or not 0 <= number < 100:
+            raise InputError(
+                f"Experience must be given in years for raters of the table: expected one of {', '.join(raters)} and a "
+                f"number, found {name!r} and {value!r}."
+            )
+        years[column] = number
+    return years
+
+
+def _shown_names(kinds):
+    shown = {}
+    for column, kind in kinds:
+        name = _rater(column) if kind == "rater" else "Model" if detect(MODEL, [column]) and kind == "model" else None
+        name = name or UNIT_SUFFIX.sub("", column) or column
+        shown[column] = column if name in shown.values() else name
+    return shown
+
+
+def _rater(column):
+    """The name of a rater, such as "Rater 1", if the column is named like one."""
+    found = RATER.fullmatch(UNIT_SUFFIX.sub("", EXPERIENCE.sub("", column)).strip(" _"))
+    return f"{found[1].capitalize()} {found[2].upper()}" if found else None
+
+
+def _natural(name):
+    return [(int(part), "") if part.isdigit() else (0, part.casefold()) for part in re.split(r"(\d+)", name)]

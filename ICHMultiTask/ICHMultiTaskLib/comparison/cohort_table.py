@@ -1,0 +1,211 @@
+"""Tables of a cohort: one or several CSV files, wide or long, as cells by column and patient."""
+
+import csv
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+
+PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
+"""Names by which the column of patients is recognized."""
+
+
+@dataclass
+class Table:
+    """What the tables say about each patient.
+
+    Attributes
+    ----------
+    cells : dict of str to dict of str to (str, str)
+        By column and patient: the text, and the place where it stands, such as "row 5".
+    patients : dict of str to True
+        In the order of the table.
+    conflicts : dict of str to list of str
+        By column: patients about whom the table says two different things.
+    methods : list of str
+        The methods named in a long table; columns of `cells`, too.
+    decimal_comma : bool
+        A comma in a number is the decimal sign, since other signs stand between the cells.
+    warnings : list of str
+    """
+
+    cells: dict = field(default_factory=dict)
+    patients: dict = field(default_factory=dict)
+    conflicts: dict = field(default_factory=dict)
+    methods: list = field(default_factory=list)
+    decimal_comma: bool = False
+    warnings: list = field(default_factory=list)
+
+    def number(self, text):
+        """The finite number that a text is, or None."""
+        if self.decimal_comma and re.fullmatch(r"[+-]?\d+,\d+", text):
+            text = text.replace(",", ".")
+        try:
+            number = float(text)
+        except ValueError:
+            return None
+        return number if math.isfinite(number) else None
+
+    def put(self, column, patient, text, place):
+        """Keep a cell; note where it differs from what is known."""
+        cells = self.cells.setdefault(column, {})
+        before, where = cells.get(patient, ("", ""))
+        if not before:
+            cells[patient] = (text, place)
+        elif text and text != before and (self.number(text) is None or self.number(text) != self.number(before)):
+            conflict = f"patient {patient} has {before} in {where} and {text} in {place}"
+            self.conflicts.setdefault(column, []).append(conflict)
+
+
+def read_tables(tables, patient=None, method_column=None, volume_column=None):
+    """Read tables and join them by patient.
+
+    Parameters
+    ----------
+    tables : path, sequence of path, or mapping of str to sequence
+        CSV (UTF-8; comma, semicolon or tab) with a header, or columns.
+    patient : str, optional
+        Column that names the patient; several with commas between them where one does not tell patients apart.
+    method_column, volume_column : str, optional
+        Of a long table, which has a row for each patient and method.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    InputError
+        If a table cannot be read or lacks one of these columns.
+    """
+    table = Table()
+    if hasattr(tables, "keys"):
+        sources = [("the table", *_columns(tables))]
+    else:
+        paths = [tables] if isinstance(tables, (str, Path)) else list(tables)
+        sources = [(str(path), *_rows(Path(path), table, len(paths) > 1)) for path in paths]
+    long = [method_column, volume_column] if method_column else []
+    for source, header, rows in sources:
+        if patient:
+            key = [name.strip() for name in patient.split(",")]
+        else:
+            key = [detect(PATIENT, header) or missing_column("patient", PATIENT, header)]
+        of_methods = long if len(sources) == 1 or set(long) <= set(header) else []
+        absent = [name for name in key + of_methods if name not in header]
+        if absent:
+            raise InputError(f"There is no column {', '.join(absent)} in {source}: found {', '.join(header)}.")
+        _fill(table, header, rows, key, of_methods)
+    return table
+
+
+def read_csv(path):
+    """Read a CSV file.
+
+    Returns
+    -------
+    rows : list of (int, list of str)
+        Those that are not blank, with their numbers as a spreadsheet counts them; the header first.
+    delimiter : str
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        header = text.lstrip().partition("\n")[0]
+        delimiter = max(",;\t", key=header.count)
+        rows = list(enumerate(csv.reader(text.splitlines(keepends=True), delimiter=delimiter), start=1))
+    except FileNotFoundError:
+        raise InputError(f"The table does not exist: expected a CSV file, found nothing at {path}.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The table cannot be read: expected CSV in UTF-8, found {path} ({error}).") from error
+    rows = [(number, [cell.strip() for cell in row]) for number, row in rows if any(cell.strip() for cell in row)]
+    if len(rows) < 2:
+        found = "only a header" if rows else "nothing"
+        raise InputError(f"The table is empty: expected a header and a row a patient, found {found} in {path}.")
+    return rows, delimiter
+
+
+def plain_name(name):
+    """A column's name in lower case with underscores, so that "Volume (mL)" equals "volume_ml"."""
+    return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
+
+
+def detect(standard, columns):
+    """The column that has the first of the standard names found, or None."""
+    by_name = {plain_name(column): column for column in reversed(columns)}
+    return next((by_name[name] for name in standard if name in by_name), None)
+
+
+def missing_column(role, standard, columns):
+    """Raise InputError: no column has a standard name of this role."""
+    raise InputError(
+        f"No column was recognized as the {role}: expected a name such as {', '.join(standard[:4])}, or to be told "
+        f"which it is; found {', '.join(columns)}."
+    )
+
+
+def listed(items, most=10):
+    """Items as one text, which says how many more there are."""
+    return "; ".join(items[:most]) + (f"; and {len(items) - most} more" if len(items) > most else "")
+
+
+def _columns(mapping):
+    columns = {str(name): list(values) for name, values in mapping.items()}
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise InputError(f"The columns must be of one length: found {lengths}.")
+    texts = zip(*(["" if value is None else str(value).strip() for value in values] for values in columns.values()))
+    return list(columns), [(f"row {number}", list(row)) for number, row in enumerate(texts, start=1)]
+
+
+def _rows(path, table, several):
+    rows, delimiter = read_csv(path)
+    table.decimal_comma = table.decimal_comma or delimiter != ","
+    header = rows[0][1]
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    if twice:
+        raise InputError(f"Column names must differ: {path} has {', '.join(twice)} more than once.")
+    for number, row in rows:
+        if any(row[len(header) :]):
+            raise InputError(
+                f"Row {number} of {path} has {len(row)} cells: expected {len(header)} as in the header. A decimal "
+                "comma needs quotes around the number, or semicolons between the cells."
+            )
+    where = f" of {path.name}" if several else ""
+    return header, [(f"row {n}{where}", row + [""] * (len(header) - len(row))) for n, row in rows[1:]]
+
+
+def _fill(table, header, rows, key, of_methods):
+    column = {name: n for n, name in enumerate(header) if name}
+    others = [name for name in column if name not in key + of_methods]
+    places, nameless = {}, []
+    for place, cells in rows:
+        if not all(cells[column[name]] for name in key):
+            nameless.append(place)
+            continue
+        patient = " ".join(cells[column[name]] for name in key)
+        method, volume = (cells[column[name]] for name in of_methods) if of_methods else ("", "")
+        table.patients[patient] = True
+        places.setdefault((patient, method), []).append(place)
+        for name in others:
+            table.put(name, patient, cells[column[name]], place)
+        if method:
+            table.put(method, patient, volume, place)
+            if method not in table.methods:
+                table.methods.append(method)
+    if nameless:
+        table.warnings.append(f"Left out, since {' or '.join(key)} is empty: {listed(nameless)}.")
+    repeated = {}
+    for (patient, _), found in places.items():
+        if len(found) > 1:
+            repeated.setdefault(patient, []).extend(found)
+    if repeated:
+        examples = [f"{patient} ({', '.join(found)})" for patient, found in repeated.items()]
+        table.warnings.append(
+            f"{len(repeated)} of {len(table.patients)} patients stand there more than once, with the same volumes, and "
+            f"are counted once: {listed(examples, 3)}."
+        )
