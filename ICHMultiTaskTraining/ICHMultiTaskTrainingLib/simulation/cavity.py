@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.ndimage import map_coordinates
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
@@ -41,20 +42,9 @@ class Cavity:
     ijk_to_ras: np.ndarray
 
     @property
-    def inside(self):
-        """Samples inside the cavity, bool."""
-        return self.distance > 0
-
-    @property
     def volume_ml(self):
         """Volume of the part that was scanned, mL."""
-        return float(self.inside.sum()) * GRID_MM**3 / 1000.0
-
-    def at(self, x, y, z):
-        """Signed distance in mm at RAS points; far outside where nothing was scanned."""
-        inverse = np.linalg.inv(self.ijk_to_ras)
-        index = [inverse[n, 0] * x + inverse[n, 1] * y + inverse[n, 2] * z + inverse[n, 3] for n in (2, 1, 0)]
-        return ndimage.map_coordinates(self.distance, index, order=1, mode="constant", cval=-50.0, output=np.float32)
+        return float((self.distance > 0).sum()) * GRID_MM**3 / 1000.0
 
 
 def fit_head(head_ct):
@@ -92,7 +82,7 @@ def fit_head(head_ct):
                 f"inside a closed skull, found {cavity.volume_ml:.0f} mL."
             )
         head = FittedHead(cavity, head)
-        atlas = head.parametric_cavity(hu.shape)
+        atlas = head.parametric_cavity()
         allowed = (closed & (atlas > -15.0)) | (scanned & (atlas > -6.0))
     return head
 
@@ -159,74 +149,81 @@ def _largest(mask):
 PRIOR = np.array([0.0, -18.0, 10.0, 0.0, 0.0, 0.0, -0.03, -0.03, -0.03, 0.115, 0.06, 2.3])
 """Atlas point at the cavity's center (mm), rotation vector, logarithms of the scales, and the three shape parameters
 of `Head`: frontal and occipital narrowing, squareness."""
-SPREAD = np.array([4.0, 8.0, 8.0, 0.15, 0.10, 0.10, 0.05, 0.05, 0.05, 0.03, 0.03, 0.12])
+SPREAD = np.array([4.0, 8.0, 8.0, 0.10, 0.10, 0.10, 0.05, 0.05, 0.05, 0.03, 0.03, 0.12])
 PRIOR_WEIGHT = 0.3
 
 
 class FittedHead(Head):
     """The atlas laid into a found cavity: what `Hematoma` and `MassEffect` need of a `Head`.
 
-    Points of "the rigid head" are RAS millimeters of the scan; the atlas is an affine map of them, found by fitting the
-    parametric skull's inner surface to the cavity's (least squares, robust).
+    The parametric skull's inner surface is fitted to the cavity's by least squares, robustly.
 
     Parameters
     ----------
     cavity : Cavity
     start : FittedHead, optional
         An earlier fit to begin from.
+
+    Attributes
+    ----------
+    ras_to_rigid : ndarray of shape (4, 4)
+        From the scan to the rigid head: origin at the anterior commissure, x = 0 in the midline, mm.
+    scale : ndarray of shape (3,)
+        Size of the rigid head along its axes; the atlas' is 1.
+    fit_error_mm : float
+        Robust mean distance between both surfaces.
     """
 
     def __init__(self, cavity, start=None):
         self.found = cavity
         self.mass_effect = None
-        self._fit(PRIOR if start is None else start.parameters)
-
-    def to_atlas(self, x, y, z, mass_effect=True):
-        """Map RAS points of the scan into the atlas, mm."""
-        if mass_effect and self.mass_effect is not None:
-            shift = self.mass_effect.displacement(x, y, z, self.found.at(x, y, z))
-            x, y, z = (c - d for c, d in zip((x, y, z), shift))
-        a = self.ras_to_atlas
-        return tuple(np.asarray(r[0] * x + r[1] * y + r[2] * z + r[3], np.float32) for r in a[:3])
-
-    def from_atlas(self, point):
-        """RAS point of the scan that maps to an atlas point."""
-        return apply_affine(np.linalg.inv(self.ras_to_atlas), point)
-
-    def cavity(self, x, y, z):
-        """Distance in mm to the inner surface of the scan's own skull at atlas points."""
-        a = np.linalg.inv(self.ras_to_atlas)
-        return self.found.at(*(r[0] * x + r[1] * y + r[2] * z + r[3] for r in a[:3]))
-
-    def parametric_cavity(self, shape):
-        """Distance to the parametric skull's inner surface on the found cavity's grid, mm."""
-        k, j, i = np.indices(shape, np.float32)
-        to_atlas = self.ras_to_atlas @ self.found.ijk_to_ras
-        return Head.cavity(self, *(r[0] * i + r[1] * j + r[2] * k + r[3] for r in to_atlas[:3].astype(np.float32)))
-
-    def _fit(self, start):
-        points = _surface_points(self.found)
-        center = apply_affine(self.found.ijk_to_ras, np.argwhere(self.found.inside)[:, ::-1].mean(axis=0))
+        points = _surface_points(cavity)
+        center = apply_affine(cavity.ijk_to_ras, np.argwhere(cavity.distance > 0)[:, ::-1].mean(axis=0))
 
         def residuals(parameters):
             self._set(parameters, center)
-            gap = Head.cavity(self, *apply_affine(self.ras_to_atlas, points).T.astype(np.float32)).astype(float)
-            # Robust, since the skull base varies; a weak prior keeps a cut-off head from drifting.
+            rigid = apply_affine(self.ras_to_rigid, points) / self.scale
+            gap = Head.cavity(self, *rigid.T.astype(np.float32)).astype(float)
+            # Robust, since skull bases vary; a weak prior keeps a head that is cut off from drifting.
             robust = np.sign(gap) * 3.0 * np.sqrt(2.0 * (np.sqrt(1.0 + gap * gap / 9.0) - 1.0))
             return np.concatenate([robust / np.sqrt(len(points)), PRIOR_WEIGHT * (parameters - PRIOR) / SPREAD])
 
-        solution = least_squares(residuals, start, x_scale=SPREAD, diff_step=1e-3, max_nfev=60)
-        self._set(solution.x, center)
+        initial = PRIOR if start is None else start.parameters
+        solution = least_squares(residuals, initial, x_scale=SPREAD, diff_step=1e-3, max_nfev=60)
         self.parameters = solution.x
+        self._set(solution.x, center)
         self.fit_error_mm = float(np.linalg.norm(solution.fun[: len(points)]))
 
     def _set(self, parameters, center):
-        rotation = Rotation.from_rotvec(parameters[3:6]).as_matrix()
-        affine = np.eye(4)
-        affine[:3, :3] = np.diag(np.exp(-parameters[6:9])) @ rotation
-        affine[:3, 3] = parameters[:3] - affine[:3, :3] @ center
-        self.ras_to_atlas = affine
+        self.scale = np.exp(parameters[6:9]).astype(np.float32)
+        self.ras_to_rigid = np.eye(4)
+        self.ras_to_rigid[:3, :3] = Rotation.from_rotvec(parameters[3:6]).as_matrix()
+        self.ras_to_rigid[:3, 3] = parameters[:3] - self.ras_to_rigid[:3, :3] @ center
         self.frontal_narrowing, self.occipital_narrowing, self.squareness = parameters[9:]
+
+    def to_atlas(self, x, y, z, mass_effect=True):
+        """Map points of the rigid head into the atlas, mm."""
+        if mass_effect and self.mass_effect is not None:
+            cavity = self.cavity(*(p / s for p, s in zip((x, y, z), self.scale)))
+            x, y, z = (p - d for p, d in zip((x, y, z), self.mass_effect.displacement(x, y, z, cavity)))
+        return tuple(np.asarray(p / s, np.float32) for p, s in zip((x, y, z), self.scale))
+
+    def from_atlas(self, point):
+        """Point of the rigid head that maps to an atlas point."""
+        return np.asarray(point, np.float64) * self.scale
+
+    def cavity(self, x, y, z):
+        """Distance in mm to the inner surface of the scan's own skull at atlas points; -50 where nothing was scanned."""
+        to_index = np.linalg.inv(self.ras_to_rigid @ self.found.ijk_to_ras) @ np.diag([*self.scale, 1.0])
+        index = np.stack([r[0] * x + r[1] * y + r[2] * z + r[3] for r in to_index[2::-1].astype(np.float32)])
+        distance = map_coordinates(self.found.distance, index.reshape(3, -1), order=1, cval=-50.0, output=np.float32)
+        return distance.reshape(index.shape[1:])
+
+    def parametric_cavity(self):
+        """Distance to the parametric skull's inner surface on the found cavity's grid, mm."""
+        k, j, i = np.indices(self.found.distance.shape, np.float32)
+        to_atlas = np.diag([*(1.0 / self.scale), 1.0]) @ self.ras_to_rigid @ self.found.ijk_to_ras
+        return Head.cavity(self, *(r[0] * i + r[1] * j + r[2] * k + r[3] for r in to_atlas[:3].astype(np.float32)))
 
 
 def _surface_points(cavity, count=3000):
@@ -234,6 +231,6 @@ def _surface_points(cavity, count=3000):
     surface = np.abs(cavity.distance) <= 0.5 * GRID_MM + 0.01
     levels = np.flatnonzero((cavity.distance > 0).any(axis=(1, 2)))
     surface[: levels[0] + 2] = False
-    index = np.argwhere(surface & cavity.inside)[:, ::-1]
+    index = np.argwhere(surface & (cavity.distance > 0))[:, ::-1]
     index = index[:: max(1, len(index) // count)]
     return apply_affine(cavity.ijk_to_ras, index)

@@ -137,7 +137,7 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
     SimulatedPatient
     """
     # The matrices are small: more than one BLAS thread makes it slower and its rounding depend on the machine.
-    with _one_blas_thread():
+    with one_blas_thread():
         return _simulate(int(seed), settings or SimulationSettings(), patient_id, progress)
 
 
@@ -185,12 +185,12 @@ def _simulate(seed, settings, patient_id, progress):
     }
     return SimulatedPatient(
         patient_id, seed, HeadCT(hu, acquisition.ijk_to_ras(), facts), source, mask, volume, location, ivh, ivh_ml,
-        _midline_shift(head), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
+        midline_shift(head), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
         outcome.death_probability_image, details,
     )  # fmt: skip
 
 
-def _midline_shift(head):
+def midline_shift(head):
     """Largest sideways displacement of the midline at the level of the septum pellucidum, mm."""
     if head.mass_effect is None:
         return 0.0
@@ -201,7 +201,7 @@ def _midline_shift(head):
     return float(np.abs(head.mass_effect.displacement(*rigid, cavity)[0]).max())
 
 
-def _one_blas_thread():
+def one_blas_thread():
     """Keep BLAS to one thread, four times as fast beside other work; 3D Slicer does not ship the package for it."""
     try:
         from threadpoolctl import threadpool_limits
