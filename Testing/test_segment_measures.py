@@ -7,7 +7,8 @@ import pytest
 import SimpleITK
 
 from ICHMultiTaskLib.comparison.formulas import FORMULAS, formula_volumes, kothari_weights
-from ICHMultiTaskLib.comparison.segment import Segment, measure, resampled_mask
+from ICHMultiTaskLib.comparison.grids import resampled_mask
+from ICHMultiTaskLib.comparison.segment import Segment, measure
 from ICHMultiTaskLib.comparison.shape import surface_area_mm2
 from ICHMultiTaskLib.errors import InputError
 from ICHMultiTaskLib.geometry import apply_affine

@@ -8,7 +8,6 @@
 """
 
 from dataclasses import dataclass, field
-from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -16,6 +15,7 @@ from scipy import ndimage
 from ..errors import InputError
 from ..geometry import apply_affine, voxel_volume_mm3
 from .formulas import formula_volumes, kothari_weights
+from .grids import bounding_box, box_corners, on_grid, resampled_part
 from .shape import border_hull, greatest_diameter, perpendicular_diameter, surface_area_mm2
 
 TOUCHING = np.ones((3, 3, 3))
@@ -152,7 +152,7 @@ def measure(segment, head_ct=None):
     steps = segment.ijk_to_ras[:3, 2::-1].T
     axis, thickness_mm = _slices(steps)
     voxel_ml = voxel_volume_mm3(segment.ijk_to_ras) / 1000.0
-    inside = _bounding_box(segment.mask)
+    inside = bounding_box(segment.mask)
     if inside is None:
         return SegmentMeasures(
             segment.name, segment.reader, 0.0, 0, (), thickness_mm, notes=("The segment is empty; nothing to measure.",)
@@ -193,18 +193,6 @@ def _slices(steps):
     areas = np.linalg.norm(normals, axis=1)
     axis = int(np.abs(normals[:, 2] / areas).argmax())
     return axis, float(abs(np.linalg.det(steps)) / areas[axis])
-
-
-def _bounding_box(mask):
-    """Slices of the array around what is inside; None if nothing is."""
-    box = []
-    for axis in range(mask.ndim):
-        found = np.flatnonzero(mask.any(axis=tuple(n for n in range(mask.ndim) if n != axis)))
-        if not found.size:
-            return None
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-        mask = mask[(slice(None),) * axis + (box[-1],)]
-    return tuple(box)
 
 
 def _position(ijk_to_ras, box):
@@ -257,14 +245,15 @@ def _in_scan(segment, box, head_ct):
     shape = head_ct.hu.shape
     to_scan = np.linalg.inv(head_ct.ijk_to_ras) @ segment.ijk_to_ras
     outside = 0.0
-    if not _within(_corners(box, to_scan), shape).all():
-        outside = 1.0 - float(_within(apply_affine(to_scan, _voxels_ijk(segment.mask, box))[:, ::-1], shape).mean())
+    if not on_grid(box_corners(box, to_scan), shape).all():
+        voxels = (np.argwhere(segment.mask[box]) + [part.start for part in box])[:, ::-1]
+        outside = 1.0 - float(on_grid(apply_affine(to_scan, voxels)[:, ::-1], shape).mean())
     notes = []
     if outside == 1:
         notes.append("The segment lies outside the scan; no HU can be measured.")
     elif outside > 0:
         notes.append(f"{100 * outside:.0f} % of the segment lies outside the scan.")
-    part, found = _resampled(segment, box, head_ct.ijk_to_ras, shape)
+    part, found = resampled_part(segment.mask, box, segment.ijk_to_ras, head_ct.ijk_to_ras, shape)
     hu = head_ct.hu[part][found].astype(np.float64)
     if not hu.size:
         if outside < 1:
@@ -272,59 +261,3 @@ def _in_scan(segment, box, head_ct):
         return {"outside_scan_fraction": outside}, notes
     values = {"hu_mean": hu.mean(), "hu_sd": hu.std(), "hu_min": hu.min(), "hu_max": hu.max()}
     return {name: float(v) for name, v in values.items()} | {"outside_scan_fraction": outside}, notes
-
-
-def resampled_mask(segment, ijk_to_ras, shape):
-    """The segment on another grid: a voxel is inside if its center is.
-
-    Parameters
-    ----------
-    segment : Segment
-    ijk_to_ras : ndarray of shape (4, 4)
-        Of the other grid.
-    shape : (int, int, int)
-        Its number of voxels along k, j, i.
-
-    Returns
-    -------
-    ndarray of bool, shape (K, J, I)
-    """
-    result = np.zeros(shape, dtype=bool)
-    box = _bounding_box(segment.mask)
-    if box is not None:
-        part, found = _resampled(segment, box, ijk_to_ras, shape)
-        result[part] = found
-    return result
-
-
-def _resampled(segment, box, ijk_to_ras, shape):
-    """Where the box of the segment lies on another grid, and which voxels there are inside."""
-    corners = _corners(box, np.linalg.inv(ijk_to_ras) @ segment.ijk_to_ras)
-    start = np.clip(np.floor(corners.min(0)), 0, shape).astype(int)
-    stop = np.clip(np.ceil(corners.max(0)) + 1, start, shape).astype(int)
-    found = np.zeros(stop - start, np.uint8)
-    if found.size:
-        to_segment = np.linalg.inv(segment.ijk_to_ras) @ ijk_to_ras
-        matrix = to_segment[2::-1, 2::-1]
-        offset = to_segment[2::-1, 3] + matrix @ start
-        # "grid-constant": a voxel's outer half counts as inside the grid, too.
-        ndimage.affine_transform(
-            segment.mask.view(np.uint8), matrix, offset, output=found, order=0, mode="grid-constant"
-        )  # fmt: skip
-    return tuple(slice(a, b) for a, b in zip(start, stop)), found.view(bool)
-
-
-def _corners(box, affine):
-    """Outer corners of a box in array indices (k, j, i), mapped through an affine of (i, j, k)."""
-    bounds = [(part.start - 0.5, part.stop - 0.5) for part in reversed(box)]
-    return apply_affine(affine, np.array(list(product(*bounds))))[:, ::-1]
-
-
-def _voxels_ijk(mask, box):
-    """Indices (i, j, k) of the voxels inside."""
-    return (np.argwhere(mask[box]) + [part.start for part in box])[:, ::-1]
-
-
-def _within(voxels_kji, shape):
-    """Whether positions in array indices lie on a grid, half a voxel around the outermost centers included."""
-    return ((voxels_kji >= -0.5 - 1e-6) & (voxels_kji <= np.array(shape) - 0.5 + 1e-6)).all(-1)
