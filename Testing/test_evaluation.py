@@ -8,11 +8,12 @@ import pytest
 import SimpleITK as sitk
 
 from ICHMultiTaskLib.analysis import Analyzer, Attention
-from ICHMultiTaskLib.bundle import ModelBundle
+from ICHMultiTaskLib.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.errors import Canceled, InputError, OutputError
 from ICHMultiTaskLib.reading import read_head_ct
 from ICHMultiTaskLib.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskTrainingLib.evaluation import evaluate, locate_attention
+from ICHMultiTaskTrainingLib.recalibration import recalibrate
 
 
 def write_nifti(path, array, ijk_to_ras):
@@ -175,3 +176,34 @@ def test_attention_against_a_mask_by_hand():
     blank = Attention(np.zeros_like(array), "volume", "stage4", "gradcam", None)
     assert locate_attention(blank, mask, affine)["peak_inside"] == 0
     assert locate_attention(attention, np.zeros_like(mask), affine)["peak_inside"] is None
+
+
+def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_path):
+    folder, rows = cohort
+    readable = [rows[n % 5] | {"patient_id": f"Q{n}", "volume_ml": 10.0 + n, "simulated": 1} for n in range(20)]
+    path = write_manifest(folder, readable, "calibration.csv")
+    metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"} | {
+        "training": {"command": "train", "config": {}, "scans": 4},
+        "metrics": {"validation": {"validation_mae_ml": 1.0}, "validation_scans": 4, "held_out": {}},
+    }
+    trained = save_bundle(tmp_path / "trained", bundle.network().state_dict(), metadata, "card")
+    fitted = recalibrate(path, trained, tmp_path / "fitted", device="cpu")
+    assert fitted.sha256 == bundle.sha256
+    # The phantoms are nearly one scan: the interval must reach from its reading to nearly all of the volumes.
+    volume = Analyzer(fitted, "cpu").analyze(phantom()).volume_ml
+    low, high = fitted.volume_interval_ml(volume)
+    assert np.mean([low <= row["volume_ml"] <= high for row in readable]) >= 0.9
+    assert fitted.probability(0.0) == pytest.approx(0.4, abs=0.1)  # 8 of 20 died
+    card = (tmp_path / "fitted/docs/README.md").read_text(encoding="utf-8")
+    assert "20 simulated scans of their own" in card and "held_out" not in fitted.metadata["metrics"]
+    assert recalibrate(path, fitted, fitted.folder, device="cpu").sha256 == bundle.sha256
+
+
+def test_recalibration_refuses_few_or_unreadable_scans(bundle, cohort, tmp_path):
+    folder, rows = cohort
+    with pytest.raises(InputError, match="expected at least 20, found 6"):
+        recalibrate(write_manifest(folder, rows, "few.csv"), bundle, tmp_path / "x", device="cpu")
+    many = [rows[n % 6] | {"patient_id": f"Q{n}"} for n in range(21)]
+    with pytest.raises(InputError, match="3 of 21 scans cannot be used: Q5: "):
+        recalibrate(write_manifest(folder, many, "bad.csv"), bundle, tmp_path / "x", device="cpu")
+    assert not (tmp_path / "x").exists()

@@ -70,7 +70,24 @@ def _parser():
     evaluate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     evaluate.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
     evaluate.set_defaults(run=_evaluate)
+
+    calibrate = commands.add_parser("calibrate", help="fit a model's interval and probability on scans it has not seen")
+    calibrate.add_argument("manifest", type=Path)
+    calibrate.add_argument("--model", type=Path, required=True, metavar="BUNDLE")
+    calibrate.add_argument("--output", type=Path, metavar="DIR", help="the new bundle (default: replace the old one)")
+    calibrate.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
+    calibrate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    calibrate.set_defaults(run=_calibrate)
     return parser
+
+
+def _calibrate(options):
+    from .recalibration import recalibrate
+
+    output = options.output or options.model
+    with _Bar() as progress:
+        bundle = recalibrate(options.manifest, options.model, output, options.outcome, options.device, progress)
+    print(f"Calibrated model bundle: {bundle.folder}")
 
 
 def _positive(text):

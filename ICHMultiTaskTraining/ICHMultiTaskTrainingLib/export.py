@@ -68,7 +68,8 @@ def record_metrics(bundle, metrics):
 def model_card(metadata):
     """The model card in Markdown, made from the metadata alone."""
     training, metrics = metadata["training"], metadata["metrics"]
-    interval = metadata["calibration"]["volume_interval"]
+    calibration = metadata["calibration"]
+    interval = calibration["volume_interval"]
     lines = [
         f"# {metadata['name']} {metadata['version']}",
         "",
@@ -92,7 +93,8 @@ def model_card(metadata):
         "## Calibration",
         "",
         f"Split-conformal {interval['coverage']:.0%} interval and Platt-scaled probability, both from "
-        f"{metrics['validation_scans']} validation patients that trained and chose nothing.",
+        f"{calibration.get('scans', metrics['validation_scans'])} "
+        f"{calibration.get('data', 'validation patients that trained and chose nothing')}.",
         "",
         "## Accuracy",
         "",
