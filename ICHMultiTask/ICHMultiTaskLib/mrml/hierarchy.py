@@ -7,7 +7,15 @@ _LEVELS = {
     "Patient": {"patient_id": "DICOM.PatientID", "patient_name": "DICOM.PatientName"},
     "Study": {"study_date": "DICOM.StudyDate"},
 }
-_OWNERS = {"vtkMRMLTableNode": "Tables", "vtkMRMLScalarVolumeNode": "Volumes"}
+_OWNERS = {
+    "vtkMRMLTableNode": "Tables",
+    "vtkMRMLScalarVolumeNode": "Volumes",
+    "vtkMRMLLabelMapVolumeNode": "LabelMaps",
+    "vtkMRMLSegmentationNode": "Segmentations",
+    "vtkMRMLMarkupsLineNode": "Markups",
+    "vtkMRMLLinearTransformNode": "Transforms",
+}
+"""Plug-ins that show a class of nodes in the application's tree."""
 
 
 def subject_hierarchy(scene):

@@ -126,6 +126,8 @@ def _slicer_core():
     for name, logicClass in (
         ("Volumes", slicer.vtkSlicerVolumesLogic),
         ("Tables", slicer.vtkSlicerTablesLogic),
+        ("Segmentations", slicer.vtkSlicerSegmentationsModuleLogic),
+        ("Markups", slicer.vtkSlicerMarkupsLogic),
         ("SubjectHierarchy", slicer.vtkSlicerSubjectHierarchyModuleLogic),
     ):
         logic = logicClass()

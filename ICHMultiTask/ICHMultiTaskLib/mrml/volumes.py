@@ -5,12 +5,19 @@ import json
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..errors import InputError
-from ..geometry import apply_affine, tilt_deg
+from ..geometry import tilt_deg
 from ..head_ct import HeadCT, ScanFacts
 from .hierarchy import file_under_study, identity_of
+from .transforms import (
+    AFFINE_TOLERANCE_MM,
+    affine_to_world,
+    array_from_image,
+    image_from_array,
+    resample_to_world,
+    slice_steps,
+)
 
 _FACTS_ATTRIBUTE = "ICHMultiTask.ScanFacts"
 _NODE_FACTS = (
@@ -25,7 +32,6 @@ _DICOM_TAGS = {
     "body_part": "0018,0015",
     "contrast_agent": "0018,0010",
 }
-_AFFINE_TOLERANCE_MM = 0.1
 _OUTSIDE_HU = -1024
 
 
@@ -64,9 +70,11 @@ def head_ct_from_node(node):
 
     affine, residual = world_affine(node)
     irregular = {}
-    if residual > _AFFINE_TOLERANCE_MM:
-        steps = _slice_steps(node)
-        image, affine = _resample(node, affine, float(np.median(steps)))
+    scalars = array_from_image(image)
+    if residual > AFFINE_TOLERANCE_MM:
+        own, parent = ijk_to_ras_of(node), node.GetParentTransformNode()
+        steps = slice_steps(image.GetDimensions(), own, parent)
+        scalars, affine = resample_to_world(scalars, own, parent, affine, float(np.median(steps)), _OUTSIDE_HU)
         found = sorted(set(steps.round(2).ravel().tolist()))
         spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
         irregular = {
@@ -76,7 +84,6 @@ def head_ct_from_node(node):
                 "it was applied by resampling to regular slices.",
             ),
         }
-    scalars = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
     hu = _as_hu(scalars)
     hu.flags.writeable = False
     return HeadCT(hu, affine, _facts(node, affine, irregular))
@@ -110,12 +117,8 @@ def head_ct_to_node(scene, head_ct, name):
 
 def set_voxels(node, array, ijk_to_ras):
     """Give a volume node an array of shape (K, J, I), without copying a contiguous one, and a geometry."""
-    array = np.ascontiguousarray(array)
-    image = vtk.vtkImageData()
-    image.SetDimensions(array.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1), deep=False))
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(ijk_to_ras)))
-    node.SetAndObserveImageData(image)
+    node.SetAndObserveImageData(image_from_array(np.ascontiguousarray(array)))
 
 
 def show_brain_window(node):
@@ -134,78 +137,8 @@ def ijk_to_ras_of(node):
 
 
 def world_affine(node):
-    """Affine from voxel index to world RAS through the parent transforms, and how far it is off.
-
-    Returns
-    -------
-    affine : ndarray of shape (4, 4)
-        Exact without a parent and for a linear one; else the best fit.
-    residual_mm : float
-        Largest distance between the affine and the transform, over the volume.
-    """
-    affine = ijk_to_ras_of(node)
-    parent = node.GetParentTransformNode()
-    if parent is None:
-        return affine, 0.0
-    if parent.IsTransformToWorldLinear():
-        matrix = vtk.vtkMatrix4x4()
-        parent.GetMatrixTransformToWorld(matrix)
-        return slicer.util.arrayFromVTKMatrix(matrix) @ affine, 0.0
-    indices, world = _lattice(node)
-    design = np.c_[indices, np.ones(len(indices))]
-    solution = np.linalg.lstsq(design, world, rcond=None)[0]
-    fitted = np.vstack([solution.T, [0, 0, 0, 1]])
-    return fitted, float(np.linalg.norm(design @ solution - world, axis=1).max())
-
-
-def _lattice(node):
-    """Voxel indices (i, j, k) spread over the volume, every slice included, and their world positions."""
-    size = node.GetImageData().GetDimensions()
-    axes = [np.unique(np.linspace(0, n - 1, min(n, 7)).round()) for n in size[:2]] + [np.arange(size[2])]
-    indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
-    points.SetData(numpy_to_vtk(apply_affine(ijk_to_ras_of(node), indices), deep=True))
-    moved.SetDataTypeToDouble()
-    _to_world(node).TransformPoints(points, moved)
-    return indices, vtk_to_numpy(moved.GetData())
-
-
-def _to_world(node):
-    transform = vtk.vtkGeneralTransform()
-    node.GetParentTransformNode().GetTransformToWorld(transform)
-    return transform
-
-
-def _slice_steps(node):
-    """World distances in mm from slice to slice, at points spread over the slices."""
-    world = _lattice(node)[1].reshape(-1, node.GetImageData().GetDimensions()[2], 3)
-    return np.linalg.norm(np.diff(world, axis=1), axis=-1)
-
-
-def _resample(node, affine, slice_step_mm):
-    """Resample to a regular grid along the axes of `affine`, wide enough for the whole volume."""
-    affine = affine.copy()
-    affine[:3, 2] *= slice_step_mm / np.linalg.norm(affine[:3, 2])
-    reached = apply_affine(np.linalg.inv(affine), _lattice(node)[1])
-    low = np.floor(reached.min(axis=0) + 1e-3).astype(int)
-    high = np.ceil(reached.max(axis=0) - 1e-3).astype(int)
-
-    back = vtk.vtkGeneralTransform()  # output index -> world -> the node's RAS -> input index
-    back.Concatenate(slicer.util.vtkMatrixFromArray(np.linalg.inv(ijk_to_ras_of(node))))
-    back.Concatenate(_to_world(node).GetInverse())
-    back.Concatenate(slicer.util.vtkMatrixFromArray(affine))
-    reslice = vtk.vtkImageReslice()
-    reslice.SetInputData(node.GetImageData())
-    reslice.SetResliceTransform(back)
-    reslice.SetOutputSpacing(1, 1, 1)
-    reslice.SetOutputOrigin(0, 0, 0)
-    reslice.SetOutputExtent(*np.stack([low, high], axis=1).ravel().tolist())
-    reslice.SetInterpolationModeToLinear()
-    reslice.SetBackgroundLevel(_OUTSIDE_HU)
-    reslice.Update()
-    shift = np.eye(4)
-    shift[:3, 3] = low
-    return reslice.GetOutput(), affine @ shift
+    """As `transforms.affine_to_world`, of a volume node."""
+    return affine_to_world(node.GetImageData().GetDimensions(), ijk_to_ras_of(node), node.GetParentTransformNode())
 
 
 def _as_hu(scalars):

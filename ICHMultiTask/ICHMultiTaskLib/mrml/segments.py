@@ -1,0 +1,202 @@
+"""Segments of segmentation nodes and labels of labelmap volume nodes, as `Segment` objects in world coordinates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+import vtk
+
+from ..comparison.segment import Segment
+from ..errors import InputError
+from .hierarchy import identity_of
+from .scene import nodes_of_class
+from .transforms import AFFINE_TOLERANCE_MM, affine_to_world, array_from_image, resample_to_world, slice_steps
+from .volumes import ijk_to_ras_of
+
+_LABELMAP = "Binary labelmap"
+_REFERENCE_GEOMETRY = "Reference image geometry"
+_NOTHING = np.zeros((1, 1, 1), dtype=bool)
+
+
+@dataclass(frozen=True)
+class SegmentChoice:
+    """A segment that can be measured.
+
+    Attributes
+    ----------
+    node_id, segment_id : str
+        Stay the same when a user renames things. The segment of a labelmap volume is named by its label value.
+    name : str
+    reader : str
+        Name of the segmentation: each reader's segments are expected in one of their own.
+    color : tuple of float
+        Red, green, blue, 0 to 1.
+    hidden : bool
+        A segment that the views do not show; it can be measured all the same.
+    """
+
+    node_id: str
+    segment_id: str
+    name: str
+    reader: str
+    color: tuple
+    hidden: bool
+
+    @property
+    def key(self):
+        """What identifies the segment in a scene."""
+        return self.node_id, self.segment_id
+
+
+def list_segments(scene):
+    """Segments and labels of a scene that a user can choose from, in the order of the scene.
+
+    Returns
+    -------
+    list of SegmentChoice
+    """
+    nodes = nodes_of_class(scene, "vtkMRMLSegmentationNode") + nodes_of_class(scene, "vtkMRMLLabelMapVolumeNode")
+    return [choice for node in nodes if not node.GetHideFromEditors() for choice in segments_of(node)]
+
+
+def segments_of(node):
+    """Segments of one segmentation, or labels above 0 of one labelmap volume.
+
+    Returns
+    -------
+    list of SegmentChoice
+    """
+    return _segments_of_labelmap(node) if _is_labelmap(node) else _segments_of_segmentation(node)
+
+
+def read_segment(node, segment_id):
+    """Read a segment in its own grid, moved by the parent transforms into world coordinates.
+
+    A parent transform that acts like an affine is composed into the geometry; any other is applied by resampling a copy
+    (nearest neighbor). A segment that exists only as a surface is rasterized in the segmentation's reference geometry.
+    The user's nodes are never changed.
+
+    Parameters
+    ----------
+    node : vtkMRMLSegmentationNode or vtkMRMLLabelMapVolumeNode
+    segment_id : str
+        Of a labelmap volume: the label value.
+
+    Returns
+    -------
+    Segment
+        Empty if nothing is drawn.
+
+    Raises
+    ------
+    InputError
+        If the node or the segment is gone, or a surface has no geometry to be rasterized in.
+    """
+    if node is None or node.GetScene() is None:
+        raise InputError("The segmentation is no longer in the scene.")
+    choice = next((c for c in segments_of(node) if c.segment_id == segment_id), None)
+    if choice is None:
+        raise InputError(f"The segment is no longer in “{node.GetName()}”.")
+    if _is_labelmap(node):
+        mask, affine = array_from_image(node.GetImageData()) == float(segment_id), ijk_to_ras_of(node)
+    else:
+        mask, affine = _mask_and_affine(node, choice)
+    mask, affine = _in_world(mask, affine, node.GetParentTransformNode())
+    return Segment(choice.name, mask, affine, choice.reader)
+
+
+def concerns(node, scan_node):
+    """Why a segmentation may not belong to a scan.
+
+    Returns
+    -------
+    list of str
+        Sentences; empty if there is no doubt.
+    """
+    sentences = []
+    patient, other = (identity_of(n).get("patient_id") for n in (scan_node, node))
+    if patient and other and patient != other:
+        sentences.append(f"“{node.GetName()}” is filed under another patient than the scan.")
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    drawn_on = node.GetNodeReference(role)
+    if drawn_on is not None and drawn_on is not scan_node and not sentences:
+        sentences.append(f"“{node.GetName()}” was drawn on another volume, “{drawn_on.GetName()}”.")
+    return sentences
+
+
+def _is_labelmap(node):
+    return node.IsA("vtkMRMLLabelMapVolumeNode")
+
+
+def _segments_of_segmentation(node):
+    segmentation, display = node.GetSegmentation(), node.GetDisplayNode()
+    shown = display is not None and display.GetVisibility()
+    choices = []
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        hidden = not (shown and display.GetSegmentVisibility(segment_id))
+        choices.append(
+            SegmentChoice(node.GetID(), segment_id, segment.GetName(), node.GetName(), segment.GetColor(), hidden)
+        )
+    return choices
+
+
+def _segments_of_labelmap(node):
+    image = node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0 or image.GetNumberOfScalarComponents() != 1:
+        return []
+    colors = node.GetDisplayNode() and node.GetDisplayNode().GetColorNode()
+    choices = []
+    for value in np.unique(array_from_image(image)):
+        if value == 0:
+            continue
+        rgba, name = [1.0, 0.0, 0.0, 1.0], None
+        if colors is not None and float(value).is_integer() and colors.GetColor(int(value), rgba):
+            name = colors.GetColorName(int(value))
+        name = name or f"Label {value:g}"
+        choices.append(SegmentChoice(node.GetID(), f"{value:g}", name, node.GetName(), tuple(rgba[:3]), False))
+    return choices
+
+
+def _mask_and_affine(node, choice):
+    """Mask and its affine in the segmentation's own coordinates."""
+    segmentation = node.GetSegmentation()
+    image = slicer.vtkOrientedImageData()
+    if segmentation.ContainsRepresentation(_LABELMAP):
+        node.GetBinaryLabelmapRepresentation(choice.segment_id, image)
+    elif segmentation.GetSegment(choice.segment_id).GetRepresentation(segmentation.GetSourceRepresentationName()):
+        image = _rasterized(node, choice)
+    if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        return _NOTHING, np.eye(4)
+    matrix, shift = vtk.vtkMatrix4x4(), np.eye(4)
+    image.GetImageToWorldMatrix(matrix)
+    shift[:3, 3] = image.GetExtent()[::2]
+    return array_from_image(image) != 0, slicer.util.arrayFromVTKMatrix(matrix) @ shift
+
+
+def _rasterized(node, choice):
+    """Labelmap of a segment that has none, made on a copy."""
+    segmentation = node.GetSegmentation()
+    geometry = segmentation.GetConversionParameter(_REFERENCE_GEOMETRY)
+    if not geometry:
+        raise InputError(
+            f"“{choice.name}” of “{choice.reader}” is a surface without reference geometry: expected a binary "
+            "labelmap, or a reference volume to draw it on (Segmentations module, Representations)."
+        )
+    copy = slicer.vtkSegmentation()
+    copy.SetSourceRepresentationName(segmentation.GetSourceRepresentationName())
+    copy.SetConversionParameter(_REFERENCE_GEOMETRY, geometry)
+    copy.CopySegmentFromSegmentation(segmentation, choice.segment_id)
+    if not copy.CreateRepresentation(_LABELMAP):
+        raise InputError(f"“{choice.name}” of “{choice.reader}” cannot be turned into a binary labelmap.")
+    return copy.GetSegment(choice.segment_id).GetRepresentation(_LABELMAP)
+
+
+def _in_world(mask, affine, parent):
+    size = mask.shape[::-1]
+    world, residual = affine_to_world(size, affine, parent)
+    if residual <= AFFINE_TOLERANCE_MM:
+        return mask, world
+    step = float(np.median(slice_steps(size, affine, parent)))
+    array, world = resample_to_world(mask.astype(np.uint8), affine, parent, world, step, 0, nearest=True)
+    return array != 0, world

@@ -1,0 +1,127 @@
+"""Parent transforms of images: composed into the affine where they act like one, applied by resampling where not."""
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from ..geometry import apply_affine
+
+AFFINE_TOLERANCE_MM = 0.1
+
+
+def image_from_array(array):
+    """Wrap a contiguous array of shape (K, J, I) as vtkImageData in voxel coordinates, without copying."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(array.reshape(-1), deep=False))
+    return image
+
+
+def array_from_image(image):
+    """View an image's voxels as an array of shape (K, J, I)."""
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+
+
+def affine_to_world(size_ijk, ijk_to_ras, parent):
+    """Affine from voxel index to world RAS through a parent transform, and how far it is off.
+
+    Parameters
+    ----------
+    size_ijk : tuple of 3 int
+    ijk_to_ras : ndarray of shape (4, 4)
+        Of the image itself.
+    parent : vtkMRMLTransformNode or None
+
+    Returns
+    -------
+    affine : ndarray of shape (4, 4)
+        Exact without a parent and for a linear one; else the best fit.
+    residual_mm : float
+        Largest distance between the affine and the transform, over the image.
+    """
+    if parent is None:
+        return ijk_to_ras, 0.0
+    if parent.IsTransformToWorldLinear():
+        matrix = vtk.vtkMatrix4x4()
+        parent.GetMatrixTransformToWorld(matrix)
+        return slicer.util.arrayFromVTKMatrix(matrix) @ ijk_to_ras, 0.0
+    indices, world = _lattice(size_ijk, ijk_to_ras, parent)
+    design = np.c_[indices, np.ones(len(indices))]
+    solution = np.linalg.lstsq(design, world, rcond=None)[0]
+    fitted = np.vstack([solution.T, [0, 0, 0, 1]])
+    return fitted, float(np.linalg.norm(design @ solution - world, axis=1).max())
+
+
+def slice_steps(size_ijk, ijk_to_ras, parent):
+    """World distances in mm from slice to slice, at points spread over the slices."""
+    world = _lattice(size_ijk, ijk_to_ras, parent)[1].reshape(-1, size_ijk[2], 3)
+    return np.linalg.norm(np.diff(world, axis=1), axis=-1)
+
+
+def resample_to_world(array, ijk_to_ras, parent, affine, slice_step_mm, background, nearest=False):
+    """Resample to a regular grid along the axes of `affine`, wide enough for the whole image.
+
+    Parameters
+    ----------
+    array : ndarray of shape (K, J, I)
+    ijk_to_ras : ndarray of shape (4, 4)
+        Of the image itself.
+    parent : vtkMRMLTransformNode
+    affine : ndarray of shape (4, 4)
+        As `affine_to_world` gives it.
+    slice_step_mm : float
+        Between the slices of the new grid.
+    background : float
+        Outside the image.
+    nearest : bool
+        For labels, which cannot be interpolated.
+
+    Returns
+    -------
+    array : ndarray of shape (K', J', I')
+    affine : ndarray of shape (4, 4)
+        Voxel index to world RAS.
+    """
+    affine = affine.copy()
+    affine[:3, 2] *= slice_step_mm / np.linalg.norm(affine[:3, 2])
+    reached = apply_affine(np.linalg.inv(affine), _lattice(array.shape[::-1], ijk_to_ras, parent)[1])
+    low = np.floor(reached.min(axis=0) + 1e-3).astype(int)
+    high = np.ceil(reached.max(axis=0) - 1e-3).astype(int)
+
+    back = vtk.vtkGeneralTransform()  # output index -> world -> the image's RAS -> input index
+    back.Concatenate(slicer.util.vtkMatrixFromArray(np.linalg.inv(ijk_to_ras)))
+    back.Concatenate(_to_world(parent).GetInverse())
+    back.Concatenate(slicer.util.vtkMatrixFromArray(affine))
+    reslice = vtk.vtkImageReslice()
+    reslice.SetInputData(image_from_array(np.ascontiguousarray(array)))
+    reslice.SetResliceTransform(back)
+    reslice.SetOutputSpacing(1, 1, 1)
+    reslice.SetOutputOrigin(0, 0, 0)
+    reslice.SetOutputExtent(*np.stack([low, high], axis=1).ravel().tolist())
+    if nearest:
+        reslice.SetInterpolationModeToNearestNeighbor()
+    else:
+        reslice.SetInterpolationModeToLinear()
+    reslice.SetBackgroundLevel(background)
+    reslice.Update()
+    shift = np.eye(4)
+    shift[:3, 3] = low
+    return array_from_image(reslice.GetOutput()), affine @ shift
+
+
+def _lattice(size_ijk, ijk_to_ras, parent):
+    """Voxel indices (i, j, k) spread over the image, every slice included, and their world positions."""
+    axes = [np.unique(np.linspace(0, n - 1, min(n, 7)).round()) for n in size_ijk[:2]] + [np.arange(size_ijk[2])]
+    indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(apply_affine(ijk_to_ras, indices), deep=True))
+    moved.SetDataTypeToDouble()
+    _to_world(parent).TransformPoints(points, moved)
+    return indices, vtk_to_numpy(moved.GetData())
+
+
+def _to_world(parent):
+    transform = vtk.vtkGeneralTransform()
+    parent.GetTransformToWorld(transform)
+    return transform
