@@ -1,0 +1,118 @@
+"""An analysis beside segments: volumes by every method, attention, and reader against reader.
+
+compare(analysis, segments, attention=None, shown_threshold=None, progress=None) -> Comparison
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+from .agreement import (
+    AttentionAgreement,
+    VolumeComparison,
+    compare_attention,
+    compare_segments,
+    compare_volumes,
+    volume_rows,
+)
+from .segment import SegmentMeasures, measure
+
+
+@dataclass(frozen=True)
+class SegmentComparison:
+    """One segment beside the analysis.
+
+    Attributes
+    ----------
+    label : str
+    measures : SegmentMeasures
+    volumes : tuple of VolumeComparison
+        Planimetry first, then the formulas.
+    attention : AttentionAgreement or None
+        None where the analysis made no attention map.
+    notes : tuple of str
+        What a reader of the numbers should see.
+    """
+
+    label: str
+    measures: SegmentMeasures
+    volumes: tuple[VolumeComparison, ...]
+    attention: AttentionAgreement | None
+    notes: tuple = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Segments beside an analysis, and beside each other.
+
+    Attributes
+    ----------
+    model_ml : float
+    interval_ml : (float, float) or None
+    interval_coverage : float or None
+    attention_head : str or None
+        Which of the network's outputs the compared attention map explains.
+    segments : tuple of SegmentComparison
+        In the order given.
+    readers : tuple of SegmentAgreement
+        Of every pair of segments.
+    """
+
+    model_ml: float
+    interval_ml: tuple | None
+    interval_coverage: float | None
+    attention_head: str | None
+    segments: tuple
+    readers: tuple
+
+
+def compare(analysis, segments, attention=None, shown_threshold=None, progress=None):
+    """Compare an analysis with segments.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    segments : sequence of Segment
+        Of the same head, on any grid.
+    attention : Attention, optional
+        Another map of the same analysis than its own.
+    shown_threshold : float, optional
+        From which attention is shown, for the overlap at it.
+    progress : callable (fraction, message), optional
+        May raise Canceled.
+
+    Returns
+    -------
+    Comparison
+    """
+    attention = attention or analysis.attention
+    pairs = list(combinations(segments, 2))
+    steps = len(segments) + len(pairs)
+    compared, readers = [], []
+    for segment in segments:
+        if progress is not None:
+            progress(len(compared) / steps, f"Measuring {segment.label}")
+        compared.append(_compare_segment(analysis, segment, attention, shown_threshold))
+    for first, second in pairs:
+        if progress is not None:
+            progress((len(compared) + len(readers)) / steps, f"{first.label} against {second.label}")
+        readers.append(compare_segments(first, second))
+    return Comparison(
+        model_ml=analysis.volume_ml,
+        interval_ml=analysis.volume_interval_ml,
+        interval_coverage=analysis.interval_coverage,
+        attention_head=attention.head if attention else None,
+        segments=tuple(compared),
+        readers=tuple(readers),
+    )
+
+
+def _compare_segment(analysis, segment, attention, shown_threshold):
+    measures = measure(segment, analysis.head_ct)
+    volumes = compare_volumes(analysis.volume_ml, analysis.volume_interval_ml, volume_rows(measures))
+    agreement = None
+    if attention is not None:
+        threshold = shown_threshold or None  # at 0 all of the scan would be shown
+        agreement = compare_attention(attention.array, analysis.head_ct.ijk_to_ras, segment, threshold)
+    notes = (*measures.notes, *(agreement.notes if agreement else ()))
+    notes += tuple(note for row in volumes for note in row.notes)
+    return SegmentComparison(segment.label, measures, tuple(volumes), agreement, tuple(dict.fromkeys(notes)))
