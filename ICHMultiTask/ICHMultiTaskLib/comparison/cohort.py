@@ -20,9 +20,9 @@ class CohortComparison:
     cohort : Cohort
         The volumes, which columns they came from, and warnings.
     rows : tuple of dict
-        For each method, the model first and raters last: `name`, `kind` ("model", "method" or "rater"), `column`,
-        `experience_years`, `patients_above_0` (those with a reference above 0, of which the percentages are), the
-        metrics of `ICHMultiTaskLib.comparison.statistics.volume_metrics`, and `intervals_95` of them.
+        For each method, that named by `against` first and raters last: `name`, `kind` ("model", "method" or "rater"),
+        `column`, `experience_years`, `patients_above_0` (those with a reference above 0, of which the percentages
+        are), the metrics of `ICHMultiTaskLib.comparison.statistics.volume_metrics`, and `intervals_95` of them.
     against : str
         The method that the others are tested against.
     tests : tuple of dict

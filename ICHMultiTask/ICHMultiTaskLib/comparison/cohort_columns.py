@@ -67,7 +67,7 @@ class Cohort:
     patients : tuple of str
     reference_ml : ndarray of shape (N,)
     methods : tuple of Method
-        The model first, then methods, then raters.
+        First the one that the others are tested against, such as the model; then methods, then raters.
     simulated : int
         How many of the patients are simulated.
     columns : dict
@@ -105,8 +105,11 @@ def read_cohort(
         raise InputError("A long table needs both: the column that names the method and the one with its volumes.")
     table = read_tables(tables, patient, method_column, volume_column)
     columns, warnings = _assign(table, reference, model, methods, raters), table.warnings
-    kinds = [(columns["model"], "model")] if columns["model"] else []
-    kinds += [(name, "method") for name in columns["methods"]] + [(name, "rater") for name in columns["raters"]]
+    compared = dict.fromkeys(filter(None, (columns["model"], *columns["methods"], *columns["raters"])))
+    models = columns["model"], detect(MODEL, list(compared))
+    kinds = [
+        (name, "rater" if name in columns["raters"] else "model" if name in models else "method") for name in compared
+    ]
     volumes = {name: _volumes(table, name, unit) for name in (columns["reference"], *(name for name, _ in kinds))}
 
     patients = [name for name in table.patients if name in volumes[columns["reference"]]]
@@ -131,17 +134,25 @@ def read_cohort(
         return np.array([found.get(name, np.nan) for name in patients], dtype=float)
 
     intervals = {}
-    if set(INTERVAL) <= set(table.cells) and detect(MODEL, [columns["model"] or ""]):
+    if set(INTERVAL) <= set(table.cells) and models[1]:
         bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
-        intervals[columns["model"]] = tuple(array(bound) for bound in bounds)
-    years, shown = _experience(experience, columns["raters"]), _shown_names(kinds)
+        intervals[models[1]] = tuple(array(bound) for bound in bounds)
+    years = _experience(experience, columns["raters"])
+    shown = _shown_names(kinds, years)
     built = tuple(
         Method(shown[name], kind, name, array(volumes[name]), years.get(name), intervals.get(name))
         for name, kind in kinds
     )
-    empty = [method.name for method in built if not np.isfinite(method.volumes_ml).any()]
+    counts = {method.name: int(np.isfinite(method.volumes_ml).sum()) for method in built}
+    empty = [name for name, count in counts.items() if not count]
     if empty:
         warnings.append(f"No volume of any patient who has a reference: {', '.join(empty)}.")
+    if len(set(counts.values()) - {0}) > 1:
+        warnings.append(
+            f"The methods have volumes of {min(filter(None, counts.values()))} to {max(counts.values())} patients, so "
+            "that their rows are of different patients. The paired tests compare those with both volumes; the option "
+            "for complete patients makes all rows alike."
+        )
     marks = table.cells.get("simulated", {})
     simulated = sum(marks.get(name, ("", ""))[0].casefold() in ("1", "true") for name in patients)
     reference_ml = array(volumes[columns["reference"]])
@@ -161,7 +172,7 @@ def _assign(table, reference, model, methods, raters):
     model = model or detect(MODEL, [name for name in wide if name != reference])
     if raters is None:
         raters = sorted((name for name in rest if _rater(name)), key=_natural)
-    raters = [name for name in dict.fromkeys(raters) if name not in (reference, model)]
+    raters = [name for name in dict.fromkeys(raters) if name != reference]
     if methods is None:
         methods = [name for name in rest if name in table.methods or _is_volume(table, name)]
     methods = [name for name in dict.fromkeys(methods) if name not in (reference, model, *raters)]
@@ -236,11 +247,13 @@ def _experience(source, raters):
     return years
 
 
-def _shown_names(kinds):
+def _shown_names(kinds, years):
     shown = {}
     for column, kind in kinds:
         name = _rater(column) if kind == "rater" else "Model" if detect(MODEL, [column]) and kind == "model" else None
         name = name or UNIT_SUFFIX.sub("", column) or column
+        if column in years and not EXPERIENCE.search(name):
+            name += f" ({years[column]:g} year{'' if years[column] == 1 else 's'})"
         shown[column] = column if name in shown.values() else name
     return shown
 

@@ -68,7 +68,7 @@ def _errors(figure, comparison):
             axes.hlines(y, *interval, color=color, linewidth=2)
         axes.plot(row["mae_ml"], y, "o", color=color)
     axes.set(xlabel="Mean absolute error (mL)", xlim=(0, None), ylim=(len(rows) - 0.5, -0.5))
-    axes.set_yticks(range(len(rows)), [f"{_label(row)}, n = {row['patients']}" for row in rows])
+    axes.set_yticks(range(len(rows)), [f"{row['name']}, n = {row['patients']}" for row in rows])
     axes.grid(axis="x", color="0.9")
 
 
@@ -104,7 +104,10 @@ def _bland_altman(figure, methods, reference, percent):
             for value, style in ((bias, "-"), (bias - limit, "--"), (bias + limit, "--")):
                 axes.axhline(value, color="0.25", linestyle=style, linewidth=1)
             text = f"{bias:+.1f} ({bias - limit:+.1f} to {bias + limit:+.1f})"
-            axes.text(0.98, 0.97, text.replace("-", "−"), transform=axes.transAxes, ha="right", va="top", fontsize=8)
+            axes.text(
+                0.98, 0.97, text.replace("-", "−"), transform=axes.transAxes, ha="right", va="top", fontsize=8,
+                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+            )  # fmt: skip
         axes.set(xlim=(0, end or 1), ylim=(-(reach or 1), reach or 1), title=f"{method.name}, n = {len(difference)}")
     figure.supxlabel("Mean of measured and reference volume (mL)")
     figure.supylabel("Measured − reference (% of the mean)" if percent else "Measured − reference (mL)")
@@ -114,7 +117,7 @@ def _raters(figure, raters):
     names, count = raters["names"], len(raters["names"])
     figure.set_size_inches(min(3 + 1.1 * count, 14), 1.4 + 0.42 * count)
     for axes, key, title, digits, colors in (
-        (figure.add_subplot(1, 2, 1), "icc", "ICC(2,1)", 2, "viridis"),
+        (figure.add_subplot(1, 2, 1), "icc", "ICC(2,1)", 3, "viridis"),
         (figure.add_subplot(1, 2, 2), "mae_ml", "Mean absolute difference (mL)", 1, "viridis_r"),
     ):
         values = np.array([[np.nan if value is None else value for value in row] for row in raters[key]])
@@ -151,8 +154,3 @@ def _panels(figure, methods, height):
 def _plain(axes):
     axes.spines[["top", "right"]].set_visible(False)
     return axes
-
-
-def _label(row):
-    years = row["experience_years"]
-    return row["name"] if years is None else f"{row['name']} ({years:g} years)"

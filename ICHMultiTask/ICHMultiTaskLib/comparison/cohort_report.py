@@ -10,15 +10,17 @@ from ..report_html import STYLE
 from .cohort_figures import write_cohort_figures
 
 TABLE_STYLE = """
+main { max-width: 92rem; }
 .table { overflow-x: auto; }
-table { border-collapse: collapse; background: var(--card); font-size: .88rem; width: 100%; }
-th, td { padding: .35rem .6rem; border: 1px solid var(--line); text-align: right; vertical-align: top;
+table { border-collapse: collapse; background: var(--card); font-size: .85rem; width: 100%; }
+th, td { padding: .3rem .5rem; border: 1px solid var(--line); text-align: right; vertical-align: top;
   font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 td small { display: block; color: var(--soft); white-space: nowrap; }
 tr.model td:first-child { font-weight: 700; }
 figure.plot { margin: 1rem 0; background: #fff; border-radius: .5rem; padding: .8rem; break-inside: avoid; }
 figure.plot img { display: block; max-width: 100%; margin: auto; }
+@media print { table { font-size: 6.5pt; } th, td { padding: .1rem .2rem; } }
 figure.plot figcaption { color: #444; font-size: .9rem; }
 """
 METRICS = (
@@ -26,8 +28,8 @@ METRICS = (
     ("mse_ml2", "MSE (mL²)", 1, 1),
     ("mape_percent", "MAPE (%)", 1, 1),
     ("bias_ml", "Bias (mL)", 2, 1),
-    ("limit_low_ml", "Lower limit of agreement (mL)", 1, 1),
-    ("limit_high_ml", "Upper limit of agreement (mL)", 1, 1),
+    ("limit_low_ml", "Lower limit (mL)", 1, 1),
+    ("limit_high_ml", "Upper limit (mL)", 1, 1),
     ("icc", "ICC(2,1)", 3, 1),
     ("within_5_ml", "Within 5 mL (%)", 0, 100),
     ("within_20_percent", "Within 20 % (%)", 0, 100),
@@ -36,9 +38,9 @@ METRICS = (
 """Columns of the table: key, heading, decimals, factor."""
 NOTES = """Below each number: its 95 % bootstrap interval over patients ({resamples} resamples, the same for all
 methods). MAE, MSE: mean absolute and squared error. MAPE: mean absolute percentage error; it and "within 20 %" are of
-patients with a reference above 0. Bias: mean of measured − reference, with 95 % limits of agreement (Bland and Altman
-1986). ICC(2,1): absolute agreement of single measurements (Shrout and Fleiss 1979). Wrong side of 30 mL: below it by
-one of the two volumes, from it on by the other. A dash: not defined, or too few patients."""
+patients with a reference above 0. Bias: mean of measured − reference, with its 95 % limits of agreement (Bland and
+Altman 1986). ICC(2,1): absolute agreement of single measurements (Shrout and Fleiss 1979). Wrong side of 30 mL: below
+it by one of the two volumes, from it on by the other. A dash: not defined, or too few patients."""
 TEST_NOTES = """Of patients with both volumes. Difference: mean absolute error of the method − that of {against};
 above 0, {against} errs less. Wilcoxon: signed-rank test of the absolute errors. McNemar: exact test of patients whom
 only one of the two puts on the wrong side of 30 mL. Holm: corrected for the number of methods ({tests})."""
@@ -82,24 +84,17 @@ def summary(comparison):
         if columns[key]:
             lines.append(f"{title:<10} {columns[key] if key == 'model' else ', '.join(columns[key])}")
     lines += [f"Warning    {sentence}" for sentence in report["warnings"]]
-    names = [label(row) for row in report["rows"]]
-    width = max(map(len, names))
+    width = max(len(row["name"]) for row in report["rows"])
     table = [f"{'':<{width}}     n  MAE (mL), 95 % interval   Bias (mL)  ICC(2,1)  Within 20 %  Wrong side of 30 mL"]
-    for name, row in zip(names, report["rows"]):
+    for row in report["rows"]:
         low, high = row["intervals_95"]["mae_ml"] or (None, None)
         mae = f"{_number(row['mae_ml'], 2)} ({_number(low, 2)} to {_number(high, 2)})"
         table.append(
-            f"{name:<{width}} {row['patients']:>5}  {mae:>23}   {_number(row['bias_ml'], 2):>9}  "
+            f"{row['name']:<{width}} {row['patients']:>5}  {mae:>23}   {_number(row['bias_ml'], 2):>9}  "
             f"{_number(row['icc'], 3):>8}  {_number(row['within_20_percent'], 0, 100):>9} %  "
             f"{_number(row['misclassified_30_ml'], 0, 100):>17} %"
         )
     return "\n".join([*(textwrap.fill(line, 110, subsequent_indent=" " * 11) for line in lines), "", *table])
-
-
-def label(row):
-    """The name of a row with the rater's experience."""
-    years = row["experience_years"]
-    return row["name"] if years is None else f"{row['name']} ({years:g} years)"
 
 
 def cohort_html(report, pictures):
@@ -148,6 +143,7 @@ def cohort_html(report, pictures):
 {reference["patients_from_30_ml"]} from 30 mL on.</p>
 <h2>Agreement with the reference</h2>
 {_table(report["rows"])}
+{_coverage(report["rows"])}
 <p class="soft">{NOTES.format(resamples=report["bootstrap"]["resamples"])}</p>
 {_tests(report)}
 {_raters(report["raters"])}
@@ -163,13 +159,22 @@ def _table(rows):
     for row in rows:
         cells = "".join(_cell(row[key], row["intervals_95"][key], *form) for key, _, *form in METRICS)
         count = f"{row['patients']}<small>{row['patients_above_0']} above 0</small>"
-        body += f'<tr class="{row["kind"]}"><td>{escape(label(row))}</td><td>{count}</td>{cells}</tr>'
+        body += f'<tr class="{row["kind"]}"><td>{escape(row["name"])}</td><td>{count}</td>{cells}</tr>'
     return _html_table(("", "n", *(title for _, title, *_ in METRICS)), body)
 
 
 def _html_table(head, body):
     head = "".join(f"<th>{escape(title)}</th>" for title in head)
     return f'<div class="table"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _coverage(rows):
+    known = [row for row in rows if row.get("interval_coverage") is not None]
+    return "".join(
+        f"<p>The interval given by {escape(row['name'])} held the reference in "
+        f"{_number(row['interval_coverage'], 0, 100)} % of the patients.</p>"
+        for row in known
+    )
 
 
 def _tests(report):
