@@ -90,15 +90,19 @@ def fit_head(head_ct):
 def _widest_part(soft, not_skull):
     """Largest part of the soft tissue that no narrow passage divides, with the calcifications it encloses; bool."""
     soft = ndimage.binary_fill_holes(soft) & not_skull
-    core = _largest(ndimage.distance_transform_edt(soft, GRID_MM) > OPENING_MM)
-    return soft & (ndimage.distance_transform_edt(~core, GRID_MM) <= OPENING_MM) if core.any() else core
+    core = _largest(_distance(soft) > OPENING_MM)
+    return soft & (_distance(core) > -OPENING_MM - 0.5 * GRID_MM) if core.any() else core
 
 
 def _distance(mask):
     """Signed distance to the surface of a mask on the regular grid, mm."""
-    distance = ndimage.distance_transform_edt(mask, GRID_MM) - ndimage.distance_transform_edt(~mask, GRID_MM)
-    # The surface lies half a step from the samples on either side.
-    return (distance - np.sign(distance) * 0.5 * GRID_MM).astype(np.float32)
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing((GRID_MM,) * 3)
+    distance = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, True, False, True))
+    # It measures from the outermost samples inside; the surface lies half a step further out.
+    return distance + np.float32(0.5 * GRID_MM)
 
 
 def _regular_samples(head_ct):
@@ -226,7 +230,7 @@ class FittedHead(Head):
         return Head.cavity(self, *(r[0] * i + r[1] * j + r[2] * k + r[3] for r in to_atlas[:3].astype(np.float32)))
 
 
-def _surface_points(cavity, count=3000):
+def _surface_points(cavity, count=1200):
     """RAS points on the cavity's surface, without the planes where the scan cuts it off."""
     surface = np.abs(cavity.distance) <= 0.5 * GRID_MM + 0.01
     levels = np.flatnonzero((cavity.distance > 0).any(axis=(1, 2)))

@@ -23,6 +23,7 @@ ATTEMPTS = 40
 VOLUME_TOLERANCE = 0.003
 TEXTURE_MM = 2.2
 """Radius of the median whose residual is taken for noise: wider than a kernel's grain, and edges stay out of it."""
+EDEMA_BLUR_MM = 1.2
 LAYER_MM = 1.2
 """Thick slices are painted in layers of at most this."""
 
@@ -149,7 +150,7 @@ def _draw_hematoma(rng, anatomy, settings):
 def _fit_volume(hematoma, wanted):
     """Scale a bleed that the skull bounds until it has the wanted volume; whether that succeeded."""
     before = hematoma.volume_ml
-    for _ in range(12):
+    for _ in range(6):
         if abs(hematoma.volume_ml / wanted - 1.0) < VOLUME_TOLERANCE:
             hematoma.head.mass_effect.cubed *= np.float32(hematoma.volume_ml / before)
             return True
@@ -161,36 +162,38 @@ def _fit_volume(hematoma, wanted):
 
 
 def _is_scanned(anatomy, hematoma):
-    """Whether the whole bleed lies at least half a slice within the scan, and its center in the cavity."""
+    """Whether the bleed's center lies in the cavity, and all of it at least half a voxel within the scan."""
     atlas = [np.float32(p) for p in hematoma.center / anatomy.head.scale]
     if float(anatomy.head.cavity(*atlas)) < 2.0:
         return False
-    low, high = hematoma.bounds()
-    points = np.stack(np.meshgrid(*(np.linspace(a, b, 40) for a, b in zip(low, high)), indexing="ij"))
-    points = points.astype(np.float32)[:, hematoma.field(*points.astype(np.float32)) > 0.0].T
-    index = apply_affine(np.linalg.inv(anatomy.to_rigid), points)[:, ::-1]
-    last = np.array(anatomy.head_ct.hu.shape) - 1.5
-    return bool(len(index) and (index > 0.5).all() and (index < last).all())
+    index = apply_affine(np.linalg.inv(anatomy.to_rigid), _points(hematoma))[:, ::-1]
+    return bool((index > 0.5).all() and (index < np.array(anatomy.head_ct.hu.shape) - 1.5).all())
+
+
+def _points(hematoma):
+    """Points all over the bleed, in the rigid head, shape (N, 3)."""
+    axes = [np.linspace(a, b, 40, dtype=np.float32) for a, b in zip(*hematoma.bounds())]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"))
+    return points[:, hematoma.field(*points) > -1.0].T
 
 
 def _paint(anatomy, hematoma):
     """The scan with mass effect, edema and blood, and the mask of voxels at least half filled."""
     scan = anatomy.head_ct.hu
     hu = scan.astype(np.float32)
-    _push_aside(anatomy, hematoma, hu)
-    low, high = hematoma.bounds()
-    reach = 1.4 * hematoma.edema_mm + 4.0 * anatomy.psf_mm + 3.0
-    box = anatomy.box(low - reach, high + reach)
     mask = np.zeros(scan.shape, bool)
+    _push_aside(anatomy, hematoma, hu)
+    points = _points(hematoma)
+    low, high = points.min(axis=0), points.max(axis=0)
+    box = anatomy.box(low - 1.4 * hematoma.edema_mm - 3.0, high + 1.4 * hematoma.edema_mm + 3.0)
+    hu[box] += _edema(anatomy, hematoma, box, hu[box])
+    box = anatomy.box(low - 4.0 * anatomy.psf_mm, high + 4.0 * anatomy.psf_mm)
     coverage, blood = _blood(anatomy, hematoma, box)
     mask[box] = coverage >= 0.5
     sigma = anatomy.psf_mm / anatomy.head_ct.spacing_kji
     weight = ndimage.gaussian_filter(coverage, sigma, mode="nearest")
     blood = ndimage.gaussian_filter(blood, sigma, mode="nearest") + weight * anatomy.offset_hu
-    view = hu[box]
-    view += _edema(anatomy, hematoma, box, view)
-    view *= 1.0 - weight
-    view += blood + weight * _noise(scan[box].astype(np.float32), anatomy.pixel_mm)
+    hu[box] += blood - weight * hu[box] + weight * _noise(scan[box], anatomy.pixel_mm)
     if scan.dtype.kind == "i":
         hu = np.rint(hu)
     return hu.astype(scan.dtype), mask
@@ -241,28 +244,26 @@ def _blood(anatomy, hematoma, box):
 
 def _edema(anatomy, hematoma, box, hu):
     """Change in HU by the edema around the bleed: only brain darkens, not CSF, and its noise stays."""
+    smooth = ndimage.gaussian_filter(hu, (0.0, *(EDEMA_BLUR_MM / anatomy.head_ct.spacing_kji[1:])))
     change = np.zeros(hu.shape, np.float32)
     for n in range(len(hu)):
         k = slice(box[0].start + n, box[0].start + n + 1)
         x, y, z = (p[0] for p in anatomy.rigid_points(k, box[1], box[2]))
         field = hematoma.field(x, y, z)
         share = np.clip((field + hematoma.edema_mm * (1.0 + 0.4 * hematoma.swirl(x, y, z))) / 2.5 + 0.5, 0.0, 1.0)
-        if not share.any():
-            continue
-        smooth = _median(hu[n], anatomy.pixel_mm)
         cavity = hematoma.head.cavity(*(p / s for p, s in zip((x, y, z), hematoma.head.scale)))
-        tissue = smoothstep(smooth - anatomy.offset_hu, 12.0, 24.0) * smoothstep(cavity, 0.0, 3.0)
-        change[n] = share * tissue * np.minimum(hematoma.edema_hu + anatomy.offset_hu - smooth, 0.0)
+        tissue = smoothstep(smooth[n] - anatomy.offset_hu, 12.0, 24.0) * smoothstep(cavity, 0.0, 3.0)
+        change[n] = share * tissue * np.minimum(hematoma.edema_hu + anatomy.offset_hu - smooth[n], 0.0)
     return change
 
 
-def _median(plane, pixel_mm):
-    return ndimage.median_filter(plane, 2 * max(1, round(TEXTURE_MM / pixel_mm)) + 1, mode="nearest")
+def _noise(scan, pixel_mm):
+    """The scan's own noise: what a median within the slice takes away, without what is too large for noise."""
+    import SimpleITK as sitk
 
-
-def _noise(hu, pixel_mm):
-    """The scan's own noise: what a median takes away, without what is too large for noise."""
-    noise = np.stack([plane - _median(plane, pixel_mm) for plane in hu])
+    image = sitk.GetImageFromArray(np.rint(scan).astype(np.int16))
+    radius = max(1, round(TEXTURE_MM / pixel_mm))
+    noise = scan - sitk.GetArrayFromImage(sitk.FastApproximateRank(image, 0.5, (radius, radius, 0))).astype(np.float32)
     spread = 1.4826 * np.median(np.abs(noise))
     return np.clip(noise, -3.5 * spread, 3.5 * spread)
 
@@ -270,7 +271,8 @@ def _noise(hu, pixel_mm):
 def _edge_mm(head_ct):
     """Standard deviation in mm of the scan's blur, from how steep the skin's edge to the air is.
 
-    An edge of height H blurred by a Gaussian of standard deviation s has the slope H / (s √(2π)) at its middle.
+    An edge of height H blurred by a Gaussian of standard deviation s has the slope H / (s √(2π)) at its middle. Hair,
+    cushions and slices oblique to the skin flatten it, so that the steeper fifth tells.
     """
     levels = range(0, head_ct.hu.shape[0], max(1, head_ct.hu.shape[0] // 12))
     slopes = []
@@ -278,5 +280,5 @@ def _edge_mm(head_ct):
         plane = np.clip(head_ct.hu[k].astype(np.float32), -1000.0, 0.0)
         rows, columns = np.gradient(plane, *head_ct.spacing_kji[1:])
         slopes.append(np.hypot(rows, columns)[np.abs(plane + 500.0) < 150.0])
-    slope = np.median(np.concatenate(slopes)) if sum(map(len, slopes)) else 1000.0
+    slope = np.percentile(np.concatenate(slopes), 80) if sum(map(len, slopes)) else 1000.0
     return float(np.clip(1000.0 / (slope * np.sqrt(2.0 * np.pi)), 0.35, 3.0))
