@@ -10,7 +10,7 @@ TURN_DEG, SHIFT, SCALE = (4.0, 10.0), 0.02, (0.90, 1.03)
 since blood that left the image would still count."""
 
 
-def augment(images, occupancy, generator, reduction=1):
+def augment(images, occupancy, generator, reduction=1, count=None, own=slice(None)):
     """Mirror, turn, scale, shift and blur the head; change offset, scale and noise of its HU.
 
     Parameters
@@ -22,6 +22,10 @@ def augment(images, occupancy, generator, reduction=1):
         On the CPU, so that every device sees the same draws.
     reduction : int
         Factor by which rows and columns were reduced before.
+    count : int, optional
+        Of the images to draw for, where these are but the slice `own` of a batch that several processes share. The
+        changes of an image are then the same however many processes there are.
+    own : slice
 
     Returns
     -------
@@ -29,19 +33,19 @@ def augment(images, occupancy, generator, reduction=1):
     growth : tensor [N]
         Factor by which the share of blood in the image has grown.
     """
-    count, device = len(images), images.device
+    count, device = count or len(images), images.device
 
     def draw(low, high):
-        return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator)).to(device)
+        return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator))[own].to(device)
 
-    affine, growth = _affine(count, images.shape[2:], generator)
+    affine, growth = (drawn[own] for drawn in _affine(count, images.shape[2:], generator))
     images, occupancy = (_resample(volume, affine.to(device)) for volume in (images, occupancy))
     tissue = images > 0  # what the window clipped to air stays air
     for kernel, largest in (((1, 3, 3), 1.0 / reduction), ((3, 1, 1), 1.0)):
         padding = tuple(n // 2 for n in kernel)
         amount = largest * draw(-1.0, 1.0).clamp(0)  # half of the images stay sharp
         images = images + amount * (F.avg_pool3d(images, kernel, 1, padding, count_include_pad=False) - images)
-    grain = torch.randn(images.shape, generator=generator).to(device)
+    grain = torch.randn(count, *images.shape[1:], generator=generator)[own].to(device)
     smooth = F.avg_pool3d(grain, (1, 3, 3), 1, (0, 1, 1)) * 3
     noise = torch.where(draw(0, 1) < 0.5, grain, smooth) * draw(-0.01, 0.05).clamp(0)
     images = (images - 0.3) * draw(0.93, 1.07) + 0.3 + draw(-0.06, 0.06) + noise

@@ -1,16 +1,20 @@
-"""Scans prepared once for training, kept on disk and read through memory maps."""
+"""Scans prepared once for training and kept on disk."""
 
 import hashlib
 import json
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
-from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError, OutputError
 from ICHMultiTaskLib.preprocessing import PreprocessingSettings, prepare, resize
 from ICHMultiTaskLib.reading import read_head_ct
 from ICHMultiTaskLib.validation import check_head_ct
+
+from .storage import remove_partial, whole_file
 
 CELL = 4
 """Rows and columns of the network's grid over which the occupancy by blood is averaged."""
@@ -45,9 +49,8 @@ def prepare_row(row, settings, folder):
         if mask.hu.shape != head_ct.hu.shape or not np.allclose(mask.ijk_to_ras, head_ct.ijk_to_ras, atol=1e-2):
             raise InputError(f"The mask {row.mask} is not on the grid of its scan.")
         arrays["occupancy"] = _occupancy(mask, head_ct, prepared)
-    partial = target.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **arrays)
-    partial.replace(target)
+    with whole_file(target) as file:
+        np.savez_compressed(file, **arrays)
     return target
 
 
@@ -72,9 +75,12 @@ def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, m
     ------
     InputError
         With every row that cannot be used and its reason, all at once.
+    OutputError
+        If the disk is full.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_partial(folder)
     jobs = [(row, settings, folder) for row in rows]
     results = []
     if processes > 1:
@@ -95,8 +101,12 @@ def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, m
 def _try_row(job):
     try:
         return prepare_row(*job)
+    except OutputError:
+        raise  # a full disk says nothing of the scan
     except ICHMultiTaskError as error:
         return str(error)
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
 
 
 class CachedScans:
@@ -111,7 +121,7 @@ class CachedScans:
     """
 
     def __init__(self, rows, files):
-        first = np.load(files[0])["image"].shape
+        first = self._load(files[0])["image"].shape
         self.images = np.empty((len(rows), *first), np.uint8)
         self.occupancy = np.zeros((len(rows), first[0], first[1] // CELL, first[2] // CELL), np.uint8)
         self.has_mask = np.zeros(len(rows), bool)
@@ -119,9 +129,20 @@ class CachedScans:
         self.died = np.array([row.died for row in rows], np.int64)
         self.crop_volume_mm3 = np.empty(len(rows), np.float64)
         for n, file in enumerate(files):
+            data = self._load(file)
+            self.images[n] = data["image"]
+            self.crop_volume_mm3[n] = data["crop_volume_mm3"]
+            if "occupancy" in data:
+                self.occupancy[n] = data["occupancy"]
+                self.has_mask[n] = True
+
+    @staticmethod
+    def _load(file):
+        try:
             with np.load(file) as data:
-                self.images[n] = data["image"]
-                self.crop_volume_mm3[n] = data["crop_volume_mm3"]
-                if "occupancy" in data:
-                    self.occupancy[n] = data["occupancy"]
-                    self.has_mask[n] = True
+                return dict(data)
+        except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+            raise InputError(
+                f"The prepared scan {file} has vanished or is damaged ({error}): start the same command again; a "
+                "damaged file must be deleted first."
+            ) from error

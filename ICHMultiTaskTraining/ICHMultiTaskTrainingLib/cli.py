@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ICHMultiTaskLib.errors import Canceled, ICHMultiTaskError
 
+from .progress import ShellProgress, Silent
+
 
 def main(arguments=None):
     """Run the command; returns the exit status: 0 done, 1 input refused or work failed, 2 wrong usage."""
@@ -85,7 +87,7 @@ def _calibrate(options):
     from .recalibration import recalibrate
 
     output = options.output or options.model
-    with _Bar() as progress:
+    with ShellProgress() as progress:
         bundle = recalibrate(options.manifest, options.model, output, options.outcome, options.device, progress)
     print(f"Calibrated model bundle: {bundle.folder}")
 
@@ -97,30 +99,11 @@ def _positive(text):
     return value
 
 
-class _Bar:
-    """A progress callable that draws a bar on standard error."""
-
-    def __enter__(self):
-        from tqdm import tqdm
-
-        self._bar = tqdm(total=1.0, miniters=0, bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}")
-        return self
-
-    def __exit__(self, *_):
-        self._bar.close()
-
-    def __call__(self, fraction, message):
-        if fraction < self._bar.n:
-            self._bar.reset()
-        self._bar.set_description_str(message, refresh=False)
-        self._bar.update(fraction - self._bar.n)
-
-
 def _simulate(options):
     from .simulation import SimulationSettings, write_cohort
 
     settings = SimulationSettings(slices=options.slices, matrix=options.matrix)
-    with _Bar() as progress:
+    with ShellProgress() as progress:
         manifest = write_cohort(
             options.patients, options.seed, options.output, options.format, settings, options.processes, progress
         )
@@ -128,16 +111,24 @@ def _simulate(options):
 
 
 def _train(options):
+    from ICHMultiTaskLib.runtime import choose_device
+
     from .config import make_config
+    from .distributed import launched_workers
     from .export import export_bundle
     from .manifest import read_manifest
     from .training import Trainer
 
     config = make_config(options.preset, **_settings(options))
     manifest = read_manifest(options.manifest)
-    with _Bar() as progress:
-        trainer = Trainer(manifest, config, options.output, options.device, options.processes, progress)
+    device = choose_device(options.device)
+    with ShellProgress() as progress, launched_workers(device) as workers:
+        if workers.rank:
+            progress = Silent()
+        trainer = Trainer(manifest, config, options.output, device, options.processes, progress, progress.line, workers)
         trainer.run()
+    if workers.rank:
+        return
     bundle = export_bundle(
         trainer,
         options.output / "bundle",
@@ -146,8 +137,6 @@ def _train(options):
         options.training_data,
         options.command_line,
     )
-    last = trainer.history[-1]
-    print(f"Validation MAE {last['validation_mae_ml']:.2f} mL, AUC {last['validation_auc']}.")
     print(f"Model bundle: {bundle.folder}")
 
 
@@ -174,7 +163,7 @@ def _settings(options):
 def _evaluate(options):
     from .evaluation import evaluate
 
-    with _Bar() as progress:
+    with ShellProgress() as progress:
         metrics = evaluate(options.manifest, options.output, options.model, options.device, progress)
     if options.record:
         from ICHMultiTaskLib.bundle import ModelBundle, default_bundle

@@ -1,11 +1,26 @@
 """Settings of a training run."""
 
 from dataclasses import asdict, dataclass, field, fields
+from types import NoneType
+from typing import get_args, get_type_hints
 
+from ICHMultiTaskLib.bundle import ModelBundle, default_bundle
+from ICHMultiTaskLib.calibration import TARGETS
 from ICHMultiTaskLib.errors import InputError
 from ICHMultiTaskLib.preprocessing import PRESETS as PREPROCESSING
 
 REDUCTIONS = (2, 4)
+SHIPPED = "shipped"
+"""As `start_from`: the bundle that comes with the software."""
+FROM_BUNDLE = ("architecture", "preprocessing", "target")
+"""Settings that a run which starts from a bundle has from it."""
+CHOICES = {
+    "tasks": ("both", "volume", "prognosis"),
+    "target": TARGETS,
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("constant", "linear"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,15 @@ class TrainingConfig:
     learning_rate, momentum, weight_decay : float
     schedule : str
         "constant", or "linear": warm-up over a tenth of the steps, then linear decay to zero.
-    batch_size, seed : int
+    batch_size : int
+        Scans that a process takes through the network at once.
+    accumulate : int
+        Batches whose gradients are added up before a step of the optimizer. A step sees `batch_size` × `accumulate` ×
+        processes scans, and the losses are averaged over all of them.
+    precision : str
+        Of the encoder; losses and weights are float32. "auto": bf16 on a GPU that has it, fp16 on an older one, else
+        fp32.
+    seed : int
     coarse_epochs : list of [int, int]
         First phases of the run: the factor by which rows and columns are reduced, and for how many epochs. An epoch
         at a factor of 2 costs a quarter.
@@ -35,6 +58,12 @@ class TrainingConfig:
         At full resolution, after the coarse ones.
     volume_weight, prognosis_weight, mask_weight : float
         Weights of the summed losses; `mask_weight` counts only for rows that have a mask.
+    tasks : str
+        "both"; "volume" or "prognosis": that head alone, the other keeps its first weights.
+    start_from : str or None
+        Folder of a bundle whose weights the run starts with, "shipped" for the one that comes with the software.
+    frozen_encoder : bool
+        Train the heads alone; with `start_from` only.
     outcome : str
         Column of the manifest that the prognosis is trained on: "died", or one of probabilities of death, which
         simulated cohorts know.
@@ -42,6 +71,10 @@ class TrainingConfig:
         Mirror, turn, scale, blur, HU offset and scale, noise.
     validation_fraction : float
         Patients held out for the curves and for calibration where the manifest has no `split`.
+    fold : int or None
+        Cross-validation: which of the folds, from 0, is held out in place of `validation_fraction`.
+    folds : int
+        Their number; the manifest's own column `fold` is followed where there is one.
     """
 
     preset: str = "default"
@@ -61,14 +94,21 @@ class TrainingConfig:
     weight_decay: float = 1e-2
     schedule: str = "linear"
     batch_size: int = 4
+    accumulate: int = 1
+    precision: str = "auto"
     coarse_epochs: list = field(default_factory=lambda: [[4, 14], [2, 8]])
     epochs: int = 2
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
+    tasks: str = "both"
+    start_from: str | None = None
+    frozen_encoder: bool = False
     outcome: str = "died"
     augment: bool = True
     validation_fraction: float = 0.15
+    fold: int | None = None
+    folds: int = 5
     seed: int = 0
 
     def reductions(self):
@@ -114,7 +154,9 @@ def make_config(preset="default", **changes):
     Raises
     ------
     InputError
-        If the preset or a setting is unknown.
+        If the preset or a setting is unknown, has a wrong value, or is not that of the bundle to start from.
+    BundleError
+        If the bundle to start from cannot be used.
     """
     if preset not in PRESETS:
         raise InputError(f"The preset is unknown: expected one of {', '.join(PRESETS)}, found {preset!r}.")
@@ -122,18 +164,56 @@ def make_config(preset="default", **changes):
     unknown = [name for name in changes if name not in known]
     if unknown:
         raise InputError(f"Settings are unknown: expected some of {', '.join(sorted(known))}, found {unknown}.")
-    config = TrainingConfig(**(PRESETS[preset].as_dict() | changes))
-    for name in ("batch_size", "epochs"):
-        if getattr(config, name) < 1:
-            raise InputError(f"The setting {name} is too small: expected at least 1, found {getattr(config, name)}.")
-    for phase in config.coarse_epochs:
+    settings = PRESETS[preset].as_dict() | changes
+    _check(settings)
+    if settings["start_from"] is not None:
+        metadata = starting_bundle(settings["start_from"]).metadata
+        for name in FROM_BUNDLE:
+            if name in changes and changes[name] != metadata[name]:
+                raise InputError(
+                    f"The setting {name} cannot differ from that of the bundle to start from: expected "
+                    f"{metadata[name]}, found {changes[name]}."
+                )
+            settings[name] = metadata[name]
+    return TrainingConfig(**settings)
+
+
+def starting_bundle(start_from):
+    """The verified bundle that `start_from` names."""
+    return ModelBundle.load(default_bundle() if start_from == SHIPPED else start_from)
+
+
+def _check(settings):
+    for name, kind in get_type_hints(TrainingConfig).items():
+        _check_type(name, settings[name], kind)
+    for name, choices in CHOICES.items():
+        if settings[name] not in choices:
+            raise InputError(f"The {name} is unknown: expected {', '.join(choices)}, found {settings[name]!r}.")
+    for name, least in (("batch_size", 1), ("accumulate", 1), ("epochs", 1), ("folds", 2)):
+        if settings[name] < least:
+            raise InputError(f"The setting {name} is too small: expected at least {least}, found {settings[name]}.")
+    for phase in settings["coarse_epochs"]:
         if len(phase) != 2 or phase[0] not in REDUCTIONS or phase[1] < 0:
             raise InputError(
                 f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
-                f"number of epochs, found {config.coarse_epochs}."
+                f"number of epochs, found {settings['coarse_epochs']}."
             )
-    if not 0 < config.validation_fraction < 1:
+    if not 0 < settings["validation_fraction"] < 1:
         raise InputError(
-            f"validation_fraction is out of range: expected between 0 and 1, found {config.validation_fraction}."
+            f"validation_fraction is out of range: expected between 0 and 1, found {settings['validation_fraction']}."
         )
-    return config
+    if settings["fold"] is not None and not 0 <= settings["fold"] < settings["folds"]:
+        raise InputError(f"The fold is out of range: expected 0 to {settings['folds'] - 1}, found {settings['fold']}.")
+    if settings["frozen_encoder"] and settings["start_from"] is None:
+        raise InputError(
+            "A frozen encoder would stay at its random weights: expected start_from with a trained bundle, found none."
+        )
+
+
+def _check_type(name, value, kind):
+    """A setting from a shell or a file must have the type that the code relies on."""
+    kinds = get_args(kind) or (kind,)
+    # Not isinstance, to which true is a number.
+    if type(value) not in ((*kinds, int) if float in kinds else kinds):
+        expected = " or ".join("null" if k is NoneType else k.__name__ for k in kinds)
+        raise InputError(f"The setting {name} has a wrong value: expected {expected}, found {value!r}.")

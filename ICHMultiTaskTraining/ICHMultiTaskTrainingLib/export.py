@@ -32,19 +32,25 @@ def export_bundle(trainer, folder, name, version, training_data, command):
     """
     config = trainer.config
     scans = len(trainer.scans.died)
+    training_data = training_data or f"{scans} scans of {trainer.manifest_name}"
+    if config.tasks != "both":
+        untrained = {"volume": "prognosis", "prognosis": "volume"}[config.tasks]
+        training_data += f"; for the {config.tasks} alone: its {untrained} means nothing"
+    # What the last epoch cost says nothing of the model.
+    validation = {key: value for key, value in trainer.history[-1].items() if key not in ("seconds", "ended")}
     metadata = {
         "name": name,
         "version": version,
         "license": "Apache-2.0",
         "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT.",
         "intended_use": INTENDED_USE,
-        "training_data": training_data or f"{scans} scans of {trainer.manifest_name}",
+        "training_data": training_data,
         "architecture": config.architecture,
         "preprocessing": config.preprocessing,
         "target": config.target,
         "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
         "calibration": trainer.calibration(),
-        "metrics": {"validation": trainer.history[-1], "validation_scans": len(trainer.validation.died)},
+        "metrics": {"validation": validation, "validation_scans": len(trainer.validation.died)},
         "training": {"config": config.as_dict(), "command": command, "scans": scans},
     }
     return save_bundle(folder, trainer.network.state_dict(), metadata, model_card(metadata), overwrite=True)
@@ -92,13 +98,13 @@ def model_card(metadata):
         "",
         "## Calibration",
         "",
-        f"Split-conformal {interval['coverage']:.0%} interval and Platt-scaled probability, both from "
+        f"{_interval(interval)} and Platt-scaled probability, both from "
         f"{calibration.get('scans', metrics['validation_scans'])} "
         f"{calibration.get('data', 'validation patients that trained and chose nothing')}.",
         "",
         "## Accuracy",
         "",
-        f"Validation, last epoch: volume MAE {metrics['validation']['validation_mae_ml']:.2f} mL.",
+        f"Validation, last epoch: {_validation(metrics['validation'])}.",
         "",
     ]
     held_out = metrics.get("held_out")
@@ -115,6 +121,19 @@ def model_card(metadata):
         "",
     ]
     return "\n".join(lines)
+
+
+def _interval(interval):
+    return f"Split-conformal {interval['coverage']:.0%} interval" if interval else "No interval"
+
+
+def _validation(entry):
+    parts = []
+    if entry["validation_mae_ml"] is not None:
+        parts.append(f"volume MAE {entry['validation_mae_ml']:.2f} mL")
+    if entry["validation_auc"] is not None:
+        parts.append(f"AUC of the prognosis {entry['validation_auc']:.3f}")
+    return ", ".join(parts) or "not measured"
 
 
 def _shown(value):

@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ICHMultiTaskLib.errors import InputError
 
 REQUIRED = ("patient_id", "image", "volume_ml", "died")
@@ -107,3 +109,33 @@ def _row(record, folder):
     known = {*REQUIRED, "mask", "split"}
     extra = {key: value for key, value in record.items() if key not in known}
     return Row(record["patient_id"], image, volume, int(record["died"]), mask, record.get("split", ""), extra)
+
+
+def outcomes(rows, column):
+    """What the prognosis head learns of each row: 0, 1 or a probability of death.
+
+    Returns
+    -------
+    ndarray of shape (N,), float32
+
+    Raises
+    ------
+    InputError
+        If the column is missing or holds something else.
+    """
+    if column == "died":
+        return np.array([row.died for row in rows], np.float32)
+    values = []
+    for row in rows:
+        text = row.extra.get(column, "")
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0.0 <= value <= 1.0:
+            raise InputError(
+                f"The column {column} cannot be the outcome: expected a probability in every row, found {text!r} for "
+                f"{row.patient_id}."
+            )
+        values.append(value)
+    return np.array(values, np.float32)

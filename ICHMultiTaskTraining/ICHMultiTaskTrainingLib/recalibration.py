@@ -9,8 +9,7 @@ from ICHMultiTaskLib.preprocessing import prepare
 from ICHMultiTaskLib.reading import read_head_ct
 from ICHMultiTaskLib.validation import check_head_ct
 
-from .manifest import read_manifest
-from .training import outcomes
+from .manifest import outcomes, read_manifest
 
 FEWEST_SCANS = 20
 """Below this many a 90 % interval would rest on one or two scans."""
