@@ -134,6 +134,8 @@ def test_simulated_cohorts_say_so_and_test_rows_alone_are_counted(cohort, bundle
     rows[3]["died"], rows[4]["died"] = 0, 1
     metrics = evaluate(write_manifest(folder, rows, "split.csv"), tmp_path / "out", bundle, "cpu")
     assert metrics["simulated"] is True and metrics["data"] == "3 simulated scans of the test split of split.csv"
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        assert [row["simulated"] for row in csv.DictReader(file)] == ["1"] * 3
     assert metrics["volume"]["patients"] == 3 and metrics["attention"]["peak_inside_fraction"] is None
     assert metrics["prognosis"]["auc_best_reachable"] == 1.0
 

@@ -21,7 +21,7 @@ BEST_PROBABILITY = ("death_probability_image", "death_probability")
 COLUMNS = (
     "patient_id", "split", "volume_ml", "predicted_volume_ml", "interval_low_ml", "interval_high_ml", "died",
     "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside", "seconds",
-    "warnings", "problem",
+    "warnings", "problem", "simulated",
 )  # fmt: skip
 
 
@@ -179,6 +179,7 @@ def _evaluate_row(row, analyzer):
     """The row of `predictions.csv` for one scan."""
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
     record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row)}
+    record["simulated"] = row.extra.get("simulated")
     start = time.perf_counter()
     try:
         scan = read_head_ct(row.image)
