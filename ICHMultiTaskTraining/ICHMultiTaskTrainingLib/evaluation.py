@@ -200,13 +200,14 @@ def _evaluate_row(row, analyzer):
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
     if row.mask is not None:
         try:
-            record |= locate_attention(analysis.attention, _read_mask(row.mask, scan), scan.ijk_to_ras)
+            record |= locate_attention(analysis.attention, read_mask(row.mask, scan), scan.ijk_to_ras)
         except ICHMultiTaskError as error:
             record["problem"] = str(error)
     return record
 
 
-def _read_mask(path, scan):
+def read_mask(path, scan):
+    """The mask of a scan, bool of shape (K, J, I); InputError where it is on another grid."""
     mask = read_head_ct(path)
     if mask.hu.shape != scan.hu.shape or not np.allclose(mask.ijk_to_ras, scan.ijk_to_ras, atol=1e-2):
         raise InputError(
