@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -248,3 +249,20 @@ def test_coarse_epochs_come_first_and_are_checked():
     assert make_config(coarse_epochs=[[4, 2], [2, 1]], epochs=1).reductions() == [4, 4, 2, 1]
     with pytest.raises(InputError, match="coarse_epochs is malformed"):
         make_config(coarse_epochs=[[3, 2]])
+
+
+def test_unusable_scans_are_an_error_or_left_out(manifest_path, tmp_path):
+    manifest = read_manifest(manifest_path)
+    (tmp_path / "broken.nii.gz").write_bytes(b"not a scan")
+    bad = tmp_path / "broken.nii.gz"
+    rows = (replace(row, image=bad) if n in (3, 11) else row for n, row in enumerate(manifest.rows))
+    manifest = replace(manifest, rows=tuple(rows))
+    config = make_config(**SMALL)
+    with pytest.raises(InputError, match="2 of 20 scans cannot be used: .*p3: .*p11: |2 of 20 .*p11: .*p3: "):
+        Trainer(manifest, config, tmp_path / "strict", "cpu")
+    lines = []
+    trainer = Trainer(manifest, config, tmp_path / "run", "cpu", log=lines.append, skip_unusable=True)
+    assert len(trainer.scans.died) + len(trainer.validation.died) == 18
+    assert len(lines) == 1 and "2 of 20 scans cannot be used" in lines[0]
+    used = {row.patient_id for row in trainer.validation_rows}
+    assert len(used) == len(trainer.validation.died) and not used & {"p3", "p11"}

@@ -63,13 +63,18 @@ def _occupancy(mask, head_ct, prepared):
     return np.round(grid * 255).astype(np.uint8)
 
 
-def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, message: None):
+def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, message: None, unusable=None):
     """Prepare every row into the cache.
+
+    Parameters
+    ----------
+    unusable : callable (sentence), optional
+        Rows that cannot be used are left out, and it is told which; without it they are an error.
 
     Returns
     -------
-    list of Path
-        A cached file a row.
+    list of Path or None
+        A cached file a row; None for a row left out.
 
     Raises
     ------
@@ -94,8 +99,11 @@ def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, m
             progress(len(results) / len(rows), "Preparing scans")
     problems = [f"{row.patient_id}: {result}" for row, result in zip(rows, results) if isinstance(result, str)]
     if problems:
-        raise InputError(f"{len(problems)} of {len(rows)} scans cannot be used: " + "; ".join(problems))
-    return results
+        sentence = f"{len(problems)} of {len(rows)} scans cannot be used: " + "; ".join(problems)
+        if unusable is None:
+            raise InputError(sentence)
+        unusable(sentence)
+    return [None if isinstance(result, str) else result for result in results]
 
 
 def _try_row(job):

@@ -52,6 +52,8 @@ class Trainer:
         Gets a line after every epoch.
     workers : Workers
         Processes that train together.
+    skip_unusable : bool
+        Leave out scans that cannot be used, and log which, in place of the error.
 
     Attributes
     ----------
@@ -73,12 +75,13 @@ class Trainer:
         progress=lambda fraction, message: None,
         log=lambda line: None,
         workers=ALONE,
+        skip_unusable=False,
     ):
         self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
         self.device = choose_device(device)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifest_name = manifest.path.name
-        split, files = workers.from_first(lambda: self._prepare(manifest, processes))
+        split, files = workers.from_first(lambda: self._prepare(manifest, processes, skip_unusable))
         self.validation_rows = split["validation"]
         self.scans = CachedScans(split["train"], files[: len(split["train"])])
         self.validation = CachedScans(split["validation"], files[len(split["train"]) :])
@@ -100,14 +103,18 @@ class Trainer:
         self._begin_epoch()
         self._resume()
 
-    def _prepare(self, manifest, processes):
+    def _prepare(self, manifest, processes, skip_unusable):
         """Claim the folder, split the patients and prepare their scans; for one process alone."""
         remove_partial(self.folder)
         self._claim(manifest)
         c = self.config
         split = split_rows(manifest.rows, c.validation_fraction, c.seed, self.folder / "splits.json", c.fold, c.folds)
         rows = [*split["train"], *split["validation"]]
-        return split, prepare_all(rows, c.preprocessing, self.folder / "cache", processes, self.progress)
+        unusable = self.log if skip_unusable else None
+        files = prepare_all(rows, c.preprocessing, self.folder / "cache", processes, self.progress, unusable)
+        usable = {id(row) for row, file in zip(rows, files) if file is not None}
+        split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
+        return split, [file for file in files if file is not None]
 
     def _claim(self, manifest):
         """Write the settings, or see that those already there are the same."""
