@@ -9,6 +9,7 @@ import vtk
 from ..errors import InputError
 from ..geometry import apply_affine
 from .hierarchy import file_beside
+from .layout import own_composites
 from .scene import INFERNO_ID, application_logic, nodes_of_class
 from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
 
@@ -52,7 +53,7 @@ def show_analysis(scene, analysis, volumeNode):
     table = show_table(scene, analysis, volumeNode)
     attention = show_attention(scene, analysis, analysis.attention, volumeNode) if analysis.attention else None
     if attention is None:
-        _remove_result(scene, volumeNode, "attention")
+        remove_result(scene, volumeNode, "attention")
     return ResultNodes(attention, table)
 
 
@@ -68,14 +69,46 @@ def show_table(scene, analysis, volumeNode):
     InputError
         If the scan is no longer in the scene.
     """
+    table = write_rows(scene, volumeNode, "table", ("Measure", "Value", "Unit"), result_rows(analysis))
+    select_table(table)
+    return table
+
+
+def write_rows(scene, volumeNode, kind, titles, rows):
+    """Fill one of a scan's tables, made if it is not there.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    volumeNode : vtkMRMLScalarVolumeNode
+        The scan.
+    kind : str
+        Name of the table among those of the scan.
+    titles : sequence of str
+        Of the columns.
+    rows : sequence of sequence of str
+
+    Returns
+    -------
+    vtkMRMLTableNode
+
+    Raises
+    ------
+    InputError
+        If the scan is no longer in the scene.
+    """
     _check_present(scene, volumeNode)
-    table = _result_node(scene, volumeNode, "table", "vtkMRMLTableNode")
-    _fill_table(table, analysis)
+    table = _result_node(scene, volumeNode, kind, "vtkMRMLTableNode")
+    fill_table(table, titles, rows)
     file_beside(table, volumeNode)
+    return table
+
+
+def select_table(table):
+    """Show a table in the table views of the layout."""
     logic = application_logic()
     logic.GetSelectionNode().SetActiveTableID(table.GetID())
     logic.PropagateTableSelection()
-    return table
 
 
 def show_attention(scene, analysis, attention, volumeNode):
@@ -111,7 +144,7 @@ def show_attention(scene, analysis, attention, volumeNode):
         display.SetThreshold(THRESHOLD, 1)
         display.SetApplyThreshold(True)
     head_ct = analysis.head_ct
-    if _is_aligned(volumeNode, head_ct):
+    if is_aligned(volumeNode, head_ct):
         set_voxels(node, attention.array, ijk_to_ras_of(volumeNode))
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     else:
@@ -129,8 +162,12 @@ def show_attention(scene, analysis, attention, volumeNode):
 
 
 def show_overlay(scene, background, foreground):
-    """Show a scan, with a map over it or None, in every slice view; a view that showed another scan is fitted to it."""
-    composites = nodes_of_class(scene, "vtkMRMLSliceCompositeNode")
+    """Show a scan, with a map over it or None, in every slice view of the user's layouts.
+
+    A view that showed another scan is fitted to it.
+    """
+    own = own_composites(scene)
+    composites = [node for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode") if node not in own]
     changed = {node.GetID() for node in composites if node.GetBackgroundVolumeID() != background.GetID()}
     foregroundID = foreground.GetID() if foreground else None
     for node in composites:
@@ -161,9 +198,9 @@ def is_result(node):
 
 
 def result_node(volumeNode, kind):
-    """Return the "attention" or "table" node of the latest analysis of a scan, or None."""
+    """Return the node of a scan's latest results, or None; `kind` is "attention" or the name of a table."""
     scene = volumeNode.GetScene()
-    className = {"attention": "vtkMRMLScalarVolumeNode", "table": "vtkMRMLTableNode"}[kind]
+    className = "vtkMRMLScalarVolumeNode" if kind == "attention" else "vtkMRMLTableNode"
     for node in nodes_of_class(scene, className):
         if node.GetAttribute(_KIND) == kind and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID():
             return node
@@ -203,14 +240,21 @@ def percent_text(probability):
     return "above 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
-def _fill_table(node, analysis):
-    columns = zip(*result_rows(analysis), strict=True)
+def fill_table(node, titles, rows):
+    """Fill a table node with text.
+
+    Parameters
+    ----------
+    node : vtkMRMLTableNode
+    titles : sequence of str
+    rows : sequence of sequence of str
+    """
     node.RemoveAllColumns()
-    for title, values in zip(("Measure", "Value", "Unit"), columns, strict=True):
+    for index, title in enumerate(titles):
         column = vtk.vtkStringArray()
         column.SetName(title)
-        for value in values:
-            column.InsertNextValue(value)
+        for row in rows:
+            column.InsertNextValue(row[index])
         node.AddColumn(column)
     node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)
@@ -225,20 +269,21 @@ def _result_node(scene, volumeNode, kind, className):
     """The node of an earlier run, so that the user's colors and thresholds stay, or a new one."""
     node = result_node(volumeNode, kind)
     if node is None:
-        title = {"attention": "attention", "table": "hemorrhage analysis"}[kind]
+        title = {"table": "hemorrhage analysis"}.get(kind, kind)
         node = scene.AddNewNodeByClass(className, f"{volumeNode.GetName()} {title}")
         node.SetAttribute(_KIND, kind)
         node.AddNodeReferenceID(_SCAN_ROLE, volumeNode.GetID())
     return node
 
 
-def _remove_result(scene, volumeNode, kind):
+def remove_result(scene, volumeNode, kind):
+    """Remove one of a scan's results if it is there."""
     node = result_node(volumeNode, kind)
     if node is not None:
         scene.RemoveNode(node)
 
 
-def _is_aligned(volumeNode, head_ct):
+def is_aligned(volumeNode, head_ct):
     """Whether voxel (k, j, i) of the analyzed scan is still voxel (k, j, i) of the node, at the same place."""
     size = volumeNode.GetImageData().GetDimensions()
     if size[::-1] != head_ct.hu.shape:
