@@ -1,6 +1,5 @@
 """The ICHMultiTask module of 3D Slicer: registration, panel, logic and self test. The rest: ICHMultiTaskLib."""
 
-import logging
 import tempfile
 import time
 from pathlib import Path
@@ -22,17 +21,14 @@ from ICHMultiTaskLib import testing
 from ICHMultiTaskLib.background import BackgroundTask
 from ICHMultiTaskLib.errors import Canceled, ICHMultiTaskError
 from ICHMultiTaskLib.mrml import results
+from ICHMultiTaskLib.mrml.comparison_session import ComparisonSession
 from ICHMultiTaskLib.mrml.dependencies import install_missing_packages, missing_packages
 from ICHMultiTaskLib.mrml.parameters import Device, ICHMultiTaskParameterNode
 from ICHMultiTaskLib.mrml.sample_data import register_sample_data
 from ICHMultiTaskLib.mrml.scene import create_scene, nodes_of_class
-from ICHMultiTaskLib.mrml.session import AnalysisSession
 from ICHMultiTaskLib.mrml.volumes import head_ct_to_node
-
-POLL_MSEC = 10
-YIELD_SECONDS = 0.03
-"""The application's event loop keeps Python's lock; at each poll it is left to the working thread for this long."""
-WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
+from ICHMultiTaskLib.panel.compare import CompareSection
+from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
 
 
 class ICHMultiTask(ScriptedLoadableModule):
@@ -65,9 +61,6 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.devices = None
         self._parameterNode = None
         self._guiTag = None
-        self._task = None
-        self._whenDone = None
-        self._startTime = 0.0
         self._attentionOnShow = None
 
     def setup(self):
@@ -78,9 +71,8 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = ICHMultiTaskLogic()
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MSEC)
-        self._timer.connect("timeout()", self._poll)
+        self.work = Work(self._showProgress, self._ended)
+        self.compare = CompareSection(self._addSection("Compare", uiWidget.layout()), self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.ui.analyzeButton.connect("clicked(bool)", self.onAnalyzeButton)
@@ -90,15 +82,22 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
         self.initializeParameterNode()
 
+    def _addSection(self, name, layout):
+        """Load a section's widgets and put them below the others."""
+        section = slicer.util.loadUI(self.resourcePath(f"UI/ICHMultiTask{name}.ui"))
+        layout.insertWidget(layout.count() - 1, section)  # above the spacer
+        return section
+
     def cleanup(self):
         """Stop the work and observe nothing when the module is unloaded."""
-        self._stop()
+        self.work.stop()
+        self.compare.cleanup()
         self.removeObservers()
 
     def enter(self):
         """Look up the devices at the first visit, in the background: loading PyTorch takes seconds."""
         self.initializeParameterNode()
-        if self._task is None and self.devices is None and not missing_packages():
+        if self.work.task is None and self.devices is None and not missing_packages():
             self._start(lambda progress: self.logic.devices(), self._setDevices)
 
     def exit(self):
@@ -107,9 +106,10 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller=None, event=None):
         """Drop a running analysis: its scan goes away."""
-        self._stop()
+        self.work.stop()
         self.logic.forget()
         self.setParameterNode(None)
+        self.compare.setParameters(None)
 
     def onSceneEndClose(self, caller=None, event=None):
         """Start anew if the panel is shown."""
@@ -134,14 +134,15 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._hideResultsFromSelector()
             self._setDevices(self.devices)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+            self.compare.setParameters(parameterNode)
             self._onParametersModified()
 
     def onAnalyzeButton(self, checked=False):
         """Start an analysis, or cancel the running one."""
         if self._analyzing():
             # The second half of a double click must not cancel what the first half has started.
-            if time.monotonic() - self._startTime > slicer.app.doubleClickInterval / 1000:
-                self._task.cancel()
+            if time.monotonic() - self.work.started > slicer.app.doubleClickInterval / 1000:
+                self.work.task.cancel()
                 self._update()
             return
         parameters = self._parameterNode
@@ -201,48 +202,29 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return parameters.attentionHead.value, parameters.attentionStage.value, parameters.attentionMethod.value
 
     def _analyzing(self):
-        return self._task is not None and self._whenDone == self._onAnalyzed
+        return self.work.task is not None and self.work.whenDone == self._onAnalyzed
 
     def _start(self, work, whenDone):
         """Run work in a thread, in place of what ran before; `whenDone` gets its result on the main thread."""
-        self._stop()
-        self._startTime = time.monotonic()
-        self._task, self._whenDone = BackgroundTask(work), whenDone
-        self._timer.start()
+        self.work.start(work, whenDone)
         self._showOutcome("")
 
-    def _stop(self):
-        """Cancel the work and forget it, whatever it will say."""
-        if self._task is not None:
-            self._task.cancel()
-        self._task = None
-        self._timer.stop()
-
-    def _poll(self):
-        task = self._task
-        if not task.wait(YIELD_SECONDS):
-            self._showProgress(task)
-            return
-        self._timer.stop()
-        self._task = None
-        try:
-            self._whenDone(task.result())
-        except Canceled:
-            self._showOutcome(_("Canceled."))
-        except ICHMultiTaskError as error:
-            self._showOutcome(str(error), failed=True)
-        except Exception as error:
-            logging.exception("ICHMultiTask")
-            self._showOutcome(_("Failed: {error} (details in the error log)").format(error=error), failed=True)
+    def _ended(self, text, failed):
+        if text:
+            self._showOutcome(text, failed)
         self._update()
 
     def _onAnalyzed(self, nodeAndAnalysis):
         self.logic.show(nodeAndAnalysis)
         self._attentionOnShow = self._attentionChoice() if self._parameterNode else None
-        seconds = time.monotonic() - self._startTime
+        seconds = time.monotonic() - self.work.started
         self._showOutcome(_("Done in {seconds:.1f} s.").format(seconds=seconds))
         self._hideResultsFromSelector()
         self._onParametersModified()
+
+    def _onAttention(self, nodeAnalysisAndAttention):
+        self.logic.show_attention(nodeAnalysisAndAttention)
+        self.compare.schedule()
 
     def _setDevices(self, devices):
         """Leave only the devices at hand enabled; before PyTorch is loaded, those that are everywhere."""
@@ -277,7 +259,8 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             choice = self._attentionChoice()
             if choice != self._attentionOnShow and not self._analyzing():
                 self._attentionOnShow = choice
-                self._start(self.logic.attention_work(*choice), self.logic.show_attention)
+                self._start(self.logic.attention_work(*choice), self._onAttention)
+        self.compare.schedule()
         self._update()
 
     def _showProgress(self, task):
@@ -291,7 +274,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _update(self):
         """Show what can be done now and what is known."""
-        ui, task, analyzing = self.ui, self._task, self._analyzing()
+        ui, task, analyzing = self.ui, self.work.task, self._analyzing()
         inputVolume = self._parameterNode.inputVolume if self._parameterNode else None
         ui.analyzeButton.text = _("Cancel") if analyzing else _("Analyze")
         ui.analyzeButton.enabled = not task.canceled if analyzing else inputVolume is not None
@@ -329,7 +312,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
 
 
-class ICHMultiTaskLogic(ScriptedLoadableModuleLogic, AnalysisSession):
+class ICHMultiTaskLogic(ScriptedLoadableModuleLogic, ComparisonSession):
     """What the panel does, for scripts: `ICHMultiTaskLogic().process(volumeNode)`."""
 
     def getParameterNode(self):

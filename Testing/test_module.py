@@ -139,22 +139,37 @@ def test_background_task_raises_what_the_work_raised():
 
 
 def panel(name):
-    return ElementTree.parse(MODULES[name] / "Resources" / "UI" / f"{name}.ui").getroot()
+    folder = REPOSITORY / Path(CODE_OF_PANELS[name]).parts[0]
+    return ElementTree.parse(folder / "Resources" / "UI" / f"{name}.ui").getroot()
 
 
-@pytest.mark.parametrize("name", MODULES)
+CODE_OF_PANELS = {
+    "ICHMultiTask": "ICHMultiTask/ICHMultiTask.py",
+    "ICHMultiTaskTraining": "ICHMultiTaskTraining/ICHMultiTaskTraining.py",
+    "ICHMultiTaskCompare": "ICHMultiTask/ICHMultiTaskLib/panel/compare.py",
+}
+
+
+@pytest.mark.parametrize("name", CODE_OF_PANELS)
 def test_every_widget_that_the_code_uses_is_in_the_panel(name):
-    code = (MODULES[name] / f"{name}.py").read_text(encoding="utf-8")
+    code = (REPOSITORY / CODE_OF_PANELS[name]).read_text(encoding="utf-8")
     used = set(re.findall(r"\bui\.(\w+)", code))
     names = [widget.get("name") for widget in panel(name).iter("widget")]
     assert used and used <= set(names)
     assert len(names) == len(set(names))
 
 
-def test_panel_is_bound_to_every_parameter_but_the_bundle(modules):
+def test_every_section_of_the_panel_is_checked():
+    assert {path.stem for folder in MODULES.values() for path in folder.glob("Resources/UI/*.ui")} == set(CODE_OF_PANELS)
+
+
+def test_panel_is_bound_to_every_parameter_but_bundle_and_segments(modules):
     properties = panel("ICHMultiTask").iter("property")
     bound = {found.findtext("string") for found in properties if found.get("name") == "SlicerParameterName"}
-    assert bound == set(modules["ICHMultiTask"].ICHMultiTaskParameterNode.__annotations__) - {"bundleFolder"}
+    assert bound == set(modules["ICHMultiTask"].ICHMultiTaskParameterNode.__annotations__) - {
+        "bundleFolder",
+        "comparedSegments",
+    }
 
 
 def test_choices_offer_what_the_library_knows(modules):

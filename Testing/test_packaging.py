@@ -65,7 +65,7 @@ def test_the_science_never_imports_slicer():
         ".".join(path.relative_to(REPOSITORY / folder).with_suffix("").parts)
         for library, folder in LIBRARIES.items()
         for path in (REPOSITORY / folder / library).rglob("*.py")
-        if "mrml" not in path.parts and path.stem != "__main__"
+        if not {"mrml", "panel"} & set(path.parts) and path.stem != "__main__"
     ]
     code = f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name.removesuffix('.__init__'))\n"
     code += "print([m for m in sys.modules if m.partition('.')[0] in ('slicer', 'vtk', 'vtkmodules', 'qt', 'monai')])"

@@ -73,6 +73,7 @@ class ICHMultiTaskParameterNode:
     attentionHead, attentionStage, attentionMethod - which attention map is shown
     overlayOpacity - of the map over the scan
     overlayThreshold - attention below it is not shown
+    comparedSegments - segments that are ticked, each as the IDs of its node and of itself
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -83,3 +84,4 @@ class ICHMultiTaskParameterNode:
     attentionMethod: AttentionMethod = AttentionMethod.MODEL
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = FOREGROUND_OPACITY
     overlayThreshold: Annotated[float, WithinRange(0, 1)] = THRESHOLD
+    comparedSegments: list[str] = []

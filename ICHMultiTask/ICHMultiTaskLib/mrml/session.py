@@ -29,12 +29,15 @@ class AnalysisSession:
         The latest.
     scanNode : vtkMRMLScalarVolumeNode or None
         What it was made of.
+    attention : Attention or None
+        The map on show.
     """
 
     def __init__(self):
         super().__init__()
         self.analysis = None
         self.scanNode = None
+        self.attention = None
         self._analyzer = None
         self._analyzerKey = None
         self._bundleFolders = []
@@ -53,7 +56,7 @@ class AnalysisSession:
         -------
         ResultNodes
         """
-        return self.show(self.work(inputVolume, **choices)(progress or _ignore))
+        return self.show(self.work(inputVolume, **choices)(progress or ignore))
 
     def work(self, inputVolume, bundle=None, device="auto", head="volume", stage=None, method=None):
         """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis)."""
@@ -80,7 +83,7 @@ class AnalysisSession:
         """
         node, analysis = nodeAndAnalysis
         shown = results.show_analysis(create_scene(), analysis, node)
-        self.scanNode, self.analysis = node, analysis
+        self.scanNode, self.analysis, self.attention = node, analysis, analysis.attention
         return shown
 
     def attention_work(self, head="volume", stage=None, method=None):
@@ -99,16 +102,23 @@ class AnalysisSession:
             If the scan was removed meanwhile.
         """
         node, analysis, attention = nodeAnalysisAndAttention
-        return results.show_attention(create_scene(), analysis, attention, node)
+        shown = results.show_attention(create_scene(), analysis, attention, node)
+        self.attention = attention
+        return shown
 
     def analysis_of(self, node):
         """Return the latest analysis if it is that of this node and the node is still there, else None."""
         same = node is not None and node is self.scanNode and node.GetScene() is not None
         return self.analysis if same else None
 
+    def check_analyzed(self):
+        """Raise InputError if there is no analysis, or its scan was removed."""
+        if self.analysis_of(self.scanNode) is None:
+            raise InputError("There is no analysis yet, or its scan was removed; press Analyze first.")
+
     def forget(self):
         """Let go of the latest analysis, for instance as the scene is closed; the network is kept."""
-        self.analysis = self.scanNode = None
+        self.analysis = self.scanNode = self.attention = None
 
     def report_work(self, parent, progress=None):
         """Draw the slices and return the writing of the report as a callable (progress) -> path of report.html.
@@ -129,8 +139,7 @@ class AnalysisSession:
         OutputError
             Now or by the callable, if a file cannot be written.
         """
-        if self.analysis is None or self.scanNode.GetScene() is None:
-            raise InputError("There is no analysis to report; press Analyze first.")
+        self.check_analyzed()
         analysis, name = self.analysis, re.sub(r"[^\w.-]+", "-", self.scanNode.GetName()).strip("-.") or "scan"
         names = itertools.chain([f"{name}-report"], (f"{name}-report-{n}" for n in itertools.count(2)))
         destination = next(Path(parent) / name for name in names if not (Path(parent) / name).exists())
@@ -194,9 +203,14 @@ class AnalysisSession:
 
     def show_table(self):
         """Switch to a layout with a table view, showing the latest result."""
+        self.show_table_layout()
+        results.show_table(create_scene(), self.analysis, self.scanNode)
+
+    @staticmethod
+    def show_table_layout():
+        """Switch to a layout with a table view."""
         layout = create_scene().GetFirstNodeByClass("vtkMRMLLayoutNode")
         layout.SetViewArrangement(layout.SlicerLayoutFourUpTableView)
-        results.show_table(create_scene(), self.analysis, self.scanNode)
 
     def _analyzer_for(self, bundle, device):
         """The analyzer kept from the last run if it is the same one; loading a network takes longer than using it."""
@@ -209,5 +223,5 @@ class AnalysisSession:
         return self._analyzer
 
 
-def _ignore(fraction, message):
+def ignore(fraction, message):
     """Progress that nobody watches."""

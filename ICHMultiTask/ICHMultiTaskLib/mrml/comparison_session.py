@@ -1,0 +1,136 @@
+"""One user's work with an analysis beside other things: segments, a draft, an earlier scan. Needs no Qt."""
+
+from . import layout, results
+from .comparison import comparison_work, remove_tables, write_tables
+from .diameters import remove_diameters, show_diameters
+from .scene import create_scene, nodes_of_class
+from .segments import SegmentChoice, list_segments, segments_of
+from .session import AnalysisSession, ignore
+
+
+class ComparisonSession(AnalysisSession):
+    """Compares the latest analysis.
+
+    As in `AnalysisSession`, methods that return work read nodes at once; the work may run in a thread, and what it
+    returns goes to the `show_…` method of the same name on the main thread.
+
+    Attributes
+    ----------
+    compared : SceneComparison or None
+        The latest comparison with segments.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.compared = None
+
+    def forget(self):
+        """Let go of the latest analysis and all comparisons with it."""
+        super().forget()
+        self.compared = None
+
+    @staticmethod
+    def segments():
+        """Segments and labels in the scene that can be compared, as a list of SegmentChoice."""
+        return list_segments(create_scene())
+
+    def compare(self, segments=None, threshold=results.THRESHOLD, progress=None):
+        """Compare the latest analysis with segments and write the tables; returns when it is done.
+
+        Parameters
+        ----------
+        segments : segmentation or labelmap volume node, or sequence of these or of SegmentChoice, optional
+            Of a node, all segments. None: every segment in the scene.
+        threshold : float
+            From which attention counts as shown.
+        progress : callable (fraction, message), optional
+
+        Returns
+        -------
+        SceneComparison
+
+        Raises
+        ------
+        InputError
+            If nothing was analyzed, or the scan was removed.
+        """
+        return self.show_comparison(self.compare_work(_choices(segments), threshold)(progress or ignore))
+
+    def compare_work(self, choices, threshold=results.THRESHOLD):
+        """Read segments and return their comparison as a callable (progress) -> SceneComparison."""
+        self.check_analyzed()
+        return comparison_work(self.analysis, self.attention, self.scanNode, choices, threshold)
+
+    def show_comparison(self, compared):
+        """Write a comparison into the scan's tables.
+
+        Returns
+        -------
+        SceneComparison
+        """
+        write_tables(create_scene(), compared.scan_node, compared.comparison)
+        self.compared = compared
+        return compared
+
+    def forget_comparison(self):
+        """Let go of the latest comparison; its tables go too, since they would speak of what is no longer chosen."""
+        if self.compared is not None:
+            remove_tables(create_scene(), self.compared.scan_node)
+        self.compared = None
+
+    def show_comparison_tables(self):
+        """Switch to a layout with a table view, showing the volumes of the latest comparison."""
+        if not layout.is_side_by_side(create_scene()):
+            self.show_table_layout()
+        self._select_comparison_table()
+
+    def show_diameters(self, index=0, jump=True):
+        """Draw A, B and C of a compared segment in place of those drawn before; `jump`: go to the slice of A and B.
+
+        Returns
+        -------
+        list of vtkMRMLMarkupsLineNode
+        """
+        self.hide_diameters()
+        measures = self.compared.comparison.segments[index].measures
+        return show_diameters(create_scene(), measures, self.compared.scan_node, jump)
+
+    @staticmethod
+    def hide_diameters():
+        """Remove the lines of `show_diameters`."""
+        remove_diameters(create_scene())
+
+    def show_side_by_side(self):
+        """Show scan and attention on the left, scan and segments on the right, linked, above the table of volumes."""
+        self.check_analyzed()
+        scene, scan = create_scene(), self.scanNode
+        peak = self.attention.peak_ras_mm if self.attention else None
+        layout.show_side_by_side(scene, (scan, results.result_node(scan, "attention")), (scan, None), peak)
+        self.keep_segments_right()
+        self._select_comparison_table()
+
+    @staticmethod
+    def keep_segments_right():
+        """Leave the left one of the two views to the attention."""
+        scene = create_scene()
+        for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
+            layout.keep_out_of_left_view(scene, node)
+
+    @staticmethod
+    def leave_side_by_side():
+        """Go back to the user's own layout."""
+        layout.leave_side_by_side(create_scene())
+
+    def _select_comparison_table(self):
+        table = self.scanNode and results.result_node(self.scanNode, "volume comparison")
+        if table:
+            results.select_table(table)
+
+
+def _choices(segments):
+    if segments is None:
+        return list_segments(create_scene())
+    if not isinstance(segments, (list, tuple)):
+        segments = [segments]
+    nested = ([given] if isinstance(given, SegmentChoice) else segments_of(given) for given in segments)
+    return [choice for choices in nested for choice in choices]

@@ -1,0 +1,59 @@
+"""The diameters A, B and C of a measured segment as line markups."""
+
+from .hierarchy import file_beside
+from .scene import nodes_of_class
+
+_KIND = "ICHMultiTask.Diameter"
+_COLORS = {"A": (0.9, 0.6, 0.0), "B": (0.35, 0.7, 0.9), "C": (0.0, 0.62, 0.45)}
+
+
+def show_diameters(scene, measures, scan_node, jump=True):
+    """Draw A, B and C of a segment in the views.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    measures : SegmentMeasures
+    scan_node : vtkMRMLScalarVolumeNode
+        Beside which the lines are filed.
+    jump : bool
+        Go to the slice of A and B.
+
+    Returns
+    -------
+    list of vtkMRMLMarkupsLineNode
+        Locked; none where nothing was measured. Their length is the diameter.
+    """
+    nodes = []
+    for letter, color in _COLORS.items():
+        line = getattr(measures, f"{letter.lower()}_line_ras_mm")
+        if line is None:
+            continue
+        node = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", f"{letter} ({measures.reader or measures.name})")
+        node.SetAttribute(_KIND, letter)
+        node.CreateDefaultDisplayNodes()
+        for point in line:
+            node.AddControlPointWorld(*point)
+        node.SetLocked(True)
+        display = node.GetDisplayNode()
+        display.SetSelectedColor(*color)
+        display.SetColor(*color)
+        display.SetGlyphScale(1.5)
+        display.SetTextScale(3.0)
+        display.SetSliceProjection(True)
+        display.SetSliceProjectionOpacity(0.4)
+        display.SetPropertiesLabelVisibility(True)
+        display.SetPointLabelsVisibility(False)
+        file_beside(node, scan_node)
+        nodes.append(node)
+    if nodes and jump:
+        for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
+            view.JumpSlice(*measures.a_line_ras_mm.mean(axis=0))
+    return nodes
+
+
+def remove_diameters(scene):
+    """Remove every line that `show_diameters` drew."""
+    for node in nodes_of_class(scene, "vtkMRMLMarkupsLineNode"):
+        if node.GetAttribute(_KIND) is not None:
+            scene.RemoveNode(node)

@@ -1,0 +1,127 @@
+"""Two linked slice views side by side above a table, and the way back to the user's own layout."""
+
+import slicer
+
+from .scene import application_logic, nodes_of_class
+
+SIDE_BY_SIDE = 1183
+"""Number of the layout; far from those that the application and other extensions have."""
+LEFT, RIGHT = "ICHMultiTaskLeft", "ICHMultiTaskRight"
+_PREVIOUS = "ICHMultiTask.PreviousLayout"
+_KEPT_OUT = "ICHMultiTask.KeptOutOfLeftView"
+_VIEW = """
+<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
+ <property name="orientation" action="default">Axial</property>
+ <property name="viewlabel" action="default">{label}</property>
+ <property name="viewcolor" action="default">{color}</property>
+ <property name="viewgroup" action="default">1183</property>
+</view></item>"""
+_LAYOUT = f"""
+<layout type="vertical" split="true">
+ <item splitSize="680"><layout type="horizontal">
+  {_VIEW.format(tag=LEFT, label="L", color="#E69F00")}
+  {_VIEW.format(tag=RIGHT, label="R", color="#56B4E9")}
+ </layout></item>
+ <item splitSize="320"><view class="vtkMRMLTableViewNode" singletontag="TableView1">
+  <property name="viewlabel" action="default">T</property>
+ </view></item>
+</layout>"""
+
+
+def show_side_by_side(scene, left, right, position_ras=None, foreground_opacity=0.4):
+    """Switch to two linked views in the plane of the left one's slices, which a tilted gantry turns from axial.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    left, right : (vtkMRMLVolumeNode, vtkMRMLVolumeNode or None)
+        Background and foreground of each view.
+    position_ras : sequence of 3 float, optional
+        World position in mm that both views show.
+    foreground_opacity : float
+    """
+    layout = layout_node(scene)
+    if not layout.IsLayoutDescription(SIDE_BY_SIDE):
+        layout.AddLayoutDescription(SIDE_BY_SIDE, _LAYOUT)
+    current = layout.GetViewArrangement()
+    if current != SIDE_BY_SIDE:
+        layout.SetAttribute(_PREVIOUS, str(current))
+        layout.SetViewArrangement(SIDE_BY_SIDE)
+    for tag, (background, foreground) in ((LEFT, left), (RIGHT, right)):
+        composite = _composite(scene, tag)
+        with slicer.util.NodeModify(composite):
+            composite.SetLinkedControl(False)  # else the application copies one view's volumes into the other
+            composite.SetBackgroundVolumeID(background.GetID())
+            composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
+            composite.SetForegroundOpacity(foreground_opacity)
+        view = _slice_node(scene, tag)
+        view.SetOrientationToAxial()
+        view.RotateToVolumePlane(left[0])
+    _fit(scene)
+    for tag in (LEFT, RIGHT):
+        composite = _composite(scene, tag)
+        composite.SetLinkedControl(True)
+        composite.SetHotLinkedControl(True)
+        if position_ras is not None:
+            _slice_node(scene, tag).JumpSlice(*position_ras)
+
+
+def leave_side_by_side(scene):
+    """Go back to the layout that the user had, and show the segmentations in every view again."""
+    layout = layout_node(scene)
+    if layout.GetViewArrangement() == SIDE_BY_SIDE:
+        layout.SetViewArrangement(int(layout.GetAttribute(_PREVIOUS) or layout.SlicerLayoutFourUpView))
+    for node in nodes_of_class(scene, "vtkMRMLSegmentationDisplayNode"):
+        if node.GetAttribute(_KEPT_OUT):
+            node.RemoveAllViewNodeIDs()
+            node.RemoveAttribute(_KEPT_OUT)
+
+
+def is_side_by_side(scene):
+    """Whether the layout is on show."""
+    return layout_node(scene).GetViewArrangement() == SIDE_BY_SIDE
+
+
+def keep_out_of_left_view(scene, node):
+    """Show a segmentation in every view but the left one; no-op where the user has chosen views for it."""
+    display = node.GetDisplayNode()
+    if display is None or (display.GetNumberOfViewNodeIDs() and not display.GetAttribute(_KEPT_OUT)):
+        return
+    left = _slice_node(scene, LEFT)
+    views = nodes_of_class(scene, "vtkMRMLSliceNode") + nodes_of_class(scene, "vtkMRMLViewNode")
+    display.SetAttribute(_KEPT_OUT, "1")
+    for view in views:
+        if view is not left and not display.IsViewNodeIDPresent(view.GetID()):
+            display.AddViewNodeID(view.GetID())
+
+
+def own_composites(scene):
+    """Composite nodes of the two views, where they exist; what they show is not the user's choice."""
+    return [n for n in nodes_of_class(scene, "vtkMRMLSliceCompositeNode") if n.GetLayoutName() in (LEFT, RIGHT)]
+
+
+def layout_node(scene):
+    """Return the scene's layout node."""
+    return scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+
+
+def _slice_node(scene, tag):
+    return next(n for n in nodes_of_class(scene, "vtkMRMLSliceNode") if n.GetLayoutName() == tag)
+
+
+def _composite(scene, tag):
+    """The view's composite node; outside the application there is no view that would have made it."""
+    for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
+        if node.GetLayoutName() == tag:
+            return node
+    node = slicer.vtkMRMLSliceCompositeNode()
+    node.SetLayoutName(tag)
+    node.SetSingletonTag(tag)
+    return scene.AddNode(node)
+
+
+def _fit(scene):
+    ids = {node.GetID() for node in own_composites(scene)}
+    for logic in application_logic().GetSliceLogics() or ():
+        if logic.GetSliceCompositeNode().GetID() in ids:
+            logic.FitSliceToBackground()

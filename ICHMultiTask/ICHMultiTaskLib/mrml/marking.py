@@ -1,0 +1,135 @@
+"""A proposed segmentation of the bleed as a segmentation node, editable in the Segment Editor, and as a file."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import slicer
+from vtk.util.numpy_support import numpy_to_vtk
+
+from ..errors import InputError, OutputError
+from ..output import os_error_sentence
+from .hierarchy import file_beside
+from .results import is_aligned
+from .volumes import ijk_to_ras_of
+
+SEGMENT_NAME = "Hemorrhage"
+SUFFIX = ".seg.nrrd"
+_TERMINOLOGY = (
+    "Segmentation category and type - DICOM master list",
+    *("49755003", "SCT", "Morphologically Abnormal Structure"),
+    *("50960005", "SCT", "Hemorrhage"),
+    *("", "", ""),
+    "Anatomic codes - DICOM master list",
+    *("12738006", "SCT", "Brain"),
+    *("", "", ""),
+)
+"""DICOM CID 7150 and 7159, as 3D Slicer's terminology selector knows them."""
+_COLOR = (188 / 255, 65 / 255, 28 / 255)
+"""That of hemorrhage in 3D Slicer's list."""
+
+
+def show_marking(scene, marking, head_ct, volumeNode):
+    """Add a proposed segmentation to the scene, beside its scan; earlier ones, which a person may have edited, stay.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    marking : Marking
+    head_ct : HeadCT
+        The scan as it was analyzed.
+    volumeNode : vtkMRMLScalarVolumeNode
+        What it was read from.
+
+    Returns
+    -------
+    vtkMRMLSegmentationNode
+        With one segment, in the scan's geometry and under its parent transform; its status is "in progress", or
+        "flagged" where its volume is not the model's. Where the scan had to be resampled to be analyzed, the
+        segmentation lies in world coordinates.
+
+    Raises
+    ------
+    InputError
+        If nothing was marked or the scan is no longer in the scene.
+    """
+    if volumeNode is None or volumeNode.GetScene() is not scene:
+        raise InputError("The scan is no longer in the scene: it was removed while the bleed was marked.")
+    aligned = is_aligned(volumeNode, head_ct)
+    image = _labelmap(marking, ijk_to_ras_of(volumeNode) if aligned else head_ct.ijk_to_ras)
+    name = scene.GenerateUniqueName(f"{volumeNode.GetName()} proposed segmentation")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    if aligned:
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    else:
+        geometry = slicer.vtkSegmentationConverter.SerializeImageGeometry(image)
+        node.GetSegmentation().SetConversionParameter("Reference image geometry", geometry)
+    _add_segment(node, image, marking.agrees)
+    file_beside(node, volumeNode)
+    return node
+
+
+def write_marking(marking, head_ct, path):
+    """Write a proposed segmentation as a file that 3D Slicer opens as an editable segmentation.
+
+    Parameters
+    ----------
+    marking : Marking
+    head_ct : HeadCT
+    path : path-like
+        Ends in ".seg.nrrd". An existing file is replaced once the new one is complete.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If nothing was marked or the name has another ending.
+    OutputError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    if not path.name.endswith(SUFFIX):
+        raise InputError(f"A segmentation is saved as a file that ends in {SUFFIX}; the name given is {path.name}.")
+    image = _labelmap(marking, head_ct.ijk_to_ras)
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", SEGMENT_NAME)
+    _add_segment(node, image, marking.agrees)
+    storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".segmentation-") as folder:
+            draft = Path(folder) / path.name
+            storage.SetFileName(str(draft))
+            if not storage.WriteData(node) or not draft.is_file():
+                reason = storage.GetUserMessages().GetAllMessagesAsString().strip().splitlines()
+                raise OutputError(f"{path} could not be written{': ' + reason[0] if reason else ''}.")
+            os.replace(draft, path)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(os_error_sentence(error, path)) from error
+    return path
+
+
+def _labelmap(marking, ijk_to_ras):
+    if not marking.mask.any():
+        raise InputError(" ".join(marking.notes) or "Nothing is marked.")
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(marking.mask.shape[::-1])
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(np.asarray(ijk_to_ras)))
+    image.GetPointData().SetScalars(numpy_to_vtk(marking.mask.astype(np.uint8).reshape(-1), deep=True))
+    return image
+
+
+def _add_segment(node, image, agrees):
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    identifier = node.AddSegmentFromBinaryLabelmapRepresentation(image, SEGMENT_NAME, _COLOR)
+    segment = node.GetSegmentation().GetSegment(identifier)
+    entry = slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(*_TERMINOLOGY)
+    segment.SetTag(segment.GetTerminologyEntryTagName(), entry)
+    logic.SetSegmentStatus(segment, logic.InProgress if agrees else logic.Flagged)
