@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import __version__
 from .bundle import ModelBundle, default_bundle
-from .comparison import cohort_command
+from .comparison import cohort_command, mark_command
 from .errors import Canceled, ICHMultiTaskError
 from .output import new_folder, os_error_sentence
 
@@ -68,6 +68,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_analyze(commands)
     cohort_command.add_parser(commands)
+    mark_command.add_parser(commands, DEVICES)
     return parser
 
 
