@@ -204,9 +204,7 @@ def _fill(table, header, rows, key, of_methods):
         if len(found) > 1:
             repeated.setdefault(patient, []).extend(found)
     if repeated:
-        examples = [
-            f"{patient} ({', '.join(found[:2])}{', …' if len(found) > 2 else ''})" for patient, found in repeated.items()
-        ]
+        examples = [f"{name} ({', '.join(found[:2])}{', …' * (len(found) > 2)})" for name, found in repeated.items()]
         table.warnings.append(
             f"{len(repeated)} of {len(table.patients)} patients stand there more than once, with the same volumes, and "
             f"are counted once: {listed(examples, 3)}."

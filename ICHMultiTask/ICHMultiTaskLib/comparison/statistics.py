@@ -178,7 +178,7 @@ def plain(value):
 
 def _bootstrap(function, columns, seed, resamples):
     generator, count = np.random.default_rng(seed), len(columns[0])
-    at_once = max(1, 2**20 // max(count, 1))  # keeps memory flat in the number of patients
+    at_once = max(1, 2**17 // max(count, 1))  # keeps memory flat in the number of patients
     parts = []
     for start in range(0, resamples, at_once):
         rows = generator.integers(0, count, (min(at_once, resamples - start), count))
