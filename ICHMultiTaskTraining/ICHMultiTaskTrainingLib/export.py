@@ -56,17 +56,18 @@ def export_bundle(trainer, folder, name, version, training_data, command):
     return save_bundle(folder, trainer.network.state_dict(), metadata, model_card(metadata), overwrite=True)
 
 
-def record_metrics(bundle, metrics):
-    """Write held-out metrics into a bundle's metadata and model card.
+def record_metrics(bundle, metrics, name="held_out"):
+    """Write metrics into a bundle's metadata and model card.
 
     Parameters
     ----------
     bundle : ModelBundle
     metrics : dict
-        As `evaluate` writes them.
+        As `evaluate` or, under the name "robustness", `robustness` writes them.
+    name : str
     """
     metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
-    metadata["metrics"] = metadata["metrics"] | {"held_out": metrics}
+    metadata["metrics"] = metadata["metrics"] | {name: metrics}
     state = bundle.network().state_dict()
     return save_bundle(bundle.folder, state, metadata, model_card(metadata), overwrite=True)
 
@@ -114,6 +115,10 @@ def model_card(metadata):
             lines += [f"| {part} | value |", "|---|---|"]
             lines += [f"| {key} | {_shown(value)} |" for key, value in held_out[part].items()]
             lines.append("")
+    if "robustness" in metrics:
+        from .robustness import summary
+
+        lines += ["## Robustness", "", "```", metrics["robustness"]["data"], summary(metrics["robustness"]), "```", ""]
     lines += [
         "## Limits",
         "",

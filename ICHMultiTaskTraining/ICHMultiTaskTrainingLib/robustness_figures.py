@@ -1,0 +1,98 @@
+"""Figures of a robustness run."""
+
+import numpy as np
+
+
+def write_figures(readings, results, folder):
+    """Draw the changes by variation, the fall of the reading by the erased blood, and the inserted hematomas.
+
+    Parameters
+    ----------
+    readings : list of dict
+        Rows of `readings.csv`.
+    results : dict
+        See `robustness`.
+    folder : Path
+
+    Returns
+    -------
+    list of str
+        File names; none where matplotlib is not installed, which no number depends on.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return []
+
+    done = [reading for reading in readings if not reading["problem"]]
+    drawings = {}
+    if results["scanner"]["patients"]:
+        drawings["scanner.png"] = ((7, 6), _scanner)
+    if results["erased"]["patients"] or results["erased_of_manifest"]:
+        drawings["erased.png"] = ((5, 4.5), _erased)
+    if any(reading["part"] == "anatomy" for reading in done):
+        drawings["real_anatomy.png"] = ((5, 4.5), _anatomy)
+    for name, (size, draw) in drawings.items():
+        figure = Figure(figsize=size, layout="constrained")  # without pyplot: no window system, no global state
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        draw(axes, done)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(folder / name, dpi=150)
+    return list(drawings)
+
+
+def _scanner(axes, readings):
+    """Every change as a point, the median as a line, and the band of 10 %."""
+    from .robustness import changes_percent
+    from .variations import REFERENCE, VARIATIONS, words
+
+    of_patients = [r for r in readings if r["part"] == "simulated"]
+    reference = {r["case"]: r["predicted_volume_ml"] for r in of_patients if r["scan"] == REFERENCE}
+    axes.axvspan(-10, 10, color="0.93", zorder=0)
+    axes.axvline(0, color="0.6", linewidth=1)
+    for row, name in enumerate(VARIATIONS):
+        change = changes_percent([r for r in of_patients if r["scan"] == name], reference)
+        axes.plot(change, np.full(len(change), row), ".", color="C0", alpha=0.5)
+        if len(change):
+            axes.plot([np.median(change)] * 2, [row - 0.35, row + 0.35], color="C1", linewidth=2)
+    axes.set_yticks(range(len(VARIATIONS)), [words(name) for name in VARIATIONS])
+    axes.invert_yaxis()
+    axes.set(xlabel="Change of the reading against the reference scan (%)")
+    axes.set_xscale("symlog", linthresh=20)
+    axes.set_xticks([-100, -50, -20, -10, 0, 10, 20, 50, 100], ["−100", "−50", "−20", "−10", 0, 10, 20, 50, 100])
+
+
+def _erased(axes, readings):
+    """Reading with and without the hematoma over the true volume."""
+    from .robustness_scans import AS_IT_IS, ERASED
+    from .variations import REFERENCE
+
+    # The variations of the simulated patients have other names, so that only these two readings of each remain.
+    groups = {"with the hematoma": (REFERENCE, AS_IT_IS), "hematoma erased": (ERASED,)}
+    axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
+    for label, names in groups.items():
+        chosen = [r for r in readings if r["scan"] in names and r["part"] != "anatomy"]
+        axes.plot([r["volume_ml"] for r in chosen], [r["predicted_volume_ml"] for r in chosen], ".", label=label)
+    axes.legend(frameon=False)
+    axes.set(xlabel="True volume (mL)", ylabel="Predicted volume (mL)", xlim=(0, None), ylim=(0, None))
+
+
+def _anatomy(axes, readings):
+    """Reading over the inserted volume; crosses: attention peaks elsewhere."""
+    from .robustness_scans import INSERTED, OFFSETS
+
+    axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
+    chosen = [r for r in readings if r["part"] == "anatomy"]
+    groups = {
+        "no hemorrhage": ("s", [r for r in chosen if r["scan"] in OFFSETS]),
+        "inserted": ("o", [r for r in chosen if r["scan"] == INSERTED and r["peak_inside"]]),
+        "inserted, attention elsewhere": ("x", [r for r in chosen if r["scan"] == INSERTED and not r["peak_inside"]]),
+    }
+    for label, (marker, group) in groups.items():
+        if group:
+            volumes = ([r[name] for r in group] for name in ("volume_ml", "predicted_volume_ml"))
+            axes.plot(*volumes, marker, markersize=4, label=label)
+    axes.legend(frameon=False)
+    axes.set(xlabel="Inserted volume (mL)", ylabel="Predicted volume (mL)", xlim=(-1, None), ylim=(-1, None))
