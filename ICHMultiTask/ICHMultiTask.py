@@ -27,6 +27,7 @@ from ICHMultiTaskLib.mrml.parameters import Device, ICHMultiTaskParameterNode
 from ICHMultiTaskLib.mrml.sample_data import register_sample_data
 from ICHMultiTaskLib.mrml.scene import create_scene, nodes_of_class
 from ICHMultiTaskLib.mrml.volumes import head_ct_to_node
+from ICHMultiTaskLib.panel.clinical import ClinicalSection
 from ICHMultiTaskLib.panel.compare import CompareSection
 from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
 
@@ -73,6 +74,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = ICHMultiTaskLogic()
         self.work = Work(self._showProgress, self._ended)
         self.compare = CompareSection(self._addSection("Compare", uiWidget.layout()), self.logic)
+        self.clinical = ClinicalSection(self._addSection("Clinical", uiWidget.layout()), self.logic)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.ui.analyzeButton.connect("clicked(bool)", self.onAnalyzeButton)
@@ -110,6 +112,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.forget()
         self.setParameterNode(None)
         self.compare.setParameters(None)
+        self.clinical.setScan(None)
 
     def onSceneEndClose(self, caller=None, event=None):
         """Start anew if the panel is shown."""
@@ -261,6 +264,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._attentionOnShow = choice
                 self._start(self.logic.attention_work(*choice), self._onAttention)
         self.compare.schedule()
+        self.clinical.setScan(parameters.inputVolume)
         self._update()
 
     def _showProgress(self, task):

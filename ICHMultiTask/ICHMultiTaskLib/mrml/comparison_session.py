@@ -1,8 +1,9 @@
 """One user's work with an analysis beside other things: segments, a draft, an earlier scan. Needs no Qt."""
 
-from . import layout, results
+from . import clinical, layout, results
 from .comparison import comparison_work, remove_tables, write_tables
 from .diameters import remove_diameters, show_diameters
+from .marking import show_marking
 from .scene import create_scene, nodes_of_class
 from .segments import SegmentChoice, list_segments, segments_of
 from .session import AnalysisSession, ignore
@@ -115,6 +116,71 @@ class ComparisonSession(AnalysisSession):
         scene = create_scene()
         for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
             layout.keep_out_of_left_view(scene, node)
+
+    def mark(self, volume_ml=None, progress=None):
+        """Propose a segmentation of the bleed and add it to the scene; returns when it is done.
+
+        Parameters and errors as `mark_work` and `show_marking`.
+
+        Returns
+        -------
+        (vtkMRMLSegmentationNode or None, Marking)
+        """
+        return self.show_marking(self.mark_work(volume_ml)(progress or ignore))
+
+    def mark_work(self, volume_ml=None):
+        """Return the proposal of a segmentation as a callable (progress) -> (scan node, Analysis, Marking).
+
+        Parameters
+        ----------
+        volume_ml : float, optional
+            Volume that it shall have; the model's by default.
+
+        Raises
+        ------
+        InputError
+            If nothing was analyzed, or the scan was removed.
+        """
+        from ..comparison.marking import mark
+
+        self.check_analyzed()
+        node, analysis = self.scanNode, self.analysis
+        return lambda progress: (node, analysis, mark(analysis, volume_ml, progress))
+
+    @staticmethod
+    def show_marking(nodeAnalysisAndMarking):
+        """Add a proposed segmentation to the scene, beside its scan, where anything was marked.
+
+        Returns
+        -------
+        (vtkMRMLSegmentationNode or None, Marking)
+
+        Raises
+        ------
+        InputError
+            If the scan was removed meanwhile.
+        """
+        node, analysis, marking = nodeAnalysisAndMarking
+        if not marking.mask.any():
+            return None, marking
+        return show_marking(create_scene(), marking, analysis.head_ct, node), marking
+
+    @staticmethod
+    def clinical_context(scanNode):
+        """What is known of the patient of a scan, as a ClinicalContext."""
+        return clinical.context_of(scanNode)
+
+    def keep_clinical_context(self, scanNode, context):
+        """Keep what is known of the patient with the scan, and write the scores if it was analyzed."""
+        clinical.keep_context(scanNode, context)
+        assessment = self.assess(scanNode)
+        if assessment is not None:
+            clinical.write_table(create_scene(), scanNode, assessment)
+
+    def assess(self, scanNode):
+        """Scores and alerts for the patient of a scan, as a ClinicalAssessment; None if it was not analyzed last."""
+        analysis = self.analysis_of(scanNode)
+        return None if analysis is None else clinical.assess(scanNode, analysis)
 
     @staticmethod
     def leave_side_by_side():

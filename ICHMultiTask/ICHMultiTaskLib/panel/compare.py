@@ -10,6 +10,7 @@ from ..errors import ICHMultiTaskError
 from ..mrml import layout
 from ..mrml.comparison import NOT_COMPUTED, attention_sentence, cells, number, reader_rows
 from ..mrml.scene import nodes_of_class
+from ..mrml.segments import segments_of
 from .work import WARNING_STYLE, Work
 
 WAIT_MSEC = 500
@@ -47,6 +48,7 @@ class CompareSection(VTKObservationMixin):
         self._choices = []
         self._changed = True
         self._filling = False
+        self._markingNotes = ()
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MSEC)
@@ -55,6 +57,7 @@ class CompareSection(VTKObservationMixin):
         self.ui.diametersBox.connect("toggled(bool)", lambda checked: self._showDiameters(jump=True))
         self.ui.sideBySideButton.connect("clicked(bool)", self.onSideBySideButton)
         self.ui.tablesButton.connect("clicked(bool)", lambda checked: self.logic.show_comparison_tables())
+        self.ui.markButton.connect("clicked(bool)", self.onMarkButton)
         self.ui.segmentEditorButton.connect("clicked(bool)", self.onSegmentEditorButton)
         self._fitColumns()
         scene = slicer.mrmlScene
@@ -118,6 +121,22 @@ class CompareSection(VTKObservationMixin):
             self.logic.show_side_by_side()
         else:
             self.logic.leave_side_by_side()
+
+    def onMarkButton(self, checked=False):
+        """Propose a segmentation of the bleed and compare with it."""
+        try:
+            self.work.start(self.logic.mark_work(), self._onMarked)
+        except ICHMultiTaskError as error:
+            self._ended(str(error), True)
+        self._updateButtons()
+
+    def _onMarked(self, nodeAnalysisAndMarking):
+        node, marking = self.logic.show_marking(nodeAnalysisAndMarking)
+        self._markingNotes = marking.notes
+        if node is not None and self._parameters:
+            keys = [_key(choice) for choice in segments_of(node)]
+            self._parameters.comparedSegments = [*keys, *self._parameters.comparedSegments]
+        self.schedule()
 
     def onSegmentEditorButton(self, checked=False):
         """Open the Segment Editor on the first ticked segment."""
@@ -223,7 +242,7 @@ class CompareSection(VTKObservationMixin):
         ui.noComparisonLabel.text = reason
         ui.noComparisonLabel.visible = bool(reason)
         ui.comparisonWidget.visible = compared is not None
-        self._warn(compared.remarks if compared else ())
+        self._warn((*self._markingNotes, *(compared.remarks if compared else ()), *_disagreements(compared)))
         if compared is None:
             return
         comparison = compared.comparison
@@ -307,6 +326,7 @@ class CompareSection(VTKObservationMixin):
     def _updateButtons(self):
         analyzed = self._parameters is not None and self.logic.analysis_of(self._parameters.inputVolume) is not None
         chosen = self.chosen()
+        self.ui.markButton.enabled = analyzed and self.work.task is None
         self.ui.sideBySideButton.enabled = analyzed or layout.is_side_by_side(slicer.mrmlScene)
         self.ui.tablesButton.enabled = self.ui.diametersBox.enabled = self.logic.compared is not None
         self.ui.segmentEditorButton.enabled = bool(chosen) and self._isSegmentation(chosen[0])
@@ -319,6 +339,22 @@ class CompareSection(VTKObservationMixin):
 
 def _key(choice):
     return " ".join(choice.key)
+
+
+def _disagreements(compared):
+    """Sentences on segments whose volume is plainly not the model's."""
+    if compared is None:
+        return []
+    comparison, sentences = compared.comparison, []
+    for segment in comparison.segments:
+        row = segment.volumes[0]
+        if row.inside_interval is False or (row.inside_interval is None and row.within_20_percent is False):
+            sentences.append(
+                _("The volume of {segment} and the model's disagree: {volume:.1f} against {model:.1f} mL.").format(
+                    segment=segment.label, volume=row.volume_ml, model=comparison.model_ml
+                )
+            )
+    return sentences
 
 
 def _measures_sentence(found):
