@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.errors import Canceled, ICHMultiTaskError
 
-from .progress import ShellProgress, Silent
+from .progress import ShellProgress
 
 
 def main(arguments=None):
@@ -117,14 +117,17 @@ def _train(options):
     from .distributed import launched_workers
     from .export import export_bundle
     from .manifest import read_manifest
+    from .progress_file import followed
     from .training import Trainer
 
     config = make_config(options.preset, **_settings(options))
     manifest = read_manifest(options.manifest)
     device = choose_device(options.device)
-    with ShellProgress() as progress, launched_workers(device) as workers:
-        if workers.rank:
-            progress = Silent()
+    with (
+        ShellProgress() as shell,
+        launched_workers(device) as workers,
+        followed(options.output, shell, workers.rank) as progress,
+    ):
         trainer = Trainer(manifest, config, options.output, device, options.processes, progress, progress.line, workers)
         trainer.run()
     if workers.rank:

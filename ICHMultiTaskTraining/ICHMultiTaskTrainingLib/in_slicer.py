@@ -1,0 +1,27 @@
+"""The command `ichmultitask-train` with the Python of 3D Slicer, without its window.
+
+`Slicer --no-main-window --python-script .../ICHMultiTaskTrainingLib/in_slicer.py train manifest.csv --output run`
+takes the arguments of the command, runs it in a process of its own, passes on what it prints and ends with its status.
+"""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main(arguments):
+    """Run the command and wait for it; return its exit status."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from ICHMultiTaskTrainingLib.process import command
+
+    process = subprocess.Popen(command(arguments))
+    # Whoever ends 3D Slicer means the training; it can be continued.
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    return process.wait()
+
+
+if __name__ == "__main__":
+    import slicer
+
+    slicer.util.exit(main(sys.argv[1:]))

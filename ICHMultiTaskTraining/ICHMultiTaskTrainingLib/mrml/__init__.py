@@ -1,0 +1,1 @@
+"""Adapters between a training run and nodes of 3D Slicer."""

@@ -1,0 +1,107 @@
+"""The curves of a run as Slicer's charts: one chart a panel of `curves.PANELS`."""
+
+import math
+
+import slicer
+import vtk
+
+from ..curves import PANELS
+
+COLORS = ((0.00, 0.45, 0.70), (0.84, 0.37, 0.00), (0.00, 0.62, 0.45))
+"""Blue, vermilion and green that color-blind readers tell apart (Okabe and Ito)."""
+TAG = "ICHMultiTaskTraining.Curves"
+MARKED_POINTS = 40
+"""Up to this many points have markers; one point alone would be no line."""
+
+
+def show_history(scene, history):
+    """Draw a history; nodes of an earlier one are used again.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    history : list of dict
+        As in `history.json`; values may be missing or None.
+
+    Returns
+    -------
+    dict of str to vtkMRMLPlotChartNode
+        Charts by title, of the panels for which the history has values.
+    """
+    charts = {}
+    for title, curves in PANELS.items():
+        # A loss of weight 0 is 0 throughout.
+        drawn = {name: label for name, label in curves.items() if any(entry.get(name) for entry in history)}
+        if drawn:
+            charts[title] = _show_chart(scene, title, drawn, history)
+    return charts
+
+
+def forget_history(scene):
+    """Remove the charts and all that belongs to them."""
+    for node in _tagged(scene, ""):
+        scene.RemoveNode(node)
+
+
+def _show_chart(scene, title, curves, history):
+    chart = _node(scene, "vtkMRMLPlotChartNode", title)
+    wanted = [_show_series(scene, n, name, label, history) for n, (name, label) in enumerate(curves.items())]
+    with slicer.util.NodeModify(chart):
+        chart.SetTitle("")
+        chart.SetXAxisTitle("Epoch")
+        chart.SetYAxisTitle(title)
+        chart.SetLegendVisibility(len(wanted) > 1)
+        if [chart.GetNthPlotSeriesNodeID(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] != [
+            series.GetID() for series in wanted
+        ]:
+            chart.RemoveAllPlotSeriesNodeIDs()
+            for series in wanted:
+                chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart
+
+
+def _show_series(scene, number, name, label, history):
+    points = [(entry["epoch"], entry[name]) for entry in history if _is_number(entry.get(name))]
+    table = _node(scene, "vtkMRMLTableNode", name)
+    columns = vtk.vtkTable()
+    for title, values in zip(("Epoch", label), zip(*points)):
+        column = vtk.vtkDoubleArray()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
+        columns.AddColumn(column)
+    table.SetAndObserveTable(columns)
+    series = _node(scene, "vtkMRMLPlotSeriesNode", name)
+    with slicer.util.NodeModify(series):
+        series.SetName(label)
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName("Epoch")
+        series.SetYColumnName(label)
+        series.SetPlotType(series.PlotTypeScatter)
+        marked = len(points) <= MARKED_POINTS
+        series.SetMarkerStyle(series.MarkerStyleCircle if marked else series.MarkerStyleNone)
+        series.SetColor(COLORS[number])
+    return series
+
+
+def _is_number(value):
+    return value is not None and math.isfinite(value)
+
+
+def _node(scene, className, name):
+    """The node of that name, made if missing: not saved, and in no list, since it comes from the run's folder."""
+    for node in _tagged(scene, name):
+        if node.IsA(className):
+            return node
+    node = scene.CreateNodeByClass(className)
+    node.UnRegister(None)
+    node.SetName(name)
+    node.SetAttribute(TAG, name)
+    node.SetSaveWithScene(False)
+    node.SetHideFromEditors(True)
+    return scene.AddNode(node)
+
+
+def _tagged(scene, name):
+    nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+    return [node for node in nodes if node.GetAttribute(TAG) and name in ("", node.GetAttribute(TAG))]
