@@ -217,7 +217,7 @@ class FittedHead(Head):
         return np.asarray(point, np.float64) * self.scale
 
     def cavity(self, x, y, z):
-        """Distance in mm to the inner surface of the scan's own skull at atlas points; -50 where nothing was scanned."""
+        """Distance in mm to the inner surface of the scan's own skull at atlas points; -50 outside the scan."""
         to_index = np.linalg.inv(self.ras_to_rigid @ self.found.ijk_to_ras) @ np.diag([*self.scale, 1.0])
         index = np.stack([r[0] * x + r[1] * y + r[2] * z + r[3] for r in to_index[2::-1].astype(np.float32)])
         distance = map_coordinates(self.found.distance, index.reshape(3, -1), order=1, cval=-50.0, output=np.float32)

@@ -13,17 +13,19 @@ import numpy as np
 
 from ICHMultiTaskLib.errors import InputError, OutputError
 
+from .insertion import insert_hematoma
 from .patient import SimulationSettings, simulate_patient
+from .scans import load_anatomy
 from .writers import write_dicom, write_nifti
 
 COLUMNS = (
     "patient_id", "image", "mask", "volume_ml", "died", "location", "ivh", "ivh_ml", "midline_shift_mm", "age", "sex",
-    "gcs", "ich_score", "death_probability", "death_probability_image", "seed", "simulated",
+    "gcs", "ich_score", "death_probability", "death_probability_image", "seed", "simulated", "anatomy",
 )  # fmt: skip
 FORMATS = ("nifti", "dicom")
 
 
-def write_cohort(patients, seed, output, format="nifti", settings=None, processes=1, progress=None):
+def write_cohort(patients, seed, output, format="nifti", settings=None, processes=1, progress=None, scans=()):
     """Write simulated patients and `manifest.csv`; an interrupted cohort is continued.
 
     Parameters
@@ -37,6 +39,8 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
     settings : SimulationSettings, optional
     processes : int
     progress : callable(float, str), optional
+    scans : sequence of Path
+        Head CTs into one of which, drawn, each patient's hematoma is inserted; without, heads are simulated.
 
     Returns
     -------
@@ -53,10 +57,15 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
         raise InputError(f"A cohort needs patients: expected at least 1, found {patients}.")
     settings = settings or SimulationSettings()
     output = Path(output)
-    _claim(output, {"seed": int(seed), "format": format, **asdict(settings)})
-    jobs = [(output, f"sim{seed}-{n:05d}", patient_seed(seed, n), format, settings) for n in range(patients)]
+    anatomy = {"anatomy": [path.name for path in scans]} if scans else {}
+    _claim(output, {"seed": int(seed), "format": format, **asdict(settings), **anatomy})
+    jobs = [
+        (output, f"sim{seed}-{n:05d}", patient_seed(seed, n), format, settings, _drawn(scans, patient_seed(seed, n)))
+        for n in range(patients)
+    ]
     done = {n: row for n, job in enumerate(jobs) if (row := _finished(job)) is not None}
-    todo = [n for n in range(patients) if n not in done]
+    # Patients of one scan one after the other, since preparing it takes the longest.
+    todo = sorted((n for n in range(patients) if n not in done), key=lambda n: (str(jobs[n][-1]), n))
 
     def report():
         if progress is not None:
@@ -83,6 +92,11 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
 def patient_seed(seed, number):
     """Seed of one patient of a cohort, independent of the cohort's size."""
     return int(np.random.SeedSequence([int(seed), int(number)]).generate_state(1, np.uint32)[0])
+
+
+def _drawn(scans, seed):
+    """One of the scans, by the patient's seed; None where there is none."""
+    return scans[int(np.random.default_rng([seed, 1]).integers(len(scans)))] if scans else None
 
 
 def _claim(output, what):
@@ -117,10 +131,14 @@ def _finished(job):
 
 def _write_patient(job):
     """Simulate and write one patient; its row comes last, so that a row means a complete patient."""
-    output, patient_id, seed, format, settings = job
-    patient = simulate_patient(seed, settings, patient_id)
+    output, patient_id, seed, format, settings, scan = job
+    if scan is None:
+        patient = simulate_patient(seed, settings, patient_id)
+    else:
+        patient = insert_hematoma(load_anatomy(scan), seed, settings, patient_id)
+    description = "Simulated, no patient " if scan is None else "Simulated hematoma"
     mask = Path("masks") / f"{patient_id}.nii.gz"
-    write_nifti(patient.mask.astype(np.uint8), patient.head_ct.ijk_to_ras, output / mask)
+    write_nifti(patient.mask.astype(np.uint8), patient.head_ct.ijk_to_ras, output / mask, description)
     if format == "dicom":
         image = Path("images") / patient_id
         part = output / "images" / f"{patient_id}.part"
@@ -130,7 +148,7 @@ def _write_patient(job):
         os.replace(part, output / image)
     else:
         image = Path("images") / f"{patient_id}.nii.gz"
-        write_nifti(patient.head_ct.hu, patient.head_ct.ijk_to_ras, output / image)
+        write_nifti(patient.head_ct.hu, patient.head_ct.ijk_to_ras, output / image, description)
     row = {
         "patient_id": patient_id,
         "image": image.as_posix(),
@@ -149,6 +167,7 @@ def _write_patient(job):
         "death_probability_image": f"{patient.death_probability_image:.4f}",
         "seed": seed,
         "simulated": 1,
+        "anatomy": scan.name if scan else "",
     }
     try:
         _write_text(output / "rows" / f"{patient_id}.json", json.dumps(row))

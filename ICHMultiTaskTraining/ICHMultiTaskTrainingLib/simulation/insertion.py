@@ -19,7 +19,8 @@ from .patient import SimulatedPatient, SimulationSettings, midline_shift, one_bl
 BRAIN_HU = 32.0
 """Median of brain parenchyma; blood is shifted by what a scan differs from it, up to `LARGEST_OFFSET_HU`."""
 LARGEST_OFFSET_HU = 8.0
-ATTEMPTS = 40
+ATTEMPTS, RETRIES = 40, 10
+"""Draws of a bleed in all, and of the center and shape alone before location and volume are drawn anew."""
 VOLUME_TOLERANCE = 0.003
 TEXTURE_MM = 2.2
 """Radius of the median whose residual is taken for noise: wider than a kernel's grain, and edges stay out of it."""
@@ -125,25 +126,27 @@ def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
         details = {"shape": hematoma.shape, "center_ras_mm": tuple(center)}
     return SimulatedPatient(
         patient_id, int(seed), HeadCT(hu, head_ct.ijk_to_ras, facts), None, mask, volume, location, 0, 0.0,
-        midline_shift(hematoma.head) if hematoma else 0.0, age, sex, outcome.gcs, outcome.ich_score, outcome.died,
+        midline_shift(hematoma), age, sex, outcome.gcs, outcome.ich_score, outcome.died,
         outcome.death_probability, outcome.death_probability_image, details,
     )  # fmt: skip
 
 
 def _draw_hematoma(rng, anatomy, settings):
     """A bleed that has the wanted volume and lies within the scan."""
-    location, wanted, center = settings.location, settings.volume_ml, settings.center_mm
+    center = settings.center_mm
     if center is not None:
         center = apply_affine(anatomy.head.ras_to_rigid, center)
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
+        if attempt % RETRIES == 0:
+            location, wanted = settings.location, settings.volume_ml
         hematoma = Hematoma(rng, copy(anatomy.head), location, settings.shape, wanted, center)
         location, wanted = hematoma.location, wanted or hematoma.volume_ml
         if _fit_volume(hematoma, wanted) and _is_scanned(anatomy, hematoma):
             return hematoma
     raise InputError(
-        f"No bleed of {wanted:.1f} mL ({location}) fits into this head: expected room for it in the "
-        f"{anatomy.head.found.volume_ml:.0f} mL of the cranial cavity that were scanned, found none in "
-        f"{ATTEMPTS} attempts."
+        f"No bleed as wanted (location {settings.location or 'any'}, {settings.volume_ml or 'any'} mL) fits into this "
+        f"head: expected room for it in the {anatomy.head.found.volume_ml:.0f} mL of the cranial cavity that were "
+        f"scanned, found none in {ATTEMPTS} attempts."
     )
 
 
@@ -210,7 +213,8 @@ def _push_aside(anatomy, hematoma, hu):
     margin = 0.2 * np.abs(corners[1] - corners[0])
     box = anatomy.box(corners.min(axis=0) - margin, corners.max(axis=0) + margin)
     # Bone and air would ring in the spline; inside the cavity only calcifications are cut.
-    spline = ndimage.spline_filter(np.clip(hu[box], -100.0, 250.0), 3, output=np.float32)
+    soft = np.clip(hu[box], -100.0, 250.0)
+    spline = ndimage.spline_filter(soft, 3, output=np.float32)
     to_index = np.linalg.inv(anatomy.to_rigid)[:3, :3].astype(np.float32)
     for n, k in enumerate(range(box[0].start, box[0].stop)):
         x, y, z = (p[0] for p in anatomy.rigid_points(slice(k, k + 1), box[1], box[2]))
@@ -222,7 +226,7 @@ def _push_aside(anatomy, hematoma, hu):
         i, j, k_shift = to_index @ moved[:, rows, columns]
         index = np.stack([n - k_shift, rows - j, columns - i])
         values = ndimage.map_coordinates(spline, index, order=3, mode="nearest", prefilter=False)
-        hu[k, box[1], box[2]][rows, columns] = values
+        hu[k, box[1], box[2]][rows, columns] += values - soft[n, rows, columns]
 
 
 def _blood(anatomy, hematoma, box):
@@ -250,11 +254,12 @@ def _edema(anatomy, hematoma, box, hu):
         k = slice(box[0].start + n, box[0].start + n + 1)
         x, y, z = (p[0] for p in anatomy.rigid_points(k, box[1], box[2]))
         field = hematoma.field(x, y, z)
-        share = np.clip((field + hematoma.edema_mm * (1.0 + 0.4 * hematoma.swirl(x, y, z))) / 2.5 + 0.5, 0.0, 1.0)
+        reach = hematoma.edema_mm * (1.0 + 0.4 * hematoma.swirl(x, y, z))
+        share = smoothstep((field + reach) / (2.5 + 0.35 * hematoma.edema_mm), -0.75, 0.75)
         cavity = hematoma.head.cavity(*(p / s for p, s in zip((x, y, z), hematoma.head.scale)))
         tissue = smoothstep(smooth[n] - anatomy.offset_hu, 12.0, 24.0) * smoothstep(cavity, 0.0, 3.0)
         change[n] = share * tissue * np.minimum(hematoma.edema_hu + anatomy.offset_hu - smooth[n], 0.0)
-    return change
+    return ndimage.gaussian_filter(change, anatomy.psf_mm / anatomy.head_ct.spacing_kji)
 
 
 def _noise(scan, pixel_mm):

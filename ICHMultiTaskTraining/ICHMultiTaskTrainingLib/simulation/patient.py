@@ -185,20 +185,25 @@ def _simulate(seed, settings, patient_id, progress):
     }
     return SimulatedPatient(
         patient_id, seed, HeadCT(hu, acquisition.ijk_to_ras(), facts), source, mask, volume, location, ivh, ivh_ml,
-        midline_shift(head), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
+        midline_shift(hematoma), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
         outcome.death_probability_image, details,
     )  # fmt: skip
 
 
-def midline_shift(head):
-    """Largest sideways displacement of the midline at the level of the septum pellucidum, mm."""
-    if head.mass_effect is None:
+def midline_shift(hematoma):
+    """Largest sideways displacement of the midline at the level of the septum pellucidum, mm; 0 without a bleed.
+
+    Where the bleed itself has reached the midline, nothing of the midline is left to be displaced.
+    """
+    if hematoma is None:
         return 0.0
+    head = hematoma.head
     y, z = np.meshgrid(np.linspace(-5.0, 22.0, 12), np.linspace(4.0, 20.0, 8))
     x = np.zeros_like(y)
     rigid = np.array([head.from_atlas((0.0, 0.0, 10.0))[0] + x, y * head.scale[1], z * head.scale[2]], np.float32)
     cavity = head.cavity(*head.to_atlas(*rigid, mass_effect=False))
-    return float(np.abs(head.mass_effect.displacement(*rigid, cavity)[0]).max())
+    shift = np.abs(head.mass_effect.displacement(*rigid, cavity)[0])
+    return float(np.where(hematoma.field(*rigid, cavity) < -2.0, shift, 0.0).max())
 
 
 def one_blas_thread():

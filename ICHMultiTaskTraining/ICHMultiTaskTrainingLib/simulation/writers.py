@@ -71,10 +71,10 @@ def _instance(head_ct, k, source):
     ds.Modality = "CT"
     ds.Manufacturer = facts.manufacturer or "ICHMultiTask simulation"
     ds.ReferringPhysicianName = ""
-    ds.StudyDescription = "Simulated head CT, no patient"
+    ds.StudyDescription = "Head CT with simulated hematoma" if facts.path else "Simulated head CT, no patient"
     ds.SeriesDescription = facts.series_description or "Simulated head CT"
     ds.ManufacturerModelName = "Simulation"
-    ds.DerivationDescription = "Computed from a parametric model of the head; shows no patient"
+    ds.DerivationDescription = _derivation(facts)
     ds.PatientName = facts.patient_name or f"SimulatedPatient^{patient}"
     ds.PatientID = patient
     ds.PatientBirthDate = ds.PatientSex = ""
@@ -98,7 +98,8 @@ def _instance(head_ct, k, source):
     ds.ImageOrientationPatient = [_decimal(v) for v in (*row, *column)]
     ds.PositionReferenceIndicator = ""
     ds.SliceLocation = _decimal(position[2])
-    ds.ImageComments = "Simulated scan: not a patient, not for diagnosis"
+    what = "Simulated hematoma" if facts.path else "Simulated scan: not a patient"
+    ds.ImageComments = f"{what}, not for diagnosis"
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = hu.shape[1:]
     ds.PixelSpacing = [_decimal(np.linalg.norm(lps[:3, n])) for n in (1, 0)]
@@ -108,6 +109,12 @@ def _instance(head_ct, k, source):
     stored = np.clip(np.rint(hu[k]), -1024, 3071).astype("<i2") + 1024
     ds.PixelData = stored.astype("<i2").tobytes()
     return ds
+
+
+def _derivation(facts):
+    if facts.path:
+        return "A simulated hematoma was inserted into a head CT"
+    return "Computed from a parametric model of the head; shows no patient"
 
 
 def _decimal(value):
@@ -120,7 +127,7 @@ def _decimal(value):
     return f"{value:.8e}"
 
 
-def write_nifti(array, ijk_to_ras, path):
+def write_nifti(array, ijk_to_ras, path, description="Simulated, no patient "):
     """Write an array as NIfTI-1, compressed where the name ends in .gz.
 
     SimpleITK refuses to keep the shear of a tilted scan, so the header is written here: the sform holds the exact
@@ -131,6 +138,8 @@ def write_nifti(array, ijk_to_ras, path):
     array : ndarray of int16 or uint8, shape (K, J, I)
     ijk_to_ras : ndarray of shape (4, 4)
     path : path
+    description : str
+        At most 79 characters.
     """
     path, affine = Path(path), np.asarray(ijk_to_ras, float)
     code = {"int16": 4, "uint8": 2}[array.dtype.name]
@@ -142,7 +151,7 @@ def write_nifti(array, ijk_to_ras, path):
     struct.pack_into("<8f", header, 76, 1.0, *spacing, 0.0, 0.0, 0.0, 0.0)
     struct.pack_into("<3f", header, 108, 352.0, 1.0, 0.0)
     header[123] = 2  # millimeters
-    header[148:170] = b"Simulated, no patient "
+    header[148 : 148 + len(description)] = description.encode("ascii")
     struct.pack_into("<2h", header, 252, 0, 1)
     struct.pack_into("<12f", header, 280, *affine[:3].ravel())
     header[344:348] = b"n+1\0"
