@@ -1,4 +1,4 @@
-"""The command `ichmultitask-train`: simulate, train, evaluate."""
+"""The command `ichmultitask-train`: simulate, train, evaluate, check."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.errors import Canceled, ICHMultiTaskError
 
+from . import robustness_command
 from .progress import ShellProgress
 
 
@@ -43,9 +44,12 @@ def _parser():
     simulate.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default 0)")
     simulate.add_argument("--output", type=Path, required=True, metavar="DIR", help="an interrupted one is continued")
     simulate.add_argument("--format", choices=("dicom", "nifti"), default="nifti")
-    simulate.add_argument("--matrix", type=_positive, default=512, help="rows and columns of a slice (default 512)")
+    simulate.add_argument("--matrix", type=_positive, metavar="N", help="rows and columns of a slice (default 512)")
     simulate.add_argument(
         "--slices", type=_positive, metavar="N", help="in every scan (default: by a thickness drawn as in practice)"
+    )
+    simulate.add_argument(
+        "--anatomy", type=Path, metavar="DIR", help="insert hematomas into the head CTs in DIR, not simulated heads"
     )
     simulate.add_argument("--processes", type=_positive, default=1, metavar="N")
     simulate.set_defaults(run=_simulate)
@@ -60,6 +64,7 @@ def _parser():
     )
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--processes", type=_positive, default=1, metavar="N", help="for preparing the scans")
+    train.add_argument("--skip-unusable", action="store_true", help="leave out scans that cannot be used; say which")
     train.add_argument("--name", default="ich-multitask", help="of the bundle")
     train.add_argument("--bundle-version", default="0.1.0")
     train.add_argument("--training-data", metavar="SENTENCE", help="what it was trained on; shown beside every number")
@@ -80,6 +85,8 @@ def _parser():
     calibrate.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
     calibrate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     calibrate.set_defaults(run=_calibrate)
+
+    robustness_command.add_parsers(commands, _positive)
     return parser
 
 
@@ -100,12 +107,20 @@ def _positive(text):
 
 
 def _simulate(options):
-    from .simulation import SimulationSettings, write_cohort
+    from ICHMultiTaskLib.errors import InputError
 
-    settings = SimulationSettings(slices=options.slices, matrix=options.matrix)
+    from .simulation import SimulationSettings, usable_scans, write_cohort
+
+    if options.anatomy and (options.matrix or options.slices):
+        raise InputError("Scans given by --anatomy keep their own grid: expected no --matrix and no --slices with it.")
+    settings, scans = SimulationSettings(slices=options.slices, matrix=options.matrix or 512), ()
     with ShellProgress() as progress:
+        if options.anatomy:
+            scans, reasons = usable_scans(options.anatomy, progress)
+            for reason in reasons:
+                progress.line(f"Left out: {reason}")
         manifest = write_cohort(
-            options.patients, options.seed, options.output, options.format, settings, options.processes, progress
+            options.patients, options.seed, options.output, options.format, settings, options.processes, progress, scans
         )
     print(f"{options.patients} simulated patients: {manifest}")
 
@@ -128,7 +143,10 @@ def _train(options):
         launched_workers(device) as workers,
         followed(options.output, shell, workers.rank) as progress,
     ):
-        trainer = Trainer(manifest, config, options.output, device, options.processes, progress, progress.line, workers)
+        trainer = Trainer(
+            manifest, config, options.output, device, options.processes, progress, progress.line, workers,
+            options.skip_unusable,
+        )  # fmt: skip
         trainer.run()
     if workers.rank:
         return
