@@ -1,10 +1,6 @@
 """The companion module: starts, follows and stops a training run, which is the command `ichmultitask-train train`."""
 
-import os
-import queue
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import qt
@@ -18,12 +14,26 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
-from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError, OutputError
 from ICHMultiTaskLib.mrml.dependencies import TRAINING, install_missing_packages
+from ICHMultiTaskLib.mrml.parameters import Device
+from ICHMultiTaskLib.output import os_error_sentence
+from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
+from ICHMultiTaskTrainingLib.config import make_config
+from ICHMultiTaskTrainingLib.manifest import read_manifest
+from ICHMultiTaskTrainingLib.panel.curves import CurvesSection
+from ICHMultiTaskTrainingLib.panel.settings import SettingsSection
+from ICHMultiTaskTrainingLib.panel.simulation import SimulationSection, spare_processes
+from ICHMultiTaskTrainingLib.process import CommandProcess, LogReader
+from ICHMultiTaskTrainingLib.progress import duration
+from ICHMultiTaskTrainingLib.run_folder import LOG, RunFolder, check_same_run
+from ICHMultiTaskTrainingLib.settings_text import assignments, manifest_text, plan_text
 
-POLL_MSEC = 200
-DEVICES = ("auto", "cuda", "mps", "cpu")
-PRESETS = ("default", "paper")
+FOLLOW_MSEC = 500
+TYPING_MSEC = 400
+"""The table is read when its name has not changed for so long."""
+SHOWN_PROBLEMS = 8
+SETTINGS_KEY = "ICHMultiTaskTraining/"
 
 
 class ICHMultiTaskTraining(ScriptedLoadableModule):
@@ -43,152 +53,310 @@ class ICHMultiTaskTraining(ScriptedLoadableModule):
 
 
 class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
-    """The panel: choose a table and a folder, start, read the log, stop."""
+    """The panel. A run is always followed by its folder, whether it was started here, elsewhere or earlier."""
 
     def setup(self):
         """Build the panel when the module is first opened."""
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/ICHMultiTaskTraining.ui"))
         self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        self.ui = ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = ICHMultiTaskTrainingLogic()
-        self._run = None
-        self.ui.presetSelector.addItems(PRESETS)
-        self.ui.deviceSelector.addItems(DEVICES)
+        self.run = self._log = self._manifest = None
+        self._processes = {}
+        self._running, self._outcome = False, ("", False)
+        for device in Device:
+            ui.deviceSelector.addItem(device.label(), device.value)
+        self.settings = SettingsSection(ui, self._changed)
+        self.simulation = SimulationSection(ui, self.useManifest)
+        self.curves = CurvesSection(ui)
+        self.check = Work(lambda task: None, self._onCheckFailed)
+        self._typing = qt.QTimer()
+        self._typing.setSingleShot(True)
+        self._typing.setInterval(TYPING_MSEC)
+        self._typing.connect("timeout()", self._checkManifest)
         self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MSEC)
-        self._timer.connect("timeout()", self._poll)
-        self.ui.startButton.connect("clicked(bool)", self.onStartButton)
+        self._timer.setInterval(FOLLOW_MSEC)
+        self._timer.connect("timeout()", self._follow)
+        ui.manifestPath.connect("currentPathChanged(QString)", self._onManifestChanged)
+        ui.outputPath.connect("currentPathChanged(QString)", self._onOutputChanged)
+        ui.startButton.connect("clicked(bool)", self.onStartButton)
+        ui.useModelButton.connect("clicked(bool)", self.onUseModelButton)
+        self._restorePaths()
 
     def cleanup(self):
-        """End the run with the application; it can be continued."""
+        """End what runs when the application does; it can be continued."""
         self._timer.stop()
-        if self._run is not None:
-            self._run.stop()
+        self._typing.stop()
+        self.check.stop()
+        for process in self._processes.values():
+            process.stop()
+        self.simulation.cleanup()
+        self.curves.cleanup()
+
+    def enter(self):
+        """Follow the run from the first visit on."""
+        self._timer.start()
+        self._follow()
+
+    @property
+    def process(self):
+        """The process that trains in the folder on show, if it was started here; else None."""
+        return self._processes.get(self.run.path) if self.run else None
+
+    def openRun(self, folder):
+        """Show the run in a folder, whoever started it; in an empty folder a new one can be started."""
+        self.ui.outputPath.currentPath = str(folder)
+
+    def useManifest(self, path):
+        """Choose a table of scans."""
+        self.ui.manifestPath.currentPath = str(path)
+        self._checkManifest()
 
     def onStartButton(self, checked=False):
-        """Start the run, or stop the running one."""
-        ui = self.ui
-        if self._run is not None:
-            self._run.stop()
-            return
+        """Start or continue the run, or stop the running one."""
         try:
+            if self._running:
+                self._stop()
+                return
             install_missing_packages(TRAINING)
-            self._run = self.logic.start(
-                ui.manifestPath.currentPath, ui.outputPath.currentPath,
-                ui.presetSelector.currentText, ui.deviceSelector.currentText,
+            self._processes[self.run.path] = self.logic.start(
+                self.ui.manifestPath.currentPath, self.run.path, self.settings.preset, self._device(),
+                self.settings.changes(), self.ui.skipCheckBox.checked,
             )  # fmt: skip
         except ICHMultiTaskError as error:
-            ui.statusLabel.text = str(error)
+            self._say(str(error), failed=True)
             return
-        ui.logText.clear()
-        ui.statusLabel.text = _("Training…")
-        ui.startButton.text = _("Stop")
-        ui.choicesWidget.enabled = False
-        self._timer.start()
+        for name in ("manifestPath", "outputPath"):
+            qt.QSettings().setValue(SETTINGS_KEY + name, getattr(self.ui, name).currentPath)
+        self._running = True
+        self._say("")
 
-    def _poll(self):
-        ended = self._run.done  # asked first, so that the last lines are read before the end is told
-        for line in self._run.lines():
-            self.ui.logText.appendPlainText(line)
-        if not ended:
-            return
-        self._timer.stop()
-        run, self._run = self._run, None
-        if run.stopped:
-            self.ui.statusLabel.text = _("Stopped. Start continues where it was.")
-        elif run.status == 0:
-            self.ui.statusLabel.text = _("Finished.")
+    def onUseModelButton(self, checked=False):
+        """Go to the module that analyzes scans, with the trained model chosen."""
+        bundle = str(self.run.bundle)
+        slicer.util.selectModule("ICHMultiTask")
+        slicer.modules.ICHMultiTaskWidget.useBundle(bundle)
+
+    def _stop(self):
+        if self.process is not None:
+            self.process.stop()
         else:
-            self.ui.statusLabel.text = _("Failed; the log says why.")
-        self.ui.startButton.text = _("Start")
-        self.ui.choicesWidget.enabled = True
+            self.run.stop()
 
+    def _device(self):
+        return self.ui.deviceSelector.itemData(self.ui.deviceSelector.currentIndex)
 
-class TrainingRun:
-    """A running process whose output is read in a thread, so that nobody waits for it."""
+    def _restorePaths(self):
+        """Take up the last run, or propose folders of a new one."""
+        documents = Path(slicer.app.defaultScenePath) / "ICHMultiTask"
+        self.ui.cohortPath.currentPath = str(documents / "cohort")
+        stored = {name: qt.QSettings().value(SETTINGS_KEY + name) for name in ("manifestPath", "outputPath")}
+        self.ui.manifestPath.currentPath = stored["manifestPath"] or ""
+        self.openRun(stored["outputPath"] or documents / "run")
 
-    def __init__(self, process):
-        self.stopped = False
-        self._process = process
-        self._lines = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+    def _onManifestChanged(self, path):
+        self._manifest = None
+        self._typing.start()
+        self._changed()
 
-    @property
-    def done(self):
-        """Whether the process has ended and all it printed was read."""
-        return not self._reader.is_alive()
+    def _checkManifest(self):
+        """Read the table in the background: it may be long, and the scans on a slow disk."""
+        self._typing.stop()
+        path = self.ui.manifestPath.currentPath
+        self._manifest = None
+        self.check.stop()
+        self._sayOfManifest("")
+        if path:
+            self._sayOfManifest(_("Reading the table…"))
+            self.check.start(lambda progress: read_manifest(path), self._onManifestRead)
+        self._changed()
 
-    @property
-    def status(self):
-        """Exit status, None while it runs."""
-        return self._process.poll()
+    def _onManifestRead(self, manifest):
+        self._manifest = manifest
+        self._sayOfManifest(manifest_text(manifest))
+        self._changed()
 
-    def lines(self):
-        """Yield what was printed since the last call."""
-        while not self._lines.empty():
-            yield self._lines.get()
+    def _onCheckFailed(self, text, failed):
+        if not text:
+            return
+        problems = text.replace(" unusable rows: ", " unusable rows:\n").replace("; line ", "\nline ").split("\n")
+        if len(problems) > SHOWN_PROBLEMS:
+            for problem in problems:
+                self.ui.logText.appendPlainText(problem)
+            more = _("… and {n} more, all of them in the log below").format(n=len(problems) - SHOWN_PROBLEMS)
+            problems[SHOWN_PROBLEMS:] = [more]
+        self._sayOfManifest("\n".join(problems), failed=True)
+        self._update()
 
-    def stop(self):
-        """End the process; checkpoints are written whole, so that the run can be continued."""
-        self.stopped = True
-        self._process.terminate()
+    def _sayOfManifest(self, text, failed=False):
+        label = self.ui.manifestInfoLabel
+        label.text, label.visible = text, bool(text)
+        label.styleSheet = WARNING_STYLE if failed else ""
 
-    def wait(self, seconds=None):
-        """Block until it has ended or the time is up; return `done`."""
-        self._reader.join(seconds)
-        return self.done
+    def _onOutputChanged(self, path):
+        """Show the run of a folder: its settings, curves and log."""
+        self.run = RunFolder(path) if path else None
+        self.ui.logText.clear()
+        self._log = LogReader(self.run.path / LOG) if self.run else None
+        self._say("")
+        try:
+            stored = self.run.stored if self.run else None
+        except InputError as error:
+            stored = None
+            self._say(str(error), failed=True)
+        if stored is not None:
+            self.settings.show(stored["config"])
+            self.useManifest(stored["manifest"])
+        self._follow()
 
-    def _read(self):
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip())
-        self._process.wait()
+    def _follow(self):
+        """Look at what runs and at the run's folder."""
+        self.simulation.follow()
+        process = self.process
+        status = process.status if process else None  # asked before the last lines are read
+        if self._log is not None:
+            for line in self._log.lines():
+                self.ui.logText.appendPlainText(line)
+        before, self._running = self._running, bool(self.run and (process and status is None or self.run.running))
+        if status is not None:
+            self._ended(self._processes.pop(self.run.path), status)
+        elif before != self._running:
+            self._update()
+        self.curves.show(self.run.history if self.run else [])
+        self._showProgress()
+
+    def _ended(self, process, status):
+        if process.stopped:
+            self._say(_("Stopped. Continue goes on where it was."))
+        elif status:
+            lines = [line for line in self.ui.logText.toPlainText().split("\n") if line]
+            self._say(lines[-1] if lines else _("It ended with status {n}.").format(n=status), failed=True)
+        else:
+            self._say("")
+
+    def _changed(self):
+        """What was said of the last attempt no longer holds."""
+        self._say("")
+
+    def _say(self, text, failed=False):
+        self._outcome = (text, failed)
+        self._update()
+
+    def _update(self):
+        """Show what can be done now and why not."""
+        ui, running = self.ui, self._running
+        for widget in (ui.manifestPath, ui.presetSelector, ui.startFromSelector, ui.deviceSelector, ui.settingsBox):
+            widget.enabled = not running
+        begun = bool(self.run and self.run.begun)
+        ready, text, failed = (True, "", False) if running else self._readiness(begun)
+        ui.startButton.text = _("Stop") if running else _("Continue") if begun else _("Start")
+        ui.startButton.enabled = ready
+        if self._outcome[0]:
+            text, failed = self._outcome
+        ui.statusLabel.text, ui.statusLabel.visible = text, bool(text)
+        ui.statusLabel.styleSheet = WARNING_STYLE if failed else ""
+        ui.useModelButton.visible = bool(self.run and self.run.bundle)
+        self._showProgress()
+
+    def _readiness(self, begun):
+        """Whether the run can be started or continued, what to say of it, and whether that is an error."""
+        if self.run is None:
+            return False, _("Choose a folder for the run."), False
+        try:
+            if begun and self.run.finished:
+                return False, self._finishedText(), False
+            config = self.settings.config()
+            self.ui.planLabel.text = plan_text(config)
+            if not self.ui.manifestPath.currentPath:
+                return False, _("Choose a table of scans, or simulate some."), False
+            if self._manifest is None:  # what is the matter stands beside the table
+                return False, "", False
+            if begun:
+                check_same_run(self.run.stored, config, self._manifest.path)
+        except ICHMultiTaskError as error:
+            return False, str(error), True
+        if not begun:
+            return True, "", False
+        done, total = len(self.run.history), len(config.reductions())
+        return True, _("{done} of {total} epochs are done.").format(done=done, total=total), False
+
+    def _finishedText(self):
+        entry = self.run.history[-1]
+        text = _("Finished after {n} epochs.").format(n=len(self.run.history))
+        if entry.get("validation_mae_ml") is not None:
+            text += _(" Validation MAE {mae:.1f} mL.").format(mae=entry["validation_mae_ml"])
+        if entry.get("validation_auc") is not None:
+            text += _(" AUC {auc:.2f}.").format(auc=entry["validation_auc"])
+        if self.run.report:
+            text += _(' <a href="{address}">Report</a>').format(address=self.run.report.resolve().as_uri())
+        return text
+
+    def _showProgress(self):
+        ui, running = self.ui, self._running
+        ui.progressBar.visible = ui.stageLabel.visible = running
+        if not running:
+            return
+        progress = self.run.progress if self.run.running else None
+        ui.progressBar.value = round(1000 * progress.fraction) if progress else 0
+        text = progress.message if progress else _("Starting…")
+        if progress and progress.seconds_left:
+            text += _("; {time} left").format(time=duration(progress.seconds_left))
+        if progress and self.process is None:
+            text += _(" (process {n} on {computer})").format(n=progress.process, computer=progress.computer)
+        ui.stageLabel.text = text
 
 
 class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
     """What the panel does, for scripts."""
 
-    def command(self, manifest, output, preset="default", device="auto"):
-        """Return the training command as a list of arguments.
+    def arguments(self, manifest, output, preset="default", device="auto", settings=None, skip_unusable=False):
+        """Return the arguments of the training command.
 
         Raises
         ------
         InputError
-            If the table or the folder is missing.
+            If the table or the folder is missing, or a setting is wrong.
         """
         if not Path(manifest).is_file():
             raise InputError(f"The table of scans is missing: expected a CSV file, found {manifest or 'no choice'}.")
-        if not output:
+        if not str(output):
             raise InputError("The run has no folder: choose where weights, log and model bundle go.")
+        make_config(preset, **(settings or {}))
         arguments = ["train", str(manifest), "--output", str(output), "--preset", preset, "--device", device]
-        # The path is set in the code: a launcher may replace the one in the environment.
-        here = Path(__file__).resolve().parent
-        folders = [str(here), str(here.parent / "ICHMultiTask")]
-        code = f"import sys; sys.path[:0] = {folders}; from ICHMultiTaskTrainingLib.cli import main; sys.exit(main())"
-        return [self.pythonExecutable(), "-u", "-c", code, *arguments]
+        for assignment in assignments(settings or {}):
+            arguments += ["--set", assignment]
+        if skip_unusable:
+            arguments.append("--skip-unusable")
+        return [*arguments, "--processes", str(spare_processes())]
 
-    def start(self, manifest, output, preset="default", device="auto"):
-        """Start a training run, or continue the one in `output`.
+    def start(self, manifest, output, preset="default", device="auto", settings=None, skip_unusable=False):
+        """Start a training run, or continue the one in `output`, in a process of its own.
+
+        Parameters
+        ----------
+        manifest, output : path
+        preset, device : str
+        settings : dict, optional
+            Settings that differ from the preset, as in `TrainingConfig`.
+        skip_unusable : bool
+            Leave out scans that cannot be used, instead of stopping at them.
 
         Returns
         -------
-        TrainingRun
-        """
-        return TrainingRun(
-            slicer.util.launchConsoleProcess(
-                self.command(manifest, output, preset, device),
-                useStartupEnvironment=False,
-                updateEnvironment={"PYTHONIOENCODING": "utf-8"},
-            )
-        )
+        CommandProcess
 
-    @staticmethod
-    def pythonExecutable():
-        """The interpreter itself: ending the PythonSlicer launcher would leave its child running."""
-        name = "python-real.exe" if os.name == "nt" else "python-real"
-        real = Path(sys.executable).with_name(name)
-        return str(real if real.is_file() else sys.executable)
+        Raises
+        ------
+        InputError, OutputError
+        """
+        arguments = self.arguments(manifest, output, preset, device, settings, skip_unusable)
+        try:
+            Path(output).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(os_error_sentence(error, output)) from error
+        return CommandProcess(arguments, Path(output) / LOG)
 
 
 class ICHMultiTaskTrainingTest(ScriptedLoadableModuleTest):
@@ -196,23 +364,21 @@ class ICHMultiTaskTrainingTest(ScriptedLoadableModuleTest):
 
     def test_missingTableIsSaidBeforeAnythingStarts(self):
         with self.assertRaisesRegex(InputError, "expected a CSV file, found no choice"):
-            ICHMultiTaskTrainingLogic().command("", "run")
+            ICHMultiTaskTrainingLogic().arguments("", "run")
 
     def test_failureOfTheRunIsInItsLog(self):
         with tempfile.TemporaryDirectory() as folder:
-            table = Path(folder) / "manifest.csv"
+            table, run = Path(folder) / "manifest.csv", Path(folder) / "run"
             table.write_text("patient_id,image\n1,none.nii.gz\n", encoding="utf-8")
-            run = ICHMultiTaskTrainingLogic().start(table, Path(folder) / "run", device="cpu")
-            self.assertTrue(run.wait(120))
-            self.assertEqual(run.status, 1)
-            self.assertIn("volume_ml", "\n".join(run.lines()))
+            process = ICHMultiTaskTrainingLogic().start(table, run, device="cpu")
+            self.assertEqual(process.wait(120), 1)
+            self.assertIn("volume_ml", "\n".join(LogReader(run / LOG).lines()))
 
-    def test_stopEndsTheProcess(self):
-        process = slicer.util.launchConsoleProcess(
-            [ICHMultiTaskTrainingLogic.pythonExecutable(), "-c", "import time; time.sleep(600)"],
-            useStartupEnvironment=False,
-        )
-        run = TrainingRun(process)
-        self.assertFalse(run.wait(0.2))
-        run.stop()
-        self.assertTrue(run.wait(30) and run.stopped)
+    def test_settingsReachTheCommand(self):
+        with tempfile.TemporaryDirectory() as folder:
+            table = Path(folder) / "manifest.csv"
+            table.touch()
+            arguments = ICHMultiTaskTrainingLogic().arguments(table, "run", settings={"epochs": 3})
+            self.assertIn("epochs=3", arguments)
+            with self.assertRaisesRegex(InputError, "epochs is too small"):
+                ICHMultiTaskTrainingLogic().arguments(table, "run", settings={"epochs": 0})

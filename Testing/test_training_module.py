@@ -164,7 +164,7 @@ def test_run_of_other_settings_is_refused_in_words(tmp_path):
     manifest = tmp_path / "manifest.csv"
     config = make_config(epochs=3)
     check_same_run(stored(config, manifest), config, manifest)
-    with pytest.raises(InputError, match=r"found epochs 3 there and 5 here, the table .*manifest.csv there and .*b.csv"):
+    with pytest.raises(InputError, match="found epochs 3 there and 5 here, the table .*manifest.csv there and .*b.csv"):
         check_same_run(stored(config, manifest), replace(config, epochs=5), tmp_path / "b.csv")
 
 
@@ -225,7 +225,8 @@ def _set(settings):
 
 
 def test_plan_names_the_phases():
-    assert plan_text(make_config(coarse_epochs=[[4, 3], [2, 0]], epochs=2)) == "5 epochs: 3 at 1/4, 2 at full resolution"
+    config = make_config(coarse_epochs=[[4, 3], [2, 0]], epochs=2)
+    assert plan_text(config) == "5 epochs: 3 at 1/4, 2 at full resolution"
     assert plan_text(TrainingConfig(coarse_epochs=[], epochs=1)) == "1 epoch"
 
 

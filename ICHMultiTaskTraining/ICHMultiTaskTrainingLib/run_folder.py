@@ -41,7 +41,7 @@ class RunFolder:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             # A run of an earlier version lacks the settings that came later; it had their defaults.
-            return stored | {"config": TrainingConfig().as_dict() | stored["config"]}
+            return stored | {"config": TrainingConfig(**stored["config"]).as_dict()}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -81,7 +81,9 @@ class RunFolder:
     @property
     def finished(self):
         """Whether all its epochs are done and the model is written."""
-        return self.bundle is not None and len(self.history) >= len(TrainingConfig(**self.stored["config"]).reductions())
+        if self.bundle is None:
+            return False
+        return len(self.history) >= len(TrainingConfig(**self.stored["config"]).reductions())
 
     @property
     def bundle(self):

@@ -50,6 +50,9 @@ def _show_chart(scene, title, curves, history):
         chart.SetTitle("")
         chart.SetXAxisTitle("Epoch")
         chart.SetYAxisTitle(title)
+        chart.SetAxisTitleFontSize(12)
+        chart.SetAxisLabelFontSize(11)
+        chart.SetLegendFontSize(11)
         chart.SetLegendVisibility(len(wanted) > 1)
         if [chart.GetNthPlotSeriesNodeID(n) for n in range(chart.GetNumberOfPlotSeriesNodes())] != [
             series.GetID() for series in wanted

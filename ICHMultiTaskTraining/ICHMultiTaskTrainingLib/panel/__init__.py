@@ -1,0 +1,1 @@
+"""Sections of the training panel: widgets, in the application only."""

@@ -1,0 +1,122 @@
+"""The settings of a run in the training panel."""
+
+import os
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..config import PRESETS, SHIPPED, make_config
+from ..settings_text import changes_of, parse_settings, settings_text
+
+OWN_WIDGETS = ("epochs", "batch_size", "start_from")
+"""Settings with a widget of their own; all others are written as text."""
+
+
+class SettingsSection:
+    """Widgets from which a run's settings are read, and into which those of a run are put.
+
+    Parameters
+    ----------
+    ui : namespace
+        Widgets of the panel.
+    whenChanged : callable
+    """
+
+    def __init__(self, ui, whenChanged):
+        self.ui, self._whenChanged = ui, whenChanged
+        ui.presetSelector.addItems(list(PRESETS))
+        ui.startFromSelector.addItem(_("Random weights"), "")
+        ui.startFromSelector.addItem(_("The shipped model"), SHIPPED)
+        ui.startFromSelector.addItem(_("Choose a model…"), None)
+        self._startFrom = 0
+        self._showPreset()
+        ui.presetSelector.connect("activated(int)", self.onPresetSelected)
+        ui.startFromSelector.connect("activated(int)", self.onStartFromSelected)
+        ui.epochsSpinBox.connect("valueChanged(int)", self._changed)
+        ui.batchSizeSpinBox.connect("valueChanged(int)", self._changed)
+        ui.furtherLineEdit.connect("editingFinished()", self._changed)
+
+    def config(self):
+        """The settings chosen.
+
+        Returns
+        -------
+        TrainingConfig
+
+        Raises
+        ------
+        InputError, BundleError
+        """
+        return make_config(self.preset, **self.changes())
+
+    @property
+    def preset(self):
+        """Name of the preset chosen."""
+        return self.ui.presetSelector.currentText
+
+    def changes(self):
+        """Settings that differ from the preset.
+
+        Raises
+        ------
+        InputError
+        """
+        ui, preset = self.ui, PRESETS[self.preset]
+        chosen = {"epochs": ui.epochsSpinBox.value, "batch_size": ui.batchSizeSpinBox.value}
+        chosen["start_from"] = ui.startFromSelector.itemData(ui.startFromSelector.currentIndex) or None
+        changed = {name: value for name, value in chosen.items() if value != getattr(preset, name)}
+        # What is written counts: it is the last that the user looks at.
+        return changed | parse_settings(ui.furtherLineEdit.text)
+
+    def show(self, config):
+        """Put the settings of a run into the widgets.
+
+        Parameters
+        ----------
+        config : dict
+            As in `config.json`.
+        """
+        ui = self.ui
+        ui.presetSelector.currentText = config["preset"]
+        self._showPreset()
+        changes = changes_of(config)
+        ui.epochsSpinBox.value, ui.batchSizeSpinBox.value = config["epochs"], config["batch_size"]
+        self.startFrom(config["start_from"] or "")
+        ui.furtherLineEdit.text = settings_text({n: v for n, v in changes.items() if n not in OWN_WIDGETS})
+        self._changed()
+
+    def startFrom(self, folder):
+        """Choose what the training begins with: a bundle's folder, `SHIPPED`, or "" for random weights."""
+        selector = self.ui.startFromSelector
+        index = selector.findData(folder)
+        if index < 0:
+            index = selector.count - 1
+            selector.insertItem(index, os.path.basename(os.path.normpath(folder)), folder)
+            selector.setItemData(index, folder, qt.Qt.ToolTipRole)
+        selector.currentIndex = self._startFrom = index
+        self._changed()
+
+    def onPresetSelected(self, index):
+        """Take the preset's settings."""
+        self._showPreset()
+        self._changed()
+
+    def onStartFromSelected(self, index):
+        """Let the user choose a bundle if the last entry was taken."""
+        selector = self.ui.startFromSelector
+        if index < selector.count - 1:
+            self._startFrom = index
+            self._changed()
+            return
+        selector.currentIndex = self._startFrom
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder of a model bundle"))
+        if folder:
+            self.startFrom(folder)
+
+    def _showPreset(self):
+        preset = PRESETS[self.preset]
+        self.ui.epochsSpinBox.value, self.ui.batchSizeSpinBox.value = preset.epochs, preset.batch_size
+
+    def _changed(self, value=None):
+        self._whenChanged()
