@@ -1,6 +1,7 @@
 """Training by several processes, on one machine or many, started by torchrun."""
 
 import os
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,16 +67,14 @@ class Workers:
             raise box[0]
         return box[0]
 
-    def wrap(self, learner, device):
-        """The module with gradients averaged over the processes."""
+    def wrap(self, learner, device, some_unused):
+        """The module with gradients averaged over the processes; a batch may leave some of its parameters unused."""
         if self.count == 1:
             return learner
+        # The strides of a 1×1×1 kernel's single rows differ between its layouts and mean nothing.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         devices = [torch.cuda.current_device()] if device == "cuda" else None
-        # A head without a loss of its own, or a batch without masks, leaves parameters unused. Buffers are those of
-        # the synchronized batch norm and equal everywhere.
-        return nn.parallel.DistributedDataParallel(
-            learner, devices, broadcast_buffers=False, find_unused_parameters=True
-        )
+        return nn.parallel.DistributedDataParallel(learner, devices, find_unused_parameters=some_unused)
 
 
 ALONE = Workers()

@@ -56,6 +56,7 @@ class Learner(nn.Module):
             network.requires_grad_(False)
         for task, head in heads.items():
             head.requires_grad_(tasks in ("both", task))
+        self.mask_loss.requires_grad_(self.with_masks)
 
     def train(self, mode=True):
         """Set the mode; a frozen encoder keeps the statistics of its batch norms."""
@@ -82,8 +83,9 @@ class Learner(nn.Module):
         """
         with self.runtime.context():
             features = dict(self.network.features(self.runtime.arrange(images)))
-        # Outside of the context: two or three digits are too few for volumes and losses.
-        output, scores = self.network.heads(features["stage4"].float())
+        # Outside of the context, in the weights' own format: two or three digits are too few for volumes and losses.
+        dtype = self.network.volume_head.dense.weight.dtype
+        output, scores = self.network.heads(features["stage4"].to(dtype))
         if not self.with_masks:
             return output, scores, output.new_zeros(())
         return output, scores, self.mask_loss(features, occupancy, has_mask, reduction)

@@ -70,7 +70,7 @@ class MaskLoss(nn.Module):
             return occupancy.new_zeros(())
         total = 0.0
         for name, dense in self.dense.items():
-            logits = dense(features[name].float())[has_mask]
+            logits = dense(features[name].to(dense.weight.dtype))[has_mask]
             truth = self._around_nodes(occupancy[has_mask], name, coarseness, logits.shape[2:])
             cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=logits.new_tensor(5.0))
             found = logits.sigmoid()

@@ -149,7 +149,7 @@ class Trainer:
         self.learner.to(self.device, memory_format=torch.channels_last_3d)
         self.mask_loss = self.learner.mask_loss
         self.parameters = list(self.learner.parameters())
-        self.parallel = self.workers.wrap(self.learner, self.device)
+        self.parallel = self.workers.wrap(self.learner, self.device, not self.scans.has_mask.all())
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.runtime.dtype == torch.float16)
         if c.optimizer == "sgd":
             self.optimizer = torch.optim.SGD(self.parameters, c.learning_rate, c.momentum, weight_decay=c.weight_decay)
