@@ -1,10 +1,16 @@
 """Growth between two scans and their alignment."""
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 
+from ICHMultiTaskLib.comparison.alignment import align
 from ICHMultiTaskLib.comparison.growth import growth
 from ICHMultiTaskLib.errors import InputError
+from ICHMultiTaskLib.geometry import apply_affine
+from ICHMultiTaskLib.testing import phantom
 
 
 @pytest.mark.parametrize(
@@ -104,3 +110,69 @@ def test_growth_stays_within_what_is_possible():
 def test_impossible_volumes_are_refused(arguments, words):
     with pytest.raises(InputError, match=words):
         growth(*arguments)
+
+
+@pytest.fixture(scope="module")
+def repeated():
+    """One simulated patient scanned twice, the bleed grown, and another; each with its true head-to-RAS transform."""
+    from ICHMultiTaskTrainingLib.simulation import patient
+
+    poses, draw = [], patient.draw_acquisition
+
+    def remember(*arguments):
+        acquisition = draw(*arguments)
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = acquisition.rotation, acquisition.translation
+        poses.append(pose)
+        return acquisition
+
+    common = {"matrix": 96, "artifacts": False, "table": False, "location": "putamen"}
+    scans = [
+        (8, {"slices": 26, "rotation_deg": (0, 0, 0), "tilt_deg": 0.0, "volume_ml": 10.0}),
+        (8, {"slices": None, "thickness_mm": 5.0, "rotation_deg": (8, -5, 10), "tilt_deg": 14.0, "volume_ml": 30.0}),
+        (2, {"slices": 26, "rotation_deg": (0, 0, 0), "tilt_deg": 0.0, "volume_ml": 10.0}),
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(patient, "draw_acquisition", remember)
+        found = [
+            patient.simulate_patient(seed, patient.SimulationSettings(**common, **settings)) for seed, settings in scans
+        ]
+    return [(p.head_ct, pose) for p, pose in zip(found, poses, strict=True)]
+
+
+def test_alignment_of_a_patient_scanned_twice(repeated):
+    (first, first_pose), (second, second_pose), _ = repeated
+    found = align(first, second)
+    inside = np.array(list(product((-50, 0, 50), (-70, 0, 70), (-30, 10, 50))), float)  # mm, in the head
+    expected, moved = apply_affine(first_pose, inside), apply_affine(second_pose, inside)
+    before = np.linalg.norm(moved - expected, axis=1).mean()
+    residual = np.linalg.norm(apply_affine(found.moving_to_fixed, moved) - expected, axis=1)
+    assert before > 8 and residual.mean() < 1.5 and residual.max() < 2.5
+    assert found.succeeded and found.correlation > 0.85 and found.notes == ()
+    rotation = found.moving_to_fixed[:3, :3]
+    assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-9) and np.linalg.det(rotation) == pytest.approx(1)
+    assert found.rotation_deg == pytest.approx(np.degrees(np.arccos((np.trace(second_pose[:3, :3]) - 1) / 2)), abs=2)
+    assert np.array_equal(align(first, second).moving_to_fixed, found.moving_to_fixed)
+
+
+def test_alignment_of_two_patients_fails_and_says_so(repeated):
+    (first, _), _, (other, _) = repeated
+    found = align(first, other)
+    assert not found.succeeded and found.correlation < 0.75
+    assert "could not be aligned: expected a correlation of the bone of at least 0.75" in found.notes[0]
+
+
+def test_alignment_of_a_moved_copy():
+    scan = phantom((24, 64, 64), (6.5, 3.6, 3.6))
+    moved = scan.ijk_to_ras.copy()
+    moved[:3, 3] += (12, -7, 5)
+    found = align(scan, replace(scan, ijk_to_ras=moved))
+    assert found.moving_to_fixed[:3, 3] == pytest.approx((-12, 7, -5), abs=0.5)
+    assert found.translation_mm == pytest.approx(np.linalg.norm((12, 7, 5)), abs=0.5) and found.rotation_deg < 0.5
+
+
+def test_alignment_without_a_skull_is_refused():
+    scan = phantom((24, 64, 64), (6.5, 3.6, 3.6))
+    soft = replace(scan, hu=np.minimum(scan.hu, 80))
+    with pytest.raises(InputError, match="second scan cannot be aligned: expected a skull, found 0 mL of bone"):
+        align(scan, soft)

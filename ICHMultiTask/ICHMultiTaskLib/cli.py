@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import __version__
 from .bundle import ModelBundle, default_bundle
-from .comparison import cohort_command, mark_command
+from .comparison import analyze_options, cohort_command, mark_command
 from .errors import Canceled, ICHMultiTaskError
 from .output import new_folder, os_error_sentence
 
@@ -95,6 +95,7 @@ def _add_analyze(commands):
     analyze.add_argument("--head", choices=HEADS, default="volume", help="output that the attention map explains")
     analyze.add_argument("--stage", choices=STAGES, help="network stage of the map (default: the model's own)")
     analyze.add_argument("--method", choices=METHODS, help="kind of attention map (default: the model's own)")
+    analyze_options.add_options(analyze)
     analyze.set_defaults(run=_run_analyze)
 
 
@@ -115,6 +116,7 @@ def _analyze(options):
     destination = options.output or _default_output(options.path)
     with new_folder(destination, replaces="report.json" if options.overwrite else None) as folder, _Progress() as bar:
         bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
+        request = analyze_options.ComparisonRequest.from_options(options)
         truth = None
         if options.path is None:
             truth = _simulate(folder / DEMO_FOLDER, bar.step("Simulating a head CT", 0, 10))
@@ -128,8 +130,11 @@ def _analyze(options):
         analyzer = Analyzer(bundle, options.device)
         timing["load_model"] = time.perf_counter() - clock
         analysis = analyzer.analyze(
-            head_ct, options.head, options.stage, options.method, progress=bar.step("Analyzing", 40, 60)
+            head_ct, options.head, options.stage, options.method, progress=bar.step("Analyzing", 40, 55)
         )
+        comparison = None
+        if not request.is_empty:
+            comparison = request.compare(analyzer, analysis, bar.step("Comparing", 55, 60))
         bar.step("Loading into a Slicer scene", 60, 65)(0.0, "")
         clock = time.perf_counter()
         from .mrml.result_folder import SCENE_FILE, write_result_folder
@@ -143,9 +148,9 @@ def _analyze(options):
         timing["display"] = time.perf_counter() - clock
         analysis = replace(analysis, timing_s=timing | analysis.timing_s)
         write_result_folder(
-            scene, analysis, volume, nodes.attention, folder, progress=bar.step("Writing the report", 65, 100)
+            scene, analysis, volume, nodes.attention, folder, bar.step("Writing the report", 65, 100), comparison
         )
-    print(summary(analysis, truth))
+    print(summary(analysis, truth, comparison))
     print(f"Report      {destination.resolve() / 'report.html'}")
     print(f"Scene       {destination.resolve() / SCENE_FILE}  (opens in 3D Slicer)")
 
@@ -179,7 +184,7 @@ def _read(options, folder, destination, progress):
     return replace(head_ct, facts=replace(head_ct.facts, path=str(destination.resolve() / DEMO_FOLDER)))
 
 
-def summary(analysis, true_volume_ml=None):
+def summary(analysis, true_volume_ml=None, comparison=None):
     """The result in a few lines of plain text.
 
     Parameters
@@ -187,11 +192,14 @@ def summary(analysis, true_volume_ml=None):
     analysis : Analysis
     true_volume_ml : float, optional
         Known for a simulated scan.
+    comparison : dict, optional
+        As `comparison.report.comparison_dict` makes it.
 
     Returns
     -------
     str
     """
+    from .comparison.report import comparison_lines
     from .report_html import RESEARCH_USE, format_position, format_probability
 
     interval, attention = analysis.volume_interval_ml, analysis.attention
@@ -210,6 +218,7 @@ def summary(analysis, true_volume_ml=None):
         peak = format_position(attention.peak_ras_mm)
         lines.append(("Attention", f"peak at {peak}  ({attention.head}, {attention.stage}, {attention.method})"))
     lines += [("Warning", sentence) for sentence in analysis.warnings]
+    lines += comparison_lines(comparison) if comparison else []
     lines.append(("Model", f"{analysis.model['name']} {analysis.model['version']}"))
     lines.append(("Trained on", analysis.model["training_data"]))
     lines.append(("", RESEARCH_USE))

@@ -25,7 +25,7 @@ class ReportFiles:
     attention: Path | None
 
 
-def write_report(analysis, folder, pictures=(), scene=None):
+def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
     """Write report.json, report.html and attention.nrrd into an existing folder.
 
     Parameters
@@ -37,6 +37,8 @@ def write_report(analysis, folder, pictures=(), scene=None):
         PNG files, shown in the HTML page and copied into it.
     scene : path-like, optional
         The saved .mrb scene, linked from the HTML page.
+    comparison : dict, optional
+        As `comparison.report.comparison_dict` makes it.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def write_report(analysis, folder, pictures=(), scene=None):
     """
     folder = Path(folder)
     files = ReportFiles(folder / JSON_FILE, folder / HTML_FILE, folder / ATTENTION_FILE if analysis.attention else None)
-    report = report_dict(analysis)
+    report = report_dict(analysis, comparison)
     files.json.write_text(
         json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8", newline="\n"
     )
@@ -60,8 +62,8 @@ def write_report(analysis, folder, pictures=(), scene=None):
     return files
 
 
-def report_dict(analysis):
-    """The content of report.json.
+def report_dict(analysis, comparison=None):
+    """The content of report.json; with the key `comparison` where something was compared.
 
     Numbers that are not finite become None, each with a warning. `spacing_mm` is in the order of `shape_kji`; on a
     tilted scan its first number is the step along the tilted axis.
@@ -88,7 +90,8 @@ def report_dict(analysis):
                 "warnings": analysis.warnings,
             },
             "model": {key: analysis.model[key] for key in ("name", "version", "sha256", "training_data")},
-            "attention": attention and {
+            "attention": attention
+            and {
                 "file": ATTENTION_FILE,
                 "head": attention.head,
                 "stage": attention.stage,
@@ -96,6 +99,7 @@ def report_dict(analysis):
                 "peak_ras_mm": attention.peak_ras_mm,
             },
             "timing_s": analysis.timing_s,
+            **({"comparison": comparison} if comparison else {}),
         },
         "",
         unusable,

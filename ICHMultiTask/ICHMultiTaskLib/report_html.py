@@ -5,6 +5,9 @@ import math
 from html import escape
 from pathlib import Path
 
+from .comparison.report import STYLE as COMPARISON_STYLE
+from .comparison.report import comparison_html
+
 RESEARCH_USE = (
     "Research use only. Not a medical device, not validated on patients. A probability of this kind must not be the "
     "sole basis for prognosis or for limiting care."
@@ -70,13 +73,14 @@ def report_html(report, facts, pictures=(), scene=None):
     str
     """
     title = " · ".join(filter(None, [facts.patient_name or facts.patient_id or "Head CT", _date(facts.study_date)]))
+    comparison = comparison_html(report["comparison"]) if report.get("comparison") else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>ICHMultiTask report: {escape(title)}</title>
-<style>{STYLE}</style>
+<style>{STYLE}{COMPARISON_STYLE if comparison else ""}</style>
 </head>
 <body><main>
 <header><h1>Intracerebral hemorrhage report</h1><span class="soft">{escape(title)}</span></header>
@@ -84,6 +88,7 @@ def report_html(report, facts, pictures=(), scene=None):
 <p class="statement"><strong>Model trained on:</strong> {escape(report["model"]["training_data"])}<br>{RESEARCH_USE}</p>
 {_warnings(report["scan"]["warnings"])}
 {_pictures(report, pictures)}
+{comparison}
 <h2>Details</h2>
 <div class="facts">
 <div class="card"><h2>Scan</h2>{_facts(_scan_facts(report["scan"], facts))}</div>

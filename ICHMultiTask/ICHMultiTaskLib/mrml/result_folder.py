@@ -12,7 +12,7 @@ SCENE_FILE = "scene.mrb"
 PICTURES_FOLDER = "slices"
 
 
-def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, progress=None):
+def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, progress=None, comparison=None):
     """Write report.json, report.html, attention.nrrd, slices/*.png and scene.mrb into an existing folder.
 
     Parameters
@@ -24,6 +24,8 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, prog
     folder : path-like
         `ICHMultiTaskLib.output.new_folder` makes one that appears whole or not at all.
     progress : callable (fraction, message), optional
+    comparison : dict, optional
+        As `comparison.report.comparison_dict` makes it.
 
     Returns
     -------
@@ -46,6 +48,6 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, prog
     mrb = save_mrb(scene, folder / SCENE_FILE, thumbnail(pictures[len(pictures) // 2]))
     timing["save_scene"] = time.perf_counter() - start
     progress(0.8, "Writing the report")
-    files = write_report(replace(analysis, timing_s=analysis.timing_s | timing), folder, pictures, mrb)
+    files = write_report(replace(analysis, timing_s=analysis.timing_s | timing), folder, pictures, mrb, comparison)
     progress(1.0, "Report written")
     return files
