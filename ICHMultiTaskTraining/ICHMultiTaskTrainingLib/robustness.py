@@ -20,9 +20,9 @@ from .robustness_scans import (
     anatomy_scans,
     manifest_scans,
     rows_with_mask,
-    scans_in,
     simulated_scans,
 )
+from .simulation import find_scans
 from .variations import REFERENCE, VARIATIONS, words
 
 SEED = 303
@@ -80,7 +80,7 @@ def robustness(
     from .robustness_figures import write_figures
 
     rows = () if manifest is None else rows_with_mask(manifest)
-    heads = () if anatomy is None else scans_in(anatomy)
+    heads = () if anatomy is None else find_scans(anatomy)
     steps = patients * (len(VARIATIONS) + 2) + 2 * len(rows) + len(heads) * (len(OFFSETS) + insertions)
     with new_folder(output, replaces="robustness.json") as folder:
         if progress is not None:

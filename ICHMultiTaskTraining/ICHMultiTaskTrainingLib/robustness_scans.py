@@ -8,24 +8,23 @@ says why in `problem`, and the function is None.
 import itertools
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError
-from ICHMultiTaskLib.reading import VOLUME_READERS, read_head_ct
+from ICHMultiTaskLib.reading import read_head_ct
 
 from .erasing import erase_hematoma
 from .evaluation import read_mask
 from .manifest import read_manifest
-from .simulation import SimulationSettings, patient_seed, simulate_patient
+from .simulation import Anatomy, SimulationSettings, insert_hematoma, patient_seed, simulate_patient
+from .simulation.hematoma import LARGEST_ML, LOCATIONS
 from .variations import REFERENCE, scan_variations, shifted
 
 PARTS = ("simulated", "manifest", "anatomy")
 SMALLEST_ML = 5.0
 """Below it a change in percent says little."""
 INSERTED_ML = (5.0, 80.0)
-ATTEMPTS = 5
 AS_IT_IS, ERASED, INSERTED = "as_it_is", "erased", "inserted"
 OFFSETS = {AS_IT_IS: 0, "offset_minus_6_hu": -6, "offset_plus_6_hu": 6}
 
@@ -95,8 +94,6 @@ def rows_with_mask(path):
 
 def anatomy_scans(heads, insertions, seed):
     """Head CTs without a hemorrhage: as they are, with shifted HU, and with inserted hematomas of 5 to 80 mL."""
-    from .simulation.insertion import Anatomy
-
     for n, path in enumerate(heads):
         record = {"part": "anatomy", "case": n, "patient_id": path.name, "volume_ml": 0.0, "scan": AS_IT_IS}
         try:
@@ -123,32 +120,14 @@ def _with_hematoma(anatomy, volume_ml, seed, record):
 
 
 def _insert(anatomy, settings, seed):
-    """A hematoma of the wanted volume at a place where it may be that large; another place where it does not fit."""
-    from .simulation.hematoma import LARGEST_ML, LOCATIONS
-    from .simulation.insertion import insert_hematoma
-
+    """A hematoma at a place where it may be as large as wanted; at another one where it does not fit into this head."""
     places = [place for place in LOCATIONS if LARGEST_ML[place] >= settings.volume_ml]
     share = np.array([LOCATIONS[place] for place in places])
-    for attempt in range(ATTEMPTS):
-        chosen = patient_seed(seed, attempt)
-        place = str(np.random.default_rng(chosen).choice(places, p=share / share.sum()))
+    rng = np.random.default_rng(seed)
+    problem = None
+    for place in rng.choice(places, len(places), replace=False, p=share / share.sum()):
         try:
-            return insert_hematoma(anatomy, chosen, replace(settings, location=place))
+            return insert_hematoma(anatomy, seed, replace(settings, location=str(place)))
         except InputError as error:
             problem = error
     raise problem
-
-
-def scans_in(folder):
-    """Paths of the scans in a folder: files of a known kind and subfolders, by name."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"There is no folder of head CTs: expected one with files or DICOM folders, found {folder}.")
-    kinds = (*VOLUME_READERS, ".zip")
-    scans = [path for path in sorted(folder.iterdir()) if path.is_dir() or path.name.lower().endswith(kinds)]
-    if not scans:
-        raise InputError(
-            f"The folder holds no head CT: expected folders of DICOM files or files of the kinds {', '.join(kinds)}, "
-            f"found none in {folder}."
-        )
-    return scans

@@ -49,8 +49,8 @@ def words(name):
     return name
 
 
-def scan_variations(seed, matrix=256, settings=None):
-    """Scan one simulated patient in the reference manner and in all others.
+def scan_variations(seed, matrix=256):
+    """Scan one simulated patient, who has a bleed, in the reference manner and in all others.
 
     The reference: slices of 5 mm, a field of view of 230 mm, 4 HU of noise, no tilt, no rotation, no offset, and the
     scan's top 160 mm. Kernel, beam hardening, streaks and movements are as drawn from the seed.
@@ -61,8 +61,6 @@ def scan_variations(seed, matrix=256, settings=None):
         Of the patient.
     matrix : int
         Rows and columns of the reference scan.
-    settings : SimulationSettings, optional
-        Of its bleed.
 
     Yields
     ------
@@ -71,10 +69,9 @@ def scan_variations(seed, matrix=256, settings=None):
     head_ct : HeadCT
     mask : ndarray of bool, shape (K, J, I)
     """
-    base = replace(
-        settings or SimulationSettings(bleed=True),
+    base = SimulationSettings(
         matrix=matrix, pixel_mm=FIELD_OF_VIEW_MM / matrix, thickness_mm=THICKNESS_MM, tilt_deg=0.0,
-        rotation_deg=(0.0, 0.0, 0.0), noise_hu=4.0, offset_hu=0.0,
+        rotation_deg=(0.0, 0.0, 0.0), noise_hu=4.0, offset_hu=0.0, bleed=True,
     )  # fmt: skip
     patient = _simulate(seed, base)
     long = patient.head_ct, patient.mask
