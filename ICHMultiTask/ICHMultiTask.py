@@ -1,5 +1,6 @@
 """The ICHMultiTask module of 3D Slicer: registration, panel, logic and self test. The rest: ICHMultiTaskLib."""
 
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from slicer.util import VTKObservationMixin
 from ICHMultiTaskLib import testing
 from ICHMultiTaskLib.background import BackgroundTask
 from ICHMultiTaskLib.errors import Canceled, ICHMultiTaskError
-from ICHMultiTaskLib.mrml import results
+from ICHMultiTaskLib.mrml import layout, results
 from ICHMultiTaskLib.mrml.comparison_session import ComparisonSession
 from ICHMultiTaskLib.mrml.dependencies import install_missing_packages, missing_packages
 from ICHMultiTaskLib.mrml.parameters import Device, ICHMultiTaskParameterNode
@@ -28,7 +29,9 @@ from ICHMultiTaskLib.mrml.sample_data import register_sample_data
 from ICHMultiTaskLib.mrml.scene import create_scene, nodes_of_class
 from ICHMultiTaskLib.mrml.volumes import head_ct_to_node
 from ICHMultiTaskLib.panel.clinical import ClinicalSection
+from ICHMultiTaskLib.panel.cohort import CohortSection
 from ICHMultiTaskLib.panel.compare import CompareSection
+from ICHMultiTaskLib.panel.repeat import RepeatSection
 from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
 
 
@@ -73,8 +76,12 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = ICHMultiTaskLogic()
         self.work = Work(self._showProgress, self._ended)
-        self.compare = CompareSection(self._addSection("Compare", uiWidget.layout()), self.logic)
-        self.clinical = ClinicalSection(self._addSection("Clinical", uiWidget.layout()), self.logic)
+        section, views = functools.partial(self._addSection, layout=uiWidget.layout()), self._onViewsChanged
+        self.compare = CompareSection(section("Compare"), self.logic, views)
+        self.clinical = ClinicalSection(section("Clinical"), self.logic)
+        self.repeat = RepeatSection(section("Repeat"), self.logic, self._onAnalysisShown, views)
+        self.cohort = CohortSection(section("Cohort"), self.logic)
+        self.addObserver(layout.layout_node(slicer.mrmlScene), vtk.vtkCommand.ModifiedEvent, self._onViewsChanged)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.ui.analyzeButton.connect("clicked(bool)", self.onAnalyzeButton)
@@ -94,6 +101,8 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Stop the work and observe nothing when the module is unloaded."""
         self.work.stop()
         self.compare.cleanup()
+        self.repeat.work.stop()
+        self.cohort.work.stop()
         self.removeObservers()
 
     def enter(self):
@@ -113,6 +122,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.compare.setParameters(None)
         self.clinical.setScan(None)
+        self.repeat.setParameters(None)
 
     def onSceneEndClose(self, caller=None, event=None):
         """Start anew if the panel is shown."""
@@ -138,6 +148,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._setDevices(self.devices)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
             self.compare.setParameters(parameterNode)
+            self.repeat.setParameters(parameterNode)
             self._onParametersModified()
 
     def onAnalyzeButton(self, checked=False):
@@ -222,8 +233,18 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._attentionOnShow = self._attentionChoice() if self._parameterNode else None
         seconds = time.monotonic() - self.work.started
         self._showOutcome(_("Done in {seconds:.1f} s.").format(seconds=seconds))
+        self._onAnalysisShown()
+
+    def _onAnalysisShown(self):
         self._hideResultsFromSelector()
         self._onParametersModified()
+
+    def _onViewsChanged(self, caller=None, event=None):
+        """Undo what the two linked views needed once the user leaves their layout."""
+        if not layout.is_side_by_side(slicer.mrmlScene):
+            self.logic.leave_side_by_side()
+        self.compare.updateButtons()
+        self.repeat.update()
 
     def _onAttention(self, nodeAnalysisAndAttention):
         self.logic.show_attention(nodeAnalysisAndAttention)
@@ -265,6 +286,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self._start(self.logic.attention_work(*choice), self._onAttention)
         self.compare.schedule()
         self.clinical.setScan(parameters.inputVolume)
+        self.repeat.update()
         self._update()
 
     def _showProgress(self, task):

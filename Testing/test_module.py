@@ -147,7 +147,9 @@ CODE_OF_PANELS = {
     "ICHMultiTask": "ICHMultiTask/ICHMultiTask.py",
     "ICHMultiTaskTraining": "ICHMultiTaskTraining/ICHMultiTaskTraining.py",
     "ICHMultiTaskClinical": "ICHMultiTask/ICHMultiTaskLib/panel/clinical.py",
+    "ICHMultiTaskCohort": "ICHMultiTask/ICHMultiTaskLib/panel/cohort.py",
     "ICHMultiTaskCompare": "ICHMultiTask/ICHMultiTaskLib/panel/compare.py",
+    "ICHMultiTaskRepeat": "ICHMultiTask/ICHMultiTaskLib/panel/repeat.py",
 }
 
 
@@ -171,6 +173,7 @@ def test_panel_is_bound_to_every_parameter_but_bundle_and_segments(modules):
     assert bound == set(modules["ICHMultiTask"].ICHMultiTaskParameterNode.__annotations__) - {
         "bundleFolder",
         "comparedSegments",
+        "earlierVolume",
     }
 
 

@@ -10,7 +10,7 @@ from .segments import SegmentChoice, concerns, read_segment
 
 NOT_COMPUTED = "–"
 VOLUME_TITLES = (
-    "Segment", "Method", "Volume (mL)", "Difference to model (mL)", "Difference (%)", "In interval", "Within 5 mL",
+    "Segment", "Method", "Volume (mL)", "± model (mL)", "± model (%)", "In interval", "Within 5 mL",
     "Within 20 %",
 )  # fmt: skip
 MEASURE_TITLES = ("Segment", "Measure", "Value", "Unit")
@@ -200,7 +200,10 @@ def attention_sentence(segment, head):
 
 def number(value, spec=".1f"):
     """A number as text, or the mark of a cell that was not computed."""
-    return NOT_COMPUTED if value is None else format(value, spec)
+    if value is None:
+        return NOT_COMPUTED
+    text = format(value, spec)
+    return text if any(digit in text for digit in "123456789") else text.replace("-", "+")  # no minus zero
 
 
 def verdict(value):

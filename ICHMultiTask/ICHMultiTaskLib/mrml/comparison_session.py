@@ -1,12 +1,18 @@
 """One user's work with an analysis beside other things: segments, a draft, an earlier scan. Needs no Qt."""
 
-from . import clinical, layout, results
+from pathlib import Path
+
+from ..comparison.repeat import compare_with_previous
+from . import clinical, layout, repeat_scan, results
+from .cohort import show_cohort
 from .comparison import comparison_work, remove_tables, write_tables
 from .diameters import remove_diameters, show_diameters
 from .marking import show_marking
+from .repeat_scan import SceneRepeat
 from .scene import create_scene, nodes_of_class
 from .segments import SegmentChoice, list_segments, segments_of
-from .session import AnalysisSession, ignore
+from .session import AnalysisSession, ignore, unused_folder
+from .volumes import head_ct_from_node
 
 
 class ComparisonSession(AnalysisSession):
@@ -24,11 +30,12 @@ class ComparisonSession(AnalysisSession):
     def __init__(self):
         super().__init__()
         self.compared = None
+        self._repeat = None
 
     def forget(self):
         """Let go of the latest analysis and all comparisons with it."""
         super().forget()
-        self.compared = None
+        self.compared = self._repeat = None
 
     @staticmethod
     def segments():
@@ -165,6 +172,94 @@ class ComparisonSession(AnalysisSession):
             return None, marking
         return show_marking(create_scene(), marking, analysis.head_ct, node), marking
 
+    def compare_with_earlier(self, earlierNode, laterNode, bundle=None, device="auto", progress=None):
+        """Analyze two scans of one patient and show the growth; returns when it is done.
+
+        Parameters
+        ----------
+        earlierNode, laterNode : vtkMRMLScalarVolumeNode
+        bundle, device
+            Of `ICHMultiTaskLib.analysis.Analyzer`.
+        progress : callable (fraction, message), optional
+
+        Returns
+        -------
+        SceneRepeat
+
+        Raises
+        ------
+        InputError
+            If these are not two scans that can be read, or one was removed meanwhile.
+        """
+        return self.show_repeat(self.repeat_work(earlierNode, laterNode, bundle, device)(progress or ignore))
+
+    def repeat_work(self, earlierNode, laterNode, bundle=None, device="auto"):
+        """Read two scans and return their comparison as a callable (progress) -> SceneRepeat.
+
+        The later scan is not analyzed again where it just was, with the same model.
+        """
+        repeat_scan.check_pair(earlierNode, laterNode)
+        repeat_scan.remove_alignment(create_scene(), earlierNode)
+        earlier, later = head_ct_from_node(earlierNode), head_ct_from_node(laterNode)
+        known = self.analysis_of(laterNode)
+
+        def compare(progress):
+            def part(start, end, what):
+                return lambda f, message: progress(start + (end - start) * f, f"{what}: {message}")
+
+            progress(0.0, "Loading the model")
+            analyzer = self.analyzer_for(bundle, device)
+            reused = known is not None and known.model["sha256"] == analyzer.bundle.sha256
+            second = known if reused else analyzer.analyze(later, progress=part(0.0, 0.3, "Later scan"))
+            first = analyzer.analyze(earlier, attention=False, progress=part(0.3, 0.6, "Earlier scan"))
+            repeat = compare_with_previous(second, first, lambda f, message: progress(0.6 + 0.4 * f, message))
+            return SceneRepeat(earlierNode, laterNode, second, repeat)
+
+        return compare
+
+    def show_repeat(self, shown):
+        """Show the later scan's analysis, the growth as a table, and the earlier scan laid on the later one.
+
+        Returns
+        -------
+        SceneRepeat
+
+        Raises
+        ------
+        InputError
+            If a scan was removed meanwhile.
+        """
+        scene = create_scene()
+        table, _ = repeat_scan.show_repeat_scan(scene, shown)
+        results.write_analysis(scene, shown.repeat.previous, shown.earlier_node)
+        if self.analysis is not shown.later:
+            self.show((shown.later_node, shown.later))
+        results.select_table(table)
+        self._repeat = shown
+        return shown
+
+    def repeat_of(self, earlierNode, laterNode):
+        """Return the latest SceneRepeat if it is of these two nodes and both are still there, else None."""
+        repeat = self._repeat
+        if repeat is None or repeat.earlier_node is not earlierNode or self.analysis_of(laterNode) is not repeat.later:
+            return None
+        return repeat if earlierNode.GetScene() is not None else None
+
+    def show_repeat_views(self):
+        """Show the earlier scan on the left and the later one on the right, linked, above the table of the growth."""
+        scene, repeat = create_scene(), self._repeat
+        peak = repeat.later.attention.peak_ras_mm if repeat.later.attention else None
+        layout.show_side_by_side(scene, (repeat.earlier_node, None), (repeat.later_node, None), peak)
+        results.select_table(results.result_node(repeat.later_node, repeat_scan.TABLE))
+
+    def shows_repeat(self):
+        """Whether the two scans of the latest SceneRepeat are on show side by side."""
+        return self._repeat is not None and layout.volume_on_left(create_scene()) is self._repeat.earlier_node
+
+    def shows_side_by_side(self):
+        """Whether the latest analysis is on show beside segments."""
+        return self.scanNode is not None and layout.volume_on_left(create_scene()) is self.scanNode
+
     @staticmethod
     def clinical_context(scanNode):
         """What is known of the patient of a scan, as a ClinicalContext."""
@@ -181,6 +276,32 @@ class ComparisonSession(AnalysisSession):
         """Scores and alerts for the patient of a scan, as a ClinicalAssessment; None if it was not analyzed last."""
         analysis = self.analysis_of(scanNode)
         return None if analysis is None else clinical.assess(scanNode, analysis)
+
+    @staticmethod
+    def cohort_work(tables):
+        """Return the comparison of a cohort's tables as a callable (progress) -> CohortComparison."""
+        from ..comparison.cohort import compare_cohort
+
+        return lambda progress: compare_cohort(tables)
+
+    @staticmethod
+    def show_cohort(comparison, name):
+        """Switch to a layout with a table view, showing a new table node of a cohort comparison, which is returned."""
+        AnalysisSession.show_table_layout()
+        return show_cohort(create_scene(), comparison, name)
+
+    @staticmethod
+    def cohort_report_work(tables, parent):
+        """Return the writing of a cohort's report into a new folder as a callable (progress) -> path of report.html."""
+        from ..comparison.cohort import compare_cohort
+
+        destination = unused_folder(parent, f"{Path(tables).stem}-comparison")
+
+        def write(progress):
+            compare_cohort(tables, destination)
+            return destination / "report.html"
+
+        return write
 
     @staticmethod
     def leave_side_by_side():

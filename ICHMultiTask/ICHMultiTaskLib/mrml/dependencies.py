@@ -8,37 +8,40 @@ from ..errors import DependencyError
 
 ANALYSIS = ("safetensors>=0.4",)
 TRAINING = (*ANALYSIS, "tqdm>=4.60", "scikit-learn>=1.4")
+FIGURES = ("matplotlib>=3.7",)
 TORCH_REQUIREMENT = ">=2.4"
 
 _MODULES = {"scikit-learn": "sklearn"}
 
 
-def missing_packages(requirements=ANALYSIS):
+def missing_packages(requirements=ANALYSIS, torch=True):
     """Names of the packages, PyTorch included, that still have to be installed; nothing is imported."""
-    names = ["torch", *(requirement.partition(">=")[0] for requirement in requirements)]
+    names = [*(["torch"] if torch else ()), *(requirement.partition(">=")[0] for requirement in requirements)]
     return [name for name in names if importlib.util.find_spec(_MODULES.get(name, name)) is None]
 
 
-def install_missing_packages(requirements=ANALYSIS):
+def install_missing_packages(requirements=ANALYSIS, torch=True):
     """Install what is missing, after asking: PyTorch by the PyTorch extension, the others by pip.
 
     Parameters
     ----------
     requirements : tuple of str
-        `ANALYSIS` or `TRAINING`; PyTorch is always needed.
+        `ANALYSIS`, `TRAINING` or `FIGURES`.
+    torch : bool
+        Whether PyTorch is needed as well.
 
     Raises
     ------
     DependencyError
         If the user declines, or PyTorch or the PyTorch extension cannot be had.
     """
-    missing = missing_packages(requirements)
+    missing = missing_packages(requirements, torch)
     if "torch" in missing:
         _install_torch()
     if any(name != "torch" for name in missing):
         _install_with_pip(requirements)
     importlib.invalidate_caches()
-    still = missing_packages(requirements)
+    still = missing_packages(requirements, torch)
     if still:
         raise DependencyError(f"This needs the Python package {' and '.join(still)}, which could not be installed.")
 

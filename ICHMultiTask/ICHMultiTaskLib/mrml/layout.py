@@ -1,8 +1,10 @@
 """Two linked slice views side by side above a table, and the way back to the user's own layout."""
 
+import numpy as np
 import slicer
 
 from .scene import application_logic, nodes_of_class
+from .volumes import world_affine
 
 SIDE_BY_SIDE = 1183
 """Number of the layout; far from those that the application and other extensions have."""
@@ -29,7 +31,7 @@ _LAYOUT = f"""
 
 
 def show_side_by_side(scene, left, right, position_ras=None, foreground_opacity=0.4):
-    """Switch to two linked views in the plane of the left one's slices, which a tilted gantry turns from axial.
+    """Switch to two linked views in the plane of the right one's slices, which a tilted gantry turns from axial.
 
     Parameters
     ----------
@@ -54,10 +56,8 @@ def show_side_by_side(scene, left, right, position_ras=None, foreground_opacity=
             composite.SetBackgroundVolumeID(background.GetID())
             composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
             composite.SetForegroundOpacity(foreground_opacity)
-        view = _slice_node(scene, tag)
-        view.SetOrientationToAxial()
-        view.RotateToVolumePlane(left[0])
-    _fit(scene)
+        _turn_to_slices(_slice_node(scene, tag), right[0])
+    _fit(scene, right[0])
     for tag in (LEFT, RIGHT):
         composite = _composite(scene, tag)
         composite.SetLinkedControl(True)
@@ -80,6 +80,13 @@ def leave_side_by_side(scene):
 def is_side_by_side(scene):
     """Whether the layout is on show."""
     return layout_node(scene).GetViewArrangement() == SIDE_BY_SIDE
+
+
+def volume_on_left(scene):
+    """Return the background volume of the left view, or None where the layout is not on show."""
+    if not is_side_by_side(scene):
+        return None
+    return scene.GetNodeByID(_composite(scene, LEFT).GetBackgroundVolumeID() or "")
 
 
 def keep_out_of_left_view(scene, node):
@@ -120,8 +127,32 @@ def _composite(scene, tag):
     return scene.AddNode(node)
 
 
-def _fit(scene):
+def _turn_to_slices(view, volume):
+    """Turn a view into the plane of a volume's slices, patient left on its right and front up."""
+    affine = world_affine(volume)[0]
+    columns = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    across = columns[:, 0] * (-1 if columns[0, 0] > 0 else 1)
+    normal = np.cross(columns[:, 0], columns[:, 1])
+    normal *= (-1 if normal[2] < 0 else 1) / np.linalg.norm(normal)
+    matrix = view.GetSliceToRAS()
+    for column, direction in enumerate((across, -np.cross(normal, across), normal)):
+        for row in range(3):
+            matrix.SetElement(row, column, direction[row])
+    view.UpdateMatrices()
+
+
+def _fit(scene, volume):
+    """Fit the views to what they show, with the thickness of a volume's slices."""
     ids = {node.GetID() for node in own_composites(scene)}
     for logic in application_logic().GetSliceLogics() or ():
         if logic.GetSliceCompositeNode().GetID() in ids:
             logic.FitSliceToBackground()
+    steps = world_affine(volume)[0][:3, :3]
+    thickness = abs(np.linalg.det(steps)) / np.linalg.norm(np.cross(steps[:, 0], steps[:, 1]))
+    for tag in (LEFT, RIGHT):
+        # On a sheared volume the fit gives a thickness of 0, at which nothing can be scrolled and no markup is drawn.
+        view = _slice_node(scene, tag)
+        view.SetSliceSpacingModeToPrescribed()
+        view.SetPrescribedSliceSpacing(1, 1, thickness)
+        width, height, _depth = view.GetFieldOfView()
+        view.SetFieldOfView(width, height, thickness)

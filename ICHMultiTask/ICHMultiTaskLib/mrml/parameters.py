@@ -74,6 +74,7 @@ class ICHMultiTaskParameterNode:
     overlayOpacity - of the map over the scan
     overlayThreshold - attention below it is not shown
     comparedSegments - segments that are ticked, each as the IDs of its node and of itself
+    earlierVolume - earlier head CT of the same patient
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -85,3 +86,4 @@ class ICHMultiTaskParameterNode:
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = FOREGROUND_OPACITY
     overlayThreshold: Annotated[float, WithinRange(0, 1)] = THRESHOLD
     comparedSegments: list[str] = []
+    earlierVolume: vtkMRMLScalarVolumeNode

@@ -69,9 +69,14 @@ def show_table(scene, analysis, volumeNode):
     InputError
         If the scan is no longer in the scene.
     """
-    table = write_rows(scene, volumeNode, "table", ("Measure", "Value", "Unit"), result_rows(analysis))
+    table = write_analysis(scene, analysis, volumeNode)
     select_table(table)
     return table
+
+
+def write_analysis(scene, analysis, volumeNode):
+    """Fill the result table of a scan, without showing it. Returns and raises as `show_table`."""
+    return write_rows(scene, volumeNode, "table", ("Measure", "Value", "Unit"), result_rows(analysis))
 
 
 def write_rows(scene, volumeNode, kind, titles, rows):

@@ -64,7 +64,7 @@ class AnalysisSession:
 
         def analyze(progress):
             progress(0.0, "Loading the model")
-            analyzer = self._analyzer_for(bundle, device)
+            analyzer = self.analyzer_for(bundle, device)
             return inputVolume, analyzer.analyze(head_ct, head, stage, method, progress=progress)
 
         return analyze
@@ -141,8 +141,7 @@ class AnalysisSession:
         """
         self.check_analyzed()
         analysis, name = self.analysis, re.sub(r"[^\w.-]+", "-", self.scanNode.GetName()).strip("-.") or "scan"
-        names = itertools.chain([f"{name}-report"], (f"{name}-report-{n}" for n in itertools.count(2)))
-        destination = next(Path(parent) / name for name in names if not (Path(parent) / name).exists())
+        destination = unused_folder(parent, f"{name}-report")
         drawn = tempfile.TemporaryDirectory(prefix="ICHMultiTask-")
         attention = results.result_node(self.scanNode, "attention")
         slice_pictures(create_scene(), self.scanNode, attention, drawn.name, progress=progress)
@@ -212,8 +211,8 @@ class AnalysisSession:
         layout = create_scene().GetFirstNodeByClass("vtkMRMLLayoutNode")
         layout.SetViewArrangement(layout.SlicerLayoutFourUpTableView)
 
-    def _analyzer_for(self, bundle, device):
-        """The analyzer kept from the last run if it is the same one; loading a network takes longer than using it."""
+    def analyzer_for(self, bundle, device):
+        """Return the analyzer of the last run if it is the same one: loading a network takes longer than using it."""
         from ..analysis import Analyzer
 
         key = (str(bundle or default_bundle()), device)
@@ -221,6 +220,12 @@ class AnalysisSession:
             self._analyzer = Analyzer(bundle, device)
             self._analyzerKey = key
         return self._analyzer
+
+
+def unused_folder(parent, name):
+    """Path of a folder that is not there yet: `name`, or that with a number."""
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    return next(Path(parent) / name for name in names if not (Path(parent) / name).exists())
 
 
 def ignore(fraction, message):

@@ -7,7 +7,6 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..errors import ICHMultiTaskError
-from ..mrml import layout
 from ..mrml.comparison import NOT_COMPUTED, attention_sentence, cells, number, reader_rows
 from ..mrml.scene import nodes_of_class
 from ..mrml.segments import segments_of
@@ -36,11 +35,13 @@ class CompareSection(VTKObservationMixin):
     widget : QWidget
         Loaded from ICHMultiTaskCompare.ui.
     logic : ComparisonSession
+    whenViewsChanged : callable ()
+        Called after the two views were filled anew.
     """
 
-    def __init__(self, widget, logic):
+    def __init__(self, widget, logic, whenViewsChanged):
         VTKObservationMixin.__init__(self)
-        self.widget, self.logic = widget, logic
+        self.widget, self.logic, self._whenViewsChanged = widget, logic, whenViewsChanged
         self.ui = slicer.util.childWidgetVariables(widget)
         self.work = Work(lambda task: None, self._ended)
         self._parameters = None
@@ -49,10 +50,12 @@ class CompareSection(VTKObservationMixin):
         self._changed = True
         self._filling = False
         self._markingNotes = ()
+        self._marked = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MSEC)
         self._timer.connect("timeout()", self.update)
+        self.ui.segmentList.connect("currentRowChanged(int)", self._onCurrentRowChanged)
         self.ui.segmentList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
         self.ui.diametersBox.connect("toggled(bool)", lambda checked: self._showDiameters(jump=True))
         self.ui.sideBySideButton.connect("clicked(bool)", self.onSideBySideButton)
@@ -63,7 +66,6 @@ class CompareSection(VTKObservationMixin):
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onSceneChanged)
-        self.addObserver(layout.layout_node(scene), vtk.vtkCommand.ModifiedEvent, self._onLayoutChanged)
 
     def cleanup(self):
         """Stop and observe nothing."""
@@ -103,12 +105,17 @@ class CompareSection(VTKObservationMixin):
                 self._ended(str(error), True)
             else:
                 self.work.start(work, self._onCompared)
-        self._updateButtons()
+        self.updateButtons()
 
     def chosen(self):
         """Ticked segments, as a list of SegmentChoice."""
         keys = set(self._parameters.comparedSegments) if self._parameters else ()
         return [choice for choice in self._choices if _key(choice) in keys]
+
+    def _current(self):
+        """The highlighted segment, else the first ticked one, else None."""
+        row = self.ui.segmentList.currentRow
+        return self._choices[row] if 0 <= row < len(self._choices) else next(iter(self.chosen()), None)
 
     def choose(self, choices):
         """Tick segments, and those alone."""
@@ -119,8 +126,10 @@ class CompareSection(VTKObservationMixin):
         """Show the two linked views, or go back to the user's own layout."""
         if checked:
             self.logic.show_side_by_side()
+            self._showDiameters(jump=True)
         else:
             self.logic.leave_side_by_side()
+        self._whenViewsChanged()
 
     def onMarkButton(self, checked=False):
         """Propose a segmentation of the bleed and compare with it."""
@@ -128,19 +137,21 @@ class CompareSection(VTKObservationMixin):
             self.work.start(self.logic.mark_work(), self._onMarked)
         except ICHMultiTaskError as error:
             self._ended(str(error), True)
-        self._updateButtons()
+        self.updateButtons()
 
     def _onMarked(self, nodeAnalysisAndMarking):
         node, marking = self.logic.show_marking(nodeAnalysisAndMarking)
         self._markingNotes = marking.notes
         if node is not None and self._parameters:
-            keys = [_key(choice) for choice in segments_of(node)]
-            self._parameters.comparedSegments = [*keys, *self._parameters.comparedSegments]
+            (draft,) = segments_of(node)
+            self._parameters.comparedSegments = [*self._parameters.comparedSegments, _key(draft)]
+            self._marked = draft.key
+            self.ui.segmentList.setCurrentRow(-1)
         self.schedule()
 
     def onSegmentEditorButton(self, checked=False):
         """Open the Segment Editor on the first ticked segment."""
-        choice = self.chosen()[0]
+        choice = self._current()
         node = slicer.mrmlScene.GetNodeByID(choice.node_id)
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
@@ -152,7 +163,7 @@ class CompareSection(VTKObservationMixin):
         self.logic.show_comparison(compared)
         self._showDiameters()
         self._show()
-        if layout.is_side_by_side(slicer.mrmlScene):
+        if self.logic.shows_side_by_side():
             self.logic.keep_segments_right()
 
     def _ended(self, text, failed):
@@ -160,7 +171,7 @@ class CompareSection(VTKObservationMixin):
             self.logic.forget_comparison()
             self._show()
             self._warn([text])
-        self._updateButtons()
+        self.updateButtons()
 
     def _onItemChanged(self, item):
         if self._filling or self._parameters is None:
@@ -171,16 +182,15 @@ class CompareSection(VTKObservationMixin):
         ]
         self.schedule()
 
+    def _onCurrentRowChanged(self, row):
+        if not self._filling:
+            self._showDiameters(jump=True)
+            self.updateButtons()
+
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onSceneChanged(self, scene, event, node):
         if node is not None and (node.IsA("vtkMRMLSegmentationNode") or node.IsA("vtkMRMLLabelMapVolumeNode")):
             self.schedule()
-
-    def _onLayoutChanged(self, caller=None, event=None):
-        shown = layout.is_side_by_side(slicer.mrmlScene)
-        self.ui.sideBySideButton.checked = shown
-        if not shown:
-            self.logic.leave_side_by_side()
 
     def _observe(self, node):
         events = [vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent]
@@ -212,11 +222,15 @@ class CompareSection(VTKObservationMixin):
             parameters.comparedSegments = [_key(self._choices[0])]  # there is nothing else to choose
         keys = set(parameters.comparedSegments) if parameters else ()
         segmentList = self.ui.segmentList
-        self._filling = True
+        row = segmentList.currentRow
+        current = before[row].key if 0 <= row < len(before) else self._marked
+        self._filling, self._marked = True, None
         segmentList.clear()
         for choice in self._choices:
             hidden = _(", hidden") if choice.hidden else ""
-            item = qt.QListWidgetItem(f"{choice.name} ({choice.reader}{hidden})")
+            text = f"{choice.name} ({choice.reader}{hidden})"
+            item = qt.QListWidgetItem(text)
+            item.setToolTip(text)
             pixmap = qt.QPixmap(12, 12)
             pixmap.fill(qt.QColor.fromRgbF(*choice.color))
             item.setIcon(qt.QIcon(pixmap))
@@ -224,9 +238,11 @@ class CompareSection(VTKObservationMixin):
             item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Checked if _key(choice) in keys else qt.Qt.Unchecked)
             segmentList.addItem(item)
+            if choice.key == current:
+                segmentList.setCurrentItem(item)
         self._filling = False
         rows = min(max(len(self._choices), 1), 5)
-        segmentList.setFixedHeight(rows * max(segmentList.sizeHintForRow(0), 20) + 6)
+        segmentList.setFixedHeight(rows * max(segmentList.sizeHintForRow(0), 20) + 8)
         segmentList.visible = bool(self._choices)
 
     def _show(self):
@@ -313,8 +329,9 @@ class CompareSection(VTKObservationMixin):
         table.verticalHeader().setDefaultSectionSize(22)
 
     def _showDiameters(self, jump=False):
-        if self.ui.diametersBox.checked and self.logic.compared is not None and self.logic.compared.choices:
-            self.logic.show_diameters(jump=jump)
+        compared, current = self.logic.compared, self._current()
+        if self.ui.diametersBox.checked and compared is not None and current in compared.choices:
+            self.logic.show_diameters(compared.choices.index(current), jump)
         else:
             self.logic.hide_diameters()
 
@@ -323,17 +340,18 @@ class CompareSection(VTKObservationMixin):
         self.ui.remarksLabel.styleSheet = WARNING_STYLE
         self.ui.remarksLabel.visible = bool(sentences)
 
-    def _updateButtons(self):
+    def updateButtons(self):
+        """Offer what can be done now."""
         analyzed = self._parameters is not None and self.logic.analysis_of(self._parameters.inputVolume) is not None
-        chosen = self.chosen()
         self.ui.markButton.enabled = analyzed and self.work.task is None
-        self.ui.sideBySideButton.enabled = analyzed or layout.is_side_by_side(slicer.mrmlScene)
+        self.ui.sideBySideButton.checked = self.logic.shows_side_by_side()
+        self.ui.sideBySideButton.enabled = analyzed or self.ui.sideBySideButton.checked
         self.ui.tablesButton.enabled = self.ui.diametersBox.enabled = self.logic.compared is not None
-        self.ui.segmentEditorButton.enabled = bool(chosen) and self._isSegmentation(chosen[0])
+        self.ui.segmentEditorButton.enabled = self._isSegmentation(self._current())
 
     @staticmethod
     def _isSegmentation(choice):
-        node = slicer.mrmlScene.GetNodeByID(choice.node_id)
+        node = slicer.mrmlScene.GetNodeByID(choice.node_id) if choice else None
         return node is not None and node.IsA("vtkMRMLSegmentationNode")
 
 

@@ -1,0 +1,87 @@
+"""The section "Cohort": volumes of many patients compared with reference volumes."""
+
+from pathlib import Path
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..errors import ICHMultiTaskError
+from ..mrml.dependencies import FIGURES, install_missing_packages
+from .work import WARNING_STYLE, Work
+
+
+class CohortSection:
+    """A table of volumes, compared.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Loaded from ICHMultiTaskCohort.ui.
+    logic : ComparisonSession
+    """
+
+    def __init__(self, widget, logic):
+        self.widget, self.logic = widget, logic
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.work = Work(lambda task: None, self._ended)
+        self.ui.cohortProgress.setRange(0, 0)
+        self.ui.cohortPath.connect("currentPathChanged(QString)", lambda path: self._update())
+        self.ui.cohortCompareButton.connect("clicked(bool)", self.onCompareButton)
+        self.ui.cohortReportButton.connect("clicked(bool)", self.onReportButton)
+        self._update()
+
+    def onCompareButton(self, checked=False):
+        """Compare the chosen table."""
+        self.compare(self.ui.cohortPath.currentPath)
+
+    def compare(self, path):
+        """Compare the volumes of a table and show the result below the views."""
+        self._start(self.logic.cohort_work(path), lambda comparison: self._onCompared(comparison, path))
+
+    def onReportButton(self, checked=False):
+        """Save the report into a new folder inside one that the user chooses."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose where to save the report"))
+        if folder:
+            self.saveReport(self.ui.cohortPath.currentPath, folder)
+
+    def saveReport(self, path, folder):
+        """Save the report of a table into a new folder inside `folder` and show a link to it."""
+        try:
+            install_missing_packages(FIGURES, torch=False)
+        except ICHMultiTaskError as error:
+            self._say(str(error), failed=True)
+            return
+        self._start(self.logic.cohort_report_work(path, folder), self._onSaved)
+
+    def _start(self, work, whenDone):
+        self._say("")
+        self.work.start(work, whenDone)
+        self._update()
+
+    def _onCompared(self, comparison, path):
+        self.logic.show_cohort(comparison, Path(path).stem)
+        counted = _("{patients} patients, {methods} methods and raters; the table is below the views.").format(
+            patients=len(comparison.cohort.patients), methods=len(comparison.rows)
+        )
+        simulated = [_("Simulated patients.")] if comparison.cohort.simulated else []
+        self._say("<br>".join([counted, *simulated, *comparison.cohort.warnings]))
+
+    def _onSaved(self, page):
+        self._say(_("Report saved: {link}").format(link=f'<a href="{page.as_uri()}">{page.parent.name}</a>'))
+
+    def _ended(self, text, failed):
+        if text:
+            self._say(text, failed)
+        self._update()
+
+    def _say(self, text, failed=False):
+        self.ui.cohortStatusLabel.text = text
+        self.ui.cohortStatusLabel.styleSheet = WARNING_STYLE if failed else ""
+        self.ui.cohortStatusLabel.visible = bool(text)
+
+    def _update(self):
+        running = self.work.task is not None
+        ready = bool(self.ui.cohortPath.currentPath) and not running
+        self.ui.cohortCompareButton.enabled = self.ui.cohortReportButton.enabled = ready
+        self.ui.cohortProgress.visible = running
