@@ -138,7 +138,7 @@ def test_range_offset_and_kernel_are_made_of_the_reference_scan(scans):
     # One pixel of this coarse scan; the kernels themselves reach 1 mm.
     smooth, sharp = filtered(reference, 3.6, -1.0), filtered(reference, 3.6, 0.5)
     assert smooth.hu[mask].std() < reference.hu[mask].std() < sharp.hu[mask].std()
-    assert np.array_equal(smooth.hu.mean((1, 2)).round(), reference.hu.mean((1, 2)).round())
+    assert smooth.hu.mean((1, 2)) == pytest.approx(reference.hu.mean((1, 2)), abs=0.3)
 
 
 def test_a_short_scan_still_holds_the_bleed():
