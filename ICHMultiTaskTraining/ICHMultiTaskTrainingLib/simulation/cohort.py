@@ -15,12 +15,15 @@ from ICHMultiTaskLib.errors import InputError, OutputError
 
 from .insertion import insert_hematoma
 from .patient import SimulationSettings, simulate_patient
+from .raters import EXPERIENCE_YEARS
 from .scans import load_anatomy
 from .writers import write_dicom, write_nifti
 
+RATERS = tuple(f"rater_{number}" for number in range(1, 1 + len(EXPERIENCE_YEARS)))
 COLUMNS = (
     "patient_id", "image", "mask", "volume_ml", "died", "location", "ivh", "ivh_ml", "midline_shift_mm", "age", "sex",
-    "gcs", "ich_score", "death_probability", "death_probability_image", "seed", "simulated", "anatomy",
+    "gcs", "nihss", "anticoagulation", "onset_hours", "ich_score", "death_probability", "death_probability_image",
+    *RATERS, "seed", "simulated", "anatomy",
 )  # fmt: skip
 FORMATS = ("nifti", "dicom")
 
@@ -162,9 +165,13 @@ def _write_patient(job):
         "age": patient.age,
         "sex": patient.sex,
         "gcs": patient.gcs,
+        "nihss": patient.nihss,
+        "anticoagulation": patient.anticoagulation,
+        "onset_hours": patient.onset_hours,
         "ich_score": patient.ich_score,
         "death_probability": f"{patient.death_probability:.4f}",
         "death_probability_image": f"{patient.death_probability_image:.4f}",
+        **dict(zip(RATERS, patient.rater_ml, strict=True)),
         "seed": seed,
         "simulated": 1,
         "anatomy": scan.name if scan else "",

@@ -13,8 +13,9 @@ from ICHMultiTaskLib.head_ct import HeadCT
 from .cavity import fit_head
 from .fields import smoothstep
 from .hematoma import NO_BLEED, Hematoma
-from .outcome import draw_age_and_sex, draw_outcome
+from .outcome import draw_age_and_sex, draw_outcome, draw_presentation
 from .patient import SimulatedPatient, SimulationSettings, midline_shift, one_blas_thread
+from .raters import read_volumes
 
 BRAIN_HU = 32.0
 """Median of brain parenchyma; blood is shifted by what a scan differs from it, up to `LARGEST_OFFSET_HU`."""
@@ -101,7 +102,8 @@ def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
     anatomy = head_ct if isinstance(head_ct, Anatomy) else Anatomy(head_ct)
     head_ct = anatomy.head_ct
     settings = settings or SimulationSettings()
-    clinical, bleed, fate = (np.random.default_rng(s) for s in np.random.SeedSequence(int(seed)).spawn(3))
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(int(seed)).spawn(5)]
+    clinical, bleed, fate, arrival, reading = streams
     age, sex = draw_age_and_sex(clinical)
     age = age if settings.age is None else settings.age
     has_bleed = bleed.uniform() >= NO_BLEED
@@ -112,6 +114,7 @@ def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
             hu, mask = _paint(anatomy, hematoma)
     volume, location = (hematoma.volume_ml, hematoma.location) if hematoma else (0.0, "")
     outcome = draw_outcome(fate, age, sex, volume, location, 0)
+    presentation = draw_presentation(arrival, age, outcome.gcs, volume, location)
     patient_id = patient_id or f"INS{int(seed):08d}"
     facts = replace(
         head_ct.facts,
@@ -127,7 +130,8 @@ def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
     return SimulatedPatient(
         patient_id, int(seed), HeadCT(hu, head_ct.ijk_to_ras, facts), None, mask, volume, location, 0, 0.0,
         midline_shift(hematoma), age, sex, outcome.gcs, outcome.ich_score, outcome.died,
-        outcome.death_probability, outcome.death_probability_image, details,
+        outcome.death_probability, outcome.death_probability_image, presentation.nihss, presentation.anticoagulation,
+        presentation.onset_hours, read_volumes(reading, mask, head_ct.ijk_to_ras), details,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from ICHMultiTaskLib.head_ct import HeadCT, ScanFacts
 
 from .anatomy import Head
 from .hematoma import LOCATIONS, NO_BLEED, SHAPES, Hematoma
-from .outcome import draw_age_and_sex, draw_outcome
+from .outcome import draw_age_and_sex, draw_outcome, draw_presentation
+from .raters import read_volumes
 from .scanner import draw_acquisition, on_regular_grid, scan
 
 
@@ -98,6 +99,10 @@ class SimulatedPatient:
     age, sex, gcs, ich_score, died : int, str, int, int, int
     death_probability, death_probability_image : float
         See `Outcome`.
+    nihss, anticoagulation, onset_hours : int, int, float
+        See `Presentation`.
+    rater_ml : tuple of 8 floats
+        Bedside readings, see `raters`.
     facts : dict
         Acquisition and shape, for inspection.
     """
@@ -119,6 +124,10 @@ class SimulatedPatient:
     died: int
     death_probability: float
     death_probability_image: float
+    nihss: int
+    anticoagulation: int
+    onset_hours: float
+    rater_ml: tuple
     facts: dict = field(default_factory=dict)
 
 
@@ -142,8 +151,9 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
 
 
 def _simulate(seed, settings, patient_id, progress):
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(6)]
-    clinical, anatomy, bleed, scanner, noise, fate = streams
+    # A new stream goes to the end: the others, and so the patients of a seed, stay as they are.
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(8)]
+    clinical, anatomy, bleed, scanner, noise, fate, arrival, reading = streams
     age, sex = draw_age_and_sex(clinical)
     age = age if settings.age is None else settings.age
     head = Head(anatomy, age)
@@ -162,6 +172,8 @@ def _simulate(seed, settings, patient_id, progress):
     source = None
     if hu is not slices:
         source = SourceSlices(slices, acquisition.offsets_mm, acquisition.thickness_mm)
+    presentation = draw_presentation(arrival, age, outcome.gcs, volume, location)
+    ijk_to_ras = acquisition.ijk_to_ras()
     patient_id = patient_id or f"SIM{seed:08d}"
     facts = ScanFacts(
         format="array",
@@ -184,9 +196,10 @@ def _simulate(seed, settings, patient_id, progress):
         "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
     }
     return SimulatedPatient(
-        patient_id, seed, HeadCT(hu, acquisition.ijk_to_ras(), facts), source, mask, volume, location, ivh, ivh_ml,
+        patient_id, seed, HeadCT(hu, ijk_to_ras, facts), source, mask, volume, location, ivh, ivh_ml,
         midline_shift(hematoma), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
-        outcome.death_probability_image, details,
+        outcome.death_probability_image, presentation.nihss, presentation.anticoagulation, presentation.onset_hours,
+        read_volumes(reading, mask, ijk_to_ras), details,
     )  # fmt: skip
 
 
