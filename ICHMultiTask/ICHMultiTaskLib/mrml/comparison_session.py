@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..comparison.repeat import compare_with_previous
+from ..comparison.report import comparison_dict
 from . import clinical, layout, repeat_scan, results
 from .cohort import show_cohort
 from .comparison import comparison_work, remove_tables, write_tables
@@ -36,6 +37,12 @@ class ComparisonSession(AnalysisSession):
         """Let go of the latest analysis and all comparisons with it."""
         super().forget()
         self.compared = self._repeat = None
+
+    def show(self, nodeAndAnalysis):
+        """As in `AnalysisSession`; a comparison with an earlier analysis is let go of."""
+        shown = super().show(nodeAndAnalysis)
+        self.compared = None
+        return shown
 
     @staticmethod
     def segments():
@@ -276,6 +283,19 @@ class ComparisonSession(AnalysisSession):
         """Scores and alerts for the patient of a scan, as a ClinicalAssessment; None if it was not analyzed last."""
         analysis = self.analysis_of(scanNode)
         return None if analysis is None else clinical.assess(scanNode, analysis)
+
+    def comparison_for_report(self):
+        """Return what was compared with the latest analysis, as the key `comparison` of report.json; None: nothing."""
+        context = clinical.context_of(self.scanNode)
+        repeat = self._repeat.repeat if self._repeat and self._repeat.later is self.analysis else None
+        if not self.compared and context.is_empty and not repeat:
+            return None
+        return comparison_dict(
+            self.analysis,
+            self.compared.comparison if self.compared else None,
+            None if context.is_empty else context,
+            repeat,
+        )
 
     @staticmethod
     def cohort_work(tables):

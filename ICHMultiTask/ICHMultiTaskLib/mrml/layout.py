@@ -3,7 +3,7 @@
 import numpy as np
 import slicer
 
-from .scene import application_logic, nodes_of_class
+from .scene import application_logic, let_views_settle, nodes_of_class
 from .volumes import world_affine
 
 SIDE_BY_SIDE = 1183
@@ -49,6 +49,7 @@ def show_side_by_side(scene, left, right, position_ras=None, foreground_opacity=
     if current != SIDE_BY_SIDE:
         layout.SetAttribute(_PREVIOUS, str(current))
         layout.SetViewArrangement(SIDE_BY_SIDE)
+        let_views_settle()
     for tag, (background, foreground) in ((LEFT, left), (RIGHT, right)):
         composite = _composite(scene, tag)
         with slicer.util.NodeModify(composite):
@@ -142,17 +143,20 @@ def _turn_to_slices(view, volume):
 
 
 def _fit(scene, volume):
-    """Fit the views to what they show, with the thickness of a volume's slices."""
+    """Fit both views to what the right one shows, with the thickness of a volume's slices."""
     ids = {node.GetID() for node in own_composites(scene)}
     for logic in application_logic().GetSliceLogics() or ():
         if logic.GetSliceCompositeNode().GetID() in ids:
             logic.FitSliceToBackground()
     steps = world_affine(volume)[0][:3, :3]
     thickness = abs(np.linalg.det(steps)) / np.linalg.norm(np.cross(steps[:, 0], steps[:, 1]))
-    for tag in (LEFT, RIGHT):
+    left, right = (_slice_node(scene, tag) for tag in (LEFT, RIGHT))
+    pixel_mm = right.GetFieldOfView()[0] / max(right.GetDimensions()[0], 1)
+    left.GetSliceToRAS().DeepCopy(right.GetSliceToRAS())
+    for view in (left, right):
         # On a sheared volume the fit gives a thickness of 0, at which nothing can be scrolled and no markup is drawn.
-        view = _slice_node(scene, tag)
         view.SetSliceSpacingModeToPrescribed()
         view.SetPrescribedSliceSpacing(1, 1, thickness)
-        width, height, _depth = view.GetFieldOfView()
-        view.SetFieldOfView(width, height, thickness)
+        width, height, _depth = view.GetDimensions()
+        view.SetFieldOfView(width * pixel_mm, height * pixel_mm, thickness)
+        view.UpdateMatrices()

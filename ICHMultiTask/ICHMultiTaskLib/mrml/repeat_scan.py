@@ -97,10 +97,11 @@ def rows(shown):
         ("Growth, relative", _signed(found.relative_percent, found.relative_interval_percent, "+.0f"), "%"),
         (f"Expansion (from {EXPANSION_ML:g} mL or {EXPANSION_PERCENT:g} %)", expansion_text(found), ""),
         ("Coverage of the intervals", number(_percent(found.coverage), ".0f"), "%"),
-        ("Head turned by", number(alignment.rotation_deg), "°"),
-        ("Head moved by", number(alignment.translation_mm), "mm"),
         ("Agreement of bone after alignment", number(alignment.correlation, ".2f"), ""),
     ]
+    if alignment.succeeded:
+        lines.append(("Head turned by", number(alignment.rotation_deg), "°"))
+        lines.append(("Head moved by", number(alignment.translation_mm), "mm"))
     return lines + [("Note", sentence, "") for sentence in shown.repeat.notes]
 
 

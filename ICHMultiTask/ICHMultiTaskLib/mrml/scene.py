@@ -39,6 +39,14 @@ def application_logic():
     return slicer.app.applicationLogic() if hasattr(slicer, "mrmlScene") else _slicer_core().applicationLogic
 
 
+def let_views_settle():
+    """Let the application give new views their size, which would undo what is set before; elsewhere no-op."""
+    if hasattr(slicer, "mrmlScene"):
+        from qt import QEventLoop
+
+        slicer.app.processEvents(QEventLoop.ExcludeUserInputEvents)
+
+
 def nodes_of_class(scene, className):
     """Return the scene's nodes of a class or of classes derived from it, as a list."""
     return [scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))]

@@ -140,7 +140,8 @@ class AnalysisSession:
             Now or by the callable, if a file cannot be written.
         """
         self.check_analyzed()
-        analysis, name = self.analysis, re.sub(r"[^\w.-]+", "-", self.scanNode.GetName()).strip("-.") or "scan"
+        analysis, comparison = self.analysis, self.comparison_for_report()
+        name = re.sub(r"[^\w.-]+", "-", self.scanNode.GetName()).strip("-.") or "scan"
         destination = unused_folder(parent, f"{name}-report")
         drawn = tempfile.TemporaryDirectory(prefix="ICHMultiTask-")
         attention = results.result_node(self.scanNode, "attention")
@@ -150,10 +151,14 @@ class AnalysisSession:
             progress(0.0, "Writing the report")
             with drawn, new_folder(destination) as folder:
                 shutil.copytree(drawn.name, folder / PICTURES_FOLDER)
-                write_report(analysis, folder, sorted((folder / PICTURES_FOLDER).iterdir()))
+                write_report(analysis, folder, sorted((folder / PICTURES_FOLDER).iterdir()), comparison=comparison)
             return destination / "report.html"
 
         return write
+
+    def comparison_for_report(self):
+        """Return what the report says beside the analysis, as the key `comparison` of report.json; None: nothing."""
+        return None
 
     def bundles(self):
         """Usable model bundles to choose from, as (name and version, folder), the shipped ones first."""
