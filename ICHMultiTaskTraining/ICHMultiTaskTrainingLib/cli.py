@@ -122,7 +122,13 @@ def _simulate(options):
         manifest = write_cohort(
             options.patients, options.seed, options.output, options.format, settings, options.processes, progress, scans
         )
-    print(f"{options.patients} simulated patients: {manifest}")
+    summary = json.loads((options.output / "summary.json").read_text(encoding="utf-8"))
+    print(f"{summary['patients']} patients, {summary['bleeds']} with a bleed, {summary['died']} died: {manifest}")
+    if summary["auc_best_image"] is not None:
+        print(
+            f"Best reachable AUC of the prognosis: {summary['auc_best_image']:.3f} from the image alone, "
+            f"{summary['auc_best_clinical']:.3f} with age and GCS."
+        )
 
 
 def _train(options):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ICHMultiTaskLib.errors import InputError, OutputError
 
+from ..metrics import auc
 from .insertion import insert_hematoma
 from .patient import SimulationSettings, simulate_patient
 from .raters import EXPERIENCE_YEARS
@@ -89,7 +90,37 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
         for n in todo:
             done[n] = _write_patient(jobs[n])
             report()
-    return _write_manifest(output, [done[n] for n in range(patients)])
+    rows = [done[n] for n in range(patients)]
+    try:
+        _write_text(output / "summary.json", json.dumps(summarize(rows), indent=1))
+    except OSError as error:
+        raise OutputError(f"The cohort cannot be written: expected room in {output}, found: {error}.") from error
+    return _write_manifest(output, rows)
+
+
+def summarize(rows):
+    """What can be reached on a cohort at best.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of the manifest, with `died` and both probabilities of death.
+
+    Returns
+    -------
+    dict
+        `patients`, `bleeds`, `died`, and the AUC of the probabilities of death by the simulation itself: given what the
+        image alone tells (`auc_best_image`), and with age and GCS (`auc_best_clinical`); None where all or none died.
+    """
+    died = np.array([int(row["died"]) for row in rows])
+    columns = {"auc_best_image": "death_probability_image", "auc_best_clinical": "death_probability"}
+    known = 0 < died.sum() < len(died)
+    best = {
+        name: round(float(auc(np.array([float(row[column]) for row in rows]), died)), 4) if known else None
+        for name, column in columns.items()
+    }
+    bleeds = sum(float(row["volume_ml"]) > 0 for row in rows)
+    return {"patients": len(rows), "bleeds": bleeds, "died": int(died.sum()), **best}
 
 
 def patient_seed(seed, number):
