@@ -136,11 +136,11 @@ def test_plain_borders_are_kept_and_the_disagreement_is_said(analysis, factor, w
 
 
 def test_two_parts_are_counted(head_ct):
-    second = ball(head_ct, (-30.0, -5.0, 10.0), 12.0)
+    second = ball(head_ct, (-30.0, -5.0, 10.0), 15.0)
     hu = np.where(second, np.int16(66), head_ct.hu)
-    found = mark(analysis_of(HeadCT(hu, head_ct.ijk_to_ras), ball(head_ct) | second, HEMATOMA_ML + 7.2))
+    found = mark(analysis_of(HeadCT(hu, head_ct.ijk_to_ras), ball(head_ct) | second, HEMATOMA_ML + 14.1))
     assert len(found.components_ml) == 2
-    assert found.components_ml == pytest.approx((HEMATOMA_ML, 7.2), rel=0.1)
+    assert found.components_ml == pytest.approx((HEMATOMA_ML, 14.1), rel=0.1)
 
 
 def test_calcifications_and_bone_are_left_out(head_ct, analysis):

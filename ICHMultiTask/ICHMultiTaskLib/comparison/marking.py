@@ -16,7 +16,7 @@ from ..errors import InputError
 
 NEAR = 0.25
 """Attention below it is too far from the bleed, as a fraction of the highest."""
-SEED = 0.6
+SEED = 0.5
 """A component of the bleed reaches this attention."""
 MARGIN_MM = 6.0
 GRID_MM = 1.0
@@ -30,7 +30,7 @@ CONTRAST_HU = 8.0
 DENOISING_HU = 8.0
 RIM_MM = (2.0, 6.0)
 """Distance from the bleed at which its surroundings are measured."""
-LATITUDE = 0.25
+LATITUDE = 0.15
 """How far the border may be moved to reach the predicted volume, as a fraction of the step from brain to blood."""
 TOLERANCE = 0.1, 0.5
 """Volumes differ beyond this fraction and this many mL."""
@@ -48,11 +48,11 @@ class Marking:
     volume_ml : float
         Of the mask.
     model_volume_ml : float
-        The volume that the mask was to have.
+        The volume that the mask was to have: the model's, unless another one was asked for.
     components_ml : tuple of float
         Volumes of the separate parts, descending.
     agrees : bool
-        Whether the mask has the model's volume.
+        Whether the mask has that volume.
     notes : tuple of str
         Sentences for the user: why nothing was marked, or why the volumes differ.
     """
@@ -113,7 +113,7 @@ def mark(analysis, volume_ml=None, progress=None):
     progress(0.8, "Smoothing")
     mask = _on_scan(level, region, border, grid, volume)
     progress(1.0, "Done")
-    return _marking(head_ct, mask, wanted)
+    return _marking(head_ct, mask, wanted, "the model measured" if volume_ml is None else "was asked for")
 
 
 def _attention(analysis):
@@ -128,8 +128,8 @@ def _nothing(head_ct, wanted, sentence, agrees=False):
     return Marking(np.zeros(head_ct.hu.shape, bool), 0.0, wanted, (), agrees, (sentence,))
 
 
-def _marking(head_ct, mask, wanted):
-    """Measure the mask and say where it departs from the model."""
+def _marking(head_ct, mask, wanted, source):
+    """Measure the mask and say where it departs from the volume wanted."""
     labels, _ = ndimage.label(mask[box], TOUCHING) if (box := _box(mask)) else (np.zeros(1, int), 0)
     components = np.sort(np.bincount(labels.ravel())[1:])[::-1] * head_ct.voxel_volume_mm3 / 1000.0
     volume = float(components.sum())
@@ -138,8 +138,8 @@ def _marking(head_ct, mask, wanted):
     if not agrees:
         more = "more" if volume > wanted else "less"
         notes = (
-            f"The borders in the scan enclose {volume:.1f} mL, {abs(volume - wanted):.1f} mL {more} than the model "
-            f"measured ({wanted:.1f} mL): check both.",
+            f"The borders in the scan enclose {volume:.1f} mL near the attention, {abs(volume - wanted):.1f} mL {more} "
+            f"than {source} ({wanted:.1f} mL): check both.",
         )
     return Marking(mask, volume, wanted, tuple(float(ml) for ml in components), agrees, notes)
 
