@@ -134,7 +134,9 @@ def _analyze(options):
         )
         comparison = None
         if not request.is_empty:
-            comparison = request.compare(analyzer, analysis, bar.step("Comparing", 55, 60))
+            from .mrml.results import THRESHOLD
+
+            comparison = request.compare(analyzer, analysis, THRESHOLD, bar.step("Comparing", 55, 60))
         bar.step("Loading into a Slicer scene", 60, 65)(0.0, "")
         clock = time.perf_counter()
         from .mrml.result_folder import SCENE_FILE, write_result_folder

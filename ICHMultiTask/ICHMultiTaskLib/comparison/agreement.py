@@ -214,18 +214,18 @@ def compare_segments(first, second):
         in MONAI. Volumes are those of the segments' own grids.
     """
     volumes = [np.count_nonzero(s.mask) * voxel_volume_mm3(s.ijk_to_ras) / 1000.0 for s in (first, second)]
-    difference = volumes[1] - volumes[0]
+    difference = float(volumes[1] - volumes[0])
     notes = [f"The segment “{s.label}” is empty." for s, ml in zip((first, second), volumes) if ml == 0]
     if not any(volumes):
         return SegmentAgreement(first.label, second.label, volume_difference_ml=0.0, notes=tuple(notes))
-    percent = 100 * difference / volumes[0] if volumes[0] else None
+    percent = float(100 * difference / volumes[0]) if volumes[0] else None
     if not all(volumes):
         return SegmentAgreement(first.label, second.label, 0.0, None, difference, percent, tuple(notes))
     grid = min((first, second), key=lambda s: voxel_volume_mm3(s.ijk_to_ras)).ijk_to_ras
     masks, starts = zip(*(_on_endless_grid(grid, s) for s in (first, second)))
     dice = distance = None
     if all(mask.any() for mask in masks):
-        dice = 2 * _overlap(masks, starts) / sum(np.count_nonzero(mask) for mask in masks)
+        dice = float(2 * _overlap(masks, starts) / sum(np.count_nonzero(mask) for mask in masks))
         distance = _hausdorff_95([_border_mm(mask, start, grid) for mask, start in zip(masks, starts)])
     else:
         notes.append("One segment is too small to be seen on the grid of the other; no overlap can be given.")

@@ -72,7 +72,7 @@ class ComparisonRequest:
             previous = _as_earlier(lambda: read_head_ct(options.previous))
         return cls(segments, None if context.is_empty else context, previous)
 
-    def compare(self, analyzer, analysis, progress):
+    def compare(self, analyzer, analysis, shown_threshold, progress):
         """Compare an analysis with everything requested.
 
         Parameters
@@ -80,6 +80,8 @@ class ComparisonRequest:
         analyzer : Analyzer
             For the earlier scan.
         analysis : Analysis
+        shown_threshold : float
+            From which the report's pictures show attention.
         progress : callable (fraction, message)
 
         Returns
@@ -98,7 +100,9 @@ class ComparisonRequest:
 
         compared = repeat = None
         if self.segments:
-            compared = compare(analysis, self.segments, progress=lambda f, message: progress(0.4 * f, message))
+            compared = compare(
+                analysis, self.segments, None, shown_threshold, lambda f, message: progress(0.4 * f, message)
+            )
         if self.previous is not None:
             progress(0.4, "Analyzing the earlier scan")
             previous = _as_earlier(lambda: analyzer.analyze(self.previous, attention=False))

@@ -65,7 +65,7 @@ def comparison_dict(analysis, compared=None, context=None, repeat=None):
         "segments": [_segment_dict(segment) for segment in compared.segments] if compared else [],
         "readers": [asdict(pair) for pair in compared.readers] if compared else [],
         "clinical": _clinical_dict(analysis, context) if context else None,
-        "repeat_scan": _repeat_dict(repeat) if repeat else None,
+        "repeat_scan": _repeat_dict(analysis, repeat) if repeat else None,
     }
 
 
@@ -91,7 +91,7 @@ def _clinical_dict(analysis, context):
     }
 
 
-def _repeat_dict(repeat):
+def _repeat_dict(analysis, repeat):
     facts, alignment = repeat.previous.head_ct.facts, repeat.alignment
     return {
         "previous": {
@@ -103,6 +103,8 @@ def _repeat_dict(repeat):
             "mortality_probability": repeat.previous.mortality_probability,
             "warnings": list(repeat.previous.warnings),
         },
+        "volume_ml": analysis.volume_ml,
+        "volume_interval_ml": analysis.volume_interval_ml,
         "growth": asdict(repeat.growth),
         "alignment": {
             "previous_to_scan_ras": alignment.moving_to_fixed if alignment.succeeded else None,
@@ -192,7 +194,7 @@ def _repeat_html(repeat):
     percent = _span(found["relative_interval_percent"], 0, sign=True)
     rows = [
         ("Earlier scan (mL)", number(found["first_ml"]), _span(previous["volume_interval_ml"])),
-        ("This scan (mL)", number(found["second_ml"]), NOT_COMPUTED),
+        ("This scan (mL)", number(found["second_ml"]), _span(repeat["volume_interval_ml"])),
         ("Growth (mL)", number(found["absolute_ml"], sign=True), span),
         ("Growth (%)", number(found["relative_percent"], 0, sign=True), percent),
         ("Expansion (≥ 6 mL or ≥ 33 %)", verdict(found["is_expansion"]), found["verdict"] or NOT_COMPUTED),
