@@ -1,10 +1,12 @@
 """What every test file shares."""
 
+import csv
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -121,3 +123,41 @@ class DicomFiles:
 def dicom_files():
     """Helpers that make heads and write them as DICOM."""
     return DicomFiles
+
+
+@pytest.fixture(scope="session")
+def small_settings():
+    """Settings of a training run that takes a second."""
+    stage_strides = [1, 2, [1, 2, 2], 1]
+    return {
+        "architecture": {"width": 4, "stem_stride": [1, 2, 2], "stage_strides": stage_strides, "final_relu": False},
+        "preprocessing": {"window_hu": [0, 100], "shape_kji": [8, 32, 32], "average": True, "max_height_mm": 170},
+        "batch_size": 4,
+        "coarse_epochs": [[2, 1]],
+        "epochs": 1,
+    }
+
+
+@pytest.fixture(scope="session")
+def training_manifest(tmp_path_factory):
+    """The table of 20 heads with a ball of blood each, with masks."""
+    folder, spacing = tmp_path_factory.mktemp("cohort"), np.array([3.6, 3.6, 8.0])
+    rng, rows = np.random.default_rng(0), []
+    k, j, i = np.mgrid[:20, :64, :64].astype(np.float32)
+    xyz = (np.stack([i - 32, j - 32, k - 10], axis=-1)) * spacing
+    radius = np.sqrt(((xyz / [72, 90, 72]) ** 2).sum(-1))
+    for n in range(20):
+        hu = np.where(radius < 1, 1000.0, -1000.0)
+        hu[radius < 0.92] = 33
+        size, center = rng.uniform(12, 34), rng.uniform(-25, 25, 3)
+        blood = ((xyz - center) ** 2).sum(-1) < size**2
+        hu[blood] = 65
+        for name, array in (("scan", hu + rng.normal(0, 4, hu.shape)), ("mask", blood)):
+            image = sitk.GetImageFromArray(array.astype(np.int16))
+            image.SetSpacing(spacing)
+            sitk.WriteImage(image, str(folder / f"{name}{n}.nii.gz"))
+        volume = blood.sum() * np.prod(spacing) / 1000
+        rows.append([f"p{n}", f"scan{n}.nii.gz", f"mask{n}.nii.gz", volume, int(volume > 50)])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["patient_id", "image", "mask", "volume_ml", "died"], *rows])
+    return folder / "manifest.csv"

@@ -1,12 +1,10 @@
 """The trainer: from a manifest to a bundle, resumable, with the preprocessing of inference."""
 
-import csv
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 
 from ICHMultiTaskLib.analysis import Analyzer
@@ -20,45 +18,6 @@ from ICHMultiTaskTrainingLib.manifest import Row, outcomes, read_manifest
 from ICHMultiTaskTrainingLib.splits import split_rows
 from ICHMultiTaskTrainingLib.training import Trainer, TrainingError
 
-SMALL = {
-    "architecture": {"width": 4, "stem_stride": [1, 2, 2], "stage_strides": [1, 2, [1, 2, 2], 1], "final_relu": False},
-    "preprocessing": {"window_hu": [0, 100], "shape_kji": [8, 64, 64], "average": True, "max_height_mm": 170},
-    "batch_size": 4,
-    "coarse_epochs": [[2, 1]],
-    "epochs": 1,
-}
-SPACING = (3.6, 3.6, 8.0)
-
-
-def _head(radius_mm, center):
-    k, j, i = np.mgrid[:20, :64, :64].astype(np.float32)
-    x, y, z = (i - 32) * SPACING[0], (j - 32) * SPACING[1], (k - 10) * SPACING[2]
-    r = np.sqrt((x / 72) ** 2 + (y / 90) ** 2 + (z / 72) ** 2)
-    hu = np.where(r < 1, 1000.0, -1000.0)
-    hu[r < 0.92] = 33
-    blood = (x - center[0]) ** 2 + (y - center[1]) ** 2 + (z - center[2]) ** 2 < radius_mm**2
-    hu[blood] = 65
-    return hu, blood
-
-
-@pytest.fixture(scope="module")
-def manifest_path(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cohort")
-    rng = np.random.default_rng(0)
-    rows = []
-    for n in range(20):
-        hu, blood = _head(rng.uniform(12, 34), rng.uniform(-25, 25, 3))
-        for name, array in (("scan", (hu + rng.normal(0, 4, hu.shape)).astype(np.int16)), ("mask", blood)):
-            image = sitk.GetImageFromArray(array.astype(np.int16))
-            image.SetSpacing(SPACING)
-            sitk.WriteImage(image, str(folder / f"{name}{n}.nii.gz"))
-        volume = blood.sum() * np.prod(SPACING) / 1000
-        rows.append([f"p{n}", f"scan{n}.nii.gz", f"mask{n}.nii.gz", volume, int(volume > 50)])
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([["patient_id", "image", "mask", "volume_ml", "died"], *rows])
-    return folder / "manifest.csv"
-
 
 def _weights(trainer):
     return {name: value.clone() for name, value in trainer.network.state_dict().items()}
@@ -69,8 +28,8 @@ def _measured(trainer):
     return [{name: value for name, value in entry.items() if name not in clock} for entry in trainer.history]
 
 
-def test_interrupted_run_ends_with_the_same_weights(manifest_path, tmp_path):
-    manifest, config = read_manifest(manifest_path), make_config(**SMALL)
+def test_interrupted_run_ends_with_the_same_weights(training_manifest, tmp_path, small_settings):
+    manifest, config = read_manifest(training_manifest), make_config(**small_settings)
     whole = Trainer(manifest, config, tmp_path / "whole", "cpu")
     whole.run()
 
@@ -89,16 +48,16 @@ def test_interrupted_run_ends_with_the_same_weights(manifest_path, tmp_path):
     assert _measured(whole) == _measured(resumed)
 
 
-def test_command_trains_a_bundle_that_infers_as_it_trained(manifest_path, tmp_path, capsys):
-    arguments = ["train", str(manifest_path), "--output", str(tmp_path / "run"), "--device", "cpu"]
-    settings = SMALL | {"epochs": 12, "coarse_epochs": [], "learning_rate": 5e-3}
+def test_command_trains_a_bundle_that_infers_as_it_trained(training_manifest, tmp_path, capsys, small_settings):
+    arguments = ["train", str(training_manifest), "--output", str(tmp_path / "run"), "--device", "cpu"]
+    settings = small_settings | {"epochs": 12, "coarse_epochs": [], "learning_rate": 5e-3}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     assert cli.main([*arguments, "--config", str(tmp_path / "settings.json"), "--name", "small"]) == 0
     assert "Model bundle" in capsys.readouterr().out
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert history[-1]["volume_loss"] < 0.5 * history[0]["volume_loss"]
 
-    manifest = read_manifest(manifest_path)
+    manifest = read_manifest(training_manifest)
     trainer = Trainer(manifest, make_config(**settings), tmp_path / "run", "cpu")
     expected, log_odds = trainer.predict(trainer.validation)
     analyzer = Analyzer(tmp_path / "run" / "bundle", "cpu")
@@ -111,15 +70,15 @@ def test_command_trains_a_bundle_that_infers_as_it_trained(manifest_path, tmp_pa
         assert analysis.volume_interval_ml[0] <= analysis.volume_ml <= analysis.volume_interval_ml[1]
 
 
-def test_run_folder_of_other_settings_is_refused(manifest_path, tmp_path):
-    manifest = read_manifest(manifest_path)
-    Trainer(manifest, make_config(**SMALL), tmp_path, "cpu")
+def test_run_folder_of_other_settings_is_refused(training_manifest, tmp_path, small_settings):
+    manifest = read_manifest(training_manifest)
+    Trainer(manifest, make_config(**small_settings), tmp_path, "cpu")
     with pytest.raises(InputError, match="belongs to a run of other settings"):
-        Trainer(manifest, make_config(**SMALL | {"epochs": 3}), tmp_path, "cpu")
+        Trainer(manifest, make_config(**small_settings | {"epochs": 3}), tmp_path, "cpu")
 
 
-def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(manifest_path, tmp_path):
-    trainer = Trainer(read_manifest(manifest_path), make_config(**SMALL), tmp_path, "cpu")
+def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(training_manifest, tmp_path, small_settings):
+    trainer = Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")
     reductions = trainer.reductions
     trainer.reductions = reductions[:1]
     trainer.run()
@@ -153,8 +112,8 @@ def test_manifest_without_columns(tmp_path):
         read_manifest(tmp_path / "m.csv")
 
 
-def test_splits_are_by_patient_stratified_and_written_once(manifest_path, tmp_path):
-    rows = read_manifest(manifest_path).rows
+def test_splits_are_by_patient_stratified_and_written_once(training_manifest, tmp_path):
+    rows = read_manifest(training_manifest).rows
     twice = [*rows, *rows]
     split = split_rows(twice, 0.25, 1, tmp_path / "s.json")
     train, validation = ({row.patient_id for row in split[name]} for name in ("train", "validation"))
@@ -164,20 +123,20 @@ def test_splits_are_by_patient_stratified_and_written_once(manifest_path, tmp_pa
     assert mean["validation"] == pytest.approx(mean["train"], rel=0.25)
 
 
-def test_patient_on_both_sides_is_an_error(manifest_path, tmp_path):
+def test_patient_on_both_sides_is_an_error(training_manifest, tmp_path):
     from dataclasses import replace
 
-    rows = read_manifest(manifest_path).rows
+    rows = read_manifest(training_manifest).rows
     declared = [replace(row, split="validation" if n < 3 else "train") for n, row in enumerate(rows)]
     declared.append(replace(rows[0], split="train"))
     with pytest.raises(InputError, match="both training and validation.*p0"):
         split_rows(declared, 0.2, 0, tmp_path / "s.json")
 
 
-def test_unknown_settings_are_named(tmp_path, manifest_path, capsys):
+def test_unknown_settings_are_named(tmp_path, training_manifest, capsys):
     with pytest.raises(InputError, match="learning_rat"):
         make_config(learning_rat=1)
-    arguments = ["train", str(manifest_path), "--output", str(tmp_path), "--set", "epochs"]
+    arguments = ["train", str(training_manifest), "--output", str(tmp_path), "--set", "epochs"]
     assert cli.main(arguments) == 1
     assert capsys.readouterr().err.strip() == "A setting is malformed: expected NAME=VALUE, found 'epochs'."
 
@@ -199,10 +158,10 @@ def test_volume_loss_is_smallest_at_the_truth_and_finite_at_zero():
 
 
 @pytest.mark.parametrize("coarseness", [1, 2])
-def test_mask_loss_centers_cells_on_feature_nodes(coarseness):
+def test_mask_loss_centers_cells_on_feature_nodes(coarseness, small_settings):
     from ICHMultiTaskLib.network import MultiTaskResNet
 
-    network = MultiTaskResNet(**SMALL["architecture"])
+    network = MultiTaskResNet(**small_settings["architecture"])
     loss = MaskLoss(network)
     depth, height, width = network.feature_strides["stage4"]
     occupancy = torch.zeros(1, 1, 32, 56, 56)
@@ -251,13 +210,13 @@ def test_coarse_epochs_come_first_and_are_checked():
         make_config(coarse_epochs=[[3, 2]])
 
 
-def test_unusable_scans_are_an_error_or_left_out(manifest_path, tmp_path):
-    manifest = read_manifest(manifest_path)
+def test_unusable_scans_are_an_error_or_left_out(training_manifest, tmp_path, small_settings):
+    manifest = read_manifest(training_manifest)
     (tmp_path / "broken.nii.gz").write_bytes(b"not a scan")
     bad = tmp_path / "broken.nii.gz"
     rows = (replace(row, image=bad) if n in (3, 11) else row for n, row in enumerate(manifest.rows))
     manifest = replace(manifest, rows=tuple(rows))
-    config = make_config(**SMALL)
+    config = make_config(**small_settings)
     with pytest.raises(InputError, match="2 of 20 scans cannot be used: .*p3: .*p11: |2 of 20 .*p11: .*p3: "):
         Trainer(manifest, config, tmp_path / "strict", "cpu")
     lines = []

@@ -56,6 +56,8 @@ class TrainingConfig:
         at a factor of 2 costs a quarter.
     epochs : int
         At full resolution, after the coarse ones.
+    freeze_norms : bool
+        In the epochs at full resolution that follow coarse ones, batch norm keeps statistics estimated at their start.
     volume_weight, prognosis_weight, mask_weight : float
         Weights of the summed losses; `mask_weight` counts only for rows that have a mask.
     tasks : str
@@ -96,8 +98,9 @@ class TrainingConfig:
     batch_size: int = 4
     accumulate: int = 1
     precision: str = "auto"
-    coarse_epochs: list = field(default_factory=lambda: [[4, 14], [2, 8]])
+    coarse_epochs: list = field(default_factory=lambda: [[4, 9], [2, 4]])
     epochs: int = 2
+    freeze_norms: bool = True
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0

@@ -21,12 +21,15 @@ from .distributed import ALONE, synchronize_batch_norm
 from .learner import Learner, choose_runtime
 from .losses import prognosis_loss, volume_loss
 from .manifest import outcomes
+from .norms import BATCH, BATCHES, estimate_norms, freeze_norms
 from .progress import duration
 from .splits import split_rows
 from .storage import load_checkpoint, remove_partial, save_checkpoint, write_text
 
 CHECKPOINT_SECONDS = 600.0
 """A checkpoint is written after every epoch, and within one after this long."""
+DRAW_SECONDS = 30.0
+"""Drawing the curves takes half a second, which short epochs must not be slowed by."""
 LOSSES = ("volume_loss", "prognosis_loss", "mask_loss")
 
 
@@ -99,7 +102,7 @@ class Trainer:
             ]
         )
         self._build()
-        self.history, self.epoch = [], 0
+        self.history, self.epoch, self.drawn = [], 0, -DRAW_SECONDS
         self._begin_epoch()
         self._resume()
 
@@ -208,8 +211,10 @@ class Trainer:
         if self.workers.rank or not self.history:
             return
         write_text(self.folder / "history.json", json.dumps(self.history, indent=1))
-        draw_curves(self.history, self.folder / "curves.png")
         write_events(self.history, self.folder / EVENTS)
+        if time.monotonic() - self.drawn >= DRAW_SECONDS or self.epoch == len(self.reductions):
+            draw_curves(self.history, self.folder / "curves.png")
+            self.drawn = time.monotonic()
 
     def run(self):
         """Train to the last epoch; a checkpoint is kept after each."""
@@ -256,6 +261,12 @@ class Trainer:
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
         reduction = self.reductions[self.epoch]
+        if self.config.freeze_norms and not self.config.frozen_encoder and self.reductions[0] > reduction == 1:
+            if self.reductions[self.epoch - 1] > 1 and self.step == 0:
+                batches = self.batches.for_norms(self.epoch, BATCH, BATCHES)
+                estimate_norms(self.network, (self.runtime.arrange(images) for images in batches))
+                self.learner.train()
+            freeze_norms(self.network)
         for batch in self.batches.epoch(self.epoch, reduction, self.step, self.generator_state):
             loss = self._learn(batch, reduction)
             if not batch.completes_step:
