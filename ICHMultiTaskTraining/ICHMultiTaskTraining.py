@@ -329,7 +329,7 @@ class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
             arguments += ["--set", assignment]
         if skip_unusable:
             arguments.append("--skip-unusable")
-        return [*arguments, "--processes", str(spare_processes())]
+        return [*arguments, "--name", Path(output).name, "--processes", str(spare_processes())]
 
     def start(self, manifest, output, preset="default", device="auto", settings=None, skip_unusable=False):
         """Start a training run, or continue the one in `output`, in a process of its own.

@@ -32,7 +32,8 @@ def export_bundle(trainer, folder, name, version, training_data, command):
     """
     config = trainer.config
     scans = len(trainer.scans.died)
-    training_data = training_data or f"{scans} scans of {trainer.manifest_name}"
+    kind = "simulated scans" if trainer.simulated else "scans"
+    training_data = training_data or f"{scans} {kind} of {trainer.manifest_name}"
     if config.tasks != "both":
         untrained = {"volume": "prognosis", "prognosis": "volume"}[config.tasks]
         training_data += f"; for the {config.tasks} alone: its {untrained} means nothing"

@@ -67,7 +67,7 @@ class FollowedProgress:
 
     def __call__(self, fraction, message):
         self._progress(fraction, message)
-        if time.time() - self._written >= WRITE_SECONDS or fraction in (0.0, 1.0):
+        if self._phase is None or fraction in (0.0, 1.0) or time.time() - self._written >= WRITE_SECONDS:
             self._write(fraction, message)
 
     def _write(self, fraction, message):

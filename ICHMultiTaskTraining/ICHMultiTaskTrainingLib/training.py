@@ -84,6 +84,7 @@ class Trainer:
         self.device = choose_device(device)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifest_name = manifest.path.name
+        self.simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
         split, files = workers.from_first(lambda: self._prepare(manifest, processes, skip_unusable))
         self.validation_rows = split["validation"]
         self.scans = CachedScans(split["train"], files[: len(split["train"])])

@@ -1,0 +1,261 @@
+"""The training panel in the running application: simulate, start, follow, stop, continue, use the model.
+
+Run by `Testing/test_panel_application.py`, or in Slicer:
+`Slicer --testing --additional-module-paths ICHMultiTask ICHMultiTaskTraining --python-script <this file>`.
+With ICHMULTITASK_SCREENSHOTS set to a folder, pictures of the window are left there.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import qt
+import slicer
+
+from ICHMultiTaskLib import testing
+from ICHMultiTaskLib.mrml import results, volumes
+from ICHMultiTaskLib.mrml.dependencies import TRAINING, missing_packages
+from ICHMultiTaskTrainingLib.process import command, python_executable
+from ICHMultiTaskTrainingLib.settings_text import settings_text
+
+PATIENTS = 8
+TINY = {
+    "architecture": {"width": 4, "stem_stride": [1, 2, 2], "stage_strides": [1, 2, [1, 2, 2], 1], "final_relu": False},
+    "preprocessing": {"window_hu": [0, 100], "shape_kji": [8, 64, 64], "average": True, "max_height_mm": 170},
+    "coarse_epochs": [[2, 12]],
+}
+# Other work on the machine stretches the clock: the allowance grows with the load beyond the processors.
+FREEZE_SECONDS = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 1.0)
+HOLDER = """
+import sys
+sys.path[:0] = {folders}
+from ICHMultiTaskTrainingLib.progress import Silent
+from ICHMultiTaskTrainingLib.progress_file import followed
+with followed({folder!r}, Silent()) as progress:
+    progress(0.25, "Epoch 3 of 12")
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
+    """One cohort, simulated through the panel, serves all tests."""
+
+    @classmethod
+    def setUpClass(cls):
+        if missing_packages(TRAINING):
+            raise unittest.SkipTest(f"not installed: {', '.join(missing_packages(TRAINING))}")
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = Path(folder.name)
+        keys = [f"ICHMultiTaskTraining/{name}" for name in ("manifestPath", "outputPath")]
+        for key, value in [(key, qt.QSettings().value(key)) for key in keys]:
+            cls.addClassCleanup(qt.QSettings().setValue, key, value)
+        slicer.util.mainWindow().resize(1500, 980)
+        slicer.util.selectModule("ICHMultiTaskTraining")
+        cls.widget = slicer.modules.ICHMultiTaskTrainingWidget
+        cls.ui = cls.widget.ui
+        cls.simulate()
+
+    @classmethod
+    def simulate(cls):
+        ui = cls.ui
+        ui.simulationButton.collapsed = False
+        ui.cohortPath.currentPath = str(cls.folder / "cohort")
+        ui.patientsSpinBox.value, ui.matrixSpinBox.value = PATIENTS, 64
+        ui.simulateButton.click()
+        assert ui.simulateButton.text == "Stop", ui.simulationLabel.text
+        cls.screenshot("training-simulating")
+        cls.waitFor(lambda: cls.widget.simulation.process is None)
+        assert ui.simulationLabel.text.startswith("Done"), ui.simulationLabel.text
+        cls.manifest = cls.folder / "cohort" / "manifest.csv"
+        assert ui.manifestPath.currentPath == str(cls.manifest)
+        ui.simulationButton.collapsed = True
+
+    def setUp(self):
+        slicer.util.selectModule("ICHMultiTaskTraining")
+        self.widget = slicer.modules.ICHMultiTaskTrainingWidget
+        self.ui = self.widget.ui
+        self.widget.openRun(self.folder / self._testMethodName)
+        self.ui.presetSelector.currentText = "default"
+        self.widget.settings.onPresetSelected(0)
+        self.widget.useManifest(self.manifest)
+        self.write(settings_text(TINY))
+        self.waitFor(lambda: self.widget.check.task is None)
+
+    def tearDown(self):
+        widget = slicer.modules.ICHMultiTaskTrainingWidget
+        if widget._running:
+            widget.ui.startButton.click()
+            self.waitFor(lambda: not widget._running)
+
+    @staticmethod
+    def waitFor(condition, seconds=400):
+        """Run the event loop until something holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited too long"
+            slicer.app.processEvents()
+            time.sleep(0.005)
+
+    @contextlib.contextmanager
+    def alive(self):
+        """Fail if the window stands still for too long meanwhile: a timer of 20 ms must keep ticking."""
+        ticks = [time.monotonic()]
+        timer = qt.QTimer()
+        timer.connect("timeout()", lambda: ticks.append(time.monotonic()))
+        timer.start(20)
+        yield
+        timer.stop()
+        longest = max(later - earlier for earlier, later in itertools.pairwise([*ticks, time.monotonic()]))
+        logging.info(f"longest standstill {longest:.2f} s")
+        self.assertLess(longest, FREEZE_SECONDS)
+
+    @staticmethod
+    def screenshot(name):
+        folder = os.environ.get("ICHMULTITASK_SCREENSHOTS")
+        if folder:
+            for _n in range(10):
+                slicer.app.processEvents()
+                time.sleep(0.02)
+            slicer.util.mainWindow().grab().save(str(Path(folder) / f"{name}.png"))
+
+    def write(self, text):
+        """Write further settings as a user does."""
+        self.ui.furtherLineEdit.text = text
+        self.widget.settings._changed()
+
+    def test_trainStopContinueAndUseTheModel(self):
+        ui, widget = self.ui, self.widget
+        self.assertRegex(ui.manifestInfoLabel.text, rf"^{PATIENTS} scans of {PATIENTS} patients, \d died .* mL")
+        self.assertIn("14 epochs: 12 at 1/2", ui.planLabel.text)
+        self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Start", True))
+        with self.alive():
+            ui.startButton.click()
+            self.assertEqual(ui.startButton.text, "Stop")
+            self.assertFalse(ui.settingsBox.enabled)
+            self.waitFor(lambda: len(widget.run.history) > 1)
+        self.screenshot("training-running")
+        self.assertGreater(ui.progressBar.value, 0)
+        self.assertRegex(ui.stageLabel.text, r"^Epoch \d+ of 14, loss .* left$")
+        self.assertEqual(ui.curveSelector.itemText(0), "Loss")
+        self.assertTrue(widget.curves.plot.visible)
+        self.assertFalse(ui.useModelButton.visible)
+        ui.startButton.click()
+        self.waitFor(lambda: not widget._running)
+        done = len(widget.run.history)
+        self.assertLess(done, 14)
+        self.assertIn("Stopped", ui.statusLabel.text)
+        self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Continue", True))
+
+        ui.batchSizeSpinBox.value = 3
+        self.assertFalse(ui.startButton.enabled)
+        self.assertIn("batch_size 4 there and 3 here", ui.statusLabel.text)
+
+        # As in another session: nothing is known but the folder.
+        widget.openRun(self.folder)
+        self.write("")
+        widget.openRun(self.folder / self._testMethodName)
+        self.waitFor(lambda: widget.check.task is None)
+        self.assertEqual(ui.batchSizeSpinBox.value, 4)
+        self.assertIn(f"{done} of 14 epochs are done", ui.statusLabel.text)
+        self.assertIn(f"Epoch {done} of 14", ui.logText.toPlainText())
+        ui.startButton.click()
+        with self.alive():
+            self.waitFor(lambda: not widget._running)
+        self.assertIn("Finished after 14 epochs", ui.statusLabel.text)
+        self.assertEqual([entry["epoch"] for entry in widget.run.history], list(range(1, 15)))
+        self.assertFalse(ui.startButton.enabled)
+        self.screenshot("training-finished")
+
+        ui.useModelButton.click()
+        self.assertEqual(slicer.util.selectedModule(), "ICHMultiTask")
+        analysis = slicer.modules.ICHMultiTaskWidget
+        self.assertEqual(analysis._parameterNode.bundleFolder, str(widget.run.bundle))
+        self.waitFor(lambda: analysis.work.task is None)
+        node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(), "Head CT")
+        analysis._parameterNode.inputVolume = node
+        analysis.ui.analyzeButton.click()
+        self.waitFor(lambda: analysis.work.task is None)
+        self.assertIsNotNone(results.result_node(node, "table"), analysis.ui.statusLabel.text)
+
+    def test_problemsOfTheTableAreSaidBeforeTheStart(self):
+        lines = self.manifest.read_text(encoding="utf-8").split("\n")
+        broken = self.manifest.with_name("broken.csv")
+        broken.write_text("\n".join([lines[0], *(line.replace("images/", "gone/") for line in lines[1:4]), *lines[4:]]))
+        self.widget.useManifest(broken)
+        self.waitFor(lambda: self.widget.check.task is None)
+        text = self.ui.manifestInfoLabel.text
+        self.assertEqual(sum("does not exist" in line for line in text.split("\n")), 3, text)
+        self.assertFalse(self.ui.startButton.enabled)
+        self.screenshot("training-problems")
+
+    def test_wrongSettingIsNamed(self):
+        self.write("learning_rat=1")
+        self.assertIn("learning_rat", self.ui.statusLabel.text)
+        self.assertFalse(self.ui.startButton.enabled)
+        self.write("start_from=/nowhere")
+        self.assertFalse(self.ui.startButton.enabled)
+        self.write("learning_rate=0.01")
+        self.assertTrue(self.ui.startButton.enabled)
+
+    def test_failureIsShownWithItsReason(self):
+        self.write(settings_text({**TINY, "outcome": "sex"}))
+        self.ui.startButton.click()
+        self.waitFor(lambda: not self.widget._running)
+        self.assertIn("The column sex cannot be the outcome", self.ui.statusLabel.text)
+
+    def test_runOfAnotherProcessIsFollowedAndStopped(self):
+        ui, run = self.ui, self.folder / "other"
+        folders = [str(Path(slicer.modules.ichmultitasktraining.path).parent), str(Path(testing.__file__).parents[1])]
+        code = HOLDER.format(folders=folders, folder=str(run))
+        process = subprocess.Popen(
+            [python_executable(), "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self.addCleanup(process.stdin.close)
+        self.assertEqual(process.stdout.readline().strip(), b"held")
+        self.widget.openRun(run)
+        self.assertEqual(ui.startButton.text, "Stop")
+        self.assertEqual(ui.progressBar.value, 250)
+        self.assertRegex(ui.stageLabel.text, r"^Epoch 3 of 12.* \(process \d+ on ")
+        ui.startButton.click()
+        self.waitFor(lambda: not self.widget._running)
+        self.assertEqual(ui.startButton.text, "Start")
+
+    def test_runEndsWithTheModule(self):
+        self.ui.startButton.click()
+        process = self.widget.process
+        self.waitFor(lambda: self.widget.run.running)
+        slicer.util.reloadScriptedModule("ICHMultiTaskTraining")  # unloads the module, as leaving the application does
+        self.assertTrue(process.stopped)
+        self.waitFor(lambda: process.status is not None)
+
+    def test_closedSceneLeavesTheCurves(self):
+        self.widget.curves.show([{"epoch": n, "volume_loss": 1 / n} for n in (1, 2)])
+        slicer.mrmlScene.Clear(0)
+        self.widget._follow()
+        self.widget.curves.show([{"epoch": n, "volume_loss": 1 / n} for n in (1, 2, 3)])
+        chart = self.widget.curves._charts["Loss"]
+        self.assertEqual(chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows(), 3)
+
+    def test_headlessCommandIsTheSame(self):
+        options = subprocess.run(command(["train", "--help"]), capture_output=True, text=True)
+        self.assertEqual(options.returncode, 0, options.stderr)
+        self.assertIn("--skip-unusable", options.stdout)
+
+
+def run():
+    """Run the tests and leave with their status."""
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(ICHMultiTaskTrainingPanelTest)
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    slicer.util.exit(0 if result.wasSuccessful() else 1)
+
+
+if __name__ == "__main__":
+    run()
