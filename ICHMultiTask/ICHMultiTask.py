@@ -236,6 +236,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._onAnalysisShown()
 
     def _onAnalysisShown(self):
+        self.compare.stop()
         self._hideResultsFromSelector()
         self._onParametersModified()
 

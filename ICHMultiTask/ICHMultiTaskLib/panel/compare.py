@@ -44,6 +44,7 @@ class CompareSection(VTKObservationMixin):
         self.widget, self.logic, self._whenViewsChanged = widget, logic, whenViewsChanged
         self.ui = slicer.util.childWidgetVariables(widget)
         self.work = Work(lambda task: None, self._ended)
+        self.marking = Work(lambda task: None, self._markingEnded)
         self._parameters = None
         self._analysis = None
         self._choices = []
@@ -70,14 +71,19 @@ class CompareSection(VTKObservationMixin):
     def cleanup(self):
         """Stop and observe nothing."""
         self._timer.stop()
-        self.work.stop()
+        self.stop()
         self.removeObservers()
+
+    def stop(self):
+        """Forget what runs: it is about what is no longer on show."""
+        self.work.stop()
+        self.marking.stop()
 
     def setParameters(self, parameters):
         """Take the parameter node that keeps which segments are chosen; None while the scene is closed."""
         self._parameters = parameters
         if parameters is None:
-            self.work.stop()
+            self.stop()
         self.schedule()
 
     def schedule(self, changed=True):
@@ -134,9 +140,9 @@ class CompareSection(VTKObservationMixin):
     def onMarkButton(self, checked=False):
         """Propose a segmentation of the bleed and compare with it."""
         try:
-            self.work.start(self.logic.mark_work(), self._onMarked)
+            self.marking.start(self.logic.mark_work(), self._onMarked)
         except ICHMultiTaskError as error:
-            self._ended(str(error), True)
+            self._markingEnded(str(error), True)
         self.updateButtons()
 
     def _onMarked(self, nodeAnalysisAndMarking):
@@ -148,6 +154,11 @@ class CompareSection(VTKObservationMixin):
             self._marked = draft.key
             self.ui.segmentList.setCurrentRow(-1)
         self.schedule()
+
+    def _markingEnded(self, text, failed):
+        if failed:
+            self._warn([text])
+        self.updateButtons()
 
     def onSegmentEditorButton(self, checked=False):
         """Open the Segment Editor on the first ticked segment."""
@@ -343,7 +354,9 @@ class CompareSection(VTKObservationMixin):
     def updateButtons(self):
         """Offer what can be done now."""
         analyzed = self._parameters is not None and self.logic.analysis_of(self._parameters.inputVolume) is not None
-        self.ui.markButton.enabled = analyzed and self.work.task is None
+        marking = self.marking.task is not None
+        self.ui.markButton.text = _("Marking…") if marking else _("Mark the bleed")
+        self.ui.markButton.enabled = analyzed and not marking
         self.ui.sideBySideButton.checked = self.logic.shows_side_by_side()
         self.ui.sideBySideButton.enabled = analyzed or self.ui.sideBySideButton.checked
         self.ui.tablesButton.enabled = self.ui.diametersBox.enabled = self.logic.compared is not None
