@@ -25,8 +25,9 @@ def run_slicer(*arguments):
     return output
 
 
-def test_panel():
-    output = run_slicer("--python-script", str(REPOSITORY / "Testing" / "SlicerSelfTests" / "ICHMultiTaskPanelTest.py"))
+@pytest.mark.parametrize("name", ["ICHMultiTaskPanelTest", "ICHMultiTaskCompareTest"])
+def test_panel(name):
+    output = run_slicer("--python-script", str(REPOSITORY / "Testing" / "SlicerSelfTests" / f"{name}.py"))
     assert "\nOK" in output, output[-6000:]
 
 

@@ -5,88 +5,19 @@ Run by `Testing/test_panel_application.py`, or in Slicer:
 With ICHMULTITASK_SCREENSHOTS set to a folder, pictures of the window are left there.
 """
 
-import contextlib
-import itertools
-import logging
-import os
-import tempfile
-import time
-import unittest
+import sys
 from pathlib import Path
 
-import qt
 import slicer
 
-from ICHMultiTaskLib import testing
-from ICHMultiTaskLib.mrml import results, scene, volumes
-from ICHMultiTaskLib.mrml.dependencies import missing_packages
+sys.path.insert(0, str(Path(__file__).parent))
+from panel_case import PanelCase, run  # noqa: E402
 
-# Other work on the machine stretches the clock: the allowance grows with the load beyond the processors.
-FREEZE_SECONDS = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 1.0)
+from ICHMultiTaskLib.mrml import results, scene  # noqa: E402
 
 
-class ICHMultiTaskPanelTest(unittest.TestCase):
-    """Each test starts with an empty scene and the module open."""
-
-    @classmethod
-    def setUpClass(cls):
-        if missing_packages():
-            raise unittest.SkipTest(f"not installed: {', '.join(missing_packages())}")
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.folder.cleanup)
-        slicer.util.mainWindow().resize(1500, 980)
-        cls.bundle = testing.tiny_bundle(Path(cls.folder.name) / "tiny")
-
-    def setUp(self):
-        slicer.mrmlScene.Clear(0)
-        slicer.util.selectModule("ICHMultiTask")
-        self.widget = slicer.modules.ICHMultiTaskWidget
-        self.ui = self.widget.ui
-        self.waitFor(lambda: self.widget._task is None)
-        self.widget.useBundle(str(self.bundle))
-
-    def tearDown(self):
-        slicer.mrmlScene.Clear(0)
-
-    def waitFor(self, condition, seconds=240):
-        """Run the event loop until something holds."""
-        end = time.monotonic() + seconds
-        while not condition():
-            self.assertLess(time.monotonic(), end, "waited too long")
-            slicer.app.processEvents()
-            time.sleep(0.005)
-
-    @contextlib.contextmanager
-    def alive(self):
-        """Fail if the window stands still for too long meanwhile: a timer of 20 ms must keep ticking."""
-        ticks = [time.monotonic()]
-        timer = qt.QTimer()
-        timer.connect("timeout()", lambda: ticks.append(time.monotonic()))
-        timer.start(20)
-        yield
-        timer.stop()
-        longest = max(later - earlier for earlier, later in itertools.pairwise([*ticks, time.monotonic()]))
-        logging.info(f"longest standstill {longest:.2f} s")
-        self.assertLess(longest, FREEZE_SECONDS)
-
-    def load(self, **shape):
-        node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(**shape), "Head CT")
-        self.widget._parameterNode.inputVolume = node
-        return node
-
-    def analyze(self, **shape):
-        node = self.load(**shape)
-        self.ui.analyzeButton.click()
-        self.waitFor(lambda: self.widget._task is None)
-        return node
-
-    def screenshot(self, name):
-        folder = os.environ.get("ICHMULTITASK_SCREENSHOTS")
-        if folder:
-            for _n in range(10):
-                slicer.app.processEvents()
-                time.sleep(0.02)
-            slicer.util.mainWindow().grab().save(str(Path(folder) / f"{name}.png"))
+class ICHMultiTaskPanelTest(PanelCase):
+    """The panel's first sections: scan, result, attention overlay."""
 
     def test_nothingToAnalyze(self):
         self.assertFalse(self.ui.analyzeButton.enabled)
@@ -101,7 +32,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         self.assertEqual(self.ui.analyzeButton.text, "Cancel")
         self.assertFalse(self.ui.choicesWidget.enabled)
         self.screenshot("running")
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.assertEqual(self.ui.analyzeButton.text, "Analyze")
         self.assertRegex(self.ui.volumeLabel.text, r"^\d+\.\d mL$")
         self.assertRegex(self.ui.probabilityLabel.text, r"^(above |below )?\d+ %$")
@@ -119,22 +50,22 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         self.load(shape_kji=(64, 512, 512), spacing_kji=(2.6, 0.45, 0.45))
         with self.alive():
             self.ui.analyzeButton.click()
-            self.waitFor(lambda: self.widget._task is None)
+            self.waitFor(lambda: self.widget.work.task is None)
         self.assertTrue(self.ui.resultWidget.visible)
 
     def test_doubleClickStartsOnce(self):
         self.load()
         self.ui.analyzeButton.click()
         self.ui.analyzeButton.click()
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.assertTrue(self.ui.resultWidget.visible)
 
     def test_cancel(self):
         node = self.load()
         self.ui.analyzeButton.click()
-        self.widget._startTime -= 10
+        self.widget.work.started -= 10
         self.ui.analyzeButton.click()
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.assertEqual(self.ui.statusLabel.text, "Canceled.")
         self.assertIsNone(results.result_node(node, "table"))
         self.assertEqual(self.ui.analyzeButton.text, "Analyze")
@@ -143,7 +74,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         self.load()
         self.ui.analyzeButton.click()
         slicer.mrmlScene.Clear(0)
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
         self.assertFalse(self.ui.analyzeButton.enabled)
 
@@ -151,7 +82,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         node = self.load()
         self.ui.analyzeButton.click()
         slicer.mrmlScene.RemoveNode(node)
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.assertIn("no longer in the scene", self.ui.statusLabel.text)
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
 
@@ -171,7 +102,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         before = slicer.util.arrayFromVolume(attention).copy()
         self.ui.attentionHeadSelector.currentIndex = 1
         self.ui.attentionStageSelector.currentIndex = 2
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.assertEqual(attention.GetAttribute("ICHMultiTask.head"), "prognosis")
         self.assertEqual(attention.GetAttribute("ICHMultiTask.stage"), "stage2")
         self.assertTrue((slicer.util.arrayFromVolume(attention) != before).any())
@@ -191,7 +122,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         self.analyze()
         with self.alive():
             self.widget.saveReport(self.folder.name)
-            self.waitFor(lambda: self.widget._task is None)
+            self.waitFor(lambda: self.widget.work.task is None)
         page = next(Path(self.folder.name).glob("Head-CT-report*/report.html"))
         self.assertIn(page.parent.name, self.ui.statusLabel.text)
 
@@ -211,7 +142,7 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         path = scene.save_mrb(slicer.mrmlScene, Path(self.folder.name) / "case.mrb")
         slicer.mrmlScene.Clear(0)
         scene.load_mrb(slicer.mrmlScene, path)
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.widget.initializeParameterNode()
         self.assertEqual(self.widget._parameterNode.inputVolume.GetName(), node.GetName())
         self.assertAlmostEqual(self.ui.opacitySlider.value, 0.7)
@@ -221,18 +152,11 @@ class ICHMultiTaskPanelTest(unittest.TestCase):
         node = self.load()
         self.ui.analyzeButton.click()
         slicer.util.selectModule("Data")
-        self.waitFor(lambda: self.widget._task is None)
+        self.waitFor(lambda: self.widget.work.task is None)
         self.assertIsNotNone(results.result_node(node, "table"))
         slicer.util.selectModule("ICHMultiTask")
         self.assertTrue(self.ui.resultWidget.visible)
 
 
-def run():
-    """Run the tests and leave with their status."""
-    suite = unittest.defaultTestLoader.loadTestsFromTestCase(ICHMultiTaskPanelTest)
-    result = unittest.TextTestRunner(verbosity=2).run(suite)
-    slicer.util.exit(0 if result.wasSuccessful() else 1)
-
-
 if __name__ == "__main__":
-    run()
+    run(ICHMultiTaskPanelTest)

@@ -1,0 +1,91 @@
+"""What the tests of the running panel share."""
+
+import contextlib
+import itertools
+import logging
+import os
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import qt
+import slicer
+
+from ICHMultiTaskLib import testing
+from ICHMultiTaskLib.mrml import volumes
+from ICHMultiTaskLib.mrml.dependencies import missing_packages
+
+# Other work on the machine stretches the clock: the allowance grows with the load beyond the processors.
+FREEZE_SECONDS = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 1.0)
+
+
+class PanelCase(unittest.TestCase):
+    """Each test starts with an empty scene, the module open and a tiny bundle chosen."""
+
+    @classmethod
+    def setUpClass(cls):
+        if missing_packages():
+            raise unittest.SkipTest(f"not installed: {', '.join(missing_packages())}")
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        slicer.util.mainWindow().resize(1500, 980)
+        cls.bundle = testing.tiny_bundle(Path(cls.folder.name) / "tiny")
+
+    def setUp(self):
+        slicer.mrmlScene.Clear(0)
+        slicer.util.selectModule("ICHMultiTask")
+        self.widget = slicer.modules.ICHMultiTaskWidget
+        self.ui = self.widget.ui
+        self.waitFor(lambda: self.widget.work.task is None)
+        self.widget.useBundle(str(self.bundle))
+
+    def tearDown(self):
+        slicer.mrmlScene.Clear(0)
+
+    def waitFor(self, condition, seconds=240):
+        """Run the event loop until something holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), end, "waited too long")
+            slicer.app.processEvents()
+            time.sleep(0.005)
+
+    @contextlib.contextmanager
+    def alive(self):
+        """Fail if the window stands still for too long meanwhile: a timer of 20 ms must keep ticking."""
+        ticks = [time.monotonic()]
+        timer = qt.QTimer()
+        timer.connect("timeout()", lambda: ticks.append(time.monotonic()))
+        timer.start(20)
+        yield
+        timer.stop()
+        longest = max(later - earlier for earlier, later in itertools.pairwise([*ticks, time.monotonic()]))
+        logging.info(f"longest standstill {longest:.2f} s")
+        self.assertLess(longest, FREEZE_SECONDS)
+
+    def load(self, **shape):
+        node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(**shape), "Head CT")
+        self.widget._parameterNode.inputVolume = node
+        return node
+
+    def analyze(self, **shape):
+        node = self.load(**shape)
+        self.ui.analyzeButton.click()
+        self.waitFor(lambda: self.widget.work.task is None)
+        return node
+
+    def screenshot(self, name):
+        folder = os.environ.get("ICHMULTITASK_SCREENSHOTS")
+        if folder:
+            for _n in range(10):
+                slicer.app.processEvents()
+                time.sleep(0.02)
+            slicer.util.mainWindow().grab().save(str(Path(folder) / f"{name}.png"))
+
+
+def run(case):
+    """Run a class of tests and leave the application with their status."""
+    suite = unittest.defaultTestLoader.loadTestsFromTestCase(case)
+    result = unittest.TextTestRunner(verbosity=2).run(suite)
+    slicer.util.exit(0 if result.wasSuccessful() and result.testsRun else 1)
