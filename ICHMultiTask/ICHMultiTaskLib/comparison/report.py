@@ -16,7 +16,8 @@ STYLE = """
 table { border-collapse: collapse; background: var(--card); font-size: .9rem; }
 th, td { padding: .3rem .6rem; border: 1px solid var(--line); text-align: right; vertical-align: top;
   font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child, td.text { text-align: left; }
+th.text, td.text { text-align: left; }
+td:first-child { white-space: nowrap; }
 h3 { font-size: .95rem; margin: 1.2rem 0 .3rem; }
 """
 _MEASURES = (
@@ -323,9 +324,9 @@ def _notes(sentences):
 
 def _table(head, rows, text=1):
     """A table whose first `text` columns hold words."""
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
-    body = ""
-    for row in rows:
-        cells = (f"<td{' class=text' if n < text else ''}>{escape(cell)}</td>" for n, cell in enumerate(row))
-        body += f"<tr>{''.join(cells)}</tr>"
-    return f'<div class="table"><table><tr>{titles}</tr>{body}</table></div>'
+
+    def line(tag, cells):
+        kinds = (' class="text"' if n < text else "" for n in range(len(cells)))
+        return f"<tr>{''.join(f'<{tag}{kind}>{escape(cell)}</{tag}>' for kind, cell in zip(kinds, cells))}</tr>"
+
+    return f'<div class="table"><table>{line("th", head)}{"".join(line("td", row) for row in rows)}</table></div>'
