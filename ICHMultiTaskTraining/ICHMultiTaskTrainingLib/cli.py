@@ -62,6 +62,8 @@ def _parser():
     train.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as epochs=50; repeatable"
     )
+    train.add_argument("--fold", type=int, metavar="N", help="cross-validation: hold out this fold, from 0")
+    train.add_argument("--folds", type=_positive, metavar="K", help="their number (default 5)")
     train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     train.add_argument("--processes", type=_positive, default=1, metavar="N", help="for preparing the scans")
     train.add_argument("--skip-unusable", action="store_true", help="leave out scans that cannot be used; say which")
@@ -69,6 +71,11 @@ def _parser():
     train.add_argument("--bundle-version", default="0.1.0")
     train.add_argument("--training-data", metavar="SENTENCE", help="what it was trained on; shown beside every number")
     train.set_defaults(run=_train)
+
+    gather = commands.add_parser("gather", help="put the folds of a cross-validation together")
+    gather.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run, one a fold")
+    gather.add_argument("--output", type=Path, required=True, metavar="DIR")
+    gather.set_defaults(run=_gather)
 
     evaluate = commands.add_parser("evaluate", help="measure a model on a manifest")
     evaluate.add_argument("manifest", type=Path)
@@ -135,6 +142,7 @@ def _train(options):
     from ICHMultiTaskLib.runtime import choose_device
 
     from .config import make_config
+    from .cross_validation import FOLDER, report_run
     from .distributed import launched_workers
     from .export import export_bundle
     from .manifest import read_manifest
@@ -165,6 +173,15 @@ def _train(options):
         options.command_line,
     )
     print(f"Model bundle: {bundle.folder}")
+    report_run(trainer, bundle, options.output / FOLDER, options.command_line)
+    print(f"Report: {options.output / FOLDER / 'report.html'}")
+
+
+def _gather(options):
+    from .cross_validation import gather_folds
+
+    gather_folds(options.runs, options.output)
+    print(f"Report: {options.output / 'report.html'}")
 
 
 def _settings(options):
@@ -184,7 +201,8 @@ def _settings(options):
             settings[name] = json.loads(value)
         except ValueError:
             settings[name] = value
-    return settings
+    of_flags = {"fold": options.fold, "folds": options.folds}
+    return settings | {name: value for name, value in of_flags.items() if value is not None}
 
 
 def _evaluate(options):

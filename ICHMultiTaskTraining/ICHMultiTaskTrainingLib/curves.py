@@ -34,13 +34,14 @@ def draw_curves(history, path):
     figure = Figure(figsize=(10, 7), layout="constrained")  # without pyplot: no window system, no global state
     FigureCanvasAgg(figure)
     changes = [b["epoch"] for a, b in zip(history, history[1:]) if a.get("reduction", 1) != b.get("reduction", 1)]
-    for axes, (title, curves) in zip(figure.subplots(2, 2).flat, PANELS.items()):
+    for panel, (axes, (title, curves)) in enumerate(zip(figure.subplots(2, 2).flat, PANELS.items())):
         for name, label in curves.items():
             points = [(entry["epoch"], entry[name]) for entry in history if entry.get(name) is not None]
             if any(value for _, value in points):  # a loss of weight 0 is 0 throughout
                 axes.plot(*zip(*points), marker="." if len(points) < 40 else None, label=label)
-        for epoch in changes:
-            axes.axvline(epoch - 0.5, color="0.8", linestyle=":", linewidth=1)
+        for n, epoch in enumerate(changes):
+            label = "finer images" if n == panel == 0 else None
+            axes.axvline(epoch - 0.5, color="0.7", linestyle=":", linewidth=1, label=label)
         axes.set(xlabel="Epoch", ylabel=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
@@ -48,8 +49,6 @@ def draw_curves(history, path):
             axes.set_ylim(*((None, 1.02) if title.startswith("AUC") else (0, None)))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False)
-    if changes:
-        figure.text(0.995, 0.005, "dotted: finer images from here on", ha="right", fontsize=8, color="0.5")
     with whole_file(path) as file:
         figure.savefig(file, dpi=120, format="png")
 

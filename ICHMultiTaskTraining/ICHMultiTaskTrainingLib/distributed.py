@@ -136,8 +136,9 @@ class SynchronizedBatchNorm3d(nn.BatchNorm3d):
         variance = _Sum.apply((centered**2).sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            new = 1.0 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, new)
+            self.running_var.lerp_(variance * count / (count - 1), new)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centered * scale.view(shape) + self.bias.view(shape)
 

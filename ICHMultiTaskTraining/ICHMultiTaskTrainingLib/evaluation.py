@@ -35,7 +35,8 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     manifest_path : path
     output : path
         New or empty folder, or that of an earlier evaluation. It appears whole or not at all, with `metrics.json`,
-        `predictions.csv` (a row a patient; a scan that could not be read says why in `problem`) and figures as PNG.
+        `predictions.csv` (a row a patient; a scan that could not be read says why in `problem`), figures as PNG and
+        `report.html`.
     bundle : ModelBundle, path or None
         None: the shipped bundle.
     device : str
@@ -58,7 +59,8 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     """
     from ICHMultiTaskLib.analysis import Analyzer
 
-    from .figures import write_figures
+    from .figures import example_rows, write_figures
+    from .report import write_report
 
     manifest = read_manifest(manifest_path)
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
@@ -66,23 +68,21 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
         analyzer = Analyzer(bundle, device)
         # A file does not tell; the table of a simulated cohort does.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
-        records = []
+        records, examples, shown = [], [], example_rows(rows)
         for n, row in enumerate(rows):
             if progress is not None:
                 progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
-            records.append(_evaluate_row(row, analyzer))
+            records.append(_evaluate_row(row, analyzer, examples if n in shown else None))
         metrics = summarize(records)
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated),
             "simulated": simulated,
-            "model": {
-                name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")
-            },
+            "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
         }
-        metrics["figures"] = write_figures(_done(records), folder)
-        _write_table(records, folder / "predictions.csv")
-        text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        metrics["figures"] = write_figures(_done(records), folder, examples)
+        write_evaluation(records, metrics, folder)
+        title = f"Evaluation of {analyzer.bundle.name} {analyzer.bundle.version}"
+        write_report(folder / "report.html", title, metrics, [folder / name for name in metrics["figures"]])
         if progress is not None:
             progress(1.0, "Done")
     return metrics
@@ -99,7 +99,7 @@ def summarize(records):
     Returns
     -------
     dict
-        `volume`, `prognosis`, `attention`, `intervals_95`, `skipped`.
+        `volume`, `prognosis` (None where nothing was predicted of it), `attention`, `intervals_95`, `skipped`.
     """
     done = _done(records)
     if not done:
@@ -113,7 +113,10 @@ def summarize(records):
     )  # fmt: skip
     bounds = (low, high) if np.isfinite(low).all() else ()
     volume, volume_intervals = volume_metrics(predicted, true, *bounds)
-    prognosis, prognosis_intervals = prognosis_metrics(probability, died, best if np.isfinite(best).all() else None)
+    prognosis = prognosis_intervals = None
+    if np.isfinite(probability).all():
+        best = best if np.isfinite(best).all() else None
+        prognosis, prognosis_intervals = prognosis_metrics(probability, died, best)
     return {
         "volume": volume,
         "prognosis": prognosis,
@@ -175,11 +178,19 @@ def locate_attention(attention, mask, ijk_to_ras):
     }
 
 
-def _evaluate_row(row, analyzer):
-    """The row of `predictions.csv` for one scan."""
+def known_record(row):
+    """The row of `predictions.csv` for one scan, as far as the manifest tells."""
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
     record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row)}
     record["simulated"] = row.extra.get("simulated")
+    return record
+
+
+def _evaluate_row(row, analyzer, examples=None):
+    """The row of `predictions.csv` for one scan, whose attention is drawn if there is a list for it."""
+    from .figures import attention_example
+
+    record, mask = known_record(row), None
     start = time.perf_counter()
     try:
         scan = read_head_ct(row.image)
@@ -200,9 +211,12 @@ def _evaluate_row(row, analyzer):
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
     if row.mask is not None:
         try:
-            record |= locate_attention(analysis.attention, read_mask(row.mask, scan), scan.ijk_to_ras)
+            mask = read_mask(row.mask, scan)
+            record |= locate_attention(analysis.attention, mask, scan.ijk_to_ras)
         except ICHMultiTaskError as error:
             record["problem"] = str(error)
+    if examples is not None:
+        examples.append(attention_example(row, analysis, mask))
     return record
 
 
@@ -229,7 +243,8 @@ def _best_probability(row):
 
 
 def _done(records):
-    return [record for record in records if record["predicted_volume_ml"] is not None]
+    predictions = ("predicted_volume_ml", "mortality_probability")
+    return [record for record in records if any(record[name] is not None for name in predictions)]
 
 
 def _data_sentence(records, rows, manifest, simulated):
@@ -238,8 +253,11 @@ def _data_sentence(records, rows, manifest, simulated):
     return f"{len(_done(records))} {kind} of {chosen}{Path(manifest.path).name}"
 
 
-def _write_table(records, path):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+def write_evaluation(records, metrics, folder, columns=COLUMNS):
+    """Write `predictions.csv` and `metrics.json`."""
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)  # None is written as an empty field

@@ -2,15 +2,30 @@
 
 import numpy as np
 
+EXAMPLES = 8
+"""Patients whose attention is shown."""
+CAPTIONS = {
+    "volume.png": "Predicted against true volume.",
+    "bland_altman.png": "Difference against mean of predicted and true volume; bias and 95 % limits of agreement.",
+    "histogram.png": "Distribution of the volumes, in mL and as cube roots.",
+    "roc.png": "ROC curve of the probability of death.",
+    "calibration.png": "Observed mortality by groups of predicted probability, with 95 % intervals.",
+    "attention.png": "Slices of highest attention of the volume head, without and with the map, which is scaled for "
+    "each patient by itself. Green: border of the hematoma, where a mask is known.",
+}
+"""Every figure in the order of a report, and what it shows."""
 
-def write_figures(records, folder):
-    """Draw agreement of volumes, Bland–Altman, ROC curve and calibration.
+
+def write_figures(records, folder, examples=()):
+    """Draw agreement of volumes, Bland–Altman, histograms, ROC curve, calibration and attention, as far as known.
 
     Parameters
     ----------
     records : list of dict
-        Analyzed rows of `predictions.csv`.
+        Rows of `predictions.csv`.
     folder : Path
+    examples : sequence of dict or None
+        As `attention_example` makes them.
 
     Returns
     -------
@@ -29,22 +44,78 @@ def write_figures(records, folder):
             "predicted_volume_ml", "volume_ml", "interval_low_ml", "interval_high_ml", "mortality_probability", "died",
         )
     )  # fmt: skip
-    drawings = {
-        "volume.png": lambda axes: _agreement(axes, predicted, true, low, high),
-        "bland_altman.png": lambda axes: _bland_altman(axes, predicted, true),
-        "roc.png": lambda axes: _roc(axes, probability, died),
-        "calibration.png": lambda axes: _calibration(axes, probability, died),
-    }
-    if len(set(died)) < 2:
-        del drawings["roc.png"]
+    examples = [example for example in examples if example is not None]
+    drawings = {}
+    if np.isfinite(predicted).all():
+        drawings["volume.png"] = lambda figure: _agreement(figure.add_subplot(), predicted, true, low, high)
+        drawings["bland_altman.png"] = lambda figure: _bland_altman(figure.add_subplot(), predicted, true)
+        drawings["histogram.png"] = lambda figure: _histograms(figure, predicted, true)
+    if np.isfinite(probability).all():
+        if len(set(died)) == 2:
+            drawings["roc.png"] = lambda figure: _roc(figure.add_subplot(), probability, died)
+        drawings["calibration.png"] = lambda figure: _calibration(figure.add_subplot(), probability, died)
+    if examples:
+        drawings["attention.png"] = lambda figure: _attention(figure, examples)
+    sizes = {"histogram.png": (9, 3.5), "attention.png": (12, 3.3 * -(-len(examples) // 4) * 2)}
     for name, draw in drawings.items():
-        figure = Figure(figsize=(5, 4.5), layout="constrained")  # without pyplot: no window system, no global state
+        # Without pyplot: no window system, no global state.
+        figure = Figure(figsize=sizes.get(name, (5, 4.5)), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        draw(axes)
-        axes.spines[["top", "right"]].set_visible(False)
+        draw(figure)
+        for axes in figure.axes:
+            axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(folder / name, dpi=150)
     return list(drawings)
+
+
+def example_rows(rows):
+    """Places of the rows whose attention is shown: evenly over the volumes of those with a bleed.
+
+    Returns
+    -------
+    list of int
+    """
+    bleeds = sorted((n for n, row in enumerate(rows) if row.volume_ml > 0), key=lambda n: rows[n].volume_ml)
+    places = np.linspace(0, len(bleeds) - 1, min(EXAMPLES, len(bleeds))).round().astype(int)
+    return [bleeds[place] for place in places]
+
+
+def attention_example(row, analysis, mask=None):
+    """The slice through the attention's maximum, as it is drawn.
+
+    Parameters
+    ----------
+    row : Row
+    analysis : Analysis
+    mask : ndarray of bool, shape (K, J, I), optional
+
+    Returns
+    -------
+    dict or None
+        `title`, `hu`, `attention`, `mask` (2-D, left of the picture the patient's right; `mask` may be None) and
+        `aspect`, the height of a pixel by its width. None for a blank map.
+    """
+    attention = analysis.attention
+    if attention is None or attention.peak_ras_mm is None:
+        return None
+    network_input = analysis.prediction.network_input
+    axes, crop = network_input.axes, network_input.crop
+    flips = tuple(slice(None, None, -1) if flip else slice(None) for flip in network_input.flips)
+
+    def upright(array):
+        return array.transpose(axes)[tuple(slice(*ends) for ends in crop)][flips]
+
+    shown = upright(attention.array)
+    k = np.unravel_index(int(shown.argmax()), shown.shape)[0]
+    steps = [analysis.head_ct.spacing_kji[axis] for axis in axes]
+    volume = f"{analysis.volume_ml:.1f} mL, true {row.volume_ml:.1f} mL"
+    return {
+        "title": f"{row.patient_id}: {volume}",
+        "hu": upright(analysis.head_ct.hu)[k].copy(),
+        "attention": shown[k].copy(),
+        "mask": None if mask is None else upright(mask)[k].copy(),
+        "aspect": steps[1] / steps[2],
+    }
 
 
 def _agreement(axes, predicted, true, low, high):
@@ -93,3 +164,35 @@ def _calibration(axes, probability, died):
         axes.vlines(at, center - half, center + half, color="C0", linewidth=1)
         axes.plot(at, rate, "o", color="C0")
     axes.set(xlabel="Predicted probability of death", ylabel="Observed", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+
+
+def _histograms(figure, predicted, true):
+    """Volumes and their cube roots, as in the paper's Figure 2."""
+    for axes, (label, root) in zip(
+        figure.subplots(1, 2), (("Volume (mL)", lambda ml: ml), ("Cube root of the volume (cm)", np.cbrt))
+    ):
+        values = root(true), root(predicted)
+        edges = np.linspace(0, max(max(v.max() for v in values), 1e-6), 21)
+        for found, name, style in zip(values, ("true", "predicted"), ("stepfilled", "step")):
+            axes.hist(found, edges, histtype=style, label=name, alpha=0.5 if style == "stepfilled" else 1.0)
+        axes.set(xlabel=label, ylabel="Patients")
+        axes.legend(frameon=False)
+
+
+def _attention(figure, examples):
+    """Four patients a row of pictures: scans above, with the maps below."""
+    rows = -(-len(examples) // 4)
+    grid = figure.subplots(2 * rows, min(4, len(examples)), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for n, example in enumerate(examples):
+        scan, overlay = grid[2 * (n // 4), n % 4], grid[2 * (n // 4) + 1, n % 4]
+        for axes in (scan, overlay):
+            axes.imshow(example["hu"], cmap="gray", vmin=0, vmax=100, aspect=example["aspect"])
+        scan.set_title(example["title"], fontsize=9)
+        overlay.imshow(
+            example["attention"], cmap="inferno", vmin=0, vmax=1, alpha=0.6 * example["attention"].clip(0, 1),
+            aspect=example["aspect"],
+        )  # fmt: skip
+        if example["mask"] is not None and example["mask"].any():
+            overlay.contour(example["mask"], [0.5], colors="lime", linewidths=0.8)

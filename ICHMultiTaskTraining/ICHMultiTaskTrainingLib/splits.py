@@ -90,28 +90,34 @@ def _alike(rows):
 def _fold(rows, fold, folds, seed):
     rows = [row for row in rows if row.split != "test"]
     declared = any(row.extra.get("fold") for row in rows)
-    fold_of = _declared_folds(rows) if declared else _drawn_folds(rows, folds, seed)
+    fold_of = _declared_folds(rows, folds) if declared else draw_folds(rows, folds, seed)
     return {
         "train": sorted(name for name, n in fold_of.items() if n != fold),
         "validation": sorted(name for name, n in fold_of.items() if n == fold),
     }
 
 
-def _declared_folds(rows):
+def _declared_folds(rows, folds):
     fold_of = {}
     for row in rows:
         text = row.extra.get("fold", "")
-        if not text.isdecimal():
+        if not text.isdecimal() or int(text) >= folds:
             raise InputError(
-                f"The fold column is unusable: expected a number from 0 in every row, found {text!r} for "
-                f"{row.patient_id}."
+                f"The fold column is unusable: expected a number from 0 to {folds - 1} in every row, found {text!r} "
+                f"for {row.patient_id}."
             )
         if fold_of.setdefault(row.patient_id, int(text)) != int(text):
             raise InputError(f"A patient stands in two folds: expected one, found another for {row.patient_id}.")
     return fold_of
 
 
-def _drawn_folds(rows, folds, seed):
+def draw_folds(rows, folds, seed):
+    """Fold of every patient, from 0; stratified by outcome and volume.
+
+    Returns
+    -------
+    dict of str to int
+    """
     names, rng = _alike(rows), np.random.default_rng(seed)
     if len(names) < folds:
         raise InputError(f"Too few patients to fold: expected at least {folds}, found {len(names)}.")

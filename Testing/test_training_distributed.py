@@ -1,0 +1,137 @@
+"""Training by two real processes: the same gradients and losses as by one with twice the batch."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed
+
+from ICHMultiTaskLib.network import MultiTaskResNet
+from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.augmentation import augment
+from ICHMultiTaskTrainingLib.batches import TrainingBatches
+from ICHMultiTaskTrainingLib.cache import CachedScans
+from ICHMultiTaskTrainingLib.config import make_config
+from ICHMultiTaskTrainingLib.distributed import Workers, launched_workers, synchronize_batch_norm
+from ICHMultiTaskTrainingLib.learner import Learner, choose_runtime
+from ICHMultiTaskTrainingLib.losses import prognosis_loss, volume_loss
+
+pytestmark = pytest.mark.skipif(not distributed.is_available(), reason="this PyTorch cannot train in several processes")
+
+WORKER = """
+import sys
+sys.path[:0] = {path!r}
+import torch
+torch.set_num_threads(1)
+from {module} import gradients
+gradients({output!r})
+from ICHMultiTaskTrainingLib import cli
+sys.exit(cli.main({arguments!r}))
+"""
+
+
+def gradients(output=None):
+    """Gradients and new batch norm statistics of one step on five images, two of them with masks, by all processes."""
+    with launched_workers("cpu") as workers:
+        torch.manual_seed(0)
+        network = MultiTaskResNet(width=4, stem_stride=[1, 2, 2], stage_strides=[1, 2, [1, 2, 2], 1])
+        learner = Learner(network, choose_runtime("fp32", "cpu"))
+        if workers.count > 1:
+            synchronize_batch_norm(network, "cpu")
+        learner.double().train()
+        parallel = workers.wrap(learner, "cpu", some_unused=True)
+        scans = object.__new__(CachedScans)
+        rng = np.random.default_rng(0)
+        scans.images = rng.integers(0, 255, (5, 8, 32, 32)).astype(np.uint8)
+        scans.occupancy = rng.integers(0, 255, (5, 8, 8, 8)).astype(np.uint8)
+        scans.has_mask = np.array([True, False, False, False, True])
+        scans.volume_ml, scans.died = rng.uniform(1, 90, 5).astype(np.float32), np.array([0, 1, 0, 1, 1])
+        scans.crop_volume_mm3 = np.full(5, 3e6)
+        config = make_config(batch_size=-(-5 // workers.count), augment=True, coarse_epochs=[], epochs=1)
+        batches = TrainingBatches(scans, scans.died.astype(np.float32), 3.0, config, workers, "cpu")
+        assert batches.steps == 1
+        (batch,) = batches.epoch(0, 1)
+        images, occupancy, target, death = (
+            tensor.double() for tensor in (batch.images, batch.occupancy, batch.target, batch.death)
+        )
+        output_, scores, mask_loss = parallel(images, occupancy, batch.has_mask, 1)
+        losses = torch.stack(
+            [volume_loss(output_, target, config.target), prognosis_loss(scores, death, 3.0), mask_loss]
+        )
+        (losses @ torch.from_numpy(batch.shares * workers.count)).backward()
+        found = {name: value.grad for name, value in learner.named_parameters()}
+        found |= {name: value for name, value in network.named_buffers() if "running" in name}
+        if output and workers.rank == 0:
+            torch.save(found, output)
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_processes(training_manifest, small_settings, tmp_path_factory):
+    """The command by two processes with batches of 3, which have made `gradients` before."""
+    folder = tmp_path_factory.mktemp("two")
+    settings = small_settings | {"coarse_epochs": [], "epochs": 1, "optimizer": "sgd", "learning_rate": 1e-3}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    command = ["train", str(training_manifest), "--device", "cpu", "--config", str(folder / "settings.json")]
+    path = [os.path.dirname(__file__), *sys.path]
+    (folder / "worker.py").write_text(
+        WORKER.format(
+            path=path,
+            module="test_training_distributed",
+            output=str(folder / "gradients.pt"),
+            arguments=[*command, "--output", str(folder / "two"), "--set", "batch_size=3"],
+        )  # fmt: skip
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, str(folder / "worker.py")], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, command, done
+
+
+def test_gradients_are_those_of_one_process_with_the_whole_batch(two_processes):
+    folder, _, _ = two_processes
+    expected, found = gradients(), torch.load(folder / "gradients.pt")
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert found[name].shape == value.shape
+        # Float64, so that a wrong share or statistic cannot hide behind rounding.
+        assert (found[name] - value).norm() <= 1e-9 * value.norm(), name
+
+
+def test_losses_are_those_of_one_process_with_twice_the_batch(two_processes, capsys):
+    folder, command, done = two_processes
+    assert cli.main([*command, "--output", str(folder / "one"), "--set", "batch_size=6"]) == 0
+    one, two = (json.loads((folder / name / "history.json").read_text())[0] for name in ("one", "two"))
+    for name in ("volume_loss", "prognosis_loss", "mask_loss", "train_mae_ml"):
+        assert two[name] == pytest.approx(one[name], rel=1e-3), name
+    assert done.stdout.count("Model bundle") == 1, "only the first process writes and tells"
+    assert "Warning" not in done.stderr
+    assert {path.name for path in (folder / "two").iterdir()} == {path.name for path in (folder / "one").iterdir()}
+
+
+def test_run_of_two_processes_is_not_continued_by_one(two_processes, capsys):
+    folder, command, _ = two_processes
+    assert cli.main([*command, "--output", str(folder / "two"), "--set", "batch_size=3"]) == 1
+    assert "number of processes" in capsys.readouterr().err
+
+
+def test_images_change_alike_however_many_processes_there_are():
+    images = torch.rand(5, 1, 8, 32, 32, generator=torch.Generator().manual_seed(0))
+    occupancy = torch.rand(5, 1, 8, 8, 8)
+    whole = augment(images, occupancy, torch.Generator().manual_seed(1))
+    for own in (slice(0, 3), slice(3, 5)):
+        part = augment(images[own], occupancy[own], torch.Generator().manual_seed(1), count=5, own=own)
+        for expected, found in zip(whole, part):
+            torch.testing.assert_close(found, expected[own])
+
+
+def test_every_row_has_one_worker():
+    rows = np.arange(7)
+    shares = [Workers(rank, 3).share(rows) for rank in range(3)]
+    assert [len(share) for share in shares] == [3, 2, 2]
+    np.testing.assert_array_equal(np.concatenate(shares), rows)
