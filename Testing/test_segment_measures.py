@@ -46,7 +46,7 @@ def expected(a, b, c):
     return {name: share * volume for name, share in zip(FORMULAS, shares)}
 
 
-@pytest.mark.parametrize("rotation_deg", [0, 17, 45, 118])
+@pytest.mark.parametrize("rotation_deg", [0, 118])
 def test_ellipsoid_on_a_fine_grid(rotation_deg):
     affine, shape = grid((0.5, 0.5, 0.5), 64)
     segment = Segment("ICH", ellipsoid(affine, shape, (30, 20, 15), (0.1, -0.2, 0.1), rotation_deg), affine)
@@ -197,7 +197,7 @@ def test_surface_of_a_sphere_on_sheared_and_plain_grids():
     for affine, shape in GRIDS.values():
         area = surface_area_mm2(ellipsoid(affine, shape, (25, 25, 25)), affine[:3, 2::-1].T)
         assert area == pytest.approx(4 * np.pi * 625, rel=0.03)
-    affine, shape = grid((0.5, 0.5, 0.5))
+    affine, shape = grid((0.6, 0.6, 0.6), 54)
     assert measure(Segment("ball", ellipsoid(affine, shape, (25, 25, 25)), affine)).irregularity_index == pytest.approx(
         100, abs=1
     )
