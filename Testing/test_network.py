@@ -1,5 +1,6 @@
 """The network against MONAI's ResNet-34 with the same weights, and where its features lie in the image."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,3 +140,23 @@ def test_feature_lies_at_stride_times_index(architecture, axis):
             torch.testing.assert_close(window, window.flip(0))
             assert response.argmax() == center
             assert response[: center - reach].abs().sum() == 0
+
+
+@pytest.mark.parametrize("dense_from", ["stage2", "stage3", "stage4"])
+def test_dense_stages_hold_the_strided_ones(dense_from):
+    """À trous: every stride-th feature is the strided network's own, and the grid is that much finer."""
+    torch.manual_seed(0)
+    settings = dict(width=4, stem_stride=(1, 2, 2), stage_strides=(1, 2, (1, 2, 2), (2, 1, 1)), final_relu=False)
+    strided, dense = MultiTaskResNet(**settings).eval(), MultiTaskResNet(**settings, dense_from=dense_from).eval()
+    dense.load_state_dict(strided.state_dict())
+    image = torch.rand(1, 1, 16, 64, 64)
+    with torch.no_grad():
+        coarse, fine = dict(strided.features(image)), dict(dense.features(image))
+    for name in STAGES:
+        steps = [c // f for c, f in zip(strided.feature_strides[name], dense.feature_strides[name])]
+        assert np.prod(steps) > 1 if STAGES.index(name) >= STAGES.index(dense_from) else steps == [1, 1, 1]
+        picked = fine[name][:, :, :: steps[0], :: steps[1], :: steps[2]]
+        torch.testing.assert_close(picked, coarse[name], rtol=1e-4, atol=1e-5)
+    assert MultiTaskResNet(**dense.architecture).feature_strides == dense.feature_strides
+    with pytest.raises(ValueError, match="expected one of stage1"):
+        MultiTaskResNet(dense_from="stage9")

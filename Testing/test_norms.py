@@ -44,11 +44,13 @@ def test_a_frozen_norm_gives_a_scan_the_same_output_beside_any_other():
     assert network[1].weight.grad.abs().sum() > 0  # its scale is still learned
 
 
-@pytest.mark.parametrize("coarse_epochs, frozen", [([], False), ([[2, 1]], True)])
-def test_norms_are_frozen_only_at_full_resolution_after_coarse_epochs(
-    coarse_epochs, frozen, training_manifest, small_settings, tmp_path
+@pytest.mark.parametrize(
+    "epochs, frozen, expected", [(2, 1, [True, True, False]), (1, 5, [True, False]), (1, 0, [True, True])]
+)
+def test_norms_are_frozen_in_the_last_epochs_but_never_in_all(
+    epochs, frozen, expected, training_manifest, small_settings, tmp_path
 ):
-    config = make_config(**small_settings | {"coarse_epochs": coarse_epochs, "epochs": 1})
+    config = make_config(**small_settings | {"epochs": epochs, "frozen_norm_epochs": frozen})
     seen = {}
 
     def watch(fraction, message):
@@ -57,4 +59,4 @@ def test_norms_are_frozen_only_at_full_resolution_after_coarse_epochs(
 
     trainer = Trainer(read_manifest(training_manifest), config, tmp_path, "cpu", progress=watch)
     trainer.run()
-    assert seen == ({0: True, 1: False} if frozen else {0: True})
+    assert list(seen.values()) == expected

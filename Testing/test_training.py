@@ -59,7 +59,7 @@ def test_command_trains_a_bundle_that_infers_as_it_trained(training_manifest, tm
 
     manifest = read_manifest(training_manifest)
     trainer = Trainer(manifest, make_config(**settings), tmp_path / "run", "cpu")
-    expected, log_odds = trainer.predict(trainer.validation)
+    expected, log_odds = trainer.predict(trainer.validation, network=trainer.bundle_network())
     analyzer = Analyzer(tmp_path / "run" / "bundle", "cpu")
     split = split_rows(manifest.rows, 0.15, 0, tmp_path / "run" / "splits.json")
     for n, row in enumerate(split["validation"]):

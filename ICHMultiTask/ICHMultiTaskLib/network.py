@@ -17,11 +17,12 @@ def _triple(value):
 class BasicBlock(nn.Module):
     """Two 3×3×3 convolutions with batch norm and a shortcut (1×1×1 convolution where the shape changes)."""
 
-    def __init__(self, in_channels, out_channels, stride=(1, 1, 1)):
+    def __init__(self, in_channels, out_channels, stride=(1, 1, 1), dilations=((1, 1, 1), (1, 1, 1))):
         super().__init__()
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, padding=1, bias=False)
+        first, second = dilations
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, padding=first, dilation=first, bias=False)
         self.bn1 = nn.BatchNorm3d(out_channels)
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=second, dilation=second, bias=False)
         self.bn2 = nn.BatchNorm3d(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = None
@@ -80,9 +81,13 @@ class MultiTaskResNet(nn.Module):
         last stage fine enough to locate a hematoma in 32 slices.
     final_relu : bool
         Keep the paper's ReLU before the softmax.
+    dense_from : str or None
+        From this stage on, every stride becomes a dilation of what follows (à trous): the same weights then compute the
+        same features at the same places, and those between them, so that attention is located as finely as in the
+        stage before (Chen et al. 2018, doi 10.1109/TPAMI.2017.2699184).
     """
 
-    def __init__(self, width=64, stem_stride=2, stage_strides=(1, 2, 2, 2), final_relu=True):
+    def __init__(self, width=64, stem_stride=2, stage_strides=(1, 2, 2, 2), final_relu=True, dense_from=None):
         super().__init__()
         stem_stride, stage_strides = _triple(stem_stride), [_triple(s) for s in stage_strides]
         if len(stage_strides) != len(BLOCKS):
@@ -92,23 +97,30 @@ class MultiTaskResNet(nn.Module):
             "stem_stride": list(stem_stride),
             "stage_strides": [list(s) for s in stage_strides],
             "final_relu": final_relu,
-        }
+        } | ({"dense_from": dense_from} if dense_from else {})
+        if dense_from is not None and dense_from not in STAGES:
+            raise ValueError(f"dense_from is {dense_from!r}; expected one of {', '.join(STAGES)}.")
         self.stem = nn.Sequential(
             nn.Conv3d(1, width, 7, stem_stride, padding=3, bias=False),
             nn.BatchNorm3d(width),
             nn.ReLU(inplace=True),
             nn.MaxPool3d(3, 2, padding=1),
         )
-        channels = width
+        channels, dilation, is_dense = width, (1, 1, 1), False
         stride = torch.tensor(stem_stride) * 2
         self.feature_strides = {}
         for n, (name, blocks) in enumerate(zip(STAGES, BLOCKS)):
             out_channels = width * 2**n
-            layers = [BasicBlock(channels, out_channels, stage_strides[n])]
-            layers += [BasicBlock(out_channels, out_channels) for _ in range(blocks - 1)]
+            is_dense |= name == dense_from
+            stage_stride, before = stage_strides[n], dilation
+            if is_dense:
+                dilation = tuple(d * s for d, s in zip(dilation, stage_stride))
+                stage_stride = (1, 1, 1)
+            layers = [BasicBlock(channels, out_channels, stage_stride, (before, dilation))]
+            layers += [BasicBlock(out_channels, out_channels, dilations=(dilation,) * 2) for _ in range(blocks - 1)]
             setattr(self, name, nn.Sequential(*layers))
             channels = out_channels
-            stride = stride * torch.tensor(stage_strides[n])
+            stride = stride * torch.tensor(stage_stride)
             # Every layer is centered (odd kernel, half padding), so feature f sits at input index stride × f.
             self.feature_strides[name] = tuple(stride.tolist())
         self.volume_head = VolumeHead(channels)

@@ -53,7 +53,9 @@ class PreprocessingSettings:
 
 PRESETS = {
     "paper": PreprocessingSettings(),
-    "default": PreprocessingSettings(window_hu=(0.0, 100.0), average=True, max_height_mm=170.0),
+    "default": PreprocessingSettings(
+        window_hu=(0.0, 100.0), shape_kji=(32, 112, 112), average=True, max_height_mm=170.0
+    ),
 }
 
 

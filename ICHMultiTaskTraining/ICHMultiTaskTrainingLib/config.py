@@ -12,6 +12,7 @@ from ICHMultiTaskLib.preprocessing import PRESETS as PREPROCESSING
 REDUCTIONS = (2, 4)
 SHIPPED = "shipped"
 """As `start_from`: the bundle that comes with the software."""
+STAGES = ("stage1", "stage2", "stage3", "stage4")  # known here as well: settings need no PyTorch
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run which starts from a bundle has from it."""
 CHOICES = {
@@ -20,6 +21,7 @@ CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("constant", "linear"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
+    "dense_from": (None, *STAGES),
 }
 
 
@@ -33,6 +35,9 @@ class TrainingConfig:
         The preset it came from.
     architecture : dict
         Keyword arguments of `MultiTaskResNet`.
+    dense_from : str or None
+        Stage from which the bundle's network is computed without strides, for a finer attention map; see
+        `MultiTaskResNet`. Training keeps the strides, which give the same features at a fraction of the cost.
     preprocessing : dict
         Fields of `PreprocessingSettings`.
     target : str
@@ -56,8 +61,8 @@ class TrainingConfig:
         at a factor of 2 costs a quarter.
     epochs : int
         At full resolution, after the coarse ones.
-    freeze_norms : bool
-        In the epochs at full resolution that follow coarse ones, batch norm keeps statistics estimated at their start.
+    frozen_norm_epochs : int
+        So many last epochs, but never all, batch norm keeps statistics that are estimated at their start.
     volume_weight, prognosis_weight, mask_weight : float
         Weights of the summed losses; `mask_weight` counts only for rows that have a mask.
     tasks : str
@@ -88,6 +93,7 @@ class TrainingConfig:
             "final_relu": False,
         }
     )
+    dense_from: str | None = "stage3"
     preprocessing: dict = field(default_factory=lambda: PREPROCESSING["default"].as_dict())
     target: str = "fraction_percent"
     optimizer: str = "adamw"
@@ -98,9 +104,9 @@ class TrainingConfig:
     batch_size: int = 4
     accumulate: int = 1
     precision: str = "auto"
-    coarse_epochs: list = field(default_factory=lambda: [[4, 9], [2, 4]])
-    epochs: int = 2
-    freeze_norms: bool = True
+    coarse_epochs: list = field(default_factory=lambda: [[2, 9]])
+    epochs: int = 6
+    frozen_norm_epochs: int = 2
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
@@ -123,6 +129,15 @@ class TrainingConfig:
         """
         return [factor for factor, epochs in self.coarse_epochs for _ in range(epochs)] + [1] * self.epochs
 
+    def bundle_architecture(self):
+        """Keyword arguments of the bundle's `MultiTaskResNet`."""
+        return self.architecture | ({"dense_from": self.dense_from} if self.dense_from else {})
+
+    def norms_are_frozen(self, epoch):
+        """Whether batch norm keeps its statistics in an epoch, the first being 0."""
+        total = len(self.reductions())
+        return epoch >= total - min(self.frozen_norm_epochs, total - 1)
+
     def as_dict(self):
         """Plain values for JSON."""
         return asdict(self)
@@ -134,6 +149,7 @@ PRESETS = {
     "paper": TrainingConfig(
         preset="paper",
         architecture={"width": 64, "stem_stride": 2, "stage_strides": [1, 2, 2, 2], "final_relu": True},
+        dense_from=None,
         preprocessing=PREPROCESSING["paper"].as_dict(),
         target="cube_root_ml",
         optimizer="sgd",
@@ -143,6 +159,7 @@ PRESETS = {
         batch_size=8,
         coarse_epochs=[],
         epochs=300,
+        frozen_norm_epochs=0,
         prognosis_weight=1.0,
         mask_weight=0.0,
         augment=False,
@@ -171,6 +188,9 @@ def make_config(preset="default", **changes):
     _check(settings)
     if settings["start_from"] is not None:
         metadata = starting_bundle(settings["start_from"]).metadata
+        architecture = dict(metadata["architecture"])
+        settings["dense_from"] = architecture.pop("dense_from", None)
+        metadata = metadata | {"architecture": architecture}
         for name in FROM_BUNDLE:
             if name in changes and changes[name] != metadata[name]:
                 raise InputError(
@@ -191,8 +211,9 @@ def _check(settings):
         _check_type(name, settings[name], kind)
     for name, choices in CHOICES.items():
         if settings[name] not in choices:
-            raise InputError(f"The {name} is unknown: expected {', '.join(choices)}, found {settings[name]!r}.")
-    for name, least in (("batch_size", 1), ("accumulate", 1), ("epochs", 1), ("folds", 2)):
+            expected = ", ".join("null" if choice is None else choice for choice in choices)
+            raise InputError(f"The {name} is unknown: expected {expected}, found {settings[name]!r}.")
+    for name, least in (("batch_size", 1), ("accumulate", 1), ("epochs", 1), ("folds", 2), ("frozen_norm_epochs", 0)):
         if settings[name] < least:
             raise InputError(f"The setting {name} is too small: expected at least {least}, found {settings[name]}.")
     for phase in settings["coarse_epochs"]:

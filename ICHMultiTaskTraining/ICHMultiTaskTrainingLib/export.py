@@ -46,7 +46,7 @@ def export_bundle(trainer, folder, name, version, training_data, command):
         "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT.",
         "intended_use": INTENDED_USE,
         "training_data": training_data,
-        "architecture": config.architecture,
+        "architecture": config.bundle_architecture(),
         "preprocessing": config.preprocessing,
         "target": config.target,
         "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},

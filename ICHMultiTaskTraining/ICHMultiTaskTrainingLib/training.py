@@ -262,9 +262,9 @@ class Trainer:
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
         reduction = self.reductions[self.epoch]
-        if self.config.freeze_norms and not self.config.frozen_encoder and self.reductions[0] > reduction == 1:
-            if self.reductions[self.epoch - 1] > 1 and self.step == 0:
-                batches = self.batches.for_norms(self.epoch, BATCH, BATCHES)
+        if self.config.norms_are_frozen(self.epoch) and not self.config.frozen_encoder:
+            if not self.config.norms_are_frozen(self.epoch - 1) and self.step == 0:
+                batches = self.batches.for_norms(self.epoch, reduction, BATCH, BATCHES)
                 estimate_norms(self.network, (self.runtime.arrange(images) for images in batches))
                 self.learner.train()
             freeze_norms(self.network)
@@ -330,7 +330,13 @@ class Trainer:
                 f"checkpoint is {self.folder / 'latest.pt'}. A smaller learning_rate, or precision fp32, may help."
             )
 
-    def predict(self, scans, reduction=1, rows=None):
+    def bundle_network(self):
+        """The network as the bundle has it, in evaluation mode."""
+        network = MultiTaskResNet(**self.config.bundle_architecture())
+        network.load_state_dict(self.network.state_dict())
+        return network.to(self.device, memory_format=torch.channels_last_3d).eval()
+
+    def predict(self, scans, reduction=1, rows=None, network=None):
         """Volumes in mL and log odds of death for prepared scans.
 
         Parameters
@@ -339,19 +345,22 @@ class Trainer:
         reduction : int
         rows : ndarray of int, optional
             Of the scans; all by default.
+        network : MultiTaskResNet, optional
+            In place of the one in training.
 
         Returns
         -------
         tuple of ndarray of shape (N,)
         """
+        network = network or self.network
         rows = np.arange(len(scans.died)) if rows is None else rows
-        self.network.eval()
+        network.eval()
         outputs, log_odds = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
         with torch.no_grad():
             for start in range(0, len(rows), self.config.batch_size):
                 chosen = rows[start : start + self.config.batch_size]
                 images, _ = load(scans, chosen, reduction, self.device)
-                output, scores = self.network(self.runtime.arrange(images))
+                output, scores = network(self.runtime.arrange(images))
                 outputs.append(output.cpu().numpy())
                 log_odds.append((scores[:, 1] - scores[:, 0]).cpu().numpy())
         volumes = output_to_volume(np.concatenate(outputs), self.config.target, scans.crop_volume_mm3[rows])
@@ -377,7 +386,7 @@ class Trainer:
 
         A head that was not trained gets no interval, or the validation patients' mortality.
         """
-        volumes, log_odds = self.predict(self.validation)
+        volumes, log_odds = self.predict(self.validation, network=self.bundle_network())
         tasks = self.config.tasks
         interval = fit_volume_interval(volumes, self.validation.volume_ml) if tasks != "prognosis" else None
         log_odds = log_odds if tasks != "volume" else np.zeros_like(log_odds)
