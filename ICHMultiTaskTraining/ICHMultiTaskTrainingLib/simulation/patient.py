@@ -104,7 +104,8 @@ class SimulatedPatient:
     rater_ml : tuple of 8 floats
         Bedside readings, see `raters`.
     facts : dict
-        Acquisition and shape, for inspection.
+        Acquisition, shape and place, for inspection; `atlas` takes RAS points into the atlas, where its smooth warp of
+        up to 3 mm and the mass effect are left out.
     """
 
     patient_id: str
@@ -194,6 +195,7 @@ def _simulate(seed, settings, patient_id, progress):
         "shape": hematoma.shape if hematoma else "",
         "center_ras_mm": tuple(acquisition.rotation @ hematoma.center + acquisition.translation) if hematoma else (),
         "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
+        "atlas": _to_atlas(acquisition, head),
     }
     return SimulatedPatient(
         patient_id, seed, HeadCT(hu, ijk_to_ras, facts), source, mask, volume, location, ivh, ivh_ml,
@@ -201,6 +203,14 @@ def _simulate(seed, settings, patient_id, progress):
         outcome.death_probability_image, presentation.nihss, presentation.anticoagulation, presentation.onset_hours,
         read_volumes(reading, mask, ijk_to_ras), details,
     )  # fmt: skip
+
+
+def _to_atlas(acquisition, head):
+    """RAS millimeters of the scan to the atlas, as an affine."""
+    from_atlas = np.eye(4)
+    from_atlas[:3, :3] = acquisition.rotation * head.scale
+    from_atlas[:3, 3] = acquisition.translation
+    return np.linalg.inv(from_atlas)
 
 
 def midline_shift(hematoma):
