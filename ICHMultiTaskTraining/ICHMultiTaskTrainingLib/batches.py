@@ -90,28 +90,6 @@ class TrainingBatches:
         batches = self._draw(number, reduction, first_step, generator_state)
         return _ahead(batches) if self.drawn_ahead else batches
 
-    def for_norms(self, number, reduction, size, count):
-        """Yield images, augmented as in training, for the statistics of batch norm.
-
-        The same for every process; drawn apart from the epoch's own batches.
-
-        Parameters
-        ----------
-        number, reduction : int
-            Of the epoch.
-        size, count : int
-            Scans of a batch, and batches at most.
-
-        Yields
-        ------
-        tensor [N, 1, D, H, W]
-        """
-        generator = torch.Generator().manual_seed(self._config.seed * 100_003 + number)
-        rows = torch.randperm(len(self._death), generator=generator).numpy()[: size * count]
-        for chosen in np.array_split(rows, -(-len(rows) // size)):
-            images, occupancy = load(self._scans, chosen, reduction, self._device)
-            yield augment(images, occupancy, generator, reduction)[0] if self._config.augment else images
-
     def _draw(self, number, reduction, first_step, generator_state):
         c = self._config
         generator = torch.Generator().manual_seed(c.seed * 100_003 + number)

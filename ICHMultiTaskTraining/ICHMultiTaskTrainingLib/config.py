@@ -61,8 +61,6 @@ class TrainingConfig:
         at a factor of 2 costs a quarter.
     epochs : int
         At full resolution, after the coarse ones.
-    frozen_norm_epochs : int
-        So many last epochs, but never all, batch norm keeps statistics that are estimated at their start.
     volume_weight, prognosis_weight, mask_weight : float
         Weights of the summed losses; `mask_weight` counts only for rows that have a mask.
     tasks : str
@@ -105,8 +103,7 @@ class TrainingConfig:
     accumulate: int = 1
     precision: str = "auto"
     coarse_epochs: list = field(default_factory=lambda: [[2, 9]])
-    epochs: int = 6
-    frozen_norm_epochs: int = 2
+    epochs: int = 4
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
@@ -133,11 +130,6 @@ class TrainingConfig:
         """Keyword arguments of the bundle's `MultiTaskResNet`."""
         return self.architecture | ({"dense_from": self.dense_from} if self.dense_from else {})
 
-    def norms_are_frozen(self, epoch):
-        """Whether batch norm keeps its statistics in an epoch, the first being 0."""
-        total = len(self.reductions())
-        return epoch >= total - min(self.frozen_norm_epochs, total - 1)
-
     def as_dict(self):
         """Plain values for JSON."""
         return asdict(self)
@@ -159,7 +151,6 @@ PRESETS = {
         batch_size=8,
         coarse_epochs=[],
         epochs=300,
-        frozen_norm_epochs=0,
         prognosis_weight=1.0,
         mask_weight=0.0,
         augment=False,
@@ -213,7 +204,7 @@ def _check(settings):
         if settings[name] not in choices:
             expected = ", ".join("null" if choice is None else choice for choice in choices)
             raise InputError(f"The {name} is unknown: expected {expected}, found {settings[name]!r}.")
-    for name, least in (("batch_size", 1), ("accumulate", 1), ("epochs", 1), ("folds", 2), ("frozen_norm_epochs", 0)):
+    for name, least in (("batch_size", 1), ("accumulate", 1), ("epochs", 1), ("folds", 2)):
         if settings[name] < least:
             raise InputError(f"The setting {name} is too small: expected at least {least}, found {settings[name]}.")
     for phase in settings["coarse_epochs"]:

@@ -21,7 +21,6 @@ from .distributed import ALONE, synchronize_batch_norm
 from .learner import Learner, choose_runtime
 from .losses import prognosis_loss, volume_loss
 from .manifest import outcomes
-from .norms import BATCH, BATCHES, estimate_norms, freeze_norms
 from .progress import duration
 from .splits import split_rows
 from .storage import load_checkpoint, remove_partial, save_checkpoint, write_text
@@ -262,12 +261,6 @@ class Trainer:
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
         reduction = self.reductions[self.epoch]
-        if self.config.norms_are_frozen(self.epoch) and not self.config.frozen_encoder:
-            if not self.config.norms_are_frozen(self.epoch - 1) and self.step == 0:
-                batches = self.batches.for_norms(self.epoch, reduction, BATCH, BATCHES)
-                estimate_norms(self.network, (self.runtime.arrange(images) for images in batches))
-                self.learner.train()
-            freeze_norms(self.network)
         for batch in self.batches.epoch(self.epoch, reduction, self.step, self.generator_state):
             loss = self._learn(batch, reduction)
             if not batch.completes_step:

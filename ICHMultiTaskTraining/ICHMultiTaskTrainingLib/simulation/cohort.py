@@ -13,7 +13,6 @@ import numpy as np
 
 from ICHMultiTaskLib.errors import InputError, OutputError
 
-from ..metrics import auc
 from .insertion import insert_hematoma
 from .patient import SimulationSettings, simulate_patient
 from .raters import EXPERIENCE_YEARS
@@ -112,6 +111,8 @@ def summarize(rows):
         `patients`, `bleeds`, `died`, and the AUC of the probabilities of death by the simulation itself: given what the
         image alone tells (`auc_best_image`), and with age and GCS (`auc_best_clinical`); None where all or none died.
     """
+    from ..metrics import auc
+
     died = np.array([int(row["died"]) for row in rows])
     columns = {"auc_best_image": "death_probability_image", "auc_best_clinical": "death_probability"}
     known = 0 < died.sum() < len(died)
