@@ -274,7 +274,9 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             if self._manifest is None:  # what is the matter stands beside the table
                 return False, "", False
             if begun:
-                check_same_run(self.run.stored, config, self._manifest.path)
+                stored = self.run.stored
+                chosen = {"config": config.as_dict(), "manifest": str(self._manifest.path.resolve())}
+                check_same_run(self.run.path, stored, stored | chosen)
         except ICHMultiTaskError as error:
             return False, str(error), True
         if not begun:

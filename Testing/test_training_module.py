@@ -163,9 +163,12 @@ def stored(config, manifest):
 def test_run_of_other_settings_is_refused_in_words(tmp_path):
     manifest = tmp_path / "manifest.csv"
     config = make_config(epochs=3)
-    check_same_run(stored(config, manifest), config, manifest)
-    with pytest.raises(InputError, match="found epochs 3 there and 5 here, the table .*manifest.csv there and .*b.csv"):
-        check_same_run(stored(config, manifest), replace(config, epochs=5), tmp_path / "b.csv")
+    check_same_run(tmp_path, stored(config, manifest), stored(config, manifest))
+    other = stored(replace(config, epochs=5), manifest) | {"processes": 2}
+    with pytest.raises(InputError, match="found epochs 3 there and 5 here, processes null there and 2 here"):
+        check_same_run(tmp_path, stored(config, manifest), other)
+    with pytest.raises(InputError, match="found manifest .*manifest.csv. there and .*b.csv. here"):
+        check_same_run(tmp_path, stored(config, manifest), stored(config, tmp_path / "b.csv"))
 
 
 def test_folder_without_a_run_and_one_that_cannot_be_read(tmp_path):

@@ -115,31 +115,29 @@ class RunFolder:
         os.kill(progress.process, signal.SIGTERM)
 
 
-def check_same_run(stored, config, manifest):
+def check_same_run(folder, stored, settings):
     """Refuse to continue a run with other settings, in words that name them.
 
     Parameters
     ----------
+    folder : path
     stored : dict
         `RunFolder.stored`.
-    config : TrainingConfig
-    manifest : path
+    settings : dict
+        The same of what is to be continued.
 
     Raises
     ------
     InputError
     """
-    found = json.loads(json.dumps(config.as_dict()))
+    there, here = ({**found, **found["config"], "config": None} for found in (stored, json.loads(json.dumps(settings))))
     differences = [
-        f"{name} {json.dumps(stored['config'].get(name))} there and {json.dumps(value)} here"
-        for name, value in found.items()
-        if stored["config"].get(name) != value
+        f"{name} {json.dumps(there.get(name))} there and {json.dumps(here.get(name))} here"
+        for name in {**there, **here}
+        if there.get(name) != here.get(name)
     ]
-    if stored.get("manifest") != str(Path(manifest).resolve()):
-        differences.append(f"the table {stored.get('manifest')} there and {Path(manifest).resolve()} here")
     if differences:
         raise InputError(
-            "The folder holds a run of other settings: expected the same ones to continue it, or a new folder; found "
-            + ", ".join(differences)
-            + "."
+            f"The run folder {folder} belongs to a run of other settings: expected the same ones to continue it, or a "
+            f"new folder; found {', '.join(differences)}."
         )

@@ -9,19 +9,20 @@ import numpy as np
 import torch
 
 from ICHMultiTaskLib.calibration import fit_prognosis, fit_volume_interval, output_to_volume
-from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.errors import ICHMultiTaskError
 from ICHMultiTaskLib.network import MultiTaskResNet
 from ICHMultiTaskLib.runtime import choose_device
 
 from .batches import TrainingBatches, load
 from .cache import CachedScans, prepare_all
-from .config import TrainingConfig, starting_bundle
+from .config import starting_bundle
 from .curves import EVENTS, draw_curves, write_events
 from .distributed import ALONE, synchronize_batch_norm
 from .learner import Learner, choose_runtime
 from .losses import prognosis_loss, volume_loss
 from .manifest import outcomes
 from .progress import duration
+from .run_folder import RunFolder, check_same_run
 from .splits import split_rows
 from .storage import load_checkpoint, remove_partial, save_checkpoint, write_text
 
@@ -130,14 +131,7 @@ class Trainer:
         if not path.exists():
             write_text(path, json.dumps(settings, indent=2))
             return
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        # A run of an earlier version lacks the settings that came later; it had their defaults.
-        stored["config"] = TrainingConfig().as_dict() | stored["config"]
-        if stored != json.loads(json.dumps(settings)):
-            raise InputError(
-                f"The run folder {self.folder} belongs to a run of other settings: expected the same manifest, "
-                "settings and number of processes to continue it, or a new folder."
-            )
+        check_same_run(self.folder, RunFolder(self.folder).stored, settings)
 
     def _build(self):
         c = self.config

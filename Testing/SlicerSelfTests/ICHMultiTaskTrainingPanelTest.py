@@ -85,6 +85,7 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         self.widget.openRun(self.folder / self._testMethodName)
         self.ui.presetSelector.currentText = "default"
         self.widget.settings.onPresetSelected(0)
+        self.ui.epochsSpinBox.value = 2
         self.widget.useManifest(self.manifest)
         self.write(settings_text(TINY))
         self.waitFor(lambda: self.widget.check.task is None)

@@ -83,6 +83,7 @@ def _show_series(scene, number, name, label, history):
         series.SetPlotType(series.PlotTypeScatter)
         marked = len(points) <= MARKED_POINTS
         series.SetMarkerStyle(series.MarkerStyleCircle if marked else series.MarkerStyleNone)
+        series.SetLineStyle(series.LineStyleSolid if len(points) > 1 else series.LineStyleNone)
         series.SetColor(COLORS[number])
     return series
 
