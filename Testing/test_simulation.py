@@ -8,7 +8,12 @@ from ICHMultiTaskLib.geometry import apply_affine, tilt_deg
 from ICHMultiTaskTrainingLib.simulation import SimulationSettings, simulate_patient
 from ICHMultiTaskTrainingLib.simulation.anatomy import Head
 from ICHMultiTaskTrainingLib.simulation.hematoma import LARGEST_ML, LOCATIONS, NO_BLEED, Hematoma
-from ICHMultiTaskTrainingLib.simulation.outcome import draw_age_and_sex, draw_outcome, ich_score
+from ICHMultiTaskTrainingLib.simulation.outcome import (
+    draw_age_and_sex,
+    draw_outcome,
+    draw_presentation,
+    ich_score,
+)
 
 SMALL = {"matrix": 96, "slices": 24}
 STILL = {"tilt_deg": 0.0, "rotation_deg": (0.0, 0.0, 0.0), "centered": True}
@@ -152,6 +157,24 @@ def test_outcomes_follow_their_probabilities():
         assert died[expected > 0.5].mean() > died[expected < 0.5].mean() + 0.3
     assert 0.15 < died.mean() < 0.45
     assert outcomes[0].death_probability in (0.0, 0.13, 0.26, 0.72, 0.97, 1.0)
+
+
+def test_presentations_are_plausible():
+    rng = np.random.default_rng(1)
+    ages = np.array([draw_age_and_sex(rng)[0] for _ in range(4000)])
+    gcs, volumes = rng.integers(3, 16, ages.size), np.exp(rng.normal(np.log(12.0), 1.0, ages.size))
+    drawn = [draw_presentation(rng, *of, "putamen") for of in zip(ages, gcs, volumes)]
+    nihss, anticoagulation, hours = (
+        np.array([getattr(p, name) for p in drawn]) for name in ("nihss", "anticoagulation", "onset_hours")
+    )
+    assert nihss.min() >= 0 and nihss.max() <= 42
+    assert np.median(nihss[gcs == 15]) < 14 and np.median(nihss[gcs == 3]) > 25
+    assert np.corrcoef(nihss, np.log(volumes))[0, 1] > 0.2
+    assert 0.12 < anticoagulation.mean() < 0.18
+    assert anticoagulation[ages >= 80].mean() > 2 * anticoagulation[ages < 60].mean()
+    assert np.median(volumes[anticoagulation == 1]) > np.median(volumes[anticoagulation == 0])
+    assert 3.0 < np.median(hours) < 5.0 and hours.min() >= 0.5 and hours.max() <= 72.0
+    assert np.median(hours[gcs <= 8]) < np.median(hours[gcs >= 13])
 
 
 def test_shares_add_up():

@@ -1,11 +1,13 @@
 """Simulated scans on disk: DICOM and NIfTI that others read, cohorts that continue."""
 
 import hashlib
+import json
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from sklearn.metrics import roc_auc_score
 
 from ICHMultiTaskLib.errors import Canceled, InputError
 from ICHMultiTaskLib.reading import read_head_ct
@@ -17,7 +19,7 @@ from ICHMultiTaskTrainingLib.simulation import (
     write_dicom,
     write_nifti,
 )
-from ICHMultiTaskTrainingLib.simulation.cohort import COLUMNS
+from ICHMultiTaskTrainingLib.simulation.cohort import COLUMNS, summarize
 
 TINY = SimulationSettings(matrix=64, slices=12)
 
@@ -103,6 +105,22 @@ def test_cohort_is_read_by_the_trainer_and_goes_on_where_it_stopped(tmp_path):
     assert len(rows) == 3 and all(r.image.exists() and r.mask.exists() for r in rows)
     header = manifest.read_text(encoding="utf-8").splitlines()[0].split(",")
     assert header == list(COLUMNS) and {"patient_id", "image", "volume_ml", "died", "mask"} <= set(header)
+    assert all(row.extra[f"rater_{n}"] and row.extra["nihss"] for row in rows for n in range(1, 9))
+    summary = json.loads((tmp_path / "whole" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["patients"], summary["died"]) == (3, sum(row.died for row in rows))
+
+
+def test_summary_tells_the_best_reachable_auc():
+    rng = np.random.default_rng(0)
+    probability = rng.uniform(size=200)
+    rows = [
+        {"volume_ml": "5.0", "died": int(rng.uniform() < p), "death_probability": p, "death_probability_image": p // 0.25}
+        for p in probability
+    ]
+    summary, died = summarize(rows), [row["died"] for row in rows]
+    assert summary["auc_best_clinical"] == pytest.approx(roc_auc_score(died, probability), abs=1e-4)
+    assert summary["auc_best_image"] == pytest.approx(roc_auc_score(died, probability // 0.25), abs=1e-4)
+    assert summarize([row for row in rows if not row["died"]])["auc_best_image"] is None
 
 
 def test_cohort_in_dicom(tmp_path):
