@@ -18,12 +18,18 @@ NEAR = 0.25
 """Attention below it is too far from the bleed, as a fraction of the highest."""
 SEED = 0.5
 """A component of the bleed reaches this attention."""
+CRUMB_ML = 0.1
+"""Smaller components are left out."""
 MARGIN_MM = 6.0
+COARSE_MM = 4.0
+"""Attention has no detail below it."""
 GRID_MM = 1.0
 GRID_VOXELS = 300_000
 BONE_HU = 160
 BONE_RIM_MM = 1.5
 """Around bone, where bone and brain in one voxel look like blood."""
+FORAMEN_MM = 3.0
+"""Openings of the skull of up to twice this width are closed."""
 BLOOD_HU = (5.0, 110.0)
 CONTRAST_HU = 8.0
 """Blood is at least this much denser than brain."""
@@ -34,6 +40,7 @@ LATITUDE = 0.15
 """How far the border may be moved to reach the predicted volume, as a fraction of the step from brain to blood."""
 TOLERANCE = 0.1, 0.5
 """Volumes differ beyond this fraction and this many mL."""
+NO_BLOOD = "Nothing is marked: nothing near the attention is as dense as blood."
 TOUCHING = np.ones((3, 3, 3))
 
 
@@ -105,10 +112,13 @@ def mark(analysis, volume_ml=None, progress=None):
     grid = _WorkGrid(head_ct, attention.array)
     level = _level(grid)
     if level is None:
-        return _nothing(head_ct, wanted, "Nothing is marked: nothing near the attention is as dense as blood.")
+        return _nothing(head_ct, wanted, NO_BLOOD)
     progress(0.6, "Border")
-    border, outlined_ml = _border(level, grid, wanted)
+    border = _border(level, grid, wanted)
     region = _region(level, grid, border)
+    if not region.any():
+        return _nothing(head_ct, wanted, NO_BLOOD)
+    outlined_ml = float(np.count_nonzero(region) * grid.voxel_ml)
     volume = wanted if _same(outlined_ml, wanted) else outlined_ml
     progress(0.8, "Smoothing")
     mask = _on_scan(level, region, border, grid, volume)
@@ -162,15 +172,13 @@ class _WorkGrid:
 
     def __init__(self, head_ct, attention):
         spacing = head_ct.spacing_kji
-        near = _box(attention > NEAR * attention.max())
+        strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
         margin = np.ceil(MARGIN_MM / spacing).astype(int)
         self.box = tuple(
-            slice(max(0, part.start - m), min(n, part.stop + m))
-            for part, m, n in zip(near, margin, attention.shape, strict=True)
+            slice(max(0, part.start * stride.step - m), min(n, part.stop * stride.step + m))
+            for part, stride, m, n in zip(_attended(attention[strides]), strides, margin, attention.shape, strict=True)
         )
-        size_mm = [(part.stop - part.start) * step for part, step in zip(self.box, spacing, strict=True)]
-        target = max(GRID_MM, float(np.cbrt(np.prod(size_mm) / GRID_VOXELS)))
-        self.factors = tuple(int(f) for f in np.maximum(1, np.round(target / spacing)))
+        self.factors = _factors([part.stop - part.start for part in self.box], spacing)
         self.spacing = spacing * self.factors
         self.scan_shape = attention.shape
         self.scan_voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
@@ -178,12 +186,31 @@ class _WorkGrid:
         self.hu = _block_mean(np.clip(head_ct.hu[self.box], -100, 300), self.factors)
         self.attention = _block_mean(attention[self.box], self.factors) / float(attention.max())
         bone = self.hu > BONE_HU
-        rim = ndimage.binary_dilation(bone, _ball(BONE_RIM_MM, self.spacing))
-        self.soft = ~rim & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
-        strides = [max(1, round(4.0 / step)) for step in spacing]
-        samples = head_ct.hu[tuple(slice(None, None, stride) for stride in strides)]
+        from_bone = (
+            ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
+        )
+        soft = (from_bone > BONE_RIM_MM) & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
+        self.soft = soft & _inside_skull(soft, from_bone, self.attention, self.spacing)
+        samples = head_ct.hu[strides]
         samples = samples[(samples > 10) & (samples < 60)]
         self.brain_hu = float(np.median(samples)) if samples.size else 30.0
+
+
+def _attended(attention):
+    """Bounding box of the parts of the map that belong to its peaks."""
+    labels, count = ndimage.label(attention > NEAR * attention.max())
+    peaks = ndimage.maximum(attention, labels, np.arange(1, count + 1))
+    return _box(np.r_[False, peaks > SEED * attention.max()][labels])
+
+
+def _factors(shape, spacing):
+    """Voxels to average along each axis: to `GRID_MM`, or to more where there would be too many."""
+    target = GRID_MM
+    while True:
+        factors = tuple(int(f) for f in np.maximum(1, np.round(target / spacing)))
+        if np.prod(shape) <= GRID_VOXELS * np.prod(factors):
+            return factors
+        target *= 1.1
 
 
 def _block_mean(array, factors):
@@ -198,11 +225,13 @@ def _block_mean(array, factors):
     return array
 
 
-def _ball(radius_mm, spacing):
-    """Structuring element of the voxels within a radius."""
-    reach = [int(radius_mm / step) for step in spacing]
-    offsets = np.meshgrid(*[np.arange(-r, r + 1) * step for r, step in zip(reach, spacing)], indexing="ij")
-    return sum(offset**2 for offset in offsets) <= radius_mm**2
+def _inside_skull(soft, from_bone, attention, spacing):
+    """The space between bones that holds most of the attention, its foramina closed: muscle is as dense as blood."""
+    labels, count = ndimage.label(soft & (from_bone > FORAMEN_MM))
+    if not count:
+        return soft
+    space = labels == 1 + int(np.argmax(ndimage.sum(attention, labels, np.arange(1, count + 1))))
+    return ndimage.distance_transform_edt(~space, sampling=spacing) <= 1.5 * FORAMEN_MM
 
 
 def _level(grid):
@@ -219,14 +248,15 @@ def _level(grid):
 
 
 def _region(level, grid, border):
-    """Components above a level that reach the attention, holes filled."""
+    """Components above a level that reach the attention and are no crumbs, holes filled."""
     labels, count = ndimage.label(level > border)
     peaks = ndimage.maximum(grid.attention, labels, np.arange(1, count + 1)) if count else np.empty(0)
-    return ndimage.binary_fill_holes(np.r_[False, peaks > SEED][labels])
+    sizes_ml = np.bincount(labels.ravel(), minlength=count + 1)[1:] * grid.voxel_ml
+    return ndimage.binary_fill_holes(np.r_[False, (peaks > SEED) & (sizes_ml > CRUMB_ML)][labels])
 
 
 def _border(level, grid, wanted):
-    """Level at which the border lies, and the volume in mL that it encloses.
+    """Level at which the border lies.
 
     Half way between blood and the surroundings is where a voxel is half filled; surroundings are measured, since
     edema is less dense than brain. From there the border is moved toward the wanted volume, within `LATITUDE`.
@@ -242,8 +272,7 @@ def _border(level, grid, wanted):
             low = border
         else:
             high = border
-    border = (low + high) / 2
-    return border, float(np.count_nonzero(_region(level, grid, border)) * grid.voxel_ml)
+    return (low + high) / 2
 
 
 def _on_scan(level, region, border, grid, volume):
