@@ -113,10 +113,8 @@ def test_cohort_is_read_by_the_trainer_and_goes_on_where_it_stopped(tmp_path):
 def test_summary_tells_the_best_reachable_auc():
     rng = np.random.default_rng(0)
     probability = rng.uniform(size=200)
-    rows = [
-        {"volume_ml": "5.0", "died": int(rng.uniform() < p), "death_probability": p, "death_probability_image": p // 0.25}
-        for p in probability
-    ]
+    names = ("volume_ml", "died", "death_probability", "death_probability_image")
+    rows = [dict(zip(names, (5.0, int(rng.uniform() < p), p, p // 0.25))) for p in probability]
     summary, died = summarize(rows), [row["died"] for row in rows]
     assert summary["auc_best_clinical"] == pytest.approx(roc_auc_score(died, probability), abs=1e-4)
     assert summary["auc_best_image"] == pytest.approx(roc_auc_score(died, probability // 0.25), abs=1e-4)
