@@ -65,17 +65,15 @@ def result(cohort, bundle, tmp_path_factory):
     folder, rows = cohort
     output = tmp_path_factory.mktemp("result") / "evaluation"
     reports = []
-    metrics = evaluate(
-        write_manifest(folder, rows), output, bundle, "cpu", lambda *report: reports.append(report)
-    )
+    metrics = evaluate(write_manifest(folder, rows), output, bundle, "cpu", lambda *report: reports.append(report))
     return metrics, output, reports
 
 
 def test_files_and_progress(result):
     metrics, output, reports = result
     names = {path.name for path in output.iterdir()}
-    figures = ["volume.png", "bland_altman.png", "roc.png", "calibration.png"]
-    assert metrics["figures"] == figures and names == {"metrics.json", "predictions.csv", *figures}
+    figures = ["volume.png", "bland_altman.png", "roc.png", "calibration.png", "histogram.png", "attention.png"]
+    assert metrics["figures"] == figures and names == {"metrics.json", "predictions.csv", "report.html", *figures}
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in figures)
     assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == metrics
     fractions = [fraction for fraction, _ in reports]

@@ -27,11 +27,18 @@ import sys
 sys.path[:0] = {path!r}
 import torch
 torch.set_num_threads(1)
-from {module} import gradients
+from test_training_distributed import gradients
 gradients({output!r})
-from ICHMultiTaskTrainingLib import cli
-sys.exit(cli.main({arguments!r}))
 """
+
+
+def launch(*arguments):
+    """Two processes by torchrun."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 def gradients(output=None):
@@ -70,37 +77,28 @@ def gradients(output=None):
     return found
 
 
-@pytest.fixture(scope="module")
-def two_processes(training_manifest, small_settings, tmp_path_factory):
-    """The command by two processes with batches of 3, which have made `gradients` before."""
-    folder = tmp_path_factory.mktemp("two")
-    settings = small_settings | {"coarse_epochs": [], "epochs": 1, "optimizer": "sgd", "learning_rate": 1e-3}
-    (folder / "settings.json").write_text(json.dumps(settings))
-    command = ["train", str(training_manifest), "--device", "cpu", "--config", str(folder / "settings.json")]
+def test_gradients_are_those_of_one_process_with_the_whole_batch(tmp_path):
     path = [os.path.dirname(__file__), *sys.path]
-    (folder / "worker.py").write_text(
-        WORKER.format(
-            path=path,
-            module="test_training_distributed",
-            output=str(folder / "gradients.pt"),
-            arguments=[*command, "--output", str(folder / "two"), "--set", "batch_size=3"],
-        )  # fmt: skip
-    )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, str(folder / "worker.py")], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder, command, done
-
-
-def test_gradients_are_those_of_one_process_with_the_whole_batch(two_processes):
-    folder, _, _ = two_processes
-    expected, found = gradients(), torch.load(folder / "gradients.pt")
+    (tmp_path / "worker.py").write_text(WORKER.format(path=path, output=str(tmp_path / "gradients.pt")))
+    launch(str(tmp_path / "worker.py"))
+    expected, found = gradients(), torch.load(tmp_path / "gradients.pt")
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert found[name].shape == value.shape
         # Float64, so that a wrong share or statistic cannot hide behind rounding.
         assert (found[name] - value).norm() <= 1e-9 * value.norm(), name
+
+
+@pytest.fixture(scope="module")
+def two_processes(training_manifest, small_settings, tmp_path_factory):
+    """The command and what two processes with batches of 3 printed."""
+    folder = tmp_path_factory.mktemp("two")
+    settings = small_settings | {"coarse_epochs": [], "epochs": 1, "optimizer": "sgd", "learning_rate": 1e-3}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    command = ["train", str(training_manifest), "--device", "cpu", "--config", str(folder / "settings.json")]
+    module = ["-m", "ICHMultiTaskTrainingLib"]
+    done = launch(*module, *command, "--output", str(folder / "two"), "--set", "batch_size=3")
+    return folder, command, done
 
 
 def test_losses_are_those_of_one_process_with_twice_the_batch(two_processes, capsys):

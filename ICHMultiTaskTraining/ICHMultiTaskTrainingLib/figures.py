@@ -7,9 +7,9 @@ EXAMPLES = 8
 CAPTIONS = {
     "volume.png": "Predicted against true volume.",
     "bland_altman.png": "Difference against mean of predicted and true volume; bias and 95 % limits of agreement.",
-    "histogram.png": "Distribution of the volumes, in mL and as cube roots.",
     "roc.png": "ROC curve of the probability of death.",
     "calibration.png": "Observed mortality by groups of predicted probability, with 95 % intervals.",
+    "histogram.png": "Distribution of the volumes, in mL and as cube roots.",
     "attention.png": "Slices of highest attention of the volume head, without and with the map, which is scaled for "
     "each patient by itself. Green: border of the hematoma, where a mask is known.",
 }
@@ -49,11 +49,12 @@ def write_figures(records, folder, examples=()):
     if np.isfinite(predicted).all():
         drawings["volume.png"] = lambda figure: _agreement(figure.add_subplot(), predicted, true, low, high)
         drawings["bland_altman.png"] = lambda figure: _bland_altman(figure.add_subplot(), predicted, true)
-        drawings["histogram.png"] = lambda figure: _histograms(figure, predicted, true)
     if np.isfinite(probability).all():
         if len(set(died)) == 2:
             drawings["roc.png"] = lambda figure: _roc(figure.add_subplot(), probability, died)
         drawings["calibration.png"] = lambda figure: _calibration(figure.add_subplot(), probability, died)
+    if np.isfinite(predicted).all():
+        drawings["histogram.png"] = lambda figure: _histograms(figure, predicted, true)
     if examples:
         drawings["attention.png"] = lambda figure: _attention(figure, examples)
     sizes = {"histogram.png": (9, 3.5), "attention.png": (12, 3.3 * -(-len(examples) // 4) * 2)}
@@ -64,7 +65,7 @@ def write_figures(records, folder, examples=()):
         draw(figure)
         for axes in figure.axes:
             axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(folder / name, dpi=150)
+        figure.savefig(folder / name, dpi=100 if name == "attention.png" else 150)
     return list(drawings)
 
 

@@ -91,8 +91,11 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>ICHMultiTask: {escape(title)}</title>
 <style>{STYLE}{TABLE_STYLE}
-.tables, .plots {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 0 1.5rem;
-  align-items: start; }}
+main {{ max-width: 78rem; }}
+.tables, .plots {{ display: grid; gap: 0 1.5rem; align-items: start; }}
+.tables {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }}
+.plots {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }}
+.tables td:first-child {{ white-space: normal; }}
 figure.wide {{ grid-column: 1 / -1; }}
 </style>
 </head>
