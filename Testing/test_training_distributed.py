@@ -115,7 +115,7 @@ def test_losses_are_those_of_one_process_with_twice_the_batch(two_processes, cap
 def test_run_of_two_processes_is_not_continued_by_one(two_processes, capsys):
     folder, command, _ = two_processes
     assert cli.main([*command, "--output", str(folder / "two"), "--set", "batch_size=3"]) == 1
-    assert "number of processes" in capsys.readouterr().err
+    assert "found processes 2 there" in capsys.readouterr().err
 
 
 def test_images_change_alike_however_many_processes_there_are():

@@ -180,7 +180,8 @@ def make_config(preset="default", **changes):
     if settings["start_from"] is not None:
         metadata = starting_bundle(settings["start_from"]).metadata
         architecture = dict(metadata["architecture"])
-        settings["dense_from"] = architecture.pop("dense_from", None)
+        dense_from = architecture.pop("dense_from", None)
+        settings |= {} if "dense_from" in changes else {"dense_from": dense_from}
         metadata = metadata | {"architecture": architecture}
         for name in FROM_BUNDLE:
             if name in changes and changes[name] != metadata[name]:

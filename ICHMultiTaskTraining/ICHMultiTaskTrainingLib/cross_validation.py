@@ -179,7 +179,7 @@ def calibrate_by_others(records, groups, tasks="both"):
 
 def _validation_records(trainer):
     config = trainer.config
-    predicted = trainer.predict(trainer.validation)
+    predicted = trainer.predict(trainer.validation, network=trainer.bundle_network())
     records = []
     for row, outcome, volume, log_odds in zip(trainer.validation_rows, trainer.validation_death, *predicted):
         record = known_record(row) | {"fold": config.fold, "outcome": float(outcome), "log_odds": None}

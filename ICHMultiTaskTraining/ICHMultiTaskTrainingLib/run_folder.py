@@ -94,7 +94,7 @@ class RunFolder:
     @property
     def report(self):
         """The report of the run, or None."""
-        path = self.path / "report.html"
+        path = self.path / "report" / "report.html"
         return path if path.is_file() else None
 
     def stop(self):
