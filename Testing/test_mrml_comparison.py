@@ -183,6 +183,8 @@ def test_diameters_are_lines_of_their_length(mrmlScene, session):
     lines = session.show_diameters()
     lengths = [line.GetMeasurement("length").GetValue() for line in lines]
     np.testing.assert_allclose(lengths, [measures.a_mm, measures.b_mm, measures.c_mm], rtol=1e-6)
+    labels = [[line.GetNthControlPointLabel(n) for n in range(2)] for line in lines]
+    assert labels[0] == [f"A {measures.a_mm:.0f} mm", ""] and labels[2] == [f"C {measures.c_mm:.0f} mm", ""]
     assert [line.GetName() for line in lines] == ["A (Dr. A)", "B (Dr. A)", "C (Dr. A)"]
     assert all(line.GetLocked() for line in lines)
     session.show_diameters()

@@ -176,6 +176,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         scan = self.analyze(shape_kji=(32, 512, 512), spacing_kji=(5.0, 0.45, 0.45))
         for reader in ("Dr. A", "Dr. B", "Dr. C"):
             self.draw(scan, reader)
+        self.settle()  # what was drawn is on show
         with self.alive():
             self.compare.choose(self.logic.segments())
             self.settle()

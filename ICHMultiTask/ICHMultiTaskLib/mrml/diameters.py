@@ -32,8 +32,10 @@ def show_diameters(scene, measures, scan_node, jump=True):
         node = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", f"{letter} ({measures.reader or measures.name})")
         node.SetAttribute(_KIND, letter)
         node.CreateDefaultDisplayNodes()
+        node.SetControlPointLabelFormat("")
         for point in line:
             node.AddControlPointWorld(*point)
+        node.SetNthControlPointLabel(0, f"{letter} {getattr(measures, f'{letter.lower()}_mm'):.0f} mm")
         node.SetLocked(True)
         display = node.GetDisplayNode()
         display.SetSelectedColor(*color)
@@ -42,8 +44,8 @@ def show_diameters(scene, measures, scan_node, jump=True):
         display.SetTextScale(3.0)
         display.SetSliceProjection(True)
         display.SetSliceProjectionOpacity(0.4)
-        display.SetPropertiesLabelVisibility(True)
-        display.SetPointLabelsVisibility(False)
+        display.SetPropertiesLabelVisibility(False)  # it stands on the middle, where the lines cross
+        display.SetPointLabelsVisibility(True)
         file_beside(node, scan_node)
         nodes.append(node)
     if nodes and jump:

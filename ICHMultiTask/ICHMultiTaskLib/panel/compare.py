@@ -229,7 +229,8 @@ class CompareSection(VTKObservationMixin):
                 self._observe(node)
         before, self._choices = self._choices, self.logic.segments()
         parameters = self._parameters
-        if parameters and not before and len(self._choices) == 1 and not parameters.comparedSegments:
+        known = {choice.key for choice in before}
+        if parameters and len(self._choices) == 1 and self._choices[0].key not in known:
             parameters.comparedSegments = [_key(self._choices[0])]  # there is nothing else to choose
         keys = set(parameters.comparedSegments) if parameters else ()
         segmentList = self.ui.segmentList
