@@ -250,9 +250,8 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         for widget in (ui.manifestPath, ui.presetSelector, ui.startFromSelector, ui.deviceSelector, ui.settingsBox):
             widget.enabled = not running
         begun = bool(self.run and self.run.begun)
-        ready, text, failed = (True, "", False) if running else self._readiness(begun)
         ui.startButton.text = _("Stop") if running else _("Continue") if begun else _("Start")
-        ui.startButton.enabled = ready
+        ui.startButton.enabled, text, failed = (True, "", False) if running else self._readiness(begun)
         if self._outcome[0]:
             text, failed = self._outcome
         ui.statusLabel.text, ui.statusLabel.visible = text, bool(text)
@@ -266,6 +265,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             return False, _("Choose a folder for the run."), False
         try:
             if begun and self.run.finished:
+                self.ui.startButton.text = _("Finished")
                 return False, self._finishedText(), False
             config = self.settings.config()
             self.ui.planLabel.text = plan_text(config)

@@ -162,18 +162,20 @@ def _train(options):
             options.skip_unusable,
         )  # fmt: skip
         trainer.run()
-    if workers.rank:
-        return
-    bundle = export_bundle(
-        trainer,
-        options.output / "bundle",
-        options.name,
-        options.bundle_version,
-        options.training_data,
-        options.command_line,
-    )
+        if workers.rank:
+            return
+        progress(1.0, "Calibrating and writing the model")
+        bundle = export_bundle(
+            trainer,
+            options.output / "bundle",
+            options.name,
+            options.bundle_version,
+            options.training_data,
+            options.command_line,
+        )
+        progress(1.0, "Writing the report")
+        report_run(trainer, bundle, options.output / FOLDER, options.command_line)
     print(f"Model bundle: {bundle.folder}")
-    report_run(trainer, bundle, options.output / FOLDER, options.command_line)
     print(f"Report: {options.output / FOLDER / 'report.html'}")
 
 

@@ -172,7 +172,8 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
             self.waitFor(lambda: not widget._running)
         self.assertIn("Finished after 14 epochs", ui.statusLabel.text)
         self.assertEqual([entry["epoch"] for entry in widget.run.history], list(range(1, 15)))
-        self.assertFalse(ui.startButton.enabled)
+        self.assertIn("report.html", ui.statusLabel.text)
+        self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Finished", False))
         self.screenshot("training-finished")
 
         ui.useModelButton.click()
