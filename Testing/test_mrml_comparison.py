@@ -31,8 +31,14 @@ BOX_ML = 4 * 10 * 8 * 54 / 1000
 def mrmlScene():
     found = scene.create_scene()
     found.Clear(0)
-    layout.layout_node(found).SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    layoutNode = layout.layout_node(found)
+    before = layoutNode.GetViewArrangement()
+    layoutNode.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     yield found
+    layoutNode.SetViewArrangement(before)
+    for node in layout.own_composites(found):
+        found.RemoveNode(view(found, node.GetLayoutName()))
+        found.RemoveNode(node)
     found.Clear(0)
 
 
@@ -301,7 +307,8 @@ def test_repeat_scan_is_a_table_and_a_transform(mrmlScene):
     rows = {row[0]: row[1] for row in cells(results.result_node(later, "growth"))}
     assert rows["Earlier: Morning"] == "10.0 (8.0 to 12.5)" and rows["Later: Noon"] == "20.0 (15.0 to 27.0)"
     assert rows["Growth"].startswith("+10.0 (") and rows["Growth, relative"].startswith("+100 (")
-    assert rows["Expansion (from 6 mL or 33 %)"].startswith("yes; within the intervals ")
+    assert rows["Expansion (from 6 mL or 33 %)"] == "yes"
+    assert rows["Expansion within the intervals"] == shown.repeat.growth.verdict
     assert rows["Head turned by"] == "36.9" and rows["Note"] == "Doubt."
     np.testing.assert_allclose(volumes.world_affine(earlier)[0], TURN @ SHEARED, atol=1e-9)
     np.testing.assert_allclose(volumes.world_affine(later)[0], SHEARED)

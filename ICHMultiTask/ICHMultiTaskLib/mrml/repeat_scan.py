@@ -9,7 +9,7 @@ from ..comparison.growth import EXPANSION_ML, EXPANSION_PERCENT
 from ..comparison.repeat import RepeatScan
 from ..errors import InputError
 from . import results
-from .comparison import NOT_COMPUTED, number
+from .comparison import NOT_COMPUTED, number, verdict
 from .hierarchy import file_beside
 from .scene import nodes_of_class
 
@@ -95,7 +95,8 @@ def rows(shown):
         (f"Later: {shown.later_node.GetName()}", _with_interval(shown.later), "mL"),
         ("Growth", _signed(found.absolute_ml, found.absolute_interval_ml, "+.1f"), "mL"),
         ("Growth, relative", _signed(found.relative_percent, found.relative_interval_percent, "+.0f"), "%"),
-        (f"Expansion (from {EXPANSION_ML:g} mL or {EXPANSION_PERCENT:g} %)", expansion_text(found), ""),
+        (f"Expansion (from {EXPANSION_ML:g} mL or {EXPANSION_PERCENT:g} %)", verdict(found.is_expansion), ""),
+        ("Expansion within the intervals", found.verdict or NOT_COMPUTED, ""),
         ("Coverage of the intervals", number(_percent(found.coverage), ".0f"), "%"),
         ("Agreement of bone after alignment", number(alignment.correlation, ".2f"), ""),
     ]
@@ -103,14 +104,6 @@ def rows(shown):
         lines.append(("Head turned by", number(alignment.rotation_deg), "°"))
         lines.append(("Head moved by", number(alignment.translation_mm), "mm"))
     return lines + [("Note", sentence, "") for sentence in shown.repeat.notes]
-
-
-def expansion_text(found):
-    """Whether the volumes meet the published definition, and how sure that is."""
-    if found.is_expansion is None:
-        return NOT_COMPUTED
-    verdict = f"; within the intervals {found.verdict}" if found.verdict else ""
-    return f"{'yes' if found.is_expansion else 'no'}{verdict}"
 
 
 def _moves(transformable, other):
