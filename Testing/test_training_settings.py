@@ -67,7 +67,7 @@ def test_prognosis_alone_gives_no_interval(training_manifest, small_settings, tm
 def test_second_step_starts_from_the_weights_of_the_first(upstream, training_manifest, tmp_path):
     bundle = ModelBundle.load(upstream / "bundle")
     config = make_config(start_from=str(upstream / "bundle"), coarse_epochs=[], epochs=1)
-    assert config.architecture == bundle.metadata["architecture"] and config.target == "fraction_percent"
+    assert config.bundle_architecture() == bundle.metadata["architecture"] and config.target == "fraction_percent"
     trainer = Trainer(read_manifest(training_manifest), config, tmp_path, "cpu")
     expected = bundle.network().state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in trainer.network.state_dict().items())
@@ -78,7 +78,7 @@ def test_second_step_starts_from_the_weights_of_the_first(upstream, training_man
     with pytest.raises(BundleError, match="not a model bundle"):
         make_config(start_from=str(tmp_path / "none"))
     shipped = ModelBundle.load(default_bundle())
-    assert make_config(start_from="shipped").architecture == shipped.metadata["architecture"]
+    assert make_config(start_from="shipped").bundle_architecture() == shipped.metadata["architecture"]
 
 
 def test_run_does_not_go_on_from_another_bundle(training_manifest, small_settings, tmp_path):
