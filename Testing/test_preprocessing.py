@@ -137,10 +137,10 @@ def test_averaging_keeps_the_mean_of_thin_slices():
 def test_window(settings, low, high):
     # The size of the network's grid: the resize changes nothing.
     values = [-1024, low, (low + high) / 2, high, 3000]
-    scan = HeadCT(np.full((32, 224, 224), 20, dtype=np.int16), np.diag([-1.0, -1.0, 5.0, 1.0]))
+    scan = HeadCT(np.full(settings.shape_kji, 20, dtype=np.int16), np.diag([-1.0, -1.0, 5.0, 1.0]))
     for n, value in enumerate(values):
-        scan.hu[n, 100:120, 100:120] = value
-    found = prepare(scan, settings).array[0, : len(values), 110, 110]
+        scan.hu[n, 50:60, 50:60] = value
+    found = prepare(scan, settings).array[0, : len(values), 55, 55]
     np.testing.assert_allclose(found, [0, 0, 0.5, 1, 1], atol=1e-6)
 
 
