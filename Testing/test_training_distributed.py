@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import distributed
 
+from ICHMultiTaskLib.errors import InputError
 from ICHMultiTaskLib.network import MultiTaskResNet
-from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.augmentation import augment
 from ICHMultiTaskTrainingLib.batches import TrainingBatches
 from ICHMultiTaskTrainingLib.cache import CachedScans
@@ -19,6 +19,8 @@ from ICHMultiTaskTrainingLib.config import make_config
 from ICHMultiTaskTrainingLib.distributed import Workers, launched_workers, synchronize_batch_norm
 from ICHMultiTaskTrainingLib.learner import Learner, choose_runtime
 from ICHMultiTaskTrainingLib.losses import prognosis_loss, volume_loss
+from ICHMultiTaskTrainingLib.manifest import read_manifest
+from ICHMultiTaskTrainingLib.training import Trainer
 
 pytestmark = pytest.mark.skipif(not distributed.is_available(), reason="this PyTorch cannot train in several processes")
 
@@ -36,7 +38,10 @@ def launch(*arguments):
     """Two processes by torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if sys.platform == "linux":
+        # Both processes are here: the address that the host's name stands for need not be one that can be reached.
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -91,31 +96,34 @@ def test_gradients_are_those_of_one_process_with_the_whole_batch(tmp_path):
 
 @pytest.fixture(scope="module")
 def two_processes(training_manifest, small_settings, tmp_path_factory):
-    """The command and what two processes with batches of 3 printed."""
+    """The settings of a run of two processes with batches of 3, and what they printed."""
     folder = tmp_path_factory.mktemp("two")
-    settings = small_settings | {"coarse_epochs": [], "epochs": 1, "optimizer": "sgd", "learning_rate": 1e-3}
+    settings = small_settings | {
+        "coarse_epochs": [], "epochs": 1, "batch_size": 3, "optimizer": "sgd", "learning_rate": 1e-3
+    }  # fmt: skip
     (folder / "settings.json").write_text(json.dumps(settings))
-    command = ["train", str(training_manifest), "--device", "cpu", "--config", str(folder / "settings.json")]
-    module = ["-m", "ICHMultiTaskTrainingLib"]
-    done = launch(*module, *command, "--output", str(folder / "two"), "--set", "batch_size=3")
-    return folder, command, done
+    arguments = ["train", str(training_manifest), "--device", "cpu", "--config", str(folder / "settings.json")]
+    done = launch("-m", "ICHMultiTaskTrainingLib", *arguments, "--output", str(folder / "two"))
+    return folder, settings, done
 
 
-def test_losses_are_those_of_one_process_with_twice_the_batch(two_processes, capsys):
-    folder, command, done = two_processes
-    assert cli.main([*command, "--output", str(folder / "one"), "--set", "batch_size=6"]) == 0
-    one, two = (json.loads((folder / name / "history.json").read_text())[0] for name in ("one", "two"))
+def test_losses_are_those_of_one_process_with_twice_the_batch(two_processes, training_manifest):
+    folder, settings, done = two_processes
+    one = Trainer(read_manifest(training_manifest), make_config(**settings | {"batch_size": 6}), folder / "one", "cpu")
+    one.run()
+    one, two = one.history[0], json.loads((folder / "two" / "history.json").read_text())[0]
     for name in ("volume_loss", "prognosis_loss", "mask_loss", "train_mae_ml"):
         assert two[name] == pytest.approx(one[name], rel=1e-3), name
     assert done.stdout.count("Model bundle") == 1, "only the first process writes and tells"
     assert "Warning" not in done.stderr
-    assert {path.name for path in (folder / "two").iterdir()} == {path.name for path in (folder / "one").iterdir()}
+    made = {path.name for path in (folder / "one").iterdir()}
+    assert {path.name for path in (folder / "two").iterdir()} == made | {"bundle", "report", "progress.json"}
 
 
-def test_run_of_two_processes_is_not_continued_by_one(two_processes, capsys):
-    folder, command, _ = two_processes
-    assert cli.main([*command, "--output", str(folder / "two"), "--set", "batch_size=3"]) == 1
-    assert "found processes 2 there" in capsys.readouterr().err
+def test_run_of_two_processes_is_not_continued_by_one(two_processes, training_manifest):
+    folder, settings, _ = two_processes
+    with pytest.raises(InputError, match="found processes 2 there"):
+        Trainer(read_manifest(training_manifest), make_config(**settings), folder / "two", "cpu")
 
 
 def test_images_change_alike_however_many_processes_there_are():

@@ -135,9 +135,9 @@ def _interval(interval):
 
 def _validation(entry):
     parts = []
-    if entry["validation_mae_ml"] is not None:
+    if entry.get("validation_mae_ml") is not None:
         parts.append(f"volume MAE {entry['validation_mae_ml']:.2f} mL")
-    if entry["validation_auc"] is not None:
+    if entry.get("validation_auc") is not None:
         parts.append(f"AUC of the prognosis {entry['validation_auc']:.3f}")
     return ", ".join(parts) or "not measured"
 

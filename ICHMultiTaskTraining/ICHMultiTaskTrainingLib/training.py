@@ -103,7 +103,7 @@ class Trainer:
             ]
         )
         self._build()
-        self.history, self.epoch, self.drawn = [], 0, -DRAW_SECONDS
+        self.history, self.epoch, self.drawn = [], 0, time.monotonic()
         self._begin_epoch()
         self._resume()
 
