@@ -29,7 +29,8 @@ def wanted(**settings):
 
 @pytest.fixture(scope="module")
 def healthy():
-    return simulate_patient(1, SimulationSettings(bleed=False, **SCANNER)).head_ct
+    head_ct = simulate_patient(1, SimulationSettings(bleed=False, **SCANNER)).head_ct
+    return replace(head_ct, facts=replace(head_ct.facts, patient_id="4711", patient_name="Doe^Jane"))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def mask_ml(patient):
     return patient.mask.sum() * patient.head_ct.voxel_volume_mm3 / 1000.0
 
 
-@pytest.mark.parametrize("location", ["putamen", "thalamus", "cerebellum"])
+@pytest.mark.parametrize("location", ["putamen", "cerebellum"])
 def test_atlas_is_laid_where_the_simulated_head_has_it(location):
     settings = SimulationSettings(
         bleed=True, location=location, volume_ml=3.0, shape="ellipsoid", rotation_deg=(6.0, -4.0, 8.0), **SCANNER
@@ -49,9 +50,9 @@ def test_atlas_is_laid_where_the_simulated_head_has_it(location):
     patient = simulate_patient(4, settings)
     head = Anatomy(patient.head_ct).head
     found = apply_affine(head.ras_to_rigid, patient.facts["center_ras_mm"]) / head.scale
-    mean = {"putamen": (27, 1, 4), "thalamus": (13, -18, 8), "cerebellum": (22, -62, -38)}[location]
+    mean = {"putamen": (27, 1, 4), "cerebellum": (22, -62, -38)}[location]
     # Twice the spread of the draw itself, and 6 mm for the fit.
-    spread = {"putamen": (2.5, 5, 4), "thalamus": (2.5, 3, 3), "cerebellum": (9, 7, 6)}[location]
+    spread = {"putamen": (2.5, 5, 4), "cerebellum": (9, 7, 6)}[location]
     off = np.abs(np.array([abs(found[0]), *found[1:]]) - mean)
     assert (off < 2.0 * np.array(spread) + 6.0).all(), off
     assert 1000.0 < head.found.volume_ml < 1900.0
@@ -82,8 +83,7 @@ def test_only_the_inside_of_the_skull_changes(anatomy, healthy):
 
 
 def test_blood_is_dense_and_as_noisy_as_the_brain(anatomy, healthy):
-    plain = {"shape": "regular", "location": "lobar", "volume_ml": 60.0}
-    patient = insert_hematoma(anatomy, 6, wanted(**plain))
+    patient = insert_hematoma(anatomy, 5, wanted(shape="regular", location="putamen", volume_ml=50.0))
     blood = patient.head_ct.hu[patient.mask].astype(float)
     assert 45.0 < np.median(blood) < 85.0
 
@@ -123,9 +123,8 @@ def test_order_and_direction_of_the_axes_do_not_matter(anatomy, healthy):
     assert mask_ml(patients[0]) == pytest.approx(mask_ml(patients[1]), rel=0.03)
 
 
-def test_says_that_it_is_simulated_and_keeps_no_identity(healthy):
-    named = HeadCT(healthy.hu, healthy.ijk_to_ras, replace(healthy.facts, patient_id="4711", patient_name="Doe^Jane"))
-    facts = insert_hematoma(named, 1, SimulationSettings(bleed=False)).head_ct.facts
+def test_says_that_it_is_simulated_and_keeps_no_identity(anatomy):
+    facts = insert_hematoma(anatomy, 1, SimulationSettings(bleed=False)).head_ct.facts
     assert facts.simulated and facts.patient_name.startswith("SimulatedPatient^") and facts.patient_id != "4711"
 
 
@@ -137,7 +136,8 @@ def test_what_has_no_cavity_is_refused(healthy):
         insert_hematoma(HeadCT(hu, np.diag([-2.0, -2.0, 4.0, 1.0])), 1)
 
 
-def test_bleed_that_was_not_scanned_is_refused(healthy):
+def test_bleed_that_was_not_scanned_is_refused(healthy, monkeypatch):
+    monkeypatch.setattr("ICHMultiTaskTrainingLib.simulation.insertion.ATTEMPTS", 4)
     top = 12
     affine = healthy.ijk_to_ras.copy()
     affine[:3, 3] += top * affine[:3, 2]
@@ -152,12 +152,12 @@ def test_command_uses_what_it_can_and_lists_the_rest(healthy, tmp_path, capsys):
     write_nifti(np.full((20, 40, 40), 30, np.int16), np.diag([-5.0, -5.0, 8.0, 1.0]), heads / "blank.nii.gz")
     (heads / "notes.txt").write_text("mine")
     assert [path.name for path in find_scans(heads)] == ["blank.nii.gz", "good.nii.gz"]
-    arguments = ["simulate", "--anatomy", str(heads), "--patients", "2", "--output", str(tmp_path / "out")]
+    arguments = ["simulate", "--anatomy", str(heads), "--patients", "1", "--output", str(tmp_path / "out")]
     assert main(arguments) == 0
     output = "".join(capsys.readouterr())
     assert "Left out: blank.nii.gz: " in output
     rows = read_manifest(tmp_path / "out" / "manifest.csv").rows
-    assert [row.extra["anatomy"] for row in rows] == ["good.nii.gz"] * 2
+    assert [row.extra["anatomy"] for row in rows] == ["good.nii.gz"]
     assert read_head_ct(rows[0].image).hu.shape == healthy.hu.shape
     assert main([*arguments, "--matrix", "128"]) == 1
     assert "keep their own grid" in capsys.readouterr().err

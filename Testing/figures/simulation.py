@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import map_coordinates
 
 from ICHMultiTaskLib.geometry import apply_affine
 from ICHMultiTaskLib.reading import read_head_ct
@@ -91,9 +92,9 @@ def tile(head_ct, k):
         for b in (-0.33, 0.0, 0.33):
             j = middle[1] + signs[0] * ((picture[0] + 0.5) / size[0] - 0.5) * TILE_MM[0] / steps[0] + a * width[0]
             i = middle[0] + signs[1] * ((picture[1] + 0.5) / size[1] - 0.5) * TILE_MM[1] / steps[1] + b * width[1]
-            j = np.clip(np.rint(j).astype(int), 0, hu.shape[0] - 1)
-            i = np.clip(np.rint(i).astype(int), 0, hu.shape[1] - 1)
-            total = total + np.clip(hu[j, i].astype(float), -200.0, 300.0) / 9.0
+            index = np.broadcast_arrays(j, i)
+            sample = map_coordinates(hu.astype(np.float32), index, order=0, cval=-1000.0)
+            total = total + np.clip(sample, -200.0, 300.0) / 9.0
     low, high = WINDOW_HU
     shades = np.clip((total - low) / (high - low), 0.0, 1.0)
     return np.rint(np.rint(shades * (GRAYS - 1)) * 255.0 / (GRAYS - 1)).astype(np.uint8)
@@ -120,7 +121,9 @@ def draw_histograms(values, path):
     figure = Figure(figsize=(9.0, 2.4), layout="constrained")
     for axes, (name, published) in zip(figure.subplots(1, len(PUBLISHED_HU)), PUBLISHED_HU.items()):
         hu = np.concatenate(values[name])
-        axes.hist(hu, bins=40, range=np.percentile(hu, [0.5, 99.5]), color="0.35", density=True)
+        low, high = np.percentile(hu, [1, 99]).astype(int)
+        step = max(1, (high - low) // 40)  # whole HU, since scans hold no others
+        axes.hist(hu, bins=np.arange(low, high + step, step) - 0.5, color="0.35", density=True)
         axes.axvspan(*published, color="tab:blue", alpha=0.2, linewidth=0)
         axes.set(title=f"{name}\nmedian {np.median(hu):.0f}", xlabel="HU", yticks=[])
         if name == "compact bone":

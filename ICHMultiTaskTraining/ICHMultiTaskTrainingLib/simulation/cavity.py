@@ -128,7 +128,14 @@ def _regular_samples(head_ct):
     matrix, offset = to_source[::-1, 2::-1], to_source[::-1, 3]
     hu = ndimage.affine_transform(source, matrix, offset, tuple(size[::-1]), order=1, cval=np.nan)
     scanned = np.isfinite(hu)
-    return np.where(scanned, np.maximum(hu, -1024.0), -1024.0).astype(np.float32), affine, scanned
+    hu = np.where(scanned, np.maximum(hu, -1024.0), -1024.0).astype(np.float32)
+    bone = ndimage.find_objects((hu > BONE_HU).astype(np.uint8))
+    if bone:
+        # Only the head, since much of a field of view is air.
+        box = tuple(slice(max(0, part.start - 4), part.stop + 4) for part in bone[0])
+        affine[:3, 3] += affine[:3, :3] @ [part.start for part in reversed(box)]
+        hu, scanned = np.ascontiguousarray(hu[box]), scanned[box]
+    return hu, affine, scanned
 
 
 def _closed_within_slices(skull, scanned):
@@ -193,7 +200,7 @@ class FittedHead(Head):
             return np.concatenate([robust / np.sqrt(len(points)), PRIOR_WEIGHT * (parameters - PRIOR) / SPREAD])
 
         initial = PRIOR if start is None else start.parameters
-        solution = least_squares(residuals, initial, x_scale=SPREAD, diff_step=1e-3, max_nfev=60)
+        solution = least_squares(residuals, initial, x_scale=SPREAD, diff_step=1e-3, ftol=1e-4, max_nfev=40)
         self.parameters = solution.x
         self._set(solution.x, center)
         self.fit_error_mm = float(np.linalg.norm(solution.fun[: len(points)]))
@@ -230,7 +237,7 @@ class FittedHead(Head):
         return Head.cavity(self, *(r[0] * i + r[1] * j + r[2] * k + r[3] for r in to_atlas[:3].astype(np.float32)))
 
 
-def _surface_points(cavity, count=1200):
+def _surface_points(cavity, count=800):
     """RAS points on the cavity's surface, without the planes where the scan cuts it off."""
     surface = np.abs(cavity.distance) <= 0.5 * GRID_MM + 0.01
     levels = np.flatnonzero((cavity.distance > 0).any(axis=(1, 2)))

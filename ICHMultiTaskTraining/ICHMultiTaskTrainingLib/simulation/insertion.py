@@ -20,11 +20,13 @@ from .raters import read_volumes
 BRAIN_HU = 32.0
 """Median of brain parenchyma; blood is shifted by what a scan differs from it, up to `LARGEST_OFFSET_HU`."""
 LARGEST_OFFSET_HU = 8.0
-ATTEMPTS, RETRIES = 40, 10
+ATTEMPTS, RETRIES = 30, 10
 """Draws of a bleed in all, and of the center and shape alone before location and volume are drawn anew."""
 VOLUME_TOLERANCE = 0.003
 TEXTURE_MM = 2.2
 """Radius of the median whose residual is taken for noise: wider than a kernel's grain, and edges stay out of it."""
+SOFT_HU = 70.0
+"""Blood takes the place of soft tissue; the share of bone and calcification in a voxel stays."""
 EDEMA_BLUR_MM = 1.2
 LAYER_MM = 1.2
 """Thick slices are painted in layers of at most this."""
@@ -145,7 +147,7 @@ def _draw_hematoma(rng, anatomy, settings):
             location, wanted = settings.location, settings.volume_ml
         hematoma = Hematoma(rng, copy(anatomy.head), location, settings.shape, wanted, center)
         location, wanted = hematoma.location, wanted or hematoma.volume_ml
-        if _fit_volume(hematoma, wanted) and _is_scanned(anatomy, hematoma):
+        if _is_scanned(anatomy, hematoma) and _fit_volume(hematoma, wanted) and _is_scanned(anatomy, hematoma):
             return hematoma
     raise InputError(
         f"No bleed as wanted (location {settings.location or 'any'}, {settings.volume_ml or 'any'} mL) fits into this "
@@ -200,7 +202,7 @@ def _paint(anatomy, hematoma):
     sigma = anatomy.psf_mm / anatomy.head_ct.spacing_kji
     weight = ndimage.gaussian_filter(coverage, sigma, mode="nearest")
     blood = ndimage.gaussian_filter(blood, sigma, mode="nearest") + weight * anatomy.offset_hu
-    hu[box] += blood - weight * hu[box] + weight * _noise(scan[box], anatomy.pixel_mm)
+    hu[box] += blood - weight * np.minimum(hu[box], SOFT_HU) + weight * _noise(scan[box], anatomy.pixel_mm)
     if scan.dtype.kind == "i":
         hu = np.rint(hu)
     return hu.astype(scan.dtype), mask
