@@ -1,5 +1,6 @@
 """A run that is killed, runs out of disk or loses a file: it says so and goes on as if nothing had happened."""
 
+import contextlib
 import json
 import os
 import signal
@@ -109,34 +110,39 @@ def test_damaged_checkpoint_is_named(training_manifest, small_settings, tmp_path
         Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")
 
 
-@pytest.fixture
-def file_size_limit():
-    """Sets the size that a file may have; more is refused as by a full disk."""
+@contextlib.contextmanager
+def file_size_limit(size):
+    """No file may be larger; more is refused as by a full disk. Ends within the test: pytest may write to a file."""
     resource = pytest.importorskip("resource", reason="limits of file size are of Unix")
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
-def test_full_disk_keeps_the_last_checkpoint(training_manifest, small_settings, tmp_path, file_size_limit):
+def test_full_disk_keeps_the_last_checkpoint(training_manifest, small_settings, tmp_path):
     manifest, config = read_manifest(training_manifest), make_config(**small_settings)
     trainer = Trainer(manifest, config, tmp_path, "cpu")
     reductions, trainer.reductions = trainer.reductions, trainer.reductions[:1]
     trainer.run()
     good = (tmp_path / "latest.pt").read_bytes()
     trainer.reductions = reductions
-    file_size_limit(len(good) // 2)
-    with pytest.raises(OutputError, match="disk is full: .*latest.pt could not be written"):
+    with (
+        file_size_limit(len(good) // 2),
+        pytest.raises(OutputError, match="disk is full: .*latest.pt could not be written"),
+    ):
         trainer.run()
     assert (tmp_path / "latest.pt").read_bytes() == good
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_full_disk_while_scans_are_prepared(training_manifest, small_settings, tmp_path, file_size_limit, capsys):
+def test_full_disk_while_scans_are_prepared(training_manifest, small_settings, tmp_path, capsys):
     (tmp_path / "settings.json").write_text(json.dumps(small_settings))
     command = ["train", str(training_manifest), "--output", str(tmp_path / "run"), "--device", "cpu"]
-    file_size_limit(3000)
-    status = cli.main([*command, "--config", str(tmp_path / "settings.json")])
+    with file_size_limit(3000):
+        status = cli.main([*command, "--config", str(tmp_path / "settings.json")])
     assert status == 1 and "disk is full" in capsys.readouterr().err
     cache = tmp_path / "run" / "cache"
     assert cache.is_dir() and not list(cache.iterdir())
