@@ -12,7 +12,8 @@ from pathlib import Path
 
 def main(arguments):
     """Run the command and wait for it; return its exit status."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    modules = Path(__file__).resolve().parents[1]
+    sys.path[:0] = [str(modules), str(modules.parent / "ICHMultiTask")]
     from ICHMultiTaskTrainingLib.process import command
 
     process = subprocess.Popen(command(arguments))
@@ -24,4 +25,8 @@ def main(arguments):
 if __name__ == "__main__":
     import slicer
 
-    slicer.util.exit(main(sys.argv[1:]))
+    status = 1
+    try:
+        status = main(sys.argv[1:])
+    finally:  # after an error, 3D Slicer would wait forever
+        slicer.util.exit(status)
