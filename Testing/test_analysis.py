@@ -107,7 +107,7 @@ def test_other_attention_maps_need_no_second_run_of_the_encoder(analysis, monkey
 @pytest.mark.parametrize("step", [(0, 0, 5.0), (0, 0, -5.0), (0, 1.7, 5.0)], ids=["up", "down", "tilted"])
 def test_attention_peaks_on_the_bleed_in_any_geometry(tmp_path, step):
     """A network whose weights are all alike can but blur: its attention must lie where the image is bright."""
-    network = MultiTaskResNet(width=1, **SHIPPED).eval()
+    network = MultiTaskResNet(width=1, **SHIPPED, dense_from="stage3").eval()
     for module in network.modules():
         if isinstance(module, torch.nn.Conv3d):
             module.weight.data.fill_(1 / module.weight[0].numel())
