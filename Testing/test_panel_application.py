@@ -25,7 +25,7 @@ def run_slicer(*arguments):
     return output
 
 
-@pytest.mark.parametrize("name", ["ICHMultiTaskPanelTest", "ICHMultiTaskCompareTest"])
+@pytest.mark.parametrize("name", ["ICHMultiTaskPanelTest", "ICHMultiTaskCompareTest", "ICHMultiTaskTrainingPanelTest"])
 def test_panel(name):
     output = run_slicer("--python-script", str(REPOSITORY / "Testing" / "SlicerSelfTests" / f"{name}.py"))
     assert "\nOK" in output, output[-6000:]
@@ -42,3 +42,14 @@ def test_self_tests(name):
     )
     output = run_slicer("--no-main-window", "--python-code", code)
     assert "\nOK" in output, output[-6000:]
+
+
+def test_training_command_without_window(tmp_path):
+    script = REPOSITORY / "ICHMultiTaskTraining" / "ICHMultiTaskTrainingLib" / "in_slicer.py"
+    command = [SLICER, "--no-main-window", "--no-splash", "--python-script", str(script)]
+    arguments = ["train", str(tmp_path / "gone.csv"), "--output", str(tmp_path / "run")]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=600)
+    assert result.returncode == 1
+    assert "The manifest does not exist" in result.stdout + result.stderr
+    result = subprocess.run([*command, "--", "train", "--help"], capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0 and "--skip-unusable" in result.stdout

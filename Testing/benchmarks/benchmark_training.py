@@ -48,7 +48,7 @@ def main():
     print(f"median of {options.turns} turns.\n")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        rows = [(f"1/{r}" if r > 1 else "full", *against_bare(folder / str(r), r, options)) for r in (4, 2, 1)]
+        rows = [(f"1/{r}" if r > 1 else "full", *against_bare(folder / str(r), r, options)) for r in (2, 1)]
         table(("resolution", "epoch (s)", "bare (s)", f"epoch ÷ bare (goal {GOAL})"), rows)
         counts = [options.scans, 2 * options.scans, 4 * options.scans]
         rows = growth(folder / "growth", counts, options)
@@ -154,8 +154,8 @@ def against_bare(folder, reduction, options):
 
 
 def growth(folder, counts, options):
-    """An epoch at a quarter of the resolution for several numbers of scans."""
-    epochs = [epoch_of(trainer_of(folder / str(count), count, 4, options.device)) for count in counts]
+    """An epoch at half the resolution for several numbers of scans."""
+    epochs = [epoch_of(trainer_of(folder / str(count), count, 2, options.device)) for count in counts]
     times = np.array([[seconds(epoch, options.device) for epoch in epochs] for _ in range(options.turns + 1)])[
         1:
     ]  # the first turn warms up
@@ -186,7 +186,7 @@ def write_speed(folder, scans):
     from ICHMultiTaskTrainingLib.distributed import launched_workers
 
     with launched_workers("cpu") as workers:
-        epoch = epoch_of(trainer_of(Path(folder), scans, 4, "cpu", workers))
+        epoch = epoch_of(trainer_of(Path(folder), scans, 2, "cpu", workers))
         epoch()  # warms up
         spent = seconds(epoch, "cpu")
         if workers.rank == 0:

@@ -14,10 +14,10 @@ from scipy import ndimage
 from ..analysis import NO_BLEED_ML
 from ..errors import InputError
 
-NEAR = 0.25
-"""Attention below it is too far from the bleed, as a fraction of the highest."""
-SEED = 0.5
-"""A component of the bleed reaches this attention."""
+NEAR_MM = 15.0
+"""The bleed lies within the hottest part of the map: as large as a ball of its volume, made this much thicker."""
+SEED_MM = 3.0
+"""Every component of the bleed reaches into a smaller part of that kind."""
 CRUMB_ML = 0.1
 """Smaller components are left out."""
 MARGIN_MM = 6.0
@@ -109,7 +109,7 @@ def mark(analysis, volume_ml=None, progress=None):
     if attention.peak_ras_mm is None:
         return _nothing(head_ct, wanted, "Nothing is marked: the attention map of the volume head is blank.")
     progress(0.2, "Density")
-    grid = _WorkGrid(head_ct, attention.array)
+    grid = _WorkGrid(head_ct, attention.array, wanted)
     level = _level(grid)
     if level is None:
         return _nothing(head_ct, wanted, NO_BLOOD)
@@ -170,13 +170,16 @@ class _WorkGrid:
     Averaging takes the noise out of thin slices and small pixels, and makes the cost independent of them.
     """
 
-    def __init__(self, head_ct, attention):
+    def __init__(self, head_ct, attention, wanted_ml):
         spacing = head_ct.spacing_kji
         strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
+        coarse = attention[strides]
+        coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod([stride.step for stride in strides])
+        self.near, self.seed = (_hottest(coarse, coarse_ml, wanted_ml, mm) for mm in (NEAR_MM, SEED_MM))
         margin = np.ceil(MARGIN_MM / spacing).astype(int)
         self.box = tuple(
             slice(max(0, part.start * stride.step - m), min(n, part.stop * stride.step + m))
-            for part, stride, m, n in zip(_attended(attention[strides]), strides, margin, attention.shape, strict=True)
+            for part, stride, m, n in zip(_box(coarse >= self.near), strides, margin, attention.shape, strict=True)
         )
         self.factors = _factors([part.stop - part.start for part in self.box], spacing)
         self.spacing = spacing * self.factors
@@ -184,7 +187,7 @@ class _WorkGrid:
         self.scan_voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
         self.voxel_ml = self.scan_voxel_ml * float(np.prod(self.factors))
         self.hu = _block_mean(np.clip(head_ct.hu[self.box], -100, 300), self.factors)
-        self.attention = _block_mean(attention[self.box], self.factors) / float(attention.max())
+        self.attention = _block_mean(attention[self.box], self.factors)
         bone = self.hu > BONE_HU
         from_bone = (
             ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
@@ -196,11 +199,12 @@ class _WorkGrid:
         self.brain_hu = float(np.median(samples)) if samples.size else 30.0
 
 
-def _attended(attention):
-    """Bounding box of the parts of the map that belong to its peaks."""
-    labels, count = ndimage.label(attention > NEAR * attention.max())
-    peaks = ndimage.maximum(attention, labels, np.arange(1, count + 1))
-    return _box(np.r_[False, peaks > SEED * attention.max()][labels])
+def _hottest(attention, voxel_ml, volume_ml, thicker_mm):
+    """Attention from which on the map is as large as a ball of a volume, made thicker; always above 0."""
+    radius_mm = np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)) + thicker_mm
+    count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))
+    values = attention[attention > 0]
+    return float(np.partition(values, -count)[-count] if count < values.size else values.min())
 
 
 def _factors(shape, spacing):
@@ -238,12 +242,12 @@ def _level(grid):
     """Denoised density as 0 for brain and 1 for blood; None where nothing is as dense as blood."""
     hu = np.clip(np.where(grid.soft, grid.hu, grid.brain_hu), 0, 95)
     hu = denoise(hu, DENOISING_HU, grid.spacing)
-    blood = grid.soft & (grid.attention > SEED) & (hu > grid.brain_hu + CONTRAST_HU)
+    blood = grid.soft & (grid.attention >= grid.seed) & (hu > grid.brain_hu + CONTRAST_HU)
     if not blood.any():
         return None
     contrast = np.average(hu[blood], weights=grid.attention[blood]) - grid.brain_hu
     level = (hu - grid.brain_hu) / np.float32(contrast)
-    level[~grid.soft | (grid.attention < NEAR)] = -1.0
+    level[~grid.soft | (grid.attention < grid.near)] = -1.0
     return level
 
 
@@ -252,7 +256,7 @@ def _region(level, grid, border):
     labels, count = ndimage.label(level > border)
     peaks = ndimage.maximum(grid.attention, labels, np.arange(1, count + 1)) if count else np.empty(0)
     sizes_ml = np.bincount(labels.ravel(), minlength=count + 1)[1:] * grid.voxel_ml
-    return ndimage.binary_fill_holes(np.r_[False, (peaks > SEED) & (sizes_ml > CRUMB_ML)][labels])
+    return ndimage.binary_fill_holes(np.r_[False, (peaks >= grid.seed) & (sizes_ml > CRUMB_ML)][labels])
 
 
 def _border(level, grid, wanted):

@@ -239,7 +239,8 @@ def _blood(anatomy, hematoma, box):
     """Coverage of each voxel of the box by the bleed, and its HU times coverage; float32 (K, J, I)."""
     shape = tuple(s.stop - s.start for s in box)
     coverage, blood = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    layers = int(np.clip(np.ceil(anatomy.thickness_mm / LAYER_MM), 1, 10))
+    # An odd number, so that no voxel is exactly half filled, which would shift the border of the mask.
+    layers = int(np.clip(np.ceil(anatomy.thickness_mm / LAYER_MM), 1, 10)) | 1
     for n in range(shape[0]):
         k = slice(box[0].start + n, box[0].start + n + 1)
         for layer in range(layers):
