@@ -19,7 +19,8 @@ def main(arguments):
     process = subprocess.Popen(command(arguments))
     # Whoever ends 3D Slicer means the training; it can be continued.
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    return process.wait()
+    status = process.wait()
+    return status if status >= 0 else 128 - status  # as shells say that a signal ended it
 
 
 if __name__ == "__main__":
