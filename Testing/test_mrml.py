@@ -218,7 +218,8 @@ def test_show_analysis_lays_the_map_over_the_scan(mrmlScene, head_ct):
     display = shown.attention.GetDisplayNode()
     assert display.GetColorNode().GetName() == "Inferno" and display.GetApplyThreshold()
     assert (node.GetDisplayNode().GetWindow(), node.GetDisplayNode().GetLevel()) == (100, 50)
-    for composite in scene.nodes_of_class(mrmlScene, "vtkMRMLSliceCompositeNode"):
+    for color in ("Red", "Yellow", "Green"):
+        composite = mrmlScene.GetNodeByID(f"vtkMRMLSliceCompositeNode{color}")
         assert composite.GetBackgroundVolumeID() == node.GetID()
         assert composite.GetForegroundVolumeID() == shown.attention.GetID()
         assert composite.GetForegroundOpacity() == pytest.approx(0.4)
