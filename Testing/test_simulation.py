@@ -1,5 +1,8 @@
 """The simulated patient: exact volumes, plausible Hounsfield units, one seed one result."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -103,6 +106,20 @@ def test_tissues_have_their_hounsfield_units():
     assert np.percentile(hu[hu > 300], 99) < 3072
     assert ((hu > -130) & (hu < -70)).mean() > 0.003
     assert ((middle > 0) & (middle < 14)).sum() > 50, "no CSF in the ventricles"
+
+
+def test_tissues_lie_within_published_ranges():
+    """By their place, as on the page of pictures: two patients, scanned as the seed has it."""
+    path = Path(__file__).parent / "figures" / "simulation.py"
+    pictures = module_from_spec(spec := spec_from_file_location("simulation_pictures", path))
+    spec.loader.exec_module(pictures)
+    for seed in (2, 17):
+        settings = SimulationSettings(matrix=192, slices=40, location="putamen", volume_ml=15.0, bleed=True)
+        found = pictures.tissue_hu(simulate_patient(seed, settings))
+        for name, (low, high) in pictures.PUBLISHED_HU.items():
+            assert len(found[name]) >= 5
+            assert low <= np.median(found[name]) <= high, (seed, name)
+        assert np.median(found["white matter"]) < np.median(found["gray matter"]) < np.median(found["blood"])
 
 
 def test_no_bleed_has_no_mask_and_bleeds_are_denser_than_brain():

@@ -28,7 +28,7 @@ GRAYS = 64
 """Fewer than 256, so that the file stays small; noise hides it."""
 
 PLACES = {
-    "CSF": ((12.0, -15.0, 21.0), 2.0),
+    "CSF": ((12.0, -15.0, 21.0), 2.5),
     "white matter": ((23.0, -6.0, 41.0), 5.0),
     "gray matter": ((26.0, 3.0, 2.0), 4.0),
 }
