@@ -88,11 +88,19 @@ def test_outcome_rates_are_the_published_ones_or_none():
     assert ich_score(known(gcs=10), 40).outcome == "30-day mortality 26 %"
     six = ich_score(known(gcs=3, age=90, ivh=True, location="brainstem"), 30)
     assert six.outcome_percent is None and "no patient of the derivation cohort" in six.outcome
-    assert max_ich_score(known(), 10).outcome == "outcome rate not verified"
-    assert max_ich_score(known(), 10).outcome_percent is None
-    assert func_score(known(), 10).outcome == "functional independence after 90 days above 80 %"
-    assert func_score(known(), 10).outcome_percent is None
-    assert func_score(known(), 40).outcome == "functional independence after 90 days rate not verified"
+    survival = [(0, 85), (1, 91), (2, 69), (3, 59)]
+    for points, percent in survival:
+        found = max_ich_score(known(nihss=7 * points), 10)
+        assert (found.points, found.outcome_percent) == (points, percent)
+        assert found.outcome == f"5-year survival with maximal treatment {percent} %"
+    worst = max_ich_score(known(nihss=42, age=99, ivh=True, anticoagulation=True), 60)
+    assert (worst.points, worst.outcome_percent) == (9, 0)
+    independent = {11: (known(), 10), 9: (known(), 40), 8: (known(age=75), 40), 7: (known(age=80), 40)}
+    rates = {11: (82, 95), 9: (66, 75), 8: (42, 48), 7: (13, 29)}
+    for points, (context, ml) in independent.items():
+        found, (percent, of_survivors) = func_score(context, ml), rates[points]
+        assert (found.points, found.outcome_percent) == (points, percent)
+        assert found.outcome.endswith(f"{percent} % ({of_survivors} % of survivors)")
     low = func_score(known(age=85, gcs=5, location="brainstem"), 80)
     assert (low.points, low.outcome_percent) == (1, 0.0)
     assert all(str(year) in score.source for score, year in zip(clinical_scores(known(), 10), (2001, 2017, 2008)))

@@ -179,9 +179,9 @@ def ich_score(context, volume_ml, interval_ml=None):
 
 
 def max_ich_score(context, volume_ml, interval_ml=None):
-    """max-ICH score, 0 to 10. Its outcome rates are not given: they could not be verified.
+    """max-ICH score, 0 to 10, with the 5-year survival that its authors found in 1022 maximally treated patients.
 
-    Parameters and errors as `clinical_scores`.
+    One location gives at most 9 points. Parameters and errors as `clinical_scores`.
 
     Returns
     -------
@@ -189,19 +189,21 @@ def max_ich_score(context, volume_ml, interval_ml=None):
 
     References
     ----------
-    Sembill et al. 2017, Neurology 89:423.
+    Sembill et al. 2017, Neurology 89:423; Mrochen et al. 2025, Ann Clin Transl Neurol 12:1144, doi 10.1002/acn3.70048.
     """
     limit = 30.0 if context.location == "lobar" else 10.0
     return _score(
         "max-ICH", 10, ("age", "nihss", "location", "ivh", "anticoagulation"), _max_ich_points, _max_ich_outcome,
-        "Sembill et al. 2017, Neurology 89:423", (limit,), context, volume_ml, interval_ml,
+        "Sembill et al. 2017, Neurology 89:423; survival: Mrochen et al. 2025, Ann Clin Transl Neurol 12:1144",
+        (limit,), context, volume_ml, interval_ml,
     )  # fmt: skip
 
 
 def func_score(context, volume_ml, interval_ml=None):
     """FUNC score, 0 to 11; more points mean a better outlook.
 
-    Rates are those of the paper's abstract; it gives none for 5 to 10 points.
+    Rates are those of the paper's figure, of all patients and of those alive after 90 days, as calculators reprint them
+    (QxMD calculator 117 has those of the survivors); its abstract says 0 % up to 4 points and above 80 % for 11.
 
     Parameters and errors as `clinical_scores`.
 
@@ -239,7 +241,8 @@ def _max_ich_points(c, ml):
 
 
 def _max_ich_outcome(points):
-    return "outcome rate not verified", None
+    percent = (85.0, 91.0, 69.0, 59.0, 47.0, 32.0, 29.0, 18.0, 0.0)[min(points, 8)]
+    return f"5-year survival with maximal treatment {percent:.0f} %", percent
 
 
 def _func_points(c, ml):
@@ -252,8 +255,8 @@ def _func_points(c, ml):
 def _func_outcome(points):
     if points <= 4:
         return "functional independence after 90 days 0 %", 0.0
-    words = "above 80 %" if points == 11 else "rate not verified"
-    return f"functional independence after 90 days {words}", None
+    percent, of_survivors = {8: (42.0, 48), 9: (66.0, 75), 10: (66.0, 75), 11: (82.0, 95)}.get(points, (13.0, 29))
+    return f"functional independence after 90 days {percent:.0f} % ({of_survivors} % of survivors)", percent
 
 
 def _score(name, maximum, needs, points, outcome, source, limits, context, volume_ml, interval_ml):
