@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -289,20 +290,34 @@ def write_predictions(path, predicted, probability, volumes=(0, 10, 20, 40), die
     return path
 
 
-def test_two_models_compared(tmp_path, capsys):
+def test_models_compared(tmp_path, capsys):
     first = write_predictions(tmp_path / "first.csv", (1, 12, 17, ""), (0.1, 0.2, 0.3, 0.4))
     second = write_predictions(tmp_path / "second.csv", (0, 14, 14, 44), (0.1, 0.35, 0.3, 0.4))
-    found = compare_models(first, second)
+    (tmp_path / "alone").mkdir()
+    alone = write_predictions(tmp_path / "alone" / "predictions.csv", (0, 10, 20, 40), [""] * 4)
+    found = compare_models(first, second, alone)
+    assert [model["auc"] for model in (found["first"], *found["others"])] == [1.0, 0.75, None]
+    assert [model["mae_ml"] for model in (found["first"], *found["others"])] == [2.0, 3.5, 0.0]
     # Without the last patient, whom the first model could not read: errors of 1, 2, 3 against 0, 4, 6.
-    assert found["volume"]["patients"] == 3
-    assert found["volume"]["mae_difference_ml"] == pytest.approx(2 - 10 / 3)
-    prognosis = found["prognosis"]
-    assert (prognosis["patients"], prognosis["deaths"]) == (4, 2)
-    assert (prognosis["auc_first"], prognosis["auc_second"], prognosis["auc_difference"]) == (1.0, 0.75, 0.25)
+    volume, prognosis = found["others"][0]["volume"], found["others"][0]["prognosis"]
+    assert volume["patients"] == 3
+    assert volume["mae_difference_ml"] == pytest.approx(2 - 10 / 3)
+    assert (prognosis["patients"], prognosis["deaths"], prognosis["auc_difference"]) == (4, 2, 0.25)
     low, high = prognosis["auc_difference_interval"]
     assert 0 <= low <= 0.25 <= high
-    assert main(["compare-models", str(first), str(second), "--output", str(tmp_path / "out.json")]) == 0
-    assert json.loads((tmp_path / "out.json").read_text()) == found == json.loads(capsys.readouterr().out)
+    assert found["others"][1]["prognosis"]["auc_difference"] is None
+
+    bundle = shutil.copytree(default_bundle(), tmp_path / "bundle")
+    arguments = [first, second, alone, "--note", "Said above.", "--record", bundle]
+    assert main(["compare-models", *map(str, arguments), "--output", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text()) == {"note": "Said above.", **found}
+    table = capsys.readouterr().out.strip()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert rows[2] == ["first", "2.00", "", "+0.00", "1.000", ""]
+    assert rows[3][:2] == ["second", "3.50"] and rows[3][2].startswith("+1.33 (") and rows[3][4] == "0.750"
+    assert rows[4][0] == "alone" and rows[4][4:] == ["–", "–"]
+    card = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    assert table in card and "Said above." in card
 
 
 def test_models_of_other_scans_are_not_compared(tmp_path, capsys):

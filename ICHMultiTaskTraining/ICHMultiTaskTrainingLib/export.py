@@ -64,7 +64,7 @@ def record_metrics(bundle, metrics, name="held_out"):
     ----------
     bundle : ModelBundle
     metrics : dict
-        As `evaluate` or, under the name "robustness", `robustness` writes them.
+        As `evaluate` or, under the names "robustness" and "comparison", `robustness` and `compare-models` write them.
     name : str
     """
     metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
@@ -120,6 +120,12 @@ def model_card(metadata):
         from .robustness import summary
 
         lines += ["## Robustness", "", "```", metrics["robustness"]["data"], summary(metrics["robustness"]), "```", ""]
+    if "comparison" in metrics:
+        from .model_comparison import comparison_table
+
+        comparison = metrics["comparison"]
+        lines += ["## Comparison", "", *([comparison["note"], ""] if comparison["note"] else [])]
+        lines += [comparison_table(comparison), "Differences with 95 % intervals, patient by patient (bootstrap).", ""]
     lines += [
         "## Limits",
         "",

@@ -34,11 +34,13 @@ def add_parsers(commands, positive):
     robustness.set_defaults(run=_robustness)
 
     compare = commands.add_parser(
-        "compare-models", help="compare two models, patient by patient, on scans that both were evaluated on"
+        "compare-models", help="compare models, patient by patient, on scans that all of them were evaluated on"
     )
     compare.add_argument("first", type=Path, help="predictions.csv of the evaluation of one model")
-    compare.add_argument("second", type=Path, help="predictions.csv of the other model on the same manifest")
+    compare.add_argument("others", type=Path, nargs="+", help="those of other models on the same manifest")
     compare.add_argument("--output", type=Path, required=True, metavar="JSON", help="file to write")
+    compare.add_argument("--note", default="", metavar="TEXT", help="what is compared, to stand above the table")
+    compare.add_argument("--record", type=Path, metavar="BUNDLE", help="write the table into this bundle's model card")
     compare.set_defaults(run=_compare_models)
 
 
@@ -61,8 +63,15 @@ def _robustness(options):
 
 
 def _compare_models(options):
-    from .model_comparison import compare_models
+    from .model_comparison import compare_models, comparison_table
 
-    text = json.dumps(compare_models(options.first, options.second), indent=2, ensure_ascii=False, allow_nan=False)
+    comparison = {"note": options.note, **compare_models(options.first, *options.others)}
+    text = json.dumps(comparison, indent=2, ensure_ascii=False, allow_nan=False)
     options.output.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    if options.record:
+        from ICHMultiTaskLib.bundle import ModelBundle
+
+        from .export import record_metrics
+
+        record_metrics(ModelBundle.load(options.record), comparison, "comparison")
+    print(comparison_table(comparison))

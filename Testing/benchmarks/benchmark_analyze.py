@@ -17,7 +17,13 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "ICHMultiTask"), str(REPOSITORY / "ICHMultiTaskTraining")]
-SHIPPED = {"width": 16, "stem_stride": [1, 2, 2], "stage_strides": [1, 2, [1, 2, 2], 1], "final_relu": False}
+SHIPPED = {
+    "width": 16,
+    "stem_stride": [1, 2, 2],
+    "stage_strides": [1, 2, [1, 2, 2], 1],
+    "final_relu": False,
+    "dense_from": "stage3",
+}
 TARGETS = {
     "Analyze ÷ forward pass": 1.5,
     "with ÷ without attention": 1.1,
