@@ -127,6 +127,7 @@ def test_unusable_segmentations_are_refused(tmp_path):
             read_segments(tmp_path / name)
 
     refused("missing.nrrd", "missing.nrrd does not exist; expected a segmentation")
+    refused(".", "is a folder; expected a segmentation")
     (tmp_path / "report.pdf").write_bytes(b"x")
     refused("report.pdf", "report.pdf is not a segmentation")
     (tmp_path / "broken.nrrd").write_bytes(b"NRRD0004\ntype: uchar\n")
@@ -135,6 +136,13 @@ def test_unusable_segmentations_are_refused(tmp_path):
     refused("scan.nrrd", "holds 16000 different values, as a scan does")
     write_nrrd(np.full(SHAPE, 0.5, np.float32), TILTED, tmp_path / "soft.nrrd")
     refused("soft.nrrd", "holds fractions")
+    write_nrrd(np.where(ball(), -1, 0).astype(np.int8), TILTED, tmp_path / "negative.nrrd")
+    refused("negative.nrrd", "holds the label -1; expected 0 outside")
+    write_seg_nrrd(tmp_path / "cut.seg.nrrd", [ball().astype(np.uint8)], {"Segment0_Name": "A", "Segment0_Layer": "2"})
+    refused("cut.seg.nrrd", "names layer 2, but it holds 1")
+    fields = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "bare.mha").write_bytes(fields.encode() + bytes(8))
+    refused("bare.mha", "bare.mha states no reference geometry; expected ElementSpacing")
     (tmp_path / "bare.nrrd").write_bytes(
         b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n\n" + bytes(8)
     )

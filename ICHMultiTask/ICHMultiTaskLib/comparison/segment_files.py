@@ -15,6 +15,8 @@ from .segment import Segment
 
 _EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included) or MetaImage file"
 _FORMATS = {".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"}
+_GEOMETRY = {"NRRD": "space directions and origin", "MetaImage": "ElementSpacing"}
+_METAIMAGE_SPACING = re.compile(rb"^ElementSpacing\s*=", re.MULTILINE)
 _MOST_LABELS = 100
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
 
@@ -36,11 +38,11 @@ def read_segments(path):
     Raises
     ------
     InputError
-        If the file cannot be read, states no geometry, or does not hold labels.
+        If the file cannot be read, states no geometry, or does not hold labels from 0.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputError(f"{path} does not exist; {_EXPECTED}.")
+        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; {_EXPECTED}.")
     name = path.name.lower()
     try:
         if name.endswith((".nii", ".nii.gz")):
@@ -60,23 +62,23 @@ def read_segments(path):
         if len(named) <= 1:
             layer, value = next(iter(named), (0, 1))
             return [Segment(stem, layers[layer] == value, affine)]
-    return [
-        Segment(title, layers[layer] == value, affine, stem)
-        for (layer, value), title in named.items()
-        if layer < len(layers)
-    ]
+    if (most := max(layer for layer, _ in named)) >= len(layers):
+        raise InputError(f"{path.name} is damaged: its header names layer {most}, but it holds {len(layers)}.")
+    return [Segment(title, layers[layer] == value, affine, stem) for (layer, value), title in named.items()]
 
 
 def _labels(path, array):
     """Values above 0 of a layer; refuses what is no labelmap."""
     values = np.unique(array)
     if not np.array_equal(values, np.rint(values)):
-        raise InputError(f"{path.name} holds fractions; expected a segmentation with whole label values.")
+        raise InputError(f"{path.name} holds fractions or NaN; expected a segmentation with whole label values.")
     if len(values) > _MOST_LABELS:
         raise InputError(
             f"{path.name} holds {len(values)} different values, as a scan does; expected a segmentation with at most "
             f"{_MOST_LABELS} labels."
         )
+    if values[0] < 0:
+        raise InputError(f"{path.name} holds the label {values[0]:g}; expected 0 outside and labels above 0.")
     return [int(value) for value in values if value > 0]
 
 
@@ -106,9 +108,9 @@ def _read_with_simpleitk(path, kind):
     header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     if image.GetDimension() != 3:
         raise InputError(f"{path.name} has {image.GetDimension()} dimensions; expected a 3-D segmentation.")
-    if kind == "NRRD" and "NRRD_space" not in header:
+    if "NRRD_space" not in header if kind == "NRRD" else not _METAIMAGE_SPACING.search(path.read_bytes()[:10_000]):
         raise InputError(
-            f"{path.name} states no reference geometry; expected an NRRD header with space directions and origin."
+            f"{path.name} states no reference geometry; expected {_GEOMETRY[kind]} in its {kind} header, found none."
         )
     array = SimpleITK.GetArrayFromImage(image)
     layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
