@@ -203,6 +203,17 @@ def test_unusable_cells_are_left_out_and_named(tmp_path):
     assert rows["predicted_volume_ml"]["patients"] == 38 and rows["rater_1"]["patients"] == 33
 
 
+def test_decimal_commas(tmp_path):
+    quoted, unquoted = 'a,"10,5","1,234"\nb,20,19\nc,"7,25",8\n', "a;10,5;1,234\nb;20;19\nc;7,25;8\n"
+    (tmp_path / "a.csv").write_text("patient,volume_ml,model\n" + quoted, encoding="utf-8")
+    (tmp_path / "b.csv").write_text("patient;volume_ml;model\n" + unquoted, encoding="utf-8")
+    first, second = (compare(tmp_path / name).cohort for name in ("a.csv", "b.csv"))
+    assert first.reference_ml.tolist() == second.reference_ml.tolist() == [10.5, 20, 7.25]
+    np.testing.assert_array_equal(first.methods[0].volumes_ml, [np.nan, 19, 8])
+    assert "row 2, model: '1,234' is not a number" in " ".join(first.warnings)
+    assert second.methods[0].volumes_ml.tolist() == [1.234, 19, 8]
+
+
 def test_patients_that_stand_there_twice():
     table = columns()
     for name in table:
@@ -247,6 +258,7 @@ def test_few_patients_give_dashes_and_never_nan(tmp_path, patients):
     assert found.rows[0]["patients"] == patients and found.rows[0]["mae_ml"] is not None
     if patients == 1:
         assert found.rows[0]["icc"] is None and found.rows[0]["limit_low_ml"] is None
+        assert set(found.rows[0]["intervals_95"].values()) == {None}
     assert f"<span class=\"soft\">{patients} patient{'s' if patients > 1 else ''}</span>" in page
 
 
@@ -274,6 +286,8 @@ def test_scans_without_a_bleed_have_no_percentage(tmp_path):
         (lambda t: None, {"resamples": 5}, "at least 100, found 5"),
         (lambda t: t.update(volume_ml=[None] * 40), {}, "Nothing can be .*40 of 40 patients have no reference"),
         (lambda t: t.update(rater_1=[1.0]), {}, "must be of one length"),
+        (lambda t: t.clear(), {}, "No table was given"),
+        (lambda t: None, {"model": "volume_ml"}, "volume_ml is named as the reference and as the model"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_words(change, options, words):

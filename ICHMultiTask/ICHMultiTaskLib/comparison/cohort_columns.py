@@ -168,6 +168,8 @@ def _assign(table, reference, model, methods, raters):
             if name is not None and name not in columns:
                 raise InputError(f"There is no column {name!r} for the {role}: found {', '.join(columns)}.")
     reference = reference or detect(REFERENCE, wide) or missing_column("reference", REFERENCE, columns)
+    if model == reference:
+        raise InputError(f"{reference} is named as the reference and as the model: expected two columns.")
     rest = [name for name in columns if name != reference]
     model = model or detect(MODEL, [name for name in wide if name != reference])
     if raters is None:

@@ -27,7 +27,7 @@ class Table:
     methods : list of str
         The methods named in a long table; columns of `cells`, too.
     decimal_comma : bool
-        A comma in a number is the decimal sign, since other signs stand between the cells.
+        Other signs stand between the cells. Where commas do, 1,234 in quotes may be thousands and is no number.
     warnings : list of str
     """
 
@@ -40,7 +40,7 @@ class Table:
 
     def number(self, text):
         """The finite number that a text is, or None."""
-        if self.decimal_comma and re.fullmatch(r"[+-]?\d+,\d+", text):
+        if re.fullmatch(r"[+-]?\d+,\d+" if self.decimal_comma else r"[+-]?\d+,(?!\d{3}$)\d+", text):
             text = text.replace(",", ".")
         try:
             number = float(text)
@@ -80,6 +80,8 @@ def read_tables(tables, patient=None, method_column=None, volume_column=None):
     InputError
         If a table cannot be read or lacks one of these columns.
     """
+    if not tables:
+        raise InputError("No table was given: expected CSV files, or columns by name.")
     table = Table()
     if hasattr(tables, "keys"):
         sources = [("the table", *_columns(tables))]

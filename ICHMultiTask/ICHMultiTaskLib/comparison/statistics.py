@@ -147,14 +147,14 @@ def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES):
     -------
     metrics : dict of str to float, int or None
     intervals : dict of str to [float, float] or None
-        None where a metric is not defined on the table, or on half of its resamples.
+        None where a metric is not defined on the table, or on half of its resamples, or is of one patient.
     """
     metrics = counts | {name: plain(value) for name, value in function(*columns).items()}
     intervals = {}
     for name, values in _bootstrap(function, columns, seed, resamples).items():
         values = values[np.isfinite(values)]
         # A resample may lack what the metric needs; where half of them do, the rest says nothing.
-        enough = metrics[name] is not None and len(values) > resamples / 2
+        enough = metrics[name] is not None and counts.get("patients") != 1 and len(values) > resamples / 2
         intervals[name] = [float(v) for v in np.percentile(values, [2.5, 97.5])] if enough else None
     return metrics, intervals
 
