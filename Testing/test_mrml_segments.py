@@ -199,6 +199,22 @@ def test_labelmap_volumes_have_a_segment_for_each_label(mrmlScene):
         segments.read_segment(node, "7")
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.arange(200), "“Labels” holds 200 different values, as a scan does; expected a segmentation"),
+        ([-1000, 33, 68], "“Labels” holds the label -1000; expected 0 outside"),
+    ],
+)
+def test_a_scan_is_no_labelmap(mrmlScene, values, words):
+    labels = np.zeros((12, 20, 24), np.int16)
+    labels.flat[: len(values)] = values
+    node = labelmap(mrmlScene, labels)
+    (choice,) = segments.segments_of(node)
+    with pytest.raises(InputError, match=words):
+        segments.read_segment(node, choice.segment_id)
+
+
 def test_labels_take_name_and_color_from_the_color_table(mrmlScene):
     node = labelmap(mrmlScene, ball(label=2))
     colors = mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode")

@@ -1,6 +1,7 @@
 """Segmentations from files.
 
 read_segments(path) -> list of Segment
+labels_of(name, array) -> list of int
 """
 
 import re
@@ -55,10 +56,10 @@ def read_segments(path):
     except OSError as error:
         raise InputError(f"{path} cannot be read; {_EXPECTED}, found: {error.strerror or error}.") from error
     stem = re.sub(r"(\.seg)?\.(nii\.gz|[^.]+)$", "", path.name, flags=re.IGNORECASE)
-    labels = [_labels(path, layer) for layer in layers]
+    found = [labels_of(path.name, layer) for layer in layers]
     named = _named_segments(header)
     if not named:
-        named = {(layer, value): f"Label {value}" for layer, values in enumerate(labels) for value in values}
+        named = {(layer, value): f"Label {value}" for layer, values in enumerate(found) for value in values}
         if len(named) <= 1:
             layer, value = next(iter(named), (0, 1))
             return [Segment(stem, layers[layer] == value, affine)]
@@ -67,18 +68,35 @@ def read_segments(path):
     return [Segment(title, layers[layer] == value, affine, stem) for (layer, value), title in named.items()]
 
 
-def _labels(path, array):
-    """Values above 0 of a layer; refuses what is no labelmap."""
+def labels_of(name, array):
+    """Label values of a labelmap.
+
+    Parameters
+    ----------
+    name : str
+        Of the labelmap, for the sentence that refuses it.
+    array : ndarray of shape (K, J, I)
+
+    Returns
+    -------
+    list of int
+        Ascending, all above 0.
+
+    Raises
+    ------
+    InputError
+        If it holds fractions, negative values, or as many values as a scan does.
+    """
     values = np.unique(array)
     if not np.array_equal(values, np.rint(values)):
-        raise InputError(f"{path.name} holds fractions or NaN; expected a segmentation with whole label values.")
+        raise InputError(f"{name} holds fractions or NaN; expected a segmentation with whole label values.")
     if len(values) > _MOST_LABELS:
         raise InputError(
-            f"{path.name} holds {len(values)} different values, as a scan does; expected a segmentation with at most "
+            f"{name} holds {len(values)} different values, as a scan does; expected a segmentation with at most "
             f"{_MOST_LABELS} labels."
         )
     if values[0] < 0:
-        raise InputError(f"{path.name} holds the label {values[0]:g}; expected 0 outside and labels above 0.")
+        raise InputError(f"{name} holds the label {values[0]:g}; expected 0 outside and labels above 0.")
     return [int(value) for value in values if value > 0]
 
 

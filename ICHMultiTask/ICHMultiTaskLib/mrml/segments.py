@@ -7,6 +7,7 @@ import slicer
 import vtk
 
 from ..comparison.segment import Segment
+from ..comparison.segment_files import labels_of
 from ..errors import InputError
 from .hierarchy import identity_of
 from .scene import nodes_of_class
@@ -25,7 +26,8 @@ class SegmentChoice:
     Attributes
     ----------
     node_id, segment_id : str
-        Stay the same when a user renames things. The segment of a labelmap volume is named by its label value.
+        Stay the same when a user renames things. The segment of a labelmap volume is named by its label value; one
+        that holds no labels, such as a scan, is one choice with an empty `segment_id`, which cannot be read.
     name : str
     reader : str
         Name of the segmentation: each reader's segments are expected in one of their own.
@@ -90,7 +92,8 @@ def read_segment(node, segment_id):
     Raises
     ------
     InputError
-        If the node or the segment is gone, or a surface has no geometry to be rasterized in.
+        If the node or the segment is gone, a labelmap volume holds no labels, or a surface has no geometry to be
+        rasterized in.
     """
     if node is None or node.GetScene() is None:
         raise InputError("The segmentation is no longer in the scene.")
@@ -98,7 +101,10 @@ def read_segment(node, segment_id):
     if choice is None:
         raise InputError(f"The segment is no longer in “{node.GetName()}”.")
     if _is_labelmap(node):
-        mask, affine = array_from_image(node.GetImageData()) == float(segment_id), ijk_to_ras_of(node)
+        array, affine = array_from_image(node.GetImageData()), ijk_to_ras_of(node)
+        if not segment_id:
+            labels_of(f"“{node.GetName()}”", array)  # raises, and says why there are none
+        mask = array == int(segment_id)
     else:
         mask, affine = _mask_and_affine(node, choice)
     mask, affine = _in_world(mask, affine, node.GetParentTransformNode())
@@ -147,14 +153,16 @@ def _segments_of_labelmap(node):
         return []
     colors = node.GetDisplayNode() and node.GetDisplayNode().GetColorNode()
     choices = []
-    for value in np.unique(array_from_image(image)):
-        if value == 0:
-            continue
+    try:
+        labels = labels_of(node.GetName(), array_from_image(image))
+    except InputError:
+        return [SegmentChoice(node.GetID(), "", node.GetName(), node.GetName(), (1.0, 0.0, 0.0), False)]
+    for value in labels:
         rgba, name = [1.0, 0.0, 0.0, 1.0], None
-        if colors is not None and float(value).is_integer() and colors.GetColor(int(value), rgba):
-            name = colors.GetColorName(int(value))
-        name = name or f"Label {value:g}"
-        choices.append(SegmentChoice(node.GetID(), f"{value:g}", name, node.GetName(), tuple(rgba[:3]), False))
+        if colors is not None and colors.GetColor(value, rgba):
+            name = colors.GetColorName(value)
+        name = name or f"Label {value}"
+        choices.append(SegmentChoice(node.GetID(), str(value), name, node.GetName(), tuple(rgba[:3]), False))
     return choices
 
 
