@@ -27,7 +27,7 @@ from ICHMultiTaskLib.mrml.dependencies import install_missing_packages, missing_
 from ICHMultiTaskLib.mrml.parameters import Device, ICHMultiTaskParameterNode
 from ICHMultiTaskLib.mrml.sample_data import register_sample_data
 from ICHMultiTaskLib.mrml.scene import create_scene, nodes_of_class
-from ICHMultiTaskLib.mrml.volumes import head_ct_to_node
+from ICHMultiTaskLib.mrml.volumes import head_ct_to_node, ijk_to_ras_of, set_voxels
 from ICHMultiTaskLib.panel.clinical import ClinicalSection
 from ICHMultiTaskLib.panel.cohort import CohortSection
 from ICHMultiTaskLib.panel.compare import CompareSection
@@ -118,6 +118,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller=None, event=None):
         """Drop a running analysis: its scan goes away."""
         self.work.stop()
+        self.logic.leave_side_by_side()
         self.logic.forget()
         self.setParameterNode(None)
         self.compare.setParameters(None)
@@ -396,6 +397,18 @@ class ICHMultiTaskTest(ScriptedLoadableModuleTest):
         self.scene.Clear(0)
         with self.assertRaisesRegex(ICHMultiTaskError, "no longer in the scene"):
             self.logic.show(task.result())
+
+    def test_compareFillsTheTables(self):
+        self.logic.process(self.volume, bundle=self.bundle)
+        hu, drawn = slicer.util.arrayFromVolume(self.volume), slice(50, 80)
+        labels = self.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Dr. A")
+        set_voxels(labels, (hu[:, drawn, drawn] > 55).astype("uint8"), ijk_to_ras_of(self.volume))
+        compared = self.logic.compare(labels)
+        measured = compared.comparison.segments[0].measures
+        self.assertEqual(measured.voxels, (hu[:, drawn, drawn] > 55).sum())
+        table = results.result_node(self.volume, "volume comparison")
+        self.assertEqual([table.GetCellText(row, 1) for row in (0, 1, 2)], ["Model", "Planimetry", "ABC/2"])
+        self.assertEqual(table.GetCellText(1, 2), f"{measured.volume_ml:.1f}")
 
     def test_reportIsSavedBesideEarlierOnes(self):
         self.logic.process(self.volume, bundle=self.bundle)

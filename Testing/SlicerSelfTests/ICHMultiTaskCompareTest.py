@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from panel_case import PanelCase, run  # noqa: E402
 
 from ICHMultiTaskLib import testing  # noqa: E402
+from ICHMultiTaskLib.comparison.marking import Marking  # noqa: E402
 from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
 
 COHORT = "patient_id,volume_ml,predicted_volume_ml,rater_1\na,10,11,9\nb,20,19,26\nc,30,33,31\n"
@@ -165,10 +166,12 @@ class ICHMultiTaskCompareTest(PanelCase):
 
     def test_sceneClosedWhileItIsCompared(self):
         self.compared("Dr. A")
+        self.compare.ui.sideBySideButton.click()
         self.compare.schedule()
         self.compare.update()
         slicer.mrmlScene.Clear(0)
         self.settle()
+        self.assertFalse(layout.is_side_by_side(slicer.mrmlScene))
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
         self.assertFalse(self.compare.ui.comparisonWidget.visible)
 
@@ -223,6 +226,30 @@ class ICHMultiTaskCompareTest(PanelCase):
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         self.assertIs(editor.segmentationNode(), node)
         self.assertIs(editor.sourceVolumeNode(), scan)
+
+    def test_notesOnTheDraftEndWithItsCorrection(self):
+        scan = self.analyze()
+        mask = np.zeros(slicer.util.arrayFromVolume(scan).shape, bool)
+        mask[12:15, 60:70, 60:70] = True
+        marking = Marking(mask, 5.832, 9.0, (5.832,), False, ("The borders enclose less.",))
+        self.compare._onMarked((scan, self.logic.analysis, marking))
+        self.settle()
+        self.assertIn("The borders enclose less.", self.compare.ui.remarksLabel.text)
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+        mask[15] = mask[14]
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            mask.astype(np.uint8), node, node.GetSegmentation().GetNthSegmentID(0), scan
+        )
+        self.settle()
+        self.assertAlmostEqual(self.logic.compared.comparison.segments[0].measures.volume_ml, 7.776)
+        self.assertNotIn("The borders enclose less.", self.compare.ui.remarksLabel.text)
+        nothing = Marking(np.zeros_like(mask), 0.0, 9.0, (), False, ("Nothing is marked.",))
+        self.compare._onMarked((scan, self.logic.analysis, nothing))
+        self.settle()
+        self.assertIn("Nothing is marked.", self.compare.ui.remarksLabel.text)
+        self.load()
+        self.settle()
+        self.assertNotIn("Nothing is marked.", self.compare.ui.remarksLabel.text)
 
     def test_clinicalFieldsBelongToTheScan(self):
         scan, ui = self.analyze(), self.clinical.ui

@@ -16,8 +16,7 @@ from ICHMultiTaskLib import testing
 from ICHMultiTaskLib.mrml import volumes
 from ICHMultiTaskLib.mrml.dependencies import missing_packages
 
-# Other work on the machine stretches the clock: the allowance grows with the load beyond the processors.
-FREEZE_SECONDS = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 1.0)
+FREEZE_SECONDS = 1.0
 
 
 class PanelCase(unittest.TestCase):
@@ -62,7 +61,9 @@ class PanelCase(unittest.TestCase):
         timer.stop()
         longest = max(later - earlier for earlier, later in itertools.pairwise([*ticks, time.monotonic()]))
         logging.info(f"longest standstill {longest:.2f} s")
-        self.assertLess(longest, FREEZE_SECONDS)
+        # Other work on the machine stretches the clock: the allowance grows with the load beyond the processors.
+        load = os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 1.0
+        self.assertLess(longest, FREEZE_SECONDS * max(1.0, load))
 
     def load(self, **shape):
         node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(**shape), "Head CT")

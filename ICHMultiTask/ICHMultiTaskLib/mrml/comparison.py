@@ -198,6 +198,25 @@ def attention_sentence(segment, head):
     return f"Attention of the {head} head: {', '.join(parts)}."
 
 
+def measures_sentence(found):
+    """A, B and C and what else was measured, in one line; empty where nothing was.
+
+    Parameters
+    ----------
+    found : SegmentMeasures
+    """
+    parts = []
+    if found.a_mm is not None:
+        parts.append(f"A × B × C {found.a_mm:.0f} × {found.b_mm:.0f} × {found.c_mm:.0f} mm")
+    if found.surface_cm2 is not None:
+        parts.append(f"surface {found.surface_cm2:.0f} cm²")
+    if found.irregularity_index is not None:
+        parts.append(f"irregularity {found.irregularity_index:.0f}")
+    if found.hu_mean is not None:
+        parts.append(f"{found.hu_mean:.0f} ± {found.hu_sd:.0f} HU")
+    return ", ".join(parts) + "." if parts else ""
+
+
 def number(value, spec=".1f"):
     """A number as text, or the mark of a cell that was not computed."""
     if value is None:

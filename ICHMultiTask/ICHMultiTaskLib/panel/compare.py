@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..errors import ICHMultiTaskError
-from ..mrml.comparison import NOT_COMPUTED, attention_sentence, cells, number, reader_rows
+from ..mrml.comparison import NOT_COMPUTED, attention_sentence, cells, measures_sentence, reader_rows
 from ..mrml.scene import nodes_of_class
 from ..mrml.segments import segments_of
 from .work import WARNING_STYLE, Work
@@ -50,7 +50,7 @@ class CompareSection(VTKObservationMixin):
         self._choices = []
         self._changed = True
         self._filling = False
-        self._markingNotes = ()
+        self._draft = None  # what was marked last: the analysis, the Marking, and the key of its segment or None
         self._marked = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -147,13 +147,23 @@ class CompareSection(VTKObservationMixin):
 
     def _onMarked(self, nodeAnalysisAndMarking):
         node, marking = self.logic.show_marking(nodeAnalysisAndMarking)
-        self._markingNotes = marking.notes
+        key = None
         if node is not None and self._parameters:
             (draft,) = segments_of(node)
             self._parameters.comparedSegments = [*self._parameters.comparedSegments, _key(draft)]
-            self._marked = draft.key
+            key = self._marked = draft.key
             self.ui.segmentList.setCurrentRow(-1)
+        self._draft = nodeAnalysisAndMarking[1], marking, key
         self.schedule()
+
+    def _markingNotes(self, compared):
+        """What was said of the draft, until another scan is chosen or a person has corrected the segment."""
+        analysis, marking, key = self._draft or (None, None, None)
+        if marking is None or self.logic.analysis_of(self._parameters and self._parameters.inputVolume) is not analysis:
+            return ()
+        found = zip(compared.choices, compared.comparison.segments) if compared else ()
+        volumes = {choice.key: segment.measures.volume_ml for choice, segment in found}
+        return marking.notes if key is None or abs(volumes.get(key, -1) - marking.volume_ml) < 0.01 else ()
 
     def _markingEnded(self, text, failed):
         if failed:
@@ -270,14 +280,14 @@ class CompareSection(VTKObservationMixin):
         ui.noComparisonLabel.text = reason
         ui.noComparisonLabel.visible = bool(reason)
         ui.comparisonWidget.visible = compared is not None
-        self._warn((*self._markingNotes, *(compared.remarks if compared else ()), *_disagreements(compared)))
+        self._warn((*self._markingNotes(compared), *(compared.remarks if compared else ()), *_disagreements(compared)))
         if compared is None:
             return
         comparison = compared.comparison
         self._fillTable(compared)
         sentences = []
         for segment in comparison.segments:
-            lines = [attention_sentence(segment, comparison.attention_head), _measures_sentence(segment.measures)]
+            lines = [attention_sentence(segment, comparison.attention_head), measures_sentence(segment.measures)]
             lines = [line for line in (*lines, *segment.notes) if line]
             sentences.append("<br>".join([f"<b>{segment.label}</b>", *lines]))
         for first, second, dice, distance, difference, percent in reader_rows(comparison):
@@ -387,17 +397,3 @@ def _disagreements(compared):
                 )
             )
     return sentences
-
-
-def _measures_sentence(found):
-    """A, B and C and what else was measured, in one line; empty where nothing was."""
-    parts = []
-    if found.a_mm is not None:
-        parts.append(f"A × B × C {found.a_mm:.0f} × {found.b_mm:.0f} × {found.c_mm:.0f} mm")
-    if found.surface_cm2 is not None:
-        parts.append(f"surface {found.surface_cm2:.0f} cm²")
-    if found.irregularity_index is not None:
-        parts.append(f"irregularity {number(found.irregularity_index, '.0f')}")
-    if found.hu_mean is not None:
-        parts.append(f"{found.hu_mean:.0f} ± {found.hu_sd:.0f} HU")
-    return ", ".join(parts) + "." if parts else ""
