@@ -15,7 +15,7 @@ from ICHMultiTaskLib.comparison.alignment import Alignment
 from ICHMultiTaskLib.comparison.analyze_options import ComparisonRequest
 from ICHMultiTaskLib.comparison.clinical import ClinicalContext
 from ICHMultiTaskLib.comparison.growth import growth
-from ICHMultiTaskLib.comparison.repeat import RepeatScan
+from ICHMultiTaskLib.comparison.repeat import RepeatScan, compare_with_previous
 from ICHMultiTaskLib.comparison.report import comparison_dict, comparison_lines
 from ICHMultiTaskLib.comparison.segment import Segment
 from ICHMultiTaskLib.comparison.segment_files import read_segments
@@ -185,6 +185,24 @@ def everything():
     repeat = RepeatScan(earlier, change, alignment, change.notes)
     context = ClinicalContext(age=81, gcs=11, location="putamen", ivh=True)
     return analysis, comparison_dict(analysis, compare(analysis, segments, shown_threshold=0.5), context, repeat)
+
+
+def test_doubts_about_a_repeat_scan_are_said():
+    head = phantom((24, 96, 96), (6.5, 2.4, 2.4))
+
+    def analyzed(hu, sha256="ab", **facts):
+        analysis = made_analysis()
+        return replace(analysis, head_ct=replace(head, hu=hu, facts=ScanFacts(**facts)), model={"sha256": sha256})
+
+    later = analyzed(head.hu, patient_id="7", study_date="20260201")
+    earlier = analyzed(head.hu, "cd", patient_id="8", study_date="20260302")
+    assert compare_with_previous(later, earlier).notes == (
+        "The two scans are filed under different patients.",
+        "The two scans hold the same images.",
+        "The earlier scan is dated after the later one.",
+        "The two scans were analyzed by different models.",
+    )
+    assert compare_with_previous(later, analyzed(head.hu + 1, patient_id="7", study_date="20260201")).notes == ()
 
 
 def page_text(folder):

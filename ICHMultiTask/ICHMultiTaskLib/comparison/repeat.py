@@ -5,6 +5,8 @@ compare_with_previous(analysis, previous, progress=None) -> RepeatScan
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..analysis import Analysis
 from .alignment import Alignment, align
 from .growth import Growth, growth
@@ -72,6 +74,8 @@ def _doubts(analysis, previous):
         yield "The two scans are filed under different patients."
     if later.series_uid and later.series_uid == earlier.series_uid:
         yield "The two scans are the same series."
+    elif np.array_equal(analysis.head_ct.hu, previous.head_ct.hu):
+        yield "The two scans hold the same images."
     if later.study_date and earlier.study_date and earlier.study_date > later.study_date:
         yield "The earlier scan is dated after the later one."
     if analysis.model["sha256"] != previous.model["sha256"]:
