@@ -36,20 +36,29 @@ def augment(images, occupancy, generator, reduction=1, count=None, own=slice(Non
     count, device = count or len(images), images.device
 
     def draw(low, high):
-        return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator))[own].to(device)
+        return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator))[own]
 
     affine, growth = (drawn[own] for drawn in _affine(count, images.shape[2:], generator))
     images, occupancy = (_resample(volume, affine.to(device)) for volume in (images, occupancy))
     tissue = images > 0  # what the window clipped to air stays air
     for kernel, largest in (((1, 3, 3), 1.0 / reduction), ((3, 1, 1), 1.0)):
-        padding = tuple(n // 2 for n in kernel)
-        amount = largest * draw(-1.0, 1.0).clamp(0)  # half of the images stay sharp
-        images = images + amount * (F.avg_pool3d(images, kernel, 1, padding, count_include_pad=False) - images)
-    grain = torch.randn(count, *images.shape[1:], generator=generator)[own].to(device)
-    smooth = F.avg_pool3d(grain, (1, 3, 3), 1, (0, 1, 1)) * 3
-    noise = torch.where(draw(0, 1) < 0.5, grain, smooth) * draw(-0.01, 0.05).clamp(0)
-    images = (images - 0.3) * draw(0.93, 1.07) + 0.3 + draw(-0.06, 0.06) + noise
-    return torch.where(tissue, images.clamp(0, 1), torch.zeros_like(images)), occupancy, growth.to(device)
+        amount = largest * draw(-1.0, 1.0).clamp(0)
+        rows = amount.flatten().nonzero().flatten()  # half of the images stay sharp
+        images[rows] = images[rows].lerp(_mean(images[rows], kernel, inside=True), amount[rows].to(device))
+    noise = torch.randn(count, *images.shape[1:], generator=generator)[own].to(device)
+    rows = (draw(0, 1) < 0.5).flatten().nonzero().flatten()  # half of it is grainy, half smooth
+    noise[rows] = 3 * _mean(noise[rows], (1, 3, 3))
+    noise *= draw(-0.01, 0.05).clamp(0).to(device)
+    contrast, offset = draw(0.93, 1.07).to(device), draw(-0.06, 0.06).to(device)
+    images.sub_(0.3).mul_(contrast).add_(offset + 0.3).add_(noise)
+    return images.clamp_(0, 1).mul_(tissue), occupancy, growth.to(device)
+
+
+def _mean(volumes, kernel, inside=False):
+    """Mean over a neighborhood in odd numbers of voxels, of those `inside` the image or with zeros around it."""
+    if not len(volumes):
+        return volumes
+    return F.avg_pool3d(volumes, kernel, 1, tuple(n // 2 for n in kernel), count_include_pad=not inside)
 
 
 def _affine(count, shape, generator):
