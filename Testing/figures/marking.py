@@ -1,7 +1,7 @@
 """Picture of marked bleeds beside the simulated ones, for Docs/user-guide.md.
 
-    python Testing/figures/marking.py
-    python Testing/figures/marking.py --model path/to/bundle --seeds 3 5 --output /tmp/mark.png
+python Testing/figures/marking.py
+python Testing/figures/marking.py --model path/to/bundle --seeds 3 5 --output /tmp/mark.png
 """
 
 import argparse
