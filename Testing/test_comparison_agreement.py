@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ICHMultiTaskLib.comparison import agreement
 from ICHMultiTaskLib.comparison.agreement import compare_attention, compare_segments, compare_volumes, volume_rows
 from ICHMultiTaskLib.comparison.segment import Segment, measure
 from ICHMultiTaskLib.geometry import apply_affine
@@ -154,6 +155,14 @@ def test_empty_segments_of_readers_are_said():
     away[1, 3] += 500
     far = compare_segments(ball(15), Segment("far", ball(15).mask, away))
     assert far.dice == 0 and far.hausdorff_95_mm > 400
+
+
+def test_borders_of_very_fine_grids_are_thinned(monkeypatch):
+    borders = [np.random.default_rng(seed).uniform(-30, 30 + 10 * seed, (4000, 3)) for seed in (0, 1)]
+    exact = agreement._hausdorff_95(borders)
+    monkeypatch.setattr(agreement, "_BORDER_VOXELS", 1000)
+    thinned = agreement._hausdorff_95(borders)
+    assert thinned != exact and thinned == pytest.approx(exact, rel=0.1)
 
 
 def test_agrees_with_monai():

@@ -9,7 +9,7 @@ import SimpleITK
 from ICHMultiTaskLib.comparison.formulas import FORMULAS, formula_volumes, kothari_weights
 from ICHMultiTaskLib.comparison.grids import resampled_mask
 from ICHMultiTaskLib.comparison.segment import Segment, measure
-from ICHMultiTaskLib.comparison.shape import surface_area_mm2
+from ICHMultiTaskLib.comparison.shape import greatest_diameter, surface_area_mm2
 from ICHMultiTaskLib.errors import InputError
 from ICHMultiTaskLib.geometry import apply_affine
 from ICHMultiTaskLib.head_ct import HeadCT
@@ -127,6 +127,14 @@ def test_border_lies_between_the_voxels():
         mask[index] = True
         found = measure(Segment("ICH", mask, affine))
         assert (found.a_mm, found.b_mm) == pytest.approx((a, 0.5))
+
+
+@pytest.mark.parametrize("count", [2, 3, 60])
+def test_greatest_diameter_of_points(count):
+    points = np.random.default_rng(count).normal(size=(count, 3))
+    apart = np.linalg.norm(points[:, None] - points, axis=-1)
+    found = greatest_diameter(points)
+    assert np.linalg.norm(found[1] - found[0]) == pytest.approx(apart.max())
 
 
 def test_b_is_the_longest_chord_at_right_angles():

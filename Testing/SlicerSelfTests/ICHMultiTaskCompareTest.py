@@ -322,7 +322,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.waitFor(lambda: self.cohort.work.task is None)
         table = slicer.mrmlScene.GetFirstNodeByName("cohort comparison")
         self.assertEqual(table.GetCellText(0, 0), "Model")
-        self.assertIn("3 patients", self.cohort.ui.cohortStatusLabel.text)
+        self.assertIn("Patients: 3.", self.cohort.ui.cohortStatusLabel.text)
         self.screenshot("cohort")
         path.write_text("patient_id,weight\na,3\n", encoding="utf-8")
         self.cohort.ui.cohortCompareButton.click()

@@ -19,6 +19,7 @@ from .grids import bounding_box, box_corners, resampled_mask
 WITHIN_ML, WITHIN_PERCENT = 5.0, 20.0
 """Acceptance used in trials."""
 PLANIMETRY = "Planimetry"
+_BORDER_VOXELS = 20_000
 _LEVELS = 200
 """Thresholds of attention tried, from 1/200 to 1."""
 
@@ -211,7 +212,8 @@ def compare_segments(first, second):
     -------
     SegmentAgreement
         `hausdorff_95_mm` is the larger of the two directed 95th percentiles of the distances between border voxels, as
-        in MONAI. Volumes are those of the segments' own grids.
+        in MONAI; of borders with more voxels, 20,000 spread evenly are looked from. Volumes are those of the segments'
+        own grids.
     """
     volumes = [np.count_nonzero(s.mask) * voxel_volume_mm3(s.ijk_to_ras) / 1000.0 for s in (first, second)]
     difference = float(volumes[1] - volumes[0])
@@ -258,5 +260,7 @@ def _border_mm(mask, start, grid):
 
 
 def _hausdorff_95(borders):
-    distances = [cKDTree(b).query(a)[0] for a, b in (borders, borders[::-1])]
+    # Very fine grids have more border voxels than the percentile needs.
+    thinned = [border[:: -(-len(border) // _BORDER_VOXELS)] for border in borders]
+    distances = [cKDTree(b).query(a)[0] for a, b in zip(thinned, borders[::-1])]
     return float(max(np.percentile(d, 95) for d in distances))

@@ -44,9 +44,11 @@ def greatest_diameter(points_mm):
     -------
     ndarray of shape (2, D)
     """
-    first, second = np.triu_indices(len(points_mm), 1)
     farthest = int(pdist(points_mm).argmax())
-    return points_mm[[first[farthest], second[farthest]]]
+    rows = np.arange(len(points_mm))
+    starts = rows * (2 * len(rows) - rows - 1) // 2  # where pdist's distances of each point to the later ones begin
+    first = int(np.searchsorted(starts[:-1], farthest, side="right")) - 1
+    return points_mm[[first, first + 1 + farthest - starts[first]]]
 
 
 def perpendicular_diameter(polygon_mm, line_mm):

@@ -61,7 +61,7 @@ class CohortSection:
 
     def _onCompared(self, comparison, path):
         self.logic.show_cohort(comparison, Path(path).stem)
-        counted = _("{patients} patients, {methods} methods and raters; the table is below the views.").format(
+        counted = _("Patients: {patients}. Methods and raters: {methods}. The table is below the views.").format(
             patients=len(comparison.cohort.patients), methods=len(comparison.rows)
         )
         simulated = [_("Simulated patients.")] if comparison.cohort.simulated else []
