@@ -1,6 +1,7 @@
 """The ICHMultiTask module of 3D Slicer: registration, panel, logic and self test. The rest: ICHMultiTaskLib."""
 
 import functools
+import html
 import tempfile
 import time
 from pathlib import Path
@@ -332,7 +333,7 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.probabilityLabel.text = results.percent_text(analysis.mortality_probability)
         survival = analysis.prognosis == "survival"
         ui.prognosisLabel.text = _("Prognosis: survival") if survival else _("Prognosis: death")
-        ui.warningsLabel.text = "<br>".join(f"⚠ {sentence}" for sentence in analysis.warnings)
+        ui.warningsLabel.text = "<br>".join(f"⚠ {html.escape(sentence)}" for sentence in analysis.warnings)
         ui.warningsLabel.styleSheet = WARNING_STYLE
         ui.warningsLabel.visible = bool(analysis.warnings)
         ui.modelLabel.text = _("<b>{use}</b><br>Model {name} {version}. {data}").format(

@@ -134,11 +134,12 @@ class ICHMultiTaskCompareTest(PanelCase):
 
     def test_renamedAndHiddenSegmentsStayChosen(self):
         _scan, [(node, _segmentID)] = self.compared("Dr. A")
-        node.SetName("Dr. C")
+        node.SetName("Dr. <C> & 出血")
         node.GetDisplayNode().SetVisibility(False)
         self.settle()
-        self.assertEqual(self.compare.ui.segmentList.item(0).text(), "Hemorrhage (Dr. C, hidden)")
-        self.assertIn("Hemorrhage (Dr. C)", self.table())
+        self.assertEqual(self.compare.ui.segmentList.item(0).text(), "Hemorrhage (Dr. <C> & 出血, hidden)")
+        self.assertIn("Hemorrhage (Dr. <C> & 出血)", self.table())
+        self.assertIn("Hemorrhage (Dr. &lt;C&gt; &amp; 出血)", self.compare.ui.sentencesLabel.text)
 
     def test_deletedSegmentationLeavesTableAndLines(self):
         scan, [(first, _), (second, _)] = self.compared("Dr. A", "Dr. B")

@@ -1,5 +1,6 @@
 """The section "Cohort": volumes of many patients compared with reference volumes."""
 
+from html import escape
 from pathlib import Path
 
 import qt
@@ -65,7 +66,7 @@ class CohortSection:
             patients=len(comparison.cohort.patients), methods=len(comparison.rows)
         )
         simulated = [_("Simulated patients.")] if comparison.cohort.simulated else []
-        self._say("<br>".join([counted, *simulated, *comparison.cohort.warnings]))
+        self._say("<br>".join([counted, *simulated, *map(escape, comparison.cohort.warnings)]))
 
     def _onSaved(self, page):
         self._say(_("Report saved: {link}").format(link=f'<a href="{page.as_uri()}">{page.parent.name}</a>'))

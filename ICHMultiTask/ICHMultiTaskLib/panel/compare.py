@@ -1,5 +1,7 @@
 """The section "Compare": the analysis beside segments of the scene."""
 
+from html import escape
+
 import qt
 import slicer
 import vtk
@@ -288,9 +290,10 @@ class CompareSection(VTKObservationMixin):
         sentences = []
         for segment in comparison.segments:
             lines = [attention_sentence(segment, comparison.attention_head), measures_sentence(segment.measures)]
-            lines = [line for line in (*lines, *segment.notes) if line]
-            sentences.append("<br>".join([f"<b>{segment.label}</b>", *lines]))
-        for first, second, dice, distance, difference, percent in reader_rows(comparison):
+            lines = [escape(line) for line in (*lines, *segment.notes) if line]
+            sentences.append("<br>".join([f"<b>{escape(segment.label)}</b>", *lines]))
+        for row in reader_rows(comparison):
+            first, second, dice, distance, difference, percent = map(escape, row)
             sentences.append(
                 _("<b>{first}</b> against <b>{second}</b><br>Dice {dice}, Hausdorff 95 % {distance} mm, volume "
                   "{difference} mL ({percent} %).").format(
@@ -358,7 +361,7 @@ class CompareSection(VTKObservationMixin):
             self.logic.hide_diameters()
 
     def _warn(self, sentences):
-        self.ui.remarksLabel.text = "<br>".join(f"⚠ {sentence}" for sentence in sentences)
+        self.ui.remarksLabel.text = "<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences)
         self.ui.remarksLabel.styleSheet = WARNING_STYLE
         self.ui.remarksLabel.visible = bool(sentences)
 

@@ -1,5 +1,7 @@
 """The section "Repeat scan": growth since an earlier scan of the same patient."""
 
+from html import escape
+
 import slicer
 from slicer.i18n import tr as _
 
@@ -116,7 +118,7 @@ class RepeatSection:
 
 def _html(cells):
     lines = []
-    for measure, value, unit in cells:
+    for measure, value, unit in ([escape(text) for text in row] for row in cells):
         if measure == "Note":
             lines.append(f"<tr><td colspan='2'>⚠ {value}</td></tr>")
         else:
