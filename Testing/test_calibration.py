@@ -5,8 +5,11 @@ import pytest
 
 from ICHMultiTaskLib.bundle import NO_CALIBRATION, ModelBundle
 from ICHMultiTaskLib.calibration import (
+    FEWEST_FOR_CORRECTION,
     TARGETS,
+    correct_volume,
     fit_prognosis,
+    fit_volume,
     fit_volume_interval,
     output_to_volume,
     volume_to_output,
@@ -97,6 +100,30 @@ def test_a_large_stratum_gets_its_own_width():
     fitted = fit_volume_interval(predicted, (root + np.repeat([0.1, 0.5], 40)) ** 3 - 1.0)
     assert fitted["strata"][1]["half_width_cm"] == pytest.approx(0.1)
     assert fitted["strata"][3]["half_width_cm"] == pytest.approx(0.5)
+
+
+def test_correction_takes_shrunken_volumes_back():
+    """Roots shrunken to 90 % around 2 cm: the line that undoes it, and an interval of what is left."""
+    generator = np.random.default_rng(2)
+    true = np.exp(generator.normal(2.5, 1.0, 2000))
+    predicted = np.maximum((0.2 + 0.9 * np.cbrt(true + 1.0) + generator.normal(0, 0.02, 2000)) ** 3 - 1.0, 0)
+    fitted = fit_volume(predicted[:1000], true[:1000])
+    line = fitted["volume_correction"]
+    assert (line["slope"], line["offset_cm"]) == (pytest.approx(1 / 0.9, rel=0.01), pytest.approx(-0.2 / 0.9, abs=0.02))
+    calibrated = bundle(**fitted)
+    calibrated.metadata["target"] = "cube_root_ml"
+    corrected = np.array([calibrated.volume_ml(np.cbrt(volume), 1.0) for volume in predicted[1000:]])
+    assert abs(corrected - true[1000:]).mean() < 0.25 * abs(predicted[1000:] - true[1000:]).mean()
+    bounds = np.array([calibrated.volume_interval_ml(volume) for volume in corrected])
+    assert ((bounds[:, 0] <= true[1000:]) & (true[1000:] <= bounds[:, 1])).mean() == pytest.approx(0.9, abs=0.03)
+    assert correct_volume(0.0, line) >= 0.0
+
+
+def test_few_scans_correct_nothing():
+    predicted, true = simulated_predictions(FEWEST_FOR_CORRECTION - 1, np.random.default_rng(3))
+    fitted = fit_volume(predicted, true)
+    assert fitted == {"volume_correction": None, "volume_interval": fit_volume_interval(predicted, true)}
+    assert correct_volume(7.0, fitted["volume_correction"]) == 7.0
 
 
 def test_prognosis_recovers_temperature_and_bias():

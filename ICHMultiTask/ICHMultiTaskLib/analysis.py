@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .bundle import ModelBundle, default_bundle
-from .calibration import output_to_volume
 from .errors import InputError
 from .geometry import apply_affine
 from .head_ct import HeadCT
@@ -197,7 +196,7 @@ class Analyzer:
         clock.lap("prepare")
         prediction = self.predict(network_input, lambda f, message: progress(0.15 + 0.65 * f, message))
         clock.lap("network")
-        volume = float(output_to_volume(prediction.output, metadata["target"], network_input.crop_volume_mm3))
+        volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
         interval = self.bundle.volume_interval_ml(volume)
         death = self.bundle.probability(prediction.log_odds)
         warnings = list(head_ct.facts.warnings)
@@ -265,9 +264,7 @@ def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=
         clock.lap("read")
     analyzer = Analyzer(bundle, device)
     clock.lap("load_model")
-    analysis = analyzer.analyze(
-        scan, head, stage, method, progress=lambda f, message: progress(0.4 + 0.6 * f, message)
-    )
+    analysis = analyzer.analyze(scan, head, stage, method, progress=lambda f, message: progress(0.4 + 0.6 * f, message))
     return replace(analysis, timing_s=clock.laps | analysis.timing_s)
 
 

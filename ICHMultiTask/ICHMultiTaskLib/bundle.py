@@ -20,6 +20,8 @@ The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
 ``training_data``
     One sentence, shown beside every number.
 ``calibration``
+    ``volume_correction``: null or missing, or ``slope``, ``offset_cm`` and ``softening_ml``; see
+    `ICHMultiTaskLib.calibration.fit_volume`.
     ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 where missing) and ``strata``, a list of
     ``{up_to_ml, half_width_cm, relative}`` in ascending order of ``up_to_ml``, whose last has null there; see
     `ModelBundle.volume_interval_ml`.
@@ -111,6 +113,19 @@ class ModelBundle:
         """Fraction of patients whose volume the interval should hold, or None without an interval."""
         interval = self.metadata["calibration"].get("volume_interval")
         return float(interval["coverage"]) if interval else None
+
+    def volume_ml(self, output, crop_volume_mm3):
+        """Hematoma volume in mL from the network's regression output, corrected as the calibration says.
+
+        Parameters
+        ----------
+        output, crop_volume_mm3 : float
+            As in `ICHMultiTaskLib.calibration.output_to_volume`.
+        """
+        from .calibration import correct_volume, output_to_volume  # NumPy: importing this file must stay quick
+
+        volume = output_to_volume(output, self.metadata["target"], crop_volume_mm3)
+        return float(correct_volume(volume, self.metadata["calibration"].get("volume_correction")))
 
     def volume_interval_ml(self, volume_ml):
         """Interval of a predicted volume.
@@ -326,6 +341,9 @@ def _check_calibration(calibration, folder):
     try:
         if not calibration.get("temperature", 1.0) > 0 or not math.isfinite(calibration.get("bias", 0.0)):
             raise BundleError(problem + "expected a temperature above 0 and a finite bias.")
+        line = calibration.get("volume_correction")
+        if line and not (line["slope"] > 0 and math.isfinite(line["offset_cm"]) and line["softening_ml"] >= 0):
+            raise BundleError(problem + "expected a volume correction of a slope above 0 and a finite offset.")
         interval = calibration.get("volume_interval")
         if not interval:
             return

@@ -104,6 +104,7 @@ def model_card(metadata):
         f"{calibration.get('scans', metrics['validation_scans'])} "
         f"{calibration.get('data', 'validation patients that trained and chose nothing')}.",
         "",
+        *_correction(calibration),
         "## Accuracy",
         "",
         f"Validation, last epoch: {_validation(metrics['validation'])}.",
@@ -137,6 +138,17 @@ def model_card(metadata):
 
 def _interval(interval):
     return f"Split-conformal {interval['coverage']:.0%} interval" if interval else "No interval"
+
+
+def _correction(calibration):
+    line = calibration.get("volume_correction")
+    if not line:
+        return []
+    sentence = (
+        f"The volume V of the network is corrected to (({line['slope']:.3f} × ∛(V + {line['softening_ml']:g} mL) "
+        f"{line['offset_cm']:+.3f} cm)³ − {line['softening_ml']:g} mL), fitted to the same scans."
+    )
+    return [sentence, ""]
 
 
 def _validation(entry):

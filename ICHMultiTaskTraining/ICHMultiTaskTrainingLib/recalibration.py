@@ -3,7 +3,7 @@
 import numpy as np
 
 from ICHMultiTaskLib.bundle import ModelBundle, save_bundle
-from ICHMultiTaskLib.calibration import fit_prognosis, fit_volume_interval, output_to_volume
+from ICHMultiTaskLib.calibration import fit_prognosis, fit_volume, output_to_volume
 from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.preprocessing import prepare
 from ICHMultiTaskLib.reading import read_head_ct
@@ -16,7 +16,7 @@ FEWEST_SCANS = 20
 
 
 def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", progress=None):
-    """Fit interval and probability on a manifest and write the bundle with them; the weights stay as they are.
+    """Fit volume, interval and probability on a manifest and write the bundle with them; the weights stay as they are.
 
     Parameters
     ----------
@@ -68,13 +68,14 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
         raise InputError(f"{len(problems)} of {len(death)} scans cannot be used: " + "; ".join(problems))
     simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
     metadata["calibration"] = {
-        "volume_interval": fit_volume_interval(np.array(volumes), [row.volume_ml for row in manifest.rows]),
+        **fit_volume(np.array(volumes), [row.volume_ml for row in manifest.rows]),
         **fit_prognosis(np.array(log_odds), death),
         "scans": len(death),
         "data": f"{'simulated ' if simulated else ''}scans of their own, used for nothing else",
     }
     # What was measured with the old calibration is no longer true.
-    metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key != "held_out"}
+    kept = ("validation", "validation_scans", "comparison")
+    metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
     state = ModelBundle.load(analyzer.bundle.folder).network().state_dict()
     if progress is not None:
         progress(1.0, "Done")
