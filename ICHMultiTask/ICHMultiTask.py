@@ -326,16 +326,13 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.volumeLabel.text = _("{volume:.1f} mL").format(volume=analysis.volume_ml)
         ui.intervalLabel.visible = analysis.volume_interval_ml is not None
         if analysis.volume_interval_ml is not None:
+            words = _("{coverage:.0%} interval {low:.1f} to {high:.1f} mL")
             low, high = analysis.volume_interval_ml
-            ui.intervalLabel.text = _("{coverage:.0%} interval {low:.1f} to {high:.1f} mL").format(
-                coverage=analysis.interval_coverage, low=low, high=high
-            )
+            ui.intervalLabel.text = words.format(coverage=analysis.interval_coverage, low=low, high=high)
         ui.probabilityLabel.text = results.percent_text(analysis.mortality_probability)
-        survival = analysis.prognosis == "survival"
-        ui.prognosisLabel.text = _("Prognosis: survival") if survival else _("Prognosis: death")
+        ui.prognosisLabel.text = _("Prognosis: survival") if analysis.prognosis == "survival" else _("Prognosis: death")
         ui.warningsLabel.text = "<br>".join(f"⚠ {html.escape(sentence)}" for sentence in analysis.warnings)
-        ui.warningsLabel.styleSheet = WARNING_STYLE
-        ui.warningsLabel.visible = bool(analysis.warnings)
+        ui.warningsLabel.styleSheet, ui.warningsLabel.visible = WARNING_STYLE, bool(analysis.warnings)
         ui.modelLabel.text = _("<b>{use}</b><br>Model {name} {version}. {data}").format(
             use=_(results.RESEARCH_USE), name=model["name"], version=model["version"], data=model["training_data"]
         )
@@ -355,6 +352,7 @@ class ICHMultiTaskTest(ScriptedLoadableModuleTest):
     def setUp(self):
         self.scene = create_scene()
         self.scene.Clear(0)
+        self.addCleanup(self.scene.Clear, 0)
         if missing_packages():
             self.skipTest(f"not installed: {', '.join(missing_packages())}")
         self.folder = tempfile.TemporaryDirectory()
@@ -362,9 +360,6 @@ class ICHMultiTaskTest(ScriptedLoadableModuleTest):
         self.bundle = testing.tiny_bundle(Path(self.folder.name) / "tiny")
         self.logic = ICHMultiTaskLogic()
         self.volume = head_ct_to_node(self.scene, testing.phantom(), "Head CT")
-
-    def tearDown(self):
-        self.scene.Clear(0)
 
     def test_processShowsMapAndTable(self):
         messages = []
@@ -404,8 +399,7 @@ class ICHMultiTaskTest(ScriptedLoadableModuleTest):
         hu, drawn = slicer.util.arrayFromVolume(self.volume), slice(50, 80)
         labels = self.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Dr. A")
         set_voxels(labels, (hu[:, drawn, drawn] > 55).astype("uint8"), ijk_to_ras_of(self.volume))
-        compared = self.logic.compare(labels)
-        measured = compared.comparison.segments[0].measures
+        measured = self.logic.compare(labels).comparison.segments[0].measures
         self.assertEqual(measured.voxels, (hu[:, drawn, drawn] > 55).sum())
         table = results.result_node(self.volume, "volume comparison")
         self.assertEqual([table.GetCellText(row, 1) for row in (0, 1, 2)], ["Model", "Planimetry", "ABC/2"])

@@ -115,13 +115,7 @@ class ModelBundle:
         return float(interval["coverage"]) if interval else None
 
     def volume_ml(self, output, crop_volume_mm3):
-        """Hematoma volume in mL from the network's regression output, corrected as the calibration says.
-
-        Parameters
-        ----------
-        output, crop_volume_mm3 : float
-            As in `ICHMultiTaskLib.calibration.output_to_volume`.
-        """
+        """Hematoma volume in mL, as `ICHMultiTaskLib.calibration.output_to_volume` and corrected as calibrated."""
         from .calibration import correct_volume, output_to_volume  # NumPy: importing this file must stay quick
 
         volume = output_to_volume(output, self.metadata["target"], crop_volume_mm3)

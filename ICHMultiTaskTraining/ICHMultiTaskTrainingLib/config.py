@@ -102,8 +102,8 @@ class TrainingConfig:
     batch_size: int = 4
     accumulate: int = 1
     precision: str = "auto"
-    coarse_epochs: list = field(default_factory=lambda: [[2, 9]])
-    epochs: int = 4
+    coarse_epochs: list = field(default_factory=lambda: [[2, 12]])
+    epochs: int = 7
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
