@@ -29,7 +29,7 @@ def test_prognosis_metrics_equal_scikit_learn(outcomes):
     assert found["sensitivity"] == pytest.approx(sklearn_metrics.recall_score(died, called))
     assert found["specificity"] == pytest.approx(sklearn_metrics.recall_score(died, called, pos_label=0))
     assert found["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(died, probability))
-    assert found["auc_best_reachable"] is None
+    assert found["auc_best_reachable"] is None and found["calibration_slope_known"] is None
 
 
 def test_best_reachable_auc_is_that_of_the_true_probability(outcomes):
@@ -37,6 +37,14 @@ def test_best_reachable_auc_is_that_of_the_true_probability(outcomes):
     found, _ = ours.prognosis_metrics(np.full(200, 0.5), died, probability)
     assert found["auc"] == 0.5
     assert found["auc_best_reachable"] == pytest.approx(sklearn_metrics.roc_auc_score(died, probability))
+
+
+def test_slope_against_known_probabilities_is_free_of_the_draw():
+    known = np.random.default_rng(4).uniform(0.02, 0.98, 60)
+    halved = 1 / (1 + np.sqrt(1 / known - 1))  # half the log odds
+    for died in (known > 0.5, np.arange(60) % 3 == 0):
+        found, _ = ours.prognosis_metrics(halved, died, known)
+        assert found["calibration_slope_known"] == pytest.approx(2.0, abs=1e-3)
 
 
 def test_calibration_recovers_what_was_done_to_the_probability():

@@ -29,7 +29,8 @@ def prognosis_metrics(probability, died, best_probability=None, seed=0):
     metrics : dict of str to float, int or None
         `patients`, `deaths`, `auc`, `auprc` (average precision), `accuracy`, `sensitivity`, `specificity` (at a
         probability above 0.5), `brier`, `calibration_slope`, `calibration_intercept` (that of a slope of 1: calibration
-        in the large; Van Calster et al. 2019, doi 10.1186/s12916-019-1466-7), `auc_best_reachable` where known.
+        in the large; Van Calster et al. 2019, doi 10.1186/s12916-019-1466-7), `auc_best_reachable` and
+        `calibration_slope_known`, that on the probabilities from which the outcomes were drawn, where these are known.
     intervals : dict of str to [float, float] or None
         95 % bootstrap percentile intervals over patients; not of the calibration.
     """
@@ -37,9 +38,12 @@ def prognosis_metrics(probability, died, best_probability=None, seed=0):
     counts = {"patients": len(columns[0]), "deaths": int(columns[1].sum())}
     metrics, intervals = with_intervals(_prognosis, columns, counts, seed)
     slope, intercept = calibration_line(*columns)
-    metrics |= {"calibration_slope": slope, "calibration_intercept": intercept, "auc_best_reachable": None}
+    metrics |= {"calibration_slope": slope, "calibration_intercept": intercept}
+    metrics |= {"auc_best_reachable": None, "calibration_slope_known": None}
     if best_probability is not None:
-        metrics["auc_best_reachable"] = plain(auc(np.asarray(best_probability, dtype=float), columns[1]))
+        best_probability = np.asarray(best_probability, dtype=float)
+        metrics["auc_best_reachable"] = plain(auc(best_probability, columns[1]))
+        metrics["calibration_slope_known"], _ = calibration_line(columns[0], best_probability)
     return metrics, intervals
 
 
@@ -67,6 +71,11 @@ def average_precision(score, died):
 def calibration_line(probability, died):
     """Slope of the outcome's log odds on the predicted ones, and the shift that makes their mean right.
 
+    Parameters
+    ----------
+    probability, died : ndarray of shape (N,)
+        `died` may hold the probabilities from which outcomes were drawn; the slope is then free of the luck of the draw.
+
     Returns
     -------
     slope, intercept : float or None
@@ -80,9 +89,11 @@ def calibration_line(probability, died):
     log_odds = np.log(np.clip(probability, 1e-9, 1 - 1e-9))
     log_odds -= np.log1p(-np.clip(probability, 1e-9, 1 - 1e-9))
     intercept = brentq(lambda shift: (expit(log_odds + shift) - died).sum(), -60, 60)
-    if auc(log_odds, died) in (0.0, 1.0) or np.ptp(log_odds) == 0:
+    drawn = np.isin(died, (0, 1)).all()
+    if (drawn and auc(log_odds, died) in (0.0, 1.0)) or np.ptp(log_odds) == 0:
         return None, intercept
-    fit = LogisticRegression(C=np.inf, max_iter=1000).fit(log_odds[:, None], died)
+    outcome, weight = np.repeat([1, 0], len(died)), np.concatenate([died, 1.0 - died])
+    fit = LogisticRegression(C=np.inf, max_iter=1000).fit(np.tile(log_odds, 2)[:, None], outcome, sample_weight=weight)
     return float(fit.coef_[0, 0]), intercept
 
 

@@ -45,6 +45,7 @@ TABLES = {
             ("specificity", "Specificity", "%", 0, 100),
             ("brier", "Brier score", "", 3, 1),
             ("calibration_slope", "Calibration slope", "", 2, 1),
+            ("calibration_slope_known", "The same against the simulated probabilities", "", 2, 1),
             ("calibration_intercept", "Calibration in the large", "", 2, 1),
         ),
     ),
