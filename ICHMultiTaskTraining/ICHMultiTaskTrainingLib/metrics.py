@@ -74,7 +74,7 @@ def calibration_line(probability, died):
     Parameters
     ----------
     probability, died : ndarray of shape (N,)
-        `died` may hold the probabilities from which outcomes were drawn; the slope is then free of the luck of the draw.
+        `died` may hold the probabilities from which outcomes were drawn; the slope is then free of their luck.
 
     Returns
     -------
