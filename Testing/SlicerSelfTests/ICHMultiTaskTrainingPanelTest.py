@@ -92,9 +92,10 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
 
     def tearDown(self):
         widget = slicer.modules.ICHMultiTaskTrainingWidget
+        widget._follow()  # a panel that was loaded anew and is not on show follows nothing by itself
         if widget._running:
             widget.ui.startButton.click()
-            self.waitFor(lambda: not widget._running)
+            self.waitFor(lambda: widget._follow() or not widget._running)
 
     @staticmethod
     def waitFor(condition, seconds=400):
