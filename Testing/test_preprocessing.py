@@ -264,10 +264,27 @@ def test_to_scan_equals_scipy_at_positions_through_physical_space(name):
     outside[tuple(slice(*found.crop[found.axes.index(axis)]) for axis in range(3))] = False
     for grid_shape, strides in GRIDS:
         grid = np.random.default_rng(3).uniform(size=grid_shape).astype(np.float32)
-        at = positions / np.reshape(strides, (3, 1, 1, 1))
-        expected = ndimage.map_coordinates(grid, at, order=1, mode="nearest")
+        last = np.reshape(grid_shape, (3, 1, 1, 1)) - 1
+        at = np.clip(positions / np.reshape(strides, (3, 1, 1, 1)), 0, last)  # constant beyond the outer nodes
+        expected = ndimage.map_coordinates(grid, at, order=3, mode="mirror", prefilter=False)
         expected[outside] = 0
         np.testing.assert_allclose(found.to_scan(grid, strides), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0, 0.0), (0.5, 0.3, -0.4), (-0.25, 0.5, 0.5)])
+def test_peak_of_a_small_bump_lies_between_the_nodes_of_a_coarse_grid(offset):
+    """Linear interpolation has its maximum on a node, up to half a step off along each axis."""
+    found = prepare(plain_head("axial DICOM"), DEFAULT)
+    center = np.array([4.0, 6.0, 7.0]) + offset
+    nodes = np.moveaxis(np.indices((8, 14, 14)), 0, -1)
+    grid = np.exp(-((nodes - center) ** 2).sum(-1) / 2)
+    strides = (4, 8, 8)
+    peak = np.unravel_index(found.to_scan(grid, strides).argmax(), found.scan_shape)
+    for axis in range(3):
+        position = found.scan_to_network(axis, peak[found.axes[axis]]) / strides[axis]
+        low, high = found.crop[axis]
+        half_a_voxel = DEFAULT.shape_kji[axis] / (high - low) / strides[axis] / 2
+        assert position == pytest.approx(center[axis], abs=half_a_voxel + 0.1)
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,10 @@ class NetworkInput:
         return (position + 0.5) * (high - low) / size - 0.5 + low
 
     def to_scan(self, grid, strides=(1, 1, 1)):
-        """Resample values on the network's grid, or on a strided feature grid, to the scan's voxels.
+        """Spread values on the network's grid, or on a strided feature grid, over the scan's voxels.
 
-        Linear interpolation; 0 outside the crop.
+        By the cubic B-spline kernel; 0 outside the crop. A peak can then lie between the nodes of a grid that is
+        coarser than a small hematoma, where linear interpolation puts it on a node.
 
         Parameters
         ----------
@@ -122,7 +123,7 @@ class NetworkInput:
         for axis in range(3):
             low, high = self.crop[axis]
             nodes = self.scan_to_network(axis, np.arange(low, high)) / strides[axis]
-            matrices.append(_linear_matrix(nodes, values.shape[axis]))
+            matrices.append(_spline_matrix(nodes, values.shape[axis]))
         # Depth and height first, on the small grid; the width makes the full-size array.
         values = np.einsum("ad,bh,dhw->abw", matrices[0], matrices[1], values, optimize=True)
         target = out.transpose(self.axes)[tuple(slice(*c) for c in self.crop)]
@@ -260,6 +261,22 @@ def _linear_matrix(positions, size):
     matrix[rows, first] = 1 - fraction
     if size > 1:
         matrix[rows, first + 1] += fraction
+    return matrix
+
+
+def _spline_matrix(positions, size):
+    """Rows of cubic B-spline weights of `positions` on `size` nodes; mirrored at the ends, constant beyond them."""
+    positions = np.clip(positions, 0, size - 1)
+    nodes = np.floor(positions).astype(int)[:, None] + np.arange(-1, 3)
+    distance = np.abs(positions[:, None] - nodes)
+    near, far = (4 - 6 * distance**2 + 3 * distance**3) / 6, np.maximum(2 - distance, 0) ** 3 / 6
+    nodes = np.abs(nodes) % max(2 * (size - 1), 1)
+    matrix = np.zeros((len(positions), size), dtype=np.float32)
+    np.add.at(
+        matrix,
+        (np.arange(len(positions))[:, None], np.minimum(nodes, 2 * (size - 1) - nodes)),
+        np.where(distance < 1, near, far),
+    )
     return matrix
 
 
