@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-TURN_DEG, SHIFT, SCALE = (7.0, 12.0), 0.02, (0.90, 1.03)
+TURN_DEG, SHIFT, SCALE = (4.0, 10.0), 0.02, (0.90, 1.03)
 """Largest turn out of the axial plane and in it; shift as a share of half the image; scale along each axis. Small,
 since blood that left the image would still count."""
 
