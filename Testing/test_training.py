@@ -182,17 +182,32 @@ def test_augmentation_keeps_the_blood_it_accounts_for():
     images = torch.full((24, 1, depth, size, size), 0.3)
     occupancy = torch.from_numpy(ball.astype(np.float32)).expand(24, 1, -1, -1, -1)
     before = occupancy.mean((1, 2, 3, 4))
-    changed, moved, growth = augment(images, occupancy, torch.Generator().manual_seed(0))
+    changed, moved, growth = augment(images, occupancy, torch.Generator().manual_seed(0), (4.0, 10.0))
     share = moved.mean((1, 2, 3, 4))
     assert share.std() > 0.03 * before[0], "nothing was scaled"
     np.testing.assert_allclose(share, before * growth, rtol=0.03)
     assert changed.std((1, 2, 3, 4)).min() > 0 and changed.min() >= 0 and changed.max() <= 1
     # Where the blood is seen and where the occupancy says it is are one place.
     bright = torch.where(occupancy > 0, 0.7, 0.3)
-    seen, moved, _ = augment(bright, occupancy, torch.Generator().manual_seed(1))
+    seen, moved, _ = augment(bright, occupancy, torch.Generator().manual_seed(1), (4.0, 10.0))
     inside = (seen * moved).sum((1, 2, 3, 4)) / moved.sum((1, 2, 3, 4))
     outside = (seen * (1 - moved)).sum((1, 2, 3, 4)) / (1 - moved).sum((1, 2, 3, 4))
     assert (inside > outside + 0.2).all()
+
+
+def test_augmentation_turns_as_far_as_told():
+    # A bar along the rows; its direction is that of the largest second moment.
+    images = torch.zeros(200, 1, 4, 64, 64)
+    images[:, :, :, 8:56, 30:34] = 0.8
+    found = []
+    for turn in (0.0, 20.0):
+        turned, _, _ = augment(images, images[:, :, :, ::2, ::2], torch.Generator().manual_seed(0), (0.0, turn))
+        weight = turned[:, 0].sum(1).double()
+        j, i = torch.meshgrid(torch.arange(64.0).double(), torch.arange(64.0).double(), indexing="ij")
+        j, i = (axis - (weight * axis).sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True) for axis in (j, i))
+        slope = 2 * (weight * i * j).sum((1, 2)) / (weight * (j**2 - i**2)).sum((1, 2))
+        found.append(torch.rad2deg(0.5 * slope.atan()).abs().max())
+    assert found[0] < 1 and 17 < found[1] < 23
 
 
 def test_outcomes_may_be_probabilities_and_nothing_else():
@@ -208,6 +223,12 @@ def test_coarse_epochs_come_first_and_are_checked():
     assert make_config(coarse_epochs=[[4, 2], [2, 1]], epochs=1).reductions() == [4, 4, 2, 1]
     with pytest.raises(InputError, match="coarse_epochs is malformed"):
         make_config(coarse_epochs=[[3, 2]])
+
+
+@pytest.mark.parametrize("turns", ([4.0], [4.0, -1.0], [4.0, 90.0], ["4", 10.0], [True, 10.0]))
+def test_turns_are_checked(turns):
+    with pytest.raises(InputError, match="turn_deg is malformed: expected two from 0 to 45, found"):
+        make_config(turn_deg=turns)
 
 
 def test_unusable_scans_are_an_error_or_left_out(training_manifest, tmp_path, small_settings):

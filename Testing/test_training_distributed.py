@@ -129,9 +129,9 @@ def test_run_of_two_processes_is_not_continued_by_one(two_processes, training_ma
 def test_images_change_alike_however_many_processes_there_are():
     images = torch.rand(5, 1, 8, 32, 32, generator=torch.Generator().manual_seed(0))
     occupancy = torch.rand(5, 1, 8, 8, 8)
-    whole = augment(images, occupancy, torch.Generator().manual_seed(1))
+    whole = augment(images, occupancy, torch.Generator().manual_seed(1), (4.0, 10.0))
     for own in (slice(0, 3), slice(3, 5)):
-        part = augment(images[own], occupancy[own], torch.Generator().manual_seed(1), count=5, own=own)
+        part = augment(images[own], occupancy[own], torch.Generator().manual_seed(1), (4.0, 10.0), count=5, own=own)
         for expected, found in zip(whole, part):
             torch.testing.assert_close(found, expected[own])
 

@@ -129,7 +129,8 @@ class NetworkInput:
         target = out.transpose(self.axes)[tuple(slice(*c) for c in self.crop)]
         for n in range(0, len(values), BATCH):
             batch = values[n : n + BATCH]
-            target[n : n + BATCH] = (batch.reshape(-1, batch.shape[2]) @ matrices[2].T).reshape(*batch.shape[:2], -1)
+            rows = _product(batch.reshape(-1, batch.shape[2]), matrices[2].T)
+            target[n : n + BATCH] = rows.reshape(*batch.shape[:2], -1)
         return out
 
 
@@ -243,12 +244,19 @@ def resize(cropped, window, shape, average):
             source *= row[k]
             stack[:, n] += source
     # Both axes of all slices in one product each.
-    stack = (stack.reshape(-1, cropped.shape[2]) @ weights[2].T).reshape(cropped.shape[1], -1)
-    out = (weights[1] @ stack).reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)
+    stack = _product(stack.reshape(-1, cropped.shape[2]), weights[2].T).reshape(cropped.shape[1], -1)
+    out = _product(weights[1], stack).reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)
     out -= low
     out /= high - low
     # Rounding can leave the interval by one part in ten million.
     return np.clip(out, 0.0, 1.0, out=out)
+
+
+def _product(a, b):
+    """Matrix product by PyTorch: NumPy's threads would wait busily on while the network needs the cores."""
+    import torch
+
+    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
 def _linear_matrix(positions, size):

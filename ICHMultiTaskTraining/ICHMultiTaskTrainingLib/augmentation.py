@@ -5,12 +5,12 @@ import math
 import torch
 from torch.nn import functional as F
 
-TURN_DEG, SHIFT, SCALE = (4.0, 10.0), 0.02, (0.90, 1.03)
-"""Largest turn out of the axial plane and in it; shift as a share of half the image; scale along each axis. Small,
-since blood that left the image would still count."""
+SHIFT, SCALE = 0.02, (0.90, 1.03)
+"""Largest shift as a share of half the image; scale along each axis. Small, since blood that left the image would
+still count."""
 
 
-def augment(images, occupancy, generator, reduction=1, count=None, own=slice(None)):
+def augment(images, occupancy, generator, turn_deg, reduction=1, count=None, own=slice(None)):
     """Mirror, turn, scale, shift and blur the head; change offset, scale and noise of its HU.
 
     Parameters
@@ -20,6 +20,8 @@ def augment(images, occupancy, generator, reduction=1, count=None, own=slice(Non
         Fraction of blood on a coarser grid of the same extent.
     generator : torch.Generator
         On the CPU, so that every device sees the same draws.
+    turn_deg : sequence of float, length 2
+        Largest turn out of the axial plane and in it.
     reduction : int
         Factor by which rows and columns were reduced before.
     count : int, optional
@@ -38,7 +40,7 @@ def augment(images, occupancy, generator, reduction=1, count=None, own=slice(Non
     def draw(low, high):
         return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator))[own]
 
-    affine, growth = (drawn[own] for drawn in _affine(count, images.shape[2:], generator))
+    affine, growth = (drawn[own] for drawn in _affine(count, turn_deg, generator))
     images, occupancy = (_resample(volume, affine.to(device)) for volume in (images, occupancy))
     tissue = images > 0  # what the window clipped to air stays air
     for kernel, largest in (((1, 3, 3), 1.0 / reduction), ((3, 1, 1), 1.0)):
@@ -61,13 +63,13 @@ def _mean(volumes, kernel, inside=False):
     return F.avg_pool3d(volumes, kernel, 1, tuple(n // 2 for n in kernel), count_include_pad=not inside)
 
 
-def _affine(count, shape, generator):
+def _affine(count, turn_deg, generator):
     """Maps [N, 3, 4] from where a voxel goes to where it came from, in the order and units of `affine_grid`."""
 
     def draw(low, high, *size):
         return low + (high - low) * torch.rand(count, *size, generator=generator)
 
-    turns = draw(-1.0, 1.0, 3) * torch.tensor([math.radians(t) for t in (TURN_DEG[0], TURN_DEG[0], TURN_DEG[1])])
+    turns = draw(-1.0, 1.0, 3) * torch.tensor([math.radians(t) for t in (turn_deg[0], *turn_deg)])
     scale = draw(*SCALE, 3)
     mirror = torch.where(draw(0.0, 1.0) < 0.5, -1.0, 1.0)
     matrix = torch.eye(3).repeat(count, 1, 1)

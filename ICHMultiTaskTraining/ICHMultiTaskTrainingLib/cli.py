@@ -93,8 +93,21 @@ def _parser():
     calibrate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     calibrate.set_defaults(run=_calibrate)
 
+    average = commands.add_parser("average", help="average the weights of a model and of its further training")
+    average.add_argument("models", type=Path, nargs="+", metavar="BUNDLE", help="at least two")
+    average.add_argument("--output", type=Path, required=True, metavar="DIR", help="the new bundle, to be calibrated")
+    average.add_argument("--bundle-version", help="default: that of the last")
+    average.set_defaults(run=_average)
+
     robustness_command.add_parsers(commands, _positive)
     return parser
+
+
+def _average(options):
+    from .averaging import average_bundles
+
+    bundle = average_bundles(options.models, options.output, options.bundle_version)
+    print(f"Averaged model bundle, to be calibrated: {bundle.folder}")
 
 
 def _calibrate(options):

@@ -12,6 +12,7 @@ from ICHMultiTaskLib.preprocessing import PRESETS as PREPROCESSING
 REDUCTIONS = (2, 4)
 SHIPPED = "shipped"
 """As `start_from`: the bundle that comes with the software."""
+LARGEST_TURN_DEG = 45
 STAGES = ("stage1", "stage2", "stage3", "stage4")  # known here as well: settings need no PyTorch
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run which starts from a bundle has from it."""
@@ -74,6 +75,9 @@ class TrainingConfig:
         simulated cohorts know.
     augment : bool
         Mirror, turn, scale, blur, HU offset and scale, noise.
+    turn_deg : list of float, length 2
+        Largest turn out of the axial plane and in it, where `augment` turns. Small, since blood that left the image
+        would still count.
     validation_fraction : float
         Patients held out for the curves and for calibration where the manifest has no `split`.
     fold : int or None
@@ -112,6 +116,7 @@ class TrainingConfig:
     frozen_encoder: bool = False
     outcome: str = "died"
     augment: bool = True
+    turn_deg: list = field(default_factory=lambda: [4.0, 10.0])
     validation_fraction: float = 0.15
     fold: int | None = None
     folds: int = 5
@@ -214,6 +219,9 @@ def _check(settings):
                 f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
                 f"number of epochs, found {settings['coarse_epochs']}."
             )
+    turns = settings["turn_deg"]
+    if len(turns) != 2 or any(type(turn) not in (int, float) or not 0 <= turn <= LARGEST_TURN_DEG for turn in turns):
+        raise InputError(f"turn_deg is malformed: expected two from 0 to {LARGEST_TURN_DEG}, found {turns}.")
     if not 0 < settings["validation_fraction"] < 1:
         raise InputError(
             f"validation_fraction is out of range: expected between 0 and 1, found {settings['validation_fraction']}."
