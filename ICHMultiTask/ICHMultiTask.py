@@ -19,12 +19,11 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from ICHMultiTaskLib import testing
-from ICHMultiTaskLib.background import BackgroundTask
-from ICHMultiTaskLib.errors import Canceled, ICHMultiTaskError
+from ICHMultiTaskLib.common.background import BackgroundTask
+from ICHMultiTaskLib.common.errors import Canceled, ICHMultiTaskError
+from ICHMultiTaskLib.model import testing
 from ICHMultiTaskLib.mrml import layout, results
 from ICHMultiTaskLib.mrml.comparison_session import ComparisonSession
-from ICHMultiTaskLib.mrml.dependencies import install_missing_packages, missing_packages
 from ICHMultiTaskLib.mrml.parameters import Device, ICHMultiTaskParameterNode
 from ICHMultiTaskLib.mrml.sample_data import register_sample_data
 from ICHMultiTaskLib.mrml.scene import create_scene, nodes_of_class
@@ -32,6 +31,7 @@ from ICHMultiTaskLib.mrml.volumes import head_ct_to_node, ijk_to_ras_of, set_vox
 from ICHMultiTaskLib.panel.clinical import ClinicalSection
 from ICHMultiTaskLib.panel.cohort import CohortSection
 from ICHMultiTaskLib.panel.compare import CompareSection
+from ICHMultiTaskLib.panel.dependencies import install_missing_packages, missing_packages
 from ICHMultiTaskLib.panel.repeat import RepeatSection
 from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
 

@@ -14,20 +14,20 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
-from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError, OutputError
-from ICHMultiTaskLib.mrml.dependencies import TRAINING, install_missing_packages
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
+from ICHMultiTaskLib.common.progress import duration
+from ICHMultiTaskLib.common.writing import os_error_sentence
 from ICHMultiTaskLib.mrml.parameters import Device
-from ICHMultiTaskLib.output import os_error_sentence
+from ICHMultiTaskLib.panel.dependencies import TRAINING, install_missing_packages
 from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
-from ICHMultiTaskTrainingLib.config import make_config
-from ICHMultiTaskTrainingLib.manifest import read_manifest
+from ICHMultiTaskTrainingLib.cli.process import CommandProcess, LogReader
+from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.panel.curves import CurvesSection
 from ICHMultiTaskTrainingLib.panel.settings import SettingsSection
 from ICHMultiTaskTrainingLib.panel.simulation import SimulationSection, spare_processes
-from ICHMultiTaskTrainingLib.process import CommandProcess, LogReader
-from ICHMultiTaskTrainingLib.progress import duration
-from ICHMultiTaskTrainingLib.run_folder import LOG, RunFolder, check_same_run
-from ICHMultiTaskTrainingLib.settings_text import assignments, manifest_text, plan_text
+from ICHMultiTaskTrainingLib.training.config import make_config
+from ICHMultiTaskTrainingLib.training.run_folder import LOG, RunFolder, check_same_run
+from ICHMultiTaskTrainingLib.training.settings_text import assignments, manifest_text, plan_text
 
 FOLLOW_MSEC = 500
 TYPING_MSEC = 400

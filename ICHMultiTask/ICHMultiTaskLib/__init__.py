@@ -12,7 +12,7 @@ __all__ = ["analyze"]
 def __getattr__(name):
     # On first use, so that importing the package stays quick and needs no PyTorch.
     if name == "analyze":
-        from .analysis import analyze
+        from .analysis.analyzer import analyze
 
         return analyze
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

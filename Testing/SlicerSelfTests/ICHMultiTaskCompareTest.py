@@ -15,8 +15,8 @@ import slicer
 sys.path.insert(0, str(Path(__file__).parent))
 from panel_case import PanelCase, run  # noqa: E402
 
-from ICHMultiTaskLib import testing  # noqa: E402
-from ICHMultiTaskLib.comparison.marking import Marking  # noqa: E402
+from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
+from ICHMultiTaskLib.model import testing  # noqa: E402
 from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
 
 COHORT = "patient_id,volume_ml,predicted_volume_ml,rater_1\na,10,11,9\nb,20,19,26\nc,30,33,31\n"

@@ -19,11 +19,11 @@ from pathlib import Path
 import qt
 import slicer
 
-from ICHMultiTaskLib import testing
+from ICHMultiTaskLib.model import testing
 from ICHMultiTaskLib.mrml import results, volumes
-from ICHMultiTaskLib.mrml.dependencies import TRAINING, missing_packages
-from ICHMultiTaskTrainingLib.process import command, python_executable
-from ICHMultiTaskTrainingLib.settings_text import settings_text
+from ICHMultiTaskLib.panel.dependencies import TRAINING, missing_packages
+from ICHMultiTaskTrainingLib.cli.process import command, python_executable
+from ICHMultiTaskTrainingLib.training.settings_text import settings_text
 
 PATIENTS = 8
 TINY = {
@@ -37,8 +37,8 @@ FREEZE_SECONDS = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count() if hasattr(o
 HOLDER = """
 import sys
 sys.path[:0] = {folders}
-from ICHMultiTaskTrainingLib.progress import Silent
-from ICHMultiTaskTrainingLib.progress_file import followed
+from ICHMultiTaskLib.common.progress import Silent
+from ICHMultiTaskTrainingLib.training.progress_file import followed
 with followed({folder!r}, Silent()) as progress:
     progress(0.25, "Epoch 3 of 12")
     print("held", flush=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import qt
 import slicer
 
-from ICHMultiTaskLib import testing
+from ICHMultiTaskLib.model import testing
 from ICHMultiTaskLib.mrml import volumes
-from ICHMultiTaskLib.mrml.dependencies import missing_packages
+from ICHMultiTaskLib.panel.dependencies import missing_packages
 
 FREEZE_SECONDS = 1.0
 

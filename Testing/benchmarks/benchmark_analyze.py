@@ -34,9 +34,10 @@ CHILD = """
 import resource, sys
 sys.path[:0] = {paths!r}
 import numpy as np
-from ICHMultiTaskLib.analysis import Analyzer
-from ICHMultiTaskLib.head_ct import HeadCT, ScanFacts
-import SimpleITK, torch, torch.nn.functional, safetensors.torch, ICHMultiTaskLib.network, ICHMultiTaskLib.runtime
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts
+import SimpleITK, torch, torch.nn.functional, safetensors.torch
+import ICHMultiTaskLib.model.networks.resnet, ICHMultiTaskLib.model.runtime
 torch.ones(64, 64) @ torch.ones(64, 64)
 def memory(name):
     try:  # getrusage would count the parent's memory on Linux
@@ -66,7 +67,7 @@ def main():
 
 
 def run(options, folder):
-    from ICHMultiTaskLib.analysis import Analyzer
+    from ICHMultiTaskLib.analysis.analyzer import Analyzer
 
     bundle = options.model or random_bundle(folder / "bundle")
     thick, thin = head(32, 5.0), head(320, 0.5)
@@ -99,9 +100,9 @@ def run(options, folder):
 def random_bundle(folder):
     import torch
 
-    from ICHMultiTaskLib.bundle import NO_CALIBRATION, save_bundle
-    from ICHMultiTaskLib.network import MultiTaskResNet
-    from ICHMultiTaskLib.preprocessing import PRESETS
+    from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, save_bundle
+    from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
+    from ICHMultiTaskLib.model.preprocessing import PRESETS
 
     torch.manual_seed(0)
     metadata = {
@@ -117,7 +118,7 @@ def head(slices, step_mm):
     """A phantom of 512 × 512 pixels; thin slices are thick ones repeated, since building them would take gigabytes."""
     from dataclasses import replace
 
-    from ICHMultiTaskLib.testing import phantom
+    from ICHMultiTaskLib.model.testing import phantom
 
     scan = phantom((32, 512, 512), (5.0, 0.45, 0.45))
     affine = scan.ijk_to_ras.copy()
@@ -129,7 +130,7 @@ def compare(analyzer, thick, thin, turns):
     """Median ratios of what is compared, median seconds of each, and median seconds of the steps of an analysis."""
     import torch
 
-    from ICHMultiTaskLib.preprocessing import prepare
+    from ICHMultiTaskLib.model.preprocessing import prepare
 
     image = torch.from_numpy(prepare(thick, analyzer.settings).array)[None].to(analyzer.device)
 
@@ -180,8 +181,8 @@ def peak_memory_gb(scan, bundle, device, folder):
 
 def read_seconds(scan, folder):
     """Of a DICOM series and a compressed NIfTI file, from a disk that has them in memory."""
-    from ICHMultiTaskLib.reading import read_head_ct
-    from ICHMultiTaskTrainingLib.simulation.writers import write_dicom, write_nifti
+    from ICHMultiTaskLib.scan.reading import read_head_ct
+    from ICHMultiTaskLib.simulation.writers import write_dicom, write_nifti
 
     write_dicom(scan, folder / "dicom")
     write_nifti(scan.hu, scan.ijk_to_ras, folder / "scan.nii.gz")
@@ -217,8 +218,8 @@ def format_seconds(analyzer, scan, turns):
     """The forward pass in each number format and layout; None for one that fails here."""
     import torch
 
-    from ICHMultiTaskLib.preprocessing import prepare
-    from ICHMultiTaskLib.runtime import Runtime
+    from ICHMultiTaskLib.model.preprocessing import prepare
+    from ICHMultiTaskLib.model.runtime import Runtime
 
     image = torch.from_numpy(prepare(scan, analyzer.settings).array)[None].to(analyzer.device)
     network = analyzer.bundle.network(analyzer.device).requires_grad_(False)

@@ -59,10 +59,10 @@ def main():
 
 def trainer_of(folder, scans, reduction, device, workers=None):
     """A trainer whose first epoch is at a resolution; all its rows are of one head, which is prepared once."""
-    from ICHMultiTaskTrainingLib.config import make_config
-    from ICHMultiTaskTrainingLib.distributed import ALONE
-    from ICHMultiTaskTrainingLib.manifest import read_manifest
-    from ICHMultiTaskTrainingLib.training import Trainer
+    from ICHMultiTaskTrainingLib.data.manifest import read_manifest
+    from ICHMultiTaskTrainingLib.training.config import make_config
+    from ICHMultiTaskTrainingLib.training.distributed import ALONE
+    from ICHMultiTaskTrainingLib.training.trainer import Trainer
 
     workers = workers or ALONE
     manifest = folder / "manifest.csv"
@@ -75,8 +75,8 @@ def trainer_of(folder, scans, reduction, device, workers=None):
 
 def write_cohort(folder, scans):
     """A table of as many scans for training and two for validation."""
-    from ICHMultiTaskLib.testing import HEMATOMA_ML, phantom
-    from ICHMultiTaskTrainingLib.simulation.writers import write_nifti
+    from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom
+    from ICHMultiTaskLib.simulation.writers import write_nifti
 
     folder.mkdir(parents=True, exist_ok=True)
     scan = phantom()
@@ -115,7 +115,7 @@ def bare_of(trainer):
     """Forward, backward and step on the epoch's batches, which are in memory, and nothing else."""
     import torch
 
-    from ICHMultiTaskTrainingLib.losses import prognosis_loss, volume_loss
+    from ICHMultiTaskTrainingLib.training.losses import prognosis_loss, volume_loss
 
     reduction, config = trainer.reductions[0], trainer.config
     batches = list(trainer.batches.epoch(0, reduction))
@@ -183,7 +183,7 @@ def by_processes(folder, options):
 
 def write_speed(folder, scans):
     """In one of the processes: write how many scans a second all of them together learn from."""
-    from ICHMultiTaskTrainingLib.distributed import launched_workers
+    from ICHMultiTaskTrainingLib.training.distributed import launched_workers
 
     with launched_workers("cpu") as workers:
         epoch = epoch_of(trainer_of(Path(folder), scans, 2, "cpu", workers))

@@ -14,12 +14,12 @@ from matplotlib.lines import Line2D
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from ICHMultiTaskLib.analysis import Analyzer
-from ICHMultiTaskLib.comparison.agreement import compare_segments
-from ICHMultiTaskLib.comparison.marking import mark
-from ICHMultiTaskLib.comparison.segment import Segment
-from ICHMultiTaskLib.geometry import apply_affine
-from ICHMultiTaskTrainingLib.simulation import DEMONSTRATION_SEED, SimulationSettings, simulate_patient
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.marking import mark
+from ICHMultiTaskLib.measures.agreement import compare_segments
+from ICHMultiTaskLib.measures.segment import Segment
+from ICHMultiTaskLib.scan.geometry import apply_affine
+from ICHMultiTaskLib.simulation import DEMONSTRATION_SEED, SimulationSettings, simulate_patient
 
 WINDOW_HU = (0.0, 80.0)
 HALF_MM = 60.0

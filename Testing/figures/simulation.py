@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from ICHMultiTaskLib.geometry import apply_affine
-from ICHMultiTaskLib.reading import read_head_ct
-from ICHMultiTaskTrainingLib.simulation import SimulationSettings, simulate_patient
+from ICHMultiTaskLib.scan.geometry import apply_affine
+from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 PATIENTS = 24
 SETTINGS = SimulationSettings(slices=None)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .cohort_columns import Cohort, read_cohort
 from .statistics import compare_errors, holm, icc, mean_where, plain, volume_metrics, with_intervals
 
@@ -125,8 +125,8 @@ def compare_cohort(
             tables, patient, reference, model, methods, raters, method_column, volume_column, experience, unit, complete
         )
         return compare(cohort, seed, resamples)
-    from ..output import new_folder
-    from .cohort_report import write_cohort_report
+    from ..common.writing import new_folder
+    from ..report.cohort import write_cohort_report
 
     with new_folder(output, replaces="table.csv" if overwrite else None) as folder:
         comparison = compare_cohort(

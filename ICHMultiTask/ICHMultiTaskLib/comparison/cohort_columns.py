@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..common.errors import InputError
 from .cohort_table import detect, listed, missing_column, plain_name, read_csv, read_tables
 
 UNITS = {"ml": 1.0, "mm3": 1e-3}

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import InputError
+from ..common.errors import InputError
 
 PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
 """Names by which the column of patients is recognized."""

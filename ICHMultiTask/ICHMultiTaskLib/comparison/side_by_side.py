@@ -6,7 +6,7 @@ compare(analysis, segments, attention=None, shown_threshold=None, progress=None)
 from dataclasses import dataclass
 from itertools import combinations
 
-from .agreement import (
+from ..measures.agreement import (
     AttentionAgreement,
     VolumeComparison,
     compare_attention,
@@ -14,7 +14,7 @@ from .agreement import (
     compare_volumes,
     volume_rows,
 )
-from .segment import SegmentMeasures, measure
+from ..measures.segment import SegmentMeasures, measure
 
 
 @dataclass(frozen=True)

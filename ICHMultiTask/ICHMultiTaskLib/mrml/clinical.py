@@ -3,8 +3,8 @@
 import json
 from dataclasses import asdict, dataclass
 
-from ..comparison.clinical import ClinicalContext, alerts, clinical_scores
-from ..errors import InputError
+from ..common.errors import InputError
+from ..measures.clinical_scores import ClinicalContext, alerts, clinical_scores
 from . import results
 from .comparison import NOT_COMPUTED
 

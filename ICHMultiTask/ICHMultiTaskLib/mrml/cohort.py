@@ -1,6 +1,6 @@
 """The comparison of a cohort as a table node. Needs no Qt."""
 
-from ..comparison.cohort_report import METRICS
+from ..report.cohort import METRICS
 from .comparison import NOT_COMPUTED
 from .results import fill_table, select_table
 

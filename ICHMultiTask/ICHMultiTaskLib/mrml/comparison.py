@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from ..comparison.agreement import PLANIMETRY
+from ..common.errors import InputError
 from ..comparison.side_by_side import Comparison, compare
-from ..errors import InputError
+from ..measures.agreement import PLANIMETRY
 from . import results
 from .segments import SegmentChoice, concerns, read_segment
 

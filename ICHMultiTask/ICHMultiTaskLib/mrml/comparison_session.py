@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..comparison.repeat import compare_with_previous
-from ..comparison.report import comparison_dict
+from ..analysis.repeat import compare_with_previous
+from ..report.comparison import comparison_dict
 from . import clinical, layout, repeat_scan, results
 from .cohort import show_cohort
 from .comparison import comparison_work, remove_tables, write_tables
@@ -155,7 +155,7 @@ class ComparisonSession(AnalysisSession):
         InputError
             If nothing was analyzed, or the scan was removed.
         """
-        from ..comparison.marking import mark
+        from ..analysis.marking import mark
 
         self.check_analyzed()
         node, analysis = self.scanNode, self.analysis
@@ -186,7 +186,7 @@ class ComparisonSession(AnalysisSession):
         ----------
         earlierNode, laterNode : vtkMRMLScalarVolumeNode
         bundle, device
-            Of `ICHMultiTaskLib.analysis.Analyzer`.
+            Of `ICHMultiTaskLib.analysis.analyzer.Analyzer`.
         progress : callable (fraction, message), optional
 
         Returns

@@ -8,8 +8,8 @@ import numpy as np
 import slicer
 from vtk.util.numpy_support import numpy_to_vtk
 
-from ..errors import InputError, OutputError
-from ..output import os_error_sentence
+from ..common.errors import InputError, OutputError
+from ..common.writing import os_error_sentence
 from .hierarchy import file_beside
 from .results import is_aligned
 from .volumes import ijk_to_ras_of

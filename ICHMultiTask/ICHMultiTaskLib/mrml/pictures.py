@@ -7,9 +7,9 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..errors import OutputError
-from ..geometry import apply_affine
-from ..output import os_error_sentence
+from ..common.errors import OutputError
+from ..common.writing import os_error_sentence
+from ..scan.geometry import apply_affine
 from .results import FOREGROUND_OPACITY
 from .volumes import head_ct_from_node
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import slicer
 
-from ..analysis import Analysis
-from ..comparison.growth import EXPANSION_ML, EXPANSION_PERCENT
-from ..comparison.repeat import RepeatScan
-from ..errors import InputError
+from ..analysis.analyzer import Analysis
+from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT
+from ..analysis.repeat import RepeatScan
+from ..common.errors import InputError
 from . import results
 from .comparison import NOT_COMPUTED, number, verdict
 from .hierarchy import file_beside

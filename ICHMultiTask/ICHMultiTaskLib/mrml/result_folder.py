@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ..report import write_report
+from ..report.result import write_report
 from .pictures import slice_pictures, thumbnail
 from .scene import save_mrb
 
@@ -22,7 +22,7 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, prog
     volumeNode, attentionNode : vtkMRMLScalarVolumeNode
         As `show_analysis` made them.
     folder : path-like
-        `ICHMultiTaskLib.output.new_folder` makes one that appears whole or not at all.
+        `ICHMultiTaskLib.common.writing.new_folder` makes one that appears whole or not at all.
     progress : callable (fraction, message), optional
     comparison : dict, optional
         As `comparison.report.comparison_dict` makes it.

@@ -6,8 +6,8 @@ import numpy as np
 import slicer
 import vtk
 
-from ..errors import InputError
-from ..geometry import apply_affine
+from ..common.errors import InputError
+from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
 from .layout import own_composites
 from .scene import INFERNO_ID, application_logic, nodes_of_class

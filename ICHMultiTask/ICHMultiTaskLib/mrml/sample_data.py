@@ -4,7 +4,7 @@ from pathlib import Path
 
 import slicer
 
-from ..background import BackgroundTask
+from ..common.background import BackgroundTask
 from .results import show_overlay
 from .scene import create_scene
 from .volumes import head_ct_to_node
@@ -34,9 +34,9 @@ def simulate_sample(progress=None):
 
     Returns
     -------
-    ICHMultiTaskTrainingLib.simulation.SimulatedPatient
+    ICHMultiTaskLib.simulation.SimulatedPatient
     """
-    from ICHMultiTaskTrainingLib.simulation import DEMONSTRATION_SEED, simulate_patient
+    from ..simulation import DEMONSTRATION_SEED, simulate_patient
 
     return simulate_patient(DEMONSTRATION_SEED)
 

@@ -10,8 +10,8 @@ import numpy as np
 import slicer
 import vtk
 
-from ..errors import InputError, OutputError
-from ..output import os_error_sentence
+from ..common.errors import InputError, OutputError
+from ..common.writing import os_error_sentence
 
 INFERNO_ID = "vtkMRMLColorTableNodeFileInferno.txt"
 """Slicer's Inferno color table; perceptually uniform, so that equal steps of attention look equal."""

@@ -6,9 +6,9 @@ import numpy as np
 import slicer
 import vtk
 
-from ..comparison.segment import Segment
-from ..comparison.segment_files import labels_of
-from ..errors import InputError
+from ..common.errors import InputError
+from ..measures.segment import Segment
+from ..measures.segment_files import labels_of
 from .hierarchy import identity_of
 from .scene import nodes_of_class
 from .transforms import AFFINE_TOLERANCE_MM, affine_to_world, array_from_image, resample_to_world, slice_steps

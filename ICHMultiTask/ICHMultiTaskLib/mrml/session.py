@@ -6,10 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ..bundle import ModelBundle, default_bundle, find_bundles
-from ..errors import InputError
-from ..output import new_folder
-from ..report import write_report
+from ..common.errors import InputError
+from ..common.writing import new_folder
+from ..model.bundle import ModelBundle, default_bundle, find_bundles
+from ..report.result import write_report
 from . import results
 from .pictures import slice_pictures
 from .result_folder import PICTURES_FOLDER
@@ -50,7 +50,7 @@ class AnalysisSession:
         inputVolume : vtkMRMLScalarVolumeNode
         progress : callable (fraction, message), optional
         **choices
-            `bundle` and `device` of `ICHMultiTaskLib.analysis.Analyzer`, `head`, `stage` and `method` of its `analyze`.
+            `bundle` and `device` of `Analyzer`, `head`, `stage` and `method` of its `analyze`.
 
         Returns
         -------
@@ -191,7 +191,7 @@ class AnalysisSession:
     @staticmethod
     def devices():
         """Names of the devices at hand; loads PyTorch, which takes seconds the first time."""
-        from ..runtime import available_devices
+        from ..model.runtime import available_devices
 
         return available_devices()
 
@@ -218,7 +218,7 @@ class AnalysisSession:
 
     def analyzer_for(self, bundle, device):
         """Return the analyzer of the last run if it is the same one: loading a network takes longer than using it."""
-        from ..analysis import Analyzer
+        from ..analysis.analyzer import Analyzer
 
         key = (str(bundle or default_bundle()), device)
         if key != self._analyzerKey:

@@ -5,7 +5,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..geometry import apply_affine
+from ..scan.geometry import apply_affine
 
 AFFINE_TOLERANCE_MM = 0.1
 

@@ -6,9 +6,9 @@ import numpy as np
 import slicer
 import vtk
 
-from ..errors import InputError
-from ..geometry import tilt_deg
-from ..head_ct import HeadCT, ScanFacts
+from ..common.errors import InputError
+from ..scan.geometry import tilt_deg
+from ..scan.head_ct import HeadCT, ScanFacts
 from .hierarchy import file_under_study, identity_of
 from .transforms import (
     AFFINE_TOLERANCE_MM,

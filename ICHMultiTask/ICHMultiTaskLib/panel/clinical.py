@@ -3,7 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
-from ..comparison.clinical import LOCATIONS, ClinicalContext
+from ..measures.clinical_scores import LOCATIONS, ClinicalContext
 from ..mrml.clinical import missing_sentence
 from ..mrml.results import percent_text
 from .work import WARNING_STYLE

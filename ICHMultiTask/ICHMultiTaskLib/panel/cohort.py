@@ -7,8 +7,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..errors import ICHMultiTaskError
-from ..mrml.dependencies import FIGURES, install_missing_packages
+from ..common.errors import ICHMultiTaskError
+from .dependencies import FIGURES, install_missing_packages
 from .work import WARNING_STYLE, Work
 
 

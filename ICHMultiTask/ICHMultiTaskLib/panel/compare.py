@@ -8,7 +8,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..errors import ICHMultiTaskError
+from ..common.errors import ICHMultiTaskError
 from ..mrml.comparison import NOT_COMPUTED, attention_sentence, cells, measures_sentence, reader_rows
 from ..mrml.scene import nodes_of_class
 from ..mrml.segments import segments_of

@@ -5,11 +5,11 @@ from html import escape
 import slicer
 from slicer.i18n import tr as _
 
-from ..errors import ICHMultiTaskError
+from ..common.errors import ICHMultiTaskError
 from ..mrml import results
-from ..mrml.dependencies import install_missing_packages
 from ..mrml.repeat_scan import rows
 from ..mrml.scene import nodes_of_class
+from .dependencies import install_missing_packages
 from .work import WARNING_STYLE, Work
 
 

@@ -6,8 +6,8 @@ import time
 import qt
 from slicer.i18n import tr as _
 
-from ..background import BackgroundTask
-from ..errors import Canceled, ICHMultiTaskError
+from ..common.background import BackgroundTask
+from ..common.errors import Canceled, ICHMultiTaskError
 
 WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
 POLL_MSEC = 10

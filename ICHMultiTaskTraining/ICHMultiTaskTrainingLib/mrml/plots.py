@@ -5,7 +5,7 @@ import math
 import slicer
 import vtk
 
-from ..curves import PANELS
+from ..training.curves import PANELS
 
 COLORS = ((0.00, 0.45, 0.70), (0.84, 0.37, 0.00), (0.00, 0.62, 0.45))
 """Blue, vermilion and green that color-blind readers tell apart (Okabe and Ito)."""

@@ -6,8 +6,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..config import PRESETS, SHIPPED, make_config
-from ..settings_text import changes_of, parse_settings, settings_text
+from ..training.config import PRESETS, SHIPPED, make_config
+from ..training.settings_text import changes_of, parse_settings, settings_text
 
 OWN_WIDGETS = ("epochs", "batch_size", "start_from")
 """Settings with a widget of their own; all others are written as text."""

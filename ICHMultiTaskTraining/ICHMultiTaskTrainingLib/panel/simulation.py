@@ -6,10 +6,10 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ICHMultiTaskLib.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.panel.work import WARNING_STYLE
 
-from ..process import CommandProcess, LogReader
+from ..cli.process import CommandProcess, LogReader
 
 
 class SimulationSection:

@@ -1,0 +1,1 @@
+"""What is found in one scan, or between two of them."""

@@ -1,0 +1,194 @@
+"""Rigid alignment of two scans of one head.
+
+align(fixed, moving) -> Alignment, whose `moving_to_fixed` is a 4×4 RAS-to-RAS matrix
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..scan.geometry import LPS_TO_RAS, apply_affine
+
+GRID_MM = 3.0
+_BONE_HU = (100.0, 1000.0)
+"""Bone does not change between the scans; the brain does."""
+_BAND_VOXELS = 3
+_LEAST_BONE_VOXELS = 500
+_LEAST_CORRELATION = 0.78
+"""Measured: 0.94 and more for a simulated patient scanned twice, 0.83 and more for a real phantom in two protocols, at
+most 0.74 for two simulated patients."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a second scan lies on the first.
+
+    Attributes
+    ----------
+    moving_to_fixed : ndarray of shape (4, 4)
+        Maps RAS mm of the moving scan to RAS mm of the fixed scan: rotation and translation.
+    correlation : float or None
+        Of the two scans around the bone after the alignment, -1 to 1; None if they do not overlap.
+    rotation_deg, translation_mm : float
+        How far the head had moved: angle, and way of the middle of the moving scan.
+    succeeded : bool
+        Whether the correlation is that of one and the same skull.
+    notes : tuple of str
+    """
+
+    moving_to_fixed: np.ndarray
+    correlation: float | None
+    rotation_deg: float
+    translation_mm: float
+    succeeded: bool
+    notes: tuple = ()
+
+
+def align(fixed, moving):
+    """Align a second scan of the same patient with the first, for viewing them side by side.
+
+    The bone is registered rigidly by its correlation, from 12 to 3 mm. The same scans give the same result.
+
+    Parameters
+    ----------
+    fixed, moving : HeadCT
+
+    Returns
+    -------
+    Alignment
+        A failed one has `succeeded` False and a note; its matrix is not to be used.
+
+    Raises
+    ------
+    InputError
+        If one of the scans shows no bone.
+    """
+    import SimpleITK
+
+    (fixed_image, fixed_scanned), (moving_image, moving_scanned) = _bone_image(fixed), _bone_image(moving)
+    band = _band(fixed_image, "first") * fixed_scanned
+    _band(moving_image, "second")
+    transform = SimpleITK.Euler3DTransform(
+        SimpleITK.CenteredTransformInitializer(
+            fixed_image,
+            moving_image,
+            SimpleITK.Euler3DTransform(),
+            SimpleITK.CenteredTransformInitializerFilter.MOMENTS,
+        )
+    )
+    method = SimpleITK.ImageRegistrationMethod()
+    method.SetMetricAsCorrelation()
+    method.SetMetricFixedMask(band)
+    method.SetMetricMovingMask(moving_scanned)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentagePerLevel([1.0, 0.5, 0.15], seed=1)
+    method.SetInterpolator(SimpleITK.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(learningRate=1.0, minStep=1e-3, numberOfIterations=100)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2, 1])
+    method.SetSmoothingSigmasPerLevel([6.0, 3.0, 1.5])
+    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
+    method.SetInitialTransform(transform, inPlace=True)
+    method.SetNumberOfThreads(1)  # the order of sums, and so the last digits, would depend on the machine
+    try:
+        method.Execute(fixed_image, moving_image)
+        correlation = _correlation(fixed_image, moving_image, moving_scanned, transform, band)
+    except RuntimeError:  # the scans were driven apart
+        correlation = None
+    return _alignment(_moving_to_fixed(transform), correlation, moving)
+
+
+def _bone_image(head_ct):
+    """The bone, equally sharp in all directions, on an upright grid of `GRID_MM`; and what of it was scanned."""
+    import SimpleITK
+
+    ijk_to_lps = LPS_TO_RAS @ head_ct.ijk_to_ras
+    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
+    image = SimpleITK.GetImageFromArray(head_ct.hu.astype(np.float32))
+    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
+    image = SimpleITK.BinShrink(image, [max(1, int(GRID_MM / 2 / mm)) for mm in spacing])
+    # Thick slices blur bone across them. Blurred as much within them, a turned head does not look deformed.
+    blur = 0.5 * np.array([*image.GetSpacing(), GRID_MM])
+    for axis, sigma in enumerate(np.sqrt(blur.max() ** 2 - blur[:3] ** 2)):
+        if sigma > 0.1:
+            image = SimpleITK.RecursiveGaussian(image, sigma=float(sigma), direction=axis)
+    low, high = _BONE_HU
+    image = SimpleITK.Clamp(image, SimpleITK.sitkFloat32, low, high) - low
+    size = head_ct.hu.shape[::-1]
+    corners = apply_affine(ijk_to_lps, list(product(*[(-0.5, n - 0.5) for n in size])))
+    start, stop = corners.min(0), corners.max(0)
+    image = SimpleITK.Resample(
+        image,
+        np.ceil((stop - start) / GRID_MM).astype(int).tolist(),
+        SimpleITK.Transform(),
+        SimpleITK.sitkLinear,
+        (start + GRID_MM / 2).tolist(),
+        [GRID_MM] * 3,
+        np.eye(3).ravel().tolist(),
+        -1.0,
+    )
+    scanned = SimpleITK.Cast(image >= 0.0, SimpleITK.sitkUInt8)
+    return image * SimpleITK.Cast(scanned, SimpleITK.sitkFloat32), scanned
+
+
+def _band(image, which):
+    """Bone and what lies around it."""
+    import SimpleITK
+
+    bone = SimpleITK.Cast(image > 100.0, SimpleITK.sitkUInt8)
+    found = int(SimpleITK.GetArrayViewFromImage(bone).sum())
+    if found < _LEAST_BONE_VOXELS:
+        raise InputError(
+            f"The {which} scan cannot be aligned: expected a skull, found {found * GRID_MM**3 / 1000:.0f} mL of bone."
+        )
+    return SimpleITK.BinaryDilate(bone, [_BAND_VOXELS] * 3)
+
+
+def _correlation(fixed_image, moving_image, moving_scanned, transform, band):
+    import SimpleITK
+
+    images = [
+        fixed_image,
+        SimpleITK.Resample(moving_image, fixed_image, transform, SimpleITK.sitkLinear, 0.0),
+        band,
+        SimpleITK.Resample(moving_scanned, fixed_image, transform, SimpleITK.sitkNearestNeighbor, 0),
+    ]
+    fixed, moved, band, scanned = (SimpleITK.GetArrayFromImage(image) for image in images)
+    both = (band != 0) & (scanned != 0)
+    if np.count_nonzero(both) < 0.25 * np.count_nonzero(band):
+        return None
+    correlation = float(np.corrcoef(fixed[both], moved[both])[0, 1])
+    return correlation if np.isfinite(correlation) else None
+
+
+def _moving_to_fixed(transform):
+    """SimpleITK's transform maps LPS positions of the fixed image to the moving one."""
+    origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    fixed_to_moving = np.eye(4)
+    fixed_to_moving[:3, :3] = np.column_stack([transform.TransformPoint(tuple(e)) - origin for e in np.eye(3)])
+    fixed_to_moving[:3, 3] = origin
+    return LPS_TO_RAS @ np.linalg.inv(fixed_to_moving) @ LPS_TO_RAS
+
+
+def _alignment(matrix, correlation, moving):
+    succeeded = correlation is not None and correlation >= _LEAST_CORRELATION
+    notes = ()
+    if not succeeded:
+        found = "none" if correlation is None else f"{correlation:.2f}"
+        notes = (
+            f"The scans could not be aligned: expected a correlation of the bone of at least {_LEAST_CORRELATION:g}, "
+            f"found {found}. They may show different heads or too little of the same one.",
+        )
+    middle = apply_affine(moving.ijk_to_ras, (np.array(moving.hu.shape[::-1]) - 1) / 2)
+    return Alignment(
+        moving_to_fixed=matrix,
+        correlation=correlation,
+        rotation_deg=float(np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1)))),
+        translation_mm=float(np.linalg.norm(apply_affine(matrix, middle) - middle)),
+        succeeded=succeeded,
+        notes=notes,
+    )

@@ -1,0 +1,281 @@
+"""From a head CT to volume, prognosis and attention: the whole way, without Slicer."""
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..model.bundle import ModelBundle, default_bundle
+from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
+from ..scan.geometry import apply_affine
+from ..scan.head_ct import HeadCT
+from ..scan.validation import check_head_ct
+
+NO_BLEED_ML = 1.0
+"""Below it the reading is called "no hemorrhage measured"."""
+
+
+def _ignore(fraction, message):
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """An attention map in the scan's geometry.
+
+    Attributes
+    ----------
+    array : ndarray of shape (K, J, I), float32
+        0 to 1, the highest attention being 1; scaled for each map by itself, so not comparable between patients.
+    head, stage, method : str
+    peak_ras_mm : tuple of float or None
+        RAS position of the highest attention; None if the map is blank.
+    """
+
+    array: np.ndarray
+    head: str
+    stage: str
+    method: str
+    peak_ras_mm: tuple | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The network's outputs and features, kept so that other attention maps need no second run."""
+
+    network_input: NetworkInput
+    output: float
+    log_odds: float
+    features: dict
+    network: object
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything known of one scan after the analysis.
+
+    Attributes
+    ----------
+    head_ct : HeadCT
+    volume_ml : float
+    volume_interval_ml : (float, float) or None
+        None where the bundle holds no interval.
+    interval_coverage : float or None
+    mortality_probability : float
+        Of death within 30 days.
+    prognosis : str
+        "survival" or "death", by a probability of 0.5.
+    attention : Attention or None
+    model : dict
+        `name`, `version`, `sha256`, `training_data`.
+    warnings : tuple of str
+    timing_s : dict of str to float
+        Seconds by step.
+    """
+
+    head_ct: HeadCT
+    volume_ml: float
+    volume_interval_ml: tuple | None
+    interval_coverage: float | None
+    mortality_probability: float
+    prognosis: str
+    attention: Attention | None
+    model: dict
+    warnings: tuple
+    timing_s: dict
+    prediction: Prediction = field(repr=False)
+
+    def attention_for(self, head="volume", stage="stage4", method="gradcam"):
+        """Another attention map of the same run, without running the encoder again.
+
+        Returns
+        -------
+        Attention
+        """
+        return _attention(self.prediction, self.head_ct, head, stage, method)
+
+
+def _attention(prediction, head_ct, head, stage, method):
+    from ..model.attention.maps import attention_map, check_choice
+
+    check_choice(head, stage, method)
+    grid = attention_map(prediction.network, prediction.features[stage], stage, head, method)[0].cpu().numpy()
+    array = prediction.network_input.to_scan(grid, prediction.network.feature_strides[stage])
+    highest = float(array.max())
+    if highest <= 0 or not np.isfinite(highest):
+        return Attention(np.zeros_like(array), head, stage, method, None)
+    array /= highest
+    peak_kji = np.unravel_index(int(array.argmax()), array.shape)
+    peak = apply_affine(head_ct.ijk_to_ras, peak_kji[::-1])
+    return Attention(array, head, stage, method, tuple(float(v) for v in peak))
+
+
+class Analyzer:
+    """A network held ready to analyze scans.
+
+    Parameters
+    ----------
+    bundle : ModelBundle, path or None
+        None: the shipped bundle.
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+
+    Raises
+    ------
+    BundleError
+        If the bundle is incomplete or altered.
+    InputError
+        If the device is not there.
+    """
+
+    def __init__(self, bundle=None, device="auto"):
+        from ..model.runtime import choose_device, fastest_runtime
+
+        self.bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle or default_bundle())
+        self.settings = PreprocessingSettings(**self.bundle.metadata["preprocessing"])
+        self.device = choose_device(device)
+        self.network = self.bundle.network(self.device).eval().requires_grad_(False)
+        self.runtime = fastest_runtime(self.network, self.device)
+
+    def predict(self, network_input, progress=_ignore):
+        """Run the network on a prepared scan; `progress` is called between the stages and may raise Canceled.
+
+        Returns
+        -------
+        Prediction
+        """
+        import torch
+
+        image = torch.from_numpy(network_input.array)[None].to(self.device)
+        features = {}
+        with torch.no_grad(), self.runtime.context():
+            for name, output in self.network.features(self.runtime.arrange(image)):
+                features[name] = output
+                progress(len(features) / 4, f"Network: {name}")
+            volume, scores = self.network.heads(features[name])
+        output, log_odds = float(volume[0]), float(scores[0, 1] - scores[0, 0])
+        if not np.isfinite([output, log_odds]).all():
+            raise InputError("The network's output is not finite: expected numbers, found NaN or infinity.")
+        return Prediction(network_input, output, log_odds, features, self.network)
+
+    def analyze(self, head_ct, head="volume", stage=None, method=None, attention=True, progress=None):
+        """Analyze one scan.
+
+        Parameters
+        ----------
+        head_ct : HeadCT
+        head, stage, method : str
+            Of the attention map; None: the bundle's own stage and method.
+        attention : bool
+            Whether to make an attention map.
+        progress : callable (fraction, message)
+            May raise Canceled.
+
+        Returns
+        -------
+        Analysis
+
+        Raises
+        ------
+        InputError
+            If the scan is not one the network can read.
+        """
+        clock, progress = _Clock(), progress or _ignore
+        from ..model.attention.maps import check_choice
+
+        metadata = self.bundle.metadata
+        stage = stage or metadata["attention"].get("stage", "stage4")
+        method = method or metadata["attention"].get("method", "gradcam")
+        check_choice(head, stage, method)  # before the work, not after it
+        progress(0.0, "Checking the scan")
+        head_ct = check_head_ct(head_ct)
+        clock.lap("check")
+        progress(0.05, "Preparing")
+        network_input = prepare(head_ct, self.settings)
+        clock.lap("prepare")
+        prediction = self.predict(network_input, lambda f, message: progress(0.15 + 0.65 * f, message))
+        clock.lap("network")
+        volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
+        interval = self.bundle.volume_interval_ml(volume)
+        death = self.bundle.probability(prediction.log_odds)
+        warnings = list(head_ct.facts.warnings)
+        if interval is None:
+            warnings.append("The model holds no calibrated interval; the volume is shown without one.")
+        if volume < NO_BLEED_ML:
+            warnings.append(
+                f"No hemorrhage measured (below {NO_BLEED_ML:g} mL); the prognosis is for patients with a hemorrhage."
+            )
+        found = None
+        if attention:
+            progress(0.85, "Attention map")
+            found = _attention(prediction, head_ct, head, stage, method)
+            if found.peak_ras_mm is None:
+                warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
+            clock.lap("attention")
+        progress(1.0, "Done")
+        return Analysis(
+            head_ct=head_ct,
+            volume_ml=volume,
+            volume_interval_ml=interval,
+            interval_coverage=self.bundle.interval_coverage,
+            mortality_probability=death,
+            prognosis="death" if death > 0.5 else "survival",
+            attention=found,
+            model={
+                "name": self.bundle.name,
+                "version": self.bundle.version,
+                "sha256": self.bundle.sha256,
+                "training_data": self.bundle.training_data,
+            },
+            warnings=tuple(warnings),
+            timing_s=clock.laps,
+            prediction=prediction,
+        )
+
+
+def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=None, progress=None):
+    """Analyze a scan: from a file, folder or HeadCT to volume, prognosis and attention map.
+
+    Parameters
+    ----------
+    scan : path or HeadCT
+        A folder of DICOM files, a NIfTI or NRRD file, or a scan already read.
+    bundle, device
+        As in `Analyzer`.
+    head, stage, method, progress
+        As in `Analyzer.analyze`.
+
+    Returns
+    -------
+    Analysis
+
+    Examples
+    --------
+    >>> from ICHMultiTaskLib import analyze
+    >>> result = analyze("scan.nii.gz")  # doctest: +SKIP
+    >>> print(result.volume_ml, result.volume_interval_ml, result.mortality_probability)  # doctest: +SKIP
+    """
+    clock, progress = _Clock(), progress or _ignore
+    if not isinstance(scan, HeadCT):
+        from ..scan.reading import read_head_ct
+
+        scan = read_head_ct(scan, progress=lambda f, message: progress(0.3 * f, message))
+        clock.lap("read")
+    analyzer = Analyzer(bundle, device)
+    clock.lap("load_model")
+    analysis = analyzer.analyze(scan, head, stage, method, progress=lambda f, message: progress(0.4 + 0.6 * f, message))
+    return replace(analysis, timing_s=clock.laps | analysis.timing_s)
+
+
+class _Clock:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self):
+        self.laps = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name):
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

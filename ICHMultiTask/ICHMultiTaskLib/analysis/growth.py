@@ -1,0 +1,147 @@
+"""Growth of a hematoma between two scans, with what the two volume intervals leave open.
+
+growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None) -> Growth
+"""
+
+import math
+from dataclasses import dataclass
+
+from ..common.errors import InputError
+from .analyzer import NO_BLEED_ML
+
+EXPANSION_ML, EXPANSION_PERCENT = 6.0, 33.0
+"""Hematoma expansion: growth by at least either of the two."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Growth from the first to the second scan.
+
+    Attributes
+    ----------
+    first_ml, second_ml : float
+    absolute_ml : float
+    absolute_interval_ml : (float, float) or None
+    relative_percent : float or None
+        Of the first volume; None if that is 0 mL.
+    relative_interval_percent : (float, float or None) or None
+        A high bound of None: none can be given, since the first volume may be 0 mL.
+    is_expansion : bool or None
+        Whether the two volumes meet the published definition (`EXPANSION_ML` or `EXPANSION_PERCENT`); None if no
+        hemorrhage was measured on either scan.
+    verdict : str or None
+        "likely": every growth within one of the intervals is an expansion; "unlikely": none within both is;
+        "undecided" else. None without intervals.
+    coverage : float or None
+        Of both volume intervals, and so of those of the growth.
+    notes : tuple of str
+    """
+
+    first_ml: float
+    second_ml: float
+    absolute_ml: float
+    absolute_interval_ml: tuple | None
+    relative_percent: float | None
+    relative_interval_percent: tuple | None
+    is_expansion: bool | None
+    verdict: str | None
+    coverage: float | None
+    notes: tuple = ()
+
+
+def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None):
+    """Growth of a hematoma, absolute and relative, and whether it is an expansion.
+
+    The intervals come from those of the two volumes by the square-and-add method (MOVER, Zou and Donner 2008, doi
+    10.1002/sim.3095): the distance from each estimate to the bound that matters, added in quadrature; of the volumes
+    for the absolute growth, of their logarithms for the relative one. It keeps skewed intervals skewed and supposes the
+    errors of the two scans independent; errors that both scans share cancel, so the intervals are rather too wide.
+
+    Parameters
+    ----------
+    first_ml, second_ml : float
+    first_interval_ml, second_interval_ml : (float, float) or None
+    coverage : float, optional
+        Of both intervals, 0 to 1.
+
+    Returns
+    -------
+    Growth
+
+    Raises
+    ------
+    InputError
+        If a volume is not a number from 0, or an interval does not hold its volume.
+    """
+    _check("first", first_ml, first_interval_ml)
+    _check("second", second_ml, second_interval_ml)
+    absolute = second_ml - first_ml
+    relative = 100.0 * absolute / first_ml if first_ml > 0 else None
+    notes = []
+    if relative is None:
+        notes.append("The first volume is 0 mL: no relative growth can be given; the absolute growth decides.")
+    both = first_interval_ml is not None and second_interval_ml is not None
+    absolute_interval = _absolute(first_ml, first_interval_ml, second_ml, second_interval_ml) if both else None
+    relative_interval = None
+    if both and first_ml > 0:
+        relative_interval = _relative(first_ml, first_interval_ml, second_ml, second_interval_ml)
+    if both and relative_interval and relative_interval[1] is None:
+        notes.append("The first volume may be 0 mL: the relative growth has no upper bound.")
+    if not both:
+        notes.append("At least one volume has no interval; how sure the growth is cannot be told.")
+    is_expansion = absolute >= EXPANSION_ML or (relative is not None and relative >= EXPANSION_PERCENT)
+    verdict = _verdict(absolute_interval, relative_interval) if both else None
+    if max(first_ml, second_ml) < NO_BLEED_ML:
+        is_expansion = verdict = None
+        notes.append(f"No hemorrhage measured on either scan (below {NO_BLEED_ML:g} mL).")
+    return Growth(
+        first_ml=float(first_ml),
+        second_ml=float(second_ml),
+        absolute_ml=float(absolute),
+        absolute_interval_ml=absolute_interval,
+        relative_percent=relative,
+        relative_interval_percent=relative_interval,
+        is_expansion=is_expansion,
+        verdict=verdict,
+        coverage=coverage if both else None,
+        notes=tuple(notes),
+    )
+
+
+def _check(which, volume_ml, interval_ml):
+    if not (math.isfinite(volume_ml) and volume_ml >= 0):
+        raise InputError(f"The {which} volume is not possible: expected a number of mL from 0, found {volume_ml!r}.")
+    if interval_ml is not None and not 0 <= interval_ml[0] <= volume_ml <= interval_ml[1] < math.inf:
+        raise InputError(
+            f"The interval of the {which} volume is not possible: expected bounds from 0 around {volume_ml:g} mL, "
+            f"found {interval_ml[0]:g} to {interval_ml[1]:g} mL."
+        )
+
+
+def _absolute(first, first_interval, second, second_interval):
+    down = math.hypot(second - second_interval[0], first_interval[1] - first)
+    up = math.hypot(second_interval[1] - second, first - first_interval[0])
+    # Growth can be no less than the loss of all that may have been there, nor more than all that may be there now.
+    return max(second - first - down, -first_interval[1]), min(second - first + up, second_interval[1])
+
+
+def _relative(first, first_interval, second, second_interval):
+    """Percent of the first volume, which is above 0."""
+    low, high = 0.0, None
+    if second_interval[0] > 0:
+        spread = math.hypot(math.log(second / second_interval[0]), math.log(first_interval[1] / first))
+        low = second / first * math.exp(-spread)
+    if first_interval[0] > 0 and second > 0:
+        spread = math.hypot(math.log(second_interval[1] / second), math.log(first / first_interval[0]))
+        high = second / first * math.exp(spread)
+    elif first_interval[0] > 0:  # 0 mL has no logarithm: the outermost bounds
+        high = second_interval[1] / first_interval[0]
+    return 100.0 * (low - 1.0), None if high is None else 100.0 * (high - 1.0)
+
+
+def _verdict(absolute, relative):
+    least_percent = relative[0] if relative else -math.inf
+    most_percent = math.inf if relative and relative[1] is None else relative[1] if relative else -math.inf
+    if absolute[0] >= EXPANSION_ML or least_percent >= EXPANSION_PERCENT:
+        return "likely"
+    return "unlikely" if absolute[1] < EXPANSION_ML and most_percent < EXPANSION_PERCENT else "undecided"

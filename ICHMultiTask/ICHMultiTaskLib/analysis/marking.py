@@ -1,0 +1,350 @@
+"""Mark the bleed: a segmentation proposed from attention, density and the predicted volume.
+
+No mask was ever drawn for it. Attention says where, density (HU) says what, and the volume says how far out: among the
+smooth regions of blood density around the attention, the one that holds the predicted volume is taken. The regions
+come from total-variation denoising (Rudin, Osher and Fatemi 1992, doi 10.1016/0167-2789(92)90242-F), each level set
+of which has the shortest border for what it encloses (Chambolle 2004, doi 10.1023/B:JMIV.0000011325.36760.1e).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from ..common.errors import InputError
+from .analyzer import NO_BLEED_ML
+
+NEAR_MM = 15.0
+"""The bleed lies within the hottest part of the map: as large as a ball of its volume, made this much thicker."""
+SEED_MM = 3.0
+"""Every component of the bleed reaches into a smaller part of that kind."""
+CRUMB_ML = 0.1
+"""Smaller components are left out."""
+MARGIN_MM = 6.0
+COARSE_MM = 4.0
+"""Attention has no detail below it."""
+GRID_MM = 1.0
+GRID_VOXELS = 300_000
+BONE_HU = 160
+BONE_RIM_MM = 1.5
+"""Around bone, where bone and brain in one voxel look like blood."""
+FORAMEN_MM = 3.0
+"""Openings of the skull of up to twice this width are closed."""
+BLOOD_HU = (5.0, 110.0)
+CONTRAST_HU = 8.0
+"""Blood is at least this much denser than brain."""
+DENOISING_HU = 8.0
+RIM_MM = (2.0, 6.0)
+"""Distance from the bleed at which its surroundings are measured."""
+LATITUDE = 0.15
+"""How far the border may be moved to reach the predicted volume, as a fraction of the step from brain to blood."""
+TOLERANCE = 0.1, 0.5
+"""Volumes differ beyond this fraction and this many mL."""
+NO_BLOOD = "Nothing is marked: nothing near the attention is as dense as blood."
+TOUCHING = np.ones((3, 3, 3))
+
+
+@dataclass(frozen=True)
+class Marking:
+    """A proposed segmentation, to be looked at and corrected by a person.
+
+    Attributes
+    ----------
+    mask : ndarray of shape (K, J, I), bool
+        On the scan's grid; all False where nothing could be marked.
+    volume_ml : float
+        Of the mask.
+    model_volume_ml : float
+        The volume that the mask was to have: the model's, unless another one was asked for.
+    components_ml : tuple of float
+        Volumes of the separate parts, descending.
+    agrees : bool
+        Whether the mask has that volume.
+    notes : tuple of str
+        Sentences for the user: why nothing was marked, or why the volumes differ.
+    """
+
+    mask: np.ndarray = field(repr=False)
+    volume_ml: float
+    model_volume_ml: float
+    components_ml: tuple
+    agrees: bool
+    notes: tuple = ()
+
+
+def mark(analysis, volume_ml=None, progress=None):
+    """Propose a segmentation of the bleed.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        Its volume head's attention shows where the bleed is.
+    volume_ml : float, optional
+        Volume that the mask shall have; the model's by default.
+    progress : callable (fraction, message), optional
+        May raise Canceled.
+
+    Returns
+    -------
+    Marking
+        Its mask keeps to the borders in the scan: where they enclose plainly more or less than `volume_ml`, it does
+        too, `agrees` is False and a note says so.
+
+    Raises
+    ------
+    InputError
+        If `volume_ml` is negative or not finite.
+    """
+    progress = progress or (lambda fraction, message: None)
+    wanted = analysis.volume_ml if volume_ml is None else float(volume_ml)
+    if not np.isfinite(wanted) or wanted < 0:
+        raise InputError(f"The volume to mark is not usable: expected mL, 0 or more, found {wanted:g}.")
+    head_ct = analysis.head_ct
+    if wanted < NO_BLEED_ML:
+        return _nothing(
+            head_ct, wanted, f"Nothing is marked: the volume is {wanted:.1f} mL, below {NO_BLEED_ML:g} mL.", True
+        )
+    progress(0.0, "Attention")
+    attention = _attention(analysis)
+    if attention.peak_ras_mm is None:
+        return _nothing(head_ct, wanted, "Nothing is marked: the attention map of the volume head is blank.")
+    progress(0.2, "Density")
+    grid = _WorkGrid(head_ct, attention.array, wanted)
+    level = _level(grid)
+    if level is None:
+        return _nothing(head_ct, wanted, NO_BLOOD)
+    progress(0.6, "Border")
+    border = _border(level, grid, wanted)
+    region = _region(level, grid, border)
+    if not region.any():
+        return _nothing(head_ct, wanted, NO_BLOOD)
+    outlined_ml = float(np.count_nonzero(region) * grid.voxel_ml)
+    volume = wanted if _same(outlined_ml, wanted) else outlined_ml
+    progress(0.8, "Smoothing")
+    mask = _on_scan(level, region, border, grid, volume)
+    progress(1.0, "Done")
+    return _marking(head_ct, mask, wanted, "the model measured" if volume_ml is None else "was asked for")
+
+
+def _attention(analysis):
+    """The coarse map of the volume head, whatever map is on show: it is the paper's, and needs no second run."""
+    shown = analysis.attention
+    if shown is not None and (shown.head, shown.stage, shown.method) == ("volume", "stage4", "gradcam"):
+        return shown
+    return analysis.attention_for("volume", "stage4", "gradcam")
+
+
+def _nothing(head_ct, wanted, sentence, agrees=False):
+    return Marking(np.zeros(head_ct.hu.shape, bool), 0.0, wanted, (), agrees, (sentence,))
+
+
+def _marking(head_ct, mask, wanted, source):
+    """Measure the mask and say where it departs from the volume wanted."""
+    labels, _ = ndimage.label(mask[box], TOUCHING) if (box := _box(mask)) else (np.zeros(1, int), 0)
+    components = np.sort(np.bincount(labels.ravel())[1:])[::-1] * head_ct.voxel_volume_mm3 / 1000.0
+    volume = float(components.sum())
+    agrees = _same(volume, wanted)
+    notes = ()
+    if not agrees:
+        more = "more" if volume > wanted else "less"
+        notes = (
+            f"The borders in the scan enclose {volume:.1f} mL near the attention, {abs(volume - wanted):.1f} mL {more} "
+            f"than {source} ({wanted:.1f} mL): check both.",
+        )
+    return Marking(mask, volume, wanted, tuple(float(ml) for ml in components), agrees, notes)
+
+
+def _same(volume, wanted):
+    return abs(volume - wanted) <= max(TOLERANCE[0] * wanted, TOLERANCE[1])
+
+
+def _box(mask):
+    """Slices of the bounding box, or None."""
+    found = ndimage.find_objects(mask.astype(np.int8))
+    return found[0] if found else None
+
+
+class _WorkGrid:
+    """Density and attention around the peak, averaged to voxels of about a millimeter.
+
+    Averaging takes the noise out of thin slices and small pixels, and makes the cost independent of them.
+    """
+
+    def __init__(self, head_ct, attention, wanted_ml):
+        spacing = head_ct.spacing_kji
+        strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
+        coarse = attention[strides]
+        coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod([stride.step for stride in strides])
+        self.near, self.seed = (_hottest(coarse, coarse_ml, wanted_ml, mm) for mm in (NEAR_MM, SEED_MM))
+        margin = np.ceil(MARGIN_MM / spacing).astype(int)
+        self.box = tuple(
+            slice(max(0, part.start * stride.step - m), min(n, part.stop * stride.step + m))
+            for part, stride, m, n in zip(_box(coarse >= self.near), strides, margin, attention.shape, strict=True)
+        )
+        self.factors = _factors([part.stop - part.start for part in self.box], spacing)
+        self.spacing = spacing * self.factors
+        self.scan_shape = attention.shape
+        self.scan_voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
+        self.voxel_ml = self.scan_voxel_ml * float(np.prod(self.factors))
+        self.hu = _block_mean(np.clip(head_ct.hu[self.box], -100, 300), self.factors)
+        self.attention = _block_mean(attention[self.box], self.factors)
+        bone = self.hu > BONE_HU
+        from_bone = (
+            ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
+        )
+        soft = (from_bone > BONE_RIM_MM) & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
+        self.soft = soft & _inside_skull(soft, from_bone, self.attention, self.spacing)
+        samples = head_ct.hu[strides]
+        samples = samples[(samples > 10) & (samples < 60)]
+        self.brain_hu = float(np.median(samples)) if samples.size else 30.0
+
+
+def _hottest(attention, voxel_ml, volume_ml, thicker_mm):
+    """Attention from which on the map is as large as a ball of a volume, made thicker; always above 0."""
+    radius_mm = np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)) + thicker_mm
+    count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))
+    values = attention[attention > 0]
+    return float(np.partition(values, -count)[-count] if count < values.size else values.min())
+
+
+def _factors(shape, spacing):
+    """Voxels to average along each axis: to `GRID_MM`, or to more where there would be too many."""
+    target = GRID_MM
+    while True:
+        factors = tuple(int(f) for f in np.maximum(1, np.round(target / spacing)))
+        if np.prod(shape) <= GRID_VOXELS * np.prod(factors):
+            return factors
+        target *= 1.1
+
+
+def _block_mean(array, factors):
+    """Mean over blocks of voxels; the last ones repeat the edge."""
+    array = np.pad(
+        array.astype(np.float32), [(0, -n % f) for n, f in zip(array.shape, factors, strict=True)], mode="edge"
+    )
+    for axis, factor in enumerate(factors):
+        if factor > 1:
+            shape = (*array.shape[:axis], array.shape[axis] // factor, factor, *array.shape[axis + 1 :])
+            array = array.reshape(shape).mean(axis + 1)
+    return array
+
+
+def _inside_skull(soft, from_bone, attention, spacing):
+    """The space between bones that holds most of the attention, its foramina closed: muscle is as dense as blood."""
+    labels, count = ndimage.label(soft & (from_bone > FORAMEN_MM))
+    if not count:
+        return soft
+    space = labels == 1 + int(np.argmax(ndimage.sum(attention, labels, np.arange(1, count + 1))))
+    return ndimage.distance_transform_edt(~space, sampling=spacing) <= 1.5 * FORAMEN_MM
+
+
+def _level(grid):
+    """Denoised density as 0 for brain and 1 for blood; None where nothing is as dense as blood."""
+    hu = np.clip(np.where(grid.soft, grid.hu, grid.brain_hu), 0, 95)
+    hu = denoise(hu, DENOISING_HU, grid.spacing)
+    blood = grid.soft & (grid.attention >= grid.seed) & (hu > grid.brain_hu + CONTRAST_HU)
+    if not blood.any():
+        return None
+    contrast = np.average(hu[blood], weights=grid.attention[blood]) - grid.brain_hu
+    level = (hu - grid.brain_hu) / np.float32(contrast)
+    level[~grid.soft | (grid.attention < grid.near)] = -1.0
+    return level
+
+
+def _region(level, grid, border):
+    """Components above a level that reach the attention and are no crumbs, holes filled."""
+    labels, count = ndimage.label(level > border)
+    peaks = ndimage.maximum(grid.attention, labels, np.arange(1, count + 1)) if count else np.empty(0)
+    sizes_ml = np.bincount(labels.ravel(), minlength=count + 1)[1:] * grid.voxel_ml
+    return ndimage.binary_fill_holes(np.r_[False, (peaks >= grid.seed) & (sizes_ml > CRUMB_ML)][labels])
+
+
+def _border(level, grid, wanted):
+    """Level at which the border lies.
+
+    Half way between blood and the surroundings is where a voxel is half filled; surroundings are measured, since
+    edema is less dense than brain. From there the border is moved toward the wanted volume, within `LATITUDE`.
+    """
+    core = _region(level, grid, 0.5)
+    distance = ndimage.distance_transform_edt(~core, sampling=grid.spacing)
+    rim = (distance > RIM_MM[0]) & (distance < RIM_MM[1]) & (level > -1.0)
+    half = (1.0 + float(np.clip(np.median(level[rim]), -0.5, 0.5))) / 2 if rim.any() else 0.5
+    low, high = half - LATITUDE, half + LATITUDE
+    for _ in range(10):
+        border = (low + high) / 2
+        if np.count_nonzero(_region(level, grid, border)) * grid.voxel_ml > wanted:
+            low = border
+        else:
+            high = border
+    return (low + high) / 2
+
+
+def _on_scan(level, region, border, grid, volume):
+    """The region with a smooth border on the scan's grid, its voxels counted out to a volume in mL."""
+    around = ndimage.binary_dilation(region, TOUCHING)
+    height = np.clip(level - border, -0.5, 0.5)
+    height[~around] = -0.5
+    height[region] = np.maximum(height[region], 0.05)
+    height = ndimage.gaussian_filter(height, 0.7 / grid.spacing)
+    shape = [part.stop - part.start for part in grid.box]
+    factors = np.array(grid.factors, float)
+    fine = ndimage.affine_transform(height, 1 / factors, (1 - factors) / (2 * factors), shape, order=1, mode="nearest")
+    count = min(round(volume / grid.scan_voxel_ml), fine.size)
+    mask = np.zeros(grid.scan_shape, bool)
+    if count:
+        threshold = np.partition(fine.ravel(), fine.size - count)[fine.size - count]
+        mask[grid.box] = fine >= max(threshold, np.float32(-0.5) + np.float32(1e-3))
+    return mask
+
+
+def denoise(image, weight, spacing, iterations=15):
+    """Total-variation denoising: minimize ½‖u − image‖² + weight · TV(u).
+
+    Accelerated projected gradient on the dual (Beck and Teboulle 2009, doi 10.1109/TIP.2009.2028250).
+
+    Parameters
+    ----------
+    image : ndarray of shape (K, J, I)
+    weight : float
+        In the image's unit; steps much smaller than this are flattened.
+    spacing : sequence of 3 floats
+        Differences count per millimeter, relative to the finest axis.
+    iterations : int
+
+    Returns
+    -------
+    ndarray of shape (K, J, I), float32
+    """
+    image = np.ascontiguousarray(image, np.float32)
+    scale = (min(spacing) / np.asarray(spacing)).astype(np.float32)
+    step = np.float32(1 / (4 * (scale**2).sum()))
+    low = [tuple(slice(0, -1) if a == axis else slice(None) for a in range(3)) for axis in range(3)]
+    high = [tuple(slice(1, None) if a == axis else slice(None) for a in range(3)) for axis in range(3)]
+
+    def primal(dual):
+        u = image.copy()
+        for axis in range(3):
+            flow = dual[axis][low[axis]] * scale[axis]
+            u[low[axis]] += flow
+            u[high[axis]] -= flow
+        return u
+
+    dual = [np.zeros_like(image) for _ in range(3)]
+    ahead = [np.zeros_like(image) for _ in range(3)]
+    momentum = 1.0
+    for _ in range(iterations):
+        u = primal(ahead)
+        norm = np.zeros_like(image)
+        for axis in range(3):
+            ahead[axis][low[axis]] += (u[high[axis]] - u[low[axis]]) * (scale[axis] * step)
+            norm += ahead[axis] ** 2
+        np.sqrt(norm, out=norm)
+        norm /= weight
+        np.maximum(norm, 1.0, out=norm)
+        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        for axis in range(3):
+            projected = ahead[axis] / norm
+            ahead[axis] = projected + np.float32((momentum - 1) / following) * (projected - dual[axis])
+            dual[axis] = projected
+        momentum = following
+    return primal(dual)

@@ -1,0 +1,82 @@
+"""A scan beside an earlier one of the same patient.
+
+compare_with_previous(analysis, previous, progress=None) -> RepeatScan
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .alignment import Alignment, align
+from .analyzer import Analysis
+from .growth import Growth, growth
+
+
+@dataclass(frozen=True)
+class RepeatScan:
+    """An earlier scan beside the later one.
+
+    Attributes
+    ----------
+    previous : Analysis
+        Of the earlier scan.
+    growth : Growth
+        From the earlier to the later scan.
+    alignment : Alignment
+        Its `moving_to_fixed` maps RAS mm of the earlier scan to those of the later one.
+    notes : tuple of str
+        What a reader of the numbers should see.
+    """
+
+    previous: Analysis
+    growth: Growth
+    alignment: Alignment
+    notes: tuple = ()
+
+
+def compare_with_previous(analysis, previous, progress=None):
+    """Compare the analysis of a scan with that of an earlier one.
+
+    Parameters
+    ----------
+    analysis, previous : Analysis
+        By the same model, else the growth may be the models' difference; that is said.
+    progress : callable (fraction, message), optional
+        May raise Canceled.
+
+    Returns
+    -------
+    RepeatScan
+
+    Raises
+    ------
+    InputError
+        If the scans cannot be aligned at all (no bone).
+    """
+    if progress is not None:
+        progress(0.0, "Aligning the scans")
+    change = growth(
+        previous.volume_ml,
+        previous.volume_interval_ml,
+        analysis.volume_ml,
+        analysis.volume_interval_ml,
+        analysis.interval_coverage,
+    )
+    alignment = align(analysis.head_ct, previous.head_ct)
+    notes = (*_doubts(analysis, previous), *change.notes, *alignment.notes)
+    return RepeatScan(previous, change, alignment, notes)
+
+
+def _doubts(analysis, previous):
+    """Why the two may not be an earlier and a later scan of one patient."""
+    later, earlier = analysis.head_ct.facts, previous.head_ct.facts
+    if later.patient_id and earlier.patient_id and later.patient_id != earlier.patient_id:
+        yield "The two scans are filed under different patients."
+    if later.series_uid and later.series_uid == earlier.series_uid:
+        yield "The two scans are the same series."
+    elif np.array_equal(analysis.head_ct.hu, previous.head_ct.hu):
+        yield "The two scans hold the same images."
+    if later.study_date and earlier.study_date and earlier.study_date > later.study_date:
+        yield "The earlier scan is dated after the later one."
+    if analysis.model["sha256"] != previous.model["sha256"]:
+        yield "The two scans were analyzed by different models."

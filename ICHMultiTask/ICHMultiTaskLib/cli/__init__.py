@@ -1,0 +1,5 @@
+"""The command `ichmultitask`."""
+
+from .command import main
+
+__all__ = ["main"]

@@ -1,0 +1,119 @@
+"""The options of `ichmultitask analyze` that compare the result with something."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.errors import InputError
+
+_YES_NO = {"yes": True, "no": False}
+_FLAGS = {
+    "ivh": "blood in the ventricles",
+    "anticoagulation": "oral anticoagulation",
+    "cognitive_impairment": "cognitive impairment before the hemorrhage",
+}
+
+
+def add_options(parser):
+    """Add them to the parser of the command."""
+    group = parser.add_argument_group("comparison")
+    add = group.add_argument
+    add(
+        "--segmentation", metavar="FILE", type=Path, action="append", default=[],
+        help="segmentation of the bleed to compare with, as NIfTI, NRRD (also .seg.nrrd) or MetaImage; may be repeated",
+    )  # fmt: skip
+    add("--previous", metavar="PATH", help="an earlier scan of the same patient: growth and alignment")
+    add("--age", metavar="YEARS", type=float, help="for the clinical scores, as all that follow")
+    add("--gcs", metavar="N", type=int, help="Glasgow Coma Scale, 3 to 15")
+    add("--nihss", metavar="N", type=int, help="National Institutes of Health Stroke Scale, 0 to 42")
+    add("--location", metavar="PLACE", help="lobar, deep, putamen, thalamus, caudate, cerebellum or brainstem")
+    for name, meaning in _FLAGS.items():
+        add(f"--{name.replace('_', '-')}", choices=_YES_NO, help=meaning)
+
+
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What the result shall be compared with, read and checked.
+
+    Attributes
+    ----------
+    segments : tuple of Segment
+    context : ClinicalContext or None
+    previous : HeadCT or None
+    """
+
+    segments: tuple = ()
+    context: object = None
+    previous: object = None
+
+    @property
+    def is_empty(self):
+        """Whether nothing is to be compared."""
+        return not self.segments and self.context is None and self.previous is None
+
+    @classmethod
+    def from_options(cls, options):
+        """Read the files and check the values that the options name.
+
+        Raises
+        ------
+        InputError
+            If one cannot be used.
+        """
+        from ..measures.clinical_scores import ClinicalContext
+        from ..measures.segment_files import read_segments
+
+        flags = {name: _YES_NO.get(getattr(options, name)) for name in _FLAGS}
+        context = ClinicalContext(options.age, options.gcs, options.nihss, options.location, **flags)
+        segments = tuple(segment for path in options.segmentation for segment in read_segments(path))
+        previous = None
+        if options.previous is not None:
+            from ..scan.reading import read_head_ct
+
+            previous = _as_earlier(lambda: read_head_ct(options.previous))
+        return cls(segments, None if context.is_empty else context, previous)
+
+    def compare(self, analyzer, analysis, shown_threshold, progress):
+        """Compare an analysis with everything requested.
+
+        Parameters
+        ----------
+        analyzer : Analyzer
+            For the earlier scan.
+        analysis : Analysis
+        shown_threshold : float
+            From which the report's pictures show attention.
+        progress : callable (fraction, message)
+
+        Returns
+        -------
+        dict
+            As `comparison_dict` makes it.
+
+        Raises
+        ------
+        InputError
+            If the earlier scan cannot be used.
+        """
+        from ..analysis.repeat import compare_with_previous
+        from ..comparison.side_by_side import compare
+        from ..report.comparison import comparison_dict
+
+        compared = repeat = None
+        if self.segments:
+            compared = compare(
+                analysis, self.segments, None, shown_threshold, lambda f, message: progress(0.4 * f, message)
+            )
+        if self.previous is not None:
+            progress(0.4, "Analyzing the earlier scan")
+            previous = _as_earlier(lambda: analyzer.analyze(self.previous, attention=False))
+            progress(0.7, "Aligning the scans")
+            repeat = compare_with_previous(analysis, previous)
+        return comparison_dict(analysis, compared, self.context, repeat)
+
+
+def _as_earlier(action):
+    """Say of which scan an error speaks."""
+    try:
+        return action()
+    except InputError as error:
+        raise InputError(f"Earlier scan: {error}") from error

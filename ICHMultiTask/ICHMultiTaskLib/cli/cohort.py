@@ -1,0 +1,49 @@
+"""The `ichmultitask compare` command."""
+
+from pathlib import Path
+
+EPILOG = """
+Recognized columns: patient_id; volume_ml or reference, ground_truth, manual, …; predicted_volume_ml or model, with
+interval_low_ml and interval_high_ml; rater_1, "Reader A (8 years)", …; other columns whose names end in mL or contain
+ABC or Sh. A manifest of ichmultitask-train simulate and predictions.csv of its evaluate need no options.
+Exit status: 0 done, 1 table refused or work failed (one sentence on standard error), 2 wrong usage.
+"""
+
+
+def add_parser(commands):
+    """Add the command to the subparsers of `ichmultitask`."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare the volumes of a cohort",
+        description="Compare volumes of a model, of formulas and of raters with reference volumes and write "
+        "report.html, report.json, table.csv and figures.",
+        epilog=EPILOG,
+    )
+    add = parser.add_argument
+    add("tables", nargs="+", metavar="TABLE", type=Path, help="CSV with a row a patient; several are joined by patient")
+    add("--output", metavar="DIR", type=Path, required=True, help="new or empty folder for the result")
+    add("--overwrite", action="store_true", help="replace an earlier comparison in DIR")
+    add("--patient", metavar="COLUMN", help="column that names the patient; several with commas: site,case")
+    add("--reference", metavar="COLUMN", help="column of the reference volumes")
+    add("--model", metavar="COLUMN", help="what all others are tested against (default: the model, else the first)")
+    add("--methods", metavar="COLUMN", nargs="+", help="further volumes, in place of those recognized by name")
+    add("--raters", metavar="COLUMN", nargs="+", help="volumes of raters, in place of those recognized by name")
+    add("--experience", metavar="CSV", type=Path, help="years of experience: a table with the columns rater, years")
+    add("--method-column", metavar="COLUMN", help="of a table with a row for each patient and method: names the method")
+    add("--volume-column", metavar="COLUMN", help="of such a table: the volumes of the methods")
+    add("--unit", choices=("ml", "mm3"), default="ml", help="of all volumes (default: ml)")
+    add("--complete", action="store_true", help="only patients that have every volume")
+    add("--percent", action="store_true", help="draw Bland–Altman plots in percent, too")
+    add("--resamples", metavar="N", type=int, default=2000, help="of the bootstrap (default: 2000)")
+    add("--seed", metavar="N", type=int, default=0, help="of the bootstrap (default: 0)")
+    parser.set_defaults(run=_run)
+
+
+def _run(options):
+    from ..comparison.cohort import compare_cohort
+    from ..report.cohort import summary
+
+    arguments = {name: value for name, value in vars(options).items() if name not in ("run", "tables", "output")}
+    comparison = compare_cohort(options.tables, options.output, **arguments)
+    print(summary(comparison))
+    print(f"\nReport  {(options.output / 'report.html').resolve()}")

@@ -1,0 +1,263 @@
+"""The `ichmultitask` command. Whatever the user can cause ends in one sentence on standard error."""
+
+import argparse
+import errno
+import re
+import signal
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from .. import __version__
+from ..common.errors import Canceled, ICHMultiTaskError
+from ..common.writing import new_folder, os_error_sentence
+from ..model.bundle import ModelBundle, default_bundle
+from . import analyze_options
+from . import cohort as cohort_command
+from . import mark as mark_command
+
+# Known here as well, so that --help and usage errors need no PyTorch.
+DEVICES = ("auto", "cpu", "cuda", "mps")
+HEADS = ("volume", "prognosis")
+STAGES = ("stage1", "stage2", "stage3", "stage4")
+METHODS = ("gradcam", "gradcam++", "layercam")
+
+DEMO_FOLDER = "simulated-dicom"
+
+
+def main(arguments=None):
+    """Run the command; return its exit status: 0 done, 1 refused or failed, 2 wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a console that lacks a character must not end the run
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is _run_analyze and options.path is None and (options.series or options.list_series):
+        parser.error("--series and --list-series need the PATH of a folder, file or .zip of DICOM images")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: clean up first
+    try:
+        options.run(options)
+        return 0
+    except (KeyboardInterrupt, Canceled):
+        sentence = "Canceled; nothing was written."
+    except ICHMultiTaskError as error:
+        sentence = str(error)
+    except MemoryError:
+        sentence = "The memory is not enough for this scan; close other programs or give a scan with fewer slices."
+    except ModuleNotFoundError as error:
+        sentence = f"The package {error.name} is not installed; install ICHMultiTask with its dependencies."
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EIO, errno.EISDIR):
+            sentence = f"{error.filename or 'The input'} cannot be read: {error.strerror}."
+        else:
+            sentence = os_error_sentence(error, error.filename or "The output")
+    except RuntimeError as error:
+        if not re.search("out of memory|not enough memory|can't allocate memory", str(error)):
+            raise
+        sentence = f"The memory of the device is not enough for this scan: {str(error).splitlines()[0]}"
+    print(sentence, file=sys.stderr)
+    return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="ichmultitask",
+        description="Volume, prognosis and attention of an intracerebral hemorrhage on a non-contrast head CT.",
+        epilog="Research use only; not validated on patients.",
+    )
+    parser.add_argument("--version", action="version", version=f"ichmultitask {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_analyze(commands)
+    cohort_command.add_parser(commands)
+    mark_command.add_parser(commands, DEVICES)
+    return parser
+
+
+def _add_analyze(commands):
+    analyze = commands.add_parser(
+        "analyze",
+        help="analyze one head CT",
+        description="Analyze one head CT and write report.html, report.json, attention.nrrd, slices/*.png and "
+        "scene.mrb. Without PATH, a head CT with a hemorrhage is simulated, written as a DICOM series and analyzed.",
+        epilog="Exit status: 0 done, 1 scan refused or work failed (one sentence on standard error), 2 wrong usage.",
+    )
+    analyze.add_argument(
+        "path", nargs="?", metavar="PATH", help="folder, file or .zip of DICOM images; NIfTI, NRRD or MetaImage file"
+    )
+    analyze.add_argument(
+        "--output", metavar="DIR", type=Path,
+        help="new or empty folder for the result (default: a new one under ./ichmultitask-output)",
+    )  # fmt: skip
+    analyze.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
+    analyze.add_argument("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
+    analyze.add_argument("--device", choices=DEVICES, default="auto", help="where the network runs (default: auto)")
+    analyze.add_argument("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
+    analyze.add_argument("--list-series", action="store_true", help="list the DICOM series in PATH and stop")
+    analyze.add_argument("--head", choices=HEADS, default="volume", help="output that the attention map explains")
+    analyze.add_argument("--stage", choices=STAGES, help="network stage of the map (default: the model's own)")
+    analyze.add_argument("--method", choices=METHODS, help="kind of attention map (default: the model's own)")
+    analyze_options.add_options(analyze)
+    analyze.set_defaults(run=_run_analyze)
+
+
+def _run_analyze(options):
+    _list_series(options) if options.list_series else _analyze(options)
+
+
+def _list_series(options):
+    from ..scan.reading import list_series
+
+    for series in list_series(options.path):
+        thickness = "" if series.thickness is None else f", {series.thickness:g} mm"
+        print(f"{'*' if series.chosen else ' '} {series.uid}")
+        print(f"    {series.description or 'no description'}: {series.slices} slices{thickness}; {series.why}")
+
+
+def _analyze(options):
+    destination = options.output or _default_output(options.path)
+    with new_folder(destination, replaces="report.json" if options.overwrite else None) as folder, _Progress() as bar:
+        bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
+        request = analyze_options.ComparisonRequest.from_options(options)
+        truth = None
+        if options.path is None:
+            truth = _simulate(folder / DEMO_FOLDER, bar.step("Simulating a head CT", 0, 10))
+        clock = time.perf_counter()
+        head_ct = _read(options, folder, destination, bar.step("Reading the scan", 10, 30))
+        timing = {"read": time.perf_counter() - clock}
+        bar.step("Loading the model", 30, 40)(0.0, "")
+        clock = time.perf_counter()
+        from ..analysis.analyzer import Analyzer
+
+        analyzer = Analyzer(bundle, options.device)
+        timing["load_model"] = time.perf_counter() - clock
+        analysis = analyzer.analyze(
+            head_ct, options.head, options.stage, options.method, progress=bar.step("Analyzing", 40, 55)
+        )
+        comparison = None
+        if not request.is_empty:
+            from ..mrml.results import THRESHOLD
+
+            comparison = request.compare(analyzer, analysis, THRESHOLD, bar.step("Comparing", 55, 60))
+        bar.step("Loading into a Slicer scene", 60, 65)(0.0, "")
+        clock = time.perf_counter()
+        from ..mrml.result_folder import SCENE_FILE, write_result_folder
+        from ..mrml.results import show_analysis
+        from ..mrml.scene import create_scene
+        from ..mrml.volumes import head_ct_to_node
+
+        scene = create_scene()
+        volume = head_ct_to_node(scene, analysis.head_ct, head_ct.facts.series_description or "Head CT")
+        nodes = show_analysis(scene, analysis, volume)
+        timing["display"] = time.perf_counter() - clock
+        analysis = replace(analysis, timing_s=timing | analysis.timing_s)
+        write_result_folder(
+            scene, analysis, volume, nodes.attention, folder, bar.step("Writing the report", 65, 100), comparison
+        )
+    print(summary(analysis, truth, comparison))
+    print(f"Report      {destination.resolve() / 'report.html'}")
+    print(f"Scene       {destination.resolve() / SCENE_FILE}  (opens in 3D Slicer)")
+
+
+def _default_output(path):
+    name = "simulated" if path is None else re.sub(r"(\.nii)?\.[^.]*$", "", Path(path).resolve().name)
+    name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "scan"
+    base = Path("ichmultitask-output") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 1
+    while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def _simulate(folder, progress):
+    """Write a simulated patient as a DICOM series; return the true volume in mL."""
+    from ..simulation import DEMONSTRATION_SEED, simulate_patient, write_dicom
+
+    patient = simulate_patient(DEMONSTRATION_SEED, progress=progress)
+    write_dicom(patient.head_ct, folder)
+    return patient.volume_ml
+
+
+def _read(options, folder, destination, progress):
+    from ..scan.reading import read_head_ct
+
+    if options.path is not None:
+        return read_head_ct(options.path, options.series, progress)
+    head_ct = read_head_ct(folder / DEMO_FOLDER, None, progress)
+    # The folder that it was read from is about to be renamed.
+    return replace(head_ct, facts=replace(head_ct.facts, path=str(destination.resolve() / DEMO_FOLDER)))
+
+
+def summary(analysis, true_volume_ml=None, comparison=None):
+    """The result in a few lines of plain text.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    true_volume_ml : float, optional
+        Known for a simulated scan.
+    comparison : dict, optional
+        As `comparison.report.comparison_dict` makes it.
+
+    Returns
+    -------
+    str
+    """
+    from ..report.comparison import comparison_lines
+    from ..report.html import RESEARCH_USE, format_position, format_probability
+
+    interval, attention = analysis.volume_interval_ml, analysis.attention
+    lines = [("Volume", f"{analysis.volume_ml:.1f} mL")]
+    if interval is not None:
+        lines[0] = (
+            "Volume",
+            f"{analysis.volume_ml:.1f} mL  ({100 * analysis.interval_coverage:.0f} % interval "
+            f"{interval[0]:.1f} to {interval[1]:.1f} mL)",
+        )
+    if true_volume_ml is not None:
+        lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
+    probability = format_probability(analysis.mortality_probability)
+    lines.append(("Prognosis", f"{analysis.prognosis}  (probability of death {probability})"))
+    if attention is not None and attention.peak_ras_mm is not None:
+        peak = format_position(attention.peak_ras_mm)
+        lines.append(("Attention", f"peak at {peak}  ({attention.head}, {attention.stage}, {attention.method})"))
+    lines += [("Warning", sentence) for sentence in analysis.warnings]
+    lines += comparison_lines(comparison) if comparison else []
+    lines.append(("Model", f"{analysis.model['name']} {analysis.model['version']}"))
+    lines.append(("Trained on", analysis.model["training_data"]))
+    lines.append(("", RESEARCH_USE))
+    return "\n".join(
+        textwrap.fill(text, 110, initial_indent=f"{name:<12}", subsequent_indent=" " * 12) for name, text in lines
+    )
+
+
+class _Progress:
+    """A bar on a terminal; elsewhere one line a step."""
+
+    def __enter__(self):
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=100, leave=False, disable=None, file=sys.stderr,
+            bar_format="{desc:<32.32} {percentage:3.0f}% |{bar:30}| {elapsed}",
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_error):
+        self._bar.close()
+
+    def step(self, name, start, stop):
+        """Return the `progress` callable of one step, which covers `start` to `stop` percent."""
+        if self._bar.disable:
+            print(f"{name} …", file=sys.stderr, flush=True)
+
+        def progress(fraction, message):
+            self._bar.set_description_str(message or name, refresh=False)
+            self._bar.update(start + (stop - start) * fraction - self._bar.n)
+            self._bar.refresh()
+
+        return progress
+
+
+if __name__ == "__main__":
+    sys.exit(main())

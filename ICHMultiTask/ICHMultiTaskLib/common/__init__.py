@@ -1,0 +1,1 @@
+"""What every room uses: errors, writing, progress, work in the background."""

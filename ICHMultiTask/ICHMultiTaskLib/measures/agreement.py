@@ -1,0 +1,266 @@
+"""How far volumes, attention and readers agree.
+
+    compare_volumes(model_ml, interval_ml, rows) -> list of VolumeComparison
+    compare_attention(attention_array, attention_affine, segment, shown_threshold=None) -> AttentionAgreement
+    compare_segments(first, second) -> SegmentAgreement
+
+A value that cannot be computed is None, and `notes` say why.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import binary_erosion
+from scipy.spatial import cKDTree
+
+from ..scan.geometry import apply_affine, voxel_volume_mm3
+from .grids import bounding_box, box_corners, resampled_mask
+
+WITHIN_ML, WITHIN_PERCENT = 5.0, 20.0
+"""Acceptance used in trials."""
+PLANIMETRY = "Planimetry"
+_BORDER_VOXELS = 20_000
+_LEVELS = 200
+"""Thresholds of attention tried, from 1/200 to 1."""
+
+
+@dataclass(frozen=True)
+class VolumeComparison:
+    """One method beside the model; differences are method − model, percentages are of the model's volume."""
+
+    method: str
+    volume_ml: float | None
+    difference_ml: float | None = None
+    difference_percent: float | None = None
+    inside_interval: bool | None = None
+    within_5_ml: bool | None = None
+    within_20_percent: bool | None = None
+    notes: tuple = ()
+
+
+@dataclass(frozen=True)
+class AttentionAgreement:
+    """An attention map beside a segment.
+
+    Attributes
+    ----------
+    peak_inside : bool or None
+        Whether the hottest voxel of the map lies in the segment.
+    peak_distance_mm : float or None
+        From the center of the hottest voxel to the nearest voxel center of the segment; 0 inside.
+    attention_inside_fraction : float or None
+        Sum of the attention inside the segment ÷ sum of all of it.
+    best_threshold, best_dice : float or None
+        Where attention from that threshold on overlaps best with the segment.
+    shown_threshold, shown_dice : float or None
+        The same at the threshold that is shown.
+    notes : tuple of str
+    """
+
+    peak_inside: bool | None = None
+    peak_distance_mm: float | None = None
+    attention_inside_fraction: float | None = None
+    best_threshold: float | None = None
+    best_dice: float | None = None
+    shown_threshold: float | None = None
+    shown_dice: float | None = None
+    notes: tuple = ()
+
+
+@dataclass(frozen=True)
+class SegmentAgreement:
+    """Two segments of the same bleed; differences are second − first, the percentage is of the first's volume."""
+
+    first: str
+    second: str
+    dice: float | None = None
+    hausdorff_95_mm: float | None = None
+    volume_difference_ml: float | None = None
+    volume_difference_percent: float | None = None
+    notes: tuple = ()
+
+
+def volume_rows(measures):
+    """What `compare_volumes` takes, from the measures of one segment: planimetry and the formulas.
+
+    Parameters
+    ----------
+    measures : SegmentMeasures
+
+    Returns
+    -------
+    list of (str, float)
+    """
+    return [(PLANIMETRY, measures.volume_ml), *measures.formulas_ml.items()]
+
+
+def compare_volumes(model_ml, interval_ml, rows):
+    """Compare the volume by other methods with the model's.
+
+    Parameters
+    ----------
+    model_ml : float
+    interval_ml : (float, float) or None
+    rows : iterable of (str, float or None)
+        Method and its volume in mL; None where it could not be measured.
+
+    Returns
+    -------
+    list of VolumeComparison
+    """
+    return [_compare_volume(float(model_ml), interval_ml, method, ml) for method, ml in rows]
+
+
+def _compare_volume(model_ml, interval_ml, method, ml):
+    if ml is None or not np.isfinite(ml):
+        return VolumeComparison(method, None, notes=("This method gave no volume.",))
+    notes = []
+    difference = float(ml) - model_ml
+    percent = inside = None
+    if model_ml > 0:
+        percent = 100.0 * difference / model_ml
+    else:
+        notes.append("The model measured 0 mL; no percentage of it can be given.")
+    if interval_ml is None:
+        notes.append("The model gave no interval.")
+    else:
+        inside = bool(interval_ml[0] <= ml <= interval_ml[1])
+    return VolumeComparison(
+        method=method,
+        volume_ml=float(ml),
+        difference_ml=difference,
+        difference_percent=percent,
+        inside_interval=inside,
+        within_5_ml=abs(difference) <= WITHIN_ML,
+        within_20_percent=None if percent is None else abs(percent) <= WITHIN_PERCENT,
+        notes=tuple(notes),
+    )
+
+
+def compare_attention(attention_array, attention_affine, segment, shown_threshold=None):
+    """Where attention and a segment agree.
+
+    Parameters
+    ----------
+    attention_array : ndarray of shape (K, J, I)
+        0 to 1, not negative.
+    attention_affine : ndarray of shape (4, 4)
+        IJK to RAS mm.
+    segment : Segment
+        On any grid.
+    shown_threshold : float, optional
+        Above 0, at most 1.
+
+    Returns
+    -------
+    AttentionAgreement
+    """
+    array = np.asarray(attention_array)
+    peak = np.unravel_index(int(array.argmax()), array.shape)
+    if not array[peak] > 0:
+        return AttentionAgreement(shown_threshold=shown_threshold, notes=("The attention map is blank.",))
+    if not segment.mask.any():
+        return AttentionAgreement(
+            shown_threshold=shown_threshold, notes=("The segment is empty; nothing to compare with the attention.",)
+        )
+    voxels = apply_affine(segment.ijk_to_ras, np.argwhere(segment.mask)[:, ::-1])
+    distance = float(np.linalg.norm(voxels - apply_affine(attention_affine, peak[::-1]), axis=1).min())
+    mask = resampled_mask(segment, attention_affine, array.shape)
+    inside = array[mask]
+    if not inside.size:
+        return AttentionAgreement(
+            peak_inside=False,
+            peak_distance_mm=distance,
+            shown_threshold=shown_threshold,
+            notes=("The segment holds no voxel of the attention map; no overlap can be given.",),
+        )
+    above_all, above_inside = (_counts_above(values) for values in (array, inside))
+    dice = 2 * above_inside / (above_all + inside.size)
+    best = int(dice.argmax())
+    shown = None
+    if shown_threshold is not None:
+        shown = 2 * np.count_nonzero(inside >= shown_threshold)
+        shown = float(shown / (np.count_nonzero(array >= shown_threshold) + inside.size))
+    return AttentionAgreement(
+        peak_inside=bool(mask[peak]),
+        peak_distance_mm=0.0 if mask[peak] else distance,
+        attention_inside_fraction=float(inside.sum(dtype=float) / array.sum(dtype=float)),
+        best_threshold=(best + 1) / _LEVELS,
+        best_dice=float(dice[best]),
+        shown_threshold=shown_threshold,
+        shown_dice=shown,
+    )
+
+
+def _counts_above(values):
+    """Number of values at or above each of the `_LEVELS` thresholds."""
+    # Rounding must not push a value below the threshold that it equals.
+    levels = np.floor(values.ravel() * np.float32(_LEVELS) + np.float32(1e-3)).astype(np.uint8)
+    return np.bincount(levels, minlength=_LEVELS + 1)[::-1].cumsum()[::-1][1:]
+
+
+def compare_segments(first, second):
+    """Overlap, distance and volume difference of two readers' segments.
+
+    Both are looked up on one grid: that of the segment with the smaller voxels, which is thought to go on without end.
+
+    Parameters
+    ----------
+    first, second : Segment
+
+    Returns
+    -------
+    SegmentAgreement
+        `hausdorff_95_mm` is the larger of the two directed 95th percentiles of the distances between border voxels, as
+        in MONAI; of borders with more voxels, 20,000 spread evenly are looked from. Volumes are those of the segments'
+        own grids.
+    """
+    volumes = [np.count_nonzero(s.mask) * voxel_volume_mm3(s.ijk_to_ras) / 1000.0 for s in (first, second)]
+    difference = float(volumes[1] - volumes[0])
+    notes = [f"The segment “{s.label}” is empty." for s, ml in zip((first, second), volumes) if ml == 0]
+    if not any(volumes):
+        return SegmentAgreement(first.label, second.label, volume_difference_ml=0.0, notes=tuple(notes))
+    percent = float(100 * difference / volumes[0]) if volumes[0] else None
+    if not all(volumes):
+        return SegmentAgreement(first.label, second.label, 0.0, None, difference, percent, tuple(notes))
+    grid = min((first, second), key=lambda s: voxel_volume_mm3(s.ijk_to_ras)).ijk_to_ras
+    masks, starts = zip(*(_on_endless_grid(grid, s) for s in (first, second)))
+    dice = distance = None
+    if all(mask.any() for mask in masks):
+        dice = float(2 * _overlap(masks, starts) / sum(np.count_nonzero(mask) for mask in masks))
+        distance = _hausdorff_95([_border_mm(mask, start, grid) for mask, start in zip(masks, starts)])
+    else:
+        notes.append("One segment is too small to be seen on the grid of the other; no overlap can be given.")
+    return SegmentAgreement(first.label, second.label, dice, distance, difference, percent, tuple(notes))
+
+
+def _on_endless_grid(grid, segment):
+    """The segment on a grid without end, cropped to its box: the mask, and the index (k, j, i) where it starts."""
+    corners = box_corners(bounding_box(segment.mask), np.linalg.inv(grid) @ segment.ijk_to_ras)
+    start = np.floor(corners.min(0)).astype(int)
+    shape = np.ceil(corners.max(0)).astype(int) + 1 - start
+    affine = grid.copy()
+    affine[:3, 3] = apply_affine(grid, start[::-1])
+    return resampled_mask(segment, affine, tuple(shape)), start
+
+
+def _overlap(masks, starts):
+    """Number of voxels in both masks."""
+    low = np.max(starts, axis=0)
+    high = np.min([start + mask.shape for mask, start in zip(masks, starts)], axis=0)
+    if (high <= low).any():
+        return 0
+    first, second = (m[tuple(slice(a, b) for a, b in zip(low - s, high - s))] for m, s in zip(masks, starts))
+    return int(np.count_nonzero(first & second))
+
+
+def _border_mm(mask, start, grid):
+    """RAS positions of the voxels that touch the outside with a face."""
+    return apply_affine(grid, (np.argwhere(mask & ~binary_erosion(mask)) + start)[:, ::-1])
+
+
+def _hausdorff_95(borders):
+    # Very fine grids have more border voxels than the percentile needs.
+    thinned = [border[:: -(-len(border) // _BORDER_VOXELS)] for border in borders]
+    distances = [cKDTree(b).query(a)[0] for a, b in zip(thinned, borders[::-1])]
+    return float(max(np.percentile(d, 95) for d in distances))

@@ -1,0 +1,357 @@
+"""Clinical scores and volume alerts from what is known of the patient.
+
+    context = ClinicalContext(age=71, gcs=11, location="putamen", ivh=True)
+    clinical_scores(context, volume_ml, interval_ml=None) -> (ICH score, max-ICH, FUNC), each a ClinicalScore
+    alerts(context, volume_ml, interval_ml=None) -> tuple of str
+
+A severity score is recommended at baseline and must not be the sole basis for prognosis or for limiting care (AHA/ASA
+guideline of 2022, doi 10.1161/STR.0000000000000407).
+"""
+
+import math
+from dataclasses import dataclass
+
+from ..common.errors import InputError
+
+LOCATIONS = {
+    "lobar": "lobar",
+    "deep": "deep",
+    "putamen": "deep",
+    "thalamus": "deep",
+    "caudate": "deep",
+    "cerebellum": "infratentorial",
+    "brainstem": "infratentorial",
+}
+"""Locations and what the scores make of them."""
+GUIDELINE = "AHA/ASA guideline of 2022"
+CEREBELLAR_ML = 15.0
+SUPRATENTORIAL_ML = (20.0, 30.0)
+_RANGES = {"age": (0, 120), "gcs": (3, 15), "nihss": (0, 42)}
+_FLAGS = ("ivh", "anticoagulation", "cognitive_impairment")
+_WORDS = {
+    "age": "age",
+    "gcs": "GCS",
+    "nihss": "NIHSS",
+    "location": "location",
+    "ivh": "intraventricular blood",
+    "anticoagulation": "oral anticoagulation",
+    "cognitive_impairment": "cognitive impairment before the hemorrhage",
+}
+
+
+@dataclass(frozen=True)
+class ClinicalContext:
+    """What is known of the patient; None where it is not.
+
+    Attributes
+    ----------
+    age : float or None
+        Years, 0 to 120.
+    gcs : int or None
+        Glasgow Coma Scale, 3 to 15.
+    nihss : int or None
+        National Institutes of Health Stroke Scale, 0 to 42.
+    location : str or None
+        One of `LOCATIONS`.
+    ivh, anticoagulation, cognitive_impairment : bool or None
+        Blood in the ventricles; oral anticoagulation; cognitive impairment before the hemorrhage.
+
+    Raises
+    ------
+    InputError
+        If a value is not possible.
+    """
+
+    age: float | None = None
+    gcs: int | None = None
+    nihss: int | None = None
+    location: str | None = None
+    ivh: bool | None = None
+    anticoagulation: bool | None = None
+    cognitive_impairment: bool | None = None
+
+    def __post_init__(self):
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            whole = "" if name == "age" else "whole "
+            if value is not None and not _is_number(value, low, high, bool(whole)):
+                raise InputError(
+                    f"The {_WORDS[name]} is not possible: expected a {whole}number from {low} to {high}, "
+                    f"found {value!r}."
+                )
+        if self.location is not None and self.location not in LOCATIONS:
+            raise InputError(
+                f"The location is unknown: expected one of {', '.join(LOCATIONS)}, found {self.location!r}."
+            )
+        for name in _FLAGS:
+            value = getattr(self, name)
+            if value is not None and value not in (0, 1):
+                raise InputError(f"The field {_WORDS[name]} must be yes or no (true or false), found {value!r}.")
+
+    @property
+    def is_empty(self):
+        """Whether nothing is known."""
+        return all(getattr(self, name) is None for name in _WORDS)
+
+
+def _is_number(value, low, high, whole):
+    try:
+        value = float(value)
+    except (TypeError, ValueError):
+        return False
+    return math.isfinite(value) and low <= value <= high and (not whole or value == int(value))
+
+
+@dataclass(frozen=True)
+class ClinicalScore:
+    """One score.
+
+    Attributes
+    ----------
+    name : str
+    points : int or None
+        None where something is missing.
+    points_range : (int, int) or None
+        Least and most points over the volume interval; None without points or interval.
+    maximum : int
+        Most points that the score gives.
+    missing : tuple of str
+        What the score needs and was not given.
+    outcome : str
+        What patients with these points were found to have, with the rate as published; empty without points.
+    outcome_percent : float or None
+        The rate as a number, where one is published.
+    source : str
+    notes : tuple of str
+        What the volume interval does to the score.
+    """
+
+    name: str
+    points: int | None
+    points_range: tuple | None
+    maximum: int
+    missing: tuple
+    outcome: str
+    outcome_percent: float | None
+    source: str
+    notes: tuple = ()
+
+
+def clinical_scores(context, volume_ml, interval_ml=None):
+    """ICH score, max-ICH and FUNC.
+
+    Parameters
+    ----------
+    context : ClinicalContext
+    volume_ml : float
+    interval_ml : (float, float), optional
+        Of the volume.
+
+    Returns
+    -------
+    tuple of ClinicalScore
+
+    Raises
+    ------
+    InputError
+        If the volume is not a number from 0.
+    """
+    return tuple(score(context, volume_ml, interval_ml) for score in (ich_score, max_ich_score, func_score))
+
+
+def ich_score(context, volume_ml, interval_ml=None):
+    """ICH score, 0 to 6, with the 30-day mortality of its derivation cohort.
+
+    Parameters and errors as `clinical_scores`.
+
+    Returns
+    -------
+    ClinicalScore
+
+    References
+    ----------
+    Hemphill et al. 2001, Stroke 32:891.
+    """
+    return _score(
+        "ICH score", 6, ("age", "gcs", "location", "ivh"), _ich_points, _ich_outcome,
+        "Hemphill et al. 2001, Stroke 32:891", (30.0,), context, volume_ml, interval_ml,
+    )  # fmt: skip
+
+
+def max_ich_score(context, volume_ml, interval_ml=None):
+    """max-ICH score, 0 to 10, with the 5-year survival that its authors found in 1022 maximally treated patients.
+
+    One location gives at most 9 points. Parameters and errors as `clinical_scores`.
+
+    Returns
+    -------
+    ClinicalScore
+
+    References
+    ----------
+    Sembill et al. 2017, Neurology 89:423; Mrochen et al. 2025, Ann Clin Transl Neurol 12:1144, doi 10.1002/acn3.70048.
+    """
+    limit = 30.0 if context.location == "lobar" else 10.0
+    return _score(
+        "max-ICH", 10, ("age", "nihss", "location", "ivh", "anticoagulation"), _max_ich_points, _max_ich_outcome,
+        "Sembill et al. 2017, Neurology 89:423; survival: Mrochen et al. 2025, Ann Clin Transl Neurol 12:1144",
+        (limit,), context, volume_ml, interval_ml,
+    )  # fmt: skip
+
+
+def func_score(context, volume_ml, interval_ml=None):
+    """FUNC score, 0 to 11; more points mean a better outlook.
+
+    Rates are those of the paper's figure, of all patients and of those alive after 90 days, as calculators reprint them
+    (QxMD calculator 117 has those of the survivors); its abstract says 0 % up to 4 points and above 80 % for 11.
+
+    Parameters and errors as `clinical_scores`.
+
+    Returns
+    -------
+    ClinicalScore
+
+    References
+    ----------
+    Rost et al. 2008, Stroke 39:2304.
+    """
+    return _score(
+        "FUNC", 11, ("age", "gcs", "location", "cognitive_impairment"), _func_points, _func_outcome,
+        "Rost et al. 2008, Stroke 39:2304", (30.0, math.nextafter(60.0, math.inf)), context, volume_ml, interval_ml,
+    )  # fmt: skip
+
+
+def _ich_points(c, ml):
+    consciousness = 2 if c.gcs <= 4 else 1 if c.gcs <= 12 else 0
+    infratentorial = LOCATIONS[c.location] == "infratentorial"
+    return consciousness + (ml >= 30) + bool(c.ivh) + infratentorial + (c.age >= 80)
+
+
+def _ich_outcome(points):
+    if points == 6:
+        return "30-day mortality not known: no patient of the derivation cohort had 6 points", None
+    percent = (0.0, 13.0, 26.0, 72.0, 97.0, 100.0)[points]
+    return f"30-day mortality {percent:.0f} %", percent
+
+
+def _max_ich_points(c, ml):
+    severity = sum(c.nihss >= limit for limit in (7, 14, 21))
+    age = sum(c.age >= limit for limit in (70, 75, 80))
+    return severity + age + bool(c.ivh) + bool(c.anticoagulation) + (ml >= (30 if c.location == "lobar" else 10))
+
+
+def _max_ich_outcome(points):
+    percent = (85.0, 91.0, 69.0, 59.0, 47.0, 32.0, 29.0, 18.0, 0.0)[min(points, 8)]
+    return f"5-year survival with maximal treatment {percent:.0f} %", percent
+
+
+def _func_points(c, ml):
+    volume = 4 if ml < 30 else 2 if ml <= 60 else 0
+    age = 2 if c.age < 70 else 1 if c.age < 80 else 0
+    location = {"lobar": 2, "deep": 1, "infratentorial": 0}[LOCATIONS[c.location]]
+    return volume + age + location + (2 if c.gcs >= 9 else 0) + (not c.cognitive_impairment)
+
+
+def _func_outcome(points):
+    if points <= 4:
+        return "functional independence after 90 days 0 %", 0.0
+    percent, of_survivors = {8: (42.0, 48), 9: (66.0, 75), 10: (66.0, 75), 11: (82.0, 95)}.get(points, (13.0, 29))
+    return f"functional independence after 90 days {percent:.0f} % ({of_survivors} % of survivors)", percent
+
+
+def _score(name, maximum, needs, points, outcome, source, limits, context, volume_ml, interval_ml):
+    """A score whose points depend on the volume only by whether it reaches each of `limits`, in mL."""
+    _check_volume(volume_ml, interval_ml)
+    missing = tuple(_WORDS[need] for need in needs if getattr(context, need) is None)
+    if missing:
+        return ClinicalScore(name, None, None, maximum, missing, "", None, source)
+    value = int(points(context, volume_ml))
+    words, percent = outcome(value)
+    if interval_ml is None:
+        return ClinicalScore(name, value, None, maximum, (), words, percent, source)
+    low, high = sorted(int(points(context, ml)) for ml in interval_ml)
+    notes = ()
+    if low < high:
+        inside = " and ".join(f"{limit:g}" for limit in limits if interval_ml[0] < limit <= interval_ml[1])
+        span = " to ".join(dict.fromkeys(outcome(n)[0] for n in (low, high)))
+        notes = (f"The volume interval {_span(interval_ml)} straddles {inside} mL: {low} to {high} points ({span}).",)
+    return ClinicalScore(name, value, (low, high), maximum, (), words, percent, source, notes)
+
+
+def alerts(context, volume_ml, interval_ml=None):
+    """What the guideline ties to the volume, by location and GCS, in words; never treatment advice.
+
+    The AHA/ASA guideline of 2022 (doi 10.1161/STR.0000000000000407) names 15 mL for the cerebellum, and above 20 to
+    30 mL with GCS 5 to 12 for supratentorial hematomas; it names no volume for the brainstem.
+
+    Parameters
+    ----------
+    context : ClinicalContext
+    volume_ml : float
+    interval_ml : (float, float), optional
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    InputError
+        If the volume is not a number from 0.
+    """
+    _check_volume(volume_ml, interval_ml)
+    if context.location is None:
+        if max((volume_ml, *(interval_ml or ()))) < CEREBELLAR_ML:
+            return ()
+        return ("The location is not given; which volumes the guideline names depends on it.",)
+    if context.location == "cerebellum":
+        return _limit_alert("cerebellar hematoma", CEREBELLAR_ML, volume_ml, interval_ml)
+    if context.location == "brainstem":
+        return ()
+    least, most = SUPRATENTORIAL_ML
+    if max((volume_ml, *(interval_ml or ()))) <= least:
+        return ()
+    if context.gcs is None:
+        return (
+            f"Supratentorial hematoma that may exceed {least:g} mL: the {GUIDELINE} names {least:g} to {most:g} mL "
+            "together with a GCS of 5 to 12; the GCS is not given.",
+        )
+    if not 5 <= context.gcs <= 12:
+        return ()
+    if volume_ml > most:
+        words = f"{volume_ml:.1f} mL is above"
+    elif volume_ml > least:
+        words = f"{volume_ml:.1f} mL is within"
+    else:
+        words = f"{volume_ml:.1f} mL is below, but its interval {_span(interval_ml)} reaches"
+    sentence = (
+        f"Supratentorial hematoma with GCS {context.gcs:g}: {words} the 20 to 30 mL from which the {GUIDELINE} "
+        "discusses minimally invasive evacuation for a GCS of 5 to 12. This states the volume; it is not treatment "
+        "advice."
+    )
+    if volume_ml > least and interval_ml is not None and interval_ml[0] <= least:
+        sentence += f" The interval {_span(interval_ml)} reaches below 20 mL."
+    return (sentence,)
+
+
+def _limit_alert(what, limit, volume_ml, interval_ml):
+    advice = "This states the volume; it is not treatment advice."
+    reference = f"the {limit:g} mL from which the {GUIDELINE} discusses evacuation of a {what}"
+    if volume_ml >= limit:
+        sentence = f"{volume_ml:.1f} mL is at or above {reference}. {advice}"
+        if interval_ml is not None and interval_ml[0] < limit:
+            sentence += f" The interval {_span(interval_ml)} reaches below it."
+        return (sentence,)
+    if interval_ml is not None and interval_ml[1] >= limit:
+        return (f"{volume_ml:.1f} mL is below {reference}, but its interval {_span(interval_ml)} reaches it. {advice}",)
+    return ()
+
+
+def _span(interval_ml):
+    return f"{interval_ml[0]:.1f} to {interval_ml[1]:.1f} mL"
+
+
+def _check_volume(volume_ml, interval_ml):
+    for ml in (volume_ml, *(interval_ml or ())):
+        if not _is_number(ml, 0, math.inf, False):
+            raise InputError(f"The hematoma volume is not possible: expected a number of mL from 0, found {ml!r}.")

@@ -1,0 +1,94 @@
+"""Masks on other grids."""
+
+from itertools import product
+
+import numpy as np
+from scipy import ndimage
+
+from ..scan.geometry import apply_affine
+
+
+def bounding_box(mask):
+    """Slices of the array around what is inside.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+
+    Returns
+    -------
+    tuple of slice, or None if the mask is empty
+    """
+    box = []
+    for axis in range(mask.ndim):
+        found = np.flatnonzero(mask.any(axis=tuple(n for n in range(mask.ndim) if n != axis)))
+        if not found.size:
+            return None
+        box.append(slice(int(found[0]), int(found[-1]) + 1))
+        mask = mask[(slice(None),) * axis + (box[-1],)]
+    return tuple(box)
+
+
+def box_corners(box, affine):
+    """Outer corners of a box in array indices (k, j, i), mapped through an affine of (i, j, k).
+
+    Returns
+    -------
+    ndarray of shape (8, 3)
+        In array order.
+    """
+    bounds = [(part.start - 0.5, part.stop - 0.5) for part in reversed(box)]
+    return apply_affine(affine, np.array(list(product(*bounds))))[:, ::-1]
+
+
+def on_grid(positions_kji, shape):
+    """Whether positions in array indices lie on a grid, half a voxel around the outermost centers included."""
+    return ((positions_kji >= -0.5 - 1e-6) & (positions_kji <= np.array(shape) - 0.5 + 1e-6)).all(-1)
+
+
+def resampled_part(mask, box, mask_ijk_to_ras, ijk_to_ras, shape):
+    """The inside of a mask on another grid: a voxel there is inside if its center lies in a voxel of the mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (K, J, I)
+    box : tuple of slice
+        The mask's `bounding_box`.
+    mask_ijk_to_ras, ijk_to_ras : ndarray of shape (4, 4)
+        Of the mask and of the other grid.
+    shape : (int, int, int)
+        The other grid's number of voxels along k, j, i.
+
+    Returns
+    -------
+    part : tuple of slice
+        Where the box lies on the other grid; empty if it lies outside.
+    inside : ndarray of bool
+        The voxels of that part.
+    """
+    corners = box_corners(box, np.linalg.inv(ijk_to_ras) @ mask_ijk_to_ras)
+    start = np.clip(np.floor(corners.min(0)), 0, shape).astype(int)
+    stop = np.clip(np.ceil(corners.max(0)) + 1, start, shape).astype(int)
+    found = np.zeros(stop - start, np.uint8)
+    if found.size:
+        to_mask = np.linalg.inv(mask_ijk_to_ras) @ ijk_to_ras
+        matrix = to_mask[2::-1, 2::-1]
+        offset = to_mask[2::-1, 3] + matrix @ start
+        # "grid-constant": the outer half of the outermost voxels counts, too.
+        ndimage.affine_transform(mask.view(np.uint8), matrix, offset, output=found, order=0, mode="grid-constant")
+    return tuple(slice(int(a), int(b)) for a, b in zip(start, stop)), found.view(bool)
+
+
+def resampled_mask(segment, ijk_to_ras, shape):
+    """A whole `Segment` on another grid, as `resampled_part`.
+
+    Returns
+    -------
+    ndarray of bool, shape (K, J, I)
+    """
+    result = np.zeros(shape, dtype=bool)
+    box = bounding_box(segment.mask)
+    if box is not None:
+        part, inside = resampled_part(segment.mask, box, segment.ijk_to_ras, ijk_to_ras, shape)
+        result[part] = inside
+    return result

@@ -1,0 +1,263 @@
+"""Measures of one segmented hematoma, in the geometry of its own grid.
+
+    segment = Segment(name, mask [K, J, I] bool, ijk_to_ras 4×4, reader="")
+    measures = measure(segment, head_ct=None) -> SegmentMeasures
+
+`SegmentMeasures` holds planimetry, A, B and C with their end points in RAS mm, the volume by each formula
+(`formulas_ml`), shape, HU and `notes`, the sentences that a reader of the numbers should see.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from ..common.errors import InputError
+from ..scan.geometry import apply_affine, voxel_volume_mm3
+from .formulas import formula_volumes, kothari_weights
+from .grids import bounding_box, box_corners, on_grid, resampled_part
+from .shape import border_hull, greatest_diameter, perpendicular_diameter, surface_area_mm2
+
+TOUCHING = np.ones((3, 3, 3))
+"""Voxels that share a corner belong together: thick slices often meet no further."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A segmented hematoma on a grid that need not be that of the scan.
+
+    Attributes
+    ----------
+    name : str
+    mask : ndarray of shape (K, J, I)
+        Kept as bool: everything that is not 0 is inside.
+    ijk_to_ras : ndarray of shape (4, 4)
+        Maps (i, j, k, 1) to RAS millimeters; may be sheared.
+    reader : str
+        Who drew it; empty if unknown.
+
+    Raises
+    ------
+    InputError
+        If the mask is not 3-D, or the geometry is missing or unusable.
+    """
+
+    name: str
+    mask: np.ndarray = field(repr=False)
+    ijk_to_ras: np.ndarray = field(repr=False)
+    reader: str = ""
+
+    def __post_init__(self):
+        mask = np.asarray(self.mask)
+        if mask.ndim != 3 or 0 in mask.shape:
+            raise InputError(f"Segment “{self.name}” has shape {mask.shape}; expected a 3-D mask (k, j, i).")
+        if self.ijk_to_ras is None:
+            raise InputError(
+                f"Segment “{self.name}” has no reference geometry: expected a 4×4 IJK-to-RAS matrix, found none."
+            )
+        matrix = np.array(self.ijk_to_ras, dtype=np.float64)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or voxel_volume_mm3(matrix) == 0.0:
+            raise InputError(
+                f"Segment “{self.name}” has an unusable geometry: expected a finite, invertible 4×4 IJK-to-RAS matrix."
+            )
+        object.__setattr__(self, "mask", mask if mask.dtype == bool else mask != 0)
+        object.__setattr__(self, "ijk_to_ras", matrix)
+
+    @property
+    def label(self):
+        """Name and reader, as tables show them."""
+        return f"{self.name} ({self.reader})" if self.reader else self.name
+
+
+@dataclass(frozen=True)
+class SegmentMeasures:
+    """What `measure` found; None where it could not be measured, for the reason that `notes` states.
+
+    Volume, components and HU are those of the whole segment. Everything else is of its largest component, as a bedside
+    reader measures one bleed, and as a stray voxel across the head shall not stretch A.
+
+    Attributes
+    ----------
+    name, reader : str
+    volume_ml : float
+        Planimetry: voxel count × voxel volume. Equal to Segment Statistics' labelmap volume on an orthogonal grid; on a
+        sheared one that multiplies the spacings, which is too much by 1 / cos(tilt).
+    voxels : int
+    components_ml : tuple of float
+        Descending; voxels that share a corner belong to one component.
+    slices : int or None
+        Number of slices with hematoma. Slices are the planes nearest to axial.
+    thickness_mm : float
+        Distance between the planes of neighboring slices.
+    largest_area_cm2, a_mm, b_mm, c_mm : float or None
+        C is Kothari's.
+    a_line_ras_mm, b_line_ras_mm, c_line_ras_mm : ndarray of shape (2, 3) or None
+        End points. A and B lie in the slice with the largest area, B at 90° to A, both across the convex hull of
+        the outline. C stands on their slice, as long above and below it as the weights there say.
+    formulas_ml : dict of str to (float or None)
+        By `formulas.FORMULAS`; empty without any voxel.
+    max_diameter_mm : float or None
+        Greatest distance between two points of the border, in any direction.
+    surface_cm2 : float or None
+    irregularity_index : float or None
+        100 × radius of the sphere of equal surface ÷ radius of the sphere of equal volume; a sphere has 100
+        (doi 10.1186/s12883-022-02983-w).
+    hu_mean, hu_sd, hu_min, hu_max : float or None
+        Over the scan's voxels whose centers lie in the segment.
+    outside_scan_fraction : float or None
+        Share of the segment's voxels whose centers lie outside the scan.
+    notes : tuple of str
+    """
+
+    name: str
+    reader: str
+    volume_ml: float
+    voxels: int
+    components_ml: tuple
+    thickness_mm: float
+    slices: int | None = None
+    largest_area_cm2: float | None = None
+    a_mm: float | None = None
+    b_mm: float | None = None
+    c_mm: float | None = None
+    a_line_ras_mm: np.ndarray | None = None
+    b_line_ras_mm: np.ndarray | None = None
+    c_line_ras_mm: np.ndarray | None = None
+    formulas_ml: dict = field(default_factory=dict)
+    max_diameter_mm: float | None = None
+    surface_cm2: float | None = None
+    irregularity_index: float | None = None
+    hu_mean: float | None = None
+    hu_sd: float | None = None
+    hu_min: float | None = None
+    hu_max: float | None = None
+    outside_scan_fraction: float | None = None
+    notes: tuple = ()
+
+
+def measure(segment, head_ct=None):
+    """Measure a segment.
+
+    Parameters
+    ----------
+    segment : Segment
+        May be empty: its volume is 0 mL then.
+    head_ct : HeadCT, optional
+        For HU, and to see whether the segment lies in the scan.
+
+    Returns
+    -------
+    SegmentMeasures
+    """
+    steps = segment.ijk_to_ras[:3, 2::-1].T
+    axis, thickness_mm = _slices(steps)
+    voxel_ml = voxel_volume_mm3(segment.ijk_to_ras) / 1000.0
+    inside = bounding_box(segment.mask)
+    if inside is None:
+        return SegmentMeasures(
+            segment.name, segment.reader, 0.0, 0, (), thickness_mm, notes=("The segment is empty; nothing to measure.",)
+        )
+    mask = segment.mask[inside]
+    labels, _ = ndimage.label(mask, TOUCHING)
+    counts = np.bincount(labels.ravel())[1:]
+    components_ml = tuple(float(v) for v in np.sort(counts)[::-1] * voxel_ml)
+    notes = []
+    if len(counts) > 1:
+        mask = labels == 1 + int(counts.argmax())
+        notes.append(
+            f"The segment has {len(counts)} separate components; the formulas and the shape are those of the "
+            f"largest ({components_ml[0]:.1f} of {sum(components_ml):.1f} mL)."
+        )
+    values = _shape(mask, steps, _position(segment.ijk_to_ras, inside), axis, thickness_mm)
+    if values["slices"] == 1:
+        notes.append("The segment lies on one slice only; C and h are the thickness of that slice.")
+    if head_ct is not None:
+        scan_values, scan_notes = _in_scan(segment, inside, head_ct)
+        values |= scan_values
+        notes += scan_notes
+    return SegmentMeasures(
+        name=segment.name,
+        reader=segment.reader,
+        volume_ml=float(counts.sum() * voxel_ml),
+        voxels=int(counts.sum()),
+        components_ml=components_ml,
+        thickness_mm=thickness_mm,
+        notes=tuple(notes),
+        **values,
+    )
+
+
+def _slices(steps):
+    """Array axis across the planes nearest to axial, and the distance between those planes."""
+    normals = np.array([np.cross(steps[n - 2], steps[n - 1]) for n in range(3)])
+    areas = np.linalg.norm(normals, axis=1)
+    axis = int(np.abs(normals[:, 2] / areas).argmax())
+    return axis, float(abs(np.linalg.det(steps)) / areas[axis])
+
+
+def _position(ijk_to_ras, box):
+    """RAS mm of the first voxel of a box."""
+    return apply_affine(ijk_to_ras, [part.start for part in reversed(box)])
+
+
+def _shape(mask, steps, origin, axis, thickness_mm):
+    """Slices, diameters, formulas and surface of one component."""
+    surface_mm2 = surface_area_mm2(mask, steps)
+    hull = greatest_diameter(border_hull(mask) @ steps)
+    volume_mm3 = np.count_nonzero(mask) * abs(np.linalg.det(steps))
+    mask = np.moveaxis(mask, axis, 0)
+    steps = np.concatenate([steps[axis : axis + 1], np.delete(steps, axis, axis=0)])
+    areas = np.count_nonzero(mask, axis=(1, 2)) * np.linalg.norm(np.cross(steps[1], steps[2]))
+    largest = int(areas.argmax())
+    outline = origin + largest * steps[0] + border_hull(mask[largest]) @ steps[1:]
+    a_line = greatest_diameter(outline)
+    b_line = perpendicular_diameter(outline, a_line)
+    a, b = (float(np.linalg.norm(line[1] - line[0])) for line in (a_line, b_line))
+    weights = kothari_weights(areas)
+    normal = np.cross(steps[1], steps[2])
+    normal *= np.sign(normal @ steps[0]) / np.linalg.norm(normal)
+    middle = origin + largest * steps[0] + np.argwhere(mask[largest]).mean(0) @ steps[1:]
+    below, above = (weights[part].sum() + 0.5 for part in (slice(largest), slice(largest + 1, None)))
+    return {
+        "slices": int(np.count_nonzero(areas)),
+        "largest_area_cm2": float(areas[largest] / 100.0),
+        "a_mm": a,
+        "b_mm": b,
+        "c_mm": float(weights.sum() * thickness_mm),
+        "a_line_ras_mm": a_line,
+        "b_line_ras_mm": b_line,
+        "c_line_ras_mm": np.array([middle - below * thickness_mm * normal, middle + above * thickness_mm * normal]),
+        "formulas_ml": {name: float(ml) for name, ml in formula_volumes(a, b, areas, thickness_mm).items()},
+        "max_diameter_mm": float(np.linalg.norm(hull[1] - hull[0])),
+        "surface_cm2": surface_mm2 / 100.0,
+        "irregularity_index": float(
+            100 * np.sqrt(surface_mm2 / np.pi) / 2 / np.cbrt(3 * volume_mm3 / (4 * np.pi))
+        ),
+    }  # fmt: skip
+
+
+def _in_scan(segment, box, head_ct):
+    """HU under the segment, and how much of it lies outside the scan.
+
+    Every voxel of the scan whose center lies in the segment counts once, as in Segment Statistics. Sampling the scan at
+    the segment's voxels instead would interpolate, or skip slices where the segment is the coarser one.
+    """
+    shape = head_ct.hu.shape
+    to_scan = np.linalg.inv(head_ct.ijk_to_ras) @ segment.ijk_to_ras
+    outside = 0.0
+    if not on_grid(box_corners(box, to_scan), shape).all():
+        voxels = (np.argwhere(segment.mask[box]) + [part.start for part in box])[:, ::-1]
+        outside = 1.0 - float(on_grid(apply_affine(to_scan, voxels)[:, ::-1], shape).mean())
+    notes = []
+    if outside == 1:
+        notes.append("The segment lies outside the scan; no HU can be measured.")
+    elif outside > 0:
+        notes.append(f"{100 * outside:.0f} % of the segment lies outside the scan.")
+    part, found = resampled_part(segment.mask, box, segment.ijk_to_ras, head_ct.ijk_to_ras, shape)
+    hu = head_ct.hu[part][found].astype(np.float64)
+    if not hu.size:
+        if outside < 1:
+            notes.append("The segment holds no voxel center of the scan; no HU can be measured.")
+        return {"outside_scan_fraction": outside}, notes
+    values = {"hu_mean": hu.mean(), "hu_sd": hu.std(), "hu_min": hu.min(), "hu_max": hu.max()}
+    return {name: float(v) for name, v in values.items()} | {"outside_scan_fraction": outside}, notes

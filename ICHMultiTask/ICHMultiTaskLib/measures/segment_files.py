@@ -1,0 +1,138 @@
+"""Segmentations from files.
+
+read_segments(path) -> list of Segment
+labels_of(name, array) -> list of int
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..scan.geometry import LPS_TO_RAS
+from ..scan.volume_files import IMAGE_IO, read_nifti
+from .segment import Segment
+
+_EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included) or MetaImage file"
+_FORMATS = {".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"}
+_GEOMETRY = {"NRRD": "space directions and origin", "MetaImage": "ElementSpacing"}
+_METAIMAGE_SPACING = re.compile(rb"^ElementSpacing\s*=", re.MULTILINE)
+_MOST_LABELS = 100
+_SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
+
+
+def read_segments(path):
+    """Read the segments of a segmentation or labelmap file, each in the file's own geometry.
+
+    Parameters
+    ----------
+    path : str or Path
+        .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd; a .seg.nrrd as 3D Slicer writes it, overlapping segments included.
+
+    Returns
+    -------
+    list of Segment
+        By label value, named as in the file, else "Label 1" and so on; the reader is the file's name. A file whose only
+        label has no name gives the segment the file's name. A file without any label gives one empty segment.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, states no geometry, or does not hold labels from 0.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; {_EXPECTED}.")
+    name = path.name.lower()
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            volume = read_nifti(path)
+            layers, affine, header = [volume.hu], volume.ijk_to_ras, {}
+        elif (kind := _FORMATS.get(path.suffix.lower())) is not None:
+            layers, affine, header = _read_with_simpleitk(path, kind)
+        else:
+            raise InputError(f"{path.name} is not a segmentation; {_EXPECTED}.")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read; {_EXPECTED}, found: {error.strerror or error}.") from error
+    stem = re.sub(r"(\.seg)?\.(nii\.gz|[^.]+)$", "", path.name, flags=re.IGNORECASE)
+    found = [labels_of(path.name, layer) for layer in layers]
+    named = _named_segments(header)
+    if not named:
+        named = {(layer, value): f"Label {value}" for layer, values in enumerate(found) for value in values}
+        if len(named) <= 1:
+            layer, value = next(iter(named), (0, 1))
+            return [Segment(stem, layers[layer] == value, affine)]
+    if (most := max(layer for layer, _ in named)) >= len(layers):
+        raise InputError(f"{path.name} is damaged: its header names layer {most}, but it holds {len(layers)}.")
+    return [Segment(title, layers[layer] == value, affine, stem) for (layer, value), title in named.items()]
+
+
+def labels_of(name, array):
+    """Label values of a labelmap.
+
+    Parameters
+    ----------
+    name : str
+        Of the labelmap, for the sentence that refuses it.
+    array : ndarray of shape (K, J, I)
+
+    Returns
+    -------
+    list of int
+        Ascending, all above 0.
+
+    Raises
+    ------
+    InputError
+        If it holds fractions, negative values, or as many values as a scan does.
+    """
+    values = np.unique(array)
+    if not np.array_equal(values, np.rint(values)):
+        raise InputError(f"{name} holds fractions or NaN; expected a segmentation with whole label values.")
+    if len(values) > _MOST_LABELS:
+        raise InputError(
+            f"{name} holds {len(values)} different values, as a scan does; expected a segmentation with at most "
+            f"{_MOST_LABELS} labels."
+        )
+    if values[0] < 0:
+        raise InputError(f"{name} holds the label {values[0]:g}; expected 0 outside and labels above 0.")
+    return [int(value) for value in values if value > 0]
+
+
+def _named_segments(header):
+    """Names by layer and label value, in the order of a .seg.nrrd file (3D Slicer, SegmentationStorage)."""
+    found = {}
+    for key, text in header.items():
+        if match := _SEGMENT_KEY.fullmatch(key):
+            found.setdefault(int(match[1]), {})[match[2]] = text
+    return {
+        # Files of before layers were introduced have one layer a segment, and 1 as its value.
+        (int(entry.get("Layer", number)), int(entry.get("LabelValue", 1))): entry.get("Name", f"Segment {number + 1}")
+        for number, entry in sorted(found.items())
+    }
+
+
+def _read_with_simpleitk(path, kind):
+    """Layers [K, J, I], IJK-to-RAS affine and header of an NRRD or MetaImage file."""
+    import SimpleITK
+
+    try:
+        image = SimpleITK.ReadImage(str(path), imageIO=IMAGE_IO[kind])
+    except RuntimeError as error:
+        raise InputError(
+            f"{path.name} cannot be read; expected a complete {kind} file, found a truncated or foreign one."
+        ) from error
+    header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    if image.GetDimension() != 3:
+        raise InputError(f"{path.name} has {image.GetDimension()} dimensions; expected a 3-D segmentation.")
+    if "NRRD_space" not in header if kind == "NRRD" else not _METAIMAGE_SPACING.search(path.read_bytes()[:10_000]):
+        raise InputError(
+            f"{path.name} states no reference geometry; expected {_GEOMETRY[kind]} in its {kind} header, found none."
+        )
+    array = SimpleITK.GetArrayFromImage(image)
+    layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return layers, LPS_TO_RAS @ affine, header

@@ -1,0 +1,1 @@
+"""The network, its bundle, what goes into it and what its outputs mean."""

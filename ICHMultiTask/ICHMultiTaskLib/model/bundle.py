@@ -1,0 +1,416 @@
+"""Model bundles: a trained network with everything needed to use it and to judge it.
+
+A bundle is a folder in MONAI Bundle layout::
+
+    configs/metadata.json     what the model is, how it was trained, how its outputs are read
+    models/model.safetensors  the weights
+    docs/README.md            the model card
+    LICENSE
+
+The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
+
+``architecture``
+    Keyword arguments of `ICHMultiTaskLib.model.networks.resnet.MultiTaskResNet`.
+``preprocessing``
+    Fields of `ICHMultiTaskLib.model.preprocessing.PreprocessingSettings`.
+``target``
+    What the regression output is, one of `ICHMultiTaskLib.model.calibration.TARGETS`.
+``attention``
+    Default ``head``, ``stage`` and ``method``.
+``training_data``
+    One sentence, shown beside every number.
+``calibration``
+    ``volume_correction``: null or missing, or ``slope``, ``offset_cm`` and ``softening_ml``; see
+    `ICHMultiTaskLib.model.calibration.fit_volume`.
+    ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 where missing) and ``strata``, a list of
+    ``{up_to_ml, half_width_cm, relative}`` in ascending order of ``up_to_ml``, whose last has null there; see
+    `ModelBundle.volume_interval_ml`.
+    ``temperature`` and ``bias``: see `ModelBundle.probability`.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.errors import BundleError, DependencyError
+from ..common.writing import new_folder
+
+METADATA = "configs/metadata.json"
+WEIGHTS = "models/model.safetensors"
+MODEL_CARD = "docs/README.md"
+LICENSE = "LICENSE"
+
+REQUIRED_KEYS = {
+    "name": str,
+    "version": str,
+    "license": str,
+    "intended_use": str,
+    "training_data": str,
+    "architecture": dict,
+    "preprocessing": dict,
+    "target": str,
+    "attention": dict,
+    "calibration": dict,
+    "metrics": dict,
+    "sha256": str,
+}
+
+NO_CALIBRATION = {"volume_interval": None, "temperature": 1.0, "bias": 0.0}
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A verified bundle; make it with `ModelBundle.load`.
+
+    Attributes
+    ----------
+    folder : Path
+    metadata : dict
+        The content of ``configs/metadata.json``.
+    """
+
+    folder: Path
+    metadata: dict
+
+    @classmethod
+    def load(cls, folder):
+        """Read a bundle and verify it, weights included, without opening the weights.
+
+        Raises
+        ------
+        BundleError
+            If a file or key is missing, a value unusable, or the checksum differs.
+        """
+        folder = Path(folder).expanduser()
+        metadata = _read_metadata(folder)
+        _check_metadata(metadata, folder)
+        bundle = cls(folder, metadata)
+        bundle._verified_weights()
+        return bundle
+
+    @property
+    def name(self):
+        return self.metadata["name"]
+
+    @property
+    def version(self):
+        return self.metadata["version"]
+
+    @property
+    def sha256(self):
+        """SHA-256 of the weights file, 64 hexadecimal digits."""
+        return self.metadata["sha256"]
+
+    @property
+    def training_data(self):
+        """One sentence on what the model was trained on, shown beside every number."""
+        return self.metadata["training_data"]
+
+    @property
+    def interval_coverage(self):
+        """Fraction of patients whose volume the interval should hold, or None without an interval."""
+        interval = self.metadata["calibration"].get("volume_interval")
+        return float(interval["coverage"]) if interval else None
+
+    def volume_ml(self, output, crop_volume_mm3):
+        """Hematoma volume in mL, as `output_to_volume` gives it and corrected as calibrated."""
+        from .calibration import correct_volume, output_to_volume  # NumPy: importing this file must stay quick
+
+        volume = output_to_volume(output, self.metadata["target"], crop_volume_mm3)
+        return float(correct_volume(volume, self.metadata["calibration"].get("volume_correction")))
+
+    def volume_interval_ml(self, volume_ml):
+        """Interval of a predicted volume.
+
+        The interval is symmetric in the cube root of the volume, a length in cm, where errors spread evenly:
+        ``(c - h)³ - s … (c + h)³ - s`` with ``c = (volume + s)^(1/3)``, ``s = softening_ml`` and
+        ``h = half_width_cm + relative × c``, taken from the stratum of the *predicted* volume, so that coverage holds
+        within each (split-conformal).
+
+        Parameters
+        ----------
+        volume_ml : float
+
+        Returns
+        -------
+        tuple of float or None
+            (low, high) in mL; None if the bundle has no interval.
+        """
+        interval = self.metadata["calibration"].get("volume_interval")
+        if not interval:
+            return None
+        stratum = next(s for s in interval["strata"] if s["up_to_ml"] is None or volume_ml <= s["up_to_ml"])
+        softening = interval.get("softening_ml", 0.0)
+        center = (max(volume_ml, 0.0) + softening) ** (1 / 3)
+        half_width = stratum["half_width_cm"] + stratum.get("relative", 0.0) * center
+        low, high = (max(center + side * half_width, 0.0) ** 3 - softening for side in (-1, 1))
+        return max(low, 0.0), high
+
+    def probability(self, margin):
+        """Probability of death from the network's margin, the death output minus the survival output.
+
+        ``1 / (1 + exp(-(margin ÷ temperature + bias)))``; temperature 1 and bias 0 give the plain softmax.
+        """
+        calibration = self.metadata["calibration"]
+        logit = margin / calibration.get("temperature", 1.0) + calibration.get("bias", 0.0)
+        return 0.5 * (1.0 + math.tanh(0.5 * logit))  # the same function, without overflow
+
+    def network(self, device="cpu"):
+        """Build the network with the bundle's weights, in evaluation mode.
+
+        Returns
+        -------
+        ICHMultiTaskLib.model.networks.resnet.MultiTaskResNet
+            In float32 on `device`.
+
+        Raises
+        ------
+        BundleError
+            If the weights are not those of the network that the metadata describes.
+        """
+        try:
+            import safetensors
+            import safetensors.torch
+            import torch
+        except ImportError as error:
+            raise DependencyError(
+                f"PyTorch and safetensors are needed to run a model; {error.name} is not installed."
+            ) from error
+        from .networks.resnet import MultiTaskResNet
+
+        try:
+            network = MultiTaskResNet(**self.metadata["architecture"])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise BundleError(
+                f"The model bundle {self.folder} describes a network that this version cannot build: {error}."
+            ) from error
+        try:
+            state = safetensors.torch.load(self._verified_weights())
+        except safetensors.SafetensorError as error:
+            raise BundleError(f"{self.folder / WEIGHTS} is not a safetensors file: {error}.") from error
+        _check_weights(state, network.state_dict(), self.folder)
+        network.load_state_dict(state)
+        return network.to(torch.device(device)).eval()
+
+    def _verified_weights(self):
+        try:
+            data = (self.folder / WEIGHTS).read_bytes()
+        except OSError as error:
+            raise BundleError(
+                f"The model bundle {self.folder} is incomplete: expected {WEIGHTS}, found no readable file."
+            ) from error
+        found = hashlib.sha256(data).hexdigest()
+        if found != self.sha256:
+            raise BundleError(
+                f"The weights of the model bundle {self.folder} were altered or cut off: "
+                f"expected SHA-256 {self.sha256[:12]}…, found {found[:12]}…."
+            )
+        return data
+
+
+def find_bundles(extra_folders=()):
+    """List the bundles that come with the software and those in the user's folders.
+
+    Parameters
+    ----------
+    extra_folders : iterable of path-like
+        Each is a bundle itself or holds bundles.
+
+    Returns
+    -------
+    list of Path
+        Bundle folders, not yet verified; those that come with the software first.
+    """
+    found = []
+    for folder in [*_shipped_models(), *(Path(extra).expanduser() for extra in extra_folders)]:
+        if (folder / METADATA).is_file():
+            found.append(folder)
+        elif folder.is_dir():
+            found += sorted(child for child in folder.iterdir() if (child / METADATA).is_file())
+    return list(dict.fromkeys(path.resolve() for path in found))
+
+
+def default_bundle():
+    """Return the folder of the first bundle that comes with the software."""
+    bundles = find_bundles()
+    if not bundles:
+        raise BundleError(
+            f"No model bundle came with this installation: expected one under {_shipped_models()[0]}; "
+            "choose a bundle folder yourself."
+        )
+    return bundles[0]
+
+
+def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
+    """Write a bundle, whole or not at all.
+
+    Parameters
+    ----------
+    folder : path-like
+    network_state : dict of str to torch.Tensor
+        The network's ``state_dict``. Convolution and dense weights are stored in 16 bits, norms in full precision.
+    metadata : dict
+        `REQUIRED_KEYS` but for ``sha256``; MONAI's keys are added where missing.
+    model_card : str
+        Markdown.
+    overwrite : bool
+        Replace a bundle already at `folder`.
+
+    Returns
+    -------
+    ModelBundle
+
+    Raises
+    ------
+    BundleError
+        If the metadata is incomplete or a weight is not finite.
+    OutputError
+        If the folder cannot be written.
+    """
+    import safetensors.torch
+
+    weights = safetensors.torch.save({name: _stored(name, tensor) for name, tensor in network_state.items()})
+    metadata = {**_monai_keys(metadata), **metadata, "sha256": hashlib.sha256(weights).hexdigest()}
+    _check_metadata(metadata, folder)
+    try:
+        text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"The metadata of {folder} cannot be written as JSON: {error}.") from error
+    notice = f"{metadata['name']} {metadata['version']}\n{metadata['copyright']}\n"
+    notice += f"SPDX-License-Identifier: {metadata['license']}\n"
+    with new_folder(folder, replaces=METADATA if overwrite else None) as partial:
+        for name in (METADATA, WEIGHTS, MODEL_CARD):
+            (partial / name).parent.mkdir()
+        (partial / METADATA).write_text(text, encoding="utf-8", newline="\n")
+        (partial / WEIGHTS).write_bytes(weights)
+        (partial / MODEL_CARD).write_text(model_card, encoding="utf-8", newline="\n")
+        (partial / LICENSE).write_text(notice, encoding="utf-8", newline="\n")
+    return ModelBundle.load(folder)
+
+
+def _shipped_models():
+    """Folders of shipped bundles: the source tree and the Slicer extension, then an installed wheel."""
+    here = Path(__file__).resolve().parents[1]
+    return [here.parent / "Resources" / "Models", here / "Resources" / "Models"]
+
+
+def _read_metadata(folder):
+    path = folder / METADATA
+    if not path.is_file():
+        found = "no such folder" if not folder.is_dir() else "a folder without it"
+        raise BundleError(f"{folder} is not a model bundle: expected {METADATA}, found {found}.")
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: expected JSON in UTF-8, found: {error}.") from error
+    if not isinstance(metadata, dict):
+        raise BundleError(f"{path} is not a model's metadata: expected a JSON object.")
+    return metadata
+
+
+def _check_metadata(metadata, folder):
+    missing = [key for key in REQUIRED_KEYS if key not in metadata]
+    if missing:
+        raise BundleError(f"The metadata of the model bundle {folder} is incomplete: {', '.join(missing)} missing.")
+    for key, kind in REQUIRED_KEYS.items():
+        if not isinstance(metadata[key], kind) or metadata[key] == "":
+            expected = "a text" if kind is str else "an object"
+            raise BundleError(
+                f"{key} in the metadata of {folder} is unusable: expected {expected}, found {metadata[key]!r}."
+            )
+    from .calibration import TARGETS  # here, since it needs NumPy and importing this file must stay quick
+
+    if metadata["target"] not in TARGETS:
+        raise BundleError(
+            f"target in the metadata of {folder} is unknown: expected {', '.join(TARGETS)}; "
+            f"found {metadata['target']!r}."
+        )
+    _check_calibration(metadata["calibration"], folder)
+
+
+def _check_calibration(calibration, folder):
+    problem = f"calibration in the metadata of {folder} is unusable: "
+    try:
+        if not calibration.get("temperature", 1.0) > 0 or not math.isfinite(calibration.get("bias", 0.0)):
+            raise BundleError(problem + "expected a temperature above 0 and a finite bias.")
+        line = calibration.get("volume_correction")
+        if line and not (line["slope"] > 0 and math.isfinite(line["offset_cm"]) and line["softening_ml"] >= 0):
+            raise BundleError(problem + "expected a volume correction of a slope above 0 and a finite offset.")
+        interval = calibration.get("volume_interval")
+        if not interval:
+            return
+        limits = [math.inf if s["up_to_ml"] is None else s["up_to_ml"] for s in interval["strata"]]
+        widths = [s["half_width_cm"] + s.get("relative", 0.0) for s in interval["strata"]]
+        if not 0 < interval["coverage"] < 1 or limits != sorted(limits) or limits[-1] != math.inf or min(widths) < 0:
+            raise BundleError(
+                problem + "expected a coverage between 0 and 1 and strata in ascending order, the last without a limit."
+            )
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise BundleError(problem + f"{error!r}.") from error
+
+
+def _check_weights(state, expected, folder):
+    """Compare names and shapes; PyTorch's own message runs over many lines."""
+    missing, foreign = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    other = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
+    if missing or foreign or other:
+        raise BundleError(
+            f"The weights of the model bundle {folder} belong to another network: {len(missing)} weights are missing, "
+            f"{len(foreign)} unknown and {len(other)} of another shape, first {(missing + foreign + other)[0]!r}."
+        )
+
+
+def _stored(name, tensor):
+    import torch
+
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        # Norm statistics span many orders of magnitude and weigh nothing: only the large weights are halved.
+        tensor = tensor.to(torch.float16 if tensor.ndim >= 2 else torch.float32)
+        if not torch.isfinite(tensor).all():
+            raise BundleError(f"The weight {name!r} is not finite: expected a network whose training converged.")
+    return tensor.contiguous()
+
+
+def _monai_keys(metadata):
+    import numpy
+    import torch
+
+    shape = list(metadata.get("preprocessing", {}).get("shape_kji", (32, 224, 224)))
+    version = metadata.get("version", "")
+    scan = {
+        "type": "image",
+        "format": "hounsfield",
+        "modality": "CT",
+        "num_channels": 1,
+        "spatial_shape": shape,
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": {"0": "windowed, cropped and resized head CT"},
+    }
+    volume = {"type": "tuples", "format": "regression", "num_channels": 1, "dtype": "float32", "value_range": []}
+    prognosis = {"type": "probabilities", "format": "classes", "num_channels": 2, "dtype": "float32"}
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/"
+        "meta_schema_20240725.json",
+        "changelog": {version: "trained"},
+        "monai_version": "1.5.0",
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": numpy.__version__,
+        "required_packages_version": {},
+        "task": "Hematoma volume and prognosis of intracerebral hemorrhage on non-contrast head CT",
+        "description": "Multi-task 3D ResNet-34: one encoder, a regression head for the volume, a classification head "
+        "for the prognosis.",
+        "authors": "ICHMultiTask contributors",
+        "copyright": "ICHMultiTask contributors",
+        "network_data_format": {
+            "inputs": {"image": scan},
+            "outputs": {
+                "volume": {**volume, "channel_def": {"0": metadata.get("target", "")}},
+                "prognosis": {**prognosis, "value_range": [0, 1], "channel_def": {"0": "survival", "1": "death"}},
+            },
+        },
+    }

@@ -1,0 +1,74 @@
+"""Packages that 3D Slicer does not ship, installed on the user's click; everywhere else pip has installed them."""
+
+import importlib.util
+
+import slicer
+
+from ..common.errors import DependencyError
+
+ANALYSIS = ("safetensors>=0.4",)
+TRAINING = (*ANALYSIS, "tqdm>=4.60", "scikit-learn>=1.4")
+FIGURES = ("matplotlib>=3.7",)
+TORCH_REQUIREMENT = ">=2.4"
+
+_MODULES = {"scikit-learn": "sklearn"}
+
+
+def missing_packages(requirements=ANALYSIS, torch=True):
+    """Names of the packages, PyTorch included, that still have to be installed; nothing is imported."""
+    names = [*(["torch"] if torch else ()), *(requirement.partition(">=")[0] for requirement in requirements)]
+    return [name for name in names if importlib.util.find_spec(_MODULES.get(name, name)) is None]
+
+
+def install_missing_packages(requirements=ANALYSIS, torch=True):
+    """Install what is missing, after asking: PyTorch by the PyTorch extension, the others by pip.
+
+    Parameters
+    ----------
+    requirements : tuple of str
+        `ANALYSIS`, `TRAINING` or `FIGURES`.
+    torch : bool
+        Whether PyTorch is needed as well.
+
+    Raises
+    ------
+    DependencyError
+        If the user declines, or PyTorch or the PyTorch extension cannot be had.
+    """
+    missing = missing_packages(requirements, torch)
+    if "torch" in missing:
+        _install_torch()
+    if any(name != "torch" for name in missing):
+        _install_with_pip(requirements)
+    importlib.invalidate_caches()
+    still = missing_packages(requirements, torch)
+    if still:
+        raise DependencyError(f"This needs the Python package {' and '.join(still)}, which could not be installed.")
+
+
+def _install_torch():
+    try:
+        import PyTorchUtils
+    except ImportError as error:
+        raise DependencyError(
+            "PyTorch is not installed: install the extension named PyTorch in the Extensions Manager, "
+            "restart 3D Slicer and try again."
+        ) from error
+    logic = PyTorchUtils.PyTorchUtilsLogic()
+    if logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT) is None:
+        raise DependencyError("PyTorch was not installed; nothing can be computed without it.")
+
+
+def _install_with_pip(requirements):
+    try:
+        from packaging.requirements import Requirement
+        from slicer.packaging import pip_ensure
+    except ImportError:  # 3D Slicer before 5.12
+        question = f"This needs the Python packages {', '.join(requirements)}. Install them now?"
+        if slicer.util.confirmOkCancelDisplay(question):
+            slicer.util.pip_install(list(requirements))
+        return
+    try:
+        pip_ensure([Requirement(text) for text in requirements], requester="ICHMultiTask")
+    except RuntimeError as error:
+        raise DependencyError(f"A Python package that this needs was not installed: {error}") from error

@@ -1,0 +1,1 @@
+"""What leaves the software as a file for a reader: pages, tables, JSON."""

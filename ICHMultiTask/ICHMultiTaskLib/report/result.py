@@ -1,0 +1,144 @@
+"""The result as files: report.json for programs, report.html for people, the attention map for viewers."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import OutputError
+from ..scan.geometry import LPS_TO_RAS
+from .html import report_html
+
+JSON_FILE = "report.json"
+HTML_FILE = "report.html"
+ATTENTION_FILE = "attention.nrrd"
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where `write_report` put what it wrote."""
+
+    json: Path
+    html: Path
+    attention: Path | None
+
+
+def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
+    """Write report.json, report.html and attention.nrrd into an existing folder.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    folder : path-like
+        `ICHMultiTaskLib.common.writing.new_folder` makes one that appears whole or not at all.
+    pictures : sequence of path-like
+        PNG files, shown in the HTML page and copied into it.
+    scene : path-like, optional
+        The saved .mrb scene, linked from the HTML page.
+    comparison : dict, optional
+        As `comparison.report.comparison_dict` makes it.
+
+    Returns
+    -------
+    ReportFiles
+
+    Raises
+    ------
+    OutputError
+        If the attention map cannot be written. Other files raise the system's own OSError.
+    """
+    folder = Path(folder)
+    files = ReportFiles(folder / JSON_FILE, folder / HTML_FILE, folder / ATTENTION_FILE if analysis.attention else None)
+    report = report_dict(analysis, comparison)
+    files.json.write_text(
+        json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8", newline="\n"
+    )
+    page = report_html(report, analysis.head_ct.facts, pictures, Path(scene).name if scene else None)
+    files.html.write_text(page, encoding="utf-8", newline="\n")
+    if files.attention:
+        write_nrrd(analysis.attention.array, analysis.head_ct.ijk_to_ras, files.attention)
+    return files
+
+
+def report_dict(analysis, comparison=None):
+    """The content of report.json; with the key `comparison` where something was compared.
+
+    Numbers that are not finite become None, each with a warning. `spacing_mm` is in the order of `shape_kji`; on a
+    tilted scan its first number is the step along the tilted axis.
+
+    Returns
+    -------
+    dict
+    """
+    head_ct, attention = analysis.head_ct, analysis.attention
+    unusable = []
+    report = _plain(
+        {
+            "volume_ml": analysis.volume_ml,
+            "volume_interval_ml": analysis.volume_interval_ml,
+            "interval_coverage": analysis.interval_coverage,
+            "mortality_probability": analysis.mortality_probability,
+            "prognosis": analysis.prognosis,
+            "scan": {
+                "path": head_ct.facts.path,
+                "series_uid": head_ct.facts.series_uid,
+                "shape_kji": head_ct.hu.shape,
+                "spacing_mm": head_ct.spacing_kji,
+                "gantry_tilt_deg": head_ct.facts.gantry_tilt_deg,
+                "warnings": analysis.warnings,
+            },
+            "model": {key: analysis.model[key] for key in ("name", "version", "sha256", "training_data")},
+            "attention": attention
+            and {
+                "file": ATTENTION_FILE,
+                "head": attention.head,
+                "stage": attention.stage,
+                "method": attention.method,
+                "peak_ras_mm": attention.peak_ras_mm,
+            },
+            "timing_s": analysis.timing_s,
+            **({"comparison": comparison} if comparison else {}),
+        },
+        "",
+        unusable,
+    )
+    report["scan"]["warnings"] += [f"{key} is not a finite number and was left out." for key in unusable]
+    return report
+
+
+def _plain(value, key, unusable):
+    """Python's own types for JSON; names of numbers that are not finite go to `unusable`."""
+    if isinstance(value, dict):
+        return {k: _plain(v, f"{key}.{k}".lstrip("."), unusable) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v, f"{key}[{n}]", unusable) for n, v in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        unusable.append(key)
+        return None
+    return value
+
+
+def write_nrrd(array, ijk_to_ras, path):
+    """Write an array [k, j, i] with its affine, shear included, as a compressed NRRD file.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    import SimpleITK
+
+    ijk_to_lps = LPS_TO_RAS @ ijk_to_ras
+    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
+    image = SimpleITK.GetImageFromArray(array)
+    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
+    try:
+        SimpleITK.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:
+        raise OutputError(f"{path} could not be written: the disk is full or read-only.") from error

@@ -1,0 +1,165 @@
+"""Reading a head CT from DICOM, NIfTI, NRRD or MetaImage."""
+
+import tempfile
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ..common.errors import InputError
+from . import dicom, dicom_series, volume_files
+from .dicom_series import SeriesSummary
+
+__all__ = ["SeriesSummary", "list_series", "read_head_ct"]
+
+VOLUME_READERS = {
+    ".nii": volume_files.read_nifti,
+    ".nii.gz": volume_files.read_nifti,
+    ".nrrd": lambda path: volume_files.read_with_simpleitk(path, "NRRD"),
+    ".nhdr": lambda path: volume_files.read_with_simpleitk(path, "NRRD"),
+    ".mha": lambda path: volume_files.read_with_simpleitk(path, "MetaImage"),
+    ".mhd": lambda path: volume_files.read_with_simpleitk(path, "MetaImage"),
+}
+EXPECTED = "expected a folder, file or .zip of DICOM images, or a NIfTI, NRRD or MetaImage file"
+
+
+def read_head_ct(path, series_uid=None, progress=None):
+    """Read a head CT.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of DICOM files (searched with its subfolders), one DICOM file (its series is taken from its
+        folder), .zip of DICOM files, or a .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file.
+    series_uid : str, optional
+        DICOM series to take; by default the axial soft-tissue one (see `list_series`).
+    progress : callable, optional
+        Called as ``progress(fraction, message)``.
+
+    Returns
+    -------
+    HeadCT
+        `facts.warnings` says which series was taken and what was done to its slices.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it cannot be read, or it does not hold one CT volume.
+    """
+    path = Path(path).expanduser()
+    reader = _volume_reader(path) if path.is_file() else None
+    if reader is not None:
+        if series_uid is not None:
+            raise InputError(f"{path.name} holds one volume; expected DICOM images where a series is chosen.")
+        with _readable(path):
+            return reader(path)
+    with _dicom_slices(path, _part(progress, 0.0, 0.3)) as (slices, file_uid):
+        chosen, summaries = dicom_series.choose_series(slices, series_uid or file_uid)
+        head_ct = dicom.read_series(chosen, path, _part(progress, 0.3, 1.0))
+    if len(summaries) > 1:
+        head_ct = replace(
+            head_ct,
+            facts=replace(head_ct.facts, warnings=(_choice_sentence(summaries), *head_ct.facts.warnings)),
+        )
+    if progress is not None:
+        progress(1.0, "Scan read")
+    return head_ct
+
+
+def list_series(folder):
+    """List the DICOM series that a folder, file or .zip holds.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Returns
+    -------
+    list of SeriesSummary
+        The one that `read_head_ct` takes first, then by preference.
+
+    Raises
+    ------
+    InputError
+        As `read_head_ct`, if none can be analyzed.
+    """
+    path = Path(folder).expanduser()
+    if path.is_file() and _volume_reader(path) is not None:
+        raise InputError(f"{path.name} holds one volume and no series; expected DICOM images.")
+    with _dicom_slices(path, None) as (slices, file_uid):
+        return dicom_series.choose_series(slices, file_uid)[1]
+
+
+def _volume_reader(path):
+    name = path.name.lower()
+    return next((reader for suffix, reader in VOLUME_READERS.items() if name.endswith(suffix)), None)
+
+
+@contextmanager
+def _dicom_slices(path, progress):
+    """Give the DICOM images at a path and the series of the file it names (None for a folder or .zip)."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; {EXPECTED}.")
+    with _readable(path):
+        yield from _slices_at(path, progress)
+
+
+@contextmanager
+def _readable(path):
+    """Turn what the operating system reports into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be read; {EXPECTED}, found: {error.strerror or error}.") from error
+
+
+def _slices_at(path, progress):
+    if path.is_dir():
+        yield _some(dicom_series.find_slices(path, progress=progress), path), None
+    elif zipfile.is_zipfile(path):
+        with tempfile.TemporaryDirectory(prefix="ichmultitask-") as folder:
+            _extract(path, folder)
+            yield _some(dicom_series.find_slices(Path(folder), progress=progress), path), None
+    elif path.suffix.lower() == ".zip":
+        raise InputError(f"{path.name} is not a readable .zip archive; {EXPECTED}, found a damaged file.")
+    else:
+        header = dicom_series.read_header(path)
+        if header is None:
+            raise InputError(f"{path.name} is not a CT; {EXPECTED}, found a {path.suffix or 'nameless'} file.")
+        if "SeriesInstanceUID" not in header:
+            raise InputError(f"{path.name} cannot be read; expected a complete DICOM image, found a damaged file.")
+        yield dicom_series.find_slices(path.parent, recursive=False, progress=progress), header.SeriesInstanceUID
+
+
+def _some(slices, path):
+    if not slices:
+        raise InputError(f"{path} holds no DICOM image; {EXPECTED}.")
+    return slices
+
+
+def _extract(path, folder):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path.name} cannot be unpacked; expected a complete .zip without password, found: {error}."
+        ) from error
+
+
+def _part(progress, start, stop):
+    """Map the progress of one step into that of the whole."""
+    if progress is None:
+        return None
+    return lambda fraction, message: progress(start + (stop - start) * fraction, message)
+
+
+def _choice_sentence(summaries):
+    def words(summary):
+        thickness = "" if summary.thickness is None else f" of {summary.thickness:g} mm"
+        return f"“{summary.description or summary.uid}” ({summary.slices} slices{thickness}; {summary.why})"
+
+    chosen, *others = summaries
+    shown = ", ".join(words(other) for other in others[:4]) + (", …" if len(others) > 4 else "")
+    return f"{len(summaries)} series were found; analyzed {words(chosen)}, not {shown}."

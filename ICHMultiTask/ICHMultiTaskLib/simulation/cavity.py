@@ -1,0 +1,246 @@
+"""The cranial cavity of any head CT, and the atlas of the parametric head laid into it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.ndimage import map_coordinates
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+from ..common.errors import InputError
+from ..scan.geometry import apply_affine
+from .anatomy import Head
+
+GRID_MM = 2.0
+BONE_HU = 100
+"""On samples of 2 mm, where thin bone is averaged with its surroundings; calcified choroid stays apart by its place."""
+SOFT_HU = -25
+OPENING_MM = 9.0
+"""Passages narrower than twice this (optic canal, spinal canal) are closed, wider ones (brain to cerebellum) not."""
+ROUNDS = 3
+MIN_CAVITY_ML, MAX_CAVITY_ML = 600.0, 2400.0
+
+
+@dataclass(frozen=True)
+class Cavity:
+    """The cranial cavity on a grid of 2 mm along the scan's own slices.
+
+    Attributes
+    ----------
+    distance : ndarray of shape (K, J, I), float32
+        Signed distance to its surface in mm, positive inside.
+    hu : ndarray of the same shape, float32
+        The scan averaged to this grid; -1024 outside the scan.
+    ijk_to_ras : ndarray of shape (4, 4)
+        Orthogonal, whatever the tilt of the scan.
+    """
+
+    distance: np.ndarray
+    hu: np.ndarray
+    ijk_to_ras: np.ndarray
+
+    @property
+    def volume_ml(self):
+        """Volume of the part that was scanned, mL."""
+        return float((self.distance > 0).sum()) * GRID_MM**3 / 1000.0
+
+
+def fit_head(head_ct):
+    """Find the cranial cavity of a head CT and lay the atlas into it.
+
+    The skull closes around the cavity within the slices once gaps of a few millimeters are bridged; of the soft tissue
+    inside, the largest part that no narrow passage divides is the cavity. The atlas fitted to it then says where the
+    cavity goes on below slices whose skull has wider gaps, and where it ends at the foramen magnum.
+
+    Parameters
+    ----------
+    head_ct : HeadCT
+        Any grid; slices nearest to axial.
+
+    Returns
+    -------
+    FittedHead
+
+    Raises
+    ------
+    InputError
+        If no soft tissue of a brain's size lies inside closed bone.
+    """
+    hu, affine, scanned = _regular_samples(head_ct)
+    ball = ndimage.generate_binary_structure(3, 1)
+    skull = _largest(ndimage.binary_closing(hu > BONE_HU, ball, iterations=2))
+    soft = ~skull & (hu > SOFT_HU)
+    closed = _closed_within_slices(skull, scanned)
+    allowed, head = closed, None
+    for _ in range(ROUNDS):
+        cavity = Cavity(_distance(_widest_part(soft & allowed, ~skull)), hu, affine)
+        if not MIN_CAVITY_ML <= cavity.volume_ml <= MAX_CAVITY_ML:
+            raise InputError(
+                f"No cranial cavity was found: expected soft tissue of {MIN_CAVITY_ML:.0f} to {MAX_CAVITY_ML:.0f} mL "
+                f"inside a closed skull, found {cavity.volume_ml:.0f} mL."
+            )
+        head = FittedHead(cavity, head)
+        atlas = head.parametric_cavity()
+        allowed = (closed & (atlas > -15.0)) | (scanned & (atlas > -6.0))
+    return head
+
+
+def _widest_part(soft, not_skull):
+    """Largest part of the soft tissue that no narrow passage divides, with the calcifications it encloses; bool."""
+    soft = ndimage.binary_fill_holes(soft) & not_skull
+    core = _largest(_distance(soft) > OPENING_MM)
+    return soft & (_distance(core) > -OPENING_MM - 0.5 * GRID_MM) if core.any() else core
+
+
+def _distance(mask):
+    """Signed distance to the surface of a mask on the regular grid, mm."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing((GRID_MM,) * 3)
+    distance = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, True, False, True))
+    # It measures from the outermost samples inside; the surface lies half a step further out.
+    return distance + np.float32(0.5 * GRID_MM)
+
+
+def _regular_samples(head_ct):
+    """The scan on an orthogonal grid of 2 mm along its slices: HU, affine, and which samples were scanned."""
+    columns = head_ct.ijk_to_ras[:3, :3]
+    up = int(np.argmax(np.abs(columns[2]) / np.linalg.norm(columns, axis=0)))
+    first, second = (n for n in range(3) if n != up)
+    row = columns[:, first] / np.linalg.norm(columns[:, first])
+    normal = np.cross(columns[:, first], columns[:, second])
+    normal *= np.sign(normal[2]) / np.linalg.norm(normal)
+    axes = np.stack([row, np.cross(normal, row), normal], axis=1)
+    corners = np.stack(np.meshgrid(*([0, size - 1] for size in head_ct.hu.shape[::-1]), indexing="ij"), -1)
+    corners = apply_affine(head_ct.ijk_to_ras, corners.reshape(-1, 3)) @ axes
+    low = corners.min(axis=0)
+    size = np.ceil((corners.max(axis=0) - low) / GRID_MM).astype(int) + 1
+    affine = np.eye(4)
+    affine[:3, :3] = axes * GRID_MM
+    affine[:3, 3] = axes @ low
+    # Averaged over about a sample first, along the axes that are finer.
+    width = [max(1, int(GRID_MM / step)) for step in head_ct.spacing_kji]
+    source = ndimage.uniform_filter(head_ct.hu.astype(np.float32), width, mode="nearest")
+    to_source = (np.linalg.inv(head_ct.ijk_to_ras) @ affine)[:3]
+    matrix, offset = to_source[::-1, 2::-1], to_source[::-1, 3]
+    hu = ndimage.affine_transform(source, matrix, offset, tuple(size[::-1]), order=1, cval=np.nan)
+    scanned = np.isfinite(hu)
+    hu = np.where(scanned, np.maximum(hu, -1024.0), -1024.0).astype(np.float32)
+    bone = ndimage.find_objects((hu > BONE_HU).astype(np.uint8))
+    if bone:
+        # Only the head, since much of a field of view is air.
+        box = tuple(slice(max(0, part.start - 4), part.stop + 4) for part in bone[0])
+        affine[:3, 3] += affine[:3, :3] @ [part.start for part in reversed(box)]
+        hu, scanned = np.ascontiguousarray(hu[box]), scanned[box]
+    return hu, affine, scanned
+
+
+def _closed_within_slices(skull, scanned):
+    """What the skull closes around within each slice, gaps of up to 8 mm bridged; bool."""
+    plane = np.zeros((3, 3, 3), bool)
+    plane[1] = ndimage.generate_binary_structure(2, 1)
+    wall = ndimage.binary_dilation(skull, plane, iterations=2)
+    labels, _ = ndimage.label(~wall, plane)
+    rim = np.zeros(skull.shape, bool)
+    rim[:, [0, -1], :] = True
+    rim[:, :, [0, -1]] = True
+    touching = np.unique(labels[rim | ~scanned])
+    return ndimage.binary_dilation(~np.isin(labels, touching[touching > 0]) & ~wall, plane, iterations=2)
+
+
+def _largest(mask):
+    """Largest connected part."""
+    labels, count = ndimage.label(mask)
+    return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count else mask
+
+
+PRIOR = np.array([0.0, -18.0, 10.0, 0.0, 0.0, 0.0, -0.03, -0.03, -0.03, 0.115, 0.06, 2.3])
+"""Atlas point at the cavity's center (mm), rotation vector, logarithms of the scales, and the three shape parameters
+of `Head`: frontal and occipital narrowing, squareness."""
+SPREAD = np.array([4.0, 8.0, 8.0, 0.10, 0.10, 0.10, 0.05, 0.05, 0.05, 0.03, 0.03, 0.12])
+PRIOR_WEIGHT = 0.3
+
+
+class FittedHead(Head):
+    """The atlas laid into a found cavity: what `Hematoma` and `MassEffect` need of a `Head`.
+
+    The parametric skull's inner surface is fitted to the cavity's by least squares, robustly.
+
+    Parameters
+    ----------
+    cavity : Cavity
+    start : FittedHead, optional
+        An earlier fit to begin from.
+
+    Attributes
+    ----------
+    ras_to_rigid : ndarray of shape (4, 4)
+        From the scan to the rigid head: origin at the anterior commissure, x = 0 in the midline, mm.
+    scale : ndarray of shape (3,)
+        Size of the rigid head along its axes; the atlas' is 1.
+    fit_error_mm : float
+        Robust mean distance between both surfaces.
+    """
+
+    def __init__(self, cavity, start=None):
+        self.found = cavity
+        self.mass_effect = None
+        points = _surface_points(cavity)
+        center = apply_affine(cavity.ijk_to_ras, np.argwhere(cavity.distance > 0)[:, ::-1].mean(axis=0))
+
+        def residuals(parameters):
+            self._set(parameters, center)
+            rigid = apply_affine(self.ras_to_rigid, points) / self.scale
+            gap = Head.cavity(self, *rigid.T.astype(np.float32)).astype(float)
+            # Robust, since skull bases vary; a weak prior keeps a head that is cut off from drifting.
+            robust = np.sign(gap) * 3.0 * np.sqrt(2.0 * (np.sqrt(1.0 + gap * gap / 9.0) - 1.0))
+            return np.concatenate([robust / np.sqrt(len(points)), PRIOR_WEIGHT * (parameters - PRIOR) / SPREAD])
+
+        initial = PRIOR if start is None else start.parameters
+        solution = least_squares(residuals, initial, x_scale=SPREAD, diff_step=1e-3, ftol=1e-4, max_nfev=40)
+        self.parameters = solution.x
+        self._set(solution.x, center)
+        self.fit_error_mm = float(np.linalg.norm(solution.fun[: len(points)]))
+
+    def _set(self, parameters, center):
+        self.scale = np.exp(parameters[6:9]).astype(np.float32)
+        self.ras_to_rigid = np.eye(4)
+        self.ras_to_rigid[:3, :3] = Rotation.from_rotvec(parameters[3:6]).as_matrix()
+        self.ras_to_rigid[:3, 3] = parameters[:3] - self.ras_to_rigid[:3, :3] @ center
+        self.frontal_narrowing, self.occipital_narrowing, self.squareness = parameters[9:]
+
+    def to_atlas(self, x, y, z, mass_effect=True):
+        """Map points of the rigid head into the atlas, mm."""
+        if mass_effect and self.mass_effect is not None:
+            cavity = self.cavity(*(p / s for p, s in zip((x, y, z), self.scale)))
+            x, y, z = (p - d for p, d in zip((x, y, z), self.mass_effect.displacement(x, y, z, cavity)))
+        return tuple(np.asarray(p / s, np.float32) for p, s in zip((x, y, z), self.scale))
+
+    def from_atlas(self, point):
+        """Point of the rigid head that maps to an atlas point."""
+        return np.asarray(point, np.float64) * self.scale
+
+    def cavity(self, x, y, z):
+        """Distance in mm to the inner surface of the scan's own skull at atlas points; -50 outside the scan."""
+        to_index = np.linalg.inv(self.ras_to_rigid @ self.found.ijk_to_ras) @ np.diag([*self.scale, 1.0])
+        index = np.stack([r[0] * x + r[1] * y + r[2] * z + r[3] for r in to_index[2::-1].astype(np.float32)])
+        distance = map_coordinates(self.found.distance, index.reshape(3, -1), order=1, cval=-50.0, output=np.float32)
+        return distance.reshape(index.shape[1:])
+
+    def parametric_cavity(self):
+        """Distance to the parametric skull's inner surface on the found cavity's grid, mm."""
+        k, j, i = np.indices(self.found.distance.shape, np.float32)
+        to_atlas = np.diag([*(1.0 / self.scale), 1.0]) @ self.ras_to_rigid @ self.found.ijk_to_ras
+        return Head.cavity(self, *(r[0] * i + r[1] * j + r[2] * k + r[3] for r in to_atlas[:3].astype(np.float32)))
+
+
+def _surface_points(cavity, count=800):
+    """RAS points on the cavity's surface, without the planes where the scan cuts it off."""
+    surface = np.abs(cavity.distance) <= 0.5 * GRID_MM + 0.01
+    levels = np.flatnonzero((cavity.distance > 0).any(axis=(1, 2)))
+    surface[: levels[0] + 2] = False
+    index = np.argwhere(surface & (cavity.distance > 0))[:, ::-1]
+    index = index[:: max(1, len(index) // count)]
+    return apply_affine(cavity.ijk_to_ras, index)

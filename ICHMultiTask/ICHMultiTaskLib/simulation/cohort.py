@@ -1,0 +1,234 @@
+"""Write a cohort of simulated patients with its manifest: resumable, and flat in memory."""
+
+import csv
+import json
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import InputError, OutputError
+from .insertion import insert_hematoma
+from .patient import SimulationSettings, simulate_patient
+from .raters import EXPERIENCE_YEARS
+from .scans import load_anatomy
+from .writers import write_dicom, write_nifti
+
+RATERS = tuple(f"rater_{number}" for number in range(1, 1 + len(EXPERIENCE_YEARS)))
+COLUMNS = (
+    "patient_id", "image", "mask", "volume_ml", "died", "location", "ivh", "ivh_ml", "midline_shift_mm", "age", "sex",
+    "gcs", "nihss", "anticoagulation", "onset_hours", "ich_score", "death_probability", "death_probability_image",
+    *RATERS, "seed", "simulated", "anatomy",
+)  # fmt: skip
+FORMATS = ("nifti", "dicom")
+
+
+def write_cohort(patients, seed, output, format="nifti", settings=None, processes=1, progress=None, scans=()):
+    """Write simulated patients and `manifest.csv`; an interrupted cohort is continued.
+
+    Parameters
+    ----------
+    patients : int
+    seed : int
+        The same seed gives the same bytes; a larger cohort of the same seed begins with the smaller one.
+    output : path
+        Folder; must be empty, or hold an unfinished or smaller cohort of the same seed, format and settings.
+    format : {"nifti", "dicom"}
+    settings : SimulationSettings, optional
+    processes : int
+    progress : callable(float, str), optional
+    scans : sequence of Path
+        Head CTs into one of which, drawn, each patient's hematoma is inserted; without, heads are simulated.
+
+    Returns
+    -------
+    Path
+        The manifest.
+
+    Raises
+    ------
+    InputError, OutputError
+    """
+    if format not in FORMATS:
+        raise InputError(f"Unknown format of a cohort: expected one of {', '.join(FORMATS)}, found '{format}'.")
+    if patients < 1:
+        raise InputError(f"A cohort needs patients: expected at least 1, found {patients}.")
+    settings = settings or SimulationSettings()
+    output = Path(output)
+    anatomy = {"anatomy": [path.name for path in scans]} if scans else {}
+    _claim(output, {"seed": int(seed), "format": format, **asdict(settings), **anatomy})
+    jobs = [
+        (output, f"sim{seed}-{n:05d}", patient_seed(seed, n), format, settings, _drawn(scans, patient_seed(seed, n)))
+        for n in range(patients)
+    ]
+    done = {n: row for n, job in enumerate(jobs) if (row := _finished(job)) is not None}
+    # Patients of one scan one after the other, since preparing it takes the longest.
+    todo = sorted((n for n in range(patients) if n not in done), key=lambda n: (str(jobs[n][-1]), n))
+
+    def report():
+        if progress is not None:
+            progress(len(done) / patients, f"{len(done)} of {patients} patients simulated")
+
+    report()
+    if processes > 1 and len(todo) > 1:
+        # Spawned, since forking a process that runs threads (PyTorch's, say) can hang.
+        pool = ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn"))
+        try:
+            futures = {pool.submit(_write_patient, jobs[n]): n for n in todo}
+            for future in as_completed(futures):
+                done[futures.pop(future)] = future.result()
+                report()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    else:
+        for n in todo:
+            done[n] = _write_patient(jobs[n])
+            report()
+    rows = [done[n] for n in range(patients)]
+    try:
+        _write_text(output / "summary.json", json.dumps(summarize(rows), indent=1))
+    except OSError as error:
+        raise OutputError(f"The cohort cannot be written: expected room in {output}, found: {error}.") from error
+    return _write_manifest(output, rows)
+
+
+def summarize(rows):
+    """What can be reached on a cohort at best.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of the manifest, with `died` and both probabilities of death.
+
+    Returns
+    -------
+    dict
+        `patients`, `bleeds`, `died`, and the AUC of the probabilities of death by the simulation itself: given what the
+        image alone tells (`auc_best_image`), and with age and GCS (`auc_best_clinical`); None where all or none died.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    died = np.array([int(row["died"]) for row in rows])
+    columns = {"auc_best_image": "death_probability_image", "auc_best_clinical": "death_probability"}
+    known = 0 < died.sum() < len(died)
+    best = {
+        name: round(float(roc_auc_score(died, [float(row[column]) for row in rows])), 4) if known else None
+        for name, column in columns.items()
+    }
+    bleeds = sum(float(row["volume_ml"]) > 0 for row in rows)
+    return {"patients": len(rows), "bleeds": bleeds, "died": int(died.sum()), **best}
+
+
+def patient_seed(seed, number):
+    """Seed of one patient of a cohort, independent of the cohort's size."""
+    return int(np.random.SeedSequence([int(seed), int(number)]).generate_state(1, np.uint32)[0])
+
+
+def _drawn(scans, seed):
+    """One of the scans, by the patient's seed; None where there is none."""
+    return scans[int(np.random.default_rng([seed, 1]).integers(len(scans)))] if scans else None
+
+
+def _claim(output, what):
+    """Refuse a folder that holds anything else than this cohort; note in it what it holds."""
+    note = output / "simulation.json"
+    text = json.dumps(what, indent=1, sort_keys=True)
+    try:
+        if note.is_file():
+            found = note.read_text(encoding="utf-8")
+            if found != text:
+                raise InputError(
+                    "The folder holds another simulated cohort: expected the same seed, format and settings, or an "
+                    f"empty folder, found {output}."
+                )
+            return
+        if output.exists() and any(output.iterdir()):
+            raise InputError(f"The cohort's folder must be empty or hold one to continue, found files in {output}.")
+        output.mkdir(parents=True, exist_ok=True)
+        _write_text(note, text)
+    except OSError as error:
+        raise OutputError(f"The cohort cannot be written: expected a writable folder, found: {error}.") from error
+
+
+def _finished(job):
+    """The row of a patient that was written completely, or None."""
+    output, patient_id, *_ = job
+    try:
+        return json.loads((output / "rows" / f"{patient_id}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_patient(job):
+    """Simulate and write one patient; its row comes last, so that a row means a complete patient."""
+    output, patient_id, seed, format, settings, scan = job
+    if scan is None:
+        patient = simulate_patient(seed, settings, patient_id)
+    else:
+        patient = insert_hematoma(load_anatomy(scan), seed, settings, patient_id)
+    description = "Simulated, no patient " if scan is None else "Simulated hematoma"
+    mask = Path("masks") / f"{patient_id}.nii.gz"
+    write_nifti(patient.mask.astype(np.uint8), patient.head_ct.ijk_to_ras, output / mask, description)
+    if format == "dicom":
+        image = Path("images") / patient_id
+        part = output / "images" / f"{patient_id}.part"
+        for leftover in (part, output / image):
+            shutil.rmtree(leftover, ignore_errors=True)
+        write_dicom(patient.head_ct, part, patient.source_slices)
+        os.replace(part, output / image)
+    else:
+        image = Path("images") / f"{patient_id}.nii.gz"
+        write_nifti(patient.head_ct.hu, patient.head_ct.ijk_to_ras, output / image, description)
+    row = {
+        "patient_id": patient_id,
+        "image": image.as_posix(),
+        "mask": mask.as_posix(),
+        "volume_ml": f"{patient.volume_ml:.4f}",
+        "died": patient.died,
+        "location": patient.location,
+        "ivh": patient.ivh,
+        "ivh_ml": f"{patient.ivh_ml:.3f}",
+        "midline_shift_mm": f"{patient.midline_shift_mm:.2f}",
+        "age": patient.age,
+        "sex": patient.sex,
+        "gcs": patient.gcs,
+        "nihss": patient.nihss,
+        "anticoagulation": patient.anticoagulation,
+        "onset_hours": patient.onset_hours,
+        "ich_score": patient.ich_score,
+        "death_probability": f"{patient.death_probability:.4f}",
+        "death_probability_image": f"{patient.death_probability_image:.4f}",
+        **dict(zip(RATERS, patient.rater_ml, strict=True)),
+        "seed": seed,
+        "simulated": 1,
+        "anatomy": scan.name if scan else "",
+    }
+    try:
+        _write_text(output / "rows" / f"{patient_id}.json", json.dumps(row))
+    except OSError as error:
+        raise OutputError(f"The cohort cannot be written: expected room in {output}, found: {error}.") from error
+    return row
+
+
+def _write_manifest(output, rows):
+    path, part = output / "manifest.csv", output / "manifest.csv.part"
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"The manifest cannot be written: expected room at {path}, found: {error}.") from error
+    return path
+
+
+def _write_text(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(part, path)

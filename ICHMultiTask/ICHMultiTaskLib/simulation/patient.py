@@ -1,0 +1,237 @@
+"""One simulated patient: head, bleed, scan and outcome from one seed."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..scan.geometry import distinct_steps
+from ..scan.head_ct import HeadCT, ScanFacts
+from .anatomy import Head
+from .hematoma import LOCATIONS, NO_BLEED, SHAPES, Hematoma
+from .outcome import draw_age_and_sex, draw_outcome, draw_presentation
+from .raters import read_volumes
+from .scanner import draw_acquisition, on_regular_grid, scan
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """What to fix; None leaves it to the seed.
+
+    The head and its bleed come from random streams of their own: they stay the same, and so does the volume, when
+    only the scanner's settings differ.
+    """
+
+    slices: int | None = 32
+    """Number of slices, which with `thickness_mm` None cover the scanned range; None: by a thickness drawn as in
+    practice, now and then thin slices below thick ones."""
+    matrix: int = 512
+    pixel_mm: float | None = None
+    thickness_mm: float | None = None
+    """Slice thickness, measured across the slice, and table advance from slice to slice."""
+    tilt_deg: float | None = None
+    rotation_deg: tuple | None = None
+    """Pitch, roll and yaw."""
+    centered: bool = False
+    noise_hu: float | None = None
+    offset_hu: float | None = None
+    artifacts: bool = True
+    """Beam hardening, streaks and movements of the patient."""
+    table: bool = True
+    bleed: bool | None = None
+    location: str | None = None
+    shape: str | None = None
+    """One of "ellipsoid", "regular", "irregular", "multilobular", "satellite"; "ellipsoid" ignores the skull."""
+    volume_ml: float | None = None
+    center_mm: tuple | None = None
+    """Center of the bleed in the rigid head, RAS mm."""
+    age: int | None = None
+
+    def __post_init__(self):
+        if self.location is not None and self.location not in LOCATIONS:
+            raise InputError(f"Unknown bleed location '{self.location}'; expected one of {', '.join(LOCATIONS)}.")
+        if self.shape is not None and self.shape not in SHAPES:
+            raise InputError(f"Unknown bleed shape '{self.shape}'; expected one of {', '.join(SHAPES)}.")
+        if self.matrix < 32 or (self.slices is not None and self.slices < 2):
+            raise InputError(
+                "A simulated scan needs a matrix of at least 32 and at least 2 slices; "
+                f"got a matrix of {self.matrix} and {self.slices} slices."
+            )
+
+
+DEMONSTRATION_SEED = 11
+"""Of the patient shown where no scan is given: a soft kernel, no tilt, a putaminal bleed of 13 mL."""
+
+
+@dataclass(frozen=True)
+class SourceSlices:
+    """Slices as scanned: HU int16 [slice, j, i], advance of the table to each and thickness of each, mm."""
+
+    hu: np.ndarray
+    offsets_mm: np.ndarray
+    thickness_mm: np.ndarray
+
+
+@dataclass(frozen=True)
+class SimulatedPatient:
+    """A simulated scan with everything that is known of it.
+
+    Attributes
+    ----------
+    patient_id : str
+    seed : int
+    head_ct : HeadCT
+        As a reader makes it of the series: slices of two thicknesses are interpolated to a regular grid.
+    source_slices : SourceSlices or None
+        The slices as scanned, where these are others.
+    mask : ndarray of bool, shape (K, J, I)
+        Voxels at least half filled by the parenchymal hematoma; blood in the ventricles is not part of it.
+    volume_ml : float
+        Exact volume of the parenchymal hematoma, independent of the voxel grid.
+    location : str
+        "" without a bleed.
+    ivh : int
+    ivh_ml : float
+        Blood in the ventricles, measured on the scan.
+    midline_shift_mm : float
+    age, sex, gcs, ich_score, died : int, str, int, int, int
+    death_probability, death_probability_image : float
+        See `Outcome`.
+    nihss, anticoagulation, onset_hours : int, int, float
+        See `Presentation`.
+    rater_ml : tuple of 8 floats
+        Bedside readings, see `raters`.
+    facts : dict
+        Acquisition, shape and place, for inspection; `atlas` takes RAS points into the atlas, where its smooth warp of
+        up to 3 mm and the mass effect are left out.
+    """
+
+    patient_id: str
+    seed: int
+    head_ct: HeadCT
+    source_slices: "SourceSlices | None"
+    mask: np.ndarray
+    volume_ml: float
+    location: str
+    ivh: int
+    ivh_ml: float
+    midline_shift_mm: float
+    age: int
+    sex: str
+    gcs: int
+    ich_score: int
+    died: int
+    death_probability: float
+    death_probability_image: float
+    nihss: int
+    anticoagulation: int
+    onset_hours: float
+    rater_ml: tuple
+    facts: dict = field(default_factory=dict)
+
+
+def simulate_patient(seed, settings=None, patient_id=None, progress=None):
+    """Simulate one patient; the same seed and settings give the same bytes.
+
+    Parameters
+    ----------
+    seed : int
+    settings : SimulationSettings, optional
+    patient_id : str, optional
+    progress : callable(float, str), optional
+
+    Returns
+    -------
+    SimulatedPatient
+    """
+    # The matrices are small: more than one BLAS thread makes it slower and its rounding depend on the machine.
+    with one_blas_thread():
+        return _simulate(int(seed), settings or SimulationSettings(), patient_id, progress)
+
+
+def _simulate(seed, settings, patient_id, progress):
+    # A new stream goes to the end: the others, and so the patients of a seed, stay as they are.
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(8)]
+    clinical, anatomy, bleed, scanner, noise, fate, arrival, reading = streams
+    age, sex = draw_age_and_sex(clinical)
+    age = age if settings.age is None else settings.age
+    head = Head(anatomy, age)
+    has_bleed = bleed.uniform() >= NO_BLEED
+    has_bleed = has_bleed if settings.bleed is None else settings.bleed
+    hematoma = None
+    if has_bleed:
+        hematoma = Hematoma(bleed, head, settings.location, settings.shape, settings.volume_ml, settings.center_mm)
+    volume = hematoma.volume_ml if hematoma else 0.0
+    location = hematoma.location if hematoma else ""
+    ivh = int(bool(hematoma and hematoma.ruptured))
+    outcome = draw_outcome(fate, age, sex, volume, location, ivh)
+    acquisition = draw_acquisition(scanner, settings, head, hematoma.bounds() if hematoma else None)
+    slices, coverage, ivh_ml = scan(noise, head, hematoma, acquisition, progress)
+    hu, mask = on_regular_grid(slices, acquisition), on_regular_grid(coverage, acquisition) >= 128
+    source = None
+    if hu is not slices:
+        source = SourceSlices(slices, acquisition.offsets_mm, acquisition.thickness_mm)
+    presentation = draw_presentation(arrival, age, outcome.gcs, volume, location)
+    ijk_to_ras = acquisition.ijk_to_ras()
+    patient_id = patient_id or f"SIM{seed:08d}"
+    facts = ScanFacts(
+        format="array",
+        patient_id=patient_id,
+        patient_name=f"SimulatedPatient^{patient_id}",
+        series_description="Simulated head CT",
+        manufacturer="ICHMultiTask simulation",
+        kernel=acquisition.kernel,
+        gantry_tilt_deg=acquisition.tilt_deg,
+        slice_steps_mm=tuple(round(step, 4) for step, _ in distinct_steps(acquisition.offsets_mm)),
+        simulated=True,
+    )
+    details = {
+        "thickness_mm": float(acquisition.thickness_mm[-1]),
+        "moved": bool(acquisition.jerks),
+        "noise_hu": float(acquisition.noise_hu),
+        "offset_hu": float(acquisition.offset_hu),
+        "shape": hematoma.shape if hematoma else "",
+        "center_ras_mm": tuple(acquisition.rotation @ hematoma.center + acquisition.translation) if hematoma else (),
+        "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
+        "atlas": _to_atlas(acquisition, head),
+    }
+    return SimulatedPatient(
+        patient_id, seed, HeadCT(hu, ijk_to_ras, facts), source, mask, volume, location, ivh, ivh_ml,
+        midline_shift(hematoma), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
+        outcome.death_probability_image, presentation.nihss, presentation.anticoagulation, presentation.onset_hours,
+        read_volumes(reading, mask, ijk_to_ras), details,
+    )  # fmt: skip
+
+
+def _to_atlas(acquisition, head):
+    """RAS millimeters of the scan to the atlas, as an affine."""
+    from_atlas = np.eye(4)
+    from_atlas[:3, :3] = acquisition.rotation * head.scale
+    from_atlas[:3, 3] = acquisition.translation
+    return np.linalg.inv(from_atlas)
+
+
+def midline_shift(hematoma):
+    """Largest sideways displacement of the midline at the level of the septum pellucidum, mm; 0 without a bleed.
+
+    Where the bleed itself has reached the midline, nothing of the midline is left to be displaced.
+    """
+    if hematoma is None:
+        return 0.0
+    head = hematoma.head
+    y, z = np.meshgrid(np.linspace(-5.0, 22.0, 12), np.linspace(4.0, 20.0, 8))
+    x = np.zeros_like(y)
+    rigid = np.array([head.from_atlas((0.0, 0.0, 10.0))[0] + x, y * head.scale[1], z * head.scale[2]], np.float32)
+    cavity = head.cavity(*head.to_atlas(*rigid, mass_effect=False))
+    shift = np.abs(head.mass_effect.displacement(*rigid, cavity)[0])
+    return float(np.where(hematoma.field(*rigid, cavity) < -2.0, shift, 0.0).max())
+
+
+def one_blas_thread():
+    """Keep BLAS to one thread, four times as fast beside other work; 3D Slicer does not ship the package for it."""
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(1)

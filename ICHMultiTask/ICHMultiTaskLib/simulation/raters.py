@@ -1,0 +1,51 @@
+"""Eight raters' bedside readings (ABC/2) of a simulated hematoma."""
+
+import numpy as np
+
+from ..measures.segment import Segment, measure
+
+EXPERIENCE_YEARS = (2, 3, 3, 4, 4, 8, 15, 20)
+"""Of raters 1 to 8, as in Gong et al. 2023."""
+HABITS = (0.05, -0.03, 0.02, 0.03, -0.03, 0.04, -0.02, 0.01)
+"""What each rater adds to every diameter, as a share; it fades with experience. A choice."""
+EDGE = 0.02
+"""Share that all raters add to a diameter: the blurred rim is counted as blood."""
+LENGTH_SPREAD, CALIPER_MM = 0.06, 0.8
+"""Standard deviation of a diameter's reading: as a share, fading with experience, and that of the caliper."""
+
+
+def read_volumes(rng, mask, ijk_to_ras):
+    """Read A, B and C on a scan's slices and multiply, eight times.
+
+    A and B are those of the slice with the largest area. Of the slices, Kothari's weights leave out part; strictly
+    applied they make C 0.7 times the height, and ABC/2 read too little. Published readings are too large all the same
+    (regular +10 %, irregular +18 %, multilobular +39 %, PubMed 25316277), so raters here count slices generously: the
+    less experienced, the nearer to all of them in full.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    mask : ndarray of bool, shape (K, J, I)
+        What can be seen of the hematoma on the scan's slices.
+    ijk_to_ras : ndarray of shape (4, 4)
+
+    Returns
+    -------
+    tuple of 8 floats
+        mL; 0 where nothing can be seen.
+    """
+    draws = rng.normal(size=(len(EXPERIENCE_YEARS), 5))
+    if not mask.any():
+        return (0.0,) * len(EXPERIENCE_YEARS)
+    seen = measure(Segment("hematoma", mask, ijk_to_ras))
+    height_mm = seen.slices * seen.thickness_mm
+    volumes = []
+    for years, habit, draw in zip(EXPERIENCE_YEARS, HABITS, draws):
+        inexperience = np.sqrt(3.0 / (1.0 + years))
+        generosity = 0.45 + 0.25 * inexperience
+        counted_mm = seen.c_mm + generosity * (height_mm - seen.c_mm)
+        factor = 1.0 + EDGE + inexperience * (habit + LENGTH_SPREAD * draw[:3])
+        a_mm, b_mm = np.maximum(factor[:2] * (seen.a_mm, seen.b_mm) + CALIPER_MM * draw[3:], 1.0)
+        c_mm = np.maximum(factor[2], 0.5) * counted_mm
+        volumes.append(round(float(a_mm * b_mm * c_mm) / 2000.0, 1))
+    return tuple(volumes)

@@ -1,0 +1,81 @@
+"""The user's own head CTs that hematomas are inserted into."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from ..common.errors import InputError
+from ..scan.reading import VOLUME_READERS, read_head_ct
+from ..scan.validation import check_head_ct
+from .insertion import Anatomy
+
+
+def find_scans(folder):
+    """Scans in a folder: each subfolder, .zip and volume file in it, or itself where it holds DICOM files.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    list of Path
+        Sorted; not opened yet.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or empty.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"The folder of head CTs does not exist: expected a folder, found nothing at {folder}.")
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    scans = [entry for entry in entries if entry.is_dir() or entry.name.lower().endswith((".zip", *VOLUME_READERS))]
+    if not scans and any(entry.is_file() for entry in entries):
+        return [folder]
+    if not scans:
+        raise InputError(
+            f"The folder {folder} holds no scans; expected DICOM folders, .zip, NIfTI, NRRD or MetaImage files."
+        )
+    return scans
+
+
+def usable_scans(folder, progress=None):
+    """Try every scan of a folder.
+
+    Parameters
+    ----------
+    folder : path
+    progress : callable(float, str), optional
+
+    Returns
+    -------
+    scans : list of Path
+        In which a cranial cavity was found.
+    reasons : list of str
+        A sentence for each of the others.
+
+    Raises
+    ------
+    InputError
+        If none is usable, with all reasons.
+    """
+    scans, reasons = [], []
+    candidates = find_scans(folder)
+    for number, path in enumerate(candidates):
+        if progress is not None:
+            progress(number / len(candidates), f"Looking for the cranial cavity in {path.name}")
+        try:
+            load_anatomy(path)
+            scans.append(path)
+        except InputError as error:
+            reasons.append(f"{path.name}: {error}")
+    if not scans:
+        raise InputError(f"None of the {len(candidates)} scans in {folder} can be used. " + " ".join(reasons))
+    return scans, reasons
+
+
+@lru_cache(maxsize=4)
+def load_anatomy(path):
+    """Read a scan and make it ready for insertion; the last few are remembered."""
+    return Anatomy(check_head_ct(read_head_ct(path)))

@@ -1,0 +1,174 @@
+"""Write a head CT as a DICOM series or as NIfTI."""
+
+import gzip
+import os
+import struct
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import OutputError
+from ..scan.geometry import LPS_TO_RAS, tilt_deg
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+_NAMESPACE = uuid.UUID("6f0e2f0c-3c35-5d9a-9f1e-7b1d9a3c5e21")
+
+
+def write_dicom(head_ct, folder, source_slices=None):
+    """Write a head CT as a series of CT images that says that it is simulated.
+
+    Parameters
+    ----------
+    head_ct : HeadCT
+        Tilt is written as scanners do: in the image orientation.
+    source_slices : SourceSlices, optional
+        Written in place of the regular grid's slices: slices of two thicknesses.
+    folder : path
+        Made where missing. UIDs depend on the patient's id alone, so that the same patient gives the same bytes.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for k in range(len(head_ct.hu if source_slices is None else source_slices.hu)):
+            _instance(head_ct, k, source_slices).save_as(folder / f"IM{k + 1:04d}.dcm", enforce_file_format=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return folder
+
+
+def _uid(*parts):
+    return f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(str(p) for p in parts)).int}"
+
+
+def _instance(head_ct, k, source):
+    """One CT image as a pydicom dataset."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+
+    facts, affine = head_ct.facts, head_ct.ijk_to_ras
+    lps = LPS_TO_RAS @ affine
+    row, column = (lps[:3, n] / np.linalg.norm(lps[:3, n]) for n in (0, 1))
+    normal = np.cross(row, column)
+    patient = facts.patient_id or "SIMULATED"
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CT_IMAGE_STORAGE
+    meta.MediaStorageSOPInstanceUID = _uid(patient, "image", k)
+    meta.TransferSyntaxUID = EXPLICIT_LITTLE_ENDIAN
+    meta.ImplementationClassUID = _uid("implementation")
+    ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.ImageType = ["DERIVED", "PRIMARY", "AXIAL"]
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    ds.StudyDate = ds.SeriesDate = ds.AcquisitionDate = ds.ContentDate = "20200101"
+    ds.StudyTime = ds.SeriesTime = ds.AcquisitionTime = ds.ContentTime = "120000"
+    ds.AccessionNumber = ""
+    ds.Modality = "CT"
+    ds.Manufacturer = facts.manufacturer or "ICHMultiTask simulation"
+    ds.ReferringPhysicianName = ""
+    ds.StudyDescription = "Head CT with simulated hematoma" if facts.path else "Simulated head CT, no patient"
+    ds.SeriesDescription = facts.series_description or "Simulated head CT"
+    ds.ManufacturerModelName = "Simulation"
+    ds.DerivationDescription = _derivation(facts)
+    ds.PatientName = facts.patient_name or f"SimulatedPatient^{patient}"
+    ds.PatientID = patient
+    ds.PatientBirthDate = ds.PatientSex = ""
+    ds.PatientComments = "Simulated"
+    ds.BodyPartExamined = "HEAD"
+    step = np.linalg.norm(lps[:3, 2])
+    steps, hu = (k, head_ct.hu) if source is None else (source.offsets_mm[k] / step, source.hu)
+    thickness = abs(float(normal @ lps[:3, 2])) if source is None else float(source.thickness_mm[k])
+    ds.SliceThickness = _decimal(thickness)
+    ds.KVP = "120"
+    ds.ProtocolName = "Simulated head CT without contrast"
+    ds.PatientPosition = "HFS"
+    # Ours is the angle of the shear; the attribute only informs readers, who take the geometry from the orientation.
+    ds.GantryDetectorTilt = _decimal(tilt_deg(affine))
+    ds.ConvolutionKernel = facts.kernel or "soft"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(patient, "study"), _uid(patient, "series")
+    ds.FrameOfReferenceUID = _uid(patient, "frame")
+    ds.StudyID, ds.SeriesNumber, ds.AcquisitionNumber, ds.InstanceNumber = "1", 1, 1, k + 1
+    position = lps[:3, 3] + steps * lps[:3, 2]
+    ds.ImagePositionPatient = [_decimal(v) for v in position]
+    ds.ImageOrientationPatient = [_decimal(v) for v in (*row, *column)]
+    ds.PositionReferenceIndicator = ""
+    ds.SliceLocation = _decimal(position[2])
+    what = "Simulated hematoma" if facts.path else "Simulated scan: not a patient"
+    ds.ImageComments = f"{what}, not for diagnosis"
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = hu.shape[1:]
+    ds.PixelSpacing = [_decimal(np.linalg.norm(lps[:3, n])) for n in (1, 0)]
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+    ds.WindowCenter, ds.WindowWidth = "40", "80"
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = "-1024", "1", "HU"
+    stored = np.clip(np.rint(hu[k]), -1024, 3071).astype("<i2") + 1024
+    ds.PixelData = stored.astype("<i2").tobytes()
+    return ds
+
+
+def _derivation(facts):
+    if facts.path:
+        return "A simulated hematoma was inserted into a head CT"
+    return "Computed from a parametric model of the head; shows no patient"
+
+
+def _decimal(value):
+    """A decimal string of at most 16 characters, as DICOM wants it."""
+    value = float(value) + 0.0
+    for digits in range(12, 0, -1):
+        text = f"{value:.{digits}f}".rstrip("0").rstrip(".")
+        if len(text) <= 16:
+            return "0" if text in ("-0", "") else text
+    return f"{value:.8e}"
+
+
+def write_nifti(array, ijk_to_ras, path, description="Simulated, no patient "):
+    """Write an array as NIfTI-1, compressed where the name ends in .gz.
+
+    SimpleITK refuses to keep the shear of a tilted scan, so the header is written here: the sform holds the exact
+    affine, the qform code is 0.
+
+    Parameters
+    ----------
+    array : ndarray of int16 or uint8, shape (K, J, I)
+    ijk_to_ras : ndarray of shape (4, 4)
+    path : path
+    description : str
+        At most 79 characters.
+    """
+    path, affine = Path(path), np.asarray(ijk_to_ras, float)
+    code = {"int16": 4, "uint8": 2}[array.dtype.name]
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *array.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, code, array.dtype.itemsize * 8)
+    struct.pack_into("<8f", header, 76, 1.0, *spacing, 0.0, 0.0, 0.0, 0.0)
+    struct.pack_into("<3f", header, 108, 352.0, 1.0, 0.0)
+    header[123] = 2  # millimeters
+    header[148 : 148 + len(description)] = description.encode("ascii")
+    struct.pack_into("<2h", header, 252, 0, 1)
+    struct.pack_into("<12f", header, 280, *affine[:3].ravel())
+    header[344:348] = b"n+1\0"
+    data = bytes(header) + np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
+    if path.name.endswith(".gz"):
+        # Time 0, so that the same array gives the same bytes.
+        data = gzip.compress(data, compresslevel=3, mtime=0)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+    return path
+
+
+def _unwritable(path, error):
+    return OutputError(f"The simulated scan cannot be written: expected room and permission at {path}, found: {error}.")

@@ -1,0 +1,5 @@
+"""The command `ichmultitask-train`."""
+
+from .command import main
+
+__all__ = ["main"]

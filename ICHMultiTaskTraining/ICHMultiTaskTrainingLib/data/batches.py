@@ -1,0 +1,147 @@
+"""What goes through the network at once: drawn in an order that depends on seed and epoch alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.calibration import volume_to_output
+
+from .augmentation import augment
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's part of a batch.
+
+    Attributes
+    ----------
+    images : tensor [N, 1, D, H, W]
+    occupancy : tensor [N, 1, D, h, w]
+    target, death : tensor [N]
+    has_mask : tensor of bool [N]
+    crop_volume_mm3 : ndarray of shape (N,)
+    shares : ndarray of shape (3,)
+        How much of the optimizer's step, of all batches and processes that take part in it, lies in this batch: by
+        rows, by their weights in the loss of the prognosis, by masks.
+    completes_step : bool
+    generator_state : tensor
+        Of the random numbers, after this batch.
+    """
+
+    images: torch.Tensor
+    occupancy: torch.Tensor
+    target: torch.Tensor
+    death: torch.Tensor
+    has_mask: torch.Tensor
+    crop_volume_mm3: np.ndarray
+    shares: np.ndarray
+    completes_step: bool
+    generator_state: torch.Tensor
+
+
+class TrainingBatches:
+    """The training scans in random order, epoch after epoch.
+
+    Parameters
+    ----------
+    scans : CachedScans
+    death : ndarray of shape (N,)
+    death_weight : float
+        Of a death against a survival.
+    config : TrainingConfig
+    workers : Workers
+    device : str
+    """
+
+    def __init__(self, scans, death, death_weight, config, workers, device):
+        self._scans, self._death, self._config, self._workers, self._device = scans, death, config, workers, device
+        self._targets = volume_to_output(scans.volume_ml, config.target, scans.crop_volume_mm3).astype(np.float32)
+        weights = 1.0 + (death_weight - 1.0) * death.astype(float)
+        self._weights = np.stack([np.ones(len(death)), weights, scans.has_mask])
+        self._step_size = config.batch_size * config.accumulate * workers.count
+        # Of a last step every batch must get a scan; and one scan alone could leave batch norm without a variance.
+        fewest = max(2, config.accumulate * workers.count)
+        if len(death) < fewest:
+            raise InputError(
+                f"Too few scans for training: expected at least {fewest}, one for each batch of a step, found "
+                f"{len(death)}."
+            )
+        self.steps = max(1, len(death) // self._step_size + (len(death) % self._step_size >= fewest))
+        # On the CPU the network itself keeps every core busy.
+        self.drawn_ahead = device != "cpu"
+
+    def epoch(self, number, reduction, first_step=0, generator_state=None):
+        """Iterate over the batches of an epoch.
+
+        Parameters
+        ----------
+        number, reduction : int
+        first_step : int
+            Of those that are still to be made, with the `generator_state` after the last one made.
+
+        Returns
+        -------
+        iterator of Batch
+        """
+        batches = self._draw(number, reduction, first_step, generator_state)
+        return _ahead(batches) if self.drawn_ahead else batches
+
+    def _draw(self, number, reduction, first_step, generator_state):
+        c = self._config
+        generator = torch.Generator().manual_seed(c.seed * 100_003 + number)
+        order = torch.randperm(len(self._death), generator=generator).numpy()
+        if generator_state is not None:
+            generator.set_state(generator_state)
+        for step in range(first_step, self.steps):
+            rows = order[step * self._step_size : (step + 1) * self._step_size]
+            for n, part in enumerate(np.array_split(rows, c.accumulate)):
+                yield self._batch(part, rows, generator, reduction, n == c.accumulate - 1)
+
+    def _batch(self, part, rows, generator, reduction, completes_step):
+        c, scans, device = self._config, self._scans, self._device
+        own = self._workers.share(np.arange(len(part)))
+        chosen = part[own]
+        images, occupancy = load(scans, chosen, reduction, device)
+        target = torch.from_numpy(self._targets[chosen]).to(device)
+        if c.augment:
+            own = slice(int(own[0]), int(own[-1]) + 1)
+            images, occupancy, growth = augment(images, occupancy, generator, c.turn_deg, reduction, len(part), own)
+            target = grown(target, growth, c.target)
+        whole = self._weights[:, rows].sum(1)
+        shares = np.divide(self._weights[:, chosen].sum(1), whole, out=np.zeros(3), where=whole > 0)
+        return Batch(
+            images,
+            occupancy,
+            target,
+            torch.from_numpy(self._death[chosen]).to(device),
+            torch.from_numpy(scans.has_mask[chosen]).to(device),
+            scans.crop_volume_mm3[chosen],
+            shares,
+            completes_step,
+            generator.get_state(),
+        )
+
+
+def load(scans, chosen, reduction, device):
+    """Images, reduced in the plane, and occupancies of chosen scans as tensors [N, 1, …] from 0 to 1."""
+    images = torch.from_numpy(scans.images[chosen]).to(device).float().div_(255)[:, None]
+    occupancy = torch.from_numpy(scans.occupancy[chosen]).to(device).float().div_(255)[:, None]
+    return (F.avg_pool3d(images, (1, reduction, reduction)) if reduction > 1 else images), occupancy
+
+
+def grown(output, growth, target):
+    """The regression target after the share of blood in the image has grown by a factor."""
+    return output * growth if target == "fraction_percent" else output * growth ** (1 / 3)
+
+
+def _ahead(items):
+    """Make the next item in a thread while the last one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, items, None)
+        while (item := pending.result()) is not None:
+            pending = pool.submit(next, items, None)
+            yield item

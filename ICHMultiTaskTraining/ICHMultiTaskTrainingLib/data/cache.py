@@ -1,0 +1,156 @@
+"""Scans prepared once for training and kept on disk."""
+
+import hashlib
+import json
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
+from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare, resize
+from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskLib.scan.validation import check_head_ct
+
+from .storage import remove_partial, whole_file
+
+CELL = 4
+"""Rows and columns of the network's grid over which the occupancy by blood is averaged."""
+
+
+def content_key(path, settings):
+    """SHA-256 over the bytes of a file, or of every file of a folder, and the preprocessing settings."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def prepare_row(row, settings, folder):
+    """Prepare one scan, and its mask, into `folder`; return the cached file.
+
+    The file holds `image` (uint8 [D, H, W]: 255 × the network's input, a step of 0.4 HU in the default window),
+    `crop_volume_mm3`, and where there is a mask `occupancy` (uint8 [D, H/4, W/4]: 255 × the fraction of blood).
+    """
+    key = content_key(row.image, settings) + (content_key(row.mask, {}) if row.mask else "")
+    target = Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    if target.exists():
+        return target
+    head_ct = check_head_ct(read_head_ct(row.image))
+    prepared = prepare(head_ct, PreprocessingSettings(**settings))
+    arrays = {
+        "image": np.round(prepared.array[0] * 255).astype(np.uint8),
+        "crop_volume_mm3": np.float64(prepared.crop_volume_mm3),
+    }
+    if row.mask:
+        mask = read_head_ct(row.mask)
+        if mask.hu.shape != head_ct.hu.shape or not np.allclose(mask.ijk_to_ras, head_ct.ijk_to_ras, atol=1e-2):
+            raise InputError(f"The mask {row.mask} is not on the grid of its scan.")
+        arrays["occupancy"] = _occupancy(mask, head_ct, prepared)
+    with whole_file(target) as file:
+        np.savez_compressed(file, **arrays)
+    return target
+
+
+def _occupancy(mask, head_ct, prepared):
+    """Fraction of blood in each cell of 1×CELL×CELL network voxels."""
+    depth, height, width = prepared.array.shape[1:]
+    view = (mask.hu > 0).transpose(prepared.axes)[tuple(slice(*c) for c in prepared.crop)]
+    grid = resize(view, (0.0, 1.0), (depth, height // CELL, width // CELL), average=True)
+    grid = grid[tuple(slice(None, None, -1) if f else slice(None) for f in prepared.flips)]
+    return np.round(grid * 255).astype(np.uint8)
+
+
+def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, message: None, unusable=None):
+    """Prepare every row into the cache.
+
+    Parameters
+    ----------
+    unusable : callable (sentence), optional
+        Rows that cannot be used are left out, and it is told which; without it they are an error.
+
+    Returns
+    -------
+    list of Path or None
+        A cached file a row; None for a row left out.
+
+    Raises
+    ------
+    InputError
+        With every row that cannot be used and its reason, all at once.
+    OutputError
+        If the disk is full.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_partial(folder)
+    jobs = [(row, settings, folder) for row in rows]
+    results = []
+    if processes > 1:
+        with ProcessPoolExecutor(processes) as pool:
+            for result in pool.map(_try_row, jobs, chunksize=4):
+                results.append(result)
+                progress(len(results) / len(rows), "Preparing scans")
+    else:
+        for job in jobs:
+            results.append(_try_row(job))
+            progress(len(results) / len(rows), "Preparing scans")
+    problems = [f"{row.patient_id}: {result}" for row, result in zip(rows, results) if isinstance(result, str)]
+    if problems:
+        sentence = f"{len(problems)} of {len(rows)} scans cannot be used: " + "; ".join(problems)
+        if unusable is None:
+            raise InputError(sentence)
+        unusable(sentence)
+    return [None if isinstance(result, str) else result for result in results]
+
+
+def _try_row(job):
+    try:
+        return prepare_row(*job)
+    except OutputError:
+        raise  # a full disk says nothing of the scan
+    except ICHMultiTaskError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename} cannot be read: {error.strerror}"
+
+
+class CachedScans:
+    """Prepared scans held in memory: images uint8 [N, D, H, W], volumes, outcomes, masks.
+
+    Attributes
+    ----------
+    images : ndarray of shape (N, D, H, W), uint8
+    occupancy : ndarray of shape (N, D, H/4, W/4), uint8
+    has_mask : ndarray of bool, shape (N,)
+    volume_ml, died, crop_volume_mm3 : ndarray of shape (N,)
+    """
+
+    def __init__(self, rows, files):
+        first = self._load(files[0])["image"].shape
+        self.images = np.empty((len(rows), *first), np.uint8)
+        self.occupancy = np.zeros((len(rows), first[0], first[1] // CELL, first[2] // CELL), np.uint8)
+        self.has_mask = np.zeros(len(rows), bool)
+        self.volume_ml = np.array([row.volume_ml for row in rows], np.float32)
+        self.died = np.array([row.died for row in rows], np.int64)
+        self.crop_volume_mm3 = np.empty(len(rows), np.float64)
+        for n, file in enumerate(files):
+            data = self._load(file)
+            self.images[n] = data["image"]
+            self.crop_volume_mm3[n] = data["crop_volume_mm3"]
+            if "occupancy" in data:
+                self.occupancy[n] = data["occupancy"]
+                self.has_mask[n] = True
+
+    @staticmethod
+    def _load(file):
+        try:
+            with np.load(file) as data:
+                return dict(data)
+        except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+            raise InputError(
+                f"The prepared scan {file} has vanished or is damaged ({error}): start the same command again; a "
+                "damaged file must be deleted first."
+            ) from error

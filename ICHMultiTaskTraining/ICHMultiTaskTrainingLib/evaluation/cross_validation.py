@@ -1,0 +1,220 @@
+"""What a run predicts of its validation patients, and the folds of a cross-validation put together."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.model.bundle import ModelBundle
+from ICHMultiTaskLib.model.calibration import fit_prognosis, fit_volume_interval
+
+from ..data.splits import draw_folds
+from ..training.config import TrainingConfig
+from .evaluation import COLUMNS, known_record, read_mask, summarize, write_evaluation
+from .figures import attention_example, example_rows, write_figures
+from .report import CURVES, write_report
+
+FOLDER = "report"
+"""Of a run: its final report."""
+OWN_COLUMNS = (*COLUMNS, "fold", "best_probability", "log_odds", "outcome")
+PARTS = 5
+"""In which validation patients are calibrated by each other."""
+
+
+def report_run(trainer, bundle, output, command):
+    """Write the final report of a finished run: the validation patients' metrics, figures, curves and settings.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    bundle : ModelBundle
+        Made of it.
+    output : path
+        Folder of the report; one written before is replaced.
+    command : str
+
+    Returns
+    -------
+    dict
+        As `evaluate` returns.
+    """
+    from ICHMultiTaskLib.analysis.analyzer import Analyzer
+    from ICHMultiTaskLib.scan.reading import read_head_ct
+
+    rows, config = trainer.validation_rows, trainer.config
+    records = _validation_records(trainer)
+    parts = draw_folds(rows, min(PARTS, len({row.patient_id for row in rows})), config.seed)
+    calibrate_by_others(records, [parts[row.patient_id] for row in rows], config.tasks)
+    simulated = any(record["simulated"] == "1" for record in records)
+    metrics = summarize(records) | {
+        "data": f"{len(records)} validation scans of {trainer.manifest_name}",
+        "simulated": simulated,
+        "model": {name: getattr(bundle, name) for name in ("name", "version", "sha256", "training_data")},
+    }
+    analyzer, examples = Analyzer(bundle, trainer.device), []
+    for row in (rows[n] for n in example_rows(rows) if config.tasks != "prognosis"):
+        try:
+            scan = read_head_ct(row.image)
+            mask = read_mask(row.mask, scan) if row.mask else None
+            examples.append(attention_example(row, analyzer.analyze(scan), mask))
+        except ICHMultiTaskError:
+            continue  # the scan has gone or changed since it was prepared; the numbers do not need it
+    curves = trainer.folder / CURVES
+    with new_folder(output, replaces="metrics.json") as folder:
+        metrics["figures"] = write_figures(records, folder, examples)
+        write_evaluation(records, metrics, folder, OWN_COLUMNS)
+        figures = [folder / name for name in metrics["figures"]] + [curves] * curves.exists()
+        remarks = [
+            f"These {len(rows)} scans trained and chose nothing, but the curves show them; for numbers to publish, "
+            "evaluate the model on scans that nobody has looked at.",
+            "Interval and probability of each patient were calibrated by the others; the bundle's by all of them.",
+        ]
+        title = f"Training of {bundle.name} {bundle.version}"
+        settings = {"command": command} | config.as_dict()
+        write_report(folder / "report.html", title, metrics, figures, remarks, settings)
+    return metrics
+
+
+def gather_folds(runs, output):
+    """Put the folds of a cross-validation together: every patient predicted by the run that had not seen it.
+
+    Parameters
+    ----------
+    runs : sequence of path
+        Folders of finished runs, a run a fold.
+    output : path
+        New or empty folder, or that of an earlier result; gets the same files as an evaluation.
+
+    Returns
+    -------
+    dict
+        As `evaluate` returns, and `folds`: `mae_ml` and `auc` of each.
+
+    Raises
+    ------
+    InputError
+        If a run is not finished, a fold is missing or there twice, the settings differ, or a patient is in two folds.
+    """
+    runs = [Path(run) for run in runs]
+    unfinished = [str(run) for run in runs if not (run / FOLDER / "predictions.csv").is_file()]
+    if unfinished:
+        raise InputError(f"Runs are not finished: expected a report in each, found none in {', '.join(unfinished)}.")
+    config, manifest = _common_settings(runs)
+    records, owner = [], {}
+    for run in runs:
+        for record in _read_records(run / FOLDER / "predictions.csv"):
+            if owner.setdefault(record["patient_id"], run) != run:
+                raise InputError(
+                    f"A patient stands in two folds: expected {record['patient_id']} in one, found it in "
+                    f"{owner[record['patient_id']]} and {run}."
+                )
+            records.append(record)
+    folds = [record["fold"] for record in records]
+    calibrate_by_others(records, folds, config.tasks)
+    metrics = summarize(records)
+    by_fold = [summarize([record for record in records if record["fold"] == n]) for n in sorted(set(folds))]
+    metrics |= {
+        "data": f"{len(records)} scans of {Path(manifest).name}, cross-validated in {len(runs)} folds",
+        "simulated": any(record["simulated"] == "1" for record in records),
+        "model": None,
+        "folds": [
+            {"mae_ml": fold["volume"]["mae_ml"], "auc": fold["prognosis"] and fold["prognosis"]["auc"]}
+            for fold in by_fold
+        ],
+    }
+    with new_folder(output, replaces="metrics.json") as folder:
+        metrics["figures"] = write_figures(records, folder)
+        write_evaluation(records, metrics, folder, OWN_COLUMNS)
+        spread = [
+            f"{name} of the folds: " + ", ".join(f"{fold[key]:.3g}" for fold in metrics["folds"])
+            for name, key in (("MAE in mL", "mae_ml"), ("AUC", "auc"))
+            if all(fold[key] is not None for fold in metrics["folds"])
+        ]
+        remarks = [
+            "Every patient was predicted by the run that had not seen it; interval and probability were calibrated by "
+            "the other folds.",
+            *spread,
+        ]
+        figures = [folder / name for name in metrics["figures"]]
+        write_report(folder / "report.html", "Cross-validation", metrics, figures, remarks, config.as_dict())
+    return metrics
+
+
+def calibrate_by_others(records, groups, tasks="both"):
+    """Give each record an interval and a probability that its own group had no part in.
+
+    Parameters
+    ----------
+    records : list of dict
+        With `predicted_volume_ml`, `log_odds` and `outcome`; changed in place.
+    groups : sequence of int
+        Of each record; at least two different ones.
+    tasks : str
+        As in `TrainingConfig`; what was not trained stays without.
+    """
+    groups = np.array(groups)
+    predicted, true, log_odds, outcome = (
+        np.array([np.nan if record[name] is None else record[name] for record in records], dtype=float)
+        for name in ("predicted_volume_ml", "volume_ml", "log_odds", "outcome")
+    )
+    for group in np.unique(groups):
+        others = groups != group
+        calibration = {}
+        if tasks != "prognosis":
+            calibration["volume_interval"] = fit_volume_interval(predicted[others], true[others])
+        if tasks != "volume":
+            calibration |= fit_prognosis(log_odds[others], outcome[others])
+        bundle = ModelBundle(Path(), {"calibration": calibration})
+        for n in np.flatnonzero(~others):
+            record = records[n]
+            if tasks != "prognosis":
+                record["interval_low_ml"], record["interval_high_ml"] = bundle.volume_interval_ml(predicted[n])
+            if tasks != "volume":
+                record["mortality_probability"] = bundle.probability(log_odds[n])
+                record["prognosis"] = "death" if record["mortality_probability"] > 0.5 else "survival"
+
+
+def _validation_records(trainer):
+    config = trainer.config
+    predicted = trainer.predict(trainer.validation, network=trainer.bundle_network())
+    records = []
+    for row, outcome, volume, log_odds in zip(trainer.validation_rows, trainer.validation_death, *predicted):
+        record = known_record(row) | {"fold": config.fold, "outcome": float(outcome), "log_odds": None}
+        if config.tasks != "prognosis":
+            record["predicted_volume_ml"] = float(volume)
+        if config.tasks != "volume":
+            record["log_odds"] = float(log_odds)
+        records.append(record)
+    return records
+
+
+def _common_settings(runs):
+    """The settings that all runs share, and their manifest."""
+    found = []
+    for run in runs:
+        stored = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        found.append((TrainingConfig(**stored["config"]), stored["manifest"]))
+    config, manifest = found[0]
+    for other, other_manifest in found:
+        different = [name for name, value in other.as_dict().items() if value != config.as_dict()[name]]
+        if other_manifest != manifest or set(different) - {"fold"}:
+            what = ", ".join(sorted(set(different) - {"fold"})) or "manifest"
+            raise InputError(f"The runs do not belong together: expected them to differ in fold alone, found {what}.")
+    folds = sorted((-1 if other.fold is None else other.fold) for other, _ in found)
+    if folds != list(range(config.folds)):
+        raise InputError(
+            f"The folds are not complete: expected one run of each from 0 to {config.folds - 1}, found {folds}."
+        )
+    return config, manifest
+
+
+def _read_records(path):
+    texts = ("patient_id", "split", "prognosis", "warnings", "problem", "simulated")
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {key: value if key in texts else float(value) if value else None for key, value in record.items()}
+            for record in csv.DictReader(file)
+        ]

@@ -1,0 +1,263 @@
+"""A model measured on a table of scans: predictions, metrics and figures."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.comparison.statistics import volume_metrics
+from ICHMultiTaskLib.scan.geometry import apply_affine
+from ICHMultiTaskLib.scan.reading import read_head_ct
+
+from ..data.manifest import read_manifest
+from .metrics import prognosis_metrics
+
+BEST_PROBABILITY = ("death_probability_image", "death_probability")
+"""Columns of simulated cohorts: the probability from which the outcome was drawn, the first given the image alone."""
+COLUMNS = (
+    "patient_id", "split", "volume_ml", "predicted_volume_ml", "interval_low_ml", "interval_high_ml", "died",
+    "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside", "seconds",
+    "warnings", "problem", "simulated",
+)  # fmt: skip
+
+
+def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
+    """Analyze every scan of a manifest and compare with its volumes and outcomes.
+
+    Where the manifest has a `split` with test rows, these alone are used, so that no training scan is counted.
+
+    Parameters
+    ----------
+    manifest_path : path
+    output : path
+        New or empty folder, or that of an earlier evaluation. It appears whole or not at all, with `metrics.json`,
+        `predictions.csv` (a row a patient; a scan that could not be read says why in `problem`), figures as PNG and
+        `report.html`.
+    bundle : ModelBundle, path or None
+        None: the shipped bundle.
+    device : str
+    progress : callable (fraction, message), optional
+        May raise Canceled.
+
+    Returns
+    -------
+    dict
+        The content of `metrics.json`: `volume` (see `volume_metrics`), `prognosis` (see `prognosis_metrics`),
+        `attention` (see `attention_metrics`), `intervals_95` of the first two, `data` (a sentence), `simulated`,
+        `model`, `skipped` and `figures`.
+
+    Raises
+    ------
+    InputError
+        If the manifest is unusable or none of its scans can be analyzed.
+    OutputError
+        If the folder is taken or cannot be written.
+    """
+    from ICHMultiTaskLib.analysis.analyzer import Analyzer
+
+    from .figures import example_rows, write_figures
+    from .report import write_report
+
+    manifest = read_manifest(manifest_path)
+    rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
+    with new_folder(output, replaces="metrics.json") as folder:
+        analyzer = Analyzer(bundle, device)
+        # A file does not tell; the table of a simulated cohort does.
+        simulated = any(row.extra.get("simulated") == "1" for row in rows)
+        records, examples, shown = [], [], example_rows(rows)
+        for n, row in enumerate(rows):
+            if progress is not None:
+                progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
+            records.append(_evaluate_row(row, analyzer, examples if n in shown else None))
+        metrics = summarize(records)
+        metrics |= {
+            "data": _data_sentence(records, rows, manifest, simulated),
+            "simulated": simulated,
+            "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
+        }
+        metrics["figures"] = write_figures(_done(records), folder, examples)
+        write_evaluation(records, metrics, folder)
+        title = f"Evaluation of {analyzer.bundle.name} {analyzer.bundle.version}"
+        write_report(folder / "report.html", title, metrics, [folder / name for name in metrics["figures"]])
+        if progress is not None:
+            progress(1.0, "Done")
+    return metrics
+
+
+def summarize(records):
+    """Metrics of evaluated rows.
+
+    Parameters
+    ----------
+    records : list of dict
+        Rows of `predictions.csv`; those with a `problem` and no prediction are only listed.
+
+    Returns
+    -------
+    dict
+        `volume`, `prognosis` (None where nothing was predicted of it), `attention`, `intervals_95`, `skipped`.
+    """
+    done = _done(records)
+    if not done:
+        raise InputError(f"No scan of the manifest could be analyzed: {records[0]['problem']}")
+    predicted, true, low, high, probability, died, best = (
+        np.array([np.nan if record.get(name) is None else record[name] for record in done], dtype=float)
+        for name in (
+            "predicted_volume_ml", "volume_ml", "interval_low_ml", "interval_high_ml", "mortality_probability",
+            "died", "best_probability",
+        )
+    )  # fmt: skip
+    bounds = (low, high) if np.isfinite(low).all() else ()
+    volume, volume_intervals = volume_metrics(predicted, true, *bounds)
+    prognosis = prognosis_intervals = None
+    if np.isfinite(probability).all():
+        best = best if np.isfinite(best).all() else None
+        prognosis, prognosis_intervals = prognosis_metrics(probability, died, best)
+    return {
+        "volume": volume,
+        "prognosis": prognosis,
+        "attention": attention_metrics(done),
+        "intervals_95": {"volume": volume_intervals, "prognosis": prognosis_intervals},
+        "skipped": [
+            {"patient_id": record["patient_id"], "reason": record["problem"]} for record in records if record["problem"]
+        ],
+    }
+
+
+def attention_metrics(records):
+    """How well the attention of the volume head finds the hematoma, over scans that have a mask with a bleed in it.
+
+    Returns
+    -------
+    dict
+        `patients`; `peak_inside_fraction`: of scans whose hottest voxel lies in the mask (a blank map's does not);
+        `peak_distance_median_mm`: from that voxel to the nearest of the mask, 0 inside; `attention_share_inside`: mean
+        share of the map's sum that lies in the mask. None without masks.
+    """
+    known = [record for record in records if record["peak_inside"] is not None]
+    distances = [record["peak_distance_mm"] for record in known if record["peak_distance_mm"] is not None]
+    return {
+        "patients": len(known),
+        "peak_inside_fraction": float(np.mean([record["peak_inside"] for record in known])) if known else None,
+        "peak_distance_median_mm": float(np.median(distances)) if distances else None,
+        "attention_share_inside": float(np.mean([r["attention_share_inside"] for r in known])) if known else None,
+    }
+
+
+def locate_attention(attention, mask, ijk_to_ras):
+    """Compare an attention map with the hematoma's mask on the same grid.
+
+    Parameters
+    ----------
+    attention : Attention
+    mask : ndarray of bool, shape (K, J, I)
+    ijk_to_ras : ndarray of shape (4, 4)
+
+    Returns
+    -------
+    dict
+        `peak_inside`, `peak_distance_mm`, `attention_share_inside`; all None for an empty mask.
+    """
+    if not mask.any():
+        return {"peak_inside": None, "peak_distance_mm": None, "attention_share_inside": None}
+    if attention.peak_ras_mm is None:
+        return {"peak_inside": 0, "peak_distance_mm": None, "attention_share_inside": 0.0}
+    voxels = apply_affine(ijk_to_ras, np.argwhere(mask)[:, ::-1])
+    distance = float(np.linalg.norm(voxels - np.array(attention.peak_ras_mm), axis=1).min())
+    # Sums in float64: millions of small float32 values lose digits.
+    share = attention.array[mask].sum(dtype=float) / attention.array.sum(dtype=float)
+    inside = distance < 1e-3
+    return {
+        "peak_inside": int(inside),
+        "peak_distance_mm": 0.0 if inside else distance,
+        "attention_share_inside": float(share),
+    }
+
+
+def known_record(row):
+    """The row of `predictions.csv` for one scan, as far as the manifest tells."""
+    record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
+    record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row)}
+    record["simulated"] = row.extra.get("simulated")
+    return record
+
+
+def _evaluate_row(row, analyzer, examples=None):
+    """The row of `predictions.csv` for one scan, whose attention is drawn if there is a list for it."""
+    from .figures import attention_example
+
+    record, mask = known_record(row), None
+    start = time.perf_counter()
+    try:
+        scan = read_head_ct(row.image)
+        analysis = analyzer.analyze(scan)
+    except (Canceled, BundleError, DependencyError):
+        raise
+    except ICHMultiTaskError as error:
+        record["problem"] = str(error)
+        return record
+    record |= {"seconds": time.perf_counter() - start, "warnings": " ".join(analysis.warnings)}
+    # A head that was not trained predicts nothing.
+    tasks = analyzer.bundle.metadata.get("training", {}).get("config", {}).get("tasks", "both")
+    if tasks != "prognosis":
+        record["predicted_volume_ml"] = analysis.volume_ml
+        if analysis.volume_interval_ml is not None:
+            record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
+    if tasks != "volume":
+        record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}
+    if row.mask is not None:
+        try:
+            mask = read_mask(row.mask, scan)
+            record |= locate_attention(analysis.attention, mask, scan.ijk_to_ras)
+        except ICHMultiTaskError as error:
+            record["problem"] = str(error)
+    if examples is not None:
+        examples.append(attention_example(row, analysis, mask))
+    return record
+
+
+def read_mask(path, scan):
+    """The mask of a scan, bool of shape (K, J, I); InputError where it is on another grid."""
+    mask = read_head_ct(path)
+    if mask.hu.shape != scan.hu.shape or not np.allclose(mask.ijk_to_ras, scan.ijk_to_ras, atol=1e-2):
+        raise InputError(
+            f"The mask {path.name} is not on the grid of its scan: expected {scan.hu.shape} voxels (k, j, i) at the "
+            f"scan's positions, found {mask.hu.shape}; the attention is not compared with it."
+        )
+    return mask.hu > 0
+
+
+def _best_probability(row):
+    for column in BEST_PROBABILITY:
+        try:
+            value = float(row.extra.get(column, ""))
+        except ValueError:
+            continue
+        if 0 <= value <= 1:
+            return value
+    return None
+
+
+def _done(records):
+    predictions = ("predicted_volume_ml", "mortality_probability")
+    return [record for record in records if any(record[name] is not None for name in predictions)]
+
+
+def _data_sentence(records, rows, manifest, simulated):
+    chosen = "the test split of " if len(rows) < len(manifest.rows) else ""
+    kind = "simulated scans" if simulated else "scans"
+    return f"{len(_done(records))} {kind} of {chosen}{Path(manifest.path).name}"
+
+
+def write_evaluation(records, metrics, folder, columns=COLUMNS):
+    """Write `predictions.csv` and `metrics.json`."""
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)  # None is written as an empty field

@@ -1,0 +1,133 @@
+"""The scans of a robustness run, one after the other.
+
+Each generator yields, for every scan, its row of the table of readings and a function that takes this row and gives the
+scan and, where the attention shall be compared with it, the mask of the hematoma. Where there is no such scan, the row
+says why in `problem`, and the function is None.
+"""
+
+import itertools
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskLib.simulation import Anatomy, SimulationSettings, insert_hematoma, patient_seed, simulate_patient
+from ICHMultiTaskLib.simulation.hematoma import LARGEST_ML, LOCATIONS
+
+from ..data.manifest import read_manifest
+from .erasing import erase_hematoma
+from .evaluation import read_mask
+from .variations import REFERENCE, scan_variations, shifted
+
+PARTS = ("simulated", "manifest", "anatomy")
+SMALLEST_ML = 5.0
+"""Below it a change in percent says little."""
+INSERTED_ML = (5.0, 80.0)
+AS_IT_IS, ERASED, INSERTED = "as_it_is", "erased", "inserted"
+OFFSETS = {AS_IT_IS: 0, "offset_minus_6_hu": -6, "offset_plus_6_hu": 6}
+
+
+def simulated_scans(patients, seed, matrix):
+    """Simulated patients with a bleed of at least 5 mL: reference, the hematoma erased from it, and all variations."""
+    for n in range(patients):
+        chosen, tiny = _draw_patient(patient_seed(seed, n))
+        of_patient = {
+            "part": "simulated", "case": n, "patient_id": f"patient {n + 1}", "location": tiny.location,
+            "volume_ml": tiny.volume_ml,
+        }  # fmt: skip
+        for name, scan, mask in scan_variations(chosen, matrix):
+            yield of_patient | {"scan": name}, partial(_as_scanned, scan)
+            if name == REFERENCE:
+                yield of_patient | {"scan": ERASED}, partial(_erased, scan, mask)
+
+
+def _as_scanned(scan, record):
+    return scan, None
+
+
+def _erased(scan, mask, record):
+    return erase_hematoma(scan, mask), None
+
+
+def _draw_patient(seed):
+    """Seed of the first patient of a sequence with a bleed of at least 5 mL, and that patient in a tiny scan."""
+    # The head and its bleed do not depend on the scan.
+    settings = SimulationSettings(slices=2, matrix=32, bleed=True)
+    for attempt in itertools.count():
+        chosen = patient_seed(seed, attempt)
+        patient = simulate_patient(chosen, settings)
+        if patient.volume_ml >= SMALLEST_ML:
+            return chosen, patient
+
+
+def manifest_scans(rows):
+    """Scans of a manifest, as they are and with the hematoma erased."""
+    for n, row in enumerate(rows):
+        record = {
+            "part": "manifest", "case": n, "patient_id": row.patient_id, "location": row.extra.get("location", ""),
+            "volume_ml": row.volume_ml, "scan": AS_IT_IS,
+        }  # fmt: skip
+        try:
+            scan = read_head_ct(row.image)
+            mask = read_mask(row.mask, scan)
+        except ICHMultiTaskError as error:
+            yield record | {"problem": str(error)}, None
+            continue
+        yield record, partial(_as_scanned, scan)
+        yield record | {"scan": ERASED}, partial(_erased, scan, mask)
+
+
+def rows_with_mask(path):
+    """Rows of a manifest, of its test split where it has one, with a mask and at least 5 mL."""
+    rows = read_manifest(path).rows
+    rows = [row for row in rows if row.split == "test"] or rows
+    rows = [row for row in rows if row.mask is not None and row.volume_ml >= SMALLEST_ML]
+    if not rows:
+        raise InputError(
+            f"No hematoma can be erased: expected rows with a mask and a volume_ml of at least {SMALLEST_ML:g}, "
+            f"found none in {path}."
+        )
+    return rows
+
+
+def anatomy_scans(heads, insertions, seed):
+    """Head CTs without a hemorrhage: as they are, with shifted HU, and with inserted hematomas of 5 to 80 mL."""
+    for n, path in enumerate(heads):
+        record = {"part": "anatomy", "case": n, "patient_id": path.name, "volume_ml": 0.0, "scan": AS_IT_IS}
+        try:
+            scan = read_head_ct(path)
+        except ICHMultiTaskError as error:
+            yield record | {"problem": str(error)}, None
+            continue
+        for name, hu in OFFSETS.items():
+            yield record | {"scan": name}, partial(_as_scanned, shifted(scan, hu))
+        try:
+            anatomy = Anatomy(scan)
+        except ICHMultiTaskError as error:
+            yield record | {"scan": INSERTED, "problem": str(error)}, None
+            continue
+        for m, volume in enumerate(np.linspace(*INSERTED_ML, insertions)):
+            load = partial(_with_hematoma, anatomy, float(volume), patient_seed(patient_seed(seed, n), m))
+            yield record | {"scan": INSERTED, "volume_ml": float(volume)}, load
+
+
+def _with_hematoma(anatomy, volume_ml, seed, record):
+    patient = _insert(anatomy, SimulationSettings(bleed=True, volume_ml=volume_ml), seed)
+    record.update(volume_ml=patient.volume_ml, location=patient.location)
+    return patient.head_ct, patient.mask
+
+
+def _insert(anatomy, settings, seed):
+    """A hematoma at a place where it may be as large as wanted; at another one where it does not fit into this head."""
+    places = [place for place in LOCATIONS if LARGEST_ML[place] >= settings.volume_ml]
+    share = np.array([LOCATIONS[place] for place in places])
+    rng = np.random.default_rng(seed)
+    problem = None
+    for place in rng.choice(places, len(places), replace=False, p=share / share.sum()):
+        try:
+            return insert_hematoma(anatomy, seed, replace(settings, location=str(place)))
+        except InputError as error:
+            problem = error
+    raise problem

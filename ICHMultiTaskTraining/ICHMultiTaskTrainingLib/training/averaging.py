@@ -1,0 +1,72 @@
+"""One model from several: the mean of their weights."""
+
+import torch
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
+
+SHARED = ("architecture", "preprocessing", "target")
+"""What weights mean nothing without."""
+
+
+def average_bundles(bundles, output, version=None):
+    """Average the weights of models of one origin, and write the bundle of the mean, to be calibrated anew.
+
+    The mean of a model and of what it became by further training on other scans is often better than both and steadier
+    on scans unlike those of the training (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Models that
+    did not start from the same weights have no useful mean: `calibrate` and `evaluate` tell.
+
+    Parameters
+    ----------
+    bundles : sequence of ModelBundle or path
+        At least two. Name, training data and settings are taken from the last.
+    output : path
+        Folder of the new bundle; may be that of one of `bundles`, which is then replaced.
+    version : str, optional
+        None: that of the last.
+
+    Returns
+    -------
+    ModelBundle
+        Without calibration: the interval is that of no scan and the probability is as the network says it.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or they differ in architecture, preprocessing or target.
+    """
+    from ICHMultiTaskLib.model.bundle import NO_CALIBRATION
+
+    from .export import model_card
+
+    bundles = [b if isinstance(b, ModelBundle) else ModelBundle.load(b) for b in bundles]
+    if len(bundles) < 2:
+        raise InputError(f"Too few models to average: expected at least 2, found {len(bundles)}.")
+    last = bundles[-1]
+    for bundle in bundles[:-1]:
+        for key in SHARED:
+            if bundle.metadata[key] != last.metadata[key]:
+                raise InputError(
+                    f"The models cannot be averaged: expected the same {key}, found {bundle.metadata[key]} in "
+                    f"{bundle.folder} and {last.metadata[key]} in {last.folder}."
+                )
+    states = [bundle.network().state_dict() for bundle in bundles]
+    mean = {name: _mean([state[name] for state in states]) for name in states[-1]}
+    metadata = {key: value for key, value in last.metadata.items() if key != "sha256"}
+    metadata["version"] = version or metadata["version"]
+    metadata["calibration"] = NO_CALIBRATION
+    # What was measured on the last model does not hold for the mean.
+    kept = ("validation", "validation_scans")
+    metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
+    names = ", ".join(f"{bundle.name} {bundle.version}" for bundle in bundles)
+    metadata["training"] = metadata["training"] | {
+        "note": f"The weights are the mean of {len(bundles)} models' ({names}); command, settings and validation are "
+        "those of the last."
+    }
+    return save_bundle(output, mean, metadata, model_card(metadata), overwrite=True)
+
+
+def _mean(tensors):
+    if not tensors[0].is_floating_point():
+        return tensors[-1]  # batch norm's count of batches
+    return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(tensors[0].dtype)

@@ -1,0 +1,243 @@
+"""Settings of a training run."""
+
+from dataclasses import asdict, dataclass, field, fields
+from types import NoneType
+from typing import get_args, get_type_hints
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
+from ICHMultiTaskLib.model.calibration import TARGETS
+from ICHMultiTaskLib.model.preprocessing import PRESETS as PREPROCESSING
+
+REDUCTIONS = (2, 4)
+SHIPPED = "shipped"
+"""As `start_from`: the bundle that comes with the software."""
+LARGEST_TURN_DEG = 45
+STAGES = ("stage1", "stage2", "stage3", "stage4")  # known here as well: settings need no PyTorch
+FROM_BUNDLE = ("architecture", "preprocessing", "target")
+"""Settings that a run which starts from a bundle has from it."""
+CHOICES = {
+    "tasks": ("both", "volume", "prognosis"),
+    "target": TARGETS,
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("constant", "linear"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "dense_from": (None, *STAGES),
+}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Every setting of a run; saved with it.
+
+    Attributes
+    ----------
+    preset : str
+        The preset it came from.
+    architecture : dict
+        Keyword arguments of `MultiTaskResNet`.
+    dense_from : str or None
+        Stage from which the bundle's network is computed without strides, for a finer attention map; see
+        `MultiTaskResNet`. Training keeps the strides, which give the same features at a fraction of the cost.
+    preprocessing : dict
+        Fields of `PreprocessingSettings`.
+    target : str
+        What the regression head learns; see `ICHMultiTaskLib.model.calibration`.
+    optimizer : str
+        "sgd" or "adamw".
+    learning_rate, momentum, weight_decay : float
+    schedule : str
+        "constant", or "linear": warm-up over a tenth of the steps, then linear decay to zero.
+    batch_size : int
+        Scans that a process takes through the network at once.
+    accumulate : int
+        Batches whose gradients are added up before a step of the optimizer. A step sees `batch_size` × `accumulate` ×
+        processes scans, and the losses are averaged over all of them.
+    precision : str
+        Of the encoder; losses and weights are float32. "auto": bf16 on a GPU that has it, fp16 on an older one, else
+        fp32.
+    seed : int
+    coarse_epochs : list of [int, int]
+        First phases of the run: the factor by which rows and columns are reduced, and for how many epochs. An epoch
+        at a factor of 2 costs a quarter.
+    epochs : int
+        At full resolution, after the coarse ones.
+    volume_weight, prognosis_weight, mask_weight : float
+        Weights of the summed losses; `mask_weight` counts only for rows that have a mask.
+    tasks : str
+        "both"; "volume" or "prognosis": that head alone, the other keeps its first weights.
+    start_from : str or None
+        Folder of a bundle whose weights the run starts with, "shipped" for the one that comes with the software.
+    frozen_encoder : bool
+        Train the heads alone; with `start_from` only.
+    outcome : str
+        Column of the manifest that the prognosis is trained on: "died", or one of probabilities of death, which
+        simulated cohorts know.
+    augment : bool
+        Mirror, turn, scale, blur, HU offset and scale, noise.
+    turn_deg : list of float, length 2
+        Largest turn out of the axial plane and in it, where `augment` turns. Small, since blood that left the image
+        would still count.
+    validation_fraction : float
+        Patients held out for the curves and for calibration where the manifest has no `split`.
+    fold : int or None
+        Cross-validation: which of the folds, from 0, is held out in place of `validation_fraction`.
+    folds : int
+        Their number; the manifest's own column `fold` is followed where there is one.
+    """
+
+    preset: str = "default"
+    architecture: dict = field(
+        default_factory=lambda: {
+            "width": 16,
+            "stem_stride": [1, 2, 2],
+            "stage_strides": [1, 2, [1, 2, 2], 1],
+            "final_relu": False,
+        }
+    )
+    dense_from: str | None = "stage3"
+    preprocessing: dict = field(default_factory=lambda: PREPROCESSING["default"].as_dict())
+    target: str = "fraction_percent"
+    optimizer: str = "adamw"
+    learning_rate: float = 1.5e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-2
+    schedule: str = "linear"
+    batch_size: int = 4
+    accumulate: int = 1
+    precision: str = "auto"
+    coarse_epochs: list = field(default_factory=lambda: [[2, 12]])
+    epochs: int = 7
+    volume_weight: float = 1.0
+    prognosis_weight: float = 0.2
+    mask_weight: float = 1.0
+    tasks: str = "both"
+    start_from: str | None = None
+    frozen_encoder: bool = False
+    outcome: str = "died"
+    augment: bool = True
+    turn_deg: list = field(default_factory=lambda: [4.0, 10.0])
+    validation_fraction: float = 0.15
+    fold: int | None = None
+    folds: int = 5
+    seed: int = 0
+
+    def reductions(self):
+        """Factor by which rows and columns are reduced, for each epoch of the run.
+
+        Returns
+        -------
+        list of int
+        """
+        return [factor for factor, epochs in self.coarse_epochs for _ in range(epochs)] + [1] * self.epochs
+
+    def bundle_architecture(self):
+        """Keyword arguments of the bundle's `MultiTaskResNet`."""
+        return self.architecture | ({"dense_from": self.dense_from} if self.dense_from else {})
+
+    def as_dict(self):
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+PRESETS = {
+    "default": TrainingConfig(),
+    # Gong et al. 2023, section 4.5; the paper augments nothing and states no weights for the sum of losses.
+    "paper": TrainingConfig(
+        preset="paper",
+        architecture={"width": 64, "stem_stride": 2, "stage_strides": [1, 2, 2, 2], "final_relu": True},
+        dense_from=None,
+        preprocessing=PREPROCESSING["paper"].as_dict(),
+        target="cube_root_ml",
+        optimizer="sgd",
+        learning_rate=1e-4,
+        weight_decay=5e-4,
+        schedule="constant",
+        batch_size=8,
+        coarse_epochs=[],
+        epochs=300,
+        prognosis_weight=1.0,
+        mask_weight=0.0,
+        augment=False,
+        validation_fraction=0.2,
+    ),
+}
+
+
+def make_config(preset="default", **changes):
+    """A preset with some settings changed.
+
+    Raises
+    ------
+    InputError
+        If the preset or a setting is unknown, has a wrong value, or is not that of the bundle to start from.
+    BundleError
+        If the bundle to start from cannot be used.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"The preset is unknown: expected one of {', '.join(PRESETS)}, found {preset!r}.")
+    known = {f.name for f in fields(TrainingConfig)}
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        raise InputError(f"Settings are unknown: expected some of {', '.join(sorted(known))}, found {unknown}.")
+    settings = PRESETS[preset].as_dict() | changes
+    _check(settings)
+    if settings["start_from"] is not None:
+        metadata = starting_bundle(settings["start_from"]).metadata
+        architecture = dict(metadata["architecture"])
+        dense_from = architecture.pop("dense_from", None)
+        settings |= {} if "dense_from" in changes else {"dense_from": dense_from}
+        metadata = metadata | {"architecture": architecture}
+        for name in FROM_BUNDLE:
+            if name in changes and changes[name] != metadata[name]:
+                raise InputError(
+                    f"The setting {name} cannot differ from that of the bundle to start from: expected "
+                    f"{metadata[name]}, found {changes[name]}."
+                )
+            settings[name] = metadata[name]
+    return TrainingConfig(**settings)
+
+
+def starting_bundle(start_from):
+    """The verified bundle that `start_from` names."""
+    return ModelBundle.load(default_bundle() if start_from == SHIPPED else start_from)
+
+
+def _check(settings):
+    for name, kind in get_type_hints(TrainingConfig).items():
+        _check_type(name, settings[name], kind)
+    for name, choices in CHOICES.items():
+        if settings[name] not in choices:
+            expected = ", ".join("null" if choice is None else choice for choice in choices)
+            raise InputError(f"The {name} is unknown: expected {expected}, found {settings[name]!r}.")
+    for name, least in (("batch_size", 1), ("accumulate", 1), ("epochs", 1), ("folds", 2)):
+        if settings[name] < least:
+            raise InputError(f"The setting {name} is too small: expected at least {least}, found {settings[name]}.")
+    for phase in settings["coarse_epochs"]:
+        if len(phase) != 2 or phase[0] not in REDUCTIONS or phase[1] < 0:
+            raise InputError(
+                f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
+                f"number of epochs, found {settings['coarse_epochs']}."
+            )
+    turns = settings["turn_deg"]
+    if len(turns) != 2 or any(type(turn) not in (int, float) or not 0 <= turn <= LARGEST_TURN_DEG for turn in turns):
+        raise InputError(f"turn_deg is malformed: expected two from 0 to {LARGEST_TURN_DEG}, found {turns}.")
+    if not 0 < settings["validation_fraction"] < 1:
+        raise InputError(
+            f"validation_fraction is out of range: expected between 0 and 1, found {settings['validation_fraction']}."
+        )
+    if settings["fold"] is not None and not 0 <= settings["fold"] < settings["folds"]:
+        raise InputError(f"The fold is out of range: expected 0 to {settings['folds'] - 1}, found {settings['fold']}.")
+    if settings["frozen_encoder"] and settings["start_from"] is None:
+        raise InputError(
+            "A frozen encoder would stay at its random weights: expected start_from with a trained bundle, found none."
+        )
+
+
+def _check_type(name, value, kind):
+    """A setting from a shell or a file must have the type that the code relies on."""
+    kinds = get_args(kind) or (kind,)
+    # Not isinstance, to which true is a number.
+    if type(value) not in ((*kinds, int) if float in kinds else kinds):
+        expected = " or ".join("null" if k is NoneType else k.__name__ for k in kinds)
+        raise InputError(f"The setting {name} has a wrong value: expected {expected}, found {value!r}.")

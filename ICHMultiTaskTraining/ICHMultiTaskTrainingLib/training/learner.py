@@ -1,0 +1,91 @@
+"""The network in training: its heads, its auxiliary layers and what the number format and the tasks make of them."""
+
+import torch
+from torch import nn
+
+from ICHMultiTaskLib.model.runtime import Runtime
+
+from .losses import MaskLoss
+
+
+def choose_runtime(precision, device):
+    """The number format for training on a device.
+
+    bf16 on a CPU is not chosen by itself: where the processor lacks it it runs tens of times slower, and gradients of
+    the last stages were seen to become NaN.
+
+    Parameters
+    ----------
+    precision : str
+        As in `TrainingConfig`.
+    device : str
+
+    Returns
+    -------
+    Runtime
+    """
+    if precision == "auto":
+        precision = "fp32"
+        if device == "cuda":
+            precision = "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return Runtime(device, dtypes[precision], channels_last=True)
+
+
+class Learner(nn.Module):
+    """One forward pass of training, mask loss included, as `DistributedDataParallel` wants it: in one module.
+
+    Parameters
+    ----------
+    network : MultiTaskResNet
+    runtime : Runtime
+    tasks : str
+        As in `TrainingConfig`.
+    frozen_encoder : bool
+    with_masks : bool
+        Whether the mask loss counts.
+    """
+
+    def __init__(self, network, runtime, tasks="both", frozen_encoder=False, with_masks=True):
+        super().__init__()
+        self.network, self.mask_loss = network, MaskLoss(network)
+        self.runtime, self.frozen_encoder = runtime, frozen_encoder
+        self.with_masks = with_masks and not frozen_encoder
+        heads = {"volume": network.volume_head, "prognosis": network.prognosis_head}
+        if frozen_encoder:
+            network.requires_grad_(False)
+        for task, head in heads.items():
+            head.requires_grad_(tasks in ("both", task))
+        self.mask_loss.requires_grad_(self.with_masks)
+
+    def train(self, mode=True):
+        """Set the mode; a frozen encoder keeps the statistics of its batch norms."""
+        super().train(mode)
+        if self.frozen_encoder:
+            self.network.eval()
+        return self
+
+    def forward(self, images, occupancy, has_mask, reduction):
+        """Outputs and mask loss of a batch.
+
+        Parameters
+        ----------
+        images : tensor [N, 1, D, H, W]
+        occupancy : tensor [N, 1, D, h, w]
+        has_mask : tensor of bool [N]
+        reduction : int
+
+        Returns
+        -------
+        output : tensor [N]
+        scores : tensor [N, 2]
+        mask_loss : tensor []
+        """
+        with self.runtime.context():
+            features = dict(self.network.features(self.runtime.arrange(images)))
+        # Outside of the context, in the weights' own format: two or three digits are too few for volumes and losses.
+        dtype = self.network.volume_head.dense.weight.dtype
+        output, scores = self.network.heads(features["stage4"].to(dtype))
+        if not self.with_masks:
+            return output, scores, output.new_zeros(())
+        return output, scores, self.mask_loss(features, occupancy, has_mask, reduction)

@@ -1,0 +1,87 @@
+"""Losses of the two heads and of the auxiliary hematoma mask."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ..data.cache import CELL
+
+SOFTENING_PERCENT = 0.02
+"""About 1 mL of a head: below it the cube-root scale turns linear, so that gradients stay finite at no bleed."""
+
+
+def volume_loss(output, target_output, target):
+    """Mean squared error of the regression head (section 3.3), on a cube-root scale for every target."""
+    if target == "fraction_percent":
+        output, target_output = _soft_cube_root(output), _soft_cube_root(target_output)
+    return F.mse_loss(output, target_output)
+
+
+def _soft_cube_root(percent):
+    offset = SOFTENING_PERCENT ** (1 / 3)
+    # Not sign() and abs(), whose gradient at exactly 0 would be 0.
+    sign = torch.where(percent >= 0, 1.0, -1.0)
+    return sign * ((sign * percent + SOFTENING_PERCENT) ** (1 / 3) - offset)
+
+
+def prognosis_loss(scores, death, death_weight):
+    """Cross entropy of the softmax, which for two classes is binary cross entropy (section 3.4).
+
+    Parameters
+    ----------
+    scores : tensor [N, 2]
+        Survival, death.
+    death : tensor [N]
+        0, 1 or a probability.
+    death_weight : float
+    """
+    weight = 1.0 + (death_weight - 1.0) * death
+    cross_entropy = F.cross_entropy(scores, torch.stack([1.0 - death, death], dim=1), reduction="none")
+    return (weight * cross_entropy).sum() / weight.sum()
+
+
+class MaskLoss(nn.Module):
+    """Auxiliary voxel-wise loss: two stages must tell the fraction of blood around each of their nodes.
+
+    Used only where a manifest has masks; its layers are not part of the model bundle.
+    """
+
+    STAGES = ("stage2", "stage4")
+
+    def __init__(self, network):
+        super().__init__()
+        self.strides = {name: network.feature_strides[name] for name in self.STAGES}
+        channels = {name: getattr(network, name)[-1].conv2.out_channels for name in self.STAGES}
+        self.dense = nn.ModuleDict({name: nn.Conv3d(channels[name], 1, 1) for name in self.STAGES})
+
+    def forward(self, features, occupancy, has_mask, coarseness):
+        """Binary cross entropy and soft Dice, averaged over the rows that have a mask.
+
+        Parameters
+        ----------
+        features : dict of tensor [N, C, d, h, w]
+        occupancy : tensor [N, 1, D, H / 4, W / 4]
+            Fraction of blood, 0 to 1.
+        has_mask : tensor of bool [N]
+        coarseness : int
+            Full-resolution voxels per network voxel in the plane.
+        """
+        if not has_mask.any():
+            return occupancy.new_zeros(())
+        total = 0.0
+        for name, dense in self.dense.items():
+            logits = dense(features[name].to(dense.weight.dtype))[has_mask]
+            truth = self._around_nodes(occupancy[has_mask], name, coarseness, logits.shape[2:])
+            cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=logits.new_tensor(5.0))
+            found = logits.sigmoid()
+            overlap = 2 * (found * truth).sum((1, 2, 3, 4)) + 0.1
+            dice = overlap / (found.sum((1, 2, 3, 4)) + truth.sum((1, 2, 3, 4)) + 0.1)
+            total = total + cross_entropy + 0.5 * (1 - dice).mean()
+        return total
+
+    def _around_nodes(self, occupancy, name, coarseness, shape):
+        # Node f lies at voxel stride × f, so its cell reaches half a stride to both sides.
+        depth, height, width = self.strides[name]
+        kernel = (depth, height * coarseness // CELL, width * coarseness // CELL)
+        pooled = F.avg_pool3d(occupancy, kernel, kernel, padding=tuple(n // 2 for n in kernel))
+        return pooled[:, :, : shape[0], : shape[1], : shape[2]]

@@ -1,0 +1,176 @@
+"""How far a run is, in a file of its folder: locked while the run goes on, so that anyone can follow it from there."""
+
+import json
+import os
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ICHMultiTaskLib.common.errors import InputError, OutputError
+from ICHMultiTaskLib.common.progress import Silent
+from ICHMultiTaskLib.common.writing import os_error_sentence
+
+NAME = "progress.json"
+WRITE_SECONDS = 0.5
+"""The file is written at most this often."""
+_LENGTH = 2000
+"""Bytes of the file: always as many, so that one write replaces all of it."""
+_LOCKED_BYTE = 1 << 30
+"""Windows lets nobody read what is locked; this byte is far behind the end."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run last said of itself.
+
+    Attributes
+    ----------
+    process : int
+        Its process ID.
+    computer : str
+        Name of the computer that it runs on.
+    fraction : float
+        0 to 1, of the phase: the preparation of the scans, then the training.
+    message : str
+    time : float
+        When it said so, in seconds since 1970.
+    began, first : float
+        When the phase began in this process, and the fraction that earlier processes had done by then.
+    """
+
+    process: int
+    computer: str
+    fraction: float
+    message: str
+    time: float
+    began: float
+    first: float
+
+    @property
+    def seconds_left(self):
+        """Of the phase, by its speed so far; None before the speed is known."""
+        done = self.fraction - self.first
+        return (self.time - self.began) * (1 - self.fraction) / done if done > 0 else None
+
+
+class FollowedProgress:
+    """A progress callable (fraction, message) that also writes the file; `line` is passed on."""
+
+    def __init__(self, file, progress):
+        self._file, self._progress, self.line = file, progress, progress.line
+        self._phase = None
+        self._write(0.0, "Starting")
+        self._phase = None  # what takes place before the first report is no measure of speed
+
+    def __call__(self, fraction, message):
+        self._progress(fraction, message)
+        if self._phase is None or fraction in (0.0, 1.0) or time.time() - self._written >= WRITE_SECONDS:
+            self._write(fraction, message)
+
+    def _write(self, fraction, message):
+        now = time.time()
+        if self._phase is None or fraction < self._last:
+            self._phase = (now, fraction)
+        self._last, self._written = fraction, now
+        progress = Progress(os.getpid(), socket.gethostname(), fraction, message[:200], now, *self._phase)
+        self._file.seek(0)
+        self._file.write(json.dumps(asdict(progress)).ljust(_LENGTH)[:_LENGTH].encode())
+        self._file.flush()
+
+
+@contextmanager
+def followed(folder, progress, rank=0):
+    """Lock a run's folder for this process and keep its progress there.
+
+    The lock ends with the process, whatever ends it.
+
+    Parameters
+    ----------
+    folder : path
+        Made if missing.
+    progress : callable (fraction, message)
+        With a method `line`; called as well.
+    rank : int
+        Of several processes that train together, the first alone locks and tells.
+
+    Yields
+    ------
+    FollowedProgress or Silent
+
+    Raises
+    ------
+    InputError
+        If another process is at work in the folder.
+    OutputError
+        If the file cannot be written.
+    """
+    if rank:
+        yield Silent()
+        return
+    path = Path(folder) / NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    except OSError as error:
+        raise OutputError(os_error_sentence(error, path)) from error
+    with file:
+        if not _lock_patiently(file):
+            other = read_progress(folder)
+            place = f" in process {other.process} on {other.computer}" if other else ""
+            raise InputError(
+                f"The run folder {folder} is in use: expected no other training in it, found one that goes on{place}."
+            )
+        yield FollowedProgress(file, progress)
+
+
+def read_progress(folder):
+    """What the run in a folder last said of itself, or None.
+
+    Returns
+    -------
+    Progress or None
+    """
+    try:
+        return Progress(**json.loads((Path(folder) / NAME).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_running(folder):
+    """Whether a process other than this one is at work in a run's folder."""
+    try:
+        with (Path(folder) / NAME).open("rb") as file:
+            return not _lock(file, exclusive=False)
+    except OSError:
+        return False
+
+
+def _lock_patiently(file):
+    """Lock a file for this process alone, though others look for a moment whether it is locked."""
+    for _ in range(5):
+        if _lock(file, exclusive=True):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _lock(file, exclusive):
+    """Lock a file until it is closed; whether that went well."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(_LOCKED_BYTE)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            # A lock of the process: one of the open file would be handed down to forked children that outlive it.
+            fcntl.lockf(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

@@ -1,0 +1,143 @@
+"""The folder of a training run, as seen from outside: what it is of, how far it is, what it has made."""
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+from ICHMultiTaskLib.common.errors import InputError
+
+from .config import TrainingConfig
+from .progress_file import is_running, read_progress
+
+LOG = "log.txt"
+"""What a run that was started from 3D Slicer printed."""
+
+
+class RunFolder:
+    """A run by its folder; reads only.
+
+    Parameters
+    ----------
+    path : path
+        Need not exist.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._history, self._stamp = [], None
+
+    @property
+    def stored(self):
+        """What the run has written of its settings: `config`, `manifest` and others; None where there is no run.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read.
+        """
+        path = self.path / "config.json"
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            # A run of an earlier version lacks the settings that came later; it had their defaults.
+            return stored | {"config": TrainingConfig(**stored["config"]).as_dict()}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"The run's settings cannot be read: expected those that this software wrote, found {path} ({error!r})."
+            ) from error
+
+    @property
+    def history(self):
+        """Entries of `history.json`, one an epoch; those read before where it cannot be read."""
+        path = self.path / "history.json"
+        try:
+            stamp = path.stat().st_mtime_ns
+            if stamp != self._stamp:
+                self._history, self._stamp = json.loads(path.read_text(encoding="utf-8")), stamp
+        except FileNotFoundError:
+            self._history, self._stamp = [], None
+        except (OSError, ValueError):
+            pass
+        return self._history
+
+    @property
+    def running(self):
+        """Whether another process trains in it now, whoever has started that."""
+        return is_running(self.path)
+
+    @property
+    def progress(self):
+        """What the run last said of itself, as `Progress`, or None."""
+        return read_progress(self.path)
+
+    @property
+    def begun(self):
+        """Whether there is something to continue."""
+        return (self.path / "config.json").is_file()
+
+    @property
+    def finished(self):
+        """Whether all its epochs are done and the model is written."""
+        if self.bundle is None:
+            return False
+        return len(self.history) >= len(TrainingConfig(**self.stored["config"]).reductions())
+
+    @property
+    def bundle(self):
+        """Folder of the model bundle, or None."""
+        path = self.path / "bundle"
+        return path if (path / "configs" / "metadata.json").is_file() else None
+
+    @property
+    def report(self):
+        """The report of the run, or None."""
+        path = self.path / "report" / "report.html"
+        return path if path.is_file() else None
+
+    def stop(self):
+        """End the process that trains in it; the run can be continued.
+
+        Raises
+        ------
+        InputError
+            If it runs on another computer.
+        """
+        progress = self.progress
+        if progress is None or not self.running:
+            return
+        if progress.computer != socket.gethostname():
+            raise InputError(
+                f"The run cannot be stopped from here: expected it on this computer, found it on {progress.computer}."
+            )
+        os.kill(progress.process, signal.SIGTERM)
+
+
+def check_same_run(folder, stored, settings):
+    """Refuse to continue a run with other settings, in words that name them.
+
+    Parameters
+    ----------
+    folder : path
+    stored : dict
+        `RunFolder.stored`.
+    settings : dict
+        The same of what is to be continued.
+
+    Raises
+    ------
+    InputError
+    """
+    there, here = ({**found, **found["config"], "config": None} for found in (stored, json.loads(json.dumps(settings))))
+    differences = [
+        f"{name} {json.dumps(there.get(name))} there and {json.dumps(here.get(name))} here"
+        for name in {**there, **here}
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        raise InputError(
+            f"The run folder {folder} belongs to a run of other settings: expected the same ones to continue it, or a "
+            f"new folder; found {', '.join(differences)}."
+        )

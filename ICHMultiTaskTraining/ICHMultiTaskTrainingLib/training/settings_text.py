@@ -1,0 +1,122 @@
+"""Settings and tables of scans as text that a person reads and writes."""
+
+import json
+import shlex
+
+import numpy as np
+
+from ICHMultiTaskLib.common.errors import InputError
+
+from .config import FROM_BUNDLE, PRESETS
+
+
+def parse_settings(text):
+    """Read settings written as in a shell, such as ``learning_rate=0.001 coarse_epochs=[[2,4]]``.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If an assignment is malformed.
+    """
+    try:
+        assignments = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"The further settings cannot be read: {error}, found {text!r}.") from error
+    settings = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise InputError(f"A setting is malformed: expected name=value, found {assignment!r}.")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
+def settings_text(settings):
+    """Settings as `parse_settings` reads them.
+
+    Parameters
+    ----------
+    settings : dict
+
+    Returns
+    -------
+    str
+    """
+    return shlex.join(assignments(settings))
+
+
+def assignments(settings):
+    """Settings as a list of "name=value", the value in JSON."""
+    return [f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in settings.items()]
+
+
+def changes_of(config):
+    """Settings of a run that are not those of its preset: with them, `make_config` gives the same again.
+
+    Parameters
+    ----------
+    config : dict
+        As in `config.json`.
+
+    Returns
+    -------
+    dict
+    """
+    preset = json.loads(json.dumps(PRESETS[config["preset"]].as_dict()))
+    taken = FROM_BUNDLE if config["start_from"] is not None else ()
+    return {name: value for name, value in config.items() if name not in taken and value != preset[name]}
+
+
+def plan_text(config):
+    """The epochs of a run in words, such as "24 epochs: 14 at 1/4, 8 at 1/2, 2 at full resolution".
+
+    Parameters
+    ----------
+    config : TrainingConfig
+
+    Returns
+    -------
+    str
+    """
+    total = len(config.reductions())
+    text = f"{total} epoch{'s' if total > 1 else ''}"
+    phases = [f"{epochs} at 1/{factor}" for factor, epochs in config.coarse_epochs if epochs]
+    return f"{text}: {', '.join(phases)}, {config.epochs} at full resolution" if phases else text
+
+
+def manifest_text(manifest):
+    """What a table of scans holds, in a sentence.
+
+    Parameters
+    ----------
+    manifest : Manifest
+
+    Returns
+    -------
+    str
+    """
+    rows = manifest.rows
+    volumes = np.array([row.volume_ml for row in rows])
+    patients = len({row.patient_id for row in rows})
+    died = sum(row.died for row in rows)
+    masks = sum(row.mask is not None for row in rows)
+    splits = {name: sum(row.split == name for row in rows) for name in ("train", "validation", "test")}
+    text = (
+        f"{len(rows)} scan{'s' if len(rows) > 1 else ''} of {patients} patient{'s' if patients > 1 else ''}, "
+        f"{died} died ({died / len(rows):.0%}); volumes {volumes.min():.1f} to {volumes.max():.1f} mL, median "
+        f"{np.median(volumes):.1f} mL; {masks or 'no'} mask{'s' if masks != 1 else ''}"
+    )
+    if any(splits.values()):
+        text += "; split: " + ", ".join(f"{count} {name}" for name, count in splits.items() if count)
+    return text + "."

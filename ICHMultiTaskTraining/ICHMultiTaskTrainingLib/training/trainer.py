@@ -1,0 +1,383 @@
+"""Train the multi-task network on a table of scans."""
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError
+from ICHMultiTaskLib.common.progress import duration
+from ICHMultiTaskLib.model.calibration import fit_prognosis, fit_volume_interval, output_to_volume
+from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
+from ICHMultiTaskLib.model.runtime import choose_device
+
+from ..data.batches import TrainingBatches, load
+from ..data.cache import CachedScans, prepare_all
+from ..data.manifest import outcomes
+from ..data.splits import split_rows
+from ..data.storage import load_checkpoint, remove_partial, save_checkpoint, write_text
+from .config import starting_bundle
+from .curves import EVENTS, draw_curves, write_events
+from .distributed import ALONE, synchronize_batch_norm
+from .learner import Learner, choose_runtime
+from .losses import prognosis_loss, volume_loss
+from .run_folder import RunFolder, check_same_run
+
+CHECKPOINT_SECONDS = 600.0
+"""A checkpoint is written after every epoch, and within one after this long."""
+DRAW_SECONDS = 30.0
+"""Drawing the curves takes half a second, which short epochs must not be slowed by."""
+LOSSES = ("volume_loss", "prognosis_loss", "mask_loss")
+
+
+class TrainingError(ICHMultiTaskError):
+    """Training cannot go on; the last good checkpoint is kept."""
+
+
+class Trainer:
+    """One run: its network, optimizer and data; resumes from its folder.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    config : TrainingConfig
+    folder : path
+        Of the run; an interrupted run of the same settings there is continued.
+    device : str
+    processes : int
+        For preparing scans.
+    progress : callable (fraction, message)
+        May raise Canceled; the run can be resumed afterwards.
+    log : callable (line)
+        Gets a line after every epoch.
+    workers : Workers
+        Processes that train together.
+    skip_unusable : bool
+        Leave out scans that cannot be used, and log which, in place of the error.
+
+    Attributes
+    ----------
+    network : MultiTaskResNet
+    scans, validation : CachedScans
+    history : list of dict
+        An entry an epoch, as in `history.json`: the mean losses, `train_mae_ml` and `train_mse_ml2` of the augmented
+        images while they were learned from, `validation_mae_ml`, `validation_mse_ml2` and `validation_auc` at the
+        epoch's resolution (None where not trained or not defined), `reduction`, `seconds`, `ended` (since 1970).
+    """
+
+    def __init__(
+        self,
+        manifest,
+        config,
+        folder,
+        device="auto",
+        processes=1,
+        progress=lambda fraction, message: None,
+        log=lambda line: None,
+        workers=ALONE,
+        skip_unusable=False,
+    ):
+        self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
+        self.device = choose_device(device)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.manifest_name = manifest.path.name
+        self.simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
+        split, files = workers.from_first(lambda: self._prepare(manifest, processes, skip_unusable))
+        self.validation_rows = split["validation"]
+        self.scans = CachedScans(split["train"], files[: len(split["train"])])
+        self.validation = CachedScans(split["validation"], files[len(split["train"]) :])
+        self.death, self.validation_death = (outcomes(split[name], config.outcome) for name in ("train", "validation"))
+        # Rare deaths weigh as much as common survivals; the bias it brings is taken out by the calibration.
+        mean = float(np.clip(self.death.mean(), 0.05, 0.95))
+        self.death_weight = (1.0 - mean) / mean if config.outcome == "died" else 1.0
+        self.batches = TrainingBatches(self.scans, self.death, self.death_weight, config, workers, self.device)
+        self.reductions = config.reductions()
+        self.weights = np.array(
+            [
+                config.volume_weight * (config.tasks != "prognosis"),
+                config.prognosis_weight * (config.tasks != "volume"),
+                config.mask_weight,
+            ]
+        )
+        self._build()
+        self.history, self.epoch, self.drawn = [], 0, time.monotonic()
+        self._begin_epoch()
+        self._resume()
+
+    def _prepare(self, manifest, processes, skip_unusable):
+        """Claim the folder, split the patients and prepare their scans; for one process alone."""
+        remove_partial(self.folder)
+        self._claim(manifest)
+        c = self.config
+        split = split_rows(manifest.rows, c.validation_fraction, c.seed, self.folder / "splits.json", c.fold, c.folds)
+        rows = [*split["train"], *split["validation"]]
+        unusable = self.log if skip_unusable else None
+        files = prepare_all(rows, c.preprocessing, self.folder / "cache", processes, self.progress, unusable)
+        usable = {id(row) for row, file in zip(rows, files) if file is not None}
+        split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
+        return split, [file for file in files if file is not None]
+
+    def _claim(self, manifest):
+        """Write the settings, or see that those already there are the same."""
+        path = self.folder / "config.json"
+        settings = {"config": self.config.as_dict(), "manifest": str(manifest.path.resolve())}
+        if self.workers.count > 1:
+            settings["processes"] = self.workers.count
+        if self.config.start_from is not None:
+            settings["start_from_sha256"] = starting_bundle(self.config.start_from).sha256
+        if not path.exists():
+            write_text(path, json.dumps(settings, indent=2))
+            return
+        check_same_run(self.folder, RunFolder(self.folder).stored, settings)
+
+    def _build(self):
+        c = self.config
+        torch.manual_seed(c.seed)
+        self.network = MultiTaskResNet(**c.architecture)
+        self.runtime = choose_runtime(c.precision, self.device)
+        self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0)
+        if c.start_from is not None:
+            self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict())
+        if self.workers.count > 1:
+            synchronize_batch_norm(self.network, self.device)
+        self.learner.to(self.device, memory_format=torch.channels_last_3d)
+        self.mask_loss = self.learner.mask_loss
+        self.parameters = list(self.learner.parameters())
+        self.parallel = self.workers.wrap(self.learner, self.device, not self.scans.has_mask.all())
+        self.scaler = torch.amp.GradScaler(self.device, enabled=self.runtime.dtype == torch.float16)
+        if c.optimizer == "sgd":
+            self.optimizer = torch.optim.SGD(self.parameters, c.learning_rate, c.momentum, weight_decay=c.weight_decay)
+        else:
+            fused = self.device in ("cpu", "cuda")  # one pass over the weights in place of a dozen
+            self.optimizer = torch.optim.AdamW(
+                self.parameters, c.learning_rate, weight_decay=c.weight_decay, fused=fused
+            )
+        steps = len(self.reductions) * self.batches.steps
+        warm_up = max(1, steps // 10)
+
+        def factor(step):
+            if c.schedule == "constant":
+                return 1.0
+            return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+
+    def _begin_epoch(self):
+        # Sums of the losses, of the absolute and squared errors in mL, and of the scans they are of.
+        self.step, self.sums, self.seconds, self.generator_state = 0, np.zeros(6), 0.0, None
+
+    def _resume(self):
+        path = self.folder / "latest.pt"
+        if not path.exists():
+            return
+        state = load_checkpoint(path, self.device)
+        self.network.load_state_dict(state["network"])
+        self.mask_loss.load_state_dict(state["mask_loss"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.epoch, self.history = state["epoch"], state["history"]
+        if "scaler" in state:
+            self.scaler.load_state_dict(state["scaler"])
+        if state.get("step"):
+            self.step, self.seconds = state["step"], state["seconds"]
+            self.sums, self.generator_state = np.array(state["sums"]), state["generator"].cpu()
+
+    def _save(self):
+        self.saved = time.monotonic()
+        if self.workers.rank:
+            return
+        state = {
+            "network": self.network.state_dict(),
+            "mask_loss": self.mask_loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "history": self.history,
+            "step": self.step,
+            "sums": self.sums.tolist(),
+            "seconds": self.seconds,
+            "generator": self.generator_state,
+        }
+        save_checkpoint(state, self.folder / "latest.pt")
+
+    def _show_history(self):
+        if self.workers.rank or not self.history:
+            return
+        write_text(self.folder / "history.json", json.dumps(self.history, indent=1))
+        write_events(self.history, self.folder / EVENTS)
+        if time.monotonic() - self.drawn >= DRAW_SECONDS or self.epoch == len(self.reductions):
+            draw_curves(self.history, self.folder / "curves.png")
+            self.drawn = time.monotonic()
+
+    def run(self):
+        """Train to the last epoch; a checkpoint is kept after each."""
+        self._show_history()  # which a kill may have left behind the checkpoint
+        while self.epoch < len(self.reductions):
+            self._train_epoch()
+            means = self.sums / np.array([self.batches.steps] * 3 + [self.sums[5]] * 3)
+            entry = dict(zip((*LOSSES, "train_mae_ml", "train_mse_ml2"), means.tolist()))
+            if self.config.tasks == "prognosis":
+                entry |= dict.fromkeys(("volume_loss", "train_mae_ml", "train_mse_ml2"))
+            elif self.config.tasks == "volume":
+                entry["prognosis_loss"] = None
+            entry |= self._validate() | {"reduction": self.reductions[self.epoch], "seconds": self.seconds}
+            self.epoch += 1
+            self.history.append({"epoch": self.epoch, **entry, "ended": time.time()})
+            self._begin_epoch()
+            self._save()
+            self._show_history()
+            self.log(self._line())
+
+    def _line(self):
+        """What the last epoch brought, in a line."""
+        entry, total = self.history[-1], len(self.reductions)
+        parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in LOSSES if entry[name]]
+        line = f"Epoch {self.epoch} of {total}: loss " + ", ".join(parts)
+        if entry["validation_mae_ml"] is not None:
+            line += f"; validation MAE {entry['validation_mae_ml']:.2f} mL"
+        if entry["validation_auc"] is not None:
+            line += f"; AUC {entry['validation_auc']:.3f}"
+        line += f"; {duration(entry['seconds'])}"
+        return line + (f", {duration(self._seconds_left())} left" if self.epoch < total else "")
+
+    def _seconds_left(self):
+        known = {entry["reduction"]: entry["seconds"] for entry in self.history if "seconds" in entry}
+        last = self.reductions[self.epoch - 1]
+        return sum(known.get(r, known[last] * (last / r) ** 2) for r in self.reductions[self.epoch :])
+
+    def _train_epoch(self):
+        total_cost = sum(1 / r**2 for r in self.reductions)
+        done, cost = (sum(1 / r**2 for r in self.reductions[: self.epoch + n]) / total_cost for n in (0, 1))
+        cost -= done
+        began = time.monotonic() - self.seconds
+        self.saved = time.monotonic()
+        self.learner.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        reduction = self.reductions[self.epoch]
+        for batch in self.batches.epoch(self.epoch, reduction, self.step, self.generator_state):
+            loss = self._learn(batch, reduction)
+            if not batch.completes_step:
+                continue
+            self._step_optimizer()
+            self.step += 1
+            self.generator_state, self.seconds = batch.generator_state, time.monotonic() - began
+            if time.monotonic() - self.saved >= CHECKPOINT_SECONDS and self.step < self.batches.steps:
+                self._save()
+            mae = self.history[-1]["validation_mae_ml"] if self.history else None
+            self.progress(
+                done + cost * self.step / self.batches.steps,
+                f"Epoch {self.epoch + 1} of {len(self.reductions)}, loss {loss:.3f}"
+                + (f", validation MAE {mae:.1f} mL" if mae is not None else ""),
+            )
+
+    def _learn(self, batch, reduction):
+        """Add a batch's gradients and sums; return its part of the step's loss."""
+        waits = batch.completes_step or self.workers.count == 1
+        with contextlib.nullcontext() if waits else self.parallel.no_sync():
+            output, scores, mask_loss = self.parallel(batch.images, batch.occupancy, batch.has_mask, reduction)
+            losses = torch.stack(
+                [
+                    volume_loss(output, batch.target, self.config.target),
+                    prognosis_loss(scores, batch.death, self.death_weight),
+                    mask_loss,
+                ]
+            )
+            # Each is a mean over this batch's rows, and shall be one over all rows of the step.
+            weights = self.weights * batch.shares
+            loss = losses @ losses.new_tensor(weights * self.workers.count)  # of which the processes' mean is taken
+            errors = self._volumes(output, batch) - self._volumes(batch.target, batch)
+            found = losses.detach().cpu().numpy() * batch.shares
+            sums = self.workers.total(np.r_[found, np.abs(errors).sum(), (errors**2).sum(), len(errors)])
+            value = float(sums[:3] @ self.weights)
+            self._check_finite("loss", value)
+            self.scaler.scale(loss).backward()
+        self.sums += sums
+        return value
+
+    def _volumes(self, output, batch):
+        output = output.detach().float().cpu().numpy()
+        return output_to_volume(output, self.config.target, batch.crop_volume_mm3)
+
+    def _step_optimizer(self):
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        # The scaler of fp16 leaves out a step and halves its scale where that was too large.
+        if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
+            self._check_finite("gradient", norm.item())
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+
+    def _check_finite(self, name, value):
+        if not np.isfinite(value):
+            raise TrainingError(
+                f"The {name} is not finite in epoch {self.epoch + 1}: expected a number, found {value}; the last good "
+                f"checkpoint is {self.folder / 'latest.pt'}. A smaller learning_rate, or precision fp32, may help."
+            )
+
+    def bundle_network(self):
+        """The network as the bundle has it, in evaluation mode."""
+        network = MultiTaskResNet(**self.config.bundle_architecture())
+        network.load_state_dict(self.network.state_dict())
+        return network.to(self.device, memory_format=torch.channels_last_3d).eval()
+
+    def predict(self, scans, reduction=1, rows=None, network=None):
+        """Volumes in mL and log odds of death for prepared scans.
+
+        Parameters
+        ----------
+        scans : CachedScans
+        reduction : int
+        rows : ndarray of int, optional
+            Of the scans; all by default.
+        network : MultiTaskResNet, optional
+            In place of the one in training.
+
+        Returns
+        -------
+        tuple of ndarray of shape (N,)
+        """
+        network = network or self.network
+        rows = np.arange(len(scans.died)) if rows is None else rows
+        network.eval()
+        outputs, log_odds = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+        with torch.no_grad():
+            for start in range(0, len(rows), self.config.batch_size):
+                chosen = rows[start : start + self.config.batch_size]
+                images, _ = load(scans, chosen, reduction, self.device)
+                output, scores = network(self.runtime.arrange(images))
+                outputs.append(output.cpu().numpy())
+                log_odds.append((scores[:, 1] - scores[:, 0]).cpu().numpy())
+        volumes = output_to_volume(np.concatenate(outputs), self.config.target, scans.crop_volume_mm3[rows])
+        return volumes, np.concatenate(log_odds)
+
+    def _validate(self):
+        from sklearn.metrics import roc_auc_score
+
+        scans, tasks = self.validation, self.config.tasks
+        own = self.workers.share(np.arange(len(scans.died)))
+        predicted = self.predict(scans, self.reductions[self.epoch], own)
+        volumes, log_odds = (self.workers.joined(values) for values in predicted)
+        errors = volumes - scans.volume_ml
+        both = 0 < scans.died.sum() < len(scans.died)
+        return {
+            "validation_mae_ml": float(np.abs(errors).mean()) if tasks != "prognosis" else None,
+            "validation_mse_ml2": float((errors**2).mean()) if tasks != "prognosis" else None,
+            "validation_auc": float(roc_auc_score(scans.died, log_odds)) if both and tasks != "volume" else None,
+        }
+
+    def calibration(self):
+        """Interval and probability calibrated on the validation patients, which trained and chose nothing.
+
+        A head that was not trained gets no interval, or the validation patients' mortality.
+        """
+        volumes, log_odds = self.predict(self.validation, network=self.bundle_network())
+        tasks = self.config.tasks
+        interval = fit_volume_interval(volumes, self.validation.volume_ml) if tasks != "prognosis" else None
+        log_odds = log_odds if tasks != "volume" else np.zeros_like(log_odds)
+        return {"volume_interval": interval, **fit_prognosis(log_odds, self.validation_death)}

@@ -1,0 +1,214 @@
+"""Mark the bleed: simulated patients with exact masks, geometries, and scans with nothing to mark."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
+from ICHMultiTaskLib.analysis.marking import denoise, mark
+from ICHMultiTaskLib.common.errors import Canceled, InputError
+from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom
+from ICHMultiTaskLib.scan.geometry import apply_affine, voxel_volume_mm3
+from ICHMultiTaskLib.scan.head_ct import HeadCT
+from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
+
+PATIENTS = {
+    "putamen": (3, {"volume_ml": 12.0}),
+    "lobar": (4, {"volume_ml": 45.0, "tilt_deg": -18.0}),
+    "thalamus": (7, {"volume_ml": 4.0, "slices": 36}),
+}
+TILT = np.array([[1, 0, 0, 0], [0, 1, 0.4, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
+def analysis_of(head_ct, truth, volume_ml, blur_mm=12.0):
+    """An analysis that is right: attention is the blurred truth, as coarse as a network's."""
+    array = ndimage.gaussian_filter(truth.astype(np.float32), blur_mm / head_ct.spacing_kji)
+    array /= max(float(array.max()), 1e-12)
+    peak = apply_affine(head_ct.ijk_to_ras, np.unravel_index(int(array.argmax()), array.shape)[::-1])
+    peak = tuple(float(v) for v in peak) if truth.any() else None
+    return Analysis(
+        head_ct=head_ct, volume_ml=volume_ml, volume_interval_ml=None, interval_coverage=None,
+        mortality_probability=0.1, prognosis="survival", model={}, warnings=(), timing_s={}, prediction=None,
+        attention=Attention(array, "volume", "stage4", "gradcam", peak),
+    )  # fmt: skip
+
+
+def ball(head_ct, center_ras=(35.0, -5.0, 10.0), radius_mm=20.0):
+    """The phantom's hematoma."""
+    k, j, i = np.indices(head_ct.hu.shape, dtype=np.float32)
+    ras = apply_affine(head_ct.ijk_to_ras, np.stack([i, j, k], axis=-1))
+    return ((ras - center_ras) ** 2).sum(-1) < radius_mm**2
+
+
+@pytest.fixture(scope="module")
+def head_ct():
+    return phantom()
+
+
+@pytest.fixture(scope="module")
+def analysis(head_ct):
+    return analysis_of(head_ct, ball(head_ct), HEMATOMA_ML)
+
+
+def dice(a, b):
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+@pytest.mark.parametrize("name", PATIENTS)
+def test_simulated_patients(name):
+    seed, changes = PATIENTS[name]
+    settings = SimulationSettings(bleed=True, location=name, **{"matrix": 144, "slices": 28} | changes)
+    patient = simulate_patient(seed, settings)
+    found = mark(analysis_of(patient.head_ct, patient.mask, patient.volume_ml))
+    assert dice(found.mask, patient.mask) > 0.8
+    assert found.volume_ml == pytest.approx(patient.volume_ml, rel=0.11)
+    assert found.volume_ml == pytest.approx(np.count_nonzero(found.mask) * patient.head_ct.voxel_volume_mm3 / 1000)
+    assert sum(found.components_ml) == pytest.approx(found.volume_ml)
+
+
+def test_phantom(analysis, head_ct):
+    truth = ball(head_ct)
+    found = mark(analysis)
+    assert dice(found.mask, truth) > 0.95
+    assert found.volume_ml == pytest.approx(HEMATOMA_ML, rel=0.01)
+    assert found.agrees and not found.notes and len(found.components_ml) == 1
+    # Smooth: its outline in the slices is hardly longer than that of the ball.
+    outlines = [sum(np.count_nonzero(np.diff(m.astype(np.int8), axis=a)) for a in (1, 2)) for m in (found.mask, truth)]
+    assert outlines[0] < 1.05 * outlines[1]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
+def test_order_and_direction_of_the_axes_do_not_matter(analysis, head_ct, order, flips):
+    """The same scan stored otherwise gets the same mask at the same place."""
+    change = tuple(slice(None, None, f) for f in flips)
+    hu = np.ascontiguousarray(head_ct.hu[change].transpose(order))
+    affine = np.eye(4)
+    steps = head_ct.ijk_to_ras[:3, 2::-1].T
+    first = [0 if f > 0 else n - 1 for f, n in zip(flips, head_ct.hu.shape, strict=True)]
+    affine[:3, 3] = apply_affine(head_ct.ijk_to_ras, first[::-1])
+    affine[:3, :3] = (steps * np.array(flips)[:, None])[list(order)][::-1].T
+    other = HeadCT(hu, affine)
+    found = mark(analysis_of(other, ball(other), HEMATOMA_ML))
+    assert dice(found.mask, mark(analysis).mask[change].transpose(order)) > 0.99
+
+
+@pytest.mark.parametrize(
+    "shape, spacing",
+    [((28, 64, 128), (6.0, 3.6, 1.8)), ((84, 96, 96), (2.0, 2.4, 2.4)), ((17, 256, 256), (10.0, 0.9, 0.9))],
+    ids=["anisotropic in plane", "thin slices", "thick slices"],
+)
+def test_any_spacing(shape, spacing):
+    head_ct = phantom(shape, spacing)
+    truth = ball(head_ct)
+    found = mark(analysis_of(head_ct, truth, HEMATOMA_ML))
+    assert dice(found.mask, truth) > 0.92
+    assert found.volume_ml == pytest.approx(HEMATOMA_ML, rel=0.02)
+
+
+def test_tilted_gantry(head_ct):
+    """Sheared slices: the voxel's volume is not the product of its spacings."""
+    affine = TILT @ head_ct.ijk_to_ras
+    tilted = HeadCT(head_ct.hu, affine)
+    found = mark(analysis_of(tilted, ball(head_ct), HEMATOMA_ML))
+    assert voxel_volume_mm3(affine) < 0.95 * np.prod(tilted.spacing_kji)
+    assert found.volume_ml == pytest.approx(HEMATOMA_ML, rel=0.02)
+    assert dice(found.mask, ball(head_ct)) > 0.95
+
+
+def test_the_volume_wanted_moves_the_border(analysis):
+    small, large = (mark(analysis, HEMATOMA_ML * f) for f in (0.97, 1.03))
+    assert small.volume_ml == pytest.approx(0.97 * HEMATOMA_ML, rel=0.01)
+    assert large.volume_ml == pytest.approx(1.03 * HEMATOMA_ML, rel=0.01)
+    assert np.count_nonzero(small.mask & ~large.mask) == 0
+    assert small.agrees and large.agrees
+
+
+@pytest.mark.parametrize("factor, word", [(0.3, "more"), (2.5, "less")])
+def test_plain_borders_are_kept_and_the_disagreement_is_said(analysis, factor, word):
+    found = mark(analysis, factor * HEMATOMA_ML)
+    assert found.volume_ml == pytest.approx(HEMATOMA_ML, rel=0.15)
+    assert not found.agrees
+    assert found.model_volume_ml == factor * HEMATOMA_ML
+    assert f"mL {word} than" in found.notes[0] and f"{found.volume_ml:.1f} mL" in found.notes[0]
+
+
+def test_two_parts_are_counted(head_ct):
+    second = ball(head_ct, (-30.0, -5.0, 10.0), 15.0)
+    hu = np.where(second, np.int16(66), head_ct.hu)
+    found = mark(analysis_of(HeadCT(hu, head_ct.ijk_to_ras), ball(head_ct) | second, HEMATOMA_ML + 14.1))
+    assert len(found.components_ml) == 2
+    assert found.components_ml == pytest.approx((HEMATOMA_ML, 14.1), rel=0.1)
+
+
+def test_calcifications_and_bone_are_left_out(head_ct, analysis):
+    """A calcification beside the bleed, and a skull that touches it: neither becomes blood."""
+    calcified = ball(head_ct, (12.0, -5.0, 10.0), 5.0)
+    skull = ball(head_ct, (35.0, -5.0, 10.0), 26.0) & ~ball(head_ct, (31.0, -5.0, 10.0), 23.0)
+    hu = np.where(calcified, np.int16(250), np.where(skull, np.int16(900), head_ct.hu))
+    found = mark(analysis_of(HeadCT(hu, head_ct.ijk_to_ras), ball(head_ct), HEMATOMA_ML))
+    assert not (found.mask & (calcified | skull)).any()
+
+
+def test_black_holes_belong_to_the_bleed(head_ct):
+    hole = ball(head_ct, (35.0, -5.0, 10.0), 5.0)
+    hu = np.where(hole, np.int16(30), head_ct.hu)
+    found = mark(analysis_of(HeadCT(hu, head_ct.ijk_to_ras), ball(head_ct), HEMATOMA_ML))
+    assert found.mask[hole].all()
+
+
+def test_below_one_ml_nothing_is_marked(analysis):
+    found = mark(analysis, 0.4)
+    assert not found.mask.any() and found.volume_ml == 0.0 and found.components_ml == ()
+    assert found.notes == ("Nothing is marked: the volume is 0.4 mL, below 1 mL.",)
+
+
+def test_blank_attention(head_ct):
+    found = mark(analysis_of(head_ct, np.zeros(head_ct.hu.shape, bool), 20.0))
+    assert not found.mask.any() and not found.agrees
+    assert "blank" in found.notes[0]
+
+
+def test_no_blood_near_the_attention(head_ct):
+    elsewhere = ball(head_ct, (-35.0, -5.0, 10.0))
+    found = mark(analysis_of(head_ct, elsewhere, 20.0))
+    assert not found.mask.any() and not found.agrees
+    assert "as dense as blood" in found.notes[0]
+
+
+@pytest.mark.parametrize("volume", [-1.0, float("nan"), float("inf")])
+def test_unusable_volume(analysis, volume):
+    with pytest.raises(InputError, match="expected mL, 0 or more"):
+        mark(analysis, volume)
+
+
+def test_progress_is_told_and_can_cancel(analysis):
+    told = []
+    mark(analysis, progress=lambda fraction, message: told.append(fraction))
+    assert told[0] == 0.0 and told[-1] == 1.0 and told == sorted(told)
+
+    def cancel(fraction, message):
+        if fraction > 0.1:
+            raise Canceled("Canceled.")
+
+    with pytest.raises(Canceled):
+        mark(analysis, progress=cancel)
+
+
+def test_full_size_takes_less_than_two_seconds():
+    head_ct = phantom((32, 512, 512), (5.0, 0.45, 0.45))
+    analysis = analysis_of(head_ct, ball(head_ct), HEMATOMA_ML)
+    start = time.process_time()
+    mark(analysis)
+    assert time.process_time() - start < 2.0
+
+
+def test_denoising_of_a_step_is_exact():
+    """In one dimension, the minimizer of ½‖u − f‖² + w·TV(u) for a step moves each side by w ÷ its length."""
+    image = np.zeros((4, 5, 20), np.float32)
+    image[..., 8:] = 10.0
+    found = denoise(image, 6.0, (1.0, 1.0, 1.0), iterations=400)
+    assert found[..., :8] == pytest.approx(6.0 / 8, abs=0.02)
+    assert found[..., 8:] == pytest.approx(10.0 - 6.0 / 12, abs=0.02)

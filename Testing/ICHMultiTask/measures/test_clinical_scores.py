@@ -1,0 +1,197 @@
+"""Clinical scores against their published tables, and the guideline's volumes in words."""
+
+from itertools import product
+
+import pytest
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.measures.clinical_scores import (
+    LOCATIONS,
+    ClinicalContext,
+    alerts,
+    clinical_scores,
+    func_score,
+    ich_score,
+    max_ich_score,
+)
+
+MILD = {"age": 60, "gcs": 15, "nihss": 3, "location": "lobar", "ivh": False, "anticoagulation": False,
+        "cognitive_impairment": False}  # fmt: skip
+
+
+def known(**changes):
+    return ClinicalContext(**(MILD | changes))
+
+
+@pytest.mark.parametrize(
+    "changes, volume, points",
+    [
+        ({}, 10, 0),
+        ({"gcs": 13}, 10, 0), ({"gcs": 12}, 10, 1), ({"gcs": 5}, 10, 1), ({"gcs": 4}, 10, 2), ({"gcs": 3}, 10, 2),
+        ({}, 29.9, 0), ({}, 30, 1),
+        ({"age": 79}, 10, 0), ({"age": 80}, 10, 1),
+        ({"ivh": True}, 10, 1),
+        ({"location": "cerebellum"}, 10, 1), ({"location": "brainstem"}, 10, 1), ({"location": "thalamus"}, 10, 0),
+        ({"gcs": 3, "age": 90, "ivh": True, "location": "brainstem"}, 30, 6),
+    ],
+)  # fmt: skip
+def test_ich_score_as_published(changes, volume, points):
+    assert ich_score(known(**changes), volume).points == points
+
+
+@pytest.mark.parametrize(
+    "changes, volume, points",
+    [
+        ({}, 10, 0),
+        ({"nihss": 6}, 10, 0), ({"nihss": 7}, 10, 1), ({"nihss": 13}, 10, 1), ({"nihss": 14}, 10, 2),
+        ({"nihss": 20}, 10, 2), ({"nihss": 21}, 10, 3),
+        ({"age": 69}, 10, 0), ({"age": 70}, 10, 1), ({"age": 74}, 10, 1), ({"age": 75}, 10, 2), ({"age": 80}, 10, 3),
+        ({"ivh": True}, 10, 1), ({"anticoagulation": True}, 10, 1),
+        ({}, 29.9, 0), ({}, 30, 1),
+        ({"location": "putamen"}, 9.9, 0), ({"location": "putamen"}, 10, 1), ({"location": "cerebellum"}, 10, 1),
+        ({"nihss": 42, "age": 99, "ivh": True, "anticoagulation": True}, 60, 9),
+    ],
+)  # fmt: skip
+def test_max_ich_as_published(changes, volume, points):
+    assert max_ich_score(known(**changes), volume).points == points
+
+
+@pytest.mark.parametrize(
+    "changes, volume, points",
+    [
+        ({}, 10, 11),
+        ({}, 29.9, 11), ({}, 30, 9), ({}, 60, 9), ({}, 60.1, 7),
+        ({"age": 69}, 10, 11), ({"age": 70}, 10, 10), ({"age": 79}, 10, 10), ({"age": 80}, 10, 9),
+        ({"location": "caudate"}, 10, 10), ({"location": "cerebellum"}, 10, 9),
+        ({"gcs": 9}, 10, 11), ({"gcs": 8}, 10, 9),
+        ({"cognitive_impairment": True}, 10, 10),
+        ({"age": 85, "gcs": 5, "location": "brainstem", "cognitive_impairment": True}, 80, 0),
+    ],
+)  # fmt: skip
+def test_func_as_published(changes, volume, points):
+    assert func_score(known(**changes), volume).points == points
+
+
+def test_ich_score_agrees_with_the_one_the_simulation_draws_deaths_from():
+    from ICHMultiTaskLib.simulation.outcome import MORTALITY
+    from ICHMultiTaskLib.simulation.outcome import ich_score as simulated
+
+    for gcs, ivh, location, age, ml in product((3, 4, 5, 12, 13), (0, 1), LOCATIONS, (79, 80), (29.0, 30.0)):
+        infratentorial = location in ("cerebellum", "brainstem")
+        found = ich_score(known(gcs=gcs, ivh=ivh, location=location, age=age), ml)
+        assert found.points == simulated(gcs, ml, ivh, infratentorial, age)
+        if found.points < 6:
+            assert found.outcome_percent == pytest.approx(100 * MORTALITY[found.points])
+
+
+def test_outcome_rates_are_the_published_ones_or_none():
+    assert ich_score(known(gcs=10), 40).outcome == "30-day mortality 26 %"
+    six = ich_score(known(gcs=3, age=90, ivh=True, location="brainstem"), 30)
+    assert six.outcome_percent is None and "no patient of the derivation cohort" in six.outcome
+    survival = [(0, 85), (1, 91), (2, 69), (3, 59)]
+    for points, percent in survival:
+        found = max_ich_score(known(nihss=7 * points), 10)
+        assert (found.points, found.outcome_percent) == (points, percent)
+        assert found.outcome == f"5-year survival with maximal treatment {percent} %"
+    worst = max_ich_score(known(nihss=42, age=99, ivh=True, anticoagulation=True), 60)
+    assert (worst.points, worst.outcome_percent) == (9, 0)
+    independent = {11: (known(), 10), 9: (known(), 40), 8: (known(age=75), 40), 7: (known(age=80), 40)}
+    rates = {11: (82, 95), 9: (66, 75), 8: (42, 48), 7: (13, 29)}
+    for points, (context, ml) in independent.items():
+        found, (percent, of_survivors) = func_score(context, ml), rates[points]
+        assert (found.points, found.outcome_percent) == (points, percent)
+        assert found.outcome.endswith(f"{percent} % ({of_survivors} % of survivors)")
+    low = func_score(known(age=85, gcs=5, location="brainstem"), 80)
+    assert (low.points, low.outcome_percent) == (1, 0.0)
+    assert all(str(year) in score.source for score, year in zip(clinical_scores(known(), 10), (2001, 2017, 2008)))
+
+
+def test_a_score_without_its_fields_is_not_guessed():
+    ich, max_ich, func = clinical_scores(ClinicalContext(age=70, gcs=12), 40, (30, 50))
+    assert ich.points is None and ich.points_range is None and ich.outcome == "" and ich.outcome_percent is None
+    assert ich.missing == ("location", "intraventricular blood")
+    assert max_ich.missing == ("NIHSS", "location", "intraventricular blood", "oral anticoagulation")
+    assert func.missing == ("location", "cognitive impairment before the hemorrhage")
+
+
+def test_interval_that_straddles_a_limit_is_said():
+    ich, max_ich, func = clinical_scores(known(gcs=10), 28, (22, 41))
+    assert (ich.points, ich.points_range) == (1, (1, 2))
+    assert ich.notes == (
+        "The volume interval 22.0 to 41.0 mL straddles 30 mL: 1 to 2 points (30-day mortality 13 % to "
+        "30-day mortality 26 %).",
+    )
+    assert func.points_range == (9, 11) and "straddles 30 mL" in func.notes[0]
+    assert max_ich.points_range == (0, 1)
+    clear = ich_score(known(), 20, (15, 25))
+    assert clear.points_range == (0, 0) and clear.notes == ()
+    assert "straddles 30 and 60 mL" in func_score(known(), 45, (25, 70)).notes[0]
+    assert "straddles 30 mL" in func_score(known(), 45, (25, 60)).notes[0]
+    assert "straddles 10 mL" in max_ich_score(known(location="thalamus"), 12, (8, 16)).notes[0]
+
+
+@pytest.mark.parametrize(
+    "field, value, words",
+    [
+        ("age", -1, "number from 0 to 120, found -1"), ("age", float("nan"), "found nan"),
+        ("age", "old", "found 'old'"),
+        ("gcs", 2, "whole number from 3 to 15, found 2"), ("gcs", 16, "found 16"), ("gcs", 12.5, "found 12.5"),
+        ("nihss", 43, "whole number from 0 to 42, found 43"),
+        ("location", "frontal", "expected one of lobar, deep, putamen"),
+        ("ivh", "maybe", "must be yes or no"), ("anticoagulation", 2, "must be yes or no"),
+    ],
+)  # fmt: skip
+def test_impossible_values_are_refused(field, value, words):
+    with pytest.raises(InputError) as error:
+        ClinicalContext(**{field: value})
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("volume, interval", [(-1, None), (float("nan"), None), (10, (-2, 5))])
+def test_impossible_volume_is_refused(volume, interval):
+    for function in (clinical_scores, alerts):
+        with pytest.raises(InputError, match="expected a number of mL from 0"):
+            function(known(), volume, interval)
+
+
+def test_knows_when_nothing_is_known():
+    assert ClinicalContext().is_empty and not ClinicalContext(ivh=False).is_empty
+
+
+@pytest.mark.parametrize("volume, count", [(14.9, 0), (15.0, 1), (40, 1)])
+def test_cerebellar_alert(volume, count):
+    found = alerts(known(location="cerebellum"), volume)
+    assert len(found) == count
+    if found:
+        assert f"{volume:.1f} mL is at or above the 15 mL" in found[0] and "not treatment advice" in found[0]
+    assert "its interval 12.0 to 17.0 mL reaches it" in alerts(known(location="cerebellum"), 14, (12, 17))[0]
+    assert "reaches below it" in alerts(known(location="cerebellum"), 16, (12, 20))[0]
+
+
+@pytest.mark.parametrize(
+    "gcs, volume, words",
+    [
+        (10, 20, None), (10, 20.1, "20.1 mL is within the 20 to 30 mL"), (10, 31, "31.0 mL is above the 20 to 30 mL"),
+        (5, 31, "with GCS 5"), (12, 31, "with GCS 12"), (4, 31, None), (13, 31, None),
+        (None, 31, "the GCS is not given"), (None, 19, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("location", ["lobar", "deep", "putamen"])
+def test_supratentorial_alert(gcs, volume, words, location):
+    found = alerts(known(location=location, gcs=gcs), volume)
+    assert (words is None) == (found == ())
+    if words:
+        assert words in found[0]
+        assert gcs is None or "not treatment advice" in found[0]
+
+
+def test_supratentorial_alert_names_an_interval_across_the_limit():
+    assert "its interval 14.0 to 24.0 mL reaches the 20 to 30 mL" in alerts(known(gcs=9), 19, (14, 24))[0]
+    assert "The interval 18.0 to 30.0 mL reaches below 20 mL." in alerts(known(gcs=9), 24, (18, 30))[0]
+    assert alerts(known(gcs=9), 10, (8, 14)) == ()
+
+
+def test_location_decides():
+    assert alerts(known(location="brainstem", gcs=8), 25) == ()
+    assert "location is not given" in alerts(known(location=None), 25)[0]
+    assert alerts(known(location=None), 5) == ()

@@ -1,0 +1,55 @@
+"""The panel in the real application, which SLICER_EXECUTABLE names; skipped elsewhere."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[3]
+SLICER = os.environ.get("SLICER_EXECUTABLE")
+
+pytestmark = [
+    pytest.mark.application,
+    pytest.mark.skipif(not SLICER, reason="SLICER_EXECUTABLE names no 3D Slicer application"),
+]
+
+
+def run_slicer(*arguments):
+    """Start the application with the modules of this source tree; return what it printed, if it ended well."""
+    modules = [str(REPOSITORY / name) for name in ("ICHMultiTask", "ICHMultiTaskTraining")]
+    command = [SLICER, "--testing", "--no-splash", "--additional-module-paths", *modules]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=600)
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output[-6000:]
+    return output
+
+
+@pytest.mark.parametrize("name", ["ICHMultiTaskPanelTest", "ICHMultiTaskCompareTest", "ICHMultiTaskTrainingPanelTest"])
+def test_panel(name):
+    output = run_slicer("--python-script", str(REPOSITORY / "Testing" / "SlicerSelfTests" / f"{name}.py"))
+    assert "\nOK" in output, output[-6000:]
+
+
+@pytest.mark.parametrize("name", ["ICHMultiTask", "ICHMultiTaskTraining"])
+def test_self_tests(name):
+    code = (
+        "import slicer, unittest; "
+        f"import {name} as module; "
+        f"suite = unittest.defaultTestLoader.loadTestsFromTestCase(module.{name}Test); "
+        "result = unittest.TextTestRunner(verbosity=2).run(suite); "
+        "slicer.util.exit(0 if result.wasSuccessful() and result.testsRun else 1)"
+    )
+    output = run_slicer("--no-main-window", "--python-code", code)
+    assert "\nOK" in output, output[-6000:]
+
+
+def test_training_command_without_window(tmp_path):
+    script = REPOSITORY / "ICHMultiTaskTraining" / "ICHMultiTaskTrainingLib" / "in_slicer.py"
+    command = [SLICER, "--no-main-window", "--no-splash", "--python-script", str(script)]
+    arguments = ["train", str(tmp_path / "gone.csv"), "--output", str(tmp_path / "run")]
+    result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=600)
+    assert result.returncode == 1
+    assert "The manifest does not exist" in result.stdout + result.stderr
+    result = subprocess.run([*command, "--", "train", "--help"], capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0 and "--skip-unusable" in result.stdout

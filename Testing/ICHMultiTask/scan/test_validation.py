@@ -1,0 +1,141 @@
+"""What is accepted as a head CT, with which warnings, and how fast."""
+
+import time
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.scan.head_ct import HeadCT
+from ICHMultiTaskLib.scan.validation import check_head_ct
+
+
+@pytest.fixture
+def head_ct(dicom_files):
+    affine = dicom_files.affine()
+    return HeadCT(dicom_files.head(affine), affine)
+
+
+def changed(head_ct, place, value):
+    hu = head_ct.hu.copy()
+    hu[place] = value
+    return HeadCT(hu, head_ct.ijk_to_ras)
+
+
+def warnings_of(head_ct):
+    return check_head_ct(head_ct).facts.warnings
+
+
+def test_plain_head_is_accepted(head_ct):
+    # The synthetic head has 4 mm pixels, which is said; nothing else is.
+    assert warnings_of(head_ct) == ("The pixel size of 4.00 × 4.00 mm is unusual for a head CT (0.3 to 0.6 mm).",)
+    assert check_head_ct(head_ct).hu is head_ct.hu
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+def test_every_storage_order_is_judged_alike(head_ct, axes):
+    """The same head stored along other axes, and its lower half in each."""
+    for flips in product((1, -1), repeat=3):
+        columns = head_ct.ijk_to_ras[:, [2, 1, 0, 3]]  # of k, j, i
+        hu, affine = np.transpose(head_ct.hu, axes), columns[:, [*axes, 3]].copy()
+        for axis, flip in enumerate(flips):
+            if flip < 0:
+                affine[:, 3] += affine[:, axis] * (hu.shape[axis] - 1)
+                affine[:, axis] *= -1
+                hu = np.flip(hu, axis)
+        stored = HeadCT(hu, affine[:, [2, 1, 0, 3]])
+        assert len(warnings_of(stored)) == 1
+        upward = axes.index(0)
+        if flips[upward] > 0:
+            lower = HeadCT(np.take(hu, range(16), upward), stored.ijk_to_ras)
+            with pytest.raises(InputError, match="cut off at the vertex"):
+                check_head_ct(lower)
+
+
+def test_tilted_head_is_accepted(dicom_files):
+    affine = dicom_files.affine(tilt_deg=20.0)
+    assert len(warnings_of(HeadCT(dicom_files.head(affine), affine))) == 1
+
+
+def test_craniectomy_is_accepted(head_ct):
+    """A quarter of the skull vault is open on half of the slices."""
+    assert len(warnings_of(changed(head_ct, (slice(16, 26), slice(None), slice(0, 20)), 20))) == 1
+
+
+@pytest.mark.parametrize("brain", [150, -60])
+def test_shifted_hounsfield_units(head_ct, brain):
+    warning = warnings_of(changed(head_ct, head_ct.hu == 32, brain))[-1]
+    assert warning.startswith(f"The brain measures {brain} HU") and "check the rescale intercept" in warning
+
+
+def test_phantom(head_ct):
+    warning = warnings_of(changed(head_ct, head_ct.hu == 32, -990))[-1]
+    assert warning.startswith("The inside of the skull is not brain (a phantom?): expected soft tissue of 20 to 50 HU")
+
+
+def test_metal_at_the_brain_but_not_in_the_teeth(head_ct):
+    assert "metal at the level of the brain" in warnings_of(changed(head_ct, np.s_[16:18, 24:27, 24:27], 3071))[-1]
+    assert len(warnings_of(changed(head_ct, np.s_[2:4, 24:27, 24:27], 3071))) == 1
+
+
+def test_thick_slices(head_ct):
+    thick = HeadCT(head_ct.hu[::3], head_ct.ijk_to_ras @ np.diag([1, 1, 3, 1]))
+    assert "Slices are 15.0 mm apart; at more than 10 mm small hemorrhages are missed." in warnings_of(thick)
+
+
+def test_slightly_cut_head_is_warned_of(head_ct):
+    upper = HeadCT(head_ct.hu[:26], head_ct.ijk_to_ras)
+    assert warnings_of(upper)[-1].startswith("The scan seems to end before the vertex")
+    lower = HeadCT(head_ct.hu[8:], head_ct.ijk_to_ras)
+    assert warnings_of(lower)[-1].startswith("The scan seems to end before the skull base")
+
+
+def test_skull_cut_by_the_field_of_view_is_warned_of(head_ct):
+    bone = np.flatnonzero((head_ct.hu > 300).any(axis=(0, 2)))
+    cut = HeadCT(head_ct.hu[:, : bone[-1] - 3], head_ct.ijk_to_ras)
+    assert any("The field of view cuts off a part of the skull" in sentence for sentence in warnings_of(cut))
+    assert not any("field of view" in sentence for sentence in warnings_of(head_ct))
+
+
+def test_head_with_neck_and_whole_body(head_ct):
+    neck = np.concatenate([np.repeat(head_ct.hu[:1], 40, axis=0), head_ct.hu])
+    assert "expected a head without neck or chest" in " ".join(warnings_of(HeadCT(neck, head_ct.ijk_to_ras)))
+    body = np.concatenate([np.repeat(head_ct.hu[:1], 80, axis=0), head_ct.hu])
+    with pytest.raises(InputError, match="The scan is 560 mm long; expected a scan of the head alone"):
+        check_head_ct(HeadCT(body, head_ct.ijk_to_ras))
+
+
+def test_without_skull(head_ct):
+    with pytest.raises(InputError, match="does not look like a head CT; .* found 0 mL inside closed bone"):
+        check_head_ct(changed(head_ct, head_ct.hu == 900, -1000))
+
+
+def test_float_scan_with_nan(head_ct):
+    hu = head_ct.hu.astype(np.float32)
+    assert len(warnings_of(HeadCT(hu, head_ct.ijk_to_ras))) == 1
+    hu[3, 1, 2] = -np.inf
+    with pytest.raises(InputError, match="The scan holds 1 voxels of NaN or infinity"):
+        check_head_ct(HeadCT(hu, head_ct.ijk_to_ras))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_a_usual_scan_is_checked_in_milliseconds(dicom_files, dtype):
+    affine = dicom_files.affine(pixel_mm=0.45, size=512)
+    small = dicom_files.affine(pixel_mm=0.45 * 8, size=64)
+    hu = np.repeat(np.repeat(dicom_files.head(small, size=64), 8, axis=1), 8, axis=2).astype(dtype)
+    scan = HeadCT(hu, affine)
+    assert warnings_of(scan) == ()
+
+    def seconds():
+        start = time.process_time()  # not disturbed by what else the machine does
+        check_head_ct(scan)
+        return time.process_time() - start
+
+    assert min(seconds() for _ in range(7)) < 0.05
+
+
+def test_simulated_patient_is_accepted():
+    simulation = pytest.importorskip("ICHMultiTaskLib.simulation")
+    patient = simulation.simulate_patient(1, simulation.SimulationSettings(matrix=96))
+    assert not [text for text in warnings_of(patient.head_ct) if "pixel size" not in text]

@@ -1,0 +1,210 @@
+"""The simulated patient: exact volumes, plausible Hounsfield units, one seed one result."""
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ICHMultiTaskLib.common.errors import Canceled, InputError
+from ICHMultiTaskLib.scan.geometry import apply_affine, tilt_deg
+from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
+from ICHMultiTaskLib.simulation.anatomy import Head
+from ICHMultiTaskLib.simulation.hematoma import LARGEST_ML, LOCATIONS, NO_BLEED, Hematoma
+from ICHMultiTaskLib.simulation.outcome import draw_age_and_sex, draw_outcome, draw_presentation, ich_score
+
+SMALL = {"matrix": 96, "slices": 24}
+STILL = {"tilt_deg": 0.0, "rotation_deg": (0.0, 0.0, 0.0), "centered": True}
+CLEAN = {"noise_hu": 0.0, "offset_hu": 0.0, "artifacts": False}
+
+
+def mask_ml(patient):
+    return patient.mask.sum() * patient.head_ct.voxel_volume_mm3 / 1000.0
+
+
+def test_same_seed_same_bytes():
+    first, second = (simulate_patient(5, SimulationSettings(**SMALL)) for _ in range(2))
+    other = simulate_patient(6, SimulationSettings(**SMALL))
+    assert first.head_ct.hu.tobytes() == second.head_ct.hu.tobytes()
+    assert first.mask.tobytes() == second.mask.tobytes()
+    assert (first.volume_ml, first.died, first.gcs) == (second.volume_ml, second.died, second.gcs)
+    assert first.head_ct.hu.tobytes() != other.head_ct.hu.tobytes()
+
+
+def test_scan_says_that_it_is_simulated():
+    facts = simulate_patient(5, SimulationSettings(**SMALL)).head_ct.facts
+    assert facts.simulated and facts.format == "array"
+    assert facts.patient_name.startswith("SimulatedPatient^")
+
+
+def test_ellipsoid_has_the_volume_of_the_formula():
+    settings = SimulationSettings(**SMALL, shape="ellipsoid", location="putamen", volume_ml=24.0, bleed=True)
+    patient = simulate_patient(11, settings)
+    exact = 4.0 / 3.0 * np.pi * np.prod(patient.facts["radii_mm"]) / 1000.0
+    assert patient.volume_ml == pytest.approx(exact, rel=0.01)
+    assert patient.volume_ml == pytest.approx(24.0, rel=0.01)
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_mask_agrees_with_the_volume(location):
+    volume = min(20.0, 0.8 * LARGEST_ML[location])
+    settings = SimulationSettings(matrix=128, slices=32, location=location, volume_ml=volume, bleed=True)
+    patient = simulate_patient(21, settings)
+    assert patient.location == location
+    assert patient.volume_ml == pytest.approx(volume, rel=0.02)
+    assert mask_ml(patient) == pytest.approx(patient.volume_ml, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    "scanner",
+    [
+        {"tilt_deg": 20.0},
+        {"rotation_deg": (8.0, -6.0, 9.0)},
+        {"slices": None, "thickness_mm": 3.0},
+        {"matrix": 128},
+        {"pixel_mm": 2.1},
+    ],
+    ids=str,
+)
+def test_head_and_bleed_stay_when_only_the_scanner_changes(scanner):
+    base = {"matrix": 96, "slices": 24, "location": "lobar", "volume_ml": 30.0, "bleed": True, **STILL}
+    first = simulate_patient(8, SimulationSettings(**base))
+    second = simulate_patient(8, SimulationSettings(**{**base, **scanner}))
+    assert second.volume_ml == first.volume_ml
+    assert (second.age, second.gcs, second.died) == (first.age, first.gcs, first.died)
+    assert mask_ml(second) == pytest.approx(first.volume_ml, rel=0.06)
+
+
+def test_mask_lies_where_the_bleed_was_placed_on_a_tilted_scan():
+    settings = SimulationSettings(
+        matrix=128, slices=40, tilt_deg=-18.0, shape="ellipsoid", location="putamen", volume_ml=20.0, bleed=True
+    )
+    patient = simulate_patient(4, settings)
+    assert tilt_deg(patient.head_ct.ijk_to_ras) == pytest.approx(-18.0, abs=0.01)
+    center = apply_affine(patient.head_ct.ijk_to_ras, np.argwhere(patient.mask)[:, ::-1].mean(axis=0))
+    assert np.linalg.norm(center - patient.facts["center_ras_mm"]) < 1.0
+
+
+def test_tissues_have_their_hounsfield_units():
+    settings = SimulationSettings(
+        matrix=224, slices=24, location="putamen", volume_ml=40.0, bleed=True, table=False, age=70, **STILL, **CLEAN
+    )
+    patient = simulate_patient(31, settings)
+    hu = patient.head_ct.hu
+    assert np.median(hu[:, :20, :20]) == -1000
+    assert 50 < np.median(hu[patient.mask]) < 80
+    # The brain by its own units, away from bone: the peak of the histogram is between white and gray matter.
+    middle = hu[11:18, 70:150, 80:145]
+    brain = middle[(middle > 15) & (middle < 45)]
+    assert 26 < np.median(brain) < 40
+    assert (hu > 900).mean() > 0.003
+    assert np.percentile(hu[hu > 300], 99) < 3072
+    assert ((hu > -130) & (hu < -70)).mean() > 0.003
+    assert ((middle > 0) & (middle < 14)).sum() > 50, "no CSF in the ventricles"
+
+
+def test_tissues_lie_within_published_ranges():
+    """By their place, as on the page of pictures: two patients, scanned as the seed has it."""
+    path = Path(__file__).parents[2] / "figures" / "simulation.py"
+    pictures = module_from_spec(spec := spec_from_file_location("simulation_pictures", path))
+    spec.loader.exec_module(pictures)
+    for seed in (2, 17):
+        settings = SimulationSettings(matrix=192, slices=40, location="putamen", volume_ml=15.0, bleed=True)
+        found = pictures.tissue_hu(simulate_patient(seed, settings))
+        for name, (low, high) in pictures.PUBLISHED_HU.items():
+            assert len(found[name]) >= 5
+            assert low <= np.median(found[name]) <= high, (seed, name)
+        assert np.median(found["white matter"]) < np.median(found["gray matter"]) < np.median(found["blood"])
+
+
+def test_no_bleed_has_no_mask_and_bleeds_are_denser_than_brain():
+    patient = simulate_patient(3, SimulationSettings(bleed=False, **SMALL))
+    assert patient.volume_ml == 0.0 and not patient.mask.any()
+    assert (patient.location, patient.ivh, patient.midline_shift_mm, patient.died) == ("", 0, 0.0, 0)
+
+
+def test_midline_moves_away_from_the_bleed():
+    shifts = []
+    for side in (-1.0, 1.0):
+        head = Head(np.random.default_rng(1), 60)
+        x = np.zeros((1, 1), np.float32)
+        before = float(head.to_atlas(x, x, x + 15.0)[0][0, 0])
+        Hematoma(np.random.default_rng(2), head, "lobar", "regular", 60.0, (side * 40.0, 0.0, 15.0))
+        # What lies at the midline now came from nearer the bleed.
+        shifts.append(float(head.to_atlas(x, x, x + 15.0)[0][0, 0]) - before)
+    assert shifts[0] < -0.8 and shifts[1] > 0.8
+
+
+def test_larger_bleeds_shift_more():
+    small, large = (
+        simulate_patient(12, SimulationSettings(location="putamen", volume_ml=v, bleed=True, **SMALL)) for v in (3, 80)
+    )
+    assert large.midline_shift_mm > small.midline_shift_mm + 1.5
+
+
+def test_scan_covers_the_bleed_and_never_the_skull_with_it():
+    for seed in range(40, 42):
+        settings = SimulationSettings(location="lobar", volume_ml=60.0, bleed=True, shape="irregular", **SMALL, **CLEAN)
+        patient = simulate_patient(seed, settings)
+        assert not patient.mask[0].any() and not patient.mask[-1].any()
+        assert np.percentile(patient.head_ct.hu[patient.mask], 90) < 130
+
+
+def test_ich_score_is_hemphills():
+    assert ich_score(15, 10.0, 0, 0, 60) == 0
+    assert ich_score(4, 30.0, 1, 1, 80) == 6
+    assert [ich_score(g, 0.0, 0, 0, 40) for g in (3, 4, 5, 12, 13, 15)] == [2, 2, 1, 1, 0, 0]
+
+
+def test_outcomes_follow_their_probabilities():
+    rng = np.random.default_rng(0)
+    outcomes, volumes = [], np.exp(rng.normal(np.log(15.0), 1.0, 4000))
+    for volume in volumes:
+        age, sex = draw_age_and_sex(rng)
+        outcomes.append(draw_outcome(rng, age, sex, volume, "putamen", rng.uniform() < 0.35))
+    died = np.array([o.died for o in outcomes])
+    for name in ("death_probability", "death_probability_image"):
+        expected = np.array([getattr(o, name) for o in outcomes])
+        assert died.mean() == pytest.approx(expected.mean(), abs=0.025)
+        assert died[expected > 0.5].mean() > died[expected < 0.5].mean() + 0.3
+    assert 0.15 < died.mean() < 0.45
+    assert outcomes[0].death_probability in (0.0, 0.13, 0.26, 0.72, 0.97, 1.0)
+
+
+def test_presentations_are_plausible():
+    rng = np.random.default_rng(1)
+    ages = np.array([draw_age_and_sex(rng)[0] for _ in range(4000)])
+    gcs, volumes = rng.integers(3, 16, ages.size), np.exp(rng.normal(np.log(12.0), 1.0, ages.size))
+    drawn = [draw_presentation(rng, *of, "putamen") for of in zip(ages, gcs, volumes)]
+    nihss, anticoagulation, hours = (
+        np.array([getattr(p, name) for p in drawn]) for name in ("nihss", "anticoagulation", "onset_hours")
+    )
+    assert nihss.min() >= 0 and nihss.max() <= 42
+    assert np.median(nihss[gcs == 15]) < 14 and np.median(nihss[gcs == 3]) > 25
+    assert np.corrcoef(nihss, np.log(volumes))[0, 1] > 0.2
+    assert 0.12 < anticoagulation.mean() < 0.18
+    assert anticoagulation[ages >= 80].mean() > 2 * anticoagulation[ages < 60].mean()
+    assert np.median(volumes[anticoagulation == 1]) > np.median(volumes[anticoagulation == 0])
+    assert 3.0 < np.median(hours) < 5.0 and hours.min() >= 0.5 and hours.max() <= 72.0
+    assert np.median(hours[gcs <= 8]) < np.median(hours[gcs >= 13])
+
+
+def test_shares_add_up():
+    assert sum(LOCATIONS.values()) == pytest.approx(1.0)
+    assert 0.05 < NO_BLEED < 0.15
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(InputError, match="Unknown bleed location 'spleen'; expected one of putamen"):
+        SimulationSettings(location="spleen")
+    with pytest.raises(InputError, match="matrix of at least 32"):
+        SimulationSettings(matrix=8)
+
+
+def test_cancel_propagates():
+    def cancel(fraction, message):
+        if fraction > 0.3:
+            raise Canceled("Canceled.")
+
+    with pytest.raises(Canceled):
+        simulate_patient(1, SimulationSettings(**SMALL), progress=cancel)

@@ -1,0 +1,209 @@
+"""Evaluation of a model on a manifest: files, numbers, bad rows, cancellation."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer, Attention
+from ICHMultiTaskLib.common.errors import Canceled, InputError, OutputError
+from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
+from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
+from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskTrainingLib.evaluation.evaluation import evaluate, locate_attention
+from ICHMultiTaskTrainingLib.training.recalibration import recalibrate
+
+
+def write_nifti(path, array, ijk_to_ras):
+    image = sitk.GetImageFromArray(array)
+    lps = np.diag([-1, -1, 1, 1]) @ ijk_to_ras
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image.SetSpacing(spacing)
+    image.SetDirection((lps[:3, :3] / spacing).ravel())
+    image.SetOrigin(lps[:3, 3])
+    sitk.WriteImage(image, str(path))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return ModelBundle.load(tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """Six phantoms that differ in noise; two have masks, one a mask on another grid, one is an unreadable file."""
+    folder = tmp_path_factory.mktemp("cohort")
+    rows = []
+    for n in range(6):
+        scan = phantom()
+        hu = scan.hu + np.where(scan.hu > 0, np.random.default_rng(n).normal(0, 5 * n, scan.hu.shape), 0)
+        write_nifti(folder / f"{n}.nii.gz", hu.astype(np.int16), scan.ijk_to_ras)
+        rows.append({"patient_id": f"P{n}", "image": f"{n}.nii.gz", "volume_ml": HEMATOMA_ML, "died": n % 2})
+    mask = np.zeros(scan.hu.shape, np.uint8)
+    mask[10:20, 50:80, 20:60] = 1
+    write_nifti(folder / "mask.nii.gz", mask, scan.ijk_to_ras)
+    write_nifti(folder / "other.nii.gz", mask[:20], scan.ijk_to_ras)
+    rows[0]["mask"] = rows[1]["mask"] = "mask.nii.gz"
+    rows[2]["mask"] = "other.nii.gz"
+    (folder / "5.nii.gz").write_bytes(b"not a scan")
+    return folder, rows
+
+
+def write_manifest(folder, rows, name="manifest.csv"):
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (folder / name).open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def result(cohort, bundle, tmp_path_factory):
+    folder, rows = cohort
+    output = tmp_path_factory.mktemp("result") / "evaluation"
+    reports = []
+    metrics = evaluate(write_manifest(folder, rows), output, bundle, "cpu", lambda *report: reports.append(report))
+    return metrics, output, reports
+
+
+def test_files_and_progress(result):
+    metrics, output, reports = result
+    names = {path.name for path in output.iterdir()}
+    figures = ["volume.png", "bland_altman.png", "roc.png", "calibration.png", "histogram.png", "attention.png"]
+    assert metrics["figures"] == figures and names == {"metrics.json", "predictions.csv", "report.html", *figures}
+    assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in figures)
+    assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == metrics
+    fractions = [fraction for fraction, _ in reports]
+    assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
+
+
+def test_predictions_are_those_of_the_analyzer(result, cohort, bundle):
+    metrics, output, _ = result
+    with (output / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["patient_id"] for row in rows] == [f"P{n}" for n in range(6)]
+    analyzer = Analyzer(bundle, "cpu")
+    predicted = []
+    for row, source in zip(rows[:5], cohort[1]):
+        analysis = analyzer.analyze(read_head_ct(cohort[0] / source["image"]))
+        predicted.append(analysis.volume_ml)
+        assert float(row["predicted_volume_ml"]) == pytest.approx(analysis.volume_ml)
+        assert float(row["mortality_probability"]) == pytest.approx(analysis.mortality_probability)
+        assert row["prognosis"] == analysis.prognosis and float(row["volume_ml"]) == HEMATOMA_ML
+    assert metrics["volume"]["mae_ml"] == pytest.approx(np.abs(np.array(predicted) - HEMATOMA_ML).mean())
+    assert metrics["volume"]["patients"] == 5 and metrics["prognosis"]["deaths"] == 2
+
+
+def test_bad_rows_are_listed_with_their_reason(result):
+    skipped = {one["patient_id"]: one["reason"] for one in result[0]["skipped"]}
+    assert set(skipped) == {"P2", "P5"}
+    assert "mask other.nii.gz is not on the grid of its scan" in skipped["P2"]
+    assert "5.nii.gz" in skipped["P5"]
+
+
+def test_attention_of_scans_with_a_mask(result, cohort, bundle):
+    attention = result[0]["attention"]
+    assert attention["patients"] == 2
+    shares = []
+    for n in range(2):
+        found = Analyzer(bundle, "cpu").analyze(read_head_ct(cohort[0] / f"{n}.nii.gz")).attention
+        shares.append(found.array[10:20, 50:80, 20:60].sum(dtype=float) / found.array.sum(dtype=float))
+    assert attention["attention_share_inside"] == pytest.approx(np.mean(shares), rel=1e-5)
+
+
+def test_model_and_data_are_named(result, bundle):
+    metrics = result[0]
+    assert metrics["model"] == {
+        "name": "tiny", "version": "0.0.1", "sha256": bundle.sha256, "training_data": bundle.training_data,
+    }  # fmt: skip
+    assert metrics["data"] == "5 scans of manifest.csv" and metrics["simulated"] is False
+    assert metrics["prognosis"]["auc_best_reachable"] is None
+
+
+def test_simulated_cohorts_say_so_and_test_rows_alone_are_counted(cohort, bundle, tmp_path):
+    folder, rows = cohort
+    rows = [
+        row | {"mask": "", "split": "train" if n < 2 else "test", "death_probability": 0.2 + 0.1 * n, "simulated": 1}
+        for n, row in enumerate(rows[:5])
+    ]
+    rows[3]["died"], rows[4]["died"] = 0, 1
+    metrics = evaluate(write_manifest(folder, rows, "split.csv"), tmp_path / "out", bundle, "cpu")
+    assert metrics["simulated"] is True and metrics["data"] == "3 simulated scans of the test split of split.csv"
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        assert [row["simulated"] for row in csv.DictReader(file)] == ["1"] * 3
+    assert metrics["volume"]["patients"] == 3 and metrics["attention"]["peak_inside_fraction"] is None
+    assert metrics["prognosis"]["auc_best_reachable"] == 1.0
+
+
+def test_canceled_leaves_nothing(cohort, bundle, tmp_path):
+    def progress(fraction, _message):
+        if fraction > 0:
+            raise Canceled("Stopped.")
+
+    with pytest.raises(Canceled):
+        evaluate(write_manifest(*cohort), tmp_path / "out", bundle, "cpu", progress)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_usable_scan_is_one_sentence_and_leaves_nothing(cohort, bundle, tmp_path):
+    folder, rows = cohort
+    with pytest.raises(InputError, match=r"No scan of the manifest could be analyzed: .*5\.nii\.gz"):
+        evaluate(write_manifest(folder, rows[5:], "bad.csv"), tmp_path / "out", bundle, "cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_something_else_is_not_overwritten(cohort, bundle, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        evaluate(write_manifest(*cohort), tmp_path, bundle, "cpu")
+
+
+def test_attention_against_a_mask_by_hand():
+    array = np.zeros((4, 5, 6), np.float32)
+    array[1, 2, 3], array[1, 2, 4] = 1.0, 0.5
+    mask = np.zeros(array.shape, bool)
+    mask[1, 2, 4:] = True
+    affine = np.diag([2.0, 3.0, 5.0, 1.0])
+    attention = Attention(array, "volume", "stage4", "gradcam", (6.0, 6.0, 5.0))
+    found = locate_attention(attention, mask, affine)
+    assert found == {"peak_inside": 0, "peak_distance_mm": 2.0, "attention_share_inside": pytest.approx(1 / 3)}
+    mask[1, 2, 3] = True
+    found = locate_attention(attention, mask, affine)
+    assert found == {"peak_inside": 1, "peak_distance_mm": 0.0, "attention_share_inside": 1.0}
+    blank = Attention(np.zeros_like(array), "volume", "stage4", "gradcam", None)
+    assert locate_attention(blank, mask, affine)["peak_inside"] == 0
+    assert locate_attention(attention, np.zeros_like(mask), affine)["peak_inside"] is None
+
+
+def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_path):
+    folder, rows = cohort
+    readable = [rows[n % 5] | {"patient_id": f"Q{n}", "volume_ml": 10.0 + n, "simulated": 1} for n in range(20)]
+    path = write_manifest(folder, readable, "calibration.csv")
+    metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"} | {
+        "training": {"command": "train", "config": {}, "scans": 4},
+        "metrics": {"validation": {"validation_mae_ml": 1.0}, "validation_scans": 4, "held_out": {}},
+    }
+    trained = save_bundle(tmp_path / "trained", bundle.network().state_dict(), metadata, "card")
+    fitted = recalibrate(path, trained, tmp_path / "fitted", device="cpu")
+    assert fitted.sha256 == bundle.sha256
+    # The phantoms are nearly one scan: the interval must reach from its reading to nearly all of the volumes.
+    volume = Analyzer(fitted, "cpu").analyze(phantom()).volume_ml
+    low, high = fitted.volume_interval_ml(volume)
+    assert np.mean([low <= row["volume_ml"] <= high for row in readable]) >= 0.9
+    assert fitted.probability(0.0) == pytest.approx(0.4, abs=0.1)  # 8 of 20 died
+    card = (tmp_path / "fitted/docs/README.md").read_text(encoding="utf-8")
+    assert "20 simulated scans of their own" in card and "held_out" not in fitted.metadata["metrics"]
+    assert recalibrate(path, fitted, fitted.folder, device="cpu").sha256 == bundle.sha256
+
+
+def test_recalibration_refuses_few_or_unreadable_scans(bundle, cohort, tmp_path):
+    folder, rows = cohort
+    with pytest.raises(InputError, match="expected at least 20, found 6"):
+        recalibrate(write_manifest(folder, rows, "few.csv"), bundle, tmp_path / "x", device="cpu")
+    many = [rows[n % 6] | {"patient_id": f"Q{n}"} for n in range(21)]
+    with pytest.raises(InputError, match="3 of 21 scans cannot be used: Q5: "):
+        recalibrate(write_manifest(folder, many, "bad.csv"), bundle, tmp_path / "x", device="cpu")
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,89 @@
+"""Metrics of the probability of death against scikit-learn and SciPy."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from ICHMultiTaskTrainingLib.evaluation import metrics as ours
+
+
+@pytest.fixture
+def outcomes():
+    generator = np.random.default_rng(1)
+    log_odds = generator.normal(-1, 1.5, 200)
+    died = (generator.uniform(size=200) < 1 / (1 + np.exp(-log_odds))).astype(int)
+    return np.round(1 / (1 + np.exp(-(1.7 * log_odds + 0.4))), 2), died  # rounded: with ties
+
+
+def test_prognosis_metrics_equal_scikit_learn(outcomes):
+    probability, died = outcomes
+    found, _ = ours.prognosis_metrics(probability, died)
+    called = probability > 0.5
+    assert (found["patients"], found["deaths"]) == (200, died.sum())
+    assert found["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(died, probability))
+    assert found["auprc"] == pytest.approx(sklearn_metrics.average_precision_score(died, probability))
+    assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(died, called))
+    assert found["sensitivity"] == pytest.approx(sklearn_metrics.recall_score(died, called))
+    assert found["specificity"] == pytest.approx(sklearn_metrics.recall_score(died, called, pos_label=0))
+    assert found["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(died, probability))
+    assert found["auc_best_reachable"] is None and found["calibration_slope_known"] is None
+
+
+def test_best_reachable_auc_is_that_of_the_true_probability(outcomes):
+    probability, died = outcomes
+    found, _ = ours.prognosis_metrics(np.full(200, 0.5), died, probability)
+    assert found["auc"] == 0.5
+    assert found["auc_best_reachable"] == pytest.approx(sklearn_metrics.roc_auc_score(died, probability))
+
+
+def test_slope_against_known_probabilities_is_free_of_the_draw():
+    known = np.random.default_rng(4).uniform(0.02, 0.98, 60)
+    halved = 1 / (1 + np.sqrt(1 / known - 1))  # half the log odds
+    for died in (known > 0.5, np.arange(60) % 3 == 0):
+        found, _ = ours.prognosis_metrics(halved, died, known)
+        assert found["calibration_slope_known"] == pytest.approx(2.0, abs=1e-3)
+
+
+def test_calibration_recovers_what_was_done_to_the_probability():
+    generator = np.random.default_rng(2)
+    log_odds = generator.normal(-0.5, 1.5, 50_000)
+    died = (generator.uniform(size=log_odds.size) < 1 / (1 + np.exp(-log_odds))).astype(float)
+    slope, intercept = ours.calibration_line(1 / (1 + np.exp(-log_odds)), died)
+    assert (slope, intercept) == (pytest.approx(1, abs=0.03), pytest.approx(0, abs=0.03))
+    slope, _ = ours.calibration_line(1 / (1 + np.exp(-2 * log_odds)), died)
+    assert slope == pytest.approx(0.5, abs=0.02)
+    _, intercept = ours.calibration_line(1 / (1 + np.exp(-(log_odds - 0.8))), died)
+    assert intercept == pytest.approx(0.8, abs=0.03)
+
+
+def test_bootstrap_intervals_equal_scipy(outcomes):
+    _, intervals = ours.prognosis_metrics(*outcomes, seed=3)
+    expected = stats.bootstrap(
+        outcomes, _precision, paired=True,
+        vectorized=False, method="percentile", n_resamples=400, rng=np.random.default_rng(9),
+    ).confidence_interval  # fmt: skip
+    assert intervals["auprc"] == pytest.approx(list(expected), abs=0.04)
+
+
+def _precision(probability, died):
+    return sklearn_metrics.average_precision_score(died, probability)
+
+
+def test_intervals_hold_the_estimate_and_come_again_with_the_seed(outcomes):
+    found, intervals = ours.prognosis_metrics(*outcomes)
+    for name, interval in intervals.items():
+        assert interval is None or interval[0] <= found[name] <= interval[1], name
+    assert ours.prognosis_metrics(*outcomes) == (found, intervals)
+    assert ours.prognosis_metrics(*outcomes, seed=1)[1] != intervals
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("died", [[0, 0, 0], [1, 1, 1], [0, 0, 1]], ids=["all survived", "all died", "separated"])
+def test_prognosis_of_few_patients_is_null_and_never_nan(died):
+    found, intervals = ours.prognosis_metrics(np.array([0.1, 0.2, 0.9]), np.array(died))
+    json.dumps([found, intervals], allow_nan=False)
+    assert found["calibration_slope"] is None
+    assert (found["auc"] is None) == (len(set(died)) == 1)

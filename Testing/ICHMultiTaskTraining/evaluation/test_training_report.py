@@ -1,0 +1,213 @@
+"""What a run shows of itself: lines, curves, event log, final report; the folds of a cross-validation put together."""
+
+import csv
+import io
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common import progress
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.progress import ShellProgress, duration
+from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
+from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib.data.manifest import Row
+from ICHMultiTaskTrainingLib.evaluation.cross_validation import calibrate_by_others, gather_folds
+from ICHMultiTaskTrainingLib.evaluation.figures import attention_example, example_rows
+from ICHMultiTaskTrainingLib.evaluation.metrics import auc
+from ICHMultiTaskTrainingLib.training.curves import _masked_crc, draw_curves, write_events
+
+HISTORY = [
+    {"epoch": 1, "volume_loss": 0.5, "prognosis_loss": None, "validation_auc": None, "reduction": 2, "ended": 100.0},
+    {"epoch": 2, "volume_loss": 0.25, "prognosis_loss": None, "validation_auc": 0.75, "reduction": 1, "ended": 160.0},
+]
+
+
+def read_events(path):
+    """Steps, times and values of an event log by tag, read by the published format of TFRecord and Event."""
+    data, found = Path(path).read_bytes(), {}
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        assert data[8:12] == _masked_crc(data[:8]) and data[12 + length : 16 + length] == _masked_crc(
+            data[12 : 12 + length]
+        )
+        event, data = data[12 : 12 + length], data[16 + length :]
+        assert event[0] == 0x09  # wall_time
+        (seconds,) = struct.unpack("<d", event[1:9])
+        if event[9] == 0x1A:
+            assert event[11:] == b"brain.Event:2"
+            continue
+        assert event[9] == 0x10 and event[11] == 0x2A and event[13] == 0x0A and event[15] == 0x0A
+        size = event[16]
+        tag, value = event[17 : 17 + size].decode(), event[17 + size :]
+        assert value[0] == 0x15
+        found.setdefault(tag, []).append((event[10], seconds, struct.unpack("<f", value[1:])[0]))
+    return found
+
+
+def test_event_log_holds_the_history_and_grows(tmp_path):
+    # The check value of CRC-32C, masked as in TFRecord.
+    crc = 0xE3069283
+    assert _masked_crc(b"123456789") == struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    path = tmp_path / "events"
+    write_events(HISTORY[:1], path)
+    first = path.read_bytes()
+    write_events(HISTORY, path)
+    whole = path.read_bytes()
+    assert whole.startswith(first)
+    assert read_events(path) == {
+        "volume_loss": [(1, 100.0, 0.5), (2, 160.0, 0.25)],
+        "reduction": [(1, 100.0, 2.0), (2, 160.0, 1.0)],
+        "validation/auc": [(2, 160.0, 0.75)],
+    }
+    path.write_bytes(whole[:-5])  # a record cut off by a kill
+    write_events(HISTORY, path)
+    assert path.read_bytes() == whole
+
+
+def test_curves_are_drawn_though_values_are_missing(tmp_path):
+    draw_curves(HISTORY, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
+
+
+def test_without_a_terminal_lines_are_few(monkeypatch):
+    clock = iter(np.arange(0, 10_000, 10.0))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with ShellProgress(stream) as shell:
+        for n in range(30):
+            shell(n / 30, "Epoch 1 of 1")
+        shell.line("Epoch 1 of 1: loss 3")
+    lines = stream.getvalue().splitlines()
+    assert lines[-1] == "Epoch 1 of 1: loss 3" and 3 <= len(lines) <= 7 and "\r" not in stream.getvalue()
+    assert lines[0].startswith("Epoch 1 of 1 (") and lines[0].endswith("%)")
+
+
+def test_bar_on_a_terminal():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    with ShellProgress(stream) as shell:
+        shell(0.5, "Epoch 2 of 2")
+        shell.line("Epoch 1 of 2: loss 3")
+        shell(1.0, "Epoch 2 of 2")
+    assert "Epoch 1 of 2: loss 3\n" in stream.getvalue() and "100%" in stream.getvalue()
+
+
+def test_durations_in_words():
+    assert [duration(s) for s in (4.2, 29.0, 90, 3600, 7500)] == ["4 s", "29 s", "2 min", "1 h 00 min", "2 h 05 min"]
+
+
+@pytest.fixture(scope="module")
+def folds(training_manifest, small_settings, tmp_path_factory):
+    """Finished runs of two folds."""
+    folder = tmp_path_factory.mktemp("folds")
+    (folder / "settings.json").write_text(json.dumps(small_settings | {"coarse_epochs": []}))
+    command = ["train", str(training_manifest), "--device", "cpu", "--config", str(folder / "settings.json")]
+    for fold in "01":
+        run = folder / f"fold-{fold}"
+        assert cli.main([*command, "--output", str(run), "--fold", fold, "--folds", "2"]) == 0
+    return folder
+
+
+def test_report_of_a_run_stands_alone(folds):
+    report = folds / "fold-0" / "report"
+    names = {"volume.png", "bland_altman.png", "histogram.png", "roc.png", "calibration.png", "attention.png"}
+    assert {path.name for path in report.iterdir()} == names | {"metrics.json", "predictions.csv", "report.html"}
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(names) + 1, "the curves are in it, too"
+    for part in ("Mean absolute error", "AUC", "Research use only", "--fold 0 --folds 2", "learning_rate"):
+        assert part in page, part
+    assert "http" not in page, "nothing is loaded from elsewhere"
+    metrics = json.loads((report / "metrics.json").read_text())
+    with (report / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    errors = [abs(float(row["predicted_volume_ml"]) - float(row["volume_ml"])) for row in rows]
+    assert metrics["volume"]["mae_ml"] == pytest.approx(np.mean(errors)) and len(rows) == 10
+
+
+def test_folds_together_hold_every_patient_once(folds, tmp_path, capsys):
+    runs = [str(folds / "fold-0"), str(folds / "fold-1")]
+    assert cli.main(["gather", *runs, "--output", str(tmp_path / "all")]) == 0
+    metrics = json.loads((tmp_path / "all" / "metrics.json").read_text())
+    single = [json.loads(Path(run, "report", "metrics.json").read_text()) for run in runs]
+    assert metrics["volume"]["patients"] == metrics["prognosis"]["patients"] == 20
+    maes = [fold["volume"]["mae_ml"] for fold in single]
+    assert [fold["mae_ml"] for fold in metrics["folds"]] == pytest.approx(maes)
+    assert metrics["volume"]["mae_ml"] == pytest.approx(np.mean(maes))
+    assert "cross-validated in 2 folds" in (tmp_path / "all" / "report.html").read_text(encoding="utf-8")
+
+    with pytest.raises(InputError, match="not complete: expected one run of each from 0 to 1, found \\[0\\]"):
+        gather_folds(runs[:1], tmp_path / "one")
+    with pytest.raises(InputError, match="not complete: .* found \\[0, 0\\]"):
+        gather_folds([runs[0], runs[0]], tmp_path / "twice")
+    with pytest.raises(InputError, match="not finished: .* none in .*nothing"):
+        gather_folds([*runs, tmp_path / "nothing"], tmp_path / "unfinished")
+    other = tmp_path / "fold-1"
+    shutil.copytree(folds / "fold-1", other, ignore=shutil.ignore_patterns("cache"))
+    settings = json.loads((other / "config.json").read_text())
+    settings["config"]["seed"] = 7
+    (other / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="differ in fold alone, found seed"):
+        gather_folds([runs[0], other], tmp_path / "mixed")
+    shutil.copy(folds / "fold-1" / "config.json", other / "config.json")
+    shutil.copy(folds / "fold-0" / "report" / "predictions.csv", other / "report" / "predictions.csv")
+    with pytest.raises(InputError, match="stands in two folds"):
+        gather_folds([runs[0], other], tmp_path / "overlap")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "fold-1"]
+
+
+def test_calibration_by_others_is_honest():
+    """Intervals hold the nominal share of patients, and probabilities that were far off are the true ones."""
+    rng, count = np.random.default_rng(0), 2000
+    true = rng.uniform(10, 90, count)
+    predicted = np.cbrt(true) + rng.normal(0, 0.15, count)
+    risk = rng.uniform(0.05, 0.6, count)
+    records = [
+        {
+            "volume_ml": float(true[n]),
+            "predicted_volume_ml": float(predicted[n] ** 3),
+            "log_odds": float(3 * np.log(risk[n] / (1 - risk[n])) + 1.5),
+            "outcome": float(rng.random() < risk[n]),
+        }
+        for n in range(count)
+    ]
+    calibrate_by_others(records, np.arange(count) % 5)
+    inside = [record["interval_low_ml"] <= record["volume_ml"] <= record["interval_high_ml"] for record in records]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+    probability = np.array([record["mortality_probability"] for record in records])
+    np.testing.assert_allclose(probability, risk, atol=0.06)
+    died = np.array([record["outcome"] for record in records])
+    assert auc(probability, died) == pytest.approx(auc(risk, died), abs=0.005)
+
+
+def test_attention_example_is_upright_and_shows_the_maximum(tmp_path):
+    scan = phantom()
+    analysis = Analyzer(tiny_bundle(tmp_path / "bundle"), "cpu").analyze(scan)
+    mask = (scan.hu > 55) & (scan.hu < 90)
+    example = attention_example(Row("P", None, HEMATOMA_ML, 1, None, "", {}), analysis, mask)
+    assert example["hu"].shape == example["attention"].shape == example["mask"].shape
+    assert example["attention"].max() == analysis.attention.array.max() and example["aspect"] == pytest.approx(1.0)
+    assert example["title"].startswith("P: ") and "33.5 mL" in example["title"]
+    # The phantom's hematoma lies in the right hemisphere: on the left of the picture.
+    whole = mask.transpose(analysis.prediction.network_input.axes)
+    k = int(whole.sum((1, 2)).argmax())
+    flips = analysis.prediction.network_input.flips
+    columns = np.flatnonzero(whole[k].any(0))
+    middle = whole.shape[2] / 2
+    assert (columns.mean() > middle) == bool(flips[2])
+
+
+def test_examples_are_spread_over_the_bleeds():
+    rows = [Row(f"p{n}", None, volume, 0, None, "", {}) for n, volume in enumerate([0, 50, 3, 0, 20, 90])]
+    assert example_rows(rows) == [2, 4, 1, 5]
+    many = [Row(f"p{n}", None, float(n), 0, None, "", {}) for n in range(100)]
+    assert example_rows(many)[0] == 1 and example_rows(many)[-1] == 99 and len(example_rows(many)) == 8

@@ -1,0 +1,58 @@
+"""The mean of several models' weights as a model of its own."""
+
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle
+from ICHMultiTaskLib.model.testing import tiny_bundle
+from ICHMultiTaskTrainingLib.cli import command as cli
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Three bundles of one architecture whose weights and statistics differ."""
+    folder = tmp_path_factory.mktemp("models")
+    first = ModelBundle.load(tiny_bundle(folder / "0"))
+    generator = torch.Generator().manual_seed(0)
+    for n in (1, 2):
+        state = first.network().state_dict()
+        for value in state.values():
+            if value.is_floating_point():
+                value += 0.1 * torch.rand(value.shape, generator=generator)
+        metadata = {key: value for key, value in first.metadata.items() if key != "sha256"} | {
+            "version": f"{n}",
+            "training": {"command": f"train {n}", "config": {}, "scans": n},
+            "calibration": {"volume_interval": None, "temperature": 2.0, "bias": 1.0},
+            "metrics": {"validation": {"validation_mae_ml": n}, "validation_scans": 4, "held_out": {}},
+        }
+        save_bundle(folder / str(n), state, metadata, "card")
+    return [folder / str(n) for n in range(3)]
+
+
+def test_weights_are_the_mean_and_what_was_measured_before_is_gone(models, tmp_path, capsys):
+    command = ["average", *map(str, models), "--output", str(tmp_path / "mean"), "--bundle-version", "3"]
+    assert cli.main(command) == 0
+    assert "to be calibrated" in capsys.readouterr().out
+    mean = ModelBundle.load(tmp_path / "mean")
+    expected = AveragedModel(ModelBundle.load(models[0]).network(), use_buffers=True)
+    for model in models:
+        expected.update_parameters(ModelBundle.load(model).network())
+    for name, value in expected.module.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(mean.network().state_dict()[name], value, rtol=2e-3, atol=1e-4)
+    assert mean.version == "3" and mean.metadata["calibration"]["temperature"] == 1.0
+    assert set(mean.metadata["metrics"]) == {"validation", "validation_scans"}
+    card = (mean.folder / "docs/README.md").read_text(encoding="utf-8")
+    assert "mean of 3 models' (tiny 0.0.1, tiny 1, tiny 2)" in card and "train 2" in card
+
+
+def test_other_architectures_and_single_models_are_refused(models, tmp_path, capsys):
+    folder = tmp_path / "mean"
+    assert cli.main(["average", str(models[2]), "--output", str(folder)]) == 1
+    assert "expected at least 2, found 1" in capsys.readouterr().err
+    assert cli.main(["average", str(default_bundle()), str(models[2]), "--output", str(folder)]) == 1
+    assert "expected the same architecture, found" in capsys.readouterr().err
+    assert cli.main(["average", str(tmp_path / "none"), str(models[2]), "--output", str(folder)]) == 1
+    assert "none" in capsys.readouterr().err
+    assert not folder.exists()

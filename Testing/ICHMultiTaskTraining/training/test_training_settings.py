@@ -1,0 +1,211 @@
+"""Settings of a run: single tasks, a bundle to start from, frozen encoder, accumulation, number formats, folds."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ICHMultiTaskLib.common.errors import BundleError, InputError
+from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle
+from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
+from ICHMultiTaskLib.model.testing import tiny_bundle
+from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib.data.manifest import read_manifest
+from ICHMultiTaskTrainingLib.data.splits import split_rows
+from ICHMultiTaskTrainingLib.training.config import make_config
+from ICHMultiTaskTrainingLib.training.learner import choose_runtime
+from ICHMultiTaskTrainingLib.training.trainer import Trainer, TrainingError
+
+
+def train(manifest, folder, settings, **changes):
+    """A finished run."""
+    trainer = Trainer(read_manifest(manifest), make_config(**settings | {"coarse_epochs": []} | changes), folder, "cpu")
+    trainer.first = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run()
+    return trainer
+
+
+def changed(trainer):
+    """Names of the network's parts whose weights or statistics were changed by training."""
+    state = trainer.network.state_dict()
+    return {name.split(".")[0] for name, value in trainer.first.items() if not torch.equal(value, state[name])}
+
+
+@pytest.fixture(scope="module")
+def upstream(training_manifest, small_settings, tmp_path_factory):
+    """The folder of a run of the volume alone, by command."""
+    folder = tmp_path_factory.mktemp("upstream")
+    settings = small_settings | {"coarse_epochs": [], "tasks": "volume"}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    command = ["train", str(training_manifest), "--output", str(folder), "--device", "cpu"]
+    assert cli.main([*command, "--config", str(folder / "settings.json")]) == 0
+    return folder
+
+
+def test_single_task_leaves_the_other_head_alone_and_its_bundle_says_so(upstream, small_settings):
+    (entry,) = json.loads((upstream / "history.json").read_text())
+    assert entry["prognosis_loss"] is None and entry["validation_auc"] is None and entry["validation_mae_ml"] > 0
+    bundle = ModelBundle.load(upstream / "bundle")
+    assert bundle.training_data.endswith("for the volume alone: its prognosis means nothing")
+    assert bundle.probability(5.0) == pytest.approx(bundle.probability(-5.0), abs=1e-5)
+    torch.manual_seed(make_config().seed)
+    expected = MultiTaskResNet(**small_settings["architecture"]).prognosis_head.dense.weight
+    torch.testing.assert_close(bundle.network().prognosis_head.dense.weight, expected.half().float())
+    page = (upstream / "report" / "report.html").read_text()
+    assert "Hematoma volume" in page and "<h2>Prognosis</h2>" not in page
+
+
+def test_prognosis_alone_gives_no_interval(training_manifest, small_settings, tmp_path):
+    trainer = train(training_manifest, tmp_path, small_settings, tasks="prognosis", mask_weight=0.0)
+    assert changed(trainer) == {"stem", "stage1", "stage2", "stage3", "stage4", "prognosis_head"}
+    assert trainer.history[0]["volume_loss"] is None and trainer.history[0]["validation_mae_ml"] is None
+    assert trainer.calibration()["volume_interval"] is None
+
+
+def test_second_step_starts_from_the_weights_of_the_first(upstream, training_manifest, tmp_path):
+    bundle = ModelBundle.load(upstream / "bundle")
+    config = make_config(start_from=str(upstream / "bundle"), coarse_epochs=[], epochs=1)
+    assert config.bundle_architecture() == bundle.metadata["architecture"] and config.target == "fraction_percent"
+    trainer = Trainer(read_manifest(training_manifest), config, tmp_path, "cpu")
+    expected = bundle.network().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in trainer.network.state_dict().items())
+    with pytest.raises(
+        InputError, match="setting target cannot differ .* expected fraction_percent, found cube_root_ml"
+    ):
+        make_config(start_from=str(upstream / "bundle"), target="cube_root_ml")
+    with pytest.raises(BundleError, match="not a model bundle"):
+        make_config(start_from=str(tmp_path / "none"))
+    shipped = ModelBundle.load(default_bundle())
+    assert make_config(start_from="shipped").bundle_architecture() == shipped.metadata["architecture"]
+
+
+def test_run_does_not_go_on_from_another_bundle(training_manifest, small_settings, tmp_path):
+    bundle = tiny_bundle(tmp_path / "bundle")
+    changes = {"start_from": str(bundle), "preprocessing": {}, "coarse_epochs": [], "epochs": 1}
+    settings = make_config(**changes)
+    manifest = read_manifest(training_manifest)
+    settings = replace(settings, preprocessing=small_settings["preprocessing"])
+    Trainer(manifest, settings, tmp_path / "run", "cpu")
+    metadata = ModelBundle.load(bundle).metadata
+    state = {name: value * 2 for name, value in ModelBundle.load(bundle).network().state_dict().items()}
+    save_bundle(bundle, state, metadata, "# Tiny\n", overwrite=True)
+    with pytest.raises(InputError, match="belongs to a run of other settings"):
+        Trainer(manifest, settings, tmp_path / "run", "cpu")
+
+
+def test_frozen_encoder_trains_the_heads_alone(upstream, training_manifest, small_settings, tmp_path):
+    changes = {"start_from": str(upstream / "bundle"), "frozen_encoder": True, "epochs": 1, "learning_rate": 0.1}
+    settings = {"batch_size": 4}
+    trainer = train(training_manifest, tmp_path, settings, **changes)
+    assert changed(trainer) == {"volume_head", "prognosis_head"}
+    with pytest.raises(InputError, match="expected start_from with a trained bundle"):
+        make_config(frozen_encoder=True)
+
+
+def test_accumulated_batches_are_one_step(upstream, training_manifest, tmp_path):
+    # With a frozen encoder no batch norm sees how the rows of a step are spread over batches.
+    changes = {"start_from": str(upstream / "bundle"), "frozen_encoder": True, "epochs": 2, "learning_rate": 0.1}
+    whole = train(training_manifest, tmp_path / "a", {}, batch_size=6, augment=False, **changes)
+    parts = train(training_manifest, tmp_path / "b", {}, batch_size=2, accumulate=3, augment=False, **changes)
+    assert whole.batches.steps == parts.batches.steps == 3
+    for name in ("volume_loss", "prognosis_loss", "train_mae_ml", "train_mse_ml2", "validation_mae_ml"):
+        assert parts.history[1][name] == pytest.approx(whole.history[1][name], rel=1e-4), name
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(parts.network.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_drawing_ahead_changes_nothing(training_manifest, small_settings, tmp_path):
+    expected = train(training_manifest, tmp_path / "a", small_settings)
+    config = make_config(**small_settings | {"coarse_epochs": []})
+    trainer = Trainer(read_manifest(training_manifest), config, tmp_path / "b", "cpu")
+    trainer.batches.drawn_ahead = True
+    trainer.run()
+    found = trainer.network.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in expected.network.state_dict().items())
+
+
+def test_number_formats(training_manifest, small_settings, tmp_path):
+    assert choose_runtime("auto", "cpu").dtype == torch.float32
+    trainer = train(training_manifest, tmp_path, small_settings, precision="bf16")
+    assert trainer.network.stage4[0].conv1.weight.dtype == torch.float32
+    state = trainer.network.state_dict()
+    assert all(torch.isfinite(value).all() for value in state.values())
+    # It was bf16 indeed: the same batch in fp32 gives other outputs.
+    images = torch.rand(2, 1, 8, 32, 32)
+    occupancy, has_mask = torch.zeros(2, 1, 8, 8, 8), torch.zeros(2, dtype=bool)
+    half = trainer.learner(images, occupancy, has_mask, 1)[0]
+    trainer.learner.runtime = choose_runtime("fp32", "cpu")
+    assert half.dtype == torch.float32 and not torch.equal(half, trainer.learner(images, occupancy, has_mask, 1)[0])
+
+
+def test_gradient_that_is_not_finite_stops(training_manifest, small_settings, tmp_path):
+    config = make_config(**small_settings)
+    trainer = Trainer(read_manifest(training_manifest), config, tmp_path, "cpu")
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
+    trainer.network.stage4[2].conv2.weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainingError, match="gradient is not finite in epoch 1: expected a number, found nan"):
+        trainer.run()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.network.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": "many"}, "setting epochs has a wrong value: expected int, found 'many'"),
+        ({"epochs": True}, "setting epochs has a wrong value: expected int, found True"),
+        ({"augment": 1}, "setting augment has a wrong value: expected bool, found 1"),
+        ({"fold": 1.5}, "setting fold has a wrong value: expected int or null, found 1.5"),
+        ({"tasks": "all"}, "tasks is unknown: expected both, volume, prognosis, found 'all'"),
+        ({"precision": "fp8"}, "precision is unknown: expected auto, fp32, bf16, fp16"),
+        ({"optimizer": "lbfgs"}, "optimizer is unknown: expected sgd, adamw"),
+        ({"accumulate": 0}, "accumulate is too small: expected at least 1, found 0"),
+        ({"fold": 5}, "fold is out of range: expected 0 to 4, found 5"),
+    ],
+)
+def test_wrong_settings_are_named(changes, message):
+    with pytest.raises(InputError, match=message):
+        make_config(**changes)
+    assert make_config(learning_rate=1).learning_rate == 1
+
+
+def test_too_few_scans_for_the_batches_of_a_step(training_manifest, small_settings, tmp_path):
+    with pytest.raises(InputError, match="Too few scans for training: expected at least 18, .* found 17"):
+        train(training_manifest, tmp_path, small_settings, accumulate=18)
+
+
+def test_folds_share_the_patients_alike(training_manifest, tmp_path):
+    rows = read_manifest(training_manifest).rows
+    rows = [*rows, *rows[:5], replace(rows[19], split="test")]
+    held_out, means = [], []
+    for fold in range(4):
+        test_patient = rows[19].patient_id
+        usable = [row for row in rows if row.patient_id != test_patient or row.split == "test"]
+        split = split_rows(usable, 0.15, 3, tmp_path / f"{fold}.json", fold, 4)
+        validation = {row.patient_id for row in split["validation"]}
+        assert not validation & {row.patient_id for row in split["train"]} and test_patient not in validation
+        held_out += validation
+        means.append(np.mean([row.volume_ml for row in split["validation"]]))
+    assert sorted(held_out) == sorted({row.patient_id for row in rows} - {test_patient})
+    assert np.std(means) < 0.25 * np.mean(means)
+
+
+def test_folds_of_the_manifest_are_followed(training_manifest, tmp_path):
+    rows = [replace(row, extra={"fold": str(n % 3)}) for n, row in enumerate(read_manifest(training_manifest).rows)]
+    split = split_rows(rows, 0.15, 0, tmp_path / "s.json", 1, 3)
+    assert {row.patient_id for row in split["validation"]} == {row.patient_id for row in rows[1::3]}
+    with pytest.raises(InputError, match="number from 0 to 1 in every row, found '2' for p2"):
+        split_rows(rows, 0.15, 0, tmp_path / "t.json", 1, 2)
+    twice = [*rows, replace(rows[0], extra={"fold": "2"})]
+    with pytest.raises(InputError, match="two folds: .* p0"):
+        split_rows(twice, 0.15, 0, tmp_path / "u.json", 1, 3)
+
+
+def test_patient_of_the_test_split_does_not_train(training_manifest, tmp_path):
+    rows = [
+        replace(row, split="train" if n else "validation")
+        for n, row in enumerate(read_manifest(training_manifest).rows)
+    ]
+    with pytest.raises(InputError, match="both training and test: .*p4"):
+        split_rows([*rows, replace(rows[4], split="test")], 0.15, 0, tmp_path / "s.json")
