@@ -116,7 +116,8 @@ def _list_series(options):
 
 def _analyze(options):
     destination = options.output or _default_output(options.path)
-    with new_folder(destination, replaces="report.json" if options.overwrite else None) as folder, _Progress() as bar:
+    inputs = [path for path in (options.path, options.previous, *options.segmentation) if path is not None]
+    with new_folder(destination, "analysis", options.overwrite, inputs) as folder, _Progress() as bar:
         bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
         request = analyze_options.ComparisonRequest.from_options(options)
         truth = None

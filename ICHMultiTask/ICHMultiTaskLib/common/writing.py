@@ -1,99 +1,351 @@
-"""Folders that appear whole or not at all."""
+"""Folders that appear whole or not at all, and that replace only files which this software wrote."""
 
 import errno
+import hashlib
+import json
 import os
+import re
 import shutil
+import time
 import uuid
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 
 from .errors import OutputError
 
+LIST_FILE = ".ichmultitask.json"
+"""Names the files of a result with their SHA-256: what is not in it, or was changed since, is the user's."""
+PARTIAL = (".ichmultitask-", ".partial")
+"""How the names of half-written files and folders begin and end; short, for the final name may be as long as can be."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_WINDOWS = os.name == "nt"
+_WINDOWS_LIMIT = 260
+_OPEN_ELSEWHERE = (32, 33)
+"""Windows' codes for a file that another program holds open."""
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?|.*[. ]|.*[<>:\"|?*].*", re.I | re.S)
+_CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What file managers leave behind: a folder of nothing else is as good as empty."""
+_STALE_SECONDS = 24 * 3600
+_INNER_LENGTH = 60
+"""Names inside a result are shorter."""
 
 
 def os_error_sentence(error, path):
     """Say in one sentence why writing under `path` failed."""
     if error.errno in _FULL:
         return f"The disk is full: {path} could not be written; free some space or choose another folder."
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if getattr(error, "winerror", None) in _OPEN_ELSEWHERE:
+        return f"{path} is open in another program; close it there and try again."
+    if error.errno in _FORBIDDEN:
         return f"No permission to write {path}; choose another output folder."
+    if error.errno == errno.ENAMETOOLONG or (_WINDOWS and len(str(path)) + _INNER_LENGTH > _WINDOWS_LIMIT):
+        return f"The name is too long: {path} could not be written; choose a shorter one."
     return f"{path} could not be written: {error.strerror or error}."
 
 
 @contextmanager
-def new_folder(path, replaces=None):
+def new_folder(path, kind, overwrite=False, inputs=(), layout=None):
     """Write a folder atomically.
+
+    A new one is renamed into its place. Into one that exists (a mount point, a link, one in a folder without
+    permission) the files are moved one by one, and moved back where one of them fails.
 
     Parameters
     ----------
     path : path-like
-        The folder that shall exist afterwards. Missing parents are created.
-    replaces : str, optional
-        A folder already at `path` is replaced if it holds this file (relative path), which shows that
-        it is an earlier result of the same kind. An empty folder is always replaced.
+        The folder that shall exist afterwards. Missing parents are created. An empty one may exist.
+    kind, overwrite, inputs, layout
+        As `check_folder` takes them.
 
     Yields
     ------
     Path
-        A temporary sibling of `path` to write into. It becomes `path` when the block ends, and is
-        removed if the block raises, whatever it raises.
+        A temporary folder on the same disk to write into. It becomes `path` when the block ends, and is removed if the
+        block raises, whatever it raises.
 
     Raises
     ------
     OutputError
-        Before the block runs if `path` is taken or cannot be written; after it if the disk is full.
+        Before the block runs if `path` is taken or cannot be written; after it if the disk is full. If `path` was taken
+        in the meantime, the result is kept under another name, which the sentence says.
     """
-    path = Path(os.path.abspath(path))
-    partial = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.partial"
-    _check_free(path, replaces)
+    path = _real(path)
+    check_folder(path, kind, overwrite, inputs, layout)
+    inside = path.is_dir()
     created = [parent for parent in path.parents if not parent.exists()]
+    stage = partial_path(path if inside else path.parent)
     try:
-        partial.mkdir(parents=True)
+        stage.mkdir(parents=True)
+        _probe(stage, path)
     except OSError as error:
-        _remove_empty(created)
+        _discard(stage, created)
         raise OutputError(os_error_sentence(error, path)) from error
     try:
-        yield partial
-        _check_free(path, replaces)
-        _move(partial, path)
+        yield stage
+        _finish(stage, kind, layout)
     except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        _remove_empty(created)
+        _discard(stage, created)
         if isinstance(error, OutputError):  # names a file of the temporary folder, which the user never sees
-            raise OutputError(str(error).replace(str(partial), str(path))) from error
-        if isinstance(error, OSError) and (error.errno in _FULL or str(error.filename).startswith(str(partial))):
+            raise OutputError(str(error).replace(str(stage), str(path))) from error
+        if isinstance(error, OSError) and (error.errno in _FULL or str(error.filename).startswith(str(stage))):
             raise OutputError(os_error_sentence(error, path)) from error
         raise
-
-
-def _check_free(path, replaces):
-    if path.is_dir():
-        if any(path.iterdir()) and not (replaces and (path / replaces).is_file()):
-            hint = f"; only a folder that holds {replaces} is replaced" if replaces else ""
-            raise OutputError(f"The output folder {path} is not empty{hint}; expected a new or an empty folder.")
-    elif path.exists():
-        raise OutputError(f"{path} is a file; expected the path of a new or an empty output folder.")
-
-
-def _move(partial, path):
-    """Rename `partial` to `path`; an earlier folder there is put aside first and removed last."""
-    if not path.exists():
-        partial.rename(path)
-        return
-    aside = partial.with_suffix(".replaced")
-    path.rename(aside)
     try:
-        partial.rename(path)
+        _move(stage, path, check_folder(path, kind, overwrite, inputs, layout))
+    except (OutputError, OSError) as error:
+        reason = error if isinstance(error, OutputError) else os_error_sentence(error, error.filename or path)
+        raise OutputError(f"{reason} The result is complete in {_kept(stage, path)}.") from error
     except BaseException:
-        aside.rename(path)
+        _discard(stage, created)
+        raise
+
+
+def check_folder(path, kind, overwrite=False, inputs=(), layout=None):
+    """Refuse a folder that cannot be written without losing what others put there.
+
+    Parameters
+    ----------
+    path : path-like
+    kind : str
+        Of result, such as "analysis"; one of another kind is not replaced.
+    overwrite : bool
+        An earlier result there may be replaced: the files that its list names and that are as they were written. All
+        others stay where they are.
+    inputs : sequence of path-like
+        What the work reads: none of it may be among the files to be replaced.
+    layout : sequence of str, optional
+        Names of all files of a folder that holds no list, such as a model bundle; the first one tells it.
+
+    Returns
+    -------
+    list of str
+        Names of the files that will be replaced.
+
+    Raises
+    ------
+    OutputError
+    """
+    path = _real(path)
+    _check_name(path)
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise OutputError(os_error_sentence(error, path)) from error
+    if not path.is_dir():
+        raise OutputError(f"{path} is a file; expected the path of a new or an empty output folder.")
+    try:
+        found = [entry.name for entry in os.scandir(path) if entry.name not in _CLUTTER and not _is_partial(entry)]
+    except OSError as error:
+        raise OutputError(os_error_sentence(error, path)) from error
+    if not found:
+        return []
+    if not overwrite:
+        raise OutputError(f"The output folder {path} is not empty; expected a new or an empty folder.")
+    return _replaceable(path, kind, inputs, layout)
+
+
+def remove_partial(folder, seconds=0.0):
+    """Delete what killed processes have left half-written in a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+    seconds : float
+        Only what has not changed for as long: another process may be at work.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if _is_partial(entry) and time.time() - entry.stat(follow_symlinks=False).st_mtime >= seconds:
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)
+
+
+def partial_path(folder):
+    """A new name in a folder for something that is not complete yet."""
+    return Path(folder) / uuid.uuid4().hex[:8].join(PARTIAL)
+
+
+def _is_partial(entry):
+    return entry.name.startswith(PARTIAL[0]) and entry.name.endswith(PARTIAL[1])
+
+
+def _real(path):
+    """Where a path leads: a link stays, and what it points to is written."""
+    try:
+        return Path(os.path.realpath(path))
+    except OSError as error:
+        raise OutputError(os_error_sentence(error, path)) from error
+
+
+def _check_name(path):
+    """Refuse names that the system, or the libraries that write images and scenes, cannot use."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise OutputError(
+            f"The name of the output is not valid UTF-8: expected letters, found {os.fsencode(path)!r}; choose another "
+            "folder."
+        ) from None
+    reserved = [part for part in path.parts[1:] if _WINDOWS and _RESERVED.fullmatch(part)]
+    if reserved:
+        raise OutputError(f"Windows allows no file of the name {reserved[0]}; choose another one for {path}.")
+
+
+def _probe(stage, path):
+    """Write a file with a path as long as the result's will be, so that a refusal comes before the work."""
+    length = min(255, _INNER_LENGTH + max(0, len(str(path)) - len(str(stage))))
+    probe = stage / "probe".ljust(length, "-")
+    with open(probe, "wb") as file:
+        file.write(bytes(1 << 16))
+        file.flush()
+        os.fsync(file.fileno())
+    probe.unlink()
+
+
+def _finish(stage, kind, layout):
+    """See that the files are on the disk, and list them."""
+    listed = {name: _sha256(stage / name, flush=True) for name in _files(stage)}
+    if layout is None:
+        text = json.dumps({"software": "ICHMultiTask", "kind": kind, "files": listed}, indent=1, ensure_ascii=False)
+        (stage / LIST_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _files(folder):
+    """Names of all files in a folder and below, with slashes."""
+    return sorted(
+        (Path(place) / name).relative_to(folder).as_posix()
+        for place, _folders, names in os.walk(folder)
+        for name in names
+    )
+
+
+def _sha256(path, flush=False):
+    digest = hashlib.sha256()
+    with open(path, "r+b" if flush else "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        if flush:
+            os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _replaceable(path, kind, inputs, layout):
+    """Names of the files of an earlier result."""
+    if layout is None:
+        listed = _listed(path, kind)
+    else:
+        listed = dict.fromkeys(layout) if (path / layout[0]).is_file() else None
+    if listed is None:
+        raise OutputError(
+            f"The output folder {path} is not empty; only an earlier result of the same kind ({kind}, with "
+            f"{layout[0] if layout else LIST_FILE} in it) is replaced. Choose another folder."
+        )
+    names = [name for name in listed if os.path.lexists(path / name)]
+    for given in inputs:
+        given = _real(given)
+        if path in (given, *given.parents) and any(given in ((path / name), *(path / name).parents) for name in names):
+            raise OutputError(
+                f"{given} is part of the earlier result in {path}, which would be replaced; choose another output "
+                "folder."
+            )
+    try:
+        changed = [name for name in names if listed[name] and not _is_unchanged(path / name, listed[name])]
+        for name in names if _WINDOWS else ():
+            open(path / name, "r+b").close()  # another program may hold it, such as a spreadsheet
+    except OSError as error:
+        raise OutputError(os_error_sentence(error, error.filename or path)) from error
+    if changed:
+        raise OutputError(
+            f"{path / changed[0]} was changed since it was written; move it elsewhere or choose another output folder."
+        )
+    return names
+
+
+def _listed(path, kind):
+    """SHA-256 of each file of an earlier result by its name, or None where the folder is none of this kind."""
+    try:
+        stored = json.loads((path / LIST_FILE).read_text(encoding="utf-8"))
+        if stored["kind"] != kind:
+            return None
+        listed = {
+            name: str(sha256)
+            for name, sha256 in stored["files"].items()
+            if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return listed | {LIST_FILE: None}
+
+
+def _is_unchanged(path, sha256):
+    return path.is_file() and not path.is_symlink() and _sha256(path) == sha256
+
+
+def _move(stage, path, replaced):
+    """Bring the files of `stage` to `path`, all or none of them; `replaced` are removed last."""
+    if not os.path.lexists(path):
+        patiently(os.rename, stage, path)
+        return
+    remove_partial(path, _STALE_SECONDS)
+    aside = partial_path(path)
+    moves = [(path / name, aside / name) for name in reversed(replaced)]  # the list first, so that it never lies
+    moves += [(stage / name, path / name) for name in _files(stage) if name != LIST_FILE]
+    moves += [(stage / LIST_FILE, path / LIST_FILE)] if (stage / LIST_FILE).is_file() else []
+    done = []
+    try:
+        for source, target in moves:
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            done.append((source, target))
+            patiently(os.rename, source, target)
+    except BaseException:
+        for source, target in reversed(done):
+            if os.path.lexists(target) and not os.path.lexists(source):
+                with suppress(OSError):
+                    patiently(os.rename, target, source)
+        _remove_empty({target.parent for _, target in moves} - {path})
         raise
     shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(stage, ignore_errors=True)
+    _remove_empty({source.parent for source, _ in moves if path in source.parents} - {path})
+
+
+def _kept(stage, path):
+    """Give a complete folder that cannot take its place another name, and return that."""
+    beside = [path.with_name(f"{path.name}-{n}") for n in range(2, 100)]
+    for other in [*beside, *(path / f"result-{n}" for n in range(2, 100))]:
+        if not os.path.lexists(other):
+            with suppress(OSError):
+                os.rename(stage, other)
+                return other
+    return stage
+
+
+def patiently(function, *arguments):
+    """Call a function of the file system; on Windows again for a second, while a virus scanner holds the file."""
+    for _ in range(10 if _WINDOWS else 0):
+        try:
+            return function(*arguments)
+        except PermissionError:
+            time.sleep(0.1)
+    return function(*arguments)
+
+
+def _discard(stage, created):
+    shutil.rmtree(stage, ignore_errors=True)
+    for folder in created:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _remove_empty(folders):
-    for folder in folders:
-        try:
+    for folder in sorted(folders, key=lambda folder: len(folder.parts), reverse=True):
+        with suppress(OSError):
             folder.rmdir()
-        except OSError:
-            return

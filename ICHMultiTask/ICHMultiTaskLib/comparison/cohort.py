@@ -1,6 +1,7 @@
 """A cohort compared: volumes of a model, of formulas and of raters against reference volumes."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -128,7 +129,9 @@ def compare_cohort(
     from ..common.writing import new_folder
     from ..report.cohort import write_cohort_report
 
-    with new_folder(output, replaces="table.csv" if overwrite else None) as folder:
+    paths = [] if hasattr(tables, "keys") else [tables] if isinstance(tables, (str, Path)) else tables
+    inputs = [path for path in (*paths, experience) if isinstance(path, (str, Path))]
+    with new_folder(output, "comparison", overwrite, inputs) as folder:
         comparison = compare_cohort(
             tables, patient=patient, reference=reference, model=model, methods=methods, raters=raters,
             method_column=method_column, volume_column=volume_column, experience=experience, unit=unit,

@@ -41,6 +41,7 @@ METADATA = "configs/metadata.json"
 WEIGHTS = "models/model.safetensors"
 MODEL_CARD = "docs/README.md"
 LICENSE = "LICENSE"
+FILES = (METADATA, WEIGHTS, MODEL_CARD, LICENSE)
 
 REQUIRED_KEYS = {
     "name": str,
@@ -280,7 +281,7 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
         raise BundleError(f"The metadata of {folder} cannot be written as JSON: {error}.") from error
     notice = f"{metadata['name']} {metadata['version']}\n{metadata['copyright']}\n"
     notice += f"SPDX-License-Identifier: {metadata['license']}\n"
-    with new_folder(folder, replaces=METADATA if overwrite else None) as partial:
+    with new_folder(folder, "bundle", overwrite, layout=FILES) as partial:
         for name in (METADATA, WEIGHTS, MODEL_CARD):
             (partial / name).parent.mkdir()
         (partial / METADATA).write_text(text, encoding="utf-8", newline="\n")

@@ -149,7 +149,7 @@ class AnalysisSession:
 
         def write(progress):
             progress(0.0, "Writing the report")
-            with drawn, new_folder(destination) as folder:
+            with drawn, new_folder(destination, "report") as folder:
                 shutil.copytree(drawn.name, folder / PICTURES_FOLDER)
                 write_report(analysis, folder, sorted((folder / PICTURES_FOLDER).iterdir()), comparison=comparison)
             return destination / "report.html"

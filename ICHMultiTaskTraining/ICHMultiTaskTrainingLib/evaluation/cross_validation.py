@@ -63,7 +63,7 @@ def report_run(trainer, bundle, output, command):
         except ICHMultiTaskError:
             continue  # the scan has gone or changed since it was prepared; the numbers do not need it
     curves = trainer.folder / CURVES
-    with new_folder(output, replaces="metrics.json") as folder:
+    with new_folder(output, "training report", overwrite=True) as folder:
         metrics["figures"] = write_figures(records, folder, examples)
         write_evaluation(records, metrics, folder, OWN_COLUMNS)
         figures = [folder / name for name in metrics["figures"]] + [curves] * curves.exists()
@@ -125,7 +125,7 @@ def gather_folds(runs, output):
             for fold in by_fold
         ],
     }
-    with new_folder(output, replaces="metrics.json") as folder:
+    with new_folder(output, "cross-validation", overwrite=True, inputs=runs) as folder:
         metrics["figures"] = write_figures(records, folder)
         write_evaluation(records, metrics, folder, OWN_COLUMNS)
         spread = [

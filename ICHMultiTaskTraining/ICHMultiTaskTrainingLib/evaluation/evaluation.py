@@ -64,7 +64,7 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
 
     manifest = read_manifest(manifest_path)
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
-    with new_folder(output, replaces="metrics.json") as folder:
+    with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
         analyzer = Analyzer(bundle, device)
         # A file does not tell; the table of a simulated cohort does.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)

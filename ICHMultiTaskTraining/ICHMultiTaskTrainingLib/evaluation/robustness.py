@@ -82,7 +82,8 @@ def robustness(
     rows = () if manifest is None else rows_with_mask(manifest)
     heads = () if anatomy is None else find_scans(anatomy)
     steps = patients * (len(VARIATIONS) + 2) + 2 * len(rows) + len(heads) * (len(OFFSETS) + insertions)
-    with new_folder(output, replaces="robustness.json") as folder:
+    inputs = [path for path in (manifest, anatomy) if path is not None]
+    with new_folder(output, "robustness", overwrite=True, inputs=inputs) as folder:
         if progress is not None:
             progress(0.0, "Loading the model")
         analyzer = Analyzer(bundle, device)

@@ -16,6 +16,7 @@ import torch
 
 from ICHMultiTaskLib.cli import command as cli
 from ICHMultiTaskLib.common.errors import Canceled, InputError
+from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.attention import maps as attention
 from ICHMultiTaskLib.model.bundle import WEIGHTS, save_bundle
 from ICHMultiTaskLib.model.networks import resnet as network
@@ -92,7 +93,8 @@ def test_scan_file_to_result_folder(scan, bundle, tmp_path):
     result = run("analyze", scan, "--model", bundle, "--output", "deep/result", "--device", "cpu", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "deep" / "result"
-    assert {"report.html", "report.json", "attention.nrrd", "scene.mrb", "slices"} == {p.name for p in folder.iterdir()}
+    written = {"report.html", "report.json", "attention.nrrd", "scene.mrb", "slices", LIST_FILE}
+    assert {p.name for p in folder.iterdir()} == written
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["result"]
     assert len(list((folder / "slices").glob("*.png"))) >= 3
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))

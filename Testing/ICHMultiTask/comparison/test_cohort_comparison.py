@@ -12,6 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from ICHMultiTaskLib.cli import command as cli
 from ICHMultiTaskLib.common.errors import InputError, OutputError
+from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.comparison.cohort import compare_cohort
 from ICHMultiTaskLib.comparison.statistics import icc
 from ICHMultiTaskLib.report.cohort import cohort_html, summary
@@ -328,7 +329,8 @@ def test_report_without_matplotlib(tmp_path, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, name, None)
     found = compare(columns(), output=tmp_path / "result")
-    assert sorted(p.name for p in (tmp_path / "result").iterdir()) == ["report.html", "report.json", "table.csv"]
+    written = [LIST_FILE, "report.html", "report.json", "table.csv"]
+    assert sorted(p.name for p in (tmp_path / "result").iterdir()) == written
     assert f"<td>{found.rows[0]['mae_ml']:.2f}<small>" in (tmp_path / "result" / "report.html").read_text("utf-8")
 
 

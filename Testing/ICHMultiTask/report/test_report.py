@@ -13,7 +13,6 @@ import SimpleITK
 
 from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
 from ICHMultiTaskLib.common.errors import OutputError
-from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.report.result import report_dict, write_report
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts
@@ -145,56 +144,3 @@ def test_attention_file_that_cannot_be_written_is_an_error(analysis, tmp_path):
     (tmp_path / "attention.nrrd").mkdir()
     with pytest.raises(OutputError, match="attention.nrrd could not be written"):
         write_report(analysis, tmp_path)
-
-
-def test_folder_appears_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "new" / "result"
-    with new_folder(target) as folder:
-        (folder / "a").write_text("a")
-        assert not target.exists()
-    assert [p.name for p in target.parent.iterdir()] == ["result"] and (target / "a").read_text() == "a"
-
-    for error in (KeyboardInterrupt, ValueError, SystemExit):
-        with pytest.raises(error), new_folder(tmp_path / "other" / "deep") as folder:
-            (folder / "a").write_text("a")
-            raise error
-        assert [p.name for p in tmp_path.iterdir()] == ["new"]
-
-
-def test_folder_in_use_is_never_overwritten_silently(tmp_path):
-    (tmp_path / "mine").write_text("kept")
-    with pytest.raises(OutputError, match="is not empty; expected a new or an empty folder"), new_folder(tmp_path):
-        pytest.fail("the work was started")
-    with pytest.raises(OutputError, match="only a folder that holds report.json is replaced"):
-        with new_folder(tmp_path, replaces="report.json"):
-            pytest.fail("the work was started")
-    with pytest.raises(OutputError, match="mine is a file"), new_folder(tmp_path / "mine"):
-        pytest.fail("the work was started")
-    with pytest.raises(OutputError, match="could not be written"), new_folder(tmp_path / "mine" / "below"):
-        pytest.fail("the work was started")
-    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
-
-
-def test_earlier_result_is_replaced_when_asked_and_kept_when_the_work_fails(tmp_path):
-    target = tmp_path / "result"
-    target.mkdir()
-    (target / "report.json").write_text("1")
-    with pytest.raises(ValueError), new_folder(target, replaces="report.json") as folder:
-        raise ValueError
-    assert (target / "report.json").read_text() == "1"
-    with new_folder(target, replaces="report.json") as folder:
-        (folder / "report.json").write_text("2")
-    assert (target / "report.json").read_text() == "2"
-    assert [p.name for p in tmp_path.iterdir()] == ["result"]
-
-
-def test_full_disk_is_said_in_one_sentence_about_the_folder_the_user_named(tmp_path):
-    with pytest.raises(OutputError, match=r"^The disk is full: .+result could not be written; free ") as error:
-        with new_folder(tmp_path / "result") as folder:
-            raise OSError(28, "No space left on device", str(folder / "a"))
-    assert ".partial" not in str(error.value)
-    with pytest.raises(OutputError, match="result.a could not be"), new_folder(tmp_path / "result") as folder:
-        raise OutputError(f"{folder / 'a'} could not be written.")
-    with pytest.raises(PermissionError), new_folder(tmp_path / "result"):
-        raise PermissionError(13, "Permission denied", "/scans/unreadable")  # not about the output
-    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer, Attention
 from ICHMultiTaskLib.common.errors import Canceled, InputError, OutputError
+from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
@@ -73,7 +74,8 @@ def test_files_and_progress(result):
     metrics, output, reports = result
     names = {path.name for path in output.iterdir()}
     figures = ["volume.png", "bland_altman.png", "roc.png", "calibration.png", "histogram.png", "attention.png"]
-    assert metrics["figures"] == figures and names == {"metrics.json", "predictions.csv", "report.html", *figures}
+    tables = {"metrics.json", "predictions.csv", "report.html", LIST_FILE}
+    assert metrics["figures"] == figures and names == {*figures, *tables}
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in figures)
     assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == metrics
     fractions = [fraction for fraction, _ in reports]

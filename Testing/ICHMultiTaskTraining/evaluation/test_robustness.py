@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from ICHMultiTaskLib.common.errors import Canceled, InputError
+from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.simulation import DEMONSTRATION_SEED, write_nifti
 from ICHMultiTaskTrainingLib.cli.command import main
-from ICHMultiTaskTrainingLib.evaluation.erasing import erase_hematoma, midline_plane
 from ICHMultiTaskTrainingLib.evaluation import robustness_scans, variations
+from ICHMultiTaskTrainingLib.evaluation.erasing import erase_hematoma, midline_plane
 from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
 from ICHMultiTaskTrainingLib.evaluation.robustness import robustness, summarize
 from ICHMultiTaskTrainingLib.evaluation.variations import (
@@ -237,7 +238,7 @@ def test_whole_run_writes_what_it_measured(whole_run):
     results, folder, reports = whole_run
     names = {path.name for path in (folder / "out").iterdir()}
     assert results["figures"] == ["scanner.png", "erased.png", "real_anatomy.png"]
-    assert names == {"robustness.json", "readings.csv", *results["figures"]}
+    assert names == {"robustness.json", "readings.csv", LIST_FILE, *results["figures"]}
     assert all((folder / "out" / name).read_bytes().startswith(b"\x89PNG") for name in results["figures"])
     assert json.loads((folder / "out" / "robustness.json").read_text(encoding="utf-8")) == results
     fractions = [fraction for fraction, _ in reports]

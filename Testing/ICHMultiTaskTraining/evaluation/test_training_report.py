@@ -14,6 +14,7 @@ from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common import progress
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress, duration
+from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskTrainingLib.cli import command as cli
 from ICHMultiTaskTrainingLib.data.manifest import Row
@@ -121,7 +122,8 @@ def folds(training_manifest, small_settings, tmp_path_factory):
 def test_report_of_a_run_stands_alone(folds):
     report = folds / "fold-0" / "report"
     names = {"volume.png", "bland_altman.png", "histogram.png", "roc.png", "calibration.png", "attention.png"}
-    assert {path.name for path in report.iterdir()} == names | {"metrics.json", "predictions.csv", "report.html"}
+    tables = {"metrics.json", "predictions.csv", "report.html", LIST_FILE}
+    assert {path.name for path in report.iterdir()} == names | tables
     page = (report / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(names) + 1, "the curves are in it, too"
     for part in ("Mean absolute error", "AUC", "Research use only", "--fold 0 --folds 2", "learning_rate"):

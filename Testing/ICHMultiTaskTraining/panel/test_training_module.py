@@ -14,6 +14,7 @@ from ICHMultiTaskTrainingLib.cli import command as cli
 from ICHMultiTaskTrainingLib.cli import in_slicer
 from ICHMultiTaskTrainingLib.cli.process import CommandProcess, LogReader, command
 from ICHMultiTaskTrainingLib.data.manifest import Manifest, Row
+from ICHMultiTaskTrainingLib.training import progress_file
 from ICHMultiTaskTrainingLib.training.config import TrainingConfig, make_config
 from ICHMultiTaskTrainingLib.training.progress_file import followed, is_running, read_progress
 from ICHMultiTaskTrainingLib.training.run_folder import RunFolder, check_same_run
@@ -25,7 +26,6 @@ from ICHMultiTaskTrainingLib.training.settings_text import (
     plan_text,
     settings_text,
 )
-from ICHMultiTaskTrainingLib.training import progress_file
 
 MODULE = Path(__file__).parents[3] / "ICHMultiTaskTraining"
 
