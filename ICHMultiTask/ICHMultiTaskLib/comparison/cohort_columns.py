@@ -25,6 +25,7 @@ UNIT_SUFFIX = re.compile(r"[ _]*[(\[]?\bml[)\]]?$|_ml$", re.IGNORECASE)
 EXPERIENCE = re.compile(r"[ _(\[,-]*(?<![\d.])(\d+(?:\.\d+)?)[ _-]*(?:years?|yrs?|y)(?![a-z])[)\]]?", re.IGNORECASE)
 RATER = re.compile(r"(rater|reader|clinician|observer|radiologist|surgeon)[ _-]*(\d+|[a-z])", re.IGNORECASE)
 METHOD = re.compile(r"(^|_)(abc|sh)(_|$|\d)|_ml$|_volume$")
+_AMBIGUOUS = re.compile(r"abc_?2(_(m?l|volume))*")
 OTHER_VOLUME = re.compile(r"^interval|ivh|edema|growth|difference|error")
 """Columns in mL that are no volume of the hematoma."""
 MISSING = {"", "na", "n/a", "nan", "none", "null", "-", "–", "."}
@@ -137,6 +138,12 @@ def read_cohort(
     if set(INTERVAL) <= set(table.cells) and models[1]:
         bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
         intervals[models[1]] = tuple(array(bound) for bound in bounds)
+    warnings += [
+        f"{name} is taken as the table names it: the table does not say whether C is the full height (Tada) or weighted by "
+        "the slices' areas (Kothari); some call either of them ABC/2."
+        for name in columns["methods"]
+        if _AMBIGUOUS.fullmatch(plain_name(name))
+    ]
     years = _experience(experience, columns["raters"])
     shown = _shown_names(kinds, years)
     built = tuple(

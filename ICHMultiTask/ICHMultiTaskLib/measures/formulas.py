@@ -6,8 +6,29 @@ decides which slices count. Lengths in mm, areas in mm², volumes in mL.
 
 import numpy as np
 
-FORMULAS = ("ABC/2", "ABC/2 simplified", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh")
+FORMULAS = ("ABC/2", "ABC/2 (Kothari)", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh")
 """In the order of the tables."""
+DEFINITIONS_VERSION = 2
+"""Of the names in `FORMULAS`; every table and report that holds them states it. Version 1 stated none: it called Kothari's
+formula "ABC/2", and Tada's "ABC/2 simplified"."""
+_NAMES_OF_VERSION_1 = {"ABC/2": "ABC/2 (Kothari)", "ABC/2 simplified": "ABC/2"}
+
+
+def present_name(name, version):
+    """Name of a formula today, as a table of another version of the definitions calls it.
+
+    Parameters
+    ----------
+    name : str
+        A name that is not a formula's stays as it is.
+    version : int or None
+        Of the table; None: it states none.
+
+    Returns
+    -------
+    str
+    """
+    return _NAMES_OF_VERSION_1.get(name, name) if version in (None, 1) else name
 
 
 def kothari_weights(slice_areas_mm2):
@@ -36,12 +57,12 @@ def kothari_weights(slice_areas_mm2):
 def formula_volumes(a_mm, b_mm, slice_areas_mm2, thickness_mm):
     """Volume by each of `FORMULAS`.
 
-    ABC/2 takes Kothari's C. The others take the height of the hematoma (every slice with hematoma × thickness) as C or
-    h: ABC/2.4 and ABC/3 are published with C as the vertical diameter. S is the largest slice area.
+    C and h are the height of the hematoma: every slice with hematoma × thickness. ABC/2 is Tada's formula, as surgeons
+    and the paper use it; Kothari's weighs each slice by its area (`kothari_weights`). S is the largest slice area.
 
-    On an ellipsoid, whose volume is π/6·A·B·C, ABC/2 simplified reads 3/π of the volume, ABC/2.4 2.5/π, ABC/3 2/π,
-    1/2 Sh 3/4 and 2/3 Sh all of it. On thin slices Kothari's C is (1/2 + √3/2) / 2 = 0.68 of the height there,
-    so ABC/2 reads 0.65 of the volume.
+    On an ellipsoid, whose volume is π/6·A·B·C, ABC/2 reads 3/π of the volume, ABC/2.4 2.5/π, ABC/3 2/π, 1/2 Sh 3/4
+    and 2/3 Sh all of it. On thin slices Kothari's C is (1/2 + √3/2) / 2 = 0.68 of the height there, so that formula
+    reads 0.65 of the volume.
 
     Parameters
     ----------
@@ -62,4 +83,4 @@ def formula_volumes(a_mm, b_mm, slice_areas_mm2, thickness_mm):
     kothari = a_mm * b_mm * thickness_mm * kothari_weights(areas).sum() / 1000.0
     abc = a_mm * b_mm * height_mm / 1000.0
     sh = areas.max() * height_mm / 1000.0
-    return dict(zip(FORMULAS, (kothari / 2, abc / 2, abc / 2.4, abc / 3, sh / 2, 2 * sh / 3), strict=True))
+    return dict(zip(FORMULAS, (abc / 2, kothari / 2, abc / 2.4, abc / 3, sh / 2, 2 * sh / 3), strict=True))

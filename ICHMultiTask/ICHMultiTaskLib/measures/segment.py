@@ -90,10 +90,12 @@ class SegmentMeasures:
     thickness_mm : float
         Distance between the planes of neighboring slices.
     largest_area_cm2, a_mm, b_mm, c_mm : float or None
-        C is Kothari's.
+        C is the full height: every slice with hematoma × thickness.
+    c_kothari_mm : float or None
+        C with each slice weighted by its area.
     a_line_ras_mm, b_line_ras_mm, c_line_ras_mm : ndarray of shape (2, 3) or None
         End points. A and B lie in the slice with the largest area, B at 90° to A, both across the convex hull of
-        the outline. C stands on their slice, as long above and below it as the weights there say.
+        the outline. C stands on their slice and reaches as far above and below it as the hematoma does.
     formulas_ml : dict of str to (float or None)
         By `formulas.FORMULAS`; empty without any voxel.
     max_diameter_mm : float or None
@@ -120,6 +122,7 @@ class SegmentMeasures:
     a_mm: float | None = None
     b_mm: float | None = None
     c_mm: float | None = None
+    c_kothari_mm: float | None = None
     a_line_ras_mm: np.ndarray | None = None
     b_line_ras_mm: np.ndarray | None = None
     c_line_ras_mm: np.ndarray | None = None
@@ -217,13 +220,15 @@ def _shape(mask, steps, origin, axis, thickness_mm):
     normal = np.cross(steps[1], steps[2])
     normal *= np.sign(normal @ steps[0]) / np.linalg.norm(normal)
     middle = origin + largest * steps[0] + np.argwhere(mask[largest]).mean(0) @ steps[1:]
-    below, above = (weights[part].sum() + 0.5 for part in (slice(largest), slice(largest + 1, None)))
+    filled = areas > 0
+    below, above = (filled[part].sum() + 0.5 for part in (slice(largest), slice(largest + 1, None)))
     return {
         "slices": int(np.count_nonzero(areas)),
         "largest_area_cm2": float(areas[largest] / 100.0),
         "a_mm": a,
         "b_mm": b,
-        "c_mm": float(weights.sum() * thickness_mm),
+        "c_mm": float(filled.sum() * thickness_mm),
+        "c_kothari_mm": float(weights.sum() * thickness_mm),
         "a_line_ras_mm": a_line,
         "b_line_ras_mm": b_line,
         "c_line_ras_mm": np.array([middle - below * thickness_mm * normal, middle + above * thickness_mm * normal]),

@@ -135,6 +135,7 @@ def measure_rows(comparison):
             ("A", number(found.a_mm), "mm"),
             ("B", number(found.b_mm), "mm"),
             ("C", number(found.c_mm), "mm"),
+            ("C (Kothari)", number(found.c_kothari_mm), "mm"),
             ("Slices", number(found.slices, "d"), ""),
             ("Largest slice area", number(found.largest_area_cm2), "cm²"),
             ("Components", number(len(found.components_ml), "d"), ""),

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from html import escape
 
 from ..measures.clinical_scores import alerts, clinical_scores
+from ..measures.formulas import DEFINITIONS_VERSION
 
 NOT_COMPUTED = "–"
 STYLE = """
@@ -20,11 +21,16 @@ th.text, td.text { text-align: left; }
 td:first-child { white-space: nowrap; }
 h3 { font-size: .95rem; margin: 1.2rem 0 .3rem; }
 """
+_FORMULAS = (
+    '<p class="soft">ABC/2: A × B × the full height ÷ 2 (Tada). ABC/2 (Kothari): slices weighted by their area. '
+    f"Definitions: version {DEFINITIONS_VERSION}.</p>"
+)
 _MEASURES = (
     ("volume_ml", "Planimetry (mL)", 2),
     ("a_mm", "A (mm)", 1),
     ("b_mm", "B (mm)", 1),
-    ("c_mm", "C by Kothari (mm)", 1),
+    ("c_mm", "C (mm)", 1),
+    ("c_kothari_mm", "C by Kothari (mm)", 1),
     ("slices", "Slices", 0),
     ("thickness_mm", "Distance of slices (mm)", 2),
     ("largest_area_cm2", "Largest slice area (cm²)", 2),
@@ -60,7 +66,8 @@ def comparison_dict(analysis, compared=None, context=None, repeat=None):
     Returns
     -------
     dict
-        `segments` and `readers` (lists), `clinical` and `repeat_scan` (None where not asked for).
+        `segments` (each with `formula_definitions`, the version of what the names of its volumes mean) and `readers`
+        (lists), `clinical` and `repeat_scan` (None where not asked for).
     """
     return {
         "segments": [_segment_dict(segment) for segment in compared.segments] if compared else [],
@@ -76,6 +83,7 @@ def _segment_dict(segment):
     return {
         "label": segment.label,
         **measures,
+        "formula_definitions": DEFINITIONS_VERSION,
         "volumes": [asdict(row) for row in segment.volumes],
         "attention": asdict(segment.attention) if segment.attention else None,
         "notes": list(segment.notes),
@@ -159,7 +167,7 @@ def _segments_html(segments):
     measures = [
         (title, *(number(segment[key], digits) for segment in segments)) for key, title, digits in _MEASURES
     ] + [("Components", *(number(len(segment["components_ml"]), 0) for segment in segments))]
-    html = f"<h3>Volumes</h3>{_table(head, volumes, text=2)}<h3>Measures</h3>{_table(('', *labels), measures)}"
+    html = f"<h3>Volumes</h3>{_table(head, volumes, text=2)}{_FORMULAS}<h3>Measures</h3>{_table(('', *labels), measures)}"
     if any(segment["attention"] for segment in segments):
         agreements = [segment["attention"] or {} for segment in segments]
         rows = [("Hottest point inside", *(verdict(found.get("peak_inside")) for found in agreements))]

@@ -18,7 +18,7 @@ def read_volumes(rng, mask, ijk_to_ras):
     """Read A, B and C on a scan's slices and multiply, eight times.
 
     A and B are those of the slice with the largest area. Of the slices, Kothari's weights leave out part; strictly
-    applied they make C 0.7 times the height, and ABC/2 read too little. Published readings are too large all the same
+    applied they make C 0.7 times the height, and the volume too small. Published readings are too large all the same
     (regular +10 %, irregular +18 %, multilobular +39 %, PubMed 25316277), so raters here count slices generously: the
     less experienced, the nearer to all of them in full.
 
@@ -43,7 +43,7 @@ def read_volumes(rng, mask, ijk_to_ras):
     for years, habit, draw in zip(EXPERIENCE_YEARS, HABITS, draws):
         inexperience = np.sqrt(3.0 / (1.0 + years))
         generosity = 0.45 + 0.25 * inexperience
-        counted_mm = seen.c_mm + generosity * (height_mm - seen.c_mm)
+        counted_mm = seen.c_kothari_mm + generosity * (height_mm - seen.c_kothari_mm)
         factor = 1.0 + EDGE + inexperience * (habit + LENGTH_SPREAD * draw[:3])
         a_mm, b_mm = np.maximum(factor[:2] * (seen.a_mm, seen.b_mm) + CALIPER_MM * draw[3:], 1.0)
         c_mm = np.maximum(factor[2], 0.5) * counted_mm

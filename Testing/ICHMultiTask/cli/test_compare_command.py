@@ -18,6 +18,7 @@ from ICHMultiTaskLib.cli.analyze_options import ComparisonRequest
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.comparison.side_by_side import compare
 from ICHMultiTaskLib.measures.clinical_scores import ClinicalContext
+from ICHMultiTaskLib.measures.formulas import DEFINITIONS_VERSION
 from ICHMultiTaskLib.measures.segment import Segment
 from ICHMultiTaskLib.measures.segment_files import read_segments
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
@@ -216,11 +217,12 @@ def test_report_holds_the_comparison(everything, tmp_path):
     write_report(analysis, tmp_path, comparison=comparison)
     found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["comparison"]
     assert list(found) == ["segments", "readers", "clinical", "repeat_scan"]
+    assert found["segments"][0]["formula_definitions"] == DEFINITIONS_VERSION
     first, second, empty = found["segments"]
     voxel_ml = 4.0 / 1000
     assert first["volume_ml"] == pytest.approx(ball().sum() * voxel_ml)
     assert first["label"] == "Blood (<A>)" and first["hu_mean"] == pytest.approx(65)
-    methods = ["Planimetry", "ABC/2", "ABC/2 simplified", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh"]
+    methods = ["Planimetry", "ABC/2", "ABC/2 (Kothari)", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh"]
     assert [row["method"] for row in first["volumes"]] == methods
     assert first["volumes"][0]["difference_ml"] == pytest.approx(first["volume_ml"] - 8.0)
     assert np.shape(first["a_line_ras_mm"]) == (2, 3)

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.measures.formulas import FORMULAS, formula_volumes, kothari_weights
+from ICHMultiTaskLib.measures.formulas import DEFINITIONS_VERSION, FORMULAS, formula_volumes, kothari_weights, present_name
 from ICHMultiTaskLib.measures.grids import resampled_mask
 from ICHMultiTaskLib.measures.segment import Segment, measure
 from ICHMultiTaskLib.measures.shape import greatest_diameter, surface_area_mm2
@@ -42,7 +42,7 @@ def expected(a, b, c):
     # Areas above 75 % lie within |z| < C/4 and count whole, those from 25 % on within |z| < √0.75·C/2 and count half.
     kothari_c = c * (0.5 + 0.5 * (np.sqrt(0.75) - 0.5))
     volume = np.pi / 6 * a * b * c / 1000
-    shares = [3 / np.pi * kothari_c / c, 3 / np.pi, 2.5 / np.pi, 2 / np.pi, 3 / 4, 1]
+    shares = [3 / np.pi, 3 / np.pi * kothari_c / c, 2.5 / np.pi, 2 / np.pi, 3 / 4, 1]
     return {name: share * volume for name, share in zip(FORMULAS, shares)}
 
 
@@ -76,6 +76,24 @@ def test_kothari_counts_slices_by_their_share_of_the_largest(share, weight):
     assert list(kothari_weights([800 * share, 800])) == [weight, 1]
 
 
+def test_names_of_earlier_tables_are_those_of_today():
+    """A table that states no version is never read as one of today's."""
+    assert [present_name(name, None) for name in ("ABC/2", "ABC/2 simplified", "ABC/3", "Planimetry")] == [
+        "ABC/2 (Kothari)", "ABC/2", "ABC/3", "Planimetry",
+    ]  # fmt: skip
+    assert [present_name(name, DEFINITIONS_VERSION) for name in FORMULAS] == list(FORMULAS)
+
+
+def test_c_is_the_full_height_and_kotharis_is_weighted():
+    affine, shape = grid((1, 1, 5), 60)
+    found = measure(Segment("ICH", ellipsoid(affine, shape, (20, 20, 25)), affine))
+    assert found.c_mm == found.slices * found.thickness_mm
+    assert found.c_kothari_mm < 0.8 * found.c_mm
+    product = found.a_mm * found.b_mm / 2000
+    assert found.formulas_ml["ABC/2"] == pytest.approx(product * found.c_mm)
+    assert found.formulas_ml["ABC/2 (Kothari)"] == pytest.approx(product * found.c_kothari_mm)
+
+
 def test_kothari_without_area():
     assert list(kothari_weights([0, 0])) == [0, 0] and kothari_weights([]).size == 0
 
@@ -98,9 +116,7 @@ def test_grids_agree(name):
     assert found.a_mm == pytest.approx(56, rel=0.02)
     assert found.b_mm == pytest.approx(40, rel=0.03)
     assert found.slices * found.thickness_mm == pytest.approx(50, abs=1.01 * found.thickness_mm)
-    assert found.formulas_ml["ABC/2 simplified"] == pytest.approx(
-        56 * 40 * 50 / 2000, rel=0.03 + found.thickness_mm / 50
-    )
+    assert found.formulas_ml["ABC/2"] == pytest.approx(56 * 40 * 50 / 2000, rel=0.03 + found.thickness_mm / 50)
     # The lines lie where the shape does: their lengths are A, B and C, B stands at 90° to A, C at 90° to both.
     lines = [found.a_line_ras_mm, found.b_line_ras_mm, found.c_line_ras_mm]
     directions = np.array([line[1] - line[0] for line in lines])
@@ -156,8 +172,8 @@ def test_multilobular_shape_is_overestimated_as_published():
     lobed = measure(Segment("ICH", mask, affine))
     smooth = measure(Segment("ICH", ellipsoid(affine, shape, (22, 18, 15)), affine))
     share = {name: [f.formulas_ml[name] / f.volume_ml for f in (smooth, lobed)] for name in FORMULAS}
-    assert share["ABC/2 simplified"][1] > 1.2 and share["ABC/2 simplified"][0] < 1.0
-    for name in ("ABC/2", "ABC/2 simplified", "ABC/2.4", "ABC/3"):
+    assert share["ABC/2"][1] > 1.2 and share["ABC/2"][0] < 1.0
+    for name in ("ABC/2", "ABC/2 (Kothari)", "ABC/2.4", "ABC/3"):
         assert share[name][1] / share[name][0] > 1.19, name
     for name in ("1/2 Sh", "2/3 Sh"):  # which measure the area instead of two diameters
         assert share[name][1] / share[name][0] < 1.0, name
