@@ -6,12 +6,14 @@ come from total-variation denoising (Rudin, Osher and Fatemi 1992, doi 10.1016/0
 of which has the shortest border for what it encloses (Chambolle 2004, doi 10.1023/B:JMIV.0000011325.36760.1e).
 """
 
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError
+from ..measures.grids import bounding_box
 from .analyzer import NO_BLEED_ML
 
 NEAR_MM = 15.0
@@ -21,6 +23,8 @@ SEED_MM = 3.0
 CRUMB_ML = 0.1
 """Smaller components are left out."""
 MARGIN_MM = 6.0
+EDGE_MM = 4.0
+"""Room around the bleed for a smooth border."""
 COARSE_MM = 4.0
 """Attention has no detail below it."""
 GRID_MM = 1.0
@@ -114,7 +118,7 @@ def mark(analysis, volume_ml=None, progress=None):
     if level is None:
         return _nothing(head_ct, wanted, NO_BLOOD)
     progress(0.6, "Border")
-    border = _border(level, grid, wanted)
+    grid, level, border = _border(level, grid, wanted)
     region = _region(level, grid, border)
     if not region.any():
         return _nothing(head_ct, wanted, NO_BLOOD)
@@ -140,7 +144,7 @@ def _nothing(head_ct, wanted, sentence, agrees=False):
 
 def _marking(head_ct, mask, wanted, source):
     """Measure the mask and say where it departs from the volume wanted."""
-    labels, _ = ndimage.label(mask[box], TOUCHING) if (box := _box(mask)) else (np.zeros(1, int), 0)
+    labels, _ = ndimage.label(mask[box], TOUCHING) if (box := bounding_box(mask)) else (np.zeros(1, int), 0)
     components = np.sort(np.bincount(labels.ravel())[1:])[::-1] * head_ct.voxel_volume_mm3 / 1000.0
     volume = float(components.sum())
     agrees = _same(volume, wanted)
@@ -158,12 +162,6 @@ def _same(volume, wanted):
     return abs(volume - wanted) <= max(TOLERANCE[0] * wanted, TOLERANCE[1])
 
 
-def _box(mask):
-    """Slices of the bounding box, or None."""
-    found = ndimage.find_objects(mask.astype(np.int8))
-    return found[0] if found else None
-
-
 class _WorkGrid:
     """Density and attention around the peak, averaged to voxels of about a millimeter.
 
@@ -179,7 +177,9 @@ class _WorkGrid:
         margin = np.ceil(MARGIN_MM / spacing).astype(int)
         self.box = tuple(
             slice(max(0, part.start * stride.step - m), min(n, part.stop * stride.step + m))
-            for part, stride, m, n in zip(_box(coarse >= self.near), strides, margin, attention.shape, strict=True)
+            for part, stride, m, n in zip(
+                bounding_box(coarse >= self.near), strides, margin, attention.shape, strict=True
+            )
         )
         self.factors = _factors([part.stop - part.start for part in self.box], spacing)
         self.spacing = spacing * self.factors
@@ -197,6 +197,16 @@ class _WorkGrid:
         samples = head_ct.hu[strides]
         samples = samples[(samples > 10) & (samples < 60)]
         self.brain_hu = float(np.median(samples)) if samples.size else 30.0
+
+    def cropped(self, part):
+        """The same grid, within slices of it alone."""
+        smaller = copy(self)
+        smaller.box = tuple(
+            slice(whole.start + p.start * f, min(whole.stop, whole.start + p.stop * f))
+            for whole, p, f in zip(self.box, part, self.factors, strict=True)
+        )
+        smaller.hu, smaller.attention, smaller.soft = self.hu[part], self.attention[part], self.soft[part]
+        return smaller
 
 
 def _hottest(attention, voxel_ml, volume_ml, thicker_mm):
@@ -254,13 +264,19 @@ def _level(grid):
 def _region(level, grid, border):
     """Components above a level that reach the attention and are no crumbs, holes filled."""
     labels, count = ndimage.label(level > border)
-    peaks = ndimage.maximum(grid.attention, labels, np.arange(1, count + 1)) if count else np.empty(0)
-    sizes_ml = np.bincount(labels.ravel(), minlength=count + 1)[1:] * grid.voxel_ml
-    return ndimage.binary_fill_holes(np.r_[False, (peaks >= grid.seed) & (sizes_ml > CRUMB_ML)][labels])
+    kept = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml > CRUMB_ML
+    reached = np.zeros(count + 1, bool)
+    reached[labels[grid.attention >= grid.seed]] = True
+    kept &= reached
+    kept[0] = False
+    region = kept[labels]
+    if (box := bounding_box(region)) is not None:
+        region[box] = ndimage.binary_fill_holes(region[box])
+    return region
 
 
 def _border(level, grid, wanted):
-    """Level at which the border lies.
+    """Level at which the border lies, with the part of the grid and of the levels that matters from there on.
 
     Half way between blood and the surroundings is where a voxel is half filled; surroundings are measured, since
     edema is less dense than brain. From there the border is moved toward the wanted volume, within `LATITUDE`.
@@ -270,13 +286,19 @@ def _border(level, grid, wanted):
     rim = (distance > RIM_MM[0]) & (distance < RIM_MM[1]) & (level > -1.0)
     half = (1.0 + float(np.clip(np.median(level[rim]), -0.5, 0.5))) / 2 if rim.any() else 0.5
     low, high = half - LATITUDE, half + LATITUDE
+    largest = bounding_box(_region(level, grid, low))
+    if largest is None:
+        return grid, level, half
+    margin = np.ceil(EDGE_MM / grid.spacing).astype(int)
+    part = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(largest, margin, strict=True))
+    grid, level = grid.cropped(part), level[part]
     for _ in range(10):
         border = (low + high) / 2
         if np.count_nonzero(_region(level, grid, border)) * grid.voxel_ml > wanted:
             low = border
         else:
             high = border
-    return (low + high) / 2
+    return grid, level, (low + high) / 2
 
 
 def _on_scan(level, region, border, grid, volume):
