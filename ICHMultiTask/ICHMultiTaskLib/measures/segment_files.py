@@ -10,14 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from ..scan.geometry import LPS_TO_RAS
-from ..scan.volume_files import IMAGE_IO, read_nifti
+from ..scan.volume_files import read_stored, suffix_of
 from .segment import Segment
 
 _EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included) or MetaImage file"
-_FORMATS = {".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage"}
-_GEOMETRY = {"NRRD": "space directions and origin", "MetaImage": "ElementSpacing"}
-_METAIMAGE_SPACING = re.compile(rb"^ElementSpacing\s*=", re.MULTILINE)
 _MOST_LABELS = 100
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
 
@@ -44,20 +40,17 @@ def read_segments(path):
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; {_EXPECTED}.")
-    name = path.name.lower()
+    if suffix_of(path) is None:
+        raise InputError(f"{path.name} is not a segmentation; {_EXPECTED}.")
     try:
-        if name.endswith((".nii", ".nii.gz")):
-            volume = read_nifti(path)
-            layers, affine, header = [volume.hu], volume.ijk_to_ras, {}
-        elif (kind := _FORMATS.get(path.suffix.lower())) is not None:
-            layers, affine, header = _read_with_simpleitk(path, kind)
-        else:
-            raise InputError(f"{path.name} is not a segmentation; {_EXPECTED}.")
+        stored = read_stored(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read; {_EXPECTED}, found: {error.strerror or error}.") from error
+    affine, values = stored.ijk_to_ras, stored.values
+    layers = [values] if values.ndim == 3 else list(np.moveaxis(values, -1, 0))
     stem = re.sub(r"(\.seg)?\.(nii\.gz|[^.]+)$", "", path.name, flags=re.IGNORECASE)
     found = [labels_of(path.name, layer) for layer in layers]
-    named = _named_segments(header)
+    named = _named_segments(stored.header)
     if not named:
         named = {(layer, value): f"Label {value}" for layer, values in enumerate(found) for value in values}
         if len(named) <= 1:
@@ -111,28 +104,3 @@ def _named_segments(header):
         (int(entry.get("Layer", number)), int(entry.get("LabelValue", 1))): entry.get("Name", f"Segment {number + 1}")
         for number, entry in sorted(found.items())
     }
-
-
-def _read_with_simpleitk(path, kind):
-    """Layers [K, J, I], IJK-to-RAS affine and header of an NRRD or MetaImage file."""
-    import SimpleITK
-
-    try:
-        image = SimpleITK.ReadImage(str(path), imageIO=IMAGE_IO[kind])
-    except RuntimeError as error:
-        raise InputError(
-            f"{path.name} cannot be read; expected a complete {kind} file, found a truncated or foreign one."
-        ) from error
-    header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    if image.GetDimension() != 3:
-        raise InputError(f"{path.name} has {image.GetDimension()} dimensions; expected a 3-D segmentation.")
-    if "NRRD_space" not in header if kind == "NRRD" else not _METAIMAGE_SPACING.search(path.read_bytes()[:10_000]):
-        raise InputError(
-            f"{path.name} states no reference geometry; expected {_GEOMETRY[kind]} in its {kind} header, found none."
-        )
-    array = SimpleITK.GetArrayFromImage(image)
-    layers = [array] if array.ndim == 3 else list(np.moveaxis(array, -1, 0))
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return layers, LPS_TO_RAS @ affine, header

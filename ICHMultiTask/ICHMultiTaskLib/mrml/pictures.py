@@ -11,7 +11,7 @@ from ..common.errors import OutputError
 from ..common.writing import os_error_sentence
 from ..scan.geometry import apply_affine
 from .results import FOREGROUND_OPACITY
-from .volumes import head_ct_from_node
+from .volumes import array_in_world, head_ct_from_node
 
 PIXELS = 384
 """Width and height of one view; a picture holds two, the scan alone and with the map."""
@@ -156,11 +156,10 @@ class _Stage:
 def _peak(head_ct, attentionNode):
     """World position of the highest attention, or the middle of the scan."""
     if attentionNode is not None:
-        array = vtk_to_numpy(attentionNode.GetImageData().GetPointData().GetScalars())
+        array, affine, _ = array_in_world(attentionNode)
         if array.max() > 0:
-            attention = head_ct_from_node(attentionNode)
-            index = np.unravel_index(int(array.argmax()), attention.hu.shape)
-            return apply_affine(attention.ijk_to_ras, index[::-1])
+            index = np.unravel_index(int(array.argmax()), array.shape)
+            return apply_affine(affine, index[::-1])
     return apply_affine(head_ct.ijk_to_ras, (np.array(head_ct.hu.shape[::-1]) - 1) / 2)
 
 

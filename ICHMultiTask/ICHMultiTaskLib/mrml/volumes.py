@@ -1,6 +1,7 @@
 """Volume nodes to HeadCT and back."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import slicer
@@ -9,6 +10,8 @@ import vtk
 from ..common.errors import InputError
 from ..scan.geometry import tilt_deg
 from ..scan.head_ct import HeadCT, ScanFacts
+from ..scan.hounsfield import LEAST_HU, as_hu
+from ..scan.stated_geometry import believed_affine
 from .hierarchy import file_under_study, identity_of
 from .transforms import (
     AFFINE_TOLERANCE_MM,
@@ -32,7 +35,6 @@ _DICOM_TAGS = {
     "body_part": "0018,0015",
     "contrast_agent": "0018,0010",
 }
-_OUTSIDE_HU = -1024
 
 
 def head_ct_from_node(node):
@@ -68,25 +70,61 @@ def head_ct_from_node(node):
         found = image.GetNumberOfScalarComponents()
         raise InputError(f"The volume {name} has {found} values a voxel; expected one, the CT number in HU.")
 
-    affine, residual = world_affine(node)
-    irregular = {}
-    scalars = array_from_image(image)
-    if residual > AFFINE_TOLERANCE_MM:
-        own, parent = ijk_to_ras_of(node), node.GetParentTransformNode()
-        steps = slice_steps(image.GetDimensions(), own, parent)
-        scalars, affine = resample_to_world(scalars, own, parent, affine, float(np.median(steps)), _OUTSIDE_HU)
-        found = sorted(set(steps.round(2).ravel().tolist()))
-        spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
-        irregular = {
-            "slice_steps_mm": tuple(found),
-            "warnings": (
-                f"The transform {node.GetParentTransformNode().GetName()} bends the volume (slices {spread} mm apart); "
-                "it was applied by resampling to regular slices.",
-            ),
-        }
-    hu = _as_hu(scalars)
+    scalars, affine, irregular = array_in_world(node)
+    affine, geometry_warnings = believed_affine(f"The volume {name}", {"IJK-to-RAS matrix": affine})
+    hu, value_warnings = as_hu(scalars)
+    hu = hu.view()  # the flag is this view's own: the node's voxels stay writable
     hu.flags.writeable = False
-    return HeadCT(hu, affine, _facts(node, affine, irregular))
+    warnings = (*irregular.pop("warnings", ()), *geometry_warnings, *_scaling_warnings(node, affine), *value_warnings)
+    facts = _facts(node, affine)
+    return HeadCT(hu, affine, replace(facts, **irregular, warnings=(*facts.warnings, *warnings)))
+
+
+def array_in_world(node):
+    """Voxels of a scalar volume node as they are, and their affine to the world through any parent transform.
+
+    Parameters
+    ----------
+    node : vtkMRMLScalarVolumeNode
+
+    Returns
+    -------
+    array : ndarray of shape (K, J, I)
+        A view of the node's own voxels, or a resampled copy where the transform bends them.
+    affine : ndarray of shape (4, 4)
+        IJK to world RAS.
+    irregular : dict
+        `slice_steps_mm` and `warnings` of a resampled copy; empty otherwise.
+    """
+    affine, residual = world_affine(node)
+    scalars = array_from_image(node.GetImageData())
+    if residual <= AFFINE_TOLERANCE_MM:
+        return scalars, affine, {}
+    own, parent = ijk_to_ras_of(node), node.GetParentTransformNode()
+    steps = slice_steps(node.GetImageData().GetDimensions(), own, parent)
+    scalars, affine = resample_to_world(scalars, own, parent, affine, float(np.median(steps)), LEAST_HU)
+    found = sorted(set(steps.round(2).ravel().tolist()))
+    spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
+    sentence = (
+        f"The transform {parent.GetName()} bends the volume (slices {spread} mm apart); "
+        "it was applied by resampling to regular slices."
+    )
+    return scalars, affine, {"slice_steps_mm": tuple(found), "warnings": (sentence,)}
+
+
+def _scaling_warnings(node, affine):
+    """Say so where a transform, as a registration leaves it, changes the size of the head or mirrors it."""
+    parent, own = node.GetParentTransformNode(), np.linalg.det(ijk_to_ras_of(node)[:3, :3])
+    if parent is None or not parent.IsTransformToWorldLinear():
+        return
+    factor = np.linalg.det(affine[:3, :3]) / own
+    if factor < 0:
+        yield f"The transform {parent.GetName()} mirrors the volume: left and right change places."
+    if abs(abs(factor) - 1) > 0.01:
+        yield (
+            f"The transform {parent.GetName()} changes the size of the volume by {100 * (abs(factor) - 1):+.0f} %; "
+            "every volume in mL changes with it."
+        )
 
 
 def head_ct_to_node(scene, head_ct, name):
@@ -141,18 +179,7 @@ def world_affine(node):
     return affine_to_world(node.GetImageData().GetDimensions(), ijk_to_ras_of(node), node.GetParentTransformNode())
 
 
-def _as_hu(scalars):
-    """View or convert to int16, or to float32 where int16 cannot hold the values."""
-    if scalars.dtype in (np.int16, np.float32):
-        return scalars.view()
-    if np.issubdtype(scalars.dtype, np.integer):
-        limits = np.iinfo(np.int16)
-        if limits.min <= scalars.min() and scalars.max() <= limits.max:
-            return scalars.astype(np.int16)
-    return scalars.astype(np.float32)
-
-
-def _facts(node, affine, irregular):
+def _facts(node, affine):
     """What the subject hierarchy, the node and the application's DICOM database know of the scan."""
     facts = {"path": node.GetName(), "format": "MRML node", "gantry_tilt_deg": round(tilt_deg(affine), 2)}
     facts |= identity_of(node)
@@ -162,6 +189,4 @@ def _facts(node, affine, irregular):
         facts |= {key: database.instanceValue(uids[0], tag) for key, tag in _DICOM_TAGS.items()}
     kept = json.loads(node.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
     facts |= {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
-    irregular["warnings"] = tuple(facts.get("warnings", ())) + irregular.get("warnings", ())
-    facts |= irregular
     return ScanFacts(**facts)

@@ -9,6 +9,8 @@ from ..common.errors import InputError
 from .dicom_series import CONTRAST, SHARP, objections
 from .geometry import distinct_steps, regular_offsets, resample_slices, stack_affine, tilt_deg
 from .head_ct import HeadCT, ScanFacts
+from .hounsfield import as_hu
+from .stated_geometry import believed_affine
 
 AIR_HU = -1024
 SIMULATION = "ICHMultiTask simulation"
@@ -61,6 +63,12 @@ def read_series(slices, path="", progress=None):
         hu = resample_slices(hu, offsets, grid)
         notes.append(_spacing_sentence(steps, slices, offsets, grid))
     affine = stack_affine(positions[0], orientation, pixel_spacing, direction * (grid[1] - grid[0]))
+    affine, found = believed_affine(
+        "The series", {"the slice positions and PixelSpacing": affine}, lesser=_further_spacings(first, is_regular)
+    )
+    notes.extend(found)
+    hu, found = as_hu(hu)
+    notes.extend(found)
     _check_completeness(slices, notes)
     facts = ScanFacts(
         path=str(path),
@@ -82,6 +90,18 @@ def read_series(slices, path="", progress=None):
         warnings=tuple(notes),
     )
     return HeadCT(hu, affine, facts)
+
+
+def _further_spacings(first, is_regular):
+    """What the header states of the voxels beside PixelSpacing and the slice positions, in mm along i, j, k."""
+    found = {}
+    step = first.number("SpacingBetweenSlices", None)
+    if step is not None and step > 0 and is_regular:
+        found["SpacingBetweenSlices"] = (None, None, step)
+    diameter, columns = first.number("ReconstructionDiameter", None), first.number("Columns", None)
+    if diameter is not None and diameter > 0 and columns:
+        found["ReconstructionDiameter"] = (diameter / columns, None, None)
+    return found
 
 
 def _one_stack(slices, notes):

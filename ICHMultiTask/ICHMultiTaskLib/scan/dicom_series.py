@@ -17,7 +17,8 @@ HEADER_KEYWORDS = (
     "Manufacturer ConvolutionKernel BodyPartExamined ContrastBolusAgent SliceThickness GantryDetectorTilt "
     "ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns NumberOfFrames SamplesPerPixel "
     "BitsAllocated BitsStored PixelRepresentation PixelPaddingValue RescaleSlope RescaleIntercept "
-    "LossyImageCompression SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+    "SpacingBetweenSlices ReconstructionDiameter LossyImageCompression "
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
 ).split()
 
 CT_CLASSES = {

@@ -8,19 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..common.errors import InputError
-from . import dicom, dicom_series, volume_files
+from . import dicom, dicom_series
 from .dicom_series import SeriesSummary
+from .volume_files import read_volume_file, suffix_of
 
 __all__ = ["SeriesSummary", "list_series", "read_head_ct"]
 
-VOLUME_READERS = {
-    ".nii": volume_files.read_nifti,
-    ".nii.gz": volume_files.read_nifti,
-    ".nrrd": lambda path: volume_files.read_with_simpleitk(path, "NRRD"),
-    ".nhdr": lambda path: volume_files.read_with_simpleitk(path, "NRRD"),
-    ".mha": lambda path: volume_files.read_with_simpleitk(path, "MetaImage"),
-    ".mhd": lambda path: volume_files.read_with_simpleitk(path, "MetaImage"),
-}
 EXPECTED = "expected a folder, file or .zip of DICOM images, or a NIfTI, NRRD or MetaImage file"
 
 
@@ -48,12 +41,11 @@ def read_head_ct(path, series_uid=None, progress=None):
         If there is no such file, it cannot be read, or it does not hold one CT volume.
     """
     path = Path(path).expanduser()
-    reader = _volume_reader(path) if path.is_file() else None
-    if reader is not None:
+    if path.is_file() and suffix_of(path) is not None:
         if series_uid is not None:
             raise InputError(f"{path.name} holds one volume; expected DICOM images where a series is chosen.")
         with _readable(path):
-            return reader(path)
+            return read_volume_file(path)
     with _dicom_slices(path, _part(progress, 0.0, 0.3)) as (slices, file_uid):
         chosen, summaries = dicom_series.choose_series(slices, series_uid or file_uid)
         head_ct = dicom.read_series(chosen, path, _part(progress, 0.3, 1.0))
@@ -85,15 +77,10 @@ def list_series(folder):
         As `read_head_ct`, if none can be analyzed.
     """
     path = Path(folder).expanduser()
-    if path.is_file() and _volume_reader(path) is not None:
+    if path.is_file() and suffix_of(path) is not None:
         raise InputError(f"{path.name} holds one volume and no series; expected DICOM images.")
     with _dicom_slices(path, None) as (slices, file_uid):
         return dicom_series.choose_series(slices, file_uid)[1]
-
-
-def _volume_reader(path):
-    name = path.name.lower()
-    return next((reader for suffix, reader in VOLUME_READERS.items() if name.endswith(suffix)), None)
 
 
 @contextmanager

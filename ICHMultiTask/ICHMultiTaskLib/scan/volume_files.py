@@ -1,29 +1,26 @@
-"""NIfTI, NRRD and MetaImage files as HeadCT."""
+"""NIfTI, NRRD and MetaImage files: voxels and believed geometry, and the same as a HeadCT."""
 
-import gzip
-import math
-import struct
-import zlib
-from dataclasses import replace
+import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from ..common.errors import InputError
 from .geometry import LPS_TO_RAS, tilt_deg
 from .head_ct import HeadCT, ScanFacts
+from .hounsfield import as_hu
+from .nifti import read_nifti
+from .stated_geometry import MM_PER_UNIT, believed_affine
+from .stored_volume import StoredVolume, three_sizes
 
-NIFTI_TYPES = {
-    2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
-}  # fmt: skip
-NIFTI_COLOR_TYPES = (128, 2304)
-IMAGE_IO = {"NRRD": "NrrdImageIO", "MetaImage": "MetaImageIO"}
+_SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
+_HEADER_BYTES = 1 << 20
+"""Of a file with voxels behind its header; Slicer writes some 10 kB for a segmentation."""
 
 
-def read_nifti(path):
-    """Read a NIfTI-1 or NIfTI-2 file, plain or gzipped.
-
-    Read here rather than through a library since those that Slicer ships refuse or straighten a sheared
-    sform, which is what a tilted gantry gives.
+def read_stored(path: Path) -> StoredVolume:
+    """Read a file of one of `FORMATS` as it is: a scan, a mask or a map.
 
     Parameters
     ----------
@@ -31,157 +28,165 @@ def read_nifti(path):
 
     Returns
     -------
-    HeadCT
+    StoredVolume
 
     Raises
     ------
     InputError
-        If the file is damaged, color, or not one 3-D volume.
+        If the file is damaged, color, not one 3-D volume, or its geometry cannot be believed.
     """
-    header, content = _nifti_content(path)
-    order, is_second = header
-    if is_second:
-        kind, _ = struct.unpack_from(f"{order}hh", content, 12)
-        dim = struct.unpack_from(f"{order}8q", content, 16)
-        pixdim = struct.unpack_from(f"{order}8d", content, 104)
-        offset, slope, intercept = struct.unpack_from(f"{order}qdd", content, 168)
-        qform_code, sform_code = struct.unpack_from(f"{order}ii", content, 344)
-        quaternion = struct.unpack_from(f"{order}6d", content, 352)
-        sform = struct.unpack_from(f"{order}12d", content, 400)
-        units = struct.unpack_from(f"{order}i", content, 500)[0]
-    else:
-        dim = struct.unpack_from(f"{order}8h", content, 40)
-        kind = struct.unpack_from(f"{order}h", content, 70)[0]
-        pixdim = struct.unpack_from(f"{order}8f", content, 76)
-        offset, slope, intercept = struct.unpack_from(f"{order}3f", content, 108)
-        units = content[123]
-        qform_code, sform_code = struct.unpack_from(f"{order}hh", content, 252)
-        quaternion = struct.unpack_from(f"{order}6f", content, 256)
-        sform = struct.unpack_from(f"{order}12f", content, 280)
-    if kind in NIFTI_COLOR_TYPES:
-        raise InputError(f"{path.name} is a color image; expected a CT with one value a voxel.")
-    if kind not in NIFTI_TYPES:
-        raise InputError(f"{path.name} holds values of NIfTI type {kind}; expected whole or real numbers.")
-    shape = _shape_3d(path, dim[1 : dim[0] + 1])
-    dtype = np.dtype(f"{order}{NIFTI_TYPES[kind]}")
-    count = math.prod(shape)
-    offset = int(offset) if 0 <= offset <= len(content) else len(content)  # damaged headers hold anything
-    if len(content) < offset + count * dtype.itemsize:
+    return FORMATS[suffix_of(path)][1](path)
+
+
+def read_volume_file(path: Path) -> HeadCT:
+    """Read a head CT from a file of one of `FORMATS`; parameters and errors as `read_stored`.
+
+    Returns
+    -------
+    HeadCT
+        The gantry tilt is what the grid's shear shows: these formats have no field for it.
+    """
+    stored = read_stored(path)
+    if stored.values.ndim != 3:
         raise InputError(
-            f"{path.name} is truncated; expected {count * dtype.itemsize} bytes of voxels, "
-            f"found {len(content) - offset}."
+            f"{path.name} has {stored.values.shape[3]} values a voxel (color or several frames); "
+            "expected a CT with one."
         )
-    voxels = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(shape[::-1])
-    if slope not in (0.0, 1.0) or (slope != 0.0 and intercept != 0.0):
-        if np.isfinite((slope, intercept)).all():
-            voxels = voxels.astype(np.float64) * slope + intercept
-    if sform_code > 0:
-        affine = np.vstack([np.reshape(sform, (3, 4)), [0, 0, 0, 1]]).astype(float)
-    elif qform_code > 0:
-        affine = _qform(quaternion, pixdim)
-    else:
-        raise InputError(f"{path.name} states no orientation; expected an sform or a qform in the NIfTI header.")
-    affine[:3] *= {1: 1000.0, 3: 0.001}.get(units & 7, 1.0)  # meters, micrometers
-    return _with_tilt(HeadCT(as_hu(voxels), affine, ScanFacts(path=str(path), format="NIfTI")))
-
-
-def _nifti_content(path):
-    """Return (byte order, whether NIfTI-2) and the whole file, unzipped."""
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path.name} is truncated; expected a complete gzip file, found: {error}.") from error
-    sizes = {size: order for order in "<>" for size in struct.unpack_from(f"{order}i", content.ljust(4, b"\0"))}
-    for size, is_second in ((348, False), (540, True)):
-        magic = content[4:7] if is_second else content[344:347]
-        if size in sizes and len(content) >= size and magic == (b"n+2" if is_second else b"n+1"):
-            return (sizes[size], is_second), content
-    raise InputError(f"{path.name} is not a readable NIfTI file; expected a single-file NIfTI-1 or NIfTI-2 header.")
-
-
-def _shape_3d(path, sizes):
-    """Drop trailing axes of length one; refuse anything but three axes."""
-    sizes = list(sizes)
-    while len(sizes) > 3 and sizes[-1] == 1:
-        sizes.pop()
-    if len(sizes) != 3 or min(sizes) < 1:
-        raise InputError(f"{path.name} has {len(sizes)} dimensions {tuple(sizes)}; expected one 3-D volume.")
-    return sizes
-
-
-def _qform(quaternion, pixdim):
-    """NIfTI method 2 (nifti1.h): rotation from a quaternion, spacing, handedness, offset."""
-    b, c, d, *shift = (float(value) for value in quaternion)
-    a = np.sqrt(max(0.0, 1.0 - b * b - c * c - d * d))
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
+    hu, warnings = as_hu(stored.values)
+    facts = ScanFacts(
+        path=str(path),
+        format=FORMATS[suffix_of(path)][0],
+        gantry_tilt_deg=round(tilt_deg(stored.ijk_to_ras), 1) + 0.0,
+        warnings=(*stored.warnings, *warnings),
     )
-    affine = np.eye(4)
-    affine[:3, :3] = rotation * np.array([pixdim[1], pixdim[2], pixdim[3] * (-1.0 if pixdim[0] < 0 else 1.0)])
-    affine[:3, 3] = shift
-    return affine
+    return HeadCT(hu, stored.ijk_to_ras, facts)
 
 
-def read_with_simpleitk(path, format_name):
-    """Read an NRRD or MetaImage file; its direction matrix may be sheared.
+def suffix_of(path: Path) -> str | None:
+    """The suffix in `FORMATS` that a path ends in, whatever its case; None for other files."""
+    return next((suffix for suffix in FORMATS if path.name.lower().endswith(suffix)), None)
 
-    Parameters
-    ----------
-    path : Path
-    format_name : str
-        "NRRD" or "MetaImage".
 
-    Returns
-    -------
-    HeadCT
+def read_nrrd(path: Path) -> StoredVolume:
+    """Read an NRRD file; its space directions may be sheared. See `read_stored`."""
+    image = _image(path, "NRRD", "NrrdImageIO")
+    size = three_sizes(path, image.GetSize())
+    fields = nrrd_fields(path)
+    missing = [field for field in ("space", "space directions") if field not in fields]
+    if missing or fields["space"].lower().removesuffix("-time") not in _SPACES:
+        found = " and ".join(f"no {field}" for field in missing) or f"the space {fields['space']}"
+        raise InputError(
+            f"{path.name} states no spacing and orientation in the patient; expected a space such as "
+            f"left-posterior-superior and space directions in its NRRD header, found {found}."
+        )
+    units = [MM_PER_UNIT.get(unit, 1.0) for unit in re.findall(r'"([^"]*)"', fields.get("space units", ""))]
+    spacings = [number for number in _numbers(fields.get("spacings", "")) if np.isfinite(number)]
+    return _stored(
+        path,
+        image,
+        size,
+        scale=np.array(units if len(units) == 3 else [1.0] * 3),
+        spacings={"spacings": spacings} if len(spacings) == 3 else {},
+    )
 
-    Raises
-    ------
-    InputError
-        If the file is damaged, color, or not one 3-D volume.
-    """
+
+def nrrd_fields(path: Path) -> dict[str, str]:
+    """Fields of an NRRD header by lower-case name; key/value pairs (``:=``) are left to the library."""
+    lines = path.read_bytes()[:_HEADER_BYTES].split(b"\n\n")[0].split(b"\r\n\r\n")[0].decode("latin-1").splitlines()
+    pairs = (line.split(": ", 1) for line in lines if ": " in line and not line.startswith("#"))
+    return {key.strip().lower(): value.strip() for key, value in pairs if ":=" not in key}
+
+
+def read_metaimage(path: Path) -> StoredVolume:
+    """Read a MetaImage file. See `read_stored`."""
+    image = _image(path, "MetaImage", "MetaImageIO")
+    size = three_sizes(path, image.GetSize())
+    head = path.read_bytes()[:_HEADER_BYTES].partition(b"ElementDataFile")[0].decode("latin-1")
+    fields = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", head, re.MULTILINE))
+    spacing = _numbers(fields.get("ElementSpacing", ""))
+    if not spacing or min(spacing) <= 0:
+        raise InputError(
+            f"{path.name} states no usable spacing; expected ElementSpacing in its MetaImage header, three lengths "
+            f"above 0 mm, found {fields.get('ElementSpacing') or 'none'}."
+        )
+    for field, plain in (("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)):
+        if _numbers(fields.get(field, "")) not in ([], [plain]):
+            raise InputError(
+                f"{path.name} scales its values by {field} = {fields[field]}, which few programs apply; expected "
+                "values that are stored in HU."
+            )
+    warnings = []
+    if not {"TransformMatrix", "Rotation", "Orientation"} & fields.keys():
+        warnings.append(
+            "The MetaImage header states no orientation; its voxels were taken to run from right to left, front to "
+            "back and upward, as the format presumes: left and right rest on that."
+        )
+    _compare_letters(path, image, fields.get("AnatomicalOrientation", ""))
+    extent = _numbers(fields.get("ElementSize", ""))
+    # Along the third axis it may be the thickness of the slices.
+    spacings = {"ElementSize": [*extent[:2], None]} if len(extent) == 3 else {}
+    unit = MM_PER_UNIT.get(fields.get("DistanceUnits", "mm"), 1.0)
+    return _stored(path, image, size, np.full(3, unit), spacings, tuple(warnings))
+
+
+def _compare_letters(path, image, letters):
+    """Hold AnatomicalOrientation against the direction matrix: some write where axes come from, some where they go."""
+    if image.GetDimension() != 3 or not re.fullmatch("[RLAPIS]{3}", letters):
+        return
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    if np.abs(direction).max(axis=0).min() < 0.8:
+        return
+    nearest = np.abs(direction).argmax(axis=0)
+    toward = "".join("RAI LPS"[axis + 4 * (direction[axis, n] > 0)] for n, axis in enumerate(nearest))
+    coming = toward.translate(str.maketrans("RLAPIS", "LRPASI"))
+    if letters not in (toward, coming):
+        raise InputError(
+            f"{path.name} states two different orientations; expected TransformMatrix and AnatomicalOrientation to "
+            f"agree, found {coming} and {letters}."
+        )
+
+
+def _image(path, format_name, image_io):
     import SimpleITK
 
     try:
-        image = SimpleITK.ReadImage(str(path), imageIO=IMAGE_IO[format_name])
+        return SimpleITK.ReadImage(str(path), imageIO=image_io)
     except RuntimeError as error:
         raise InputError(
             f"{path.name} cannot be read; expected a complete {format_name} file, found a truncated or foreign one."
         ) from error
-    if image.GetNumberOfComponentsPerPixel() != 1:
-        raise InputError(
-            f"{path.name} has {image.GetNumberOfComponentsPerPixel()} values a voxel (color or several frames); "
-            "expected a CT with one."
-        )
-    size = _shape_3d(path, image.GetSize())
-    voxels = SimpleITK.GetArrayFromImage(image).reshape(size[::-1])
+
+
+def _stored(path, image, size, scale, spacings, warnings=()):
+    """Values, believed geometry and header of an image; `scale` is mm per unit along the axes of space."""
+    import SimpleITK
+
     dimension = image.GetDimension()
-    direction = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3]
-    affine = np.eye(4)
-    affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
-    affine[:3, 3] = image.GetOrigin()[:3]
-    return _with_tilt(HeadCT(as_hu(voxels), LPS_TO_RAS @ affine, ScanFacts(path=str(path), format=format_name)))
+    values = SimpleITK.GetArrayFromImage(image)
+    values = values.reshape(*size[::-1], *values.shape[dimension:])
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3] * image.GetSpacing()[:3]
+    matrix[:3, 3] = image.GetOrigin()[:3]
+    matrix[:3] *= scale[:, None]
+    affine, found = believed_affine(path.name, {"direction and spacing": LPS_TO_RAS @ matrix}, spacings)
+    header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    return StoredVolume(values, affine, header, (*warnings, *found))
 
 
-def _with_tilt(head_ct):
-    """State the gantry tilt that the grid's shear shows: these formats have no field for it."""
-    tilt = round(tilt_deg(head_ct.ijk_to_ras), 1) + 0.0
-    return replace(head_ct, facts=replace(head_ct.facts, gantry_tilt_deg=tilt))
+def _numbers(text):
+    """Numbers in a field, empty where it holds anything else."""
+    try:
+        return [float(word) for word in text.split()]
+    except ValueError:
+        return []
 
 
-def as_hu(voxels):
-    """Return values as int16 where that is exact, else float32; values below -1024 become -1024."""
-    low = np.fmin.reduce(voxels, axis=None)
-    high = np.fmax.reduce(voxels, axis=None)
-    if np.isfinite((low, high)).all() and high <= 32767:
-        clipped = np.maximum(voxels, -1024) if low < -1024 else voxels
-        whole = clipped if clipped.dtype.kind in "iu" else np.nan_to_num(clipped).astype(np.int16)
-        if clipped.dtype.kind in "iu" or np.array_equal(whole, clipped):
-            return np.ascontiguousarray(whole, dtype=np.int16)
-    return np.ascontiguousarray(np.maximum(voxels, -1024), dtype=np.float32)
+FORMATS: dict[str, tuple[str, Callable[[Path], StoredVolume]]] = {
+    ".nii": ("NIfTI", read_nifti),
+    ".nii.gz": ("NIfTI", read_nifti),
+    ".nrrd": ("NRRD", read_nrrd),
+    ".nhdr": ("NRRD", read_nrrd),
+    ".mha": ("MetaImage", read_metaimage),
+    ".mhd": ("MetaImage", read_metaimage),
+}
+"""Suffix to the format's name and its reader: another format is one more line."""

@@ -4,8 +4,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..common.errors import InputError
-from ..scan.reading import VOLUME_READERS, read_head_ct
+from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
+from ..scan.volume_files import suffix_of
 from .insertion import Anatomy
 
 
@@ -30,7 +31,7 @@ def find_scans(folder):
     if not folder.is_dir():
         raise InputError(f"The folder of head CTs does not exist: expected a folder, found nothing at {folder}.")
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    scans = [entry for entry in entries if entry.is_dir() or entry.name.lower().endswith((".zip", *VOLUME_READERS))]
+    scans = [entry for entry in entries if entry.is_dir() or entry.suffix.lower() == ".zip" or suffix_of(entry)]
     if not scans and any(entry.is_file() for entry in entries):
         return [folder]
     if not scans:

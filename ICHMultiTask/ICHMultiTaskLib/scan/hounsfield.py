@@ -1,0 +1,95 @@
+"""Stored values as Hounsfield units: one function for files, DICOM series and volume nodes.
+
+Masks and maps never come here: their values are no Hounsfield units.
+"""
+
+import numpy as np
+
+from ..common.errors import InputError
+
+LEAST_HU, MOST_HU = -1024, 32767
+"""Padding and everything below air; the largest value that 16 bits hold."""
+UNSCALED_OFFSET = 1024
+"""What scanners add before they store: RescaleIntercept is -1024 in nearly all CTs."""
+_SAMPLES = 500_000
+_BRAIN_MODES = (22, 45)
+"""HU at which the commonest soft tissue of a head lies: white and gray matter, 25 to 40, a few HU of bias."""
+
+
+def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Hounsfield units of stored values.
+
+    Values below -1024 become -1024 and those above 32,767 become 32,767. A CT whose offset of 1024 was never taken off
+    is recognized by its peaks of air and brain, and mended.
+
+    Parameters
+    ----------
+    values : ndarray of shape (K, J, I)
+        Whole or real numbers of any size, signed or not.
+
+    Returns
+    -------
+    hu : ndarray of shape (K, J, I), int16 where that is exact, else float32
+        `values` itself where nothing had to be changed. NaN and infinity stay, for the check that refuses them.
+    warnings : tuple of str
+
+    Raises
+    ------
+    InputError
+        If the values are not numbers of one component.
+    """
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"The scan holds values of type {values.dtype}; expected whole or real numbers in HU.")
+    if values.dtype.kind == "b":
+        values = values.view(np.uint8)
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        with np.errstate(over="ignore"):
+            return values.astype(np.float32), ()
+    warnings = ()
+    offset = UNSCALED_OFFSET if low > LEAST_HU / 10 and _is_unscaled(values) else 0
+    if offset:
+        warnings = (
+            f"The values were stored without their offset (air at {_mode(values, 0, 75):.0f}, brain at "
+            f"{_mode(values, 950, 1150):.0f}); {UNSCALED_OFFSET} was subtracted to get Hounsfield units.",
+        )
+    least = LEAST_HU + offset
+    if high > MOST_HU:
+        values = np.minimum(values, MOST_HU)
+    if low < least:
+        values = np.maximum(values, least)
+    if offset:
+        values = values.astype(np.int32 if values.dtype.kind in "iu" else np.float32) - offset
+    if values.dtype.kind == "f":
+        whole = values.astype(np.int16)
+        if not np.array_equal(whole, values):
+            return np.ascontiguousarray(values, dtype=np.float32), warnings
+        values = whole
+    return np.ascontiguousarray(values, dtype=np.int16), warnings
+
+
+def _is_unscaled(values):
+    """Whether values without negatives are plainly HU + 1024: air at 0 to 74, brain at its place, little between."""
+    counts = _histogram(values)
+    total = counts.sum()
+    air, brain = counts[:75].sum(), counts[974:1125].sum()
+    if air < 0.05 * total or brain < 0.05 * total or counts[1324:].sum() < 0.005 * total:
+        return False
+    # Between air and fat a CT has only edges; an MR image has tissue there.
+    if counts[150:850].sum() > 0.5 * brain:
+        return False
+    low, high = _BRAIN_MODES
+    return low <= _mode(values, 950, 1150) - UNSCALED_OFFSET <= high
+
+
+def _mode(values, low, high):
+    """Commonest value from low to high, of a histogram smoothed over 9 units."""
+    counts = np.convolve(_histogram(values)[low:high], np.ones(9), mode="same")
+    return low + int(counts.argmax())
+
+
+def _histogram(values):
+    """Counts of the values 0, 1, … 3071 in a sample; what lies above counts as 3071."""
+    flat = values.reshape(-1)
+    sample = flat[:: max(1, flat.size // _SAMPLES)]
+    return np.bincount(np.clip(np.rint(sample), 0, 3071).astype(np.int64), minlength=3072)
