@@ -71,14 +71,14 @@ class Head:
         self.lacunes = rng.uniform([-28, -25, 0], [28, 18, 24], (int(rng.poisson(1.2 * atrophy)), 3))
         self.mass_effect = None
 
-    def to_atlas(self, x, y, z, mass_effect=True):
-        """Map points of the rigid head (RAS mm) into the atlas.
+    def to_atlas(self, x, y, z, mass_effect=True, waves=None):
+        """Map points of the rigid head (RAS mm) into the atlas; `waves` is `warp` there where it is known already.
 
         Returns
         -------
         tuple of three ndarrays, float32
         """
-        waves = self.warp(x, y, z) * np.float32(self.warp_mm)
+        waves = (self.warp(x, y, z) if waves is None else waves) * np.float32(self.warp_mm)
         u, v, w = (p / s + d for p, s, d in zip((x, y, z), self.scale, waves))
         if mass_effect and self.mass_effect is not None:
             du, dv, dw = self.mass_effect.displacement(x, y, z, self.cavity(u, v, w))
@@ -133,10 +133,10 @@ class Head:
         above = (z - self.floor(x, y)) * np.float32(0.75)
         return smooth_minimum(vault, above, 6.0)
 
-    def bone_thickness(self, x, y, z):
+    def bone_thickness(self, x, y, z, variation):
         """Thickness of the vault in mm; the squamous temporal bone is thin, occiput and forehead are thick."""
         thin = smoothstep(np.abs(x), 45.0, 66.0) * smoothstep(z, 35.0, 5.0)
-        thickness = self.bone_mm * (1.0 + 0.18 * self.bone_variation(x, y, z) - 0.40 * thin)
+        thickness = self.bone_mm * (1.0 + 0.18 * variation - 0.40 * thin)
         return np.clip(thickness + 2.0 * smoothstep(y, -80.0, -98.0), 2.2, 14.0)
 
     def envelope(self, x, y, z, vault, bone):

@@ -45,7 +45,7 @@ def ventricle_distance(canvas, head):
     return distance
 
 
-def paint_brain(canvas, head, vault, cavity, inside, web):
+def paint_brain(canvas, head, vault, cavity, inside, web, mottle):
     """Paint the cranial cavity.
 
     Parameters
@@ -59,6 +59,8 @@ def paint_brain(canvas, head, vault, cavity, inside, web):
         Fraction of each sample inside the cavity.
     web : ndarray
         Signed distance to the sulci's sheets, mm.
+    mottle : ndarray
+        Slow change of density, HU.
 
     Returns
     -------
@@ -73,7 +75,6 @@ def paint_brain(canvas, head, vault, cavity, inside, web):
     behind = smoothstep(y, -22.0 - 0.5 * np.clip(side - 12.0, 0.0, None), -28.0 - 0.5 * np.clip(side - 12.0, 0.0, None))
     depth = cavity - np.float32(head.subarachnoid_mm)
     web = np.abs(web)
-    mottle = head.mottle(x[::4, ::4], y[::4, ::4], z[::4, ::4]).repeat(4, 0).repeat(4, 1)[: x.shape[0], : x.shape[1]]
     _paint_cerebrum(canvas, head, depth, web, mottle, np.where(behind > 0.5, tentorium - 1.0, 30.0))
     below = np.minimum(np.minimum(-tentorium - 1.5, depth), (behind - 0.5) * 8.0)
     _paint_cerebellum(canvas, head, below)

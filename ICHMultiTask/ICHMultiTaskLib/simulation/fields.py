@@ -4,13 +4,18 @@ Distances are in mm and positive inside; coordinates are RAS millimeters.
 """
 
 import numpy as np
+from scipy import fft
 from scipy.ndimage import map_coordinates
 
 
 def smoothstep(values, low, high):
     """Rise from 0 at `low` to 1 at `high` with zero slope at both ends (`low` may exceed `high`)."""
-    t = np.clip((values - low) / (high - low), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    t = np.asarray((values - low) / (high - low))
+    np.clip(t, 0.0, 1.0, out=t)
+    slope = 3.0 - 2.0 * t
+    slope *= t
+    slope *= t
+    return slope
 
 
 def smooth_minimum(a, b, radius):
@@ -43,6 +48,17 @@ def interpolation_matrix(samples, nodes, step):
     for offset in range(4):
         matrix[np.arange(samples), np.clip(base + offset - 1, 0, nodes - 1)] += weights[offset]
     return matrix
+
+
+def inner_interpolation(samples, nodes, step):
+    """Weights as of `interpolation_matrix`, from nodes of which the first lies at the first sample.
+
+    Returns
+    -------
+    ndarray of shape (samples, nodes), float32
+    """
+    matrix = interpolation_matrix(samples, nodes + 3, step)[:, 1 : nodes + 1]
+    return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 class PlaneWaves:
@@ -98,12 +114,18 @@ class PeriodicNoise:
         )
         band = np.exp(-(((radius - 0.125) / 0.035) ** 2)).astype(np.float32)
         white = rng.standard_normal((size, size, size), dtype=np.float32)
-        noise = np.fft.irfftn(np.fft.rfftn(white) * band, s=white.shape, axes=(0, 1, 2))
-        noise = (noise / noise.std()).astype(np.float32)
+        noise = fft.irfftn(fft.rfftn(white) * band, s=white.shape)
+        noise /= noise.std()
         if distance:
             slope = np.sqrt(sum(g * g for g in np.gradient(noise, self.step)))
             noise = np.clip(noise / (slope + 0.25 * slope.mean()), -9.0, 9.0)
         self.lattice = noise
+
+    def nearest(self, x, y, z):
+        """The value of the nearest node, for structures no larger than the distance of the nodes."""
+        scale, size = np.float32(1.0 / self.step), len(self.lattice)
+        i, j, k = (np.rint(p * scale).astype(np.int32) % size for p in (x, y, z))
+        return self.lattice.ravel()[(i * size + j) * size + k]
 
     def __call__(self, x, y, z):
         scale = np.float32(1.0 / self.step)
@@ -112,12 +134,12 @@ class PeriodicNoise:
 
 
 class Canvas:
-    """One infinitely thin slice: atlas coordinates of its samples and the HU painted so far.
+    """Some infinitely thin slices: atlas coordinates of their samples and the HU painted so far.
 
     Parameters
     ----------
-    x, y, z : ndarray of shape (rows, columns), float32
-        Atlas coordinates in mm; x varies mostly along columns and y along rows.
+    x, y, z : ndarray of shape (slices, rows, columns), float32
+        Atlas coordinates in mm; x varies mostly along columns, y along rows and z from slice to slice.
     hu : ndarray of the same shape
     pitch : float
         Sample distance in mm: edges are painted this wide.
@@ -127,34 +149,41 @@ class Canvas:
 
     def __init__(self, x, y, z, hu, pitch, depth):
         self.x, self.y, self.z, self.hu, self.pitch, self.depth = x, y, z, hu, pitch, depth
-        self._columns = x.min(axis=0), x.max(axis=0)
-        self._rows = y.min(axis=1), y.max(axis=1)
-        self._z = float(z.min()), float(z.max())
+        # From part of the samples, since coordinates change slowly and what asks for a box leaves a margin.
+        parts = (z[:, ::6, ::6], (1, 2)), (y[:, :, ::6], (0, 2)), (x[:, ::6], (0, 1))
+        self._reach = [(values.min(axis=axes), values.max(axis=axes)) for values, axes in parts]
+        self._span = [(float(least.min()), float(most.max())) for least, most in self._reach[::-1]]
 
     def box(self, low, high):
         """Index of the samples that may lie between two corners, or None."""
-        if self._z[1] < low[2] or self._z[0] > high[2]:
+        # Most of what is asked for lies elsewhere: told in plain numbers, before any array is touched.
+        if any(a > most or b < least for a, b, (least, most) in zip(low, high, self._span)):
             return None
-        columns = np.flatnonzero((self._columns[1] >= low[0]) & (self._columns[0] <= high[0]))
-        rows = np.flatnonzero((self._rows[1] >= low[1]) & (self._rows[0] <= high[1]))
-        if not len(columns) or not len(rows):
-            return None
-        return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        index = []
+        for (least, most), a, b in zip(self._reach, low[::-1], high[::-1]):
+            found = np.flatnonzero((most >= a) & (least <= b))
+            if not len(found):
+                return None
+            index.append(slice(found[0], found[-1] + 1))
+        return tuple(index)
 
     def cover(self, distance, edge=None):
         """Fraction covered, from a distance that is positive inside."""
-        edge = self.pitch if edge is None else edge
-        return np.clip(distance / np.asarray(edge, np.float32) + np.float32(0.5), 0.0, 1.0)
+        fraction = distance * (np.float32(1.0) / np.asarray(self.pitch if edge is None else edge, np.float32))
+        fraction += np.float32(0.5)
+        return np.clip(fraction, 0.0, 1.0, out=fraction)
 
     def paint(self, distance, value, index=..., edge=None):
         """Blend `value` (HU) over the samples at `index`."""
         hu = self.hu[index]
-        hu += self.cover(distance, edge) * (value - hu)
+        change = value - hu
+        change *= self.cover(distance, edge)
+        hu += change
 
     def ellipsoid(self, center, radii):
         """Index and distance to an axis-aligned ellipsoid; (None, None) where it is out of reach."""
-        center, radii = np.asarray(center, np.float32), np.asarray(radii, np.float32)
-        index = self.box(center - radii - 2.0, center + radii + 2.0)
+        low = [c - r - 2.0 for c, r in zip(center, radii)]
+        index = self.box(low, [c + r + 2.0 for c, r in zip(center, radii)])
         if index is None:
             return None, None
         return index, ellipsoid_distance(self.x[index], self.y[index], self.z[index], center, radii)
@@ -162,21 +191,19 @@ class Canvas:
     def capsule(self, start, end, radius_start, radius_end=None):
         """Index and distance to a round cone between two points; (None, None) where it is out of reach."""
         radius_end = radius_start if radius_end is None else radius_end
-        start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
         reach = max(radius_start, radius_end) + 2.0
-        index = self.box(np.minimum(start, end) - reach, np.maximum(start, end) + reach)
+        ends = list(zip(start, end))
+        index = self.box([min(pair) - reach for pair in ends], [max(pair) + reach for pair in ends])
         if index is None:
             return None, None
-        distance = capsule_distance(
-            self.x[index], self.y[index], self.z[index], start, end, radius_start, radius_end
-        )
+        distance = capsule_distance(self.x[index], self.y[index], self.z[index], start, end, radius_start, radius_end)
         return index, distance
 
 
 def ellipsoid_distance(x, y, z, center, radii):
     """Distance to an axis-aligned ellipsoid, exact at its surface to first order."""
-    dx, dy, dz = ((a - c) for a, c in zip((x, y, z), center))
-    rx, ry, rz = (1.0 / np.asarray(radii, np.float32)).astype(np.float32)
+    dx, dy, dz = ((a - np.float32(c)) for a, c in zip((x, y, z), center))
+    rx, ry, rz = (np.float32(1.0 / radius) for radius in radii)
     u, v, w = dx * rx, dy * ry, dz * rz
     first = np.sqrt(u * u + v * v + w * w)
     second = np.sqrt((u * rx) ** 2 + (v * ry) ** 2 + (w * rz) ** 2)
@@ -186,8 +213,9 @@ def ellipsoid_distance(x, y, z, center, radii):
 
 def capsule_distance(x, y, z, start, end, radius_start, radius_end):
     """Distance to a round cone between two points."""
-    axis = np.asarray(end, np.float32) - np.asarray(start, np.float32)
-    dx, dy, dz = x - start[0], y - start[1], z - start[2]
-    t = np.clip((dx * axis[0] + dy * axis[1] + dz * axis[2]) * np.float32(1.0 / (axis @ axis)), 0.0, 1.0)
+    axis = [np.float32(b - a) for a, b in zip(start, end)]
+    dx, dy, dz = (values - np.float32(a) for values, a in zip((x, y, z), start))
+    t = (dx * axis[0] + dy * axis[1] + dz * axis[2]) * (1.0 / sum(a * a for a in axis))
+    np.clip(t, 0.0, 1.0, out=t)
     dx, dy, dz = dx - t * axis[0], dy - t * axis[1], dz - t * axis[2]
-    return radius_start + (radius_end - radius_start) * t - np.sqrt(dx * dx + dy * dy + dz * dz)
+    return np.float32(radius_start) + np.float32(radius_end - radius_start) * t - np.sqrt(dx * dx + dy * dy + dz * dz)

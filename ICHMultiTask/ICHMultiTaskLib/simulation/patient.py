@@ -8,11 +8,12 @@ import numpy as np
 from ..common.errors import InputError
 from ..scan.geometry import distinct_steps
 from ..scan.head_ct import HeadCT, ScanFacts
+from .acquisition import draw_acquisition
 from .anatomy import Head
 from .hematoma import LOCATIONS, NO_BLEED, SHAPES, Hematoma
 from .outcome import draw_age_and_sex, draw_outcome, draw_presentation
 from .raters import read_volumes
-from .scanner import draw_acquisition, on_regular_grid, scan
+from .scanner import on_regular_grid, scan
 
 
 @dataclass(frozen=True)

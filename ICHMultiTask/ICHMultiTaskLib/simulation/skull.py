@@ -5,6 +5,7 @@ import numpy as np
 from .fields import smoothstep
 
 AIR = -1000.0
+MUSCLE_BELOW_MM = -5.0
 
 
 def paint_outside(canvas, head, surfaces):
@@ -20,32 +21,33 @@ def paint_outside(canvas, head, surfaces):
     """
     x, y, z = canvas.x, canvas.y, canvas.z
     vault, cavity, envelope, bone = (surfaces[name] for name in ("vault", "cavity", "envelope", "bone"))
-    low = z < -5.0
-    canvas.paint(envelope, 45.0, edge=flat_edge(canvas))
+    low = z.min() < MUSCLE_BELOW_MM
+    edge = flat_edge(z, canvas.pitch, canvas.depth)
+    canvas.paint(envelope, 45.0, edge=edge)
     canvas.paint(envelope - 1.8, head.fat_hu)
     # Temporal muscle beside the skull, and the muscles below it.
     outer = vault + bone
     temporal = smoothstep(np.abs(x), 46.0, 58.0) * smoothstep(z, 42.0, 12.0) * smoothstep(y, -30.0, -5.0)
     temporal = temporal * smoothstep(y, 55.0, 38.0)
     canvas.paint(np.minimum(outer + 5.0 * temporal, envelope - 2.5), head.muscle_hu)
-    if low.any():
+    if low:
         plane = head.fat_plane_mm * (0.6 + 0.5 * np.sin(0.05 * (x + y + z)))
         deep = np.minimum(envelope - 4.5 - 3.0 * smoothstep(y, 20.0, 50.0), -6.0 - z)
         canvas.paint(np.minimum(deep, np.abs(surfaces["tissue"]) - plane), head.muscle_hu)
         _paint_face(canvas, head)
-    _paint_vault(canvas, head, vault, cavity, bone)
-    if low.any():
+    _paint_vault(canvas, head, vault, cavity, bone, edge)
+    if low:
         _paint_base(canvas, head, cavity)
         _paint_neck(canvas, head)
 
 
-def flat_edge(canvas):
+def flat_edge(z, pitch, depth):
     """Width of edges in mm: wider at the vertex, where the skull lies flat between two thin slices."""
-    flat = np.clip((canvas.z - 30.0) * np.float32(1.0 / 50.0), 0.0, 1.0)
-    return canvas.pitch + max(canvas.depth - canvas.pitch, 0.0) * flat
+    flat = np.clip((z - 30.0) * np.float32(1.0 / 50.0), 0.0, 1.0)
+    return pitch + max(depth - pitch, 0.0) * flat
 
 
-def _paint_vault(canvas, head, vault, cavity, bone):
+def _paint_vault(canvas, head, vault, cavity, bone, edge):
     """Skull: outer and inner table with diploë between them; the base is a thinner shell."""
     x, y, z = canvas.x, canvas.y, canvas.z
     is_base = smoothstep(vault - cavity, 2.0, 7.0)
@@ -55,7 +57,6 @@ def _paint_vault(canvas, head, vault, cavity, bone):
     hole = np.sqrt(x * x + ((y + 41.0) * 0.85) ** 2) - 15.5
     shell = np.minimum(shell, np.where(z < -50.0, hole, 50.0))
     base_hu = head.cortical_hu * (1.0 - 0.40 * is_base)
-    edge = flat_edge(canvas)
     canvas.paint(shell, base_hu, edge=edge)
     table = 1.2 + 0.12 * thickness + 0.35 * np.sin(0.11 * x + 0.07 * y) * np.sin(0.09 * z + 0.05 * y)
     marrow = np.minimum(shell - table, thickness - 3.4 - 6.0 * is_base)
@@ -84,14 +85,14 @@ def _paint_base(canvas, head, cavity):
         index, distance = canvas.capsule((side * 15, -20, -42), (side * 54, -36, -40), 9.0, 12.5)
         if index is not None:
             canvas.paint(outside(index, distance), head.cortical_hu * 1.05, index)
-            cells = np.abs(head.cells(x[index] * 1.1, y[index], z[index]))
+            cells = np.abs(head.cells.nearest(x[index] * 1.1, y[index], z[index]))
             lateral = smoothstep(np.abs(x[index]), 26.0, 42.0) * head.mastoid_air
             canvas.paint(np.minimum(outside(index, distance) - 2.5, cells - 1.5 + 1.0 * lateral - 0.6), -500.0, index)
         index, distance = canvas.ellipsoid((side * 57, -45, -50), (13, 17, 19))
         if index is not None:
             solid = outside(index, distance)
             canvas.paint(solid, head.cortical_hu * 0.85, index)
-            cells = np.abs(head.cells(x[index], y[index], z[index]))
+            cells = np.abs(head.cells.nearest(x[index], y[index], z[index]))
             inner = np.minimum(solid - 2.2, cells - 0.25)
             canvas.paint(inner, -850.0 * head.mastoid_air + 150.0 * (1.0 - head.mastoid_air), index)
         for start, end, radius in (((44, -27, -42), (80, -30, -43), 3.0), ((20, -24, -37), (30, -26, -37), 2.0)):
@@ -122,7 +123,7 @@ def _paint_face(canvas, head):
             canvas.paint(np.minimum(distance, 2.2 - distance), thick, index)
     index, distance = canvas.ellipsoid((0, 38, -60), (14.5, 42, 28))
     if index is not None:
-        web = np.abs(head.cells(x[index] * 0.55, y[index] * 0.35, z[index] * 0.6))
+        web = np.abs(head.cells.nearest(x[index] * 0.55, y[index] * 0.35, z[index] * 0.6))
         canvas.paint(distance + 1.2, thin, index)
         canvas.paint(distance, AIR, index)
         turbinate = np.minimum(distance, 1.2 - web)
@@ -130,7 +131,7 @@ def _paint_face(canvas, head):
         canvas.paint(np.minimum(distance, 1.0 - np.abs(x[index] - 0.05 * y[index] + 2.0)), 180.0, index)
     index, distance = canvas.ellipsoid((0, 38, -36), (13, 27, 13))
     if index is not None:
-        cells = np.abs(head.cells(x[index] * 0.9, y[index] * 0.8, z[index] * 0.8))
+        cells = np.abs(head.cells.nearest(x[index] * 0.9, y[index] * 0.8, z[index] * 0.8))
         canvas.paint(distance + 1.0, thin, index)
         canvas.paint(np.minimum(distance, cells - 0.55), AIR, index)
     for side in (-1, 1):
@@ -187,9 +188,7 @@ def _paint_orbit(canvas, head, side, bone_hu):
     canvas.paint(np.minimum(distance + 2.0, front - 6.0), bone_hu, index)
     canvas.paint(np.minimum(distance, front + 12.0), head.fat_hu, index)
     for dx, dz in ((12, 0), (-10, 0), (0, 11), (0, -11)):
-        part, gap = canvas.capsule(
-            (side * 18, 24, -32), (side * (35 + dx), 52, -35 + dz), 1.2, 2.2
-        )
+        part, gap = canvas.capsule((side * 18, 24, -32), (side * (35 + dx), 52, -35 + dz), 1.2, 2.2)
         if part is not None:
             canvas.paint(gap, head.muscle_hu, part)
     part, gap = canvas.capsule((side * 17, 20, -32), (side * 33, 52, -35), 2.0)

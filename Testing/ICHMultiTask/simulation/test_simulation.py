@@ -8,7 +8,7 @@ import pytest
 
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.scan.geometry import apply_affine, tilt_deg
-from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
+from ICHMultiTaskLib.simulation import SimulationSettings, scanner, simulate_patient
 from ICHMultiTaskLib.simulation.anatomy import Head
 from ICHMultiTaskLib.simulation.hematoma import LARGEST_ML, LOCATIONS, NO_BLEED, Hematoma
 from ICHMultiTaskLib.simulation.outcome import draw_age_and_sex, draw_outcome, draw_presentation, ich_score
@@ -29,6 +29,23 @@ def test_same_seed_same_bytes():
     assert first.mask.tobytes() == second.mask.tobytes()
     assert (first.volume_ml, first.died, first.gcs) == (second.volume_ml, second.died, second.gcs)
     assert first.head_ct.hu.tobytes() != other.head_ct.hu.tobytes()
+
+
+def test_coarse_painting_is_fine_painting(monkeypatch):
+    """Samples and layers are as coarse as the scan's pixels allow; painted finely, the scan is the same."""
+    settings = SimulationSettings(matrix=224, slices=20, volume_ml=25.0, bleed=True, table=False, age=70, **CLEAN)
+    coarse = simulate_patient(7, settings)
+    monkeypatch.setattr(scanner, "COARSEST_MM", 0.8)
+    monkeypatch.setattr(scanner, "THIN_MM", 2.0)
+    fine = simulate_patient(7, settings)
+    assert coarse.volume_ml == fine.volume_ml
+    assert mask_ml(coarse) == pytest.approx(mask_ml(fine), rel=0.05)
+    assert coarse.ivh_ml == pytest.approx(fine.ivh_ml, rel=0.03, abs=0.05)
+    soft = [p.head_ct.hu[(p.head_ct.hu > 0) & (p.head_ct.hu < 80)] for p in (coarse, fine)]
+    assert soft[0].size == pytest.approx(soft[1].size, rel=0.03)
+    assert soft[0].mean() == pytest.approx(soft[1].mean(), abs=0.5)
+    np.testing.assert_allclose(*(np.percentile(hu, [10, 25, 50, 75, 90]) for hu in soft), atol=1.0)
+    assert coarse.head_ct.hu[coarse.mask].mean() == pytest.approx(fine.head_ct.hu[fine.mask].mean(), abs=1.0)
 
 
 def test_scan_says_that_it_is_simulated():
@@ -109,7 +126,8 @@ def test_tissues_lie_within_published_ranges():
     pictures = module_from_spec(spec := spec_from_file_location("simulation_pictures", path))
     spec.loader.exec_module(pictures)
     for seed in (2, 17):
-        settings = SimulationSettings(matrix=192, slices=40, location="putamen", volume_ml=15.0, bleed=True)
+        bleed = {"location": "putamen", "shape": "regular", "volume_ml": 15.0, "bleed": True}
+        settings = SimulationSettings(matrix=192, slices=40, **bleed)
         found = pictures.tissue_hu(simulate_patient(seed, settings))
         for name, (low, high) in pictures.PUBLISHED_HU.items():
             assert len(found[name]) >= 5

@@ -1,0 +1,57 @@
+"""What the scanner adds: noise, cupping, streaks and the HU offset."""
+
+import numpy as np
+from scipy import fft
+
+PAD = -1024
+
+
+class Artifacts:
+    """Noise with the texture of the kernel, cupping, streaks between the petrous bones and the HU offset."""
+
+    def __init__(self, rng, head, a, affine):
+        self.rng, self.a = rng, a
+        f = np.hypot(fft.fftfreq(a.matrix)[:, None], fft.rfftfreq(a.matrix)[None, :]).astype(np.float32) / a.pixel_mm
+        peak = 0.62 if a.kernel == "sharp" else 0.33
+        shape = np.sqrt(f + 0.04) * np.exp(-0.5 * (f / peak) ** 2)
+        # Of a spectrum drawn at random: with this factor the noise has a standard deviation of 1.
+        power = 2.0 * (shape**2).sum() - (shape[:, [0, -1]] ** 2).sum()
+        self.noise_filter = (shape * a.matrix**2 / np.sqrt(2.0 * power)).astype(np.float32)
+        half = 0.5 * (a.matrix - 1) * a.pixel_mm
+        axis = np.arange(a.matrix, dtype=np.float32) * a.pixel_mm - half
+        self.u, self.v = axis[None, :] + a.translation[0], axis[:, None] + a.translation[1]
+        radius = np.hypot(axis[None, :], axis[:, None])
+        self.outside = radius > half + 0.5 * a.pixel_mm
+        ellipse = np.hypot(self.u / 85.0, self.v / 105.0)
+        noise_map = 1.15 * a.noise_hu * (0.55 + 0.55 * np.exp(-(ellipse**2) * 1.3))
+        self.noise_map = noise_map.astype(np.float32)
+        cup = a.cupping_hu * (np.clip(ellipse, 0, 1) ** 4 - 0.3) * (ellipse < 1.1)
+        self.cup = (cup + a.offset_hu).astype(np.float32)
+        petrous = a.rotation @ head.from_atlas((0.0, -28.0, -38.0)) + a.translation
+        slope = -np.tan(np.radians(a.tilt_deg))
+        slices = affine[2, 3] + a.offsets_mm + slope * (petrous[1] - affine[1, 3])
+        self.petrous_weight = np.exp(-(((slices - petrous[2]) / 11.0) ** 2))
+        low = slices < petrous[2] + 14.0
+        self.noise_gain = np.where(low, 1.25, 1.0) * rng.uniform(0.92, 1.08, len(slices))
+        band = np.exp(-(((self.v + petrous[1]) / 7.0) ** 2) - (self.u / 30.0) ** 2)
+        self.streaks = [-a.streak_hu * band]
+        for side in (-1, 1):
+            angle = np.arctan2(self.v + petrous[1], self.u + side * 38.0)
+            distance = np.hypot(self.v + petrous[1], self.u + side * 38.0)
+            wave = sum(np.cos(n * angle + rng.uniform(0, 6.28)) for n in (7, 13, 22)) / 1.7
+            self.streaks.append(0.35 * a.streak_hu * wave * np.exp(-distance / 45.0))
+        self.streaks = sum(self.streaks).astype(np.float32)
+
+    def __call__(self, image, k):
+        change = self.cup
+        if self.petrous_weight[k] > 0.01:
+            change = change + np.float32(self.petrous_weight[k]) * self.streaks
+        image = image + (image > -300.0) * change
+        if self.a.noise_hu:
+            shape = (*self.noise_filter.shape, 2)
+            spectrum = self.rng.standard_normal(shape, dtype=np.float32).view(np.complex64)[..., 0]
+            spectrum *= np.float32(self.noise_gain[k]) * self.noise_filter
+            noise = fft.irfft2(spectrum, s=image.shape, overwrite_x=True)
+            noise *= self.noise_map
+            image += noise
+        return image

@@ -1,0 +1,232 @@
+"""Paints blocks of infinitely thin slices of the head and the table."""
+
+import numpy as np
+
+from .brain import paint_brain, sulci
+from .fields import Canvas, inner_interpolation, interpolation_matrix
+from .skull import AIR, MUSCLE_BELOW_MM, flat_edge, paint_outside
+
+COARSE_MM = 5.8
+"""Distance of the nodes on which smooth coordinate maps and surfaces are evaluated."""
+SPARSE = 2
+"""Of so many nodes one on which the waves of `Head` is evaluated: they are longer than 35 mm."""
+REACH_MM = ((-96.0, -128.0), (96.0, 122.0))
+"""Corners of a box that holds every head, face and neck, in the rigid head (x, y)."""
+
+
+class Painter:
+    """Paints infinitely thin slices of the head and table.
+
+    Parameters
+    ----------
+    head : Head
+    hematoma : Hematoma or None
+    acquisition : Acquisition
+    size : int
+        Rows and columns of samples.
+    pitch : float
+        Distance of the samples, mm.
+    """
+
+    def __init__(self, head, hematoma, acquisition, size, pitch):
+        self.head, self.hematoma, self.a, self.size, self.pitch = head, hematoma, acquisition, size, pitch
+        affine = acquisition.ijk_to_ras()
+        factor = pitch / acquisition.pixel_mm
+        self.row, self.column = affine[:3, 0] * factor, affine[:3, 1] * factor
+        self.coarse = max(2, round(COARSE_MM / pitch))
+        self.nodes = size // self.coarse + 4
+        self.fine = interpolation_matrix(size, self.nodes, self.coarse)
+        self.background = self._table() if acquisition.table else np.full((size, size), AIR, np.float32)
+
+    def _table(self):
+        """HU of table and head rest in one slice (they run along the scan axis), and how much of air they replace."""
+        half = 0.5 * self.size * self.pitch
+        v = half - (np.arange(self.size, dtype=np.float32)[:, None] + 0.5) * self.pitch
+        u = (np.arange(self.size, dtype=np.float32)[None, :] + 0.5) * self.pitch - half
+        seat = self.a.translation[1] + 2.0
+        radius, wings, wall = self.a.rest_mm
+        distance = np.hypot(u, v - seat)
+        shell = wall - np.abs(distance - radius)
+        shell = np.minimum(shell, seat + wings - v)
+        foam = np.minimum(radius - 1.0 - distance, seat + wings - 5.0 - v)
+        board = 1.2 - np.abs(v - (seat - 0.0009 * -(u * u) - 128.0))
+        hu = np.full((self.size, self.size), AIR, np.float32)
+        for gap, value in ((foam, -930.0), (shell, 150.0), (board, 60.0)):
+            hu += np.clip(gap / self.pitch + 0.5, 0.0, 1.0) * (value - hu)
+        return hu
+
+    def __call__(self, origins, depth, poses):
+        """Paint the slices whose first samples lie at `origins`.
+
+        Parameters
+        ----------
+        origins : ndarray of shape (L, 3)
+            Table coordinates, mm.
+        depth : float
+            Distance from one slice to the next, mm.
+        poses : sequence of (ndarray, ndarray)
+            Rotation and translation of the head in each.
+
+        Returns
+        -------
+        tuple
+            HU [slice, row, column], coverage by hematoma of the same shape or None, and the sum of coverage by blood in
+            the ventricles.
+        """
+        hu = np.repeat(self.background[None], len(origins), axis=0)
+        grid = self._grid(origins, poses)
+        rows, columns = self._reached(grid)
+        if rows is None:
+            return hu, None, 0.0
+        head = self.head
+        points = _points(grid, self._node(rows), self._node(columns))
+        waves = self._waves(grid, rows, columns)
+        coarse = head.to_atlas(*points, mass_effect=False, waves=waves[:3])
+        vault = head.vault(*coarse)
+        bone = head.bone_thickness(*coarse, waves[3])
+        cavity, envelope = head.close(vault, *coarse), head.envelope(*coarse, vault, bone)
+        box = self._samples(envelope > -6.0, rows, columns)
+        if box is not None:
+            refine = self._refinement(box, rows, columns)
+            surfaces = {"vault": vault, "cavity": cavity, "bone": bone, "envelope": envelope}
+            if coarse[2].min() < MUSCLE_BELOW_MM:
+                surfaces["tissue"] = head.muscle_web(*coarse)
+            surfaces = {name: refine(values) for name, values in surfaces.items()}
+            view = np.ascontiguousarray(hu[box])
+            paint_outside(Canvas(*(refine(c) for c in coarse), view, self.pitch, depth), head, surfaces)
+            hu[box] = view
+        box = self._samples(cavity > -3.0, rows, columns)
+        if box is None:
+            return hu, None, 0.0
+        part, rows, columns = self._around(box, rows, columns)
+        refine = self._refinement(box, rows, columns)
+        points, coarse, (vault, cavity) = ([p[part] for p in group] for group in (points, coarse, (vault, cavity)))
+        moved = self._moved(points, coarse, cavity)
+        vault, cavity, height = refine(vault), refine(cavity), refine(coarse[2])
+        view = np.ascontiguousarray(hu[box])
+        brain = Canvas(*(refine(c) for c in moved), view, self.pitch, depth)
+        # Sulci are too fine for the nodes: on every second sample.
+        half = [c[:, ::2, ::2] for c in (brain.x, brain.y, brain.z)]
+        left, right = (inner_interpolation(n, m, 2) for n, m in zip(view.shape[1:], half[0].shape[1:]))
+        web, mottle = left @ np.stack([sulci(head, *half), head.mottle(*half)]) @ right.T
+        inside = brain.cover(cavity, flat_edge(height, self.pitch, depth))
+        content = paint_brain(brain, head, vault, cavity, inside, web, mottle)
+        occupied, ventricle = None, 0.0
+        if self.hematoma is not None:
+            places = (np.arange(part.start, part.stop, dtype=np.float32) for part in box[1:])
+            rigid = Canvas(*_points(grid, *places), view, self.pitch, depth)
+            cover, ventricle = self._bleed(rigid, cavity, inside, content)
+            if cover is not None:
+                occupied = np.zeros_like(hu)
+                occupied[box] = cover
+        hu[box] = view
+        return hu, occupied, ventricle
+
+    def _grid(self, origins, poses):
+        """First sample, and the steps from row to row and from column to column, in the rigid head; (3, L, 1, 1)."""
+        start = np.stack([r.T @ (o - t) for o, (r, t) in zip(origins, poses)])
+        steps = (np.stack([r.T @ step for r, _ in poses]) for step in (self.column, self.row))
+        return [values.T[..., None, None].astype(np.float32) for values in (start, *steps)]
+
+    def _node(self, part):
+        """Places of some nodes, counted in samples."""
+        return np.arange(part.start - 1.0, part.stop - 1.0, dtype=np.float32) * self.coarse
+
+    def _reached(self, grid):
+        """Rows and columns of the nodes that may lie in the head, or None."""
+        every = self._node(slice(0, self.nodes))
+        x, y, _ = _points(grid, every, every)
+        (left, back), (right, front) = REACH_MM
+        near = (x > left) & (x < right) & (y > back) & (y < front)
+        rows, columns = (np.flatnonzero(near.any(axis=axes)) for axes in ((0, 2), (0, 1)))
+        if len(rows) < 4 or len(columns) < 4:
+            return None, None
+        return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+    def _waves(self, grid, rows, columns):
+        """The warp in three directions and the bone's variation at nodes, interpolated from every fourth of them."""
+        spread, places = [], []
+        for part in (rows, columns):
+            count = part.stop - part.start
+            spread.append(interpolation_matrix(count, (count - 1) // SPARSE + 4, SPARSE))
+            sparse = (np.arange(spread[-1].shape[1], dtype=np.float32) - 1.0) * SPARSE
+            places.append((part.start - 1.0 + sparse) * self.coarse)
+        points = _points(grid, *places)
+        values = np.concatenate([self.head.warp(*points), self.head.bone_variation(*points)[None]])
+        return spread[0] @ values @ np.ascontiguousarray(spread[1].T)
+
+    def _samples(self, near, rows, columns):
+        """Index of the samples around the marked nodes, or None."""
+        box = [slice(None)]
+        for axes, part in (((0, 2), rows), ((0, 1), columns)):
+            found = np.flatnonzero(near.any(axis=axes))
+            if not len(found):
+                return None
+            first, last = part.start + found[0] - 2, part.start + found[-1]
+            # Four nodes carry a sample.
+            low, high = max(first, part.start), min(last, part.stop - 4)
+            box.append(slice(max(0, low * self.coarse), min(self.size, (high + 1) * self.coarse)))
+        return tuple(box) if all(b.stop - b.start > 2 for b in box[1:]) else None
+
+    def _around(self, box, rows, columns):
+        """The nodes that carry the samples of a box: their index among rows and columns, and which these are."""
+        parts = []
+        for samples, part in zip(box[1:], (rows, columns)):
+            low, high = samples.start // self.coarse, (samples.stop - 1) // self.coarse + 4
+            parts.append(slice(max(low, part.start), min(high, part.stop)))
+        index = [slice(p.start - part.start, p.stop - part.start) for p, part in zip(parts, (rows, columns))]
+        return (slice(None), *index), *parts
+
+    def _refinement(self, box, rows, columns):
+        """Function that interpolates values at nodes to the samples of a box."""
+        left = np.ascontiguousarray(self.fine[box[1], rows])
+        right = np.ascontiguousarray(self.fine[box[2], columns].T)
+        return lambda values: left @ np.ascontiguousarray(values) @ right
+
+    def _moved(self, points, coarse, cavity):
+        if self.head.mass_effect is None:
+            return coarse
+        shift = self.head.mass_effect.displacement(*points, cavity)
+        return [c - d for c, d in zip(coarse, shift)]
+
+    def _bleed(self, canvas, cavity, inside, content):
+        """Edema, blood in the ventricles and the hematoma itself; its coverage or None, and the sum of the former's."""
+        h, view = self.hematoma, canvas.hu
+        low, high = h.bounds()
+        near = canvas.box(low - h.edema_mm - 3.0, high + h.edema_mm + 3.0)
+        if near is not None:
+            x, y, z = canvas.x[near], canvas.y[near], canvas.z[near]
+            field = h.field(x, y, z, cavity[near])
+            hu = view[near]
+            wobble = 1.0 + 0.4 * h.swirl(x, y, z)
+            edema = np.clip((field + h.edema_mm * wobble) / 2.5 + 0.5, 0.0, 1.0)
+            hu += edema * content["tissue"][near] * inside[near] * np.minimum(h.edema_hu - hu, 0.0)
+        ventricle = self._ventricular_blood(canvas, content["ventricles"]) if h.ruptured else 0.0
+        if near is None:
+            return None, ventricle
+        cover = np.clip(field / self.pitch + 0.5, 0.0, 1.0)
+        hu += cover * (h.density(field, x, y, z, y - h.center[1]) - hu)
+        occupied = np.zeros_like(view)
+        occupied[near] = cover
+        return occupied, ventricle
+
+    def _ventricular_blood(self, canvas, ventricles):
+        """Blood near the bleed and, as in a lying patient, at the back of the ventricles."""
+        h = self.hematoma
+        near = ventricles > -1.0
+        if not near.any():
+            return 0.0
+        x, y, z = canvas.x, canvas.y, canvas.z
+        apart = np.sqrt((x - h.center[0]) ** 2 + (y - h.center[1]) ** 2 + (z - h.center[2]) ** 2) - h.radius
+        reach = 75.0 * h.ventricle_fill**1.5 + 6.0 - apart
+        layer = -62.0 + 45.0 * h.ventricle_fill - y
+        filled = np.minimum(ventricles, np.maximum(reach * 0.3, layer))
+        cover = np.clip(filled / self.pitch + 0.5, 0.0, 1.0) * near
+        canvas.hu += cover * (h.ventricle_hu - canvas.hu)
+        return float(cover.sum(dtype=np.float64))
+
+
+def _points(grid, rows, columns):
+    """Points of the rigid head at some rows and columns (counted in samples): x, y, z of shape (L, rows, columns)."""
+    start, down, right = grid
+    return start + down * rows[:, None] + right * columns[None, :]
