@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..common.errors import InputError
+from ..model.attention import check_choice
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..scan.geometry import apply_affine
@@ -97,7 +98,7 @@ class Analysis:
 
 
 def _attention(prediction, head_ct, head, stage, method):
-    from ..model.attention.maps import attention_map, check_choice
+    from ..model.attention.maps import attention_map
 
     check_choice(head, stage, method)
     grid = attention_map(prediction.network, prediction.features[stage], stage, head, method)[0].cpu().numpy()
@@ -182,8 +183,6 @@ class Analyzer:
             If the scan is not one the network can read.
         """
         clock, progress = _Clock(), progress or _ignore
-        from ..model.attention.maps import check_choice
-
         metadata = self.bundle.metadata
         stage = stage or metadata["attention"].get("stage", "stage4")
         method = method or metadata["attention"].get("method", "gradcam")

@@ -11,18 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import __version__
+from ..common.choices import Device, Head, Stage
 from ..common.errors import Canceled, ICHMultiTaskError
 from ..common.writing import new_folder, os_error_sentence
+from ..model.attention import METHODS
 from ..model.bundle import ModelBundle, default_bundle
 from . import analyze_options
 from . import cohort as cohort_command
 from . import mark as mark_command
-
-# Known here as well, so that --help and usage errors need no PyTorch.
-DEVICES = ("auto", "cpu", "cuda", "mps")
-HEADS = ("volume", "prognosis")
-STAGES = ("stage1", "stage2", "stage3", "stage4")
-METHODS = ("gradcam", "gradcam++", "layercam")
 
 DEMO_FOLDER = "simulated-dicom"
 
@@ -70,7 +66,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_analyze(commands)
     cohort_command.add_parser(commands)
-    mark_command.add_parser(commands, DEVICES)
+    mark_command.add_parser(commands)
     return parser
 
 
@@ -91,12 +87,16 @@ def _add_analyze(commands):
     )  # fmt: skip
     analyze.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     analyze.add_argument("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
-    analyze.add_argument("--device", choices=DEVICES, default="auto", help="where the network runs (default: auto)")
+    analyze.add_argument(
+        "--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)"
+    )
     analyze.add_argument("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
     analyze.add_argument("--list-series", action="store_true", help="list the DICOM series in PATH and stop")
-    analyze.add_argument("--head", choices=HEADS, default="volume", help="output that the attention map explains")
-    analyze.add_argument("--stage", choices=STAGES, help="network stage of the map (default: the model's own)")
-    analyze.add_argument("--method", choices=METHODS, help="kind of attention map (default: the model's own)")
+    analyze.add_argument(
+        "--head", choices=Head.values(), default=Head.VOLUME, help="output that the attention map explains"
+    )
+    analyze.add_argument("--stage", choices=Stage.values(), help="network stage of the map (default: the model's own)")
+    analyze.add_argument("--method", choices=tuple(METHODS), help="kind of attention map (default: the model's own)")
     analyze_options.add_options(analyze)
     analyze.set_defaults(run=_run_analyze)
 

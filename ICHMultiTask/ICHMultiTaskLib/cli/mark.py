@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+from ..common.choices import Device
 from ..common.errors import OutputError
 
 SUFFIX = ".seg.nrrd"
 
 
-def add_parser(commands, devices):
+def add_parser(commands):
     """Add the command to the subparsers of `ichmultitask`."""
     parser = commands.add_parser(
         "mark",
@@ -24,7 +25,7 @@ def add_parser(commands, devices):
     add("--overwrite", action="store_true", help="replace an earlier file")
     add("--volume", metavar="ML", type=float, help="volume to mark (default: the model's)")
     add("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
-    add("--device", choices=devices, default="auto", help="where the network runs (default: auto)")
+    add("--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)")
     add("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
     parser.set_defaults(run=_run)
 

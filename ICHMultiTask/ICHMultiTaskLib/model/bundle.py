@@ -10,7 +10,7 @@ A bundle is a folder in MONAI Bundle layout::
 The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
 
 ``architecture``
-    Keyword arguments of `ICHMultiTaskLib.model.networks.resnet.MultiTaskResNet`.
+    What `ICHMultiTaskLib.model.networks.build_network` takes: the network's name and keyword arguments.
 ``preprocessing``
     Fields of `ICHMultiTaskLib.model.preprocessing.PreprocessingSettings`.
 ``target``
@@ -34,8 +34,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..common.errors import BundleError, DependencyError
+from ..common.errors import BundleError, DependencyError, InputError
 from ..common.writing import new_folder
+from .networks import build_network
 
 METADATA = "configs/metadata.json"
 WEIGHTS = "models/model.safetensors"
@@ -163,7 +164,7 @@ class ModelBundle:
 
         Returns
         -------
-        ICHMultiTaskLib.model.networks.resnet.MultiTaskResNet
+        ICHMultiTaskLib.model.networks.base.MultiTaskNetwork
             In float32 on `device`.
 
         Raises
@@ -179,11 +180,9 @@ class ModelBundle:
             raise DependencyError(
                 f"PyTorch and safetensors are needed to run a model; {error.name} is not installed."
             ) from error
-        from .networks.resnet import MultiTaskResNet
-
         try:
-            network = MultiTaskResNet(**self.metadata["architecture"])
-        except (TypeError, ValueError, RuntimeError) as error:
+            network = build_network(self.metadata["architecture"])
+        except (InputError, TypeError, ValueError, RuntimeError) as error:
             raise BundleError(
                 f"The model bundle {self.folder} describes a network that this version cannot build: {error}."
             ) from error

@@ -44,7 +44,7 @@ def tiny_bundle(folder):
     """
     import torch
 
-    from .networks.resnet import MultiTaskResNet
+    from .networks import build_network
 
     torch.manual_seed(0)
     architecture = {"width": 4, "stem_stride": [2, 4, 4], "stage_strides": [1, 2, 2, 1], "final_relu": False}
@@ -61,5 +61,5 @@ def tiny_bundle(folder):
         "calibration": NO_CALIBRATION,
         "metrics": {},
     }
-    save_bundle(folder, MultiTaskResNet(**architecture).state_dict(), metadata, "# Tiny\n")
+    save_bundle(folder, build_network(architecture).state_dict(), metadata, "# Tiny\n")
     return folder

@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.errors import Canceled, ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import ShellProgress
 
@@ -64,7 +65,7 @@ def _parser():
     )
     train.add_argument("--fold", type=int, metavar="N", help="cross-validation: hold out this fold, from 0")
     train.add_argument("--folds", type=_positive, metavar="K", help="their number (default 5)")
-    train.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    train.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     train.add_argument("--processes", type=_positive, default=1, metavar="N", help="for preparing the scans")
     train.add_argument("--skip-unusable", action="store_true", help="leave out scans that cannot be used; say which")
     train.add_argument("--name", default="ich-multitask", help="of the bundle")
@@ -81,7 +82,7 @@ def _parser():
     evaluate.add_argument("manifest", type=Path)
     evaluate.add_argument("--output", type=Path, required=True, metavar="DIR")
     evaluate.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
-    evaluate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    evaluate.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     evaluate.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
     evaluate.set_defaults(run=_evaluate)
 
@@ -90,7 +91,7 @@ def _parser():
     calibrate.add_argument("--model", type=Path, required=True, metavar="BUNDLE")
     calibrate.add_argument("--output", type=Path, metavar="DIR", help="the new bundle (default: replace the old one)")
     calibrate.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
-    calibrate.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    calibrate.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     calibrate.set_defaults(run=_calibrate)
 
     average = commands.add_parser("average", help="average the weights of a model and of its further training")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
 
 
@@ -16,7 +17,7 @@ def add_parsers(commands, positive):
     )
     robustness.add_argument("--output", type=Path, required=True, metavar="DIR")
     robustness.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
-    robustness.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    robustness.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     robustness.add_argument("--patients", type=positive, default=20, metavar="N", help="simulated (default 20)")
     robustness.add_argument(
         "--seed", type=int, default=303, help="of the simulated patients; never that of a training cohort (default 303)"

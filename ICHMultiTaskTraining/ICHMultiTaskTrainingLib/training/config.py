@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from types import NoneType
 from typing import get_args, get_type_hints
 
+from ICHMultiTaskLib.common.choices import Precision, Stage
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.calibration import TARGETS
@@ -13,7 +14,6 @@ REDUCTIONS = (2, 4)
 SHIPPED = "shipped"
 """As `start_from`: the bundle that comes with the software."""
 LARGEST_TURN_DEG = 45
-STAGES = ("stage1", "stage2", "stage3", "stage4")  # known here as well: settings need no PyTorch
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run which starts from a bundle has from it."""
 CHOICES = {
@@ -21,8 +21,8 @@ CHOICES = {
     "target": TARGETS,
     "optimizer": ("sgd", "adamw"),
     "schedule": ("constant", "linear"),
-    "precision": ("auto", "fp32", "bf16", "fp16"),
-    "dense_from": (None, *STAGES),
+    "precision": Precision.values(),
+    "dense_from": (None, *Stage.values()),
 }
 
 
@@ -35,7 +35,7 @@ class TrainingConfig:
     preset : str
         The preset it came from.
     architecture : dict
-        Keyword arguments of `MultiTaskResNet`.
+        The network's name in `ICHMultiTaskLib.model.networks.NETWORKS` and the keyword arguments of its class.
     dense_from : str or None
         Stage from which the bundle's network is computed without strides, for a finer attention map; see
         `MultiTaskResNet`. Training keeps the strides, which give the same features at a fraction of the cost.
@@ -132,7 +132,7 @@ class TrainingConfig:
         return [factor for factor, epochs in self.coarse_epochs for _ in range(epochs)] + [1] * self.epochs
 
     def bundle_architecture(self):
-        """Keyword arguments of the bundle's `MultiTaskResNet`."""
+        """Architecture of the bundle's network."""
         return self.architecture | ({"dense_from": self.dense_from} if self.dense_from else {})
 
     def as_dict(self):

@@ -51,8 +51,7 @@ class MaskLoss(nn.Module):
     def __init__(self, network):
         super().__init__()
         self.strides = {name: network.feature_strides[name] for name in self.STAGES}
-        channels = {name: getattr(network, name)[-1].conv2.out_channels for name in self.STAGES}
-        self.dense = nn.ModuleDict({name: nn.Conv3d(channels[name], 1, 1) for name in self.STAGES})
+        self.dense = nn.ModuleDict({name: nn.Conv3d(network.stage_channels[name], 1, 1) for name in self.STAGES})
 
     def forward(self, features, occupancy, has_mask, coarseness):
         """Binary cross entropy and soft Dice, averaged over the rows that have a mask.

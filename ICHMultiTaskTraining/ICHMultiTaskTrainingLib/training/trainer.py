@@ -11,7 +11,7 @@ import torch
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import duration
 from ICHMultiTaskLib.model.calibration import fit_prognosis, fit_volume_interval, output_to_volume
-from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
+from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.runtime import choose_device
 
 from ..data.batches import TrainingBatches, load
@@ -60,7 +60,7 @@ class Trainer:
 
     Attributes
     ----------
-    network : MultiTaskResNet
+    network : MultiTaskNetwork
     scans, validation : CachedScans
     history : list of dict
         An entry an epoch, as in `history.json`: the mean losses, `train_mae_ml` and `train_mse_ml2` of the augmented
@@ -136,14 +136,14 @@ class Trainer:
     def _build(self):
         c = self.config
         torch.manual_seed(c.seed)
-        self.network = MultiTaskResNet(**c.architecture)
+        self.network = build_network(c.architecture)
         self.runtime = choose_runtime(c.precision, self.device)
         self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0)
         if c.start_from is not None:
             self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict())
         if self.workers.count > 1:
             synchronize_batch_norm(self.network, self.device)
-        self.learner.to(self.device, memory_format=torch.channels_last_3d)
+        self.runtime.arrange(self.learner.to(self.device))
         self.mask_loss = self.learner.mask_loss
         self.parameters = list(self.learner.parameters())
         self.parallel = self.workers.wrap(self.learner, self.device, not self.scans.has_mask.all())
@@ -322,9 +322,9 @@ class Trainer:
 
     def bundle_network(self):
         """The network as the bundle has it, in evaluation mode."""
-        network = MultiTaskResNet(**self.config.bundle_architecture())
+        network = build_network(self.config.bundle_architecture())
         network.load_state_dict(self.network.state_dict())
-        return network.to(self.device, memory_format=torch.channels_last_3d).eval()
+        return self.runtime.arrange(network.to(self.device)).eval()
 
     def predict(self, scans, reduction=1, rows=None, network=None):
         """Volumes in mL and log odds of death for prepared scans.
@@ -335,7 +335,7 @@ class Trainer:
         reduction : int
         rows : ndarray of int, optional
             Of the scans; all by default.
-        network : MultiTaskResNet, optional
+        network : MultiTaskNetwork, optional
             In place of the one in training.
 
         Returns

@@ -6,8 +6,10 @@ import torch
 
 from ICHMultiTaskLib import analyze
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, InputError
-from ICHMultiTaskLib.model.attention.maps import HEADS, METHODS, attention_map
+from ICHMultiTaskLib.model.attention import METHODS
+from ICHMultiTaskLib.model.attention.maps import attention_map
 from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, save_bundle
 from ICHMultiTaskLib.model.calibration import output_to_volume
 from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet
@@ -89,8 +91,8 @@ def test_attention_lies_in_the_scan_and_follows_the_bundle(analysis, scan):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_attention_for_equals_a_fresh_run(analysis, analyzer, scan, stage):
-    for head in HEADS:
-        method = METHODS[(STAGES.index(stage) + HEADS.index(head)) % 3]
+    for n, head in enumerate(Head.values()):
+        method = tuple(METHODS)[(STAGES.index(stage) + n) % 3]
         again = analysis.attention_for(head, stage, method)
         fresh = analyzer.analyze(scan, head=head, stage=stage, method=method).attention
         assert (again.head, again.stage, again.method) == (head, stage, method)

@@ -17,7 +17,6 @@ import torch
 from ICHMultiTaskLib.cli import command as cli
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.common.writing import LIST_FILE
-from ICHMultiTaskLib.model.attention import maps as attention
 from ICHMultiTaskLib.model.bundle import WEIGHTS, save_bundle
 from ICHMultiTaskLib.model.networks import resnet as network
 from ICHMultiTaskLib.model.preprocessing import PRESETS
@@ -226,10 +225,6 @@ def test_errors_of_the_program_itself_are_not_hidden(monkeypatch):
     monkeypatch.setattr(cli, "_analyze", lambda options: (_ for _ in ()).throw(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
         cli.main(["analyze"])
-
-
-def test_choices_are_those_of_the_library():
-    assert (cli.HEADS, cli.STAGES, cli.METHODS) == (attention.HEADS, network.STAGES, attention.METHODS)
 
 
 def test_help_of_the_command_is_complete(capsys):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.attention.maps import HEADS, METHODS, attention_map
+from ICHMultiTaskLib.model.attention import METHODS
+from ICHMultiTaskLib.model.attention.maps import attention_map
 from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet
 
 SHIPPED = {"stem_stride": (1, 2, 2), "stage_strides": (1, 2, (1, 2, 2), 1), "final_relu": False}
@@ -76,8 +78,8 @@ def by_formula(features, gradients, method):
     return np.maximum(total, 0)
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("head", Head.values())
+@pytest.mark.parametrize("method", tuple(METHODS))
 def test_equals_the_formula_on_gradients_through_the_whole_network(network, image, head, method):
     features = stored_features(network, image)
     for stage, (activation, gradient) in whole_network_gradients(network, image, head).items():
@@ -87,7 +89,7 @@ def test_equals_the_formula_on_gradients_through_the_whole_network(network, imag
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * expected.max(), err_msg=stage)
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", Head.values())
 @pytest.mark.parametrize("stage", STAGES)
 def test_gradcam_equals_monai(network, image, head, stage):
     visualize = pytest.importorskip("monai.visualize", reason="the oracle, MONAI, is not installed")
@@ -99,7 +101,7 @@ def test_gradcam_equals_monai(network, image, head, stage):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", Head.values())
 def test_gradcam_plus_plus_equals_monai_on_the_last_stage(network, image, head):
     """On earlier stages MONAI sums features × gradients³ together, where the paper's equation 19 sums the features."""
     visualize = pytest.importorskip("monai.visualize", reason="the oracle, MONAI, is not installed")

@@ -178,13 +178,14 @@ def test_panel_is_bound_to_every_parameter_but_bundle_and_segments(modules):
 
 
 def test_choices_offer_what_the_library_knows(modules):
-    from ICHMultiTaskLib.cli import command as cli
+    from ICHMultiTaskLib.common.choices import Device, Head, Stage
+    from ICHMultiTaskLib.model.attention import METHODS
     from ICHMultiTaskLib.mrml import parameters
 
-    assert {device.value for device in parameters.Device} == set(cli.DEVICES)
-    assert {head.value for head in parameters.AttentionHead} == set(cli.HEADS)
-    assert {stage.value for stage in parameters.AttentionStage} == {None, *cli.STAGES}
-    assert {method.value for method in parameters.AttentionMethod} == {None, *cli.METHODS}
+    assert {device.value for device in parameters.Device} == set(Device.values())
+    assert {head.value for head in parameters.AttentionHead} == set(Head.values())
+    assert {stage.value for stage in parameters.AttentionStage} == {None, *Stage.values()}
+    assert {method.value for method in parameters.AttentionMethod} == {None, *METHODS}
     for choice in (parameters.Device, parameters.AttentionStage, parameters.AttentionMethod):
         assert len({member.label() for member in choice}) == len(choice)
 

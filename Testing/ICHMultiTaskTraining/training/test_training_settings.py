@@ -9,13 +9,14 @@ import torch
 
 from ICHMultiTaskLib.common.errors import BundleError, InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle
-from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
+from ICHMultiTaskLib.model.networks import build_network
+from ICHMultiTaskLib.model.runtime import Runtime
 from ICHMultiTaskLib.model.testing import tiny_bundle
 from ICHMultiTaskTrainingLib.cli import command as cli
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.data.splits import split_rows
 from ICHMultiTaskTrainingLib.training.config import make_config
-from ICHMultiTaskTrainingLib.training.learner import choose_runtime
+from ICHMultiTaskTrainingLib.training.learner import Learner, choose_runtime
 from ICHMultiTaskTrainingLib.training.trainer import Trainer, TrainingError
 
 
@@ -51,7 +52,7 @@ def test_single_task_leaves_the_other_head_alone_and_its_bundle_says_so(upstream
     assert bundle.training_data.endswith("for the volume alone: its prognosis means nothing")
     assert bundle.probability(5.0) == pytest.approx(bundle.probability(-5.0), abs=1e-5)
     torch.manual_seed(make_config().seed)
-    expected = MultiTaskResNet(**small_settings["architecture"]).prognosis_head.dense.weight
+    expected = build_network(small_settings["architecture"]).prognosis_head.dense.weight
     torch.testing.assert_close(bundle.network().prognosis_head.dense.weight, expected.half().float())
     page = (upstream / "report" / "report.html").read_text()
     assert "Hematoma volume" in page and "<h2>Prognosis</h2>" not in page
@@ -126,18 +127,18 @@ def test_drawing_ahead_changes_nothing(training_manifest, small_settings, tmp_pa
     assert all(torch.equal(value, found[name]) for name, value in expected.network.state_dict().items())
 
 
-def test_number_formats(training_manifest, small_settings, tmp_path):
+def test_number_formats(small_settings):
     assert choose_runtime("auto", "cpu").dtype == torch.float32
-    trainer = train(training_manifest, tmp_path, small_settings, precision="bf16")
-    assert trainer.network.stage4[0].conv1.weight.dtype == torch.float32
-    state = trainer.network.state_dict()
-    assert all(torch.isfinite(value).all() for value in state.values())
-    # It was bf16 indeed: the same batch in fp32 gives other outputs.
+    with pytest.raises(InputError, match="expected auto or fp32 on a CPU, found bf16"):
+        choose_runtime("bf16", "cpu")
+    learner = Learner(build_network(small_settings["architecture"]), choose_runtime("fp32", "cpu")).eval()
     images = torch.rand(2, 1, 8, 32, 32)
     occupancy, has_mask = torch.zeros(2, 1, 8, 8, 8), torch.zeros(2, dtype=bool)
-    half = trainer.learner(images, occupancy, has_mask, 1)[0]
-    trainer.learner.runtime = choose_runtime("fp32", "cpu")
-    assert half.dtype == torch.float32 and not torch.equal(half, trainer.learner(images, occupancy, has_mask, 1)[0])
+    full = learner(images, occupancy, has_mask, 1)[0]
+    learner.runtime = Runtime("cpu", torch.bfloat16)
+    half = learner(images, occupancy, has_mask, 1)[0]
+    # The encoder ran in bf16 indeed, the heads and their outputs in float32.
+    assert half.dtype == torch.float32 and not torch.equal(half, full)
 
 
 def test_gradient_that_is_not_finite_stops(training_manifest, small_settings, tmp_path):

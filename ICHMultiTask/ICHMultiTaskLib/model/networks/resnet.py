@@ -1,17 +1,13 @@
-"""The multi-task network: a 3-D ResNet-34 shared by a volume head and a prognosis head.
+"""The paper's network: a 3D ResNet-34 shared by a volume head and a prognosis head.
 
 Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340). He et al. 2016 for the blocks.
 """
 
-import torch
 from torch import nn
 
-STAGES = ("stage1", "stage2", "stage3", "stage4")
+from .base import STAGES, MultiTaskNetwork, triple
+
 BLOCKS = (3, 4, 6, 3)
-
-
-def _triple(value):
-    return (value,) * 3 if isinstance(value, int) else tuple(int(v) for v in value)
 
 
 class BasicBlock(nn.Module):
@@ -37,38 +33,8 @@ class BasicBlock(nn.Module):
         return self.relu(self.bn2(self.conv2(x)) + identity)
 
 
-class VolumeHead(nn.Module):
-    """Global average pool and a dense layer, as a 1×1×1 convolution. Section 3.3."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.dense = nn.Conv3d(channels, 1, 1)
-
-    def forward(self, features):
-        """Map features [N, C, d, h, w] to the regression output [N]."""
-        return self.dense(features.mean((2, 3, 4), keepdim=True)).flatten()
-
-
-class PrognosisHead(nn.Module):
-    """Global average pool and a dense layer to two scores, survival and death. Section 3.4.
-
-    The paper puts a ReLU before the softmax; `final_relu` keeps it. It zeroes the gradient of negative
-    scores, so it can be left out.
-    """
-
-    def __init__(self, channels, final_relu):
-        super().__init__()
-        self.dense = nn.Conv3d(channels, 2, 1)
-        self.final_relu = final_relu
-
-    def forward(self, features):
-        """Map features [N, C, d, h, w] to scores [N, 2] (survival, death), to be soft-maxed."""
-        scores = self.dense(features.mean((2, 3, 4), keepdim=True)).flatten(1)
-        return scores.relu() if self.final_relu else scores
-
-
-class MultiTaskResNet(nn.Module):
-    """3-D ResNet-34 with a regression and a classification head; any input size, any width.
+class MultiTaskResNet(MultiTaskNetwork):
+    """3D ResNet-34 with a regression and a classification head; any input size, any width.
 
     Parameters
     ----------
@@ -89,10 +55,10 @@ class MultiTaskResNet(nn.Module):
 
     def __init__(self, width=64, stem_stride=2, stage_strides=(1, 2, 2, 2), final_relu=True, dense_from=None):
         super().__init__()
-        stem_stride, stage_strides = _triple(stem_stride), [_triple(s) for s in stage_strides]
+        stem_stride, stage_strides = triple(stem_stride), [triple(s) for s in stage_strides]
         if len(stage_strides) != len(BLOCKS):
             raise ValueError(f"stage_strides has {len(stage_strides)} entries; expected {len(BLOCKS)}.")
-        self.architecture = {
+        architecture = {
             "width": width,
             "stem_stride": list(stem_stride),
             "stage_strides": [list(s) for s in stage_strides],
@@ -107,8 +73,8 @@ class MultiTaskResNet(nn.Module):
             nn.MaxPool3d(3, 2, padding=1),
         )
         channels, dilation, is_dense = width, (1, 1, 1), False
-        stride = torch.tensor(stem_stride) * 2
-        self.feature_strides = {}
+        stride = tuple(2 * s for s in stem_stride)
+        strides, stage_channels = {}, {}
         for n, (name, blocks) in enumerate(zip(STAGES, BLOCKS)):
             out_channels = width * 2**n
             is_dense |= name == dense_from
@@ -119,34 +85,9 @@ class MultiTaskResNet(nn.Module):
             layers = [BasicBlock(channels, out_channels, stage_stride, (before, dilation))]
             layers += [BasicBlock(out_channels, out_channels, dilations=(dilation,) * 2) for _ in range(blocks - 1)]
             setattr(self, name, nn.Sequential(*layers))
-            channels = out_channels
-            stride = stride * torch.tensor(stage_stride)
-            # Every layer is centered (odd kernel, half padding), so feature f sits at input index stride × f.
-            self.feature_strides[name] = tuple(stride.tolist())
-        self.volume_head = VolumeHead(channels)
-        self.prognosis_head = PrognosisHead(channels, final_relu)
+            channels = stage_channels[name] = out_channels
+            stride = strides[name] = tuple(a * b for a, b in zip(stride, stage_stride))
+        self.finish(architecture, strides, stage_channels, final_relu)
         for module in self.modules():
             if isinstance(module, nn.Conv3d) and module.bias is None:  # the heads keep PyTorch's own start
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def features(self, x):
-        """Yield (stage name, output [N, C, d, h, w]) stage by stage, so that a caller can stop between them.
-
-        Parameters
-        ----------
-        x : tensor [N, 1, D, H, W]
-        """
-        x = self.stem(x)
-        for name in STAGES:
-            x = getattr(self, name)(x)
-            yield name, x
-
-    def heads(self, features, stage=STAGES[-1]):
-        """Regression output [N] and scores [N, 2] from the output of `stage`."""
-        for name in STAGES[STAGES.index(stage) + 1 :]:
-            features = getattr(self, name)(features)
-        return self.volume_head(features), self.prognosis_head(features)
-
-    def forward(self, x):
-        """Map images [N, 1, D, H, W] to (regression output [N], scores [N, 2])."""
-        return self.heads(dict(self.features(x))[STAGES[-1]])

@@ -1,0 +1,59 @@
+"""Choices that a user has, each once: help texts, panels and checks are made from them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from .errors import InputError
+
+
+class Choice(str, Enum):
+    """A choice that is typed, compared and saved as its value."""
+
+    __str__ = str.__str__
+    __format__ = str.__format__
+
+    @classmethod
+    def values(cls) -> tuple[str, ...]:
+        """What may be typed, in the order in which it is shown."""
+        return tuple(member.value for member in cls)
+
+    @classmethod
+    def check(cls, value: object, what: str) -> None:
+        """Raise InputError unless `value` is one of the choices; `what` names the choice in the sentence."""
+        if value not in cls.values():
+            raise InputError(f"The {what} is unknown: expected one of {', '.join(cls.values())}, found {value!r}.")
+
+
+class Device(Choice):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class Head(Choice):
+    """Output of the network that an attention map explains."""
+
+    VOLUME = "volume"
+    PROGNOSIS = "prognosis"
+
+
+class Stage(Choice):
+    """Stage of the network's encoder; every network has four, the last before its heads."""
+
+    STAGE1 = "stage1"
+    STAGE2 = "stage2"
+    STAGE3 = "stage3"
+    STAGE4 = "stage4"
+
+
+class Precision(Choice):
+    """Number format of the encoder in training."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
