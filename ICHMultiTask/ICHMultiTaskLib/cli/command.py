@@ -13,6 +13,8 @@ from pathlib import Path
 from .. import __version__
 from ..common.choices import Device, Head, Stage
 from ..common.errors import Canceled, ICHMultiTaskError
+from ..common.numbers import percent, position, probability
+from ..common.research_use import RESEARCH_USE, RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder, os_error_sentence
 from ..model.attention import METHODS
 from ..model.bundle import ModelBundle, default_bundle
@@ -60,7 +62,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="ichmultitask",
         description="Volume, prognosis and attention of an intracerebral hemorrhage on a non-contrast head CT.",
-        epilog="Research use only; not validated on patients.",
+        epilog=RESEARCH_USE,
     )
     parser.add_argument("--version", action="version", version=f"ichmultitask {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -205,28 +207,27 @@ def summary(analysis, true_volume_ml=None, comparison=None):
     str
     """
     from ..report.comparison import comparison_lines
-    from ..report.html import RESEARCH_USE, format_position, format_probability
 
     interval, attention = analysis.volume_interval_ml, analysis.attention
     lines = [("Volume", f"{analysis.volume_ml:.1f} mL")]
     if interval is not None:
         lines[0] = (
             "Volume",
-            f"{analysis.volume_ml:.1f} mL  ({100 * analysis.interval_coverage:.0f} % interval "
+            f"{analysis.volume_ml:.1f} mL  ({percent(analysis.interval_coverage)} interval "
             f"{interval[0]:.1f} to {interval[1]:.1f} mL)",
         )
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
-    probability = format_probability(analysis.mortality_probability)
-    lines.append(("Prognosis", f"{analysis.prognosis}  (probability of death {probability})"))
+    death = probability(analysis.mortality_probability)
+    lines.append(("Prognosis", f"{analysis.prognosis}  (probability of death {death})"))
     if attention is not None and attention.peak_ras_mm is not None:
-        peak = format_position(attention.peak_ras_mm)
+        peak = position(attention.peak_ras_mm)
         lines.append(("Attention", f"peak at {peak}  ({attention.head}, {attention.stage}, {attention.method})"))
     lines += [("Warning", sentence) for sentence in analysis.warnings]
     lines += comparison_lines(comparison) if comparison else []
     lines.append(("Model", f"{analysis.model['name']} {analysis.model['version']}"))
     lines.append(("Trained on", analysis.model["training_data"]))
-    lines.append(("", RESEARCH_USE))
+    lines.append(("", RESEARCH_USE_IN_FULL))
     return "\n".join(
         textwrap.fill(text, 110, initial_indent=f"{name:<12}", subsequent_indent=" " * 12) for name, text in lines
     )

@@ -139,8 +139,8 @@ def read_cohort(
         bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
         intervals[models[1]] = tuple(array(bound) for bound in bounds)
     warnings += [
-        f"{name} is taken as the table names it: the table does not say whether C is the full height (Tada) or weighted by "
-        "the slices' areas (Kothari); some call either of them ABC/2."
+        f"{name} is taken as the table names it: the table does not say whether C is the full height (Tada) or "
+        "weighted by the slices' areas (Kothari); some call either of them ABC/2."
         for name in columns["methods"]
         if _AMBIGUOUS.fullmatch(plain_name(name))
     ]

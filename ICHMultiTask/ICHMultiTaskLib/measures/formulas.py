@@ -9,8 +9,8 @@ import numpy as np
 FORMULAS = ("ABC/2", "ABC/2 (Kothari)", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh")
 """In the order of the tables."""
 DEFINITIONS_VERSION = 2
-"""Of the names in `FORMULAS`; every table and report that holds them states it. Version 1 stated none: it called Kothari's
-formula "ABC/2", and Tada's "ABC/2 simplified"."""
+"""Of the names in `FORMULAS`; every table and report that holds them states it. Version 1 stated none: it called
+Kothari's formula "ABC/2", and Tada's "ABC/2 simplified"."""
 _NAMES_OF_VERSION_1 = {"ABC/2": "ABC/2 (Kothari)", "ABC/2 simplified": "ABC/2"}
 
 

@@ -7,6 +7,7 @@ import slicer
 import vtk
 
 from ..common.errors import InputError
+from ..common.research_use import RESEARCH_USE
 from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
 from .layout import own_composites
@@ -16,7 +17,6 @@ from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
 FOREGROUND_OPACITY = 0.4
 THRESHOLD = 0.4
 """Attention below it is not shown."""
-RESEARCH_USE = "Research use only; not validated on patients."
 
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Result"

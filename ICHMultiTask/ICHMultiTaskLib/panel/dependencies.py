@@ -6,7 +6,7 @@ import slicer
 
 from ..common.errors import DependencyError
 
-ANALYSIS = ("safetensors>=0.4",)
+ANALYSIS = ("safetensors>=0.4", "jinja2>=3.1")
 TRAINING = (*ANALYSIS, "tqdm>=4.60", "scikit-learn>=1.4")
 FIGURES = ("matplotlib>=3.7",)
 TORCH_REQUIREMENT = ">=2.4"

@@ -1,30 +1,16 @@
 """The comparison in report.json, report.html and the shell.
 
 comparison_dict(analysis, compared=None, context=None, repeat=None) -> dict, the key `comparison` of report.json
-comparison_html(comparison) -> str, from that dict alone, so that the page shows no number that it does not hold
+comparison_view(comparison) -> dict, for the page's template, from that dict alone: the page shows no other number
 comparison_lines(comparison) -> list of (str, str), for the shell
 """
 
 from dataclasses import asdict
-from html import escape
 
+from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
 from ..measures.clinical_scores import alerts, clinical_scores
 from ..measures.formulas import DEFINITIONS_VERSION
 
-NOT_COMPUTED = "–"
-STYLE = """
-.table { overflow-x: auto; margin: .4rem 0 1rem; }
-table { border-collapse: collapse; background: var(--card); font-size: .9rem; }
-th, td { padding: .3rem .6rem; border: 1px solid var(--line); text-align: right; vertical-align: top;
-  font-variant-numeric: tabular-nums; }
-th.text, td.text { text-align: left; }
-td:first-child { white-space: nowrap; }
-h3 { font-size: .95rem; margin: 1.2rem 0 .3rem; }
-"""
-_FORMULAS = (
-    '<p class="soft">ABC/2: A × B × the full height ÷ 2 (Tada). ABC/2 (Kothari): slices weighted by their area. '
-    f"Definitions: version {DEFINITIONS_VERSION}.</p>"
-)
 _MEASURES = (
     ("volume_ml", "Planimetry (mL)", 2),
     ("a_mm", "A (mm)", 1),
@@ -126,137 +112,105 @@ def _repeat_dict(analysis, repeat):
     }
 
 
-def comparison_html(comparison):
-    """Sections of the HTML page.
+def comparison_view(comparison):
+    """What the page's template shows, as texts.
 
     Parameters
     ----------
-    comparison : dict
+    comparison : dict or None
         As `comparison_dict` makes it, after JSON.
 
     Returns
     -------
-    str
+    dict
+        `compared`, `repeat` and `clinical`; None where there is nothing to show.
     """
-    parts = [
-        _segments_html(comparison["segments"]),
-        _readers_html(comparison["readers"]),
-        _repeat_html(comparison["repeat_scan"]),
-        _clinical_html(comparison["clinical"]),
-    ]
-    return "<h2>Compare</h2>" + "".join(parts) if any(parts) else ""
+    if comparison is None:
+        return {"compared": None, "repeat": None, "clinical": None}
+    return {
+        "compared": _compared_view(comparison["segments"], comparison["readers"]),
+        "repeat": _repeat_view(comparison["repeat_scan"]) if comparison["repeat_scan"] else None,
+        "clinical": _clinical_view(comparison["clinical"]) if comparison["clinical"] else None,
+    }
 
 
-def _segments_html(segments):
-    if not segments:
-        return ""
+def _compared_view(segments, readers):
     volumes = [
         (
             segment["label"], row["method"], number(row["volume_ml"]), number(row["difference_ml"], sign=True),
-            number(row["difference_percent"], 0, sign=True), verdict(row["inside_interval"]),
-            verdict(row["within_5_ml"]), verdict(row["within_20_percent"]),
+            number(row["difference_percent"], 0, sign=True), yes_no(row["inside_interval"]),
+            yes_no(row["within_5_ml"]), yes_no(row["within_20_percent"]),
         )
         for segment in segments
         for row in segment["volumes"]
     ]  # fmt: skip
-    head = (
-        "Segment", "Method", "mL", "Difference to the model (mL)", "of the model (%)", "In the interval",
-        "Within 5 mL", "Within 20 %",
-    )  # fmt: skip
-    labels = [segment["label"] for segment in segments]
     measures = [
         (title, *(number(segment[key], digits) for segment in segments)) for key, title, digits in _MEASURES
     ] + [("Components", *(number(len(segment["components_ml"]), 0) for segment in segments))]
-    html = f"<h3>Volumes</h3>{_table(head, volumes, text=2)}{_FORMULAS}<h3>Measures</h3>{_table(('', *labels), measures)}"
-    if any(segment["attention"] for segment in segments):
-        agreements = [segment["attention"] or {} for segment in segments]
-        rows = [("Hottest point inside", *(verdict(found.get("peak_inside")) for found in agreements))]
-        rows += [
-            (title, *(number(found.get(key), digits, factor) for found in agreements))
-            for key, title, digits, factor in _ATTENTION
-            if any(found.get(key) is not None for found in agreements)
-        ]
-        html += f"<h3>Attention</h3>{_table(('', *labels), rows)}"
-    return html + _notes(f"{segment['label']}: {note}" for segment in segments for note in segment["notes"])
+    agreements = [segment["attention"] or {} for segment in segments]
+    attention = [("Hottest point inside", *(yes_no(found.get("peak_inside")) for found in agreements))]
+    attention += [
+        (title, *(number(found.get(key), digits, factor) for found in agreements))
+        for key, title, digits, factor in _ATTENTION
+        if any(found.get(key) is not None for found in agreements)
+    ]
+    return {
+        "segments": bool(segments),
+        "labels": ["", *(segment["label"] for segment in segments)],
+        "volumes": volumes,
+        "formula_definitions": DEFINITIONS_VERSION,
+        "measures": measures,
+        "attention": attention if any(agreements) else [],
+        "segment_notes": _once(f"{segment['label']}: {note}" for segment in segments for note in segment["notes"]),
+        "readers": [
+            (
+                pair["first"], pair["second"], number(pair["dice"], 2), number(pair["hausdorff_95_mm"]),
+                number(pair["volume_difference_ml"], sign=True),
+                number(pair["volume_difference_percent"], 0, sign=True),
+            )
+            for pair in readers
+        ],
+        "reader_notes": _once(note for pair in readers for note in pair["notes"]),
+    }  # fmt: skip
 
 
-def _readers_html(readers):
-    if not readers:
-        return ""
-    rows = [
-        (
-            pair["first"], pair["second"], number(pair["dice"], 2), number(pair["hausdorff_95_mm"]),
-            number(pair["volume_difference_ml"], sign=True), number(pair["volume_difference_percent"], 0, sign=True),
-        )
-        for pair in readers
-    ]  # fmt: skip
-    head = ("First", "Second", "Dice", "Hausdorff, 95 % (mm)", "Second − first (mL)", "of the first (%)")
-    notes = _notes(note for pair in readers for note in pair["notes"])
-    return f"<h3>Segment against segment</h3>{_table(head, rows, text=2)}{notes}"
-
-
-def _repeat_html(repeat):
-    if repeat is None:
-        return ""
+def _repeat_view(repeat):
     found, previous = repeat["growth"], repeat["previous"]
-    span = _span(found["absolute_interval_ml"], sign=True)
-    percent = _span(found["relative_interval_percent"], 0, sign=True)
+    span = interval(found["absolute_interval_ml"], sign=True)
+    relative = interval(found["relative_interval_percent"], 0, sign=True)
     rows = [
-        ("Earlier scan (mL)", number(found["first_ml"]), _span(previous["volume_interval_ml"])),
-        ("This scan (mL)", number(found["second_ml"]), _span(repeat["volume_interval_ml"])),
+        ("Earlier scan (mL)", number(found["first_ml"]), interval(previous["volume_interval_ml"])),
+        ("This scan (mL)", number(found["second_ml"]), interval(repeat["volume_interval_ml"])),
         ("Growth (mL)", number(found["absolute_ml"], sign=True), span),
-        ("Growth (%)", number(found["relative_percent"], 0, sign=True), percent),
-        ("Expansion (≥ 6 mL or ≥ 33 %)", verdict(found["is_expansion"]), found["verdict"] or NOT_COMPUTED),
+        ("Growth (%)", number(found["relative_percent"], 0, sign=True), relative),
+        ("Expansion (≥ 6 mL or ≥ 33 %)", yes_no(found["is_expansion"]), found["verdict"] or NOT_COMPUTED),
     ]
-    alignment = repeat["alignment"]
-    sentence = ""
-    if alignment["succeeded"]:
-        sentence = (
-            f"The scans were aligned rigidly (correlation of the bone {alignment['correlation']:.2f}; the head had "
-            f"turned by {alignment['rotation_deg']:.0f}° and moved by {alignment['translation_mm']:.0f} mm)."
-        )
-    warnings = [f"Earlier scan: {warning}" for warning in previous["warnings"]]
-    head = ("", "", _interval_title(found["coverage"]))
-    return (
-        f'<h3>Repeat scan</h3><p class="soft">Earlier scan: {escape(previous["path"])}. {sentence}</p>'
-        f"{_table(head, rows)}{_notes([*repeat['notes'], *warnings])}"
-    )
+    return {
+        "path": previous["path"],
+        "alignment": repeat["alignment"],
+        "head": ("", "", "Interval" if found["coverage"] is None else f"{percent(found['coverage'])} interval"),
+        "rows": rows,
+        "notes": _once([*repeat["notes"], *(f"Earlier scan: {warning}" for warning in previous["warnings"])]),
+    }
 
 
-def _interval_title(coverage):
-    return "Interval" if coverage is None else f"{100 * coverage:.0f} % interval"
-
-
-def _clinical_html(clinical):
-    if clinical is None:
-        return ""
-    given = ", ".join(
-        f"{key.replace('_', ' ')} {_word(value)}" for key, value in clinical["context"].items() if value is not None
-    )
-    rows = [
-        (
-            score["name"],
-            NOT_COMPUTED if score["points"] is None else f"{score['points']} of {score['maximum']}",
-            score["outcome"] or f"needs {', '.join(score['missing'])}",
-            score["source"],
-        )
-        for score in clinical["scores"]
-    ]
-    head = ("Score", "Points", "Published outcome", "Source")
-    probability = clinical["mortality_probability"]
-    beside = ""
-    if probability is not None:
-        from .html import format_probability
-
-        beside = (
-            f" Beside them: the model's 30-day mortality of {format_probability(probability)}, from the image alone."
-        )
-    notes = [*clinical["alerts"], *(f"{s['name']}: {note}" for s in clinical["scores"] for note in s["notes"])]
-    return (
-        f'<h3>Clinical scores</h3><p class="soft">Given: {escape(given)}. The volume is that of the model.{beside} '
-        "A severity score must not be the sole basis for prognosis or for limiting care.</p>"
-        f"{_table(head, rows, text=4)}{_notes(notes)}"
-    )
+def _clinical_view(clinical):
+    given = (f"{key.replace('_', ' ')} {_word(v)}" for key, v in clinical["context"].items() if v is not None)
+    scores = clinical["scores"]
+    return {
+        "given": ", ".join(given),
+        "mortality_probability": clinical["mortality_probability"],
+        "rows": [
+            (
+                score["name"],
+                NOT_COMPUTED if score["points"] is None else f"{score['points']} of {score['maximum']}",
+                score["outcome"] or f"needs {', '.join(score['missing'])}",
+                score["source"],
+            )
+            for score in scores
+        ],
+        "notes": _once([*clinical["alerts"], *(f"{s['name']}: {note}" for s in scores for note in s["notes"])]),
+    }
 
 
 def comparison_lines(comparison):
@@ -286,7 +240,7 @@ def comparison_lines(comparison):
             text += f" ({number(found['relative_percent'], 0, sign=True)} %)"
         text += f" since the earlier scan of {number(found['first_ml'])} mL"
         if found["is_expansion"] is not None:
-            text += f"; expansion: {verdict(found['is_expansion'])}"
+            text += f"; expansion: {yes_no(found['is_expansion'])}"
         if found["verdict"] is not None:
             text += f", {found['verdict']} by the intervals" if found["is_expansion"] is not None else ""
         lines.append(("Growth", text))
@@ -302,39 +256,10 @@ def comparison_lines(comparison):
     return lines
 
 
-def number(value, digits=1, factor=1, sign=False):
-    """A number as text; a dash where none was computed."""
-    if value is None:
-        return NOT_COMPUTED
-    return f"{value * factor:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-
-
-def verdict(value):
-    """Yes, no, or a dash where it could not be told."""
-    return NOT_COMPUTED if value is None else "yes" if value else "no"
-
-
 def _word(value):
-    return verdict(value) if isinstance(value, bool) else str(value)
+    return yes_no(value) if isinstance(value, bool) else str(value)
 
 
-def _span(interval, digits=1, sign=False):
-    if interval is None or interval[0] is None:
-        return NOT_COMPUTED
-    high = "no upper bound" if interval[1] is None else number(interval[1], digits, sign=sign)
-    return f"{number(interval[0], digits, sign=sign)} to {high}"
-
-
-def _notes(sentences):
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in dict.fromkeys(sentences))
-    return f'<section class="warnings"><ul>{items}</ul></section>' if items else ""
-
-
-def _table(head, rows, text=1):
-    """A table whose first `text` columns hold words."""
-
-    def line(tag, cells):
-        kinds = (' class="text"' if n < text else "" for n in range(len(cells)))
-        return f"<tr>{''.join(f'<{tag}{kind}>{escape(cell)}</{tag}>' for kind, cell in zip(kinds, cells))}</tr>"
-
-    return f'<div class="table"><table>{line("th", head)}{"".join(line("td", row) for row in rows)}</table></div>'
+def _once(sentences):
+    """Each sentence once, in order."""
+    return list(dict.fromkeys(sentences))

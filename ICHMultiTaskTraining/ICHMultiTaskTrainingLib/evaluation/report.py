@@ -1,15 +1,15 @@
 """An evaluation or a training run on one HTML page: numbers with their intervals, figures, settings."""
 
-import base64
 import json
-from html import escape
+from pathlib import Path
 
-from ICHMultiTaskLib.report.cohort import TABLE_STYLE
-from ICHMultiTaskLib.report.html import RESEARCH_USE, STYLE
+from ICHMultiTaskLib.report.pages import render
 
 from .figures import CAPTIONS
 
 CURVES = "curves.png"
+WIDE = ("attention.png", "histogram.png", CURVES)
+TEMPLATES = Path(__file__).parent / "templates"
 TABLES = {
     "volume": (
         "Hematoma volume",
@@ -77,101 +77,31 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
     settings : dict, optional
         Shown at the end.
     """
-    model = metrics.get("model") or {}
-    statement = f"<strong>Model trained on:</strong> {escape(model['training_data'])}<br>" if model else ""
-    simulated = ""
-    if metrics["simulated"]:
-        simulated = "<strong>All patients here are simulated.</strong> Nothing here says how it works on patients.<br>"
-    tables = "".join(_table(metrics, part) for part in TABLES)
-    pictures = "".join(_figure(figure) for figure in figures)
-    path.write_text(
-        f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>ICHMultiTask: {escape(title)}</title>
-<style>{STYLE}{TABLE_STYLE}
-main {{ max-width: 78rem; }}
-.tables, .plots {{ display: grid; gap: 0 1.5rem; align-items: start; }}
-.tables {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }}
-.plots {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); }}
-.tables td:first-child {{ white-space: normal; }}
-figure.wide {{ grid-column: 1 / -1; }}
-</style>
-</head>
-<body><main>
-<header><h1>{escape(title)}</h1><span class="soft">{escape(metrics["data"])}</span></header>
-<p class="statement">{simulated}{statement}{RESEARCH_USE}</p>
-{_list("Remarks", remarks)}
-<div class="tables">{tables}</div>
-<p class="soft">In parentheses: 95 % bootstrap intervals over patients. A dash: not defined on these patients.</p>
-{_list("Left out", [f"{row['patient_id']}: {row['reason']}" for row in metrics.get("skipped", ())])}
-{f'<h2>Figures</h2><div class="plots">{pictures}</div>' if pictures else ""}
-{_settings(settings)}
-</main></body>
-</html>
-""",
-        encoding="utf-8",
-        newline="\n",
+    captions = CAPTIONS | {CURVES: "Losses, errors and AUC by epoch, in training and on the validation patients."}
+    page = render(
+        "evaluation.html",
+        TEMPLATES,
+        title=title,
+        metrics=metrics,
+        training_data=(metrics.get("model") or {}).get("training_data"),
+        tables=[table for part in TABLES if (table := _table(metrics, part))],
+        remarks=remarks,
+        left_out=[f"{row['patient_id']}: {row['reason']}" for row in metrics.get("skipped", ())],
+        figures=[(captions[figure.name], figure.read_bytes(), figure.name in WIDE) for figure in figures],
+        settings={name: _plain(value) for name, value in (settings or {}).items()},
     )
+    path.write_text(page, encoding="utf-8", newline="\n")
 
 
 def _table(metrics, part):
+    """Heading, values and rows of a part that was measured."""
     values = metrics.get(part)
     if not values or not values["patients"]:
-        return ""
-    title, rows = TABLES[part]
+        return None
+    heading, rows = TABLES[part]
     intervals = metrics["intervals_95"].get(part) or {}
-    body = "".join(
-        f"<tr><td>{escape(label)}</td><td>{_cell(values[key], intervals.get(key), unit, digits, factor)}</td></tr>"
-        for key, label, unit, digits, factor in rows
-        if key in values
-    )
-    deaths = f", {values['deaths']} deaths" if "deaths" in values else ""
-    return (
-        f'<section><h2>{title}</h2><p class="soft">{values["patients"]} patients{deaths}</p>'
-        f'<div class="table"><table>{body}</table></div></section>'
-    )
-
-
-def _cell(value, interval, unit, digits, factor):
-    if value is None:
-        return "–"
-    text = f"{_number(value, digits, factor)} {unit}"
-    if interval is not None:
-        low, high = (_number(bound, digits, factor) for bound in interval)
-        text += f"<small>({low} to {high})</small>"
-    return text
-
-
-def _number(value, digits, factor):
-    return f"{value * factor:.{digits}f}".replace("-", "−")
-
-
-def _list(title, sentences):
-    if not sentences:
-        return ""
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<section class="warnings"><strong>{title}</strong><ul>{items}</ul></section>'
-
-
-def _figure(path):
-    wide = path.name in ("attention.png", "histogram.png", CURVES)
-    captions = CAPTIONS | {CURVES: "Losses, errors and AUC by epoch, in training and on the validation patients."}
-    caption = escape(captions[path.name])
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return (
-        f'<figure class="plot{" wide" if wide else ""}"><img alt="{caption}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _settings(settings):
-    if not settings:
-        return ""
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(_plain(value))}</dd>" for name, value in settings.items())
-    return f'<h2>Settings</h2><div class="card"><dl>{rows}</dl></div>'
+    rows = [(label, values[key], intervals.get(key), *form) for key, label, *form in rows if key in values]
+    return heading, values, rows
 
 
 def _plain(value):

@@ -143,7 +143,7 @@ def test_unusable_segmentations_are_refused(tmp_path):
     refused("cut.seg.nrrd", "names layer 2, but it holds 1")
     fields = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     (tmp_path / "bare.mha").write_bytes(fields.encode() + bytes(8))
-    refused("bare.mha", "bare.mha states no reference geometry; expected ElementSpacing")
+    refused("bare.mha", "bare.mha states no usable spacing; expected ElementSpacing")
     (tmp_path / "bare.nrrd").write_bytes(
         b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n\n" + bytes(8)
     )

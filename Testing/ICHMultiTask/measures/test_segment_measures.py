@@ -7,7 +7,13 @@ import pytest
 import SimpleITK
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.measures.formulas import DEFINITIONS_VERSION, FORMULAS, formula_volumes, kothari_weights, present_name
+from ICHMultiTaskLib.measures.formulas import (
+    DEFINITIONS_VERSION,
+    FORMULAS,
+    formula_volumes,
+    kothari_weights,
+    present_name,
+)
 from ICHMultiTaskLib.measures.grids import resampled_mask
 from ICHMultiTaskLib.measures.segment import Segment, measure
 from ICHMultiTaskLib.measures.shape import greatest_diameter, surface_area_mm2

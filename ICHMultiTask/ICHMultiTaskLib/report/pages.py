@@ -1,0 +1,45 @@
+"""HTML pages from Jinja2 templates: one style, no external resources, readable on screen and on paper."""
+
+import base64
+from pathlib import Path
+
+from ..common import numbers
+from ..common.research_use import RESEARCH_USE_IN_FULL
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template, folder=TEMPLATES, **values):
+    """Fill a template; every text is escaped.
+
+    Parameters
+    ----------
+    template : str
+        File name.
+    folder : path
+        Where it is; templates that it extends or includes may also be in `TEMPLATES`.
+    **values
+        What the template names. The functions of `common.numbers` are filters there, `png` makes the source of an
+        image from the bytes of a PNG file.
+
+    Returns
+    -------
+    str
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([str(folder), str(TEMPLATES)]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    names = ("number", "percent", "probability", "interval", "p_value", "yes_no", "position", "date", "counted")
+    environment.filters |= {name: getattr(numbers, name) for name in names} | {"png": _png}
+    return environment.get_template(template).render(research_use=RESEARCH_USE_IN_FULL, **values)
+
+
+def _png(data):
+    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
