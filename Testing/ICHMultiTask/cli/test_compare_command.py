@@ -147,7 +147,7 @@ def test_unusable_segmentations_are_refused(tmp_path):
     (tmp_path / "bare.nrrd").write_bytes(
         b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n\n" + bytes(8)
     )
-    refused("bare.nrrd", "bare.nrrd states no reference geometry")
+    refused("bare.nrrd", "bare.nrrd states no spacing and orientation")
     flat = SimpleITK.GetImageFromArray(np.ones((4, 4), np.uint8))
     SimpleITK.WriteImage(flat, str(tmp_path / "flat.mha"))
     refused("flat.mha", "has 2 dimensions")
