@@ -40,10 +40,9 @@ def add_parser(commands):
 
 
 def _run(options):
-    from ..comparison.cohort import compare_cohort
-    from ..report.cohort import summary
+    from ..report.cohort import report_cohort, summary
 
     arguments = {name: value for name, value in vars(options).items() if name not in ("run", "tables", "output")}
-    comparison = compare_cohort(options.tables, options.output, **arguments)
+    comparison = report_cohort(options.tables, options.output, **arguments)
     print(summary(comparison))
     print(f"\nReport  {(options.output / 'report.html').resolve()}")

@@ -1,7 +1,6 @@
 """A cohort compared: volumes of a model, of formulas and of raters against reference volumes."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -69,9 +68,8 @@ class CohortComparison:
 
 
 def compare_cohort(
-    tables, output=None, *, patient=None, reference=None, model=None, methods=None, raters=None, method_column=None,
-    volume_column=None, experience=None, unit="ml", complete=False, percent=False, seed=0, resamples=RESAMPLES,
-    overwrite=False,
+    tables, *, patient=None, reference=None, model=None, methods=None, raters=None, method_column=None,
+    volume_column=None, experience=None, unit="ml", complete=False, seed=0, resamples=RESAMPLES,
 ):  # fmt: skip
     """Compare the volumes of a cohort with reference volumes.
 
@@ -80,8 +78,6 @@ def compare_cohort(
     tables : path, sequence of path, or mapping of str to sequence
         CSV (UTF-8; comma, semicolon or tab) with a row a patient, or columns of such a table. Several tables, such as
         a manifest with raters and `predictions.csv` of an evaluation, are joined by patient.
-    output : path, optional
-        New or empty folder; it appears whole or not at all, with report.html, report.json, table.csv and figures.
     patient : str, optional
         Column that names the patient; several with commas between them where one does not tell patients apart.
     reference, model : str, optional
@@ -100,12 +96,8 @@ def compare_cohort(
         Of all volumes.
     complete : bool
         Only patients that have every volume, so that all rows are of the same patients.
-    percent : bool
-        Draw Bland–Altman plots in percent, too.
     seed, resamples : int
         Of the bootstrap.
-    overwrite : bool
-        Replace an earlier comparison in `output`.
 
     Returns
     -------
@@ -116,29 +108,13 @@ def compare_cohort(
     InputError
         If a table cannot be read, a column is missing, a patient has two different values, or no patient has both a
         reference and another volume.
-    OutputError
-        If the folder is taken or cannot be written.
     """
     if resamples < 100:
         raise InputError(f"A bootstrap needs resamples: expected at least 100, found {resamples}.")
-    if output is None:
-        cohort = read_cohort(
-            tables, patient, reference, model, methods, raters, method_column, volume_column, experience, unit, complete
-        )
-        return compare(cohort, seed, resamples)
-    from ..common.writing import new_folder
-    from ..report.cohort import write_cohort_report
-
-    paths = [] if hasattr(tables, "keys") else [tables] if isinstance(tables, (str, Path)) else tables
-    inputs = [path for path in (*paths, experience) if isinstance(path, (str, Path))]
-    with new_folder(output, "comparison", overwrite, inputs) as folder:
-        comparison = compare_cohort(
-            tables, patient=patient, reference=reference, model=model, methods=methods, raters=raters,
-            method_column=method_column, volume_column=volume_column, experience=experience, unit=unit,
-            complete=complete, seed=seed, resamples=resamples,
-        )  # fmt: skip
-        write_cohort_report(comparison, folder, percent)
-    return comparison
+    cohort = read_cohort(
+        tables, patient, reference, model, methods, raters, method_column, volume_column, experience, unit, complete
+    )
+    return compare(cohort, seed, resamples)
 
 
 def compare(cohort, seed=0, resamples=RESAMPLES):

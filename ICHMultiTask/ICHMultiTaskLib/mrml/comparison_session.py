@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from ..analysis.repeat import compare_with_previous
+from ..comparison.cohort import compare_cohort
+from ..report.cohort import report_cohort
 from ..report.comparison import comparison_dict
 from . import clinical, layout, repeat_scan, results
 from .cohort import show_cohort
@@ -300,8 +302,6 @@ class ComparisonSession(AnalysisSession):
     @staticmethod
     def cohort_work(tables):
         """Return the comparison of a cohort's tables as a callable (progress) -> CohortComparison."""
-        from ..comparison.cohort import compare_cohort
-
         return lambda progress: compare_cohort(tables)
 
     @staticmethod
@@ -313,12 +313,11 @@ class ComparisonSession(AnalysisSession):
     @staticmethod
     def cohort_report_work(tables, parent):
         """Return the writing of a cohort's report into a new folder as a callable (progress) -> path of report.html."""
-        from ..comparison.cohort import compare_cohort
 
         destination = unused_folder(parent, f"{Path(tables).stem}-comparison")
 
         def write(progress):
-            compare_cohort(tables, destination)
+            report_cohort(tables, destination)
             return destination / "report.html"
 
         return write

@@ -3,8 +3,11 @@
 import csv
 import json
 import textwrap
+from pathlib import Path
 
 from ..common.numbers import interval, number, percent
+from ..common.writing import new_folder
+from ..comparison.cohort import compare_cohort
 from .cohort_figures import write_cohort_figures
 from .pages import render
 
@@ -21,6 +24,41 @@ METRICS = (
     ("misclassified_30_ml", "Wrong side of 30 mL (%)", 0, 100),
 )
 """Columns of the table: key, heading, decimals, factor."""
+
+
+def report_cohort(tables, output, *, percent=False, overwrite=False, **options):
+    """Compare the volumes of a cohort and write the comparison into a folder.
+
+    Parameters
+    ----------
+    tables
+        As in `compare_cohort`.
+    output : path
+        New or empty folder; it appears whole or not at all, with report.html, report.json, table.csv and figures.
+    percent : bool
+        Draw Bland–Altman plots in percent, too.
+    overwrite : bool
+        Replace an earlier comparison in `output`.
+    **options
+        Of `compare_cohort`.
+
+    Returns
+    -------
+    CohortComparison
+
+    Raises
+    ------
+    InputError
+        As `compare_cohort` raises it.
+    OutputError
+        If the folder is taken or cannot be written.
+    """
+    paths = [] if hasattr(tables, "keys") else [tables] if isinstance(tables, (str, Path)) else tables
+    inputs = [path for path in (*paths, options.get("experience")) if isinstance(path, (str, Path))]
+    with new_folder(output, "comparison", overwrite, inputs) as folder:
+        comparison = compare_cohort(tables, **options)
+        write_cohort_report(comparison, folder, percent)
+    return comparison
 
 
 def write_cohort_report(comparison, folder, percent=False):

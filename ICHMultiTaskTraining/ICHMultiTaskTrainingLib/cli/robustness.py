@@ -46,7 +46,8 @@ def add_parsers(commands, positive):
 
 
 def _robustness(options):
-    from ..evaluation.robustness import robustness, summary
+    from ..evaluation.robustness.metrics import summary
+    from ..evaluation.robustness.run import robustness
 
     with ShellProgress() as progress:
         results = robustness(

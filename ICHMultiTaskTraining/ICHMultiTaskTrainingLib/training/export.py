@@ -118,7 +118,7 @@ def model_card(metadata):
             lines += [f"| {key} | {_shown(value)} |" for key, value in held_out[part].items()]
             lines.append("")
     if "robustness" in metrics:
-        from ..evaluation.robustness import summary
+        from ..evaluation.robustness.metrics import summary
 
         lines += ["## Robustness", "", "```", metrics["robustness"]["data"], summary(metrics["robustness"]), "```", ""]
     if "comparison" in metrics:

@@ -15,7 +15,7 @@ from ICHMultiTaskLib.common.errors import InputError, OutputError
 from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.comparison.cohort import compare_cohort
 from ICHMultiTaskLib.comparison.statistics import icc
-from ICHMultiTaskLib.report.cohort import cohort_html, summary
+from ICHMultiTaskLib.report.cohort import cohort_html, report_cohort, summary
 
 REAL = {
     "patient": "site,case", "reference": "thresholded volume ground truth(mm)", "method_column": "model",
@@ -54,15 +54,16 @@ def write(path, table, delimiter=",", decimal="."):
     return path
 
 
-def compare(tables, **options):
-    return compare_cohort(tables, **{"resamples": 200} | options)
+def compare(tables, output=None, **options):
+    options = {"resamples": 200} | options
+    return compare_cohort(tables, **options) if output is None else report_cohort(tables, output, **options)
 
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cohort")
     path = write(folder / "table.csv", columns())
-    return compare_cohort(path, folder / "result", percent=True, resamples=200), folder / "result"
+    return report_cohort(path, folder / "result", percent=True, resamples=200), folder / "result"
 
 
 def test_columns_are_recognized(comparison):
@@ -366,7 +367,7 @@ def test_command(tmp_path, capsys):
 def test_a_taken_folder_is_refused_before_the_work(tmp_path):
     (tmp_path / "mine.txt").touch()
     with pytest.raises(OutputError, match="is not empty"):
-        compare_cohort(tmp_path / "absent.csv", tmp_path, overwrite=True)
+        report_cohort(tmp_path / "absent.csv", tmp_path, overwrite=True)
 
 
 def test_real_volumes_of_five_networks(data_folder):

@@ -15,11 +15,13 @@ from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.simulation import DEMONSTRATION_SEED, write_nifti
 from ICHMultiTaskTrainingLib.cli.command import main
-from ICHMultiTaskTrainingLib.evaluation import robustness_scans, variations
-from ICHMultiTaskTrainingLib.evaluation.erasing import erase_hematoma, midline_plane
 from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
-from ICHMultiTaskTrainingLib.evaluation.robustness import robustness, summarize
-from ICHMultiTaskTrainingLib.evaluation.variations import (
+from ICHMultiTaskTrainingLib.evaluation.robustness import scans as robustness_scans
+from ICHMultiTaskTrainingLib.evaluation.robustness import variations
+from ICHMultiTaskTrainingLib.evaluation.robustness.erasing import erase_hematoma, midline_plane
+from ICHMultiTaskTrainingLib.evaluation.robustness.metrics import summarize
+from ICHMultiTaskTrainingLib.evaluation.robustness.run import robustness
+from ICHMultiTaskTrainingLib.evaluation.robustness.variations import (
     REFERENCE,
     VARIATIONS,
     filtered,

@@ -16,9 +16,9 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.simulation import Anatomy, SimulationSettings, insert_hematoma, patient_seed, simulate_patient
 from ICHMultiTaskLib.simulation.hematoma import LARGEST_ML, LOCATIONS
 
-from ..data.manifest import read_manifest
+from ...data.manifest import read_manifest
+from ..evaluation import read_mask
 from .erasing import erase_hematoma
-from .evaluation import read_mask
 from .variations import REFERENCE, scan_variations, shifted
 
 PARTS = ("simulated", "manifest", "anatomy")

@@ -1,112 +1,13 @@
-"""What accuracy on held-out scans does not show: a head scanned differently, a head without its blood, real heads."""
-
-import csv
-import itertools
-import json
+"""Measures of robustness, from the rows of `readings.csv`, and their summary as text."""
 
 import numpy as np
 
-from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.numbers import number, percent
 from ICHMultiTaskLib.comparison.statistics import plain, volume_metrics
-from ICHMultiTaskLib.simulation import find_scans
 
-from .evaluation import locate_attention
-from .robustness_scans import (
-    AS_IT_IS,
-    ERASED,
-    INSERTED,
-    OFFSETS,
-    PARTS,
-    anatomy_scans,
-    manifest_scans,
-    rows_with_mask,
-    simulated_scans,
-)
+from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, PARTS
 from .variations import REFERENCE, VARIATIONS, words
-
-SEED = 303
-COLUMNS = (
-    "part", "case", "patient_id", "location", "scan", "volume_ml", "predicted_volume_ml", "peak_inside", "problem"
-)  # fmt: skip
-
-
-def robustness(
-    output, bundle=None, device="auto", patients=20, seed=SEED, manifest=None, anatomy=None, insertions=8, matrix=256,
-    progress=None,
-):  # fmt: skip
-    """Measure how steady a model is, and that it is the blood that it measures.
-
-    Parameters
-    ----------
-    output : path
-        New or empty folder, or that of an earlier run. It appears whole or not at all, with `robustness.json`,
-        `readings.csv` (a row a reading; a scan that could not be read says why in `problem`) and figures as PNG.
-    bundle : ModelBundle, path or None
-        None: the shipped bundle.
-    device : str
-    patients : int
-        Simulated patients with a bleed of at least 5 mL, each scanned in the reference manner and in all `VARIATIONS`,
-        and read with the hematoma erased.
-    seed : int
-        Must not be that of a cohort for training.
-    manifest : path, optional
-        Also erase the hematomas of these scans: those with a mask, from 5 mL.
-    anatomy : path, optional
-        Folder of head CTs without a hemorrhage: files, or folders of DICOM files.
-    insertions : int
-        Hematomas of 5 to 80 mL inserted into each of these.
-    matrix : int
-        Rows and columns of the simulated reference scan.
-    progress : callable (fraction, message), optional
-        May raise Canceled.
-
-    Returns
-    -------
-    dict
-        The content of `robustness.json`: `scanner` (see `scanner_metrics`), `erased` and `erased_of_manifest` (see
-        `erasure_metrics`; None without a manifest), `real_anatomy` (see `anatomy_metrics`; None without a folder),
-        `data`, `skipped`, `model` and `figures`.
-
-    Raises
-    ------
-    InputError
-        If the manifest has no usable mask, the folder no scan, or no scan can be analyzed.
-    OutputError
-        If the folder is taken or cannot be written.
-    """
-    from ICHMultiTaskLib.analysis.analyzer import Analyzer
-
-    from .robustness_figures import write_figures
-
-    rows = () if manifest is None else rows_with_mask(manifest)
-    heads = () if anatomy is None else find_scans(anatomy)
-    steps = patients * (len(VARIATIONS) + 2) + 2 * len(rows) + len(heads) * (len(OFFSETS) + insertions)
-    inputs = [path for path in (manifest, anatomy) if path is not None]
-    with new_folder(output, "robustness", overwrite=True, inputs=inputs) as folder:
-        if progress is not None:
-            progress(0.0, "Loading the model")
-        analyzer = Analyzer(bundle, device)
-        scans = itertools.chain(
-            simulated_scans(patients, seed, matrix), manifest_scans(rows), anatomy_scans(heads, insertions, seed)
-        )
-        readings = []
-        for n, (record, load) in enumerate(scans):
-            if progress is not None:
-                progress(n / steps, f"{record['patient_id']}, {words(record['scan'])}")
-            readings.append(_read(record, load, analyzer))
-        results = {
-            "data": f"{patients} simulated patients of seed {seed}",
-            **summarize(readings),
-            "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
-        }
-        results["figures"] = write_figures(readings, results, folder)
-        _write_table(readings, folder / "readings.csv")
-        text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / "robustness.json").write_text(text + "\n", encoding="utf-8")
-        if progress is not None:
-            progress(1.0, "Done")
-    return results
 
 
 def summarize(readings):
@@ -251,24 +152,6 @@ def _without(volumes):
     }
 
 
-def _read(record, load, analyzer):
-    """The row of `readings.csv` for one scan."""
-    record = dict.fromkeys(COLUMNS) | {"problem": ""} | record
-    if load is None:
-        return record
-    try:
-        scan, mask = load(record)
-        analysis = analyzer.analyze(scan, attention=mask is not None)
-    except (Canceled, BundleError, DependencyError):
-        raise
-    except ICHMultiTaskError as error:
-        return record | {"problem": str(error)}
-    record["predicted_volume_ml"] = analysis.volume_ml
-    if mask is not None:
-        record["peak_inside"] = locate_attention(analysis.attention, mask, scan.ijk_to_ras)["peak_inside"]
-    return record
-
-
 def summary(results):
     """The results in a few lines of plain text."""
     scanner, erased, real = results["scanner"], results["erased"], results["real_anatomy"]
@@ -279,40 +162,29 @@ def summary(results):
     ]
     for name, metrics in scanner["variations"].items():
         values = (
-            _shown(metrics["change_median_percent"], "+.1f"),
-            _shown(metrics["absolute_change_median_percent"], ".1f"),
-            _shown(metrics["absolute_change_p90_percent"], ".1f"),
-            _shown(metrics["below_10_percent_fraction"], ".0%"),
+            number(metrics["change_median_percent"], sign=True),
+            number(metrics["absolute_change_median_percent"]),
+            number(metrics["absolute_change_p90_percent"]),
+            percent(metrics["below_10_percent_fraction"]),
         )
         lines.append(f"{words(name):{width}}{values[0]:>8}{values[1]:>10}{values[2]:>8}{values[3]:>12}")
     for kind, metrics in (("simulated", erased), ("manifest's", results["erased_of_manifest"])):
         if metrics is not None:
             lines.append(
                 f"Hematoma erased in {metrics['patients']} {kind} scans: the volume falls by "
-                f"{_shown(metrics['fall_of_truth_median'], '.0%')} of the truth (median)."
+                f"{percent(metrics['fall_of_truth_median'])} of the truth (median)."
             )
     if real is not None:
         inserted = real["inserted"]
         for name, metrics in real["without_hemorrhage"].items():
             lines.append(
                 f"{real['heads']} real heads without a hemorrhage, {words(name)}: median "
-                f"{_shown(metrics['median_ml'], '.1f')} mL, highest {_shown(metrics['highest_ml'], '.1f')} mL."
+                f"{number(metrics['median_ml'])} mL, highest {number(metrics['highest_ml'])} mL."
             )
         lines.append(
-            f"{_shown(inserted['patients'], 'd')} inserted hematomas: MAE {_shown(inserted['mae_ml'], '.1f')} mL, bias "
-            f"{_shown(inserted['bias_ml'], '+.1f')} mL, r {_shown(inserted['r'], '.3f')}, attention peak inside "
-            f"{_shown(real['peak_inside_fraction'], '.0%')}."
+            f"{number(inserted['patients'], 0)} inserted hematomas: MAE {number(inserted['mae_ml'])} mL, bias "
+            f"{number(inserted['bias_ml'], sign=True)} mL, r {number(inserted['r'], 3)}, attention peak inside "
+            f"{percent(real['peak_inside_fraction'])}."
         )
     lines += [f"Not read: {one['patient_id']}, {one['scan']}: {one['reason']}" for one in results["skipped"]]
     return "\n".join(lines)
-
-
-def _shown(value, form):
-    return "–" if value is None else format(value, form)
-
-
-def _write_table(readings, path):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(readings)  # None is written as an empty field

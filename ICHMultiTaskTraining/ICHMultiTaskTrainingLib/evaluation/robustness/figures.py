@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from .metrics import changes_percent
+from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS
+from .variations import REFERENCE, VARIATIONS, words
+
 
 def write_figures(readings, results, folder):
     """Draw the changes by variation, the fall of the reading by the erased blood, and the inserted hematomas.
@@ -45,9 +49,6 @@ def write_figures(readings, results, folder):
 
 def _scanner(axes, readings):
     """Every change as a point, the median as a line, and the band of 10 %."""
-    from .robustness import changes_percent
-    from .variations import REFERENCE, VARIATIONS, words
-
     of_patients = [r for r in readings if r["part"] == "simulated"]
     reference = {r["case"]: r["predicted_volume_ml"] for r in of_patients if r["scan"] == REFERENCE}
     axes.axvspan(-10, 10, color="0.93", zorder=0)
@@ -66,9 +67,6 @@ def _scanner(axes, readings):
 
 def _erased(axes, readings):
     """Reading with and without the hematoma over the true volume."""
-    from .robustness_scans import AS_IT_IS, ERASED
-    from .variations import REFERENCE
-
     # The variations of the simulated patients have other names, so that only these two readings of each remain.
     groups = {"with the hematoma": (REFERENCE, AS_IT_IS), "hematoma erased": (ERASED,)}
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
@@ -81,8 +79,6 @@ def _erased(axes, readings):
 
 def _anatomy(axes, readings):
     """Reading over the inserted volume; crosses: attention peaks elsewhere."""
-    from .robustness_scans import INSERTED, OFFSETS
-
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
     chosen = [r for r in readings if r["part"] == "anatomy"]
     groups = {

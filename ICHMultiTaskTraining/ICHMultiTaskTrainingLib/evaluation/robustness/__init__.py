@@ -1,0 +1,1 @@
+"""How steady a model is, and that it is the blood that it measures."""
