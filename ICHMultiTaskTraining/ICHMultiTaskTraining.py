@@ -281,12 +281,12 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             return False, str(error), True
         if not begun:
             return True, "", False
-        done, total = len(self.run.history), len(config.reductions())
+        done, total = self.run.epochs_done, len(config.reductions())
         return True, _("{done} of {total} epochs are done.").format(done=done, total=total), False
 
     def _finishedText(self):
         entry = self.run.history[-1]
-        text = _("Finished after {n} epochs.").format(n=len(self.run.history))
+        text = _("Finished after {n} epochs.").format(n=self.run.epochs_done)
         if entry.get("validation_mae_ml") is not None:
             text += _(" Validation MAE {mae:.1f} mL.").format(mae=entry["validation_mae_ml"])
         if entry.get("validation_auc") is not None:

@@ -11,6 +11,9 @@ from .analyzer import NO_BLEED_ML
 
 EXPANSION_ML, EXPANSION_PERCENT = 6.0, 33.0
 """Hematoma expansion: growth by at least either of the two."""
+RELATIVE_FROM_ML = 2.0
+"""First volumes below it are not told from none: real heads without a hemorrhage have read 1.7 mL. Growth by a third of
+such a reading is noise, so that the absolute growth alone decides."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,15 @@ class Growth:
     relative_interval_percent : (float, float or None) or None
         A high bound of None: none can be given, since the first volume may be 0 mL.
     is_expansion : bool or None
-        Whether the two volumes meet the published definition (`EXPANSION_ML` or `EXPANSION_PERCENT`); None if no
-        hemorrhage was measured on either scan.
+        Whether the two volumes meet the published definition: `EXPANSION_ML`, or `EXPANSION_PERCENT` of a first volume
+        that is told from none (`RELATIVE_FROM_ML`, and 0 mL outside its interval); None if no hemorrhage was measured
+        on either scan.
     verdict : str or None
         "likely": every growth within one of the intervals is an expansion; "unlikely": none within both is;
         "undecided" else. None without intervals.
+    within_error : bool or None
+        Whether the intervals of the two volumes overlap, so that the change is within measurement error; None without
+        intervals.
     coverage : float or None
         Of both volume intervals, and so of those of the growth.
     notes : tuple of str
@@ -45,6 +52,7 @@ class Growth:
     relative_interval_percent: tuple | None
     is_expansion: bool | None
     verdict: str | None
+    within_error: bool | None
     coverage: float | None
     notes: tuple = ()
 
@@ -89,8 +97,16 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
         notes.append("The first volume may be 0 mL: the relative growth has no upper bound.")
     if not both:
         notes.append("At least one volume has no interval; how sure the growth is cannot be told.")
-    is_expansion = absolute >= EXPANSION_ML or (relative is not None and relative >= EXPANSION_PERCENT)
-    verdict = _verdict(absolute_interval, relative_interval) if both else None
+    told_from_none = first_ml >= RELATIVE_FROM_ML and (first_interval_ml is None or first_interval_ml[0] > 0)
+    is_expansion = absolute >= EXPANSION_ML or (told_from_none and relative >= EXPANSION_PERCENT)
+    if relative is not None and not told_from_none and relative >= EXPANSION_PERCENT:
+        notes.append("The first volume is not told from none: the absolute growth alone decides on expansion.")
+    verdict = _verdict(absolute_interval, relative_interval if told_from_none else None) if both else None
+    within_error = None
+    if both:
+        within_error = first_interval_ml[0] <= second_interval_ml[1] and second_interval_ml[0] <= first_interval_ml[1]
+    if within_error:
+        notes.append("The change is within measurement error: the intervals of the two volumes overlap.")
     if max(first_ml, second_ml) < NO_BLEED_ML:
         is_expansion = verdict = None
         notes.append(f"No hemorrhage measured on either scan (below {NO_BLEED_ML:g} mL).")
@@ -103,6 +119,7 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
         relative_interval_percent=relative_interval,
         is_expansion=is_expansion,
         verdict=verdict,
+        within_error=within_error,
         coverage=coverage if both else None,
         notes=tuple(notes),
     )

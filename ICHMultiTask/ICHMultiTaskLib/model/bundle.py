@@ -26,6 +26,10 @@ The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
     ``{up_to_ml, half_width_cm, relative}`` in ascending order of ``up_to_ml``, whose last has null there; see
     `ModelBundle.volume_interval_ml`.
     ``temperature`` and ``bias``: see `ModelBundle.probability`.
+    ``notes``: sentences on what was not calibrated, missing where all was.
+``derived_from``
+    Missing, or of each model that this one was made from ``how``, ``name``, ``version``, ``license``,
+    ``training_data`` and ``sha256``.
 """
 
 import hashlib
@@ -109,6 +113,12 @@ class ModelBundle:
     def training_data(self):
         """One sentence on what the model was trained on, shown beside every number."""
         return self.metadata["training_data"]
+
+    @property
+    def tasks(self):
+        """Heads that were trained, a tuple of "volume" and "prognosis"; what another one says means nothing."""
+        tasks = self.metadata.get("training", {}).get("config", {}).get("tasks", "both")
+        return ("volume", "prognosis") if tasks == "both" else (tasks,)
 
     @property
     def interval_coverage(self):
@@ -280,6 +290,8 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
         raise BundleError(f"The metadata of {folder} cannot be written as JSON: {error}.") from error
     notice = f"{metadata['name']} {metadata['version']}\n{metadata['copyright']}\n"
     notice += f"SPDX-License-Identifier: {metadata['license']}\n"
+    for origin in metadata.get("derived_from", ()):
+        notice += f"{origin['how'].capitalize()} from {origin['name']} {origin['version']} ({origin['license']})\n"
     with new_folder(folder, "bundle", overwrite, layout=FILES) as partial:
         for name in (METADATA, WEIGHTS, MODEL_CARD):
             (partial / name).parent.mkdir()

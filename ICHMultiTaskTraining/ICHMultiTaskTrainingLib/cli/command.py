@@ -10,6 +10,8 @@ from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.errors import Canceled, ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import ShellProgress
 
+from ..training.config import PRESETS, make_config
+from ..training.settings_text import parse_assignments
 from . import robustness as robustness_command
 
 
@@ -58,8 +60,10 @@ def _parser():
     train = commands.add_parser("train", help="train on a manifest and write a model bundle")
     train.add_argument("manifest", type=Path, help="CSV with patient_id, image, volume_ml, died")
     train.add_argument("--output", type=Path, required=True, metavar="DIR", help="run folder; continued if interrupted")
-    train.add_argument("--preset", choices=("default", "paper"), default="default")
-    train.add_argument("--config", type=Path, metavar="JSON", help="a file of settings that differ from the preset")
+    train.add_argument("--preset", choices=tuple(PRESETS), help="default: that of --config, or default")
+    train.add_argument(
+        "--config", type=Path, metavar="JSON", help="a file of settings unlike the preset's; config.json of a run"
+    )
     train.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as epochs=50; repeatable"
     )
@@ -67,9 +71,10 @@ def _parser():
     train.add_argument("--folds", type=_positive, metavar="K", help="their number (default 5)")
     train.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     train.add_argument("--processes", type=_positive, default=1, metavar="N", help="for preparing the scans")
+    train.add_argument("--cache", type=Path, metavar="DIR", help="of prepared scans, which runs and folds may share")
     train.add_argument("--skip-unusable", action="store_true", help="leave out scans that cannot be used; say which")
-    train.add_argument("--name", default="ich-multitask", help="of the bundle")
-    train.add_argument("--bundle-version", default="0.1.0")
+    train.add_argument("--name", help="of the bundle (default: ich-multitask, or that of the start with -fine-tuned)")
+    train.add_argument("--bundle-version", help="default: 0.1.0")
     train.add_argument("--training-data", metavar="SENTENCE", help="what it was trained on; shown beside every number")
     train.set_defaults(run=_train)
 
@@ -90,6 +95,8 @@ def _parser():
     calibrate.add_argument("manifest", type=Path)
     calibrate.add_argument("--model", type=Path, required=True, metavar="BUNDLE")
     calibrate.add_argument("--output", type=Path, metavar="DIR", help="the new bundle (default: replace the old one)")
+    calibrate.add_argument("--name", help="default: that of the model with -calibrated; unchanged where it is replaced")
+    calibrate.add_argument("--bundle-version", help="default: 0.1.0; unchanged where it is replaced")
     calibrate.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
     calibrate.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     calibrate.set_defaults(run=_calibrate)
@@ -97,7 +104,8 @@ def _parser():
     average = commands.add_parser("average", help="average the weights of a model and of its further training")
     average.add_argument("models", type=Path, nargs="+", metavar="BUNDLE", help="at least two")
     average.add_argument("--output", type=Path, required=True, metavar="DIR", help="the new bundle, to be calibrated")
-    average.add_argument("--bundle-version", help="default: that of the last")
+    average.add_argument("--name", help="default: that of the last with -averaged")
+    average.add_argument("--bundle-version", help="default: 0.1.0")
     average.set_defaults(run=_average)
 
     robustness_command.add_parsers(commands, _positive)
@@ -107,7 +115,7 @@ def _parser():
 def _average(options):
     from ..training.averaging import average_bundles
 
-    bundle = average_bundles(options.models, options.output, options.bundle_version)
+    bundle = average_bundles(options.models, options.output, options.bundle_version, options.name)
     print(f"Averaged model bundle, to be calibrated: {bundle.folder}")
 
 
@@ -116,7 +124,12 @@ def _calibrate(options):
 
     output = options.output or options.model
     with ShellProgress() as progress:
-        bundle = recalibrate(options.manifest, options.model, output, options.outcome, options.device, progress)
+        bundle = recalibrate(
+            options.manifest, options.model, output, options.outcome, options.device, progress,
+            options.name, options.bundle_version,
+        )  # fmt: skip
+    for note in bundle.metadata["calibration"]["notes"]:
+        print(note)
     print(f"Calibrated model bundle: {bundle.folder}")
 
 
@@ -156,15 +169,18 @@ def _train(options):
 
     from ..data.manifest import read_manifest
     from ..evaluation.cross_validation import FOLDER, report_run
-    from ..training.config import make_config
     from ..training.distributed import launched_workers
-    from ..training.export import export_bundle
+    from ..training.export import export_best, export_bundle
     from ..training.progress_file import followed
+    from ..training.run_folder import RunFolder, check_start
     from ..training.trainer import Trainer
 
-    config = make_config(options.preset, **_settings(options))
+    preset, settings = _settings(options)
+    config = make_config(preset, **settings)
     manifest = read_manifest(options.manifest)
     device = choose_device(options.device)
+    if not RunFolder(options.output).begun:
+        check_start(manifest, config)
     with (
         ShellProgress() as shell,
         launched_workers(device) as workers,
@@ -172,23 +188,23 @@ def _train(options):
     ):
         trainer = Trainer(
             manifest, config, options.output, device, options.processes, progress, progress.line, workers,
-            options.skip_unusable,
+            options.skip_unusable, options.cache,
         )  # fmt: skip
         trainer.run()
         if workers.rank:
             return
         progress(1.0, "Calibrating and writing the model")
-        bundle = export_bundle(
-            trainer,
-            options.output / "bundle",
-            options.name,
-            options.bundle_version,
-            options.training_data,
-            options.command_line,
-        )
+        choice = trainer.choose()
+        if choice.note:
+            progress.line(choice.note)
+        described = (options.name, options.bundle_version, options.training_data, options.command_line)
+        bundle = export_bundle(trainer, options.output / "bundle", *described, choice)
+        best = export_best(trainer, options.output / "bundle-best", *described, choice)
         progress(1.0, "Writing the report")
-        report_run(trainer, bundle, options.output / FOLDER, options.command_line)
+        report_run(trainer, bundle, options.output / FOLDER, options.command_line, choice)
     print(f"Model bundle: {bundle.folder}")
+    if best is not None:
+        print(f"That of the best epoch: {best.folder}")
     print(f"Report: {options.output / FOLDER / 'report.html'}")
 
 
@@ -200,6 +216,7 @@ def _gather(options):
 
 
 def _settings(options):
+    """The preset and the settings that differ from it, of the file and of the shell."""
     from ICHMultiTaskLib.common.errors import InputError
 
     settings = {}
@@ -208,16 +225,18 @@ def _settings(options):
             settings = json.loads(options.config.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"The config file {options.config} is not JSON: {error}.") from error
-    for assignment in options.set:
-        name, equals, value = assignment.partition("=")
-        if not equals:
-            raise InputError(f"A setting is malformed: expected NAME=VALUE, found {assignment!r}.")
-        try:
-            settings[name] = json.loads(value)
-        except ValueError:
-            settings[name] = value
+        if isinstance(settings, dict) and isinstance(settings.get("config"), dict):
+            settings = settings["config"]  # config.json of a run, which holds its manifest beside the settings
+        if not isinstance(settings, dict):
+            raise InputError(
+                f"The config file {options.config} is malformed: expected settings by name, found {settings}."
+            )
+    preset = settings.pop("preset", options.preset or "default")
+    if options.preset not in (None, preset):
+        raise InputError(f"The presets differ: expected one, found {options.preset} and {preset} in {options.config}.")
+    settings |= parse_assignments(options.set)
     of_flags = {"fold": options.fold, "folds": options.folds}
-    return settings | {name: value for name, value in of_flags.items() if value is not None}
+    return preset, settings | {name: value for name, value in of_flags.items() if value is not None}
 
 
 def _evaluate(options):

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.calibration import volume_to_output
+from ICHMultiTaskLib.model.calibration import before_correction, volume_to_output
 
 from .augmentation import augment
 
@@ -55,16 +55,18 @@ class TrainingBatches:
     config : TrainingConfig
     workers : Workers
     device : str
+    correction : dict, optional
+        The `volume_correction` by which the network's volumes are read: it learns what that takes to the truth.
     """
 
-    def __init__(self, scans, death, death_weight, config, workers, device):
+    def __init__(self, scans, death, death_weight, config, workers, device, correction=None):
         self._scans, self._death, self._config, self._workers, self._device = scans, death, config, workers, device
-        self._targets = volume_to_output(scans.volume_ml, config.target, scans.crop_volume_mm3).astype(np.float32)
+        volumes = before_correction(scans.volume_ml, correction)
+        self._targets = volume_to_output(volumes, config.target, scans.crop_volume_mm3).astype(np.float32)
         weights = 1.0 + (death_weight - 1.0) * death.astype(float)
         self._weights = np.stack([np.ones(len(death)), weights, scans.has_mask])
         self._step_size = config.batch_size * config.accumulate * workers.count
-        # Of a last step every batch must get a scan; and one scan alone could leave batch norm without a variance.
-        fewest = max(2, config.accumulate * workers.count)
+        fewest = fewest_scans(config, workers.count)
         if len(death) < fewest:
             raise InputError(
                 f"Too few scans for training: expected at least {fewest}, one for each batch of a step, found "
@@ -124,6 +126,11 @@ class TrainingBatches:
             completes_step,
             generator.get_state(),
         )
+
+
+def fewest_scans(config, processes):
+    """Scans that a step needs: one for each of its batches, and two for the variance of batch norm."""
+    return max(2, config.accumulate * processes)
 
 
 def load(scans, chosen, reduction, device):

@@ -11,18 +11,44 @@ from .storage import write_text
 
 
 def split_rows(rows, validation_fraction, seed, path, fold=None, folds=5):
+    """Rows for training and for validation, drawn once: written to `path` on the first call, read from it afterwards.
+
+    Parameters
+    ----------
+    rows, validation_fraction, seed, fold, folds
+        As in `draw_split`.
+    path : Path
+
+    Returns
+    -------
+    dict of str to list of Row
+        "train" and "validation".
+
+    Raises
+    ------
+    InputError
+        As `draw_split`.
+    """
+    if path.exists():
+        return _rows_of(json.loads(path.read_text(encoding="utf-8")), rows)
+    split = draw_split(rows, validation_fraction, seed, fold, folds)
+    names = {name: sorted({row.patient_id for row in chosen}) for name, chosen in split.items()}
+    write_text(path, json.dumps(names, indent=1))
+    return split
+
+
+def draw_split(rows, validation_fraction, seed, fold=None, folds=5):
     """Rows for training and for validation, split by patient, stratified by outcome and volume.
 
     Rows that the manifest's `split` column marks "test" are left out. With a `fold` the others are cross-validated:
     that fold is for validation, by the manifest's `fold` column where there is one. Without, the `split` column is
-    followed where there is one. The split is written to `path` on the first call and read from it afterwards.
+    followed where it names validation rows, and validation patients are drawn where it does not.
 
     Parameters
     ----------
     rows : sequence of Row
     validation_fraction : float
     seed : int
-    path : Path
     fold : int or None
         From 0.
     folds : int
@@ -36,18 +62,18 @@ def split_rows(rows, validation_fraction, seed, path, fold=None, folds=5):
     Raises
     ------
     InputError
-        If a patient would be on two sides or in two folds, or a side would be empty.
+        If a patient would be on two sides or in two folds, a side would be empty, or the split column names a side in
+        some rows only.
     """
-    if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    else:
-        if fold is not None:
-            stored = _fold(rows, fold, folds, seed)
-        else:
-            stored = _declared(rows) if any(row.split for row in rows) else _drawn(rows, validation_fraction, seed)
-        write_text(path, json.dumps(stored, indent=1))
+    if fold is not None:
+        return _rows_of(_fold(rows, fold, folds, seed), rows)
+    return _rows_of(_declared(rows, validation_fraction, seed), rows)
+
+
+def _rows_of(names, rows):
+    """The rows of the patients on each side, after a check that the sides are apart and large enough."""
     test = {row.patient_id for row in rows if row.split == "test"}
-    sides = {"training": set(stored["train"]), "validation": set(stored["validation"]), "test": test}
+    sides = {"training": set(names["train"]), "validation": set(names["validation"]), "test": test}
     for first, second in combinations(sides, 2):
         both = sorted(sides[first] & sides[second])
         if both:
@@ -64,10 +90,20 @@ def split_rows(rows, validation_fraction, seed, path, fold=None, folds=5):
     return split
 
 
-def _declared(rows):
+def _declared(rows, fraction, seed):
+    """The sides that the table names; who validates is drawn where it names nobody for that."""
     unknown = sorted({row.split for row in rows} - {"train", "validation", "test", ""})
     if unknown:
         raise InputError(f"The split column has unknown values: expected train, validation or test, found {unknown}.")
+    rows = [row for row in rows if row.split != "test"]
+    unmarked = sorted({row.patient_id for row in rows if not row.split})
+    if unmarked and len(unmarked) < len({row.patient_id for row in rows}):
+        raise InputError(
+            "The split column is incomplete: expected train, validation or test in every row, or test alone; found "
+            f"none for {', '.join(unmarked)}."
+        )
+    if not any(row.split == "validation" for row in rows):
+        return _drawn(rows, fraction, seed)
     return {name: sorted({row.patient_id for row in rows if row.split == name}) for name in ("train", "validation")}
 
 

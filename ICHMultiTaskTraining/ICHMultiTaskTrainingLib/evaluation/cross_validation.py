@@ -9,22 +9,23 @@ import numpy as np
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.bundle import ModelBundle
-from ICHMultiTaskLib.model.calibration import fit_prognosis, fit_volume_interval
+from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration
 
 from ..data.splits import draw_folds
 from ..training.config import TrainingConfig
+from ..training.lineage import uncalibrated
 from .evaluation import COLUMNS, known_record, read_mask, summarize, write_evaluation
 from .figures import attention_example, example_rows, write_figures
 from .report import CURVES, write_report
 
 FOLDER = "report"
 """Of a run: its final report."""
-OWN_COLUMNS = (*COLUMNS, "fold", "best_probability", "log_odds", "outcome")
+OWN_COLUMNS = (*COLUMNS, "fold", "best_probability", "network_volume_ml", "log_odds", "outcome")
 PARTS = 5
 """In which validation patients are calibrated by each other."""
 
 
-def report_run(trainer, bundle, output, command):
+def report_run(trainer, bundle, output, command, choice=None):
     """Write the final report of a finished run: the validation patients' metrics, figures, curves and settings.
 
     Parameters
@@ -35,6 +36,8 @@ def report_run(trainer, bundle, output, command):
     output : path
         Folder of the report; one written before is replaced.
     command : str
+    choice : Choice, optional
+        Which weights of the run; None: those that `Trainer.choose` takes.
 
     Returns
     -------
@@ -44,10 +47,11 @@ def report_run(trainer, bundle, output, command):
     from ICHMultiTaskLib.analysis.analyzer import Analyzer
     from ICHMultiTaskLib.scan.reading import read_head_ct
 
-    rows, config = trainer.validation_rows, trainer.config
-    records = _validation_records(trainer)
+    rows, config, choice = trainer.validation_rows, trainer.config, choice or trainer.choose()
+    records = _validation_records(trainer, choice)
     parts = draw_folds(rows, min(PARTS, len({row.patient_id for row in rows})), config.seed)
-    calibrate_by_others(records, [parts[row.patient_id] for row in rows], config.tasks)
+    start = uncalibrated(config, trainer.death)
+    calibrate_by_others(records, [parts[row.patient_id] for row in rows], config.tasks, start)
     simulated = any(record["simulated"] == "1" for record in records)
     metrics = summarize(records) | {
         "data": f"{len(records)} validation scans of {trainer.manifest_name}",
@@ -70,7 +74,9 @@ def report_run(trainer, bundle, output, command):
         remarks = [
             f"These {len(rows)} scans trained and chose nothing, but the curves show them; for numbers to publish, "
             "evaluate the model on scans that nobody has looked at.",
-            "Interval and probability of each patient were calibrated by the others; the bundle's by all of them.",
+            "Volume, interval and probability of each patient were calibrated by the others; the bundle's by all of "
+            "them.",
+            *([choice.note] if choice.note else []),
         ]
         title = f"Training of {bundle.name} {bundle.version}"
         settings = {"command": command} | config.as_dict()
@@ -113,7 +119,8 @@ def gather_folds(runs, output):
                 )
             records.append(record)
     folds = [record["fold"] for record in records]
-    calibrate_by_others(records, folds, config.tasks)
+    outcome = [record["outcome"] for record in records if record["outcome"] is not None]
+    calibrate_by_others(records, folds, config.tasks, uncalibrated(config, np.array(outcome)))
     metrics = summarize(records)
     by_fold = [summarize([record for record in records if record["fold"] == n]) for n in sorted(set(folds))]
     metrics |= {
@@ -143,48 +150,56 @@ def gather_folds(runs, output):
     return metrics
 
 
-def calibrate_by_others(records, groups, tasks="both"):
-    """Give each record an interval and a probability that its own group had no part in.
+def calibrate_by_others(records, groups, tasks="both", start=None):
+    """Give each record a volume, an interval and a probability that its own group had no part in calibrating.
 
     Parameters
     ----------
     records : list of dict
-        With `predicted_volume_ml`, `log_odds` and `outcome`; changed in place.
+        With `patient_id`, `network_volume_ml`, `volume_ml`, `log_odds` and `outcome`; changed in place.
     groups : sequence of int
         Of each record; at least two different ones.
     tasks : str
         As in `TrainingConfig`; what was not trained stays without.
+    start : dict, optional
+        The calibration where the others are too few, as in `fit_calibration`.
     """
     groups = np.array(groups)
     predicted, true, log_odds, outcome = (
         np.array([np.nan if record[name] is None else record[name] for record in records], dtype=float)
-        for name in ("predicted_volume_ml", "volume_ml", "log_odds", "outcome")
+        for name in ("network_volume_ml", "volume_ml", "log_odds", "outcome")
     )
+    patients = np.array([record["patient_id"] for record in records])
     for group in np.unique(groups):
         others = groups != group
-        calibration = {}
-        if tasks != "prognosis":
-            calibration["volume_interval"] = fit_volume_interval(predicted[others], true[others])
-        if tasks != "volume":
-            calibration |= fit_prognosis(log_odds[others], outcome[others])
+        calibration = fit_calibration(
+            predicted[others] if tasks != "prognosis" else None,
+            true[others],
+            log_odds[others] if tasks != "volume" else None,
+            outcome[others],
+            patients[others],
+            start,
+        )
         bundle = ModelBundle(Path(), {"calibration": calibration})
         for n in np.flatnonzero(~others):
             record = records[n]
             if tasks != "prognosis":
-                record["interval_low_ml"], record["interval_high_ml"] = bundle.volume_interval_ml(predicted[n])
+                record["predicted_volume_ml"] = float(correct_volume(predicted[n], calibration["volume_correction"]))
+                interval = bundle.volume_interval_ml(record["predicted_volume_ml"])
+                record["interval_low_ml"], record["interval_high_ml"] = interval or (None, None)
             if tasks != "volume":
                 record["mortality_probability"] = bundle.probability(log_odds[n])
                 record["prognosis"] = "death" if record["mortality_probability"] > 0.5 else "survival"
 
 
-def _validation_records(trainer):
+def _validation_records(trainer, choice):
     config = trainer.config
-    predicted = trainer.predict(trainer.validation, network=trainer.bundle_network())
+    predicted = trainer.predict(trainer.validation, network=trainer.bundle_network(choice.state))
     records = []
     for row, outcome, volume, log_odds in zip(trainer.validation_rows, trainer.validation_death, *predicted):
         record = known_record(row) | {"fold": config.fold, "outcome": float(outcome), "log_odds": None}
         if config.tasks != "prognosis":
-            record["predicted_volume_ml"] = float(volume)
+            record["network_volume_ml"] = float(volume)
         if config.tasks != "volume":
             record["log_odds"] = float(log_odds)
         records.append(record)
@@ -214,7 +229,10 @@ def _common_settings(runs):
 def _read_records(path):
     texts = ("patient_id", "split", "prognosis", "warnings", "problem", "simulated")
     with path.open(encoding="utf-8", newline="") as file:
-        return [
+        records = [
             {key: value if key in texts else float(value) if value else None for key, value in record.items()}
             for record in csv.DictReader(file)
         ]
+    for record in records:  # a run of an earlier version corrected nothing
+        record.setdefault("network_volume_ml", record["predicted_volume_ml"])
+    return records

@@ -117,6 +117,8 @@ class SettingsSection:
     def _showPreset(self):
         preset = PRESETS[self.preset]
         self.ui.epochsSpinBox.value, self.ui.batchSizeSpinBox.value = preset.epochs, preset.batch_size
+        if preset.start_from is not None:
+            self.startFrom(preset.start_from)
 
     def _changed(self, value=None):
         self._whenChanged()

@@ -5,11 +5,13 @@ import torch
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 
+from .lineage import derived
+
 SHARED = ("architecture", "preprocessing", "target")
 """What weights mean nothing without."""
 
 
-def average_bundles(bundles, output, version=None):
+def average_bundles(bundles, output, version=None, name=None):
     """Average the weights of models of one origin, and write the bundle of the mean, to be calibrated anew.
 
     The mean of a model and of what it became by further training on other scans is often better than both and steadier
@@ -19,11 +21,11 @@ def average_bundles(bundles, output, version=None):
     Parameters
     ----------
     bundles : sequence of ModelBundle or path
-        At least two. Name, training data and settings are taken from the last.
+        At least two. Training data and settings are taken from the last.
     output : path
         Folder of the new bundle; may be that of one of `bundles`, which is then replaced.
-    version : str, optional
-        None: that of the last.
+    version, name : str, optional
+        None: a first version, and the name of the last with "-averaged".
 
     Returns
     -------
@@ -53,16 +55,16 @@ def average_bundles(bundles, output, version=None):
     states = [bundle.network().state_dict() for bundle in bundles]
     mean = {name: _mean([state[name] for state in states]) for name in states[-1]}
     metadata = {key: value for key, value in last.metadata.items() if key != "sha256"}
-    metadata["version"] = version or metadata["version"]
     metadata["calibration"] = NO_CALIBRATION
     # What was measured on the last model does not hold for the mean.
     kept = ("validation", "validation_scans")
     metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
     names = ", ".join(f"{bundle.name} {bundle.version}" for bundle in bundles)
-    metadata["training"] = metadata["training"] | {
+    metadata["training"] = metadata.get("training", {}) | {
         "note": f"The weights are the mean of {len(bundles)} models' ({names}); command, settings and validation are "
         "those of the last."
     }
+    metadata = derived(metadata, bundles, "averaged", name, version)
     return save_bundle(output, mean, metadata, model_card(metadata), overwrite=True)
 
 

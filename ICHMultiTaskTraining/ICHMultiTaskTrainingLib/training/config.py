@@ -1,5 +1,7 @@
 """Settings of a training run."""
 
+import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from types import NoneType
 from typing import get_args, get_type_hints
@@ -9,6 +11,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.calibration import TARGETS
 from ICHMultiTaskLib.model.preprocessing import PRESETS as PREPROCESSING
+from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
 
 REDUCTIONS = (2, 4)
 SHIPPED = "shipped"
@@ -16,6 +19,13 @@ SHIPPED = "shipped"
 LARGEST_TURN_DEG = 45
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run which starts from a bundle has from it."""
+NESTED = {
+    "architecture": ("width", "stem_stride", "stage_strides", "final_relu"),
+    "preprocessing": tuple(f.name for f in fields(PreprocessingSettings)),
+}
+"""Settings that have settings of their own, one of which is changed as ``architecture.width``."""
+GRID_STEP = 4
+"""Rows and columns of the network's grid are multiples of it: of a cell of the masks, and of the coarsest epochs."""
 CHOICES = {
     "tasks": ("both", "volume", "prognosis"),
     "target": TARGETS,
@@ -63,13 +73,31 @@ class TrainingConfig:
     epochs : int
         At full resolution, after the coarse ones.
     volume_weight, prognosis_weight, mask_weight : float
-        Weights of the summed losses; `mask_weight` counts only for rows that have a mask.
+        Weights of the summed losses; `mask_weight` counts only for rows that have a mask. With `start_from` it is 0
+        unless it is asked for: the layers of the mask loss are new, and their first gradients would spoil the encoder.
+    death_weighting : bool
+        Count a death as many times more than a survival as there are more survivals; the calibration takes the bias
+        out that this brings.
+    gradient_clip : float or None
+        Largest norm of a step's gradient.
     tasks : str
         "both"; "volume" or "prognosis": that head alone, the other keeps its first weights.
     start_from : str or None
         Folder of a bundle whose weights the run starts with, "shipped" for the one that comes with the software.
     frozen_encoder : bool
         Train the heads alone; with `start_from` only.
+    frozen_norm : bool
+        Keep the statistics of the batch norms as they were; with `start_from` only. Those of small batches of one
+        hospital's scans would replace what the start has seen.
+    anchor : float
+        Pull toward the weights of the start, a tenth of it a step at a value of 0.1 and a learning rate of 1 (L2-SP,
+        Li et al. 2018, arXiv:1802.01483, uncoupled from the gradient as in AdamW); with `start_from` only.
+    mix_with_start : bool
+        After training, take the mean of the start's and the trained weights that suits the held-out patients best, the
+        start itself where none is better by more than chance (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
+        models"); with `start_from` only.
+    patience : int or None
+        Stop after this many epochs at full resolution without a smaller validation loss, and take the best.
     outcome : str
         Column of the manifest that the prognosis is trained on: "died", or one of probabilities of death, which
         simulated cohorts know.
@@ -111,9 +139,15 @@ class TrainingConfig:
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
+    death_weighting: bool = True
+    gradient_clip: float | None = 5.0
     tasks: str = "both"
     start_from: str | None = None
     frozen_encoder: bool = False
+    frozen_norm: bool = False
+    anchor: float = 0.0
+    mix_with_start: bool = False
+    patience: int | None = None
     outcome: str = "died"
     augment: bool = True
     turn_deg: list = field(default_factory=lambda: [4.0, 10.0])
@@ -142,7 +176,8 @@ class TrainingConfig:
 
 PRESETS = {
     "default": TrainingConfig(),
-    # Gong et al. 2023, section 4.5; the paper augments nothing and states no weights for the sum of losses.
+    # Gong et al. 2023, section 4.5; the paper augments nothing, states no weights for the sum of losses or for deaths,
+    # and clips no gradient.
     "paper": TrainingConfig(
         preset="paper",
         architecture={"width": 64, "stem_stride": 2, "stage_strides": [1, 2, 2, 2], "final_relu": True},
@@ -158,14 +193,39 @@ PRESETS = {
         epochs=300,
         prognosis_weight=1.0,
         mask_weight=0.0,
+        death_weighting=False,
+        gradient_clip=None,
         augment=False,
         validation_fraction=0.2,
     ),
+    "fine-tune": TrainingConfig(
+        preset="fine-tune",
+        start_from=SHIPPED,
+        coarse_epochs=[],
+        epochs=6,
+        learning_rate=1e-4,
+        weight_decay=0.0,
+        mask_weight=0.0,
+        death_weighting=False,
+        frozen_norm=True,
+        anchor=1.0,
+        mix_with_start=True,
+        patience=2,
+        validation_fraction=0.3,
+    ),
 }
+WITH_A_START = {"frozen_encoder": False, "frozen_norm": False, "anchor": 0.0, "mix_with_start": False}
+"""Settings that mean nothing without `start_from`, and their values there."""
 
 
 def make_config(preset="default", **changes):
     """A preset with some settings changed.
+
+    Parameters
+    ----------
+    preset : str
+    **changes
+        Settings by name; one of a nested setting as ``architecture.width``.
 
     Raises
     ------
@@ -176,26 +236,48 @@ def make_config(preset="default", **changes):
     """
     if preset not in PRESETS:
         raise InputError(f"The preset is unknown: expected one of {', '.join(PRESETS)}, found {preset!r}.")
-    known = {f.name for f in fields(TrainingConfig)}
+    known = [f.name for f in fields(TrainingConfig)]
+    inner = {name: value for name, value in changes.items() if name.partition(".")[0] in NESTED and "." in name}
+    changes = {name: value for name, value in changes.items() if name not in inner}
     unknown = [name for name in changes if name not in known]
     if unknown:
         raise InputError(f"Settings are unknown: expected some of {', '.join(sorted(known))}, found {unknown}.")
     settings = PRESETS[preset].as_dict() | changes
+    if settings["start_from"] is None:
+        settings = {name: WITH_A_START.get(name, value) if name not in changes else value
+                    for name, value in settings.items()}  # fmt: skip
+    elif "mask_weight" not in changes:
+        settings["mask_weight"] = 0.0
+    for name, value in inner.items():
+        outer, _, key = name.partition(".")
+        if key not in NESTED[outer]:
+            raise InputError(
+                f"The setting {name} is unknown: expected {outer} of {', '.join(NESTED[outer])}, found {key!r}."
+            )
+        if isinstance(settings[outer], dict):
+            settings[outer] = settings[outer] | {key: value}
     _check(settings)
     if settings["start_from"] is not None:
-        metadata = starting_bundle(settings["start_from"]).metadata
-        architecture = dict(metadata["architecture"])
-        dense_from = architecture.pop("dense_from", None)
-        settings |= {} if "dense_from" in changes else {"dense_from": dense_from}
-        metadata = metadata | {"architecture": architecture}
-        for name in FROM_BUNDLE:
-            if name in changes and changes[name] != metadata[name]:
-                raise InputError(
-                    f"The setting {name} cannot differ from that of the bundle to start from: expected "
-                    f"{metadata[name]}, found {changes[name]}."
-                )
-            settings[name] = metadata[name]
+        settings |= _of_the_start(settings, changes, inner)
     return TrainingConfig(**settings)
+
+
+def _of_the_start(settings, changes, inner):
+    """What the bundle to start from settles."""
+    metadata = starting_bundle(settings["start_from"]).metadata
+    architecture = dict(metadata["architecture"])
+    dense_from = architecture.pop("dense_from", None)
+    found = {"architecture": architecture, "preprocessing": metadata["preprocessing"], "target": metadata["target"]}
+    asked = [(name, found[name], changes[name]) for name in FROM_BUNDLE if name in changes]
+    asked += [(name, found[outer].get(key), value)
+              for name, value in inner.items() for outer, _, key in [name.partition(".")]]  # fmt: skip
+    for name, expected, value in asked:
+        if json.dumps(value) != json.dumps(expected):
+            raise InputError(
+                f"The setting {name} cannot differ from that of the bundle to start from: expected {expected}, found "
+                f"{value}."
+            )
+    return found | ({} if "dense_from" in changes else {"dense_from": dense_from})
 
 
 def starting_bundle(start_from):
@@ -213,12 +295,23 @@ def _check(settings):
     for name, least in (("batch_size", 1), ("accumulate", 1), ("epochs", 1), ("folds", 2)):
         if settings[name] < least:
             raise InputError(f"The setting {name} is too small: expected at least {least}, found {settings[name]}.")
+    for name in ("learning_rate", "gradient_clip", "patience"):
+        if settings[name] is not None and not 0 < settings[name] < math.inf:
+            raise InputError(f"The setting {name} is out of range: expected above 0, found {settings[name]}.")
+    for name in ("weight_decay", "volume_weight", "prognosis_weight", "mask_weight", "anchor", "seed"):
+        if not 0 <= settings[name] < math.inf:
+            raise InputError(f"The setting {name} is out of range: expected at least 0, found {settings[name]}.")
+    if not 0 <= settings["momentum"] < 1:
+        raise InputError(f"The momentum is out of range: expected from 0 to below 1, found {settings['momentum']}.")
     for phase in settings["coarse_epochs"]:
-        if len(phase) != 2 or phase[0] not in REDUCTIONS or phase[1] < 0:
+        if not (isinstance(phase, (list, tuple)) and len(phase) == 2 and all(type(n) is int for n in phase)
+                and phase[0] in REDUCTIONS and phase[1] >= 0):  # fmt: skip
             raise InputError(
                 f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
                 f"number of epochs, found {settings['coarse_epochs']}."
             )
+    _check_architecture(settings["architecture"])
+    _check_preprocessing(settings["preprocessing"])
     turns = settings["turn_deg"]
     if len(turns) != 2 or any(type(turn) not in (int, float) or not 0 <= turn <= LARGEST_TURN_DEG for turn in turns):
         raise InputError(f"turn_deg is malformed: expected two from 0 to {LARGEST_TURN_DEG}, found {turns}.")
@@ -228,9 +321,57 @@ def _check(settings):
         )
     if settings["fold"] is not None and not 0 <= settings["fold"] < settings["folds"]:
         raise InputError(f"The fold is out of range: expected 0 to {settings['folds'] - 1}, found {settings['fold']}.")
-    if settings["frozen_encoder"] and settings["start_from"] is None:
+    for name, off in WITH_A_START.items():
+        if settings["start_from"] is None and settings[name] != off:
+            raise InputError(
+                f"The setting {name} needs a start other than random weights: expected start_from with a trained "
+                "bundle, found none."
+            )
+
+
+def _check_architecture(architecture):
+    unknown = sorted(set(architecture) - set(NESTED["architecture"]))
+    if unknown:
         raise InputError(
-            "A frozen encoder would stay at its random weights: expected start_from with a trained bundle, found none."
+            f"The architecture is unknown: expected {', '.join(NESTED['architecture'])}, found {', '.join(unknown)}."
+        )
+    strides = architecture.get("stage_strides", [1] * len(STAGES))
+    if not isinstance(strides, (list, tuple)) or len(strides) != len(STAGES):
+        raise InputError(f"stage_strides is malformed: expected {len(STAGES)} strides, found {strides}.")
+    for stride in [architecture.get("stem_stride", 1), *strides]:
+        axes = stride if isinstance(stride, (list, tuple)) and len(stride) == 3 else [stride]
+        if any(type(n) is not int or not 1 <= n <= 8 for n in axes):
+            raise InputError(
+                f"A stride of the architecture is malformed: expected a number from 1 to 8, or three, found {stride}."
+            )
+    if type(architecture.get("width", 1)) is not int or not 1 <= architecture.get("width", 1) <= 512:
+        raise InputError(f"The width is out of range: expected from 1 to 512, found {architecture['width']!r}.")
+    if type(architecture.get("final_relu", True)) is not bool:
+        raise InputError(f"final_relu has a wrong value: expected bool, found {architecture['final_relu']!r}.")
+
+
+def _check_preprocessing(preprocessing):
+    try:
+        settings = PreprocessingSettings(**preprocessing)
+        low, high = settings.window_hu
+        depth, rows, columns = settings.shape_kji
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"The preprocessing is malformed: expected {', '.join(NESTED['preprocessing'])} with a window of two HU "
+            f"and a grid of three sizes, found {preprocessing} ({error})."
+        ) from None
+    if not -math.inf < low < high < math.inf:
+        raise InputError(f"window_hu is malformed: expected a low and a higher HU, found {list(settings.window_hu)}.")
+    if depth < 1 or any(n < 4 * GRID_STEP or n % GRID_STEP for n in (rows, columns)):
+        raise InputError(
+            f"shape_kji is malformed: expected slices from 1, and rows and columns from {4 * GRID_STEP} in multiples "
+            f"of {GRID_STEP}, found {list(settings.shape_kji)}."
+        )
+    height = settings.max_height_mm
+    if type(settings.average) is not bool or not (height is None or (type(height) in (int, float) and height > 0)):
+        raise InputError(
+            f"The preprocessing has a wrong value: expected average true or false and max_height_mm null or above 0, "
+            f"found {settings.average!r} and {height!r}."
         )
 
 

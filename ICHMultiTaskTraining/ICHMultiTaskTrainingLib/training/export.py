@@ -1,10 +1,15 @@
 """From a finished run to a model bundle with its model card."""
 
 import json
+import shutil
 
 import numpy as np
 
 from ICHMultiTaskLib.model.bundle import save_bundle
+
+from .choice import best_choice
+from .config import starting_bundle
+from .lineage import DEFAULT_NAME, DEFAULT_VERSION, derived
 
 INTENDED_USE = (
     "Research on spontaneous intracerebral hemorrhage in non-contrast head CT. Not a medical device; not for diagnosis "
@@ -12,7 +17,7 @@ INTENDED_USE = (
 )
 
 
-def export_bundle(trainer, folder, name, version, training_data, command):
+def export_bundle(trainer, folder, name, version, training_data, command, choice=None):
     """Write the bundle of a finished run.
 
     Parameters
@@ -20,28 +25,33 @@ def export_bundle(trainer, folder, name, version, training_data, command):
     trainer : Trainer
         After `run`.
     folder : path
-    name, version : str
-    training_data : str
-        One sentence, shown beside every number; None: made from the manifest.
+    name, version : str or None
+        None: "ich-multitask", or the name of the model that the run started from with "-fine-tuned", and 0.1.0.
+    training_data : str or None
+        One sentence, shown beside every number; None: made from the manifest. That of the model which the run started
+        from stands before it.
     command : str
         The command that trained it, for the model card.
+    choice : Choice, optional
+        Which weights of the run; None: those that `Trainer.choose` takes.
 
     Returns
     -------
     ModelBundle
     """
-    config = trainer.config
+    config, choice = trainer.config, choice or trainer.choose()
     scans = len(trainer.scans.died)
     kind = "simulated scans" if trainer.simulated else "scans"
-    training_data = training_data or f"{scans} {kind} of {trainer.manifest_name}"
+    own_data = training_data or f"{scans} {kind} of {trainer.manifest_name}"
+    training_data = own_data
     if config.tasks != "both":
         untrained = {"volume": "prognosis", "prognosis": "volume"}[config.tasks]
         training_data += f"; for the {config.tasks} alone: its {untrained} means nothing"
-    # What the last epoch cost says nothing of the model.
-    validation = {key: value for key, value in trainer.history[-1].items() if key not in ("seconds", "ended")}
+    # What an epoch cost says nothing of the model.
+    validation = {key: value for key, value in choice.entry.items() if key not in ("seconds", "ended")}
     metadata = {
-        "name": name,
-        "version": version,
+        "name": name or DEFAULT_NAME,
+        "version": version or DEFAULT_VERSION,
         "license": "Apache-2.0",
         "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT.",
         "intended_use": INTENDED_USE,
@@ -50,11 +60,30 @@ def export_bundle(trainer, folder, name, version, training_data, command):
         "preprocessing": config.preprocessing,
         "target": config.target,
         "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
-        "calibration": trainer.calibration(),
+        "calibration": trainer.calibration(choice),
         "metrics": {"validation": validation, "validation_scans": len(trainer.validation.died)},
-        "training": {"config": config.as_dict(), "command": command, "scans": scans},
+        "training": {"config": config.as_dict(), "command": command, "scans": scans, "note": choice.note},
     }
-    return save_bundle(folder, trainer.network.state_dict(), metadata, model_card(metadata), overwrite=True)
+    if config.start_from is not None:
+        start = starting_bundle(config.start_from)
+        metadata = derived(metadata, [start], "fine-tuned", name, version, f"on {own_data}")
+    return save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
+
+
+def export_best(trainer, folder, name, version, training_data, command, choice):
+    """Write the best epoch of a run beside the chosen weights, under a name of its own.
+
+    Returns
+    -------
+    ModelBundle or None
+        None where the chosen weights are the best, or come of the start.
+    """
+    best = best_choice(trainer)
+    if best is None or choice.is_start or choice.entry["epoch"] == best.entry["epoch"]:
+        shutil.rmtree(folder, ignore_errors=True)  # of the same run before it went on
+        return None
+    name = f"{name or DEFAULT_NAME}-best"
+    return export_bundle(trainer, folder, name, version, training_data, command, best)
 
 
 def record_metrics(bundle, metrics, name="held_out"):
@@ -75,9 +104,9 @@ def record_metrics(bundle, metrics, name="held_out"):
 
 def model_card(metadata):
     """The model card in Markdown, made from the metadata alone."""
-    training, metrics = metadata["training"], metadata["metrics"]
-    calibration = metadata["calibration"]
-    interval = calibration["volume_interval"]
+    # A bundle made elsewhere need not tell how it was trained.
+    training = {"command": "not recorded", "config": {}} | metadata.get("training", {})
+    metrics, calibration = metadata["metrics"], metadata["calibration"]
     lines = [
         f"# {metadata['name']} {metadata['version']}",
         "",
@@ -93,27 +122,30 @@ def model_card(metadata):
         training["command"],
         "```",
         "",
-        *([training["note"], ""] if "note" in training else []),
+        *([training["note"], ""] if training.get("note") else []),
+        *_origins(metadata),
         "| setting | value |",
         "|---|---|",
         *(f"| {key} | `{json.dumps(value)}` |" for key, value in training["config"].items()),
         "",
         "## Calibration",
         "",
-        f"{_interval(interval)} and Platt-scaled probability, both from "
-        f"{calibration.get('scans', metrics['validation_scans'])} "
-        f"{calibration.get('data', 'validation patients that trained and chose nothing')}.",
+        _calibrated_on(calibration, metrics),
         "",
+        *(line for note in calibration.get("notes", ()) for line in (note, "")),
         *_correction(calibration),
         "## Accuracy",
         "",
-        f"Validation, last epoch: {_validation(metrics['validation'])}.",
+        f"Validation: {_validation(metrics.get('validation', {}))}.",
         "",
     ]
     held_out = metrics.get("held_out")
     if held_out:
         lines += [f"Held-out: {held_out.get('data', 'scans never used for training or calibration')}.", ""]
         for part in ("volume", "prognosis", "attention"):
+            if held_out.get(part) is None:
+                lines += [f"Nothing was measured of the {part}.", ""]
+                continue
             lines += [f"| {part} | value |", "|---|---|"]
             lines += [f"| {key} | {_shown(value)} |" for key, value in held_out[part].items()]
             lines.append("")
@@ -136,8 +168,25 @@ def model_card(metadata):
     return "\n".join(lines)
 
 
-def _interval(interval):
-    return f"Split-conformal {interval['coverage']:.0%} interval" if interval else "No interval"
+def _origins(metadata):
+    lines = [
+        f"{origin['how'].capitalize()} from {origin['name']} {origin['version']} (license {origin['license']}, weights "
+        f"{origin['sha256'][:12]}…), which was trained on: {origin['training_data']}."
+        for origin in metadata.get("derived_from", ())
+    ]
+    return [text for line in lines for text in (line, "")]
+
+
+def _calibrated_on(calibration, metrics):
+    interval = calibration.get("volume_interval")
+    text = f"Split-conformal {interval['coverage']:.0%} interval" if interval else "No interval"
+    scans = calibration.get("scans", metrics.get("validation_scans"))
+    if scans is None:
+        return f"{text}; probability as the network says it."
+    data = calibration.get("data", "validation patients that trained and chose nothing")
+    if calibration.get("notes"):
+        return f"{text}, from {scans} {data}. What these were too few for:"
+    return f"{text} and Platt-scaled probability, both from {scans} {data}."
 
 
 def _correction(calibration):

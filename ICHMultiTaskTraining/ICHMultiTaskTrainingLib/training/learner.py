@@ -53,12 +53,16 @@ class Learner(nn.Module):
     frozen_encoder : bool
     with_masks : bool
         Whether the mask loss counts.
+    frozen_norm : bool
+        Whether batch norms keep their statistics.
     """
 
-    def __init__(self, network, runtime, tasks="both", frozen_encoder=False, with_masks=True):
+    def __init__(
+        self, network, runtime, tasks="both", frozen_encoder=False, with_masks=True, frozen_norm=False
+    ):
         super().__init__()
         self.network, self.mask_loss = network, MaskLoss(network)
-        self.runtime, self.frozen_encoder = runtime, frozen_encoder
+        self.runtime, self.frozen_encoder, self.frozen_norm = runtime, frozen_encoder, frozen_norm
         self.with_masks = with_masks and not frozen_encoder
         heads = {"volume": network.volume_head, "prognosis": network.prognosis_head}
         if frozen_encoder:
@@ -68,9 +72,9 @@ class Learner(nn.Module):
         self.mask_loss.requires_grad_(self.with_masks)
 
     def train(self, mode=True):
-        """Set the mode; a frozen encoder keeps the statistics of its batch norms."""
+        """Set the mode; frozen batch norms keep their statistics, in which alone the modes of the network differ."""
         super().train(mode)
-        if self.frozen_encoder:
+        if self.frozen_encoder or self.frozen_norm:
             self.network.eval()
         return self
 

@@ -1,22 +1,29 @@
 """Fit a model's interval and probability anew, on scans that it was not trained on."""
 
+from pathlib import Path
+
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
-from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
-from ICHMultiTaskLib.model.calibration import fit_prognosis, fit_volume, output_to_volume
+from ICHMultiTaskLib.model.bundle import save_bundle
+from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.preprocessing import prepare
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
 from ..data.manifest import outcomes, read_manifest
+from .lineage import derived
 
-FEWEST_SCANS = 20
-"""Below this many a 90 % interval would rest on one or two scans."""
+FEWEST_PATIENTS = 20
+"""Below this many a 90 % interval would rest on one or two of them."""
 
 
-def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", progress=None):
+def recalibrate(
+    manifest_path, bundle, output, outcome="died", device="auto", progress=None, name=None, version=None
+):
     """Fit volume, interval and probability on a manifest and write the bundle with them; the weights stay as they are.
+
+    What the scans are too few for stays as it was, and the model card says so; see `fit_calibration`.
 
     Parameters
     ----------
@@ -30,6 +37,8 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
     device : str
     progress : callable (fraction, message), optional
         May raise Canceled; nothing is written then.
+    name, version : str, optional
+        Of the new bundle. None: those of `bundle` where it is replaced, else its name with "-calibrated".
 
     Returns
     -------
@@ -46,12 +55,15 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
 
     manifest = read_manifest(manifest_path)
     death = outcomes(manifest.rows, outcome)
-    if len(death) < FEWEST_SCANS:
+    patients = [row.patient_id for row in manifest.rows]
+    if len(set(patients)) < FEWEST_PATIENTS:
         raise InputError(
-            f"Too few scans to calibrate on: expected at least {FEWEST_SCANS}, found {len(death)} in {manifest.path}."
+            f"Too few patients to calibrate on: expected at least {FEWEST_PATIENTS}, found {len(set(patients))} in "
+            f"{manifest.path}."
         )
     analyzer = Analyzer(bundle, device)
-    metadata = {key: value for key, value in analyzer.bundle.metadata.items() if key != "sha256"}
+    start = analyzer.bundle
+    metadata = {key: value for key, value in start.metadata.items() if key != "sha256"}
     volumes, log_odds, problems = [], [], []
     for n, row in enumerate(manifest.rows):
         if progress is not None:
@@ -67,16 +79,34 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
     if problems:
         raise InputError(f"{len(problems)} of {len(death)} scans cannot be used: " + "; ".join(problems))
     simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
+    kind = "simulated scans" if simulated else "scans"
     metadata["calibration"] = {
-        **fit_volume(np.array(volumes), [row.volume_ml for row in manifest.rows]),
-        **fit_prognosis(np.array(log_odds), death),
+        **fit_calibration(
+            np.array(volumes) if "volume" in start.tasks else None,
+            np.array([row.volume_ml for row in manifest.rows]),
+            np.array(log_odds) if "prognosis" in start.tasks else None,
+            death,
+            patients,
+            start.metadata["calibration"],
+        ),
         "scans": len(death),
-        "data": f"{'simulated ' if simulated else ''}scans of their own, used for nothing else",
+        "data": f"{kind} of their own, used for nothing else",
     }
     # What was measured with the old calibration is no longer true.
     kept = ("validation", "validation_scans", "comparison")
     metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
-    state = ModelBundle.load(analyzer.bundle.folder).network().state_dict()
+    in_place = Path(output).resolve() == start.folder.resolve()
+    metadata = derived(
+        metadata,
+        [start],
+        "calibrated",
+        name or (start.name if in_place else None),
+        version or (start.version if in_place else None),
+        f"on {len(death)} {kind} of {manifest.path.name}",
+    )
+    if in_place:  # the model as it was before is gone: what it was made from stands
+        metadata["derived_from"] = start.metadata.get("derived_from", [])
+    state = start.network().state_dict()
     if progress is not None:
         progress(1.0, "Done")
     return save_bundle(output, state, metadata, model_card(metadata), overwrite=True)

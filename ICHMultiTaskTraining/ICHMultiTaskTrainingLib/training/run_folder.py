@@ -1,5 +1,6 @@
 """The folder of a training run, as seen from outside: what it is of, how far it is, what it has made."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,7 +9,10 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
 
-from .config import TrainingConfig
+from ..data.manifest import outcomes
+from ..data.splits import draw_split
+from ..data.storage import write_text
+from .config import TrainingConfig, starting_bundle
 from .progress_file import is_running, read_progress
 
 LOG = "log.txt"
@@ -81,9 +85,15 @@ class RunFolder:
     @property
     def finished(self):
         """Whether all its epochs are done and the model is written."""
-        if self.bundle is None:
+        if self.bundle is None or not self.history:
             return False
-        return len(self.history) >= len(TrainingConfig(**self.stored["config"]).reductions())
+        total = len(TrainingConfig(**self.stored["config"]).reductions())
+        return self.epochs_done >= total or bool(self.history[-1].get("stopped_early"))
+
+    @property
+    def epochs_done(self):
+        """How many epochs are done; epoch 0, the start as it is, is none."""
+        return self.history[-1]["epoch"] if self.history else 0
 
     @property
     def bundle(self):
@@ -115,6 +125,85 @@ class RunFolder:
         os.kill(progress.process, signal.SIGTERM)
 
 
+def check_start(manifest, config, processes=1):
+    """See that a new run has what it needs, before its folder is touched.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    config : TrainingConfig
+    processes : int
+        That train together.
+
+    Raises
+    ------
+    InputError
+    """
+    outcomes(manifest.rows, config.outcome)
+    split = draw_split(manifest.rows, config.validation_fraction, config.seed, config.fold, config.folds)
+    fewest = max(2, config.accumulate * processes)
+    if len(split["train"]) < fewest:
+        raise InputError(
+            f"Too few scans for training: expected at least {fewest}, one for each batch of a step, found "
+            f"{len(split['train'])}."
+        )
+
+
+def claim_run(folder, manifest, config, processes=1):
+    """Write a run's settings into its folder, or see that those already there are the same.
+
+    A finished run may be given more epochs.
+
+    Parameters
+    ----------
+    folder : path
+    manifest, config, processes
+        As in `check_start`.
+
+    Raises
+    ------
+    InputError
+    """
+    folder = Path(folder)
+    settings = run_settings(manifest, config, processes)
+    stored = RunFolder(folder).stored
+    if stored is None:
+        check_start(manifest, config, processes)
+    elif not _is_longer(folder, stored, settings):
+        check_same_run(folder, stored, settings)
+        return
+    write_text(folder / "config.json", json.dumps(settings, indent=2))
+
+
+def run_settings(manifest, config, processes=1):
+    """What `config.json` holds of a run, from which it is told from another.
+
+    Returns
+    -------
+    dict
+        `config`, `manifest`, `manifest_sha256`, and where they matter `processes` and `start_from_sha256`.
+    """
+    settings = {
+        "config": config.as_dict(),
+        "manifest": str(manifest.path.resolve()),
+        "manifest_sha256": hashlib.sha256(manifest.path.read_bytes()).hexdigest(),
+    }
+    if processes > 1:
+        settings["processes"] = processes
+    if config.start_from is not None:
+        settings["start_from_sha256"] = starting_bundle(config.start_from).sha256
+    return settings
+
+
+def _is_longer(folder, stored, settings):
+    """Whether a finished run is to go on for more epochs, all else being the same."""
+    there, here = stored["config"]["epochs"], settings["config"]["epochs"]
+    if here <= there or not RunFolder(folder).finished:
+        return False
+    check_same_run(folder, stored, settings | {"config": settings["config"] | {"epochs": there}})
+    return True
+
+
 def check_same_run(folder, stored, settings):
     """Refuse to continue a run with other settings, in words that name them.
 
@@ -131,6 +220,8 @@ def check_same_run(folder, stored, settings):
     InputError
     """
     there, here = ({**found, **found["config"], "config": None} for found in (stored, json.loads(json.dumps(settings))))
+    if "manifest_sha256" not in there:  # a run of an earlier version
+        here.pop("manifest_sha256", None)
     differences = [
         f"{name} {json.dumps(there.get(name))} there and {json.dumps(here.get(name))} here"
         for name in {**there, **here}

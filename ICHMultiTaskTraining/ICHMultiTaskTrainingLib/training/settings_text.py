@@ -30,6 +30,21 @@ def parse_settings(text):
         assignments = shlex.split(text)
     except ValueError as error:
         raise InputError(f"The further settings cannot be read: {error}, found {text!r}.") from error
+    return parse_assignments(assignments)
+
+
+def parse_assignments(assignments):
+    """Read settings given as a list of "name=value", the value in JSON or a plain word.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        If one is malformed.
+    """
     settings = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")

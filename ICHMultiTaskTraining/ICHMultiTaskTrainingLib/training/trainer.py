@@ -10,7 +10,7 @@ import torch
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import duration
-from ICHMultiTaskLib.model.calibration import fit_prognosis, fit_volume_interval, output_to_volume
+from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.runtime import choose_device
 
@@ -19,18 +19,23 @@ from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import outcomes
 from ..data.splits import split_rows
 from ..data.storage import load_checkpoint, remove_partial, save_checkpoint, write_text
+from .choice import best_entry, choose, validation_losses
 from .config import starting_bundle
 from .curves import EVENTS, draw_curves, write_events
 from .distributed import ALONE, synchronize_batch_norm
 from .learner import Learner, choose_runtime
+from .lineage import death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
-from .run_folder import RunFolder, check_same_run
+from .run_folder import claim_run
 
 CHECKPOINT_SECONDS = 600.0
 """A checkpoint is written after every epoch, and within one after this long."""
 DRAW_SECONDS = 30.0
 """Drawing the curves takes half a second, which short epochs must not be slowed by."""
 LOSSES = ("volume_loss", "prognosis_loss", "mask_loss")
+MEASURED = (
+    "validation_mae_ml", "validation_mse_ml2", "validation_volume_loss", "validation_auc", "validation_prognosis_loss"
+)  # fmt: skip
 
 
 class TrainingError(ICHMultiTaskError):
@@ -57,6 +62,8 @@ class Trainer:
         Processes that train together.
     skip_unusable : bool
         Leave out scans that cannot be used, and log which, in place of the error.
+    cache : path, optional
+        Folder of the prepared scans, which runs may share; None: a folder of the run's own.
 
     Attributes
     ----------
@@ -64,8 +71,8 @@ class Trainer:
     scans, validation : CachedScans
     history : list of dict
         An entry an epoch, as in `history.json`: the mean losses, `train_mae_ml` and `train_mse_ml2` of the augmented
-        images while they were learned from, `validation_mae_ml`, `validation_mse_ml2` and `validation_auc` at the
-        epoch's resolution (None where not trained or not defined), `reduction`, `seconds`, `ended` (since 1970).
+        images while they were learned from, what `measured` gives at the epoch's resolution, `reduction`, `seconds`,
+        `ended` (since 1970). A run that starts from a model begins with epoch 0, that model as it is.
     """
 
     def __init__(
@@ -79,21 +86,24 @@ class Trainer:
         log=lambda line: None,
         workers=ALONE,
         skip_unusable=False,
+        cache=None,
     ):
         self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
         self.device = choose_device(device)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifest_name = manifest.path.name
         self.simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
-        split, files = workers.from_first(lambda: self._prepare(manifest, processes, skip_unusable))
+        cache = Path(cache) if cache else self.folder / "cache"
+        split, files = workers.from_first(lambda: self._prepare(manifest, processes, skip_unusable, cache))
         self.validation_rows = split["validation"]
         self.scans = CachedScans(split["train"], files[: len(split["train"])])
         self.validation = CachedScans(split["validation"], files[len(split["train"]) :])
         self.death, self.validation_death = (outcomes(split[name], config.outcome) for name in ("train", "validation"))
-        # Rare deaths weigh as much as common survivals; the bias it brings is taken out by the calibration.
-        mean = float(np.clip(self.death.mean(), 0.05, 0.95))
-        self.death_weight = (1.0 - mean) / mean if config.outcome == "died" else 1.0
-        self.batches = TrainingBatches(self.scans, self.death, self.death_weight, config, workers, self.device)
+        self.death_weight = death_weight(config, self.death)
+        self.start = start_calibration(config)
+        self.batches = TrainingBatches(
+            self.scans, self.death, self.death_weight, config, workers, self.device, self.start.get("volume_correction")
+        )
         self.reductions = config.reductions()
         self.weights = np.array(
             [
@@ -107,38 +117,27 @@ class Trainer:
         self._begin_epoch()
         self._resume()
 
-    def _prepare(self, manifest, processes, skip_unusable):
+    def _prepare(self, manifest, processes, skip_unusable, cache):
         """Claim the folder, split the patients and prepare their scans; for one process alone."""
         remove_partial(self.folder)
-        self._claim(manifest)
         c = self.config
+        claim_run(self.folder, manifest, c, self.workers.count)
         split = split_rows(manifest.rows, c.validation_fraction, c.seed, self.folder / "splits.json", c.fold, c.folds)
         rows = [*split["train"], *split["validation"]]
         unusable = self.log if skip_unusable else None
-        files = prepare_all(rows, c.preprocessing, self.folder / "cache", processes, self.progress, unusable)
+        files = prepare_all(rows, c.preprocessing, cache, processes, self.progress, unusable)
         usable = {id(row) for row, file in zip(rows, files) if file is not None}
         split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
         return split, [file for file in files if file is not None]
-
-    def _claim(self, manifest):
-        """Write the settings, or see that those already there are the same."""
-        path = self.folder / "config.json"
-        settings = {"config": self.config.as_dict(), "manifest": str(manifest.path.resolve())}
-        if self.workers.count > 1:
-            settings["processes"] = self.workers.count
-        if self.config.start_from is not None:
-            settings["start_from_sha256"] = starting_bundle(self.config.start_from).sha256
-        if not path.exists():
-            write_text(path, json.dumps(settings, indent=2))
-            return
-        check_same_run(self.folder, RunFolder(self.folder).stored, settings)
 
     def _build(self):
         c = self.config
         torch.manual_seed(c.seed)
         self.network = build_network(c.architecture)
         self.runtime = choose_runtime(c.precision, self.device)
-        self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0)
+        self.learner = Learner(
+            self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm
+        )
         if c.start_from is not None:
             self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict())
         if self.workers.count > 1:
@@ -146,6 +145,7 @@ class Trainer:
         self.runtime.arrange(self.learner.to(self.device))
         self.mask_loss = self.learner.mask_loss
         self.parameters = list(self.learner.parameters())
+        self.anchors = [p.detach().clone() for p in self.network.parameters()] if c.anchor else []
         self.parallel = self.workers.wrap(self.learner, self.device, not self.scans.has_mask.all())
         self.scaler = torch.amp.GradScaler(self.device, enabled=self.runtime.dtype == torch.float16)
         if c.optimizer == "sgd":
@@ -155,15 +155,15 @@ class Trainer:
             self.optimizer = torch.optim.AdamW(
                 self.parameters, c.learning_rate, weight_decay=c.weight_decay, fused=fused
             )
-        steps = len(self.reductions) * self.batches.steps
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+
+    def _rate(self, step):
+        """Share of the learning rate at a step of the run."""
+        steps = len(self.config.reductions()) * self.batches.steps
         warm_up = max(1, steps // 10)
-
-        def factor(step):
-            if c.schedule == "constant":
-                return 1.0
-            return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
-
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        if self.config.schedule == "constant":
+            return 1.0
+        return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
 
     def _begin_epoch(self):
         # Sums of the losses, of the absolute and squared errors in mL, and of the scans they are of.
@@ -178,6 +178,8 @@ class Trainer:
         self.mask_loss.load_state_dict(state["mask_loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
+        for group in self.optimizer.param_groups:  # of a run that goes on for longer it is another than it was
+            group["lr"] = self.config.learning_rate * self._rate(self.scheduler.last_epoch)
         self.epoch, self.history = state["epoch"], state["history"]
         if "scaler" in state:
             self.scaler.load_state_dict(state["scaler"])
@@ -209,14 +211,19 @@ class Trainer:
             return
         write_text(self.folder / "history.json", json.dumps(self.history, indent=1))
         write_events(self.history, self.folder / EVENTS)
-        if time.monotonic() - self.drawn >= DRAW_SECONDS or self.epoch == len(self.reductions):
+        if time.monotonic() - self.drawn >= DRAW_SECONDS or self._over():
             draw_curves(self.history, self.folder / "curves.png")
             self.drawn = time.monotonic()
 
     def run(self):
-        """Train to the last epoch; a checkpoint is kept after each."""
+        """Train to the last epoch; a checkpoint is kept after each, and the best epoch beside the last."""
+        if self.config.start_from is not None and not self.history:
+            self.history.append({"epoch": 0, **self.measured(), "reduction": 1, "ended": time.time()})
+            self._keep_best()
+            self._save()
+            self.log(self._line())
         self._show_history()  # which a kill may have left behind the checkpoint
-        while self.epoch < len(self.reductions):
+        while not self._over():
             self._train_epoch()
             means = self.sums / np.array([self.batches.steps] * 3 + [self.sums[5]] * 3)
             entry = dict(zip((*LOSSES, "train_mae_ml", "train_mse_ml2"), means.tolist()))
@@ -224,24 +231,48 @@ class Trainer:
                 entry |= dict.fromkeys(("volume_loss", "train_mae_ml", "train_mse_ml2"))
             elif self.config.tasks == "volume":
                 entry["prognosis_loss"] = None
-            entry |= self._validate() | {"reduction": self.reductions[self.epoch], "seconds": self.seconds}
+            reduction = self.reductions[self.epoch]
+            entry |= self.measured(reduction=reduction) | {"reduction": reduction, "seconds": self.seconds}
             self.epoch += 1
             self.history.append({"epoch": self.epoch, **entry, "ended": time.time()})
             self._begin_epoch()
+            if self._impatient():
+                self.history[-1]["stopped_early"] = True
+            self._keep_best()
             self._save()
             self._show_history()
             self.log(self._line())
 
+    def _over(self):
+        return self.epoch >= len(self.reductions) or bool(self.history and self.history[-1].get("stopped_early"))
+
+    def _impatient(self):
+        """Whether the best epoch lies so far back that no better one is waited for."""
+        best, patience = best_entry(self.history), self.config.patience
+        return bool(best and patience and self.epoch - best["epoch"] >= patience)
+
+    def _keep_best(self):
+        if best_entry(self.history) is self.history[-1] and not self.workers.rank:
+            save_checkpoint({"network": self.network.state_dict(), "epoch": self.epoch}, self.folder / "best.pt")
+
+    def choose(self):
+        """The weights that become the model, as `Choice`."""
+        return choose(self)
+
     def _line(self):
         """What the last epoch brought, in a line."""
         entry, total = self.history[-1], len(self.reductions)
-        parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in LOSSES if entry[name]]
-        line = f"Epoch {self.epoch} of {total}: loss " + ", ".join(parts)
+        parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in LOSSES if entry.get(name)]
+        line = f"Epoch {self.epoch} of {total}: " + ("loss " + ", ".join(parts) if parts else "the start as it is")
         if entry["validation_mae_ml"] is not None:
             line += f"; validation MAE {entry['validation_mae_ml']:.2f} mL"
         if entry["validation_auc"] is not None:
             line += f"; AUC {entry['validation_auc']:.3f}"
+        if not self.epoch:
+            return line
         line += f"; {duration(entry['seconds'])}"
+        if entry.get("stopped_early"):
+            return f"{line}; stopped, since no epoch was better than epoch {best_entry(self.history)['epoch']}"
         return line + (f", {duration(self._seconds_left())} left" if self.epoch < total else "")
 
     def _seconds_left(self):
@@ -282,7 +313,7 @@ class Trainer:
             losses = torch.stack(
                 [
                     volume_loss(output, batch.target, self.config.target),
-                    prognosis_loss(scores, batch.death, self.death_weight),
+                    prognosis_loss(self._calibrated(scores), batch.death, self.death_weight),
                     mask_loss,
                 ]
             )
@@ -298,19 +329,33 @@ class Trainer:
         self.sums += sums
         return value
 
+    def _calibrated(self, scores):
+        """Scores as the start's calibration reads them, which then goes on holding."""
+        if self.start["temperature"] == 1.0 and self.start["bias"] == 0.0:
+            return scores
+        log_odds = (scores[:, 1] - scores[:, 0]) / self.start["temperature"] + self.start["bias"]
+        return torch.stack([torch.zeros_like(log_odds), log_odds], dim=1)
+
     def _volumes(self, output, batch):
         output = output.detach().float().cpu().numpy()
-        return output_to_volume(output, self.config.target, batch.crop_volume_mm3)
+        volumes = output_to_volume(output, self.config.target, batch.crop_volume_mm3)
+        return correct_volume(volumes, self.start.get("volume_correction"))
 
     def _step_optimizer(self):
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        limit = float("inf") if self.config.gradient_clip is None else self.config.gradient_clip
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
         # The scaler of fp16 leaves out a step and halves its scale where that was too large.
         if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
             self._check_finite("gradient", norm.item())
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.anchors:
+            pull = min(1.0, self.config.anchor * self.optimizer.param_groups[0]["lr"])
+            with torch.no_grad():
+                for parameter, anchor in zip(self.network.parameters(), self.anchors):
+                    parameter.lerp_(anchor, pull)
         self.scheduler.step()
 
     def _check_finite(self, name, value):
@@ -320,11 +365,15 @@ class Trainer:
                 f"checkpoint is {self.folder / 'latest.pt'}. A smaller learning_rate, or precision fp32, may help."
             )
 
-    def bundle_network(self):
-        """The network as the bundle has it, in evaluation mode."""
-        network = build_network(self.config.bundle_architecture())
-        network.load_state_dict(self.network.state_dict())
+    def network_of(self, state, architecture=None):
+        """A network of these weights on the run's device, in evaluation mode."""
+        network = build_network(architecture or self.config.architecture)
+        network.load_state_dict(state)
         return self.runtime.arrange(network.to(self.device)).eval()
+
+    def bundle_network(self, state=None):
+        """The network as the bundle has it, in evaluation mode; of the present weights, or of others."""
+        return self.network_of(state or self.network.state_dict(), self.config.bundle_architecture())
 
     def predict(self, scans, reduction=1, rows=None, network=None):
         """Volumes in mL and log odds of death for prepared scans.
@@ -356,28 +405,49 @@ class Trainer:
         volumes = output_to_volume(np.concatenate(outputs), self.config.target, scans.crop_volume_mm3[rows])
         return volumes, np.concatenate(log_odds)
 
-    def _validate(self):
+    def measured(self, network=None, reduction=1):
+        """What the validation patients show of the present weights, or of another network.
+
+        Returns
+        -------
+        dict
+            `validation_mae_ml`, `validation_mse_ml2`, `validation_volume_loss`, `validation_auc`,
+            `validation_prognosis_loss`; None where not trained or not defined. See `choice.validation_losses`.
+        """
         from sklearn.metrics import roc_auc_score
 
-        scans, tasks = self.validation, self.config.tasks
+        scans = self.validation
         own = self.workers.share(np.arange(len(scans.died)))
-        predicted = self.predict(scans, self.reductions[self.epoch], own)
-        volumes, log_odds = (self.workers.joined(values) for values in predicted)
+        losses, volumes, log_odds = validation_losses(self, network, reduction, own)
+        losses = {name: self.workers.joined(values) for name, values in losses.items()}
+        volumes, log_odds = (self.workers.joined(values) for values in (volumes, log_odds))
         errors = volumes - scans.volume_ml
         both = 0 < scans.died.sum() < len(scans.died)
-        return {
-            "validation_mae_ml": float(np.abs(errors).mean()) if tasks != "prognosis" else None,
-            "validation_mse_ml2": float((errors**2).mean()) if tasks != "prognosis" else None,
-            "validation_auc": float(roc_auc_score(scans.died, log_odds)) if both and tasks != "volume" else None,
-        }
+        found = dict.fromkeys(MEASURED)
+        found |= {f"validation_{name}_loss": float(values.mean()) for name, values in losses.items()}
+        if "volume" in losses:
+            found |= {
+                "validation_mae_ml": float(np.abs(errors).mean()),
+                "validation_mse_ml2": float((errors**2).mean()),
+            }
+        if both and "prognosis" in losses:
+            found["validation_auc"] = float(roc_auc_score(scans.died, log_odds))
+        return found
 
-    def calibration(self):
-        """Interval and probability calibrated on the validation patients, which trained and chose nothing.
+    def calibration(self, choice):
+        """Volume, interval and probability calibrated on the validation patients; the start keeps its own.
 
-        A head that was not trained gets no interval, or the validation patients' mortality.
+        What was not trained, or has too few patients, see `fit_calibration`.
         """
-        volumes, log_odds = self.predict(self.validation, network=self.bundle_network())
+        if choice.is_start:
+            return starting_bundle(self.config.start_from).metadata["calibration"]
+        volumes, log_odds = self.predict(self.validation, network=self.bundle_network(choice.state))
         tasks = self.config.tasks
-        interval = fit_volume_interval(volumes, self.validation.volume_ml) if tasks != "prognosis" else None
-        log_odds = log_odds if tasks != "volume" else np.zeros_like(log_odds)
-        return {"volume_interval": interval, **fit_prognosis(log_odds, self.validation_death)}
+        return fit_calibration(
+            volumes if tasks != "prognosis" else None,
+            self.validation.volume_ml,
+            log_odds if tasks != "volume" else None,
+            self.validation_death,
+            [row.patient_id for row in self.validation_rows],
+            uncalibrated(self.config, self.death),
+        )

@@ -18,7 +18,7 @@ from ICHMultiTaskLib.scan.geometry import apply_affine
     [
         (20, 26, True), (20, 25.9, False), (30, 35.9, False),  # 6 mL
         (10, 13.3, True), (10, 13.2, False),  # 33 %
-        (20, 10, False), (0, 5, False), (0, 6, True), (4, 5.4, True),
+        (20, 10, False), (0, 5, False), (0, 6, True), (4, 5.4, True), (1.9, 3.8, False), (2.0, 2.7, True),
     ],
 )  # fmt: skip
 def test_expansion_as_published(first, second, expansion):
@@ -27,7 +27,7 @@ def test_expansion_as_published(first, second, expansion):
     assert found.absolute_ml == pytest.approx(second - first)
     assert found.relative_percent == (pytest.approx(100 * (second - first) / first) if first else None)
     assert found.verdict is None and found.absolute_interval_ml is None
-    assert "no interval" in found.notes[-1]
+    assert any("no interval" in note for note in found.notes)
 
 
 def test_intervals_by_hand():
@@ -80,16 +80,43 @@ def test_intervals_hold_the_growth_as_often_as_they_say(true_first, true_second)
 def test_what_cannot_be_told_is_said():
     zero = growth(0, (0, 1.2), 8, (6, 11), 0.9)
     assert zero.relative_percent is None and zero.relative_interval_percent is None
-    assert zero.is_expansion and "first volume is 0 mL" in zero.notes[0]
+    assert zero.is_expansion and zero.verdict == "undecided" and "first volume is 0 mL" in zero.notes[0]
     maybe_zero = growth(3, (0, 5), 6, (4, 9), 0.9)
     assert maybe_zero.relative_interval_percent[1] is None and "no upper bound" in maybe_zero.notes[0]
-    assert maybe_zero.relative_percent == pytest.approx(100)
+    assert maybe_zero.relative_percent == pytest.approx(100) and not maybe_zero.is_expansion
+    assert "not told from none: the absolute growth alone decides" in maybe_zero.notes[1]
     gone = growth(20, (17, 24), 0, (0, 1.5), 0.9)
     assert gone.relative_interval_percent == pytest.approx((-100, 100 * (1.5 / 17 - 1)))
     assert (gone.is_expansion, gone.verdict) == (False, "unlikely")
     nothing = growth(0.3, (0, 1.4), 0.8, (0, 1.9), 0.9)
     assert nothing.is_expansion is None and nothing.verdict is None
     assert nothing.notes[-1] == "No hemorrhage measured on either scan (below 1 mL)."
+
+
+@pytest.mark.parametrize(
+    "first, second, expansion",
+    [
+        ((0.4, 0, 1.6), (1.1, 0, 2.6), False),  # what a head without a bleed can read
+        ((1.7, 0.3, 3.5), (2.6, 1.0, 4.6), False),
+        ((2.5, 0, 4.5), (4.0, 2.0, 6.5), False),  # 0 mL lies in the interval
+        ((1.7, 0.3, 3.5), (8.0, 6.0, 10.0), True),  # 6 mL are an expansion from wherever
+        ((2.0, 1.0, 3.2), (2.7, 1.5, 4.1), True),
+    ],
+)
+def test_a_third_of_noise_is_no_expansion(first, second, expansion):
+    found = growth(first[0], first[1:], second[0], second[1:], 0.9)
+    assert found.is_expansion is expansion
+    assert growth(first[0], None, second[0], None).is_expansion is (expansion or first[0] >= 2.0)
+
+
+def test_change_within_the_intervals_is_said_to_be_within_measurement_error():
+    words = "The change is within measurement error: the intervals of the two volumes overlap."
+    overlapping, touching, apart = (growth(10, (8, 13), 15, (low, 20), 0.9) for low in (11, 13, 13.1))
+    assert overlapping.within_error and touching.within_error and not apart.within_error
+    assert words in overlapping.notes and words not in apart.notes
+    assert growth(10, None, 15, (11, 20)).within_error is None
+    shrunk = growth(15, (11, 20), 10, (8, 13), 0.9)
+    assert shrunk.within_error and words in shrunk.notes
 
 
 def test_growth_stays_within_what_is_possible():

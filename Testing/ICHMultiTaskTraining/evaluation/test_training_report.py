@@ -175,8 +175,9 @@ def test_calibration_by_others_is_honest():
     risk = rng.uniform(0.05, 0.6, count)
     records = [
         {
+            "patient_id": f"p{n}",
             "volume_ml": float(true[n]),
-            "predicted_volume_ml": float(predicted[n] ** 3),
+            "network_volume_ml": float(predicted[n] ** 3),
             "log_odds": float(3 * np.log(risk[n] / (1 - risk[n])) + 1.5),
             "outcome": float(rng.random() < risk[n]),
         }
@@ -189,6 +190,29 @@ def test_calibration_by_others_is_honest():
     np.testing.assert_allclose(probability, risk, atol=0.06)
     died = np.array([record["outcome"] for record in records])
     assert auc(probability, died) == pytest.approx(auc(risk, died), abs=0.005)
+
+
+def test_own_group_has_no_part_in_its_calibration():
+    """What is changed in a group's truth changes what is said of the other groups, and nothing of its own."""
+    rng, count = np.random.default_rng(1), 300
+    groups = np.arange(count) % 3
+    said = ("predicted_volume_ml", "interval_low_ml", "interval_high_ml", "mortality_probability")
+    records = [
+        {
+            "patient_id": f"p{n // 2}",
+            "volume_ml": float(volume),
+            "network_volume_ml": float(volume * rng.uniform(0.7, 1.1)),
+            "log_odds": float(rng.normal()),
+            "outcome": float(rng.random() < 0.4),
+        }
+        for n, volume in enumerate(rng.uniform(5, 60, count))
+    ]
+    other = [record | {"volume_ml": 3.0, "outcome": 1.0} if group == 1 else dict(record)
+             for record, group in zip(records, groups)]  # fmt: skip
+    calibrate_by_others(records, groups)
+    calibrate_by_others(other, groups)
+    changed = np.array([[a[name] != b[name] for name in said] for a, b in zip(records, other)])
+    assert not changed[groups == 1].any() and changed[groups != 1].all()
 
 
 def test_attention_example_is_upright_and_shows_the_maximum(tmp_path):

@@ -230,7 +230,7 @@ def test_malformed_settings_are_named(text, message):
 def test_settings_reach_the_command_as_they_were(tmp_path):
     settings = {"precision": "fp32", "fold": None, "coarse_epochs": [[2, 1]], "augment": False, "start_from": "a b"}
     options = cli._parser().parse_args(["train", "m.csv", "--output", "run", *_set(settings)])
-    assert cli._settings(options) == settings
+    assert cli._settings(options) == ("default", settings)
 
 
 def _set(settings):

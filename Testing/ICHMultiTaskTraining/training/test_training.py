@@ -67,7 +67,7 @@ def test_command_trains_a_bundle_that_infers_as_it_trained(training_manifest, tm
         # The cache holds 8 bits and the bundle 16-bit weights; the two ways must agree to within that.
         assert analysis.volume_ml == pytest.approx(expected[n], rel=0.03, abs=0.3)
         assert analysis.prediction.log_odds == pytest.approx(log_odds[n], abs=0.1)
-        assert analysis.volume_interval_ml[0] <= analysis.volume_ml <= analysis.volume_interval_ml[1]
+        assert analysis.volume_interval_ml is None  # three validation patients are too few for one
 
 
 def test_run_folder_of_other_settings_is_refused(training_manifest, tmp_path, small_settings):
@@ -138,7 +138,7 @@ def test_unknown_settings_are_named(tmp_path, training_manifest, capsys):
         make_config(learning_rat=1)
     arguments = ["train", str(training_manifest), "--output", str(tmp_path), "--set", "epochs"]
     assert cli.main(arguments) == 1
-    assert capsys.readouterr().err.strip() == "A setting is malformed: expected NAME=VALUE, found 'epochs'."
+    assert capsys.readouterr().err.strip() == "A setting is malformed: expected name=value, found 'epochs'."
 
 
 def test_paper_preset_holds_the_stated_settings():

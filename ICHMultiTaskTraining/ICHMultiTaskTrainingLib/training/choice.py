@@ -1,0 +1,163 @@
+"""Which weights of a run become the model: those of the last epoch, of the best, of the start, or a mean with it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ICHMultiTaskLib.model.calibration import SOFTENING_ML, correct_volume
+
+from ..data.storage import load_checkpoint
+from .config import starting_bundle
+from .lineage import uncalibrated
+
+SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Of the trained weights in their mean with the start's, as tried."""
+SURE = 2.0
+"""Standard errors by which a mean with the start must be better on the held-out patients than the start itself."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Weights of a run and what to say of them.
+
+    Attributes
+    ----------
+    state : dict of str to tensor
+        The network's.
+    entry : dict
+        Of the history, with what they reach on the validation patients.
+    note : str
+        A sentence for the log and the model card; "" where there is nothing to say.
+    is_start : bool
+        Whether they are those that the run started from.
+    """
+
+    state: dict
+    entry: dict
+    note: str = ""
+    is_start: bool = False
+
+
+def validation_losses(trainer, network=None, reduction=1, rows=None):
+    """Losses of each validation scan, by the head that was trained.
+
+    Volumes and probabilities are read as a bundle would, calibrated as before the run, so that losses are of what the
+    user would see: the squared difference of the cube roots of volumes, and the cross entropy.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    network : MultiTaskResNet, optional
+    reduction : int
+    rows : ndarray of int, optional
+
+    Returns
+    -------
+    losses : dict of str to ndarray of shape (N,)
+        `volume` and `prognosis`, of those that are trained.
+    volumes, log_odds : ndarray of shape (N,)
+    """
+    scans, tasks = trainer.validation, trainer.config.tasks
+    rows = np.arange(len(scans.died)) if rows is None else rows
+    volumes, log_odds = trainer.predict(scans, reduction, rows, network)
+    calibration = uncalibrated(trainer.config, trainer.death)
+    volumes = correct_volume(volumes, calibration.get("volume_correction"))
+    logit = log_odds / calibration["temperature"] + calibration["bias"]
+    losses = {
+        "volume": (np.cbrt(volumes + SOFTENING_ML) - np.cbrt(scans.volume_ml[rows] + SOFTENING_ML)) ** 2,
+        "prognosis": np.logaddexp(0, logit) - trainer.validation_death[rows] * logit,
+    }
+    return {name: loss for name, loss in losses.items() if tasks in ("both", name)}, volumes, log_odds
+
+
+def score(entry):
+    """How far the validation patients are missed: the mean logarithm of the losses, in which both heads count alike."""
+    losses = [entry.get(f"validation_{name}_loss") for name in ("volume", "prognosis")]
+    return float(np.mean([np.log(max(loss, 1e-12)) for loss in losses if loss is not None]))
+
+
+def best_entry(history):
+    """The entry of the smallest validation loss among those at full resolution; None without one."""
+    # Entries of earlier versions lack the losses.
+    full = [entry for entry in history if entry.get("reduction") == 1 and "validation_volume_loss" in entry]
+    return min(full, key=score, default=None)
+
+
+def best_choice(trainer):
+    """The best epoch, as kept beside the last; None where it is not there."""
+    path = trainer.folder / "best.pt"
+    if not path.exists():
+        return None
+    state = load_checkpoint(path, trainer.device)
+    entry = next(entry for entry in trainer.history if entry["epoch"] == state["epoch"])
+    note = (
+        f"Of {trainer.history[-1]['epoch']} epochs the best on the validation patients was taken, epoch "
+        f"{entry['epoch']}: they chose it, so evaluate it on others."
+    )
+    return Choice(state["network"], entry, note)
+
+
+def choose(trainer):
+    """The weights that become the model.
+
+    A run from random weights gives its last epoch, or with `patience` the best. One that started from a model never
+    gives what is worse than that on the held-out patients: then the start itself.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        After `run`.
+
+    Returns
+    -------
+    Choice
+    """
+    config = trainer.config
+    last = Choice(trainer.network.state_dict(), trainer.history[-1])
+    choice = (best_choice(trainer) if config.patience is not None else None) or last
+    if config.start_from is None:
+        return choice
+    bundle = starting_bundle(config.start_from)
+    start = Choice(bundle.network().state_dict(), trainer.history[0], is_start=True)
+    if config.mix_with_start:
+        return _mixed(trainer, start, choice)
+    if score(choice.entry) <= score(start.entry):
+        return choice
+    return _back_to(start, choice, "on the held-out patients")
+
+
+def _mixed(trainer, start, end):
+    """The mean of both that suits the held-out patients best; the start where none is better beyond chance."""
+    before, _, _ = validation_losses(trainer, trainer.network_of(start.state))
+    # Each head by its own scale, so that both count alike.
+    scale = {name: max(loss.mean(), 1e-12) for name, loss in before.items()}
+    found = []
+    for share in SHARES if end.entry["epoch"] else ():
+        state = mean_state(start.state, end.state, share)
+        after, _, _ = validation_losses(trainer, trainer.network_of(state))
+        change = np.mean([(after[name] - before[name]) / scale[name] for name in before], axis=0)
+        error = change.std(ddof=1) / np.sqrt(len(change))
+        if change.mean() + SURE * error < 0:
+            found.append((float(change.mean()), share, state))
+    if not found:
+        return _back_to(start, end, f"on the held-out patients by more than {SURE:g} standard errors")
+    change, share, state = min(found, key=lambda item: item[0])
+    entry = trainer.measured(trainer.network_of(state)) | {"epoch": end.entry["epoch"], "reduction": 1}
+    note = f"The weights are the mean of the start's and of epoch {end.entry['epoch']}'s, which counts {share:.0%}: "
+    return Choice(state, entry, note + f"on the held-out patients the losses changed by {change:+.0%}.")
+
+
+def _back_to(start, end, what):
+    mae = [c.entry.get("validation_mae_ml") for c in (start, end)]
+    numbers = "" if None in mae else f" (validation MAE {mae[0]:.2f} mL before, {mae[1]:.2f} mL after)"
+    note = f"The run ended no better than it began {what}{numbers}: the model is the start, unchanged."
+    return Choice(start.state, start.entry, note, is_start=True)
+
+
+def mean_state(start, end, share):
+    """Weights between two states: `share` of the second, the rest of the first."""
+    return {
+        name: torch.lerp(start[name].to(value), value, share) if value.is_floating_point() else value
+        for name, value in end.items()
+    }
