@@ -36,7 +36,7 @@ def report_run(trainer, bundle, output, command, choice=None):
     output : path
         Folder of the report; one written before is replaced.
     command : str
-    choice : Choice, optional
+    choice : Selection, optional
         Which weights of the run; None: those that `Trainer.choose` takes.
 
     Returns

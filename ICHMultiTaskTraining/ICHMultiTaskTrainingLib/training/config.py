@@ -10,6 +10,7 @@ from ICHMultiTaskLib.common.choices import Precision, Stage
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.calibration import TARGETS
+from ICHMultiTaskLib.model.networks import DEFAULT_NETWORK, NETWORKS
 from ICHMultiTaskLib.model.preprocessing import PRESETS as PREPROCESSING
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
 
@@ -20,7 +21,7 @@ LARGEST_TURN_DEG = 45
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run which starts from a bundle has from it."""
 NESTED = {
-    "architecture": ("width", "stem_stride", "stage_strides", "final_relu"),
+    "architecture": ("network", "width", "stem_stride", "stage_strides", "final_relu"),
     "preprocessing": tuple(f.name for f in fields(PreprocessingSettings)),
 }
 """Settings that have settings of their own, one of which is changed as ``architecture.width``."""
@@ -330,14 +331,15 @@ def _check(settings):
 
 
 def _check_architecture(architecture):
+    NETWORKS.check(architecture.get("network", DEFAULT_NETWORK))
     unknown = sorted(set(architecture) - set(NESTED["architecture"]))
     if unknown:
         raise InputError(
             f"The architecture is unknown: expected {', '.join(NESTED['architecture'])}, found {', '.join(unknown)}."
         )
-    strides = architecture.get("stage_strides", [1] * len(STAGES))
-    if not isinstance(strides, (list, tuple)) or len(strides) != len(STAGES):
-        raise InputError(f"stage_strides is malformed: expected {len(STAGES)} strides, found {strides}.")
+    strides = architecture.get("stage_strides", [1] * len(Stage))
+    if not isinstance(strides, (list, tuple)) or len(strides) != len(Stage):
+        raise InputError(f"stage_strides is malformed: expected {len(Stage)} strides, found {strides}.")
     for stride in [architecture.get("stem_stride", 1), *strides]:
         axes = stride if isinstance(stride, (list, tuple)) and len(stride) == 3 else [stride]
         if any(type(n) is not int or not 1 <= n <= 8 for n in axes):

@@ -7,9 +7,9 @@ import numpy as np
 
 from ICHMultiTaskLib.model.bundle import save_bundle
 
-from .choice import best_choice
 from .config import starting_bundle
 from .lineage import DEFAULT_NAME, DEFAULT_VERSION, derived
+from .selection import best_choice
 
 INTENDED_USE = (
     "Research on spontaneous intracerebral hemorrhage in non-contrast head CT. Not a medical device; not for diagnosis "
@@ -32,7 +32,7 @@ def export_bundle(trainer, folder, name, version, training_data, command, choice
         from stands before it.
     command : str
         The command that trained it, for the model card.
-    choice : Choice, optional
+    choice : Selection, optional
         Which weights of the run; None: those that `Trainer.choose` takes.
 
     Returns

@@ -19,7 +19,6 @@ from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import outcomes
 from ..data.splits import split_rows
 from ..data.storage import load_checkpoint, remove_partial, save_checkpoint, write_text
-from .choice import best_entry, choose, validation_losses
 from .config import starting_bundle
 from .curves import EVENTS, draw_curves, write_events
 from .distributed import ALONE, synchronize_batch_norm
@@ -27,6 +26,7 @@ from .learner import Learner, choose_runtime
 from .lineage import death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
 from .run_folder import claim_run
+from .selection import best_entry, choose, validation_losses
 
 CHECKPOINT_SECONDS = 600.0
 """A checkpoint is written after every epoch, and within one after this long."""
@@ -256,7 +256,7 @@ class Trainer:
             save_checkpoint({"network": self.network.state_dict(), "epoch": self.epoch}, self.folder / "best.pt")
 
     def choose(self):
-        """The weights that become the model, as `Choice`."""
+        """The weights that become the model, as `Selection`."""
         return choose(self)
 
     def _line(self):
@@ -412,7 +412,7 @@ class Trainer:
         -------
         dict
             `validation_mae_ml`, `validation_mse_ml2`, `validation_volume_loss`, `validation_auc`,
-            `validation_prognosis_loss`; None where not trained or not defined. See `choice.validation_losses`.
+            `validation_prognosis_loss`; None where not trained or not defined. See `selection.validation_losses`.
         """
         from sklearn.metrics import roc_auc_score
 

@@ -18,7 +18,7 @@ SURE = 2.0
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """Weights of a run and what to say of them.
 
     Attributes
@@ -95,7 +95,7 @@ def best_choice(trainer):
         f"Of {trainer.history[-1]['epoch']} epochs the best on the validation patients was taken, epoch "
         f"{entry['epoch']}: they chose it, so evaluate it on others."
     )
-    return Choice(state["network"], entry, note)
+    return Selection(state["network"], entry, note)
 
 
 def choose(trainer):
@@ -111,15 +111,15 @@ def choose(trainer):
 
     Returns
     -------
-    Choice
+    Selection
     """
     config = trainer.config
-    last = Choice(trainer.network.state_dict(), trainer.history[-1])
+    last = Selection(trainer.network.state_dict(), trainer.history[-1])
     choice = (best_choice(trainer) if config.patience is not None else None) or last
     if config.start_from is None:
         return choice
     bundle = starting_bundle(config.start_from)
-    start = Choice(bundle.network().state_dict(), trainer.history[0], is_start=True)
+    start = Selection(bundle.network().state_dict(), trainer.history[0], is_start=True)
     if config.mix_with_start:
         return _mixed(trainer, start, choice)
     if score(choice.entry) <= score(start.entry):
@@ -145,14 +145,14 @@ def _mixed(trainer, start, end):
     change, share, state = min(found, key=lambda item: item[0])
     entry = trainer.measured(trainer.network_of(state)) | {"epoch": end.entry["epoch"], "reduction": 1}
     note = f"The weights are the mean of the start's and of epoch {end.entry['epoch']}'s, which counts {share:.0%}: "
-    return Choice(state, entry, note + f"on the held-out patients the losses changed by {change:+.0%}.")
+    return Selection(state, entry, note + f"on the held-out patients the losses changed by {change:+.0%}.")
 
 
 def _back_to(start, end, what):
     mae = [c.entry.get("validation_mae_ml") for c in (start, end)]
     numbers = "" if None in mae else f" (validation MAE {mae[0]:.2f} mL before, {mae[1]:.2f} mL after)"
     note = f"The run ended no better than it began {what}{numbers}: the model is the start, unchanged."
-    return Choice(start.state, start.entry, note, is_start=True)
+    return Selection(start.state, start.entry, note, is_start=True)
 
 
 def mean_state(start, end, share):
