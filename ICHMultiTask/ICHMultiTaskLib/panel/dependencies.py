@@ -7,11 +7,18 @@ import slicer
 from ..common.errors import DependencyError
 
 ANALYSIS = ("safetensors>=0.4", "jinja2>=3.1")
-TRAINING = (*ANALYSIS, "tqdm>=4.60", "scikit-learn>=1.4")
+DECODERS = ("python-gdcm>=3.0.24", "pylibjpeg>=2", "pylibjpeg-openjpeg>=2", "pyjpegls>=1.2")
+"""By these pydicom decodes compressed DICOM images."""
+TRAINING = (*ANALYSIS, *DECODERS, "tqdm>=4.60", "scikit-learn>=1.4")
 FIGURES = ("matplotlib>=3.7",)
 TORCH_REQUIREMENT = ">=2.4"
 
-_MODULES = {"scikit-learn": "sklearn"}
+_MODULES = {
+    "scikit-learn": "sklearn",
+    "python-gdcm": "gdcm",
+    "pylibjpeg-openjpeg": "openjpeg",
+    "pyjpegls": "jpeg_ls",
+}
 
 
 def missing_packages(requirements=ANALYSIS, torch=True):

@@ -68,6 +68,7 @@ def _scan_facts(scan, facts):
         "Gantry tilt": f"{scan['gantry_tilt_deg']:.1f}°" if scan["gantry_tilt_deg"] else "none",
         "Slice steps": f"{steps} mm" if steps else "",
         "Series UID": scan["series_uid"],
+        "Choice of the series": scan["series_choice"] or "",
         "Path": scan["path"],
     }
 

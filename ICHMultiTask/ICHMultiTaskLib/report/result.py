@@ -84,6 +84,7 @@ def report_dict(analysis, comparison=None):
             "scan": {
                 "path": head_ct.facts.path,
                 "series_uid": head_ct.facts.series_uid,
+                "series_choice": head_ct.facts.series_choice or None,
                 "shape_kji": head_ct.hu.shape,
                 "spacing_mm": head_ct.spacing_kji,
                 "gantry_tilt_deg": head_ct.facts.gantry_tilt_deg,

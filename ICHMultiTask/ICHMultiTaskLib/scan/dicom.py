@@ -1,36 +1,29 @@
 """One DICOM series as a HeadCT: geometry from the slice positions, Hounsfield units from the stored values."""
 
-import warnings
-from collections import Counter
-
 import numpy as np
 
 from ..common.errors import InputError
-from .dicom_series import CONTRAST, SHARP, objections
 from .geometry import distinct_steps, regular_offsets, resample_slices, stack_affine, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
+from .pixels import read_hu
+from .series_class import Rank
+from .stacks import holes, left_out_sentence, weave
 from .stated_geometry import believed_affine
 
-AIR_HU = -1024
 SIMULATION = "ICHMultiTask simulation"
 """Manufacturer of the scans that ICHMultiTaskLib.simulation makes."""
-NATIVE_SYNTAXES = {
-    "1.2.840.10008.1.2": "<",
-    "1.2.840.10008.1.2.1": "<",
-    "1.2.840.10008.1.2.1.99": "<",
-    "1.2.840.10008.1.2.2": ">",
-}
-"""Uncompressed (or deflated) transfer syntaxes and their byte order; pixels of all others are decoded by GDCM."""
 
 
-def read_series(slices, path="", progress=None):
+def read_series(candidate, unreadable=(), path="", progress=None):
     """Read the pixels of one series.
 
     Parameters
     ----------
-    slices : list of Slice
-        Of one series, in any order.
+    candidate : series_choice.Candidate
+        The series and its volume.
+    unreadable : list of Path
+        Files beside it that cannot be read; they may be the slices that the volume lacks.
     path : str
         Where the series came from, for the facts.
     progress : callable, optional
@@ -45,20 +38,21 @@ def read_series(slices, path="", progress=None):
     InputError
         If the slices do not make one complete volume.
     """
-    notes = []
-    usable = [item for item in slices if item.is_ct]
-    if not usable:
-        raise InputError(f"The series is of the kind: {objections(slices)[0][1]}; expected CT images.")
-    slices = _one_stack(usable, notes)
-    first = slices[0]
-    orientation, pixel_spacing = first.numbers("ImageOrientationPatient", 6), first.numbers("PixelSpacing", 2)
-    positions = np.array([item.numbers("ImagePositionPatient", 3) for item in slices])
+    stack = candidate.stack
+    if stack is None:
+        raise InputError(f"The series is of the kind: {candidate.verdict.reasons[0]}; expected CT images.")
+    _refuse_incomplete(candidate, unreadable)
+    notes = _left_out(candidate, unreadable)
+    slices, first = stack.slices, stack.slices[0]
+    orientation = np.median([item.orientation for item in slices], axis=0)
+    pixel_spacing = np.median([item.pixel_spacing for item in slices], axis=0)
+    positions = np.array([item.position for item in slices])
     direction, offsets = _offsets(positions, notes)
     steps = distinct_steps(offsets)
     grid, is_regular = regular_offsets(offsets)
-    _refuse_gaps(offsets)
 
-    hu = _read_pixels(slices, progress)
+    hu, pixel_notes = read_hu(slices, progress)
+    notes += pixel_notes
     if not is_regular:
         hu = resample_slices(hu, offsets, grid)
         notes.append(_spacing_sentence(steps, slices, offsets, grid))
@@ -69,7 +63,7 @@ def read_series(slices, path="", progress=None):
     notes.extend(found)
     hu, found = as_hu(hu)
     notes.extend(found)
-    _check_completeness(slices, notes)
+    notes += _header_notes(candidate)
     facts = ScanFacts(
         path=str(path),
         format="DICOM",
@@ -104,72 +98,43 @@ def _further_spacings(first, is_regular):
     return found
 
 
-def _one_stack(slices, notes):
-    """Keep the slices of one volume, ordered along the slice normal, one at each position."""
-    for item in slices:
-        _require(item)
-    looks = Counter(map(_look, slices))
-    if len(looks) > 1:
-        look, count = looks.most_common(1)[0]
-        notes.append(
-            f"{len(slices) - count} of the series' {len(slices)} images differ from the others in orientation, size "
-            "or kernel and were left out."
+def _refuse_incomplete(candidate, unreadable):
+    """Refuse a volume that lacks slices or holds those of several."""
+    stack = candidate.stack
+    if len(stack.slices) < 2:
+        raise InputError("The series has 1 slice; expected a stack of slices through the whole head.")
+    missing = holes(stack)
+    if missing and (unreadable or candidate.odd):
+        names = [path.name for path in unreadable] or [item.path.name for item, _ in candidate.odd]
+        after, width, usual = missing[0]
+        raise InputError(
+            f"The scan is incomplete: {names[0]}{' and others' if len(names) > 1 else ''} cannot be read as a slice; "
+            f"expected a slice every {usual:.1f} mm, found a gap of {width:.1f} mm after slice {after}."
         )
-        slices = [item for item in slices if _look(item) == look]
-    normal = slices[0].normal
-    offsets = np.array([item.numbers("ImagePositionPatient", 3) for item in slices]) @ normal
-    by_place = {}
-    order = np.lexsort(([item.number("InstanceNumber") for item in slices], np.round(offsets, 2)))
-    for index in order:
-        by_place.setdefault(round(float(offsets[index]), 2), []).append(slices[index])
-    if len(by_place) < len(slices):
-        by_place = _without_repeats(by_place, len(slices), notes)
-    if len(by_place) < 2:
-        raise InputError(f"The series has {len(by_place)} slice; expected a stack of slices through the whole head.")
-    return [items[0] for _, items in sorted(by_place.items())]
+    for after, width, usual in missing:
+        if width > 10.0 and width > 3.5 * usual:
+            raise InputError(
+                f"Slices are missing: expected a slice every {usual:.1f} mm, "
+                f"found a gap of {width:.1f} mm after slice {after}."
+            )
+    if weave(stack) >= max(3, 0.1 * len(stack.slices)):
+        raise InputError(
+            "The series holds several acquisitions that nothing in the headers tells apart; expected slices at even "
+            f"distances, found {weave(stack)} that lie between those of another."
+        )
 
 
-def _require(item):
-    """Refuse an image without the attributes that geometry and Hounsfield units need."""
-    name = item.path.name
-    if item.number("SamplesPerPixel", 1) != 1:
-        raise InputError(f"{name} is a color image; expected a CT with one value a pixel.")
-    for keyword, count, words in (
-        ("PixelSpacing", 2, "pixel spacing"),
-        ("ImagePositionPatient", 3, "slice position"),
-        ("ImageOrientationPatient", 6, "slice orientation"),
-    ):
-        values = item.numbers(keyword, count)
-        if values is None or (keyword == "PixelSpacing" and values.min() <= 0):
-            found = item.text(keyword) or "none"
-            raise InputError(f"{name} lacks a usable {words}; expected {count} numbers in {keyword}, found {found}.")
-    orientation = item.numbers("ImageOrientationPatient", 6).reshape(2, 3)
-    if not np.allclose(orientation @ orientation.T, np.eye(2), atol=0.01):
-        raise InputError(f"{name} has an unusable slice orientation; expected two perpendicular unit vectors.")
-
-
-def _look(item):
-    """What the slices of one volume have in common."""
-    geometry = (*item.numbers("ImageOrientationPatient", 6), *item.numbers("PixelSpacing", 2))
-    return item.number("Rows"), item.number("Columns"), item.text("ConvolutionKernel"), *np.round(geometry, 3)
-
-
-def _without_repeats(by_place, count, notes):
-    """Drop copies; of several acquisitions of one range, keep the first that covers it."""
-    acquisitions = {}
-    for place, items in by_place.items():
-        for item in items:
-            acquisitions.setdefault(item.number("AcquisitionNumber"), {})[place] = [item]
-    complete = [number for number, places in acquisitions.items() if len(places) >= 0.9 * len(by_place)]
-    copies = count - len({(item.text("SOPInstanceUID"), item.frame) for items in by_place.values() for item in items})
-    if copies == count - len(by_place):
-        notes.append("1 copied image was left out." if copies == 1 else f"{copies} copied images were left out.")
-    elif len(complete) > 1:
-        notes.append(f"The series holds {len(complete)} acquisitions of the same range; the first was taken.")
-        return acquisitions[min(complete)]
-    else:
-        notes.append(f"{count - len(by_place)} images repeat the position of another and were left out.")
-    return by_place
+def _left_out(candidate, unreadable):
+    """Sentences on images that were not used."""
+    sentence = left_out_sentence(len(candidate.slices), candidate.stack, candidate.others, candidate.odd)
+    notes = [sentence] if sentence else []
+    if unreadable:
+        count = f"{len(unreadable)} file{'s' if len(unreadable) > 1 else ''}"
+        notes.append(
+            f"{count} could not be read and {'were' if len(unreadable) > 1 else 'was'} left out (first: "
+            f"{unreadable[0].name}); the scan has no gap, but may end early if the file belongs to it."
+        )
+    return notes
 
 
 def _offsets(positions, notes):
@@ -187,20 +152,6 @@ def _offsets(positions, notes):
     return direction, offsets
 
 
-def _refuse_gaps(offsets):
-    """Refuse a stack in which more than two neighboring slices are missing."""
-    steps = np.diff(offsets)
-    usual = np.median(steps)
-    padded = np.concatenate(([usual], steps, [usual]))
-    around = np.maximum(np.maximum(padded[:-2], padded[2:]), usual)
-    gaps = np.flatnonzero((steps > 3.5 * around) & (steps > 10.0))
-    if gaps.size:
-        raise InputError(
-            f"Slices are missing: expected a slice every {usual:.1f} mm, "
-            f"found a gap of {steps[gaps[0]]:.1f} mm after slice {gaps[0] + 1}."
-        )
-
-
 def _spacing_sentence(steps, slices, offsets, grid):
     """Name the distances found between slices, overlaps and missing slices, and the grid made of them."""
     thickness = [item.number("SliceThickness", 0.0) for item in slices]
@@ -216,19 +167,23 @@ def _spacing_sentence(steps, slices, offsets, grid):
     )
 
 
-def _check_completeness(slices, notes):
-    """Warn of signs in the headers that the series is not whole or not plain."""
-    stated = slices[0].number("ImagesInAcquisition", 0)
-    acquisitions = {item.number("AcquisitionNumber") for item in slices}
-    if len(acquisitions) == 1 and stated > len(slices):
-        notes.append(f"The header states {stated:.0f} images in the acquisition; {len(slices)} were found.")
-    if slices[0].text("LossyImageCompression") == "01":
-        notes.append("The images were compressed with loss; Hounsfield units are approximate.")
-    for weight, text in objections(slices):
-        if weight == SHARP and "kernel" in text:
-            notes.append(f"The scan was reconstructed with a {text}; a soft-tissue kernel is expected.")
-        elif weight >= CONTRAST:
-            notes.append(f"By its header the series is {text}; expected a head CT without contrast.")
+def _header_notes(candidate):
+    """Sentences on signs in the headers that the series is not whole or not plain."""
+    first, verdict = candidate.stack.slices[0], candidate.verdict
+    stated = first.number("ImagesInAcquisition", 0)
+    acquisitions = {item.acquisition for item in candidate.stack.slices}
+    if len(acquisitions) == 1 and stated > len(candidate.stack.slices) + candidate.stack.repeats:
+        yield f"The header states {stated:.0f} images in the acquisition; {len(candidate.stack.slices)} were found."
+    if first.text("LossyImageCompression") == "01":
+        yield "The images were compressed with loss; Hounsfield units are approximate."
+    if verdict.rank is Rank.NEVER or verdict.rank is Rank.OTHER_PART:
+        yield f"By its header the series is {verdict.reasons[0]}; expected a head CT without contrast."
+    elif verdict.rank is Rank.SHARP and "kernel" in verdict.reasons[0]:
+        yield f"The scan was reconstructed with a {verdict.reasons[0]}; a soft-tissue kernel is expected."
+    elif verdict.rank is Rank.SHARP:
+        yield f"The scan was made with a {verdict.reasons[0]}; 100 to 140 kV are expected."
+    elif verdict.rank is Rank.INCOMPLETE or "reformat" in verdict.words:
+        yield f"The choice of the series: {verdict.reasons[0]}; expected original axial slices of the whole head."
 
 
 def _tilt(first, affine, notes):
@@ -244,85 +199,3 @@ def _tilt(first, affine, notes):
             "the positions were used."
         )
     return round(float(np.copysign(geometric, stated)) if stated else geometric, 2)
-
-
-def _read_pixels(slices, progress):
-    """Stack of slices in HU: int16, or float32 where slope or intercept are not whole numbers."""
-    rows, columns = (int(slices[0].number(keyword)) for keyword in ("Rows", "Columns"))
-    scaling = [(item.number("RescaleSlope", 1.0), item.number("RescaleIntercept")) for item in slices]
-    is_whole = all(slope == 1.0 and intercept.is_integer() for slope, intercept in scaling)
-    hu = np.empty((len(slices), rows, columns), dtype=np.int16 if is_whole else np.float32)
-    opened = {}
-    for index, (item, (slope, intercept)) in enumerate(zip(slices, scaling, strict=True)):
-        if progress is not None:
-            progress(index / len(slices), f"Reading slice {index + 1} of {len(slices)}")
-        if item.path not in opened:
-            opened = {item.path: _native_pixels(item) if _is_native(item) else _decoded_pixels(item)}
-        plane = opened[item.path]
-        plane = plane[item.frame or 0] if plane.ndim == 3 else plane
-        if plane.shape != (rows, columns):
-            raise InputError(f"{item.path.name} holds {plane.shape} pixels; expected {(rows, columns)} by its header.")
-        if _is_native(item):
-            plane = plane.astype(np.int32 if is_whole else np.float32)
-            plane = plane + int(intercept) if is_whole else plane * np.float32(slope) + np.float32(intercept)
-        padding = _padding_hu(item, slope, intercept)
-        if padding is not None:
-            plane = np.where(plane == padding, AIR_HU, plane)
-        np.clip(plane, AIR_HU, 32767, out=hu[index], casting="unsafe")
-    return hu
-
-
-def _is_native(item):
-    syntax = item.header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")
-    return syntax in NATIVE_SYNTAXES and item.number("BitsAllocated", 16) == 16
-
-
-def _padding_hu(item, slope, intercept):
-    """Padding value in HU, or None where there is none to replace."""
-    padding = item.number("PixelPaddingValue", None)
-    if padding is None:
-        return None
-    if item.number("PixelRepresentation") and padding > 32767:
-        padding -= 65536
-    padding = padding * slope + intercept
-    # A padding value among those of tissue is a header left over from a conversion: it would erase anatomy.
-    return padding if padding < -200 or padding > 3071 else None
-
-
-def _native_pixels(item):
-    """Stored values of an uncompressed image, (rows, columns) or (frames, rows, columns)."""
-    import pydicom
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = pydicom.dcmread(item.path, force=True, specific_tags=["PixelData"]).get("PixelData", b"")
-    except Exception as error:  # pydicom raises many types on damaged files
-        raise InputError(f"{item.path.name} cannot be read; expected a complete DICOM file ({error}).") from error
-    order = NATIVE_SYNTAXES[item.header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")]
-    frames, rows, columns = (int(item.number(keyword, 1)) for keyword in ("NumberOfFrames", "Rows", "Columns"))
-    expected = 2 * frames * rows * columns
-    if len(content) < expected:
-        raise InputError(
-            f"{item.path.name} is truncated; expected {expected} bytes of pixels, found {len(content)}."
-        )
-    is_signed = bool(item.number("PixelRepresentation"))
-    stored = np.frombuffer(content, dtype=f"{order}{'i' if is_signed else 'u'}2", count=expected // 2)
-    unused = 16 - int(item.number("BitsStored", 16))
-    if unused:  # the bits above may hold an overlay; shifting back extends the sign
-        stored = (stored << unused) >> unused
-    return stored.reshape((frames, rows, columns))
-
-
-def _decoded_pixels(item):
-    """Hounsfield units of a compressed image, decoded and rescaled by GDCM through SimpleITK."""
-    import SimpleITK
-
-    try:
-        return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(item.path)))
-    except RuntimeError as error:
-        syntax = item.header.file_meta.get("TransferSyntaxUID", "unknown")
-        name = getattr(syntax, "name", syntax)
-        raise InputError(
-            f"{item.path.name} cannot be decoded; expected readable pixels, found damaged or unsupported ones ({name})."
-        ) from error

@@ -21,6 +21,8 @@ class ScanFacts:
     study_date: str = ""
     series_uid: str = ""
     series_description: str = ""
+    series_choice: str = ""
+    """Which of the series was taken, and why, as a sentence."""
     manufacturer: str = ""
     kernel: str = ""
     body_part: str = ""

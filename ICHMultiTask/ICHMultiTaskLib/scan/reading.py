@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..common.errors import InputError
-from . import dicom, dicom_series
-from .dicom_series import SeriesSummary
+from . import dicom, dicom_files, series_choice
+from .series_choice import SeriesSummary
 from .volume_files import read_volume_file, suffix_of
 
 __all__ = ["SeriesSummary", "list_series", "read_head_ct"]
@@ -46,14 +46,14 @@ def read_head_ct(path, series_uid=None, progress=None):
             raise InputError(f"{path.name} holds one volume; expected DICOM images where a series is chosen.")
         with _readable(path):
             return read_volume_file(path)
-    with _dicom_slices(path, _part(progress, 0.0, 0.3)) as (slices, file_uid):
-        chosen, summaries = dicom_series.choose_series(slices, series_uid or file_uid)
-        head_ct = dicom.read_series(chosen, path, _part(progress, 0.3, 1.0))
-    if len(summaries) > 1:
-        head_ct = replace(
-            head_ct,
-            facts=replace(head_ct.facts, warnings=(_choice_sentence(summaries), *head_ct.facts.warnings)),
-        )
+    with _dicom_images(path, _part(progress, 0.0, 0.3)) as (images, file_uid):
+        chosen, summaries, is_clear = series_choice.choose_series(images.slices, series_uid or file_uid)
+        head_ct = dicom.read_series(chosen, images.unreadable, path, _part(progress, 0.3, 1.0))
+    choice = _choice_sentence(summaries)
+    facts = replace(head_ct.facts, series_choice=choice)
+    if not is_clear and len(summaries) > 1:
+        facts = replace(facts, warnings=(choice, *facts.warnings))
+    head_ct = replace(head_ct, facts=facts)
     if progress is not None:
         progress(1.0, "Scan read")
     return head_ct
@@ -79,17 +79,17 @@ def list_series(folder):
     path = Path(folder).expanduser()
     if path.is_file() and suffix_of(path) is not None:
         raise InputError(f"{path.name} holds one volume and no series; expected DICOM images.")
-    with _dicom_slices(path, None) as (slices, file_uid):
-        return dicom_series.choose_series(slices, file_uid)[1]
+    with _dicom_images(path, None) as (images, file_uid):
+        return series_choice.choose_series(images.slices, file_uid)[1]
 
 
 @contextmanager
-def _dicom_slices(path, progress):
+def _dicom_images(path, progress):
     """Give the DICOM images at a path and the series of the file it names (None for a folder or .zip)."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {EXPECTED}.")
     with _readable(path):
-        yield from _slices_at(path, progress)
+        yield from _images_at(path, progress)
 
 
 @contextmanager
@@ -101,28 +101,34 @@ def _readable(path):
         raise InputError(f"{path} cannot be read; {EXPECTED}, found: {error.strerror or error}.") from error
 
 
-def _slices_at(path, progress):
+def _images_at(path, progress):
     if path.is_dir():
-        yield _some(dicom_series.find_slices(path, progress=progress), path), None
+        yield _some(dicom_files.find_images(path, progress=progress), path), None
     elif zipfile.is_zipfile(path):
         with tempfile.TemporaryDirectory(prefix="ichmultitask-") as folder:
             _extract(path, folder)
-            yield _some(dicom_series.find_slices(Path(folder), progress=progress), path), None
+            yield _some(dicom_files.find_images(Path(folder), progress=progress), path), None
     elif path.suffix.lower() == ".zip":
         raise InputError(f"{path.name} is not a readable .zip archive; {EXPECTED}, found a damaged file.")
     else:
-        header = dicom_series.read_header(path)
+        header = dicom_files.read_header(path)
         if header is None:
             raise InputError(f"{path.name} is not a CT; {EXPECTED}, found a {path.suffix or 'nameless'} file.")
-        if "SeriesInstanceUID" not in header:
+        if dicom_files.is_media_directory(header):  # stands for the medium it lists
+            yield _some(dicom_files.find_images(path.parent, progress=progress), path.parent), None
+            return
+        images = dicom_files.find_images(path.parent, recursive=False, progress=progress)
+        own = next((item for item in images.slices if item.path == path), None)
+        if own is None:
             raise InputError(f"{path.name} cannot be read; expected a complete DICOM image, found a damaged file.")
-        yield dicom_series.find_slices(path.parent, recursive=False, progress=progress), header.SeriesInstanceUID
+        yield images, own.text("SeriesInstanceUID")
 
 
-def _some(slices, path):
-    if not slices:
-        raise InputError(f"{path} holds no DICOM image; {EXPECTED}.")
-    return slices
+def _some(images, path):
+    if not images.slices:
+        damaged = f", found {len(images.unreadable)} damaged" if images.unreadable else ""
+        raise InputError(f"{path} holds no DICOM image; {EXPECTED}{damaged}.")
+    return images
 
 
 def _extract(path, folder):
@@ -144,9 +150,11 @@ def _part(progress, start, stop):
 
 def _choice_sentence(summaries):
     def words(summary):
-        thickness = "" if summary.thickness is None else f" of {summary.thickness:g} mm"
+        thickness = "" if summary.thickness is None else f" of {summary.thickness:.3g} mm"
         return f"“{summary.description or summary.uid}” ({summary.slices} slices{thickness}; {summary.why})"
 
     chosen, *others = summaries
+    if not others:
+        return f"The only series, {words(chosen)}, was analyzed."
     shown = ", ".join(words(other) for other in others[:4]) + (", …" if len(others) > 4 else "")
     return f"{len(summaries)} series were found; analyzed {words(chosen)}, not {shown}."

@@ -73,7 +73,9 @@ def test_json_has_exactly_the_agreed_keys(analysis, tmp_path):
         "volume_ml", "volume_interval_ml", "interval_coverage", "mortality_probability", "prognosis", "scan", "model",
         "attention", "timing_s",
     ]  # fmt: skip
-    assert list(report["scan"]) == ["path", "series_uid", "shape_kji", "spacing_mm", "gantry_tilt_deg", "warnings"]
+    assert list(report["scan"]) == [
+        "path", "series_uid", "series_choice", "shape_kji", "spacing_mm", "gantry_tilt_deg", "warnings",
+    ]  # fmt: skip
     assert list(report["model"]) == ["name", "version", "sha256", "training_data"]
     assert list(report["attention"]) == ["file", "head", "stage", "method", "peak_ras_mm"]
     assert report["volume_ml"] == 23.44 and report["volume_interval_ml"] == [17.5, 30.5]

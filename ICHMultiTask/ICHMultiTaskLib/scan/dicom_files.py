@@ -1,0 +1,231 @@
+"""Finding the DICOM images under a folder, and the values in their headers."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+HEADER_KEYWORDS = (
+    "SOPClassUID SOPInstanceUID Modality ImageType PatientID PatientName StudyInstanceUID StudyDate StudyTime "
+    "StudyDescription SeriesInstanceUID SeriesDescription SeriesNumber ProtocolName InstanceNumber AcquisitionNumber "
+    "AcquisitionTime ContentTime ImagesInAcquisition FrameType Manufacturer ConvolutionKernel BodyPartExamined KVP "
+    "ContrastBolusAgent ContrastBolusVolume ContrastBolusTotalDose ContrastFlowRate SliceThickness SpacingBetweenSlices GantryDetectorTilt "
+    "ReconstructionDiameter ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns NumberOfFrames "
+    "SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation PixelPaddingValue "
+    "PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType LossyImageCompression "
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+).split()
+
+CT_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
+    "1.2.840.10008.5.1.4.1.1.2.1": "enhanced CT",
+    "1.2.840.10008.5.1.4.1.1.2.2": "legacy converted enhanced CT",
+}
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One DICOM image: the file, its header without pixels, and the frame where the file holds several."""
+
+    path: Path
+    header: object
+    frame: int | None = None
+
+    def value(self, keyword):
+        """Return a tag's value, or None where missing or malformed."""
+        try:
+            return self.header.get(keyword)
+        except Exception:  # pydicom converts on access, and raises many types on damaged values
+            return None
+
+    def numbers(self, keyword, count):
+        """Return a tag's `count` numbers as an array, or None where missing, empty or malformed."""
+        value = self.value(keyword)
+        try:
+            array = np.array(value, dtype=float).reshape(-1) if value is not None else np.empty(0)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return array if array.shape == (count,) and np.isfinite(array).all() else None
+
+    def number(self, keyword, default=0.0):
+        """Return a tag's number, or the default where missing."""
+        value = self.numbers(keyword, 1)
+        return default if value is None else float(value[0])
+
+    def text(self, keyword):
+        """Return a tag's text; several values are joined by a space."""
+        value = self.value(keyword)
+        try:
+            several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+            return "" if value is None else " ".join(map(str, value if several else [value])).strip()
+        except Exception:  # names in a character set that is none
+            return ""
+
+    @cached_property
+    def sop_class(self):
+        """UID of the storage class, from the file's meta information where the image lacks it, or ""."""
+        return self.text("SOPClassUID") or _meta_text(self.header, "MediaStorageSOPClassUID")
+
+    @cached_property
+    def transfer_syntax(self):
+        """UID of the transfer syntax; implicit little endian where none is stated."""
+        return _meta_text(self.header, "TransferSyntaxUID") or "1.2.840.10008.1.2"
+
+    @cached_property
+    def image_type(self):
+        """Values of ImageType and FrameType, upper case, in one string."""
+        return f"{self.text('ImageType')} {self.text('FrameType')}".upper().strip()
+
+    @property
+    def acquisition(self):
+        """AcquisitionNumber, or that of the frame; 0 where missing."""
+        return self.number("FrameAcquisitionNumber", self.number("AcquisitionNumber"))
+
+    @property
+    def time(self):
+        """A number that grows with the time of acquisition, or None: place in a time series, else time of day."""
+        for keyword in ("TemporalPositionIndex", "FrameAcquisitionDateTime", "AcquisitionTime", "ContentTime"):
+            try:
+                return float(self.text(keyword))
+            except ValueError:
+                continue
+        return None
+
+    @property
+    def is_ct(self):
+        """Whether the image is of a CT storage class, or of none and of modality CT; localizers are not."""
+        is_stored_as_ct = self.sop_class in CT_CLASSES or (not self.sop_class and self.text("Modality") == "CT")
+        return is_stored_as_ct and "LOCALIZER" not in self.image_type
+
+    @cached_property
+    def position(self):
+        """ImagePositionPatient (LPS mm), or None."""
+        return self.numbers("ImagePositionPatient", 3)
+
+    @cached_property
+    def orientation(self):
+        """ImageOrientationPatient of two perpendicular unit vectors, or None."""
+        values = self.numbers("ImageOrientationPatient", 6)
+        if values is None or not np.allclose(values.reshape(2, 3) @ values.reshape(2, 3).T, np.eye(2), atol=0.01):
+            return None
+        return values
+
+    @cached_property
+    def normal(self):
+        """Unit normal of the slice (row × column direction, LPS), or None without an orientation."""
+        return None if self.orientation is None else np.cross(self.orientation[:3], self.orientation[3:])
+
+    @cached_property
+    def pixel_spacing(self):
+        """PixelSpacing in mm, or None where missing or not above 0."""
+        values = self.numbers("PixelSpacing", 2)
+        return values if values is not None and values.min() > 0 else None
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """What a folder holds."""
+
+    slices: list = field(default_factory=list)
+    """Every DICOM image, one `Slice` a frame."""
+    unreadable: list = field(default_factory=list)
+    """Paths of files that should be DICOM images but are empty, truncated or damaged."""
+
+
+def find_images(folder, recursive=True, progress=None):
+    """Read the headers of all DICOM images under a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    recursive : bool
+    progress : callable, optional
+
+    Returns
+    -------
+    FoundImages
+        Files that are not DICOM, DICOMDIR and objects without an image are left out.
+    """
+    found = folder.rglob("*") if recursive else folder.iterdir()
+    paths = sorted(path for path in found if not path.name.startswith(".") and path.is_file())
+    images = FoundImages()
+    for index, path in enumerate(paths):
+        if progress is not None and index % 16 == 0:
+            progress(index / len(paths), f"Reading headers: {index} of {len(paths)} files")
+        header = read_header(path)
+        if header is None or is_media_directory(header):
+            continue
+        item = Slice(path, header)
+        if item.number("Rows") > 0:
+            try:
+                images.slices.extend(_frames(item))
+                continue
+            except Exception:  # functional groups that are none
+                pass
+        elif item.sop_class and item.sop_class not in CT_CLASSES:
+            continue  # an object without an image
+        images.unreadable.append(path)
+    return images
+
+
+def read_header(path):
+    """Read a DICOM header without pixels; None if the file is not DICOM, an empty dataset if it is damaged."""
+    import pydicom
+
+    with open(path, "rb") as file:
+        start = file.read(132)
+    has_magic = start[128:] == b"DICM"
+    is_named_dicom = path.suffix.lower() in (".dcm", ".ima") or (not start and not path.suffix)
+    # Files without a preamble start with group 0002 or 0008, little endian.
+    if not has_magic and start[:2] not in (b"\x02\x00", b"\x08\x00") and not is_named_dicom:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pydicom.dcmread(path, stop_before_pixels=True, force=not has_magic, specific_tags=HEADER_KEYWORDS)
+    except OSError:
+        raise
+    except Exception:  # pydicom raises many types on damaged files; all mean the same here
+        damaged = pydicom.Dataset()
+        damaged.file_meta = pydicom.dataset.FileMetaDataset()
+        return damaged
+
+
+def is_media_directory(header):
+    """Whether a header is that of a DICOMDIR."""
+    return _meta_text(header, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY
+
+
+def _meta_text(header, keyword):
+    """Text of an element of the file's meta information, or "" where missing or malformed."""
+    try:
+        return str(header.file_meta.get(keyword) or "").strip()
+    except Exception:  # an unknown value representation, among others
+        return ""
+
+
+def _frames(item):
+    """One Slice a frame; functional groups of enhanced objects are flattened to the classic attributes."""
+    import pydicom
+
+    header = item.header
+    if header.get("PerFrameFunctionalGroupsSequence") is None:
+        return [item]
+    shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    own_keywords = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    common = {element.tag: element for element in header if element.keyword not in own_keywords}
+    frames = []
+    for index, group in enumerate(header.PerFrameFunctionalGroupsSequence):
+        flat = pydicom.Dataset()
+        flat.update(common)
+        for sequence in (*shared[0], *group):
+            if sequence.VR == "SQ" and sequence.value:
+                flat.update({element.tag: element for element in sequence.value[0]})
+        flat.file_meta = header.file_meta
+        flat.InstanceNumber = index + 1
+        frames.append(Slice(item.path, flat, index))
+    return frames

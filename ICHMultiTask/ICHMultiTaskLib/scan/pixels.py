@@ -1,0 +1,210 @@
+"""Hounsfield units of DICOM images: stored values decoded by pydicom and its plug-ins, and rescaled slice by slice."""
+
+import warnings
+from collections import Counter
+
+import numpy as np
+
+from ..common.errors import DependencyError, InputError
+from .hounsfield import LEAST_HU, MOST_HU
+
+
+PACKAGES = "python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls"
+"""Packages by which pydicom decodes compressed images."""
+
+
+def read_hu(slices, progress=None):
+    """Read the pixels of the slices of one volume.
+
+    Parameters
+    ----------
+    slices : list of Slice
+        All of one size.
+    progress : callable, optional
+
+    Returns
+    -------
+    hu : ndarray of shape (K, J, I)
+        int16, or float32 where slope or intercept are not whole numbers; padding is -1024.
+    notes : list of str
+        Sentences on repaired or missing rescale values.
+
+    Raises
+    ------
+    InputError
+        If an image is truncated or cannot be decoded, or its rescale values are missing or contradict the pixels.
+    DependencyError
+        If a package for decoding is not installed.
+    """
+    stored = _read_stored(slices, progress)
+    scaling, notes = _scaling(slices, stored)
+    is_whole = all(slope == 1.0 and intercept.is_integer() for slope, intercept in scaling)
+    hu = np.empty((len(slices), *stored[0].shape), dtype=np.int16 if is_whole else np.float32)
+    for index, (item, plane, scale) in enumerate(zip(slices, stored, scaling, strict=True)):
+        np.clip(_rescaled(item, plane, scale), LEAST_HU, MOST_HU, out=hu[index], casting="unsafe")
+        stored[index] = None  # two copies of the scan at most
+    return hu, notes
+
+
+def _read_stored(slices, progress):
+    planes, opened = [], {}
+    shape = int(slices[0].number("Rows")), int(slices[0].number("Columns"))
+    for index, item in enumerate(slices):
+        if progress is not None:
+            progress(index / len(slices), f"Reading slice {index + 1} of {len(slices)}")
+        if item.path not in opened:
+            opened = {item.path: _decode(item)}
+        plane = opened[item.path]
+        plane = plane[item.frame or 0] if plane.ndim == 3 and len(plane) > (item.frame or 0) else plane
+        if plane.shape != shape:
+            raise InputError(f"{item.path.name} holds {plane.shape} pixels; expected {shape} by its header.")
+        planes.append(plane)
+    return planes
+
+
+def _decode(item):
+    """Stored values of a file, (rows, columns) or (frames, rows, columns)."""
+    import pydicom
+    from pydicom.pixels import get_decoder, pixel_array
+
+    name, syntax = item.path.name, pydicom.uid.UID(item.transfer_syntax)
+    words = syntax.name if syntax.name != syntax else f"transfer syntax {syntax}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(item.path, force=True)
+            has_pixels = bool(dataset.get("PixelData"))
+    except Exception as error:  # pydicom raises many types on damaged files
+        raise InputError(f"{name} cannot be read; expected a complete DICOM file ({error}).") from error
+    if not has_pixels:
+        raise InputError(f"{name} is truncated; expected pixels after its header, found none.")
+    _complete(dataset)
+    if not syntax.is_compressed or syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+        _refuse_truncated(name, dataset)
+    else:
+        try:
+            is_ready = get_decoder(syntax).is_available
+        except NotImplementedError as error:
+            raise InputError(f"{name} cannot be decoded; expected pixels of a CT, found {words}.") from error
+        if not is_ready:
+            raise DependencyError(f"{name} is compressed ({words}): install the Python packages {PACKAGES}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return pixel_array(dataset, raw=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # every plug-in raises its own types
+        raise InputError(
+            f"{name} cannot be decoded; expected readable pixels, found damaged or unsupported ones ({words})."
+        ) from error
+
+
+def _complete(dataset):
+    """Give a stripped header the values that a CT has."""
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    for keyword, value in (("BitsAllocated", 16), ("PixelRepresentation", 0), ("NumberOfFrames", None)):
+        if dataset.get(keyword) in (None, ""):
+            if value is None:
+                dataset.pop(keyword, None)
+            else:
+                setattr(dataset, keyword, value)
+    if dataset.get("BitsStored") in (None, ""):
+        dataset.BitsStored = dataset.BitsAllocated
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = (
+            "1.2.840.10008.1.2" if dataset.original_encoding[0] else "1.2.840.10008.1.2.1"
+        )
+
+
+def _refuse_truncated(name, dataset):
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    expected = frames * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    if len(dataset.PixelData) < expected:
+        raise InputError(f"{name} is truncated; expected {expected} bytes of pixels, found {len(dataset.PixelData)}.")
+
+
+def _rescaled(item, plane, scale):
+    """Values in HU, int32 or float32, with padding as air."""
+    slope, intercept = scale
+    if slope == 1.0 and intercept.is_integer():
+        plane = plane.astype(np.int32) + int(intercept)
+    else:
+        plane = plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    padding = _padding_hu(item, slope, intercept)
+    if padding is not None:
+        plane[(plane >= padding[0]) & (plane <= padding[1])] = LEAST_HU
+    return plane
+
+
+def _padding_hu(item, slope, intercept):
+    """Lowest and highest padding value in HU, or None where there is none to replace."""
+    values = [item.number("PixelPaddingValue", None), item.number("PixelPaddingRangeLimit", None)]
+    if values[0] is None:
+        return None
+    if item.number("PixelRepresentation"):
+        values = [value - 65536 if value is not None and value > 32767 else value for value in values]
+    in_hu = sorted(value * slope + intercept for value in values if value is not None)
+    # A padding value among those of tissue is a header left over from a conversion: it would erase anatomy.
+    if in_hu[-1] < -200 or in_hu[0] > 3071:
+        return in_hu[0], in_hu[-1]
+    return None
+
+
+def _scaling(slices, stored):
+    """Slope and intercept of each slice, completed where the other slices and the pixels leave no doubt."""
+    stated = []
+    for item in slices:
+        slope, intercept = item.number("RescaleSlope", None), item.number("RescaleIntercept", None)
+        stated.append(None if intercept is None or slope == 0.0 else (1.0 if slope is None else slope, intercept))
+    if None not in stated and len(set(stated)) == 1:
+        return stated, []
+    known = [index for index, scale in enumerate(stated) if scale is not None]
+    if not known:
+        return [(1.0, 0.0)] * len(slices), [
+            "The headers state no rescale intercept; the stored values were taken for Hounsfield units."
+        ]
+    usual = Counter(stated[index] for index in known).most_common(1)[0][0]
+    repaired = []
+    for index, (item, plane) in enumerate(zip(slices, stored, strict=True)):
+        own = stated[index]
+        if own == usual:
+            continue
+        near = sorted((other for other in known if other != index), key=lambda other: abs(other - index))[:3]
+        reference = sum(_histogram(slices[other], stored[other], stated[other]) for other in near)
+        fits_usual = _agreement(_histogram(item, plane, usual), reference)
+        if own is None:
+            is_sure = len({stated[other] for other in known}) == 1
+            if not is_sure or fits_usual < max(0.5, 2 * _agreement(_histogram(item, plane, (1.0, 0.0)), reference)):
+                raise InputError(
+                    f"{item.path.name} states no rescale intercept while {len(known)} other slices do; expected one in "
+                    "each, found pixels that leave it open."
+                )
+            repaired.append(item)
+            stated[index] = usual
+        elif fits_usual > 1.2 * _agreement(_histogram(item, plane, own), reference):
+            raise InputError(
+                f"{item.path.name} states a rescale intercept of {own[1]:g} and a slope of {own[0]:g}, the usual slice "
+                f"{usual[1]:g} and {usual[0]:g}; expected values that fit the pixels, found that those of "
+                f"{item.path.name} do not."
+            )
+    notes = []
+    if repaired:
+        notes.append(
+            f"{len(repaired)} of {len(slices)} slices state no rescale intercept (first: {repaired[0].path.name}); "
+            f"that of the others, {usual[1]:g}, fits their pixels and was used."
+        )
+    return stated, notes
+
+
+def _histogram(item, plane, scale):
+    """Shares of the gray values of a slice, in bins of 20 HU; one in 4 × 4 pixels of a large image counts."""
+    stride = 4 if min(plane.shape) > 200 else 1
+    values = np.clip(_rescaled(item, plane[::stride, ::stride], scale), LEAST_HU, 2000)
+    counts = np.histogram(values, bins=np.arange(LEAST_HU, 2000 + 40, 20))[0]
+    return counts / counts.sum()
+
+
+def _agreement(one, reference):
+    """Overlap of two histograms, 0 to 1."""
+    return float(np.minimum(one, reference / reference.sum()).sum())

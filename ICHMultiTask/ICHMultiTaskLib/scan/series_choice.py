@@ -1,0 +1,219 @@
+"""Choosing the series to analyze among those of a folder."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+from ..common.errors import InputError
+from .series_class import Rank, Verdict, judge, judge_foreign, study_date
+from .series_words import names_head
+from .stacks import Stack, odd_kind, split_stacks
+
+WHOLE_HEAD_MM = 150.0
+"""A volume that covers this much is whole, however much more another covers."""
+ENOUGH = 0.8
+"""A volume that covers less than this share of another of its study is not the whole scan."""
+
+
+@dataclass(frozen=True)
+class SeriesSummary:
+    """A series under a folder, and why it is, or is not, the one analyzed."""
+
+    uid: str
+    description: str
+    kernel: str
+    slices: int
+    thickness: float | None
+    """Slice thickness in mm."""
+    chosen: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A series and its best suited volume.
+
+    Attributes
+    ----------
+    uid : str
+    slices : list of Slice
+        All images of the series.
+    stack : Stack or None
+        The volume; None where no image is a slice of one.
+    verdict : Verdict
+    others : list of Stack
+        Further volumes of the series.
+    odd : list of (Slice, str)
+        Images that are no slices, and why.
+    """
+
+    uid: str
+    slices: list
+    stack: Stack | None
+    verdict: Verdict
+    others: list = field(default_factory=list)
+    odd: list = field(default_factory=list)
+
+    @property
+    def first(self):
+        """An image that stands for the series."""
+        return self.stack.slices[0] if self.stack else self.slices[0]
+
+    @property
+    def count(self):
+        """Number of slices of the volume, or of images where there is none."""
+        return len(self.stack.slices) if self.stack else len(self.slices)
+
+    @property
+    def label(self):
+        """Description and number of images, in words."""
+        total = len(self.slices)
+        return f"{self.first.text('SeriesDescription') or 'no description'}, {total} image{'s' if total > 1 else ''}"
+
+
+def choose_series(slices, series_uid=None):
+    """Choose the axial soft-tissue series of the head.
+
+    Preferred are original axial slices of 2.5 to 6 mm with a soft-tissue kernel, then thin, then thick ones, then axial
+    reformats, then sharp kernels; never taken by themselves are localizers, projections, reformats of another plane,
+    material images and series with contrast. Of several studies the newest that holds a soft-tissue series counts.
+
+    Parameters
+    ----------
+    slices : list of Slice
+    series_uid : str, optional
+        Take this series whatever speaks against it.
+
+    Returns
+    -------
+    chosen : Candidate
+    summaries : list of SeriesSummary
+        All series, the chosen one first, then by preference.
+    is_clear : bool
+        Whether it is a soft-tissue series, no other one is of the same rank, and there is one study.
+
+    Raises
+    ------
+    InputError
+        If the series asked for is absent, no series can be taken, or CT series of several patients are present.
+    """
+    candidates = sorted(_candidates(slices), key=_preference)
+    if series_uid is not None:
+        chosen = next((candidate for candidate in candidates if candidate.uid == series_uid), None)
+        if chosen is None:
+            listing = "; ".join(f"{candidate.uid} ({candidate.label})" for candidate in candidates)
+            raise InputError(f"Series {series_uid} is not among the files; expected one of: {listing}.")
+        _refuse_several_patients(chosen.slices)
+    else:
+        chosen = candidates[0]
+        if chosen.verdict.rank is Rank.NEVER:
+            kinds = Counter(f"{candidate.verdict.reasons[0]} ({candidate.label})" for candidate in candidates)
+            found = "; ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
+            hint = ": such a series is taken only when asked for by its UID" if chosen.stack else ""
+            raise InputError(
+                f"There is no axial CT series to analyze; expected a non-contrast head CT, found {found}{hint}."
+            )
+        _refuse_several_patients(slices)
+    candidates = [chosen, *(candidate for candidate in candidates if candidate is not chosen)]
+    rivals = [candidate for candidate in candidates[1:] if _same_level(candidate, chosen)]
+    is_good = chosen.verdict.rank <= Rank.REFORMAT
+    is_clear = series_uid is not None or (is_good and not rivals and _is_one_study(candidates))
+    return chosen, [_summary(candidate, chosen, series_uid is not None) for candidate in candidates], is_clear
+
+
+def _candidates(slices):
+    series = {}
+    for item in slices:
+        series.setdefault(item.text("SeriesInstanceUID"), []).append(item)
+    return _without_parts([_candidate(uid, items) for uid, items in series.items()])
+
+
+def _candidate(uid, slices):
+    """The best volume of a series."""
+    odd = [(item, kind) for item in slices if (kind := odd_kind(item))]
+    if len(odd) == len(slices):
+        return Candidate(uid, slices, None, judge_foreign(slices, odd[0][1]), odd=odd)
+    usable = [item for item in slices if not odd_kind(item)]
+    stacks = split_stacks(usable)
+    judged = [(stack, judge(stack, sum(_covers_as(other, stack) for other in stacks))) for stack in stacks]
+    stack, verdict = min(judged, key=lambda pair: (pair[1].rank, -round(min(pair[0].coverage_mm, WHOLE_HEAD_MM) / 20)))
+    return Candidate(uid, slices, stack, verdict, [other for other in stacks if other is not stack], odd)
+
+
+def _covers_as(stack, other):
+    """Whether two volumes of a series are two times of one range."""
+    return stack.coverage_mm > 0 and abs(stack.coverage_mm - other.coverage_mm) < 0.2 * other.coverage_mm + 0.1
+
+
+def _without_parts(candidates):
+    """Rank volumes that cover much less than another one of their study as incomplete."""
+    whole = {}
+    for candidate in candidates:
+        if candidate.verdict.rank < Rank.INCOMPLETE:
+            study = candidate.first.text("StudyInstanceUID")
+            whole[study] = max(whole.get(study, 0.0), min(candidate.stack.coverage_mm, WHOLE_HEAD_MM))
+    return [
+        _as_part(candidate) if _is_part(candidate, whole.get(candidate.first.text("StudyInstanceUID"))) else candidate
+        for candidate in candidates
+    ]
+
+
+def _is_part(candidate, whole_mm):
+    return candidate.verdict.rank < Rank.INCOMPLETE and candidate.stack.coverage_mm < ENOUGH * whole_mm
+
+
+def _as_part(candidate):
+    reason = f"covers {candidate.stack.coverage_mm:.0f} mm with {candidate.count} slices"
+    return replace(candidate, verdict=Verdict(Rank.INCOMPLETE, (reason, *candidate.verdict.reasons)))
+
+
+def _preference(candidate):
+    first, rank = candidate.first, candidate.verdict.rank
+    named = names_head(f"{first.text('SeriesDescription')} {first.text('BodyPartExamined')}")
+    thickness = candidate.stack.thickness_mm if candidate.stack else None
+    return (
+        rank is Rank.NEVER,
+        rank > Rank.REFORMAT,
+        -study_date(first),
+        rank,
+        not named,
+        abs((thickness or 5.0) - 5.0),
+        first.number("SeriesNumber", 1e9),
+        candidate.uid,
+    )
+
+
+def _same_level(candidate, chosen):
+    return candidate.verdict.rank == chosen.verdict.rank and study_date(candidate.first) == study_date(chosen.first)
+
+
+def _is_one_study(candidates):
+    usable = [candidate for candidate in candidates if candidate.verdict.rank < Rank.NEVER]
+    return len({candidate.first.text("StudyInstanceUID") for candidate in usable}) < 2
+
+
+def _summary(candidate, chosen, is_asked_for):
+    first, why = candidate.first, candidate.verdict.words
+    if candidate is not chosen and first.text("StudyInstanceUID") != chosen.first.text("StudyInstanceUID"):
+        why += f", study of {first.text('StudyDate') or 'unknown date'}"
+    if candidate is chosen and is_asked_for:
+        why = f"asked for ({why})"
+    thickness = candidate.stack.thickness_mm if candidate.stack else first.number("SliceThickness", None)
+    return SeriesSummary(
+        candidate.uid,
+        first.text("SeriesDescription"),
+        first.text("ConvolutionKernel"),
+        candidate.count,
+        thickness,
+        candidate is chosen,
+        why,
+    )
+
+
+def _refuse_several_patients(slices):
+    patients = {item.text("PatientID").casefold() or item.text("PatientName").casefold() for item in slices} - {""}
+    if len(patients) > 1:
+        names = sorted({item.text("PatientID") or item.text("PatientName") for item in slices} - {""})
+        raise InputError(
+            f"The files belong to {len(patients)} patients; expected the scan of one: give a folder of one patient, "
+            f"or choose a series; found {', '.join(names[:6])}{', …' if len(names) > 6 else ''}."
+        )

@@ -1,0 +1,194 @@
+"""What a volume of CT slices is, and how well suited, by its header: DICOM's own fields first, words after them."""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+from . import series_words
+from .series_words import SeriesClass
+
+USUAL_THICKNESS_MM = (2.5, 6.0)
+MIN_COVERAGE_MM = 100.0
+"""A volume that covers less holds no whole head of an adult."""
+MIN_FIELD_MM = 150.0
+"""A smaller field of view cuts off the head: a close-up of the petrous bone or the orbits."""
+USUAL_KV = (90.0, 145.0)
+"""Outside it, gray values of blood differ; such images are one of the two energies of a dual-energy scan."""
+
+
+class Rank(IntEnum):
+    """Preference of a volume; lower is better."""
+
+    USUAL = 1
+    THIN = 2
+    THICK = 3
+    REFORMAT = 4
+    SHARP = 5
+    INCOMPLETE = 6
+    OTHER_PART = 7
+    NEVER = 9
+    """Taken only when asked for by its UID."""
+
+
+RANK_WORDS = {
+    Rank.USUAL: "original axial slices of 2.5 to 6 mm, soft-tissue kernel, no contrast",
+    Rank.THIN: "thin original axial slices, soft-tissue kernel, no contrast",
+    Rank.THICK: "thick original axial slices, soft-tissue kernel, no contrast",
+}
+CLASS_RANKS = {
+    SeriesClass.PLAIN: Rank.USUAL,
+    SeriesClass.AXIAL_REFORMAT: Rank.REFORMAT,
+    SeriesClass.SHARP: Rank.SHARP,
+    SeriesClass.OTHER_PART: Rank.OTHER_PART,
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How well suited a volume is.
+
+    Attributes
+    ----------
+    rank : Rank
+    reasons : tuple of str
+        What speaks against it, the weightiest first; empty for an original axial soft-tissue series.
+    """
+
+    rank: Rank
+    reasons: tuple
+
+    @property
+    def words(self):
+        """The reasons, or what the volume is, in words."""
+        return ", ".join(self.reasons) or RANK_WORDS[self.rank]
+
+
+def judge(stack, repeats=1):
+    """Judge a volume by its header.
+
+    Parameters
+    ----------
+    stack : Stack
+    repeats : int
+        How many volumes of its series cover the same range; three or more are a dynamic series.
+
+    Returns
+    -------
+    Verdict
+    """
+    first = stack.slices[len(stack.slices) // 2]
+    found = _classes(first)
+    if abs(first.normal[2]) < 0.75:
+        found[SeriesClass.OTHER_PLANE] = "not axial"
+    if repeats > 2:
+        found[SeriesClass.PERFUSION] = f"a dynamic series of {repeats} volumes"
+    ranked = [(CLASS_RANKS.get(kind, Rank.NEVER), text) for kind, text in found.items()]
+    ranked += _physical(stack, first)
+    if first.image_type.startswith("DERIVED"):
+        ranked.append((Rank.REFORMAT, "derived images"))
+    ranked.sort(key=lambda item: -item[0])
+    rank = max([rank for rank, _ in ranked], default=_thickness_rank(stack.thickness_mm))
+    return Verdict(rank, tuple(dict.fromkeys(text for _, text in ranked)))
+
+
+def judge_foreign(slices, why):
+    """Judge a series without a slice of a volume.
+
+    Parameters
+    ----------
+    slices : list of Slice
+    why : str
+        Why its images are no slices of a volume, as `stacks.odd_kind` says.
+
+    Returns
+    -------
+    Verdict
+        Of rank NEVER, with the kind of the images as its reason.
+    """
+    first = slices[0]
+    modality = first.text("Modality")
+    names = {"MR": "MR", "US": "ultrasound", "PT": "PET", "CR": "radiograph", "DX": "radiograph", "XA": "angiography"}
+    if "LOCALIZER" in first.image_type:
+        kind = "localizer"
+    elif first.sop_class.startswith("1.2.840.10008.5.1.4.1.1.7"):
+        kind = f"secondary capture (modality {modality or 'unknown'})"
+    elif first.is_ct:
+        kind = f"CT images {why}"
+    else:
+        kind = f"{names.get(modality, 'not CT')} (modality {modality or 'unknown'})"
+    return Verdict(Rank.NEVER, (kind,))
+
+
+def _classes(item):
+    """Classes that the header states, in their order, and the words for each."""
+    description, kernel = item.text("SeriesDescription"), item.text("ConvolutionKernel")
+    values = item.image_type.replace("\\", " ").split(" ")
+    of_type = series_words.classes_in(" ".join(values[2:]).replace("_", " "))
+    of_text = series_words.classes_in(description)
+    found = dict.fromkeys([*of_type, *of_text])
+    if not kernel:
+        kernel = series_words.kernel_in(description)
+    elif series_words.is_sharp_kernel(kernel):
+        found[SeriesClass.SHARP] = None
+    elif SeriesClass.SHARP in of_text and series_words.is_known_kernel(kernel):
+        found.pop(SeriesClass.SHARP)  # a protocol's name; the kernel is what counts
+    if item.normal is not None and SeriesClass.OTHER_PLANE in found:
+        # The slices' own orientation says which plane it is.
+        found.pop(SeriesClass.OTHER_PLANE)
+        found[SeriesClass.AXIAL_REFORMAT] = None
+    agent = item.text("ContrastBolusAgent")
+    given = any(
+        item.number(keyword) > 0 for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
+    )
+    if agent and series_words.denies_contrast(agent):
+        found.pop(SeriesClass.CONTRAST, None)
+    elif agent or given:
+        found[SeriesClass.CONTRAST] = None
+    if item.text("RescaleType").upper() not in ("", "HU", "US"):
+        found[SeriesClass.MATERIAL] = None
+    body = item.text("BodyPartExamined")
+    if series_words.names_head(f"{description} {body}"):
+        found.pop(SeriesClass.OTHER_PART, None)
+    elif SeriesClass.OTHER_PART in series_words.classes_in(body):
+        found[SeriesClass.OTHER_PART] = None
+    words = {
+        SeriesClass.SHARP: f"sharp kernel {kernel}".rstrip(),
+        SeriesClass.OTHER_PART: f"not of the head ({body or description})",
+    }
+    return {kind: words.get(kind, _in_words(kind)) for kind in SeriesClass if kind in found}
+
+
+def _in_words(kind):
+    """Class with its article."""
+    if kind in (SeriesClass.CONTRAST, SeriesClass.ANGIOGRAPHY, SeriesClass.MATERIAL):
+        return kind.value
+    return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
+
+
+def _physical(stack, first):
+    """Reasons from measures in the header: coverage, number of slices, field of view, tube voltage."""
+    coverage = stack.coverage_mm + (stack.thickness_mm or 0.0)
+    count = len(stack.slices)
+    if count < 8:
+        yield Rank.INCOMPLETE, f"only {count} slice{'s' if count > 1 else ''}"
+    elif coverage < MIN_COVERAGE_MM:
+        yield Rank.INCOMPLETE, f"covers {stack.coverage_mm:.0f} mm with {count} slices"
+    field = first.number("Rows") * first.pixel_spacing[0]
+    if field < MIN_FIELD_MM:
+        yield Rank.INCOMPLETE, f"field of view of only {field:.0f} mm"
+    voltage = first.number("KVP", 0.0)
+    if voltage and not USUAL_KV[0] <= voltage <= USUAL_KV[1]:
+        yield Rank.SHARP, f"tube voltage of {voltage:g} kV"
+
+
+def _thickness_rank(thickness):
+    if thickness is None or USUAL_THICKNESS_MM[0] <= thickness <= USUAL_THICKNESS_MM[1]:
+        return Rank.USUAL
+    return Rank.THIN if thickness < USUAL_THICKNESS_MM[0] else Rank.THICK
+
+
+def study_date(item):
+    """Date and time of the study as one number, 0 where missing."""
+    digits = re.sub(r"\D", "", item.text("StudyDate"))[:8]
+    time = re.sub(r"\D", "", item.text("StudyTime").split(".")[0])[:6].ljust(6, "0")
+    return int(digits + time) if len(digits) == 8 else 0

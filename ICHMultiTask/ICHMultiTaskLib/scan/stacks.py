@@ -1,0 +1,301 @@
+"""Which slices of a series make one volume: a series may hold several acquisitions, copies and foreign images."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+ANGLE_TOLERANCE = 0.005
+"""Largest difference of a direction cosine within a volume: 0.3°."""
+SPACING_TOLERANCE = 0.003
+"""Largest relative difference of the pixel spacing within a volume; another field of view differs by more."""
+SAME_PLACE_MM = 0.02
+"""Slices closer than this lie at one place."""
+MIN_VOLUME = 5
+"""Fewer slices are no volume of their own beside another one."""
+MAX_SHARED = 2
+"""Blocks of one scan (skull base, vertex) share at most this many slices' range."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The slices of one volume.
+
+    Attributes
+    ----------
+    slices : list of Slice
+        Ordered along their normal, one at each place.
+    offsets : ndarray
+        Place of each slice along the normal in mm, ascending.
+    copies : int
+        Images left out since they are copies of others.
+    repeats : int
+        Images left out since they lie at the place of another.
+    """
+
+    slices: list
+    offsets: np.ndarray
+    copies: int = 0
+    repeats: int = 0
+
+    @property
+    def coverage_mm(self):
+        """Distance from the first to the last slice plane."""
+        return float(self.offsets[-1] - self.offsets[0])
+
+    @property
+    def thickness_mm(self):
+        """Slice thickness, from the usual step where the header states none; None for a single slice."""
+        stated = self.slices[len(self.slices) // 2].number("SliceThickness", 0.0)
+        if stated > 0:
+            return stated
+        return float(np.median(np.diff(self.offsets))) if len(self.offsets) > 1 else None
+
+
+def odd_kind(item):
+    """Say why an image cannot be a slice of a volume, or None if it can."""
+    if item.number("SamplesPerPixel", 1) != 1:
+        return "in color"
+    if "LOCALIZER" in item.image_type:
+        return "a localizer"
+    if not item.is_ct:
+        return "not CT"
+    if item.frame is None and item.number("NumberOfFrames", 1) > 1:
+        return "of several frames without positions"
+    if item.position is None:
+        return "without a slice position"
+    if item.orientation is None:
+        return "without a usable slice orientation"
+    if item.pixel_spacing is None:
+        return "without a usable pixel spacing"
+    return None
+
+
+def split_stacks(slices):
+    """Split the usable slices of a series into volumes.
+
+    Slices of one volume agree in size, kernel and kind, and within tolerances in orientation and pixel spacing. Where
+    several acquisitions cover one range, they are told apart by acquisition number, slice thickness, time and runs of
+    instance numbers; blocks that follow each other stay together.
+
+    Parameters
+    ----------
+    slices : list of Slice
+        Those for which `odd_kind` is None.
+
+    Returns
+    -------
+    list of Stack
+        Largest first, and in the order of acquisition among equals.
+    """
+    stacks = []
+    for alike in _group(slices):
+        singles, copies = _without_copies(alike)
+        normal = np.mean([item.normal for item in singles], axis=0)
+        offsets = np.array([item.position for item in singles]) @ normal
+        parts = _acquisitions(np.arange(len(singles)), singles, offsets)
+        for number, part in enumerate(parts):
+            order = part[np.lexsort(([_sequence(singles[index]) for index in part], offsets[part]))]
+            first = np.concatenate(([True], np.diff(offsets[order]) > SAME_PLACE_MM))
+            kept = order[first]
+            stacks.append(
+                Stack([singles[n] for n in kept], offsets[kept], 0 if number else copies, len(order) - len(kept))
+            )
+    return sorted(stacks, key=lambda stack: (-len(stack.slices), _earliest(stack)))
+
+
+def weave(stack):
+    """Count slices that lie close between two others, as where two acquisitions are woven into one."""
+    steps = np.diff(stack.offsets)
+    if len(steps) < 3:
+        return 0
+    return int(np.sum(steps[1:-1] < 0.5 * np.minimum(steps[:-2], steps[2:])))
+
+
+def holes(stack):
+    """Places where slices are missing: steps of at least 1.6 times both neighbors and the usual step.
+
+    Returns
+    -------
+    list of (int, float, float)
+        Number of the slice before the hole, its width and the usual step in mm.
+    """
+    steps = np.diff(stack.offsets)
+    if not len(steps):
+        return []
+    usual = float(np.median(steps))
+    padded = np.concatenate(([usual], steps, [usual]))
+    around = np.maximum(np.maximum(padded[:-2], padded[2:]), usual)
+    return [(int(index) + 1, float(steps[index]), usual) for index in np.flatnonzero(steps > 1.6 * around)]
+
+
+def _group(slices):
+    """Group slices that look alike; each is compared with the first of a group."""
+    groups = []
+    for item in slices:
+        for group in groups:
+            if _alike(group[0], item):
+                group.append(item)
+                break
+        else:
+            groups.append([item])
+    return groups
+
+
+def _alike(one, other):
+    return (
+        all(mine == yours or not (mine and yours) for mine, yours in zip(_traits(one), _traits(other), strict=True))
+        and np.abs(one.orientation - other.orientation).max() <= ANGLE_TOLERANCE
+        and np.abs(other.pixel_spacing / one.pixel_spacing - 1.0).max() <= SPACING_TOLERANCE
+    )
+
+
+def _traits(item):
+    """What slices of one volume have in common, where it is stated."""
+    derived = item.image_type.split(" ")[0]
+    same = ("PatientID", "StudyInstanceUID", "ConvolutionKernel", "Rows", "Columns", "ContrastBolusAgent")
+    return derived, *(item.text(keyword) for keyword in same)
+
+
+def _without_copies(slices):
+    """Drop images that came twice, of each the smaller file (a transfer that broke off)."""
+    kept = {}
+    for item in slices:
+        place = tuple(np.round(item.position, 2))
+        name = item.text("SOPInstanceUID") or item.path.name
+        key = (name, item.frame or 0, place)
+        if key not in kept or item.path.stat().st_size > kept[key].path.stat().st_size:
+            kept[key] = item
+    # A second export names its images anew.
+    exports = {}
+    for item in kept.values():
+        number = item.number("InstanceNumber", None)
+        key = (item.acquisition, number, item.time, item.number("SliceThickness"), tuple(np.round(item.position, 2)))
+        exports.setdefault(key if number is not None and item.time is not None else id(item), item)
+    return list(exports.values()), len(slices) - len(exports)
+
+
+def _sequence(item):
+    """Order of acquisition."""
+    return item.acquisition * 1e6 + item.number("InstanceNumber")
+
+
+def _earliest(stack):
+    times = [item.time for item in stack.slices if item.time is not None]
+    return min(map(_sequence, stack.slices)), min(times, default=0.0)
+
+
+def _acquisitions(indices, slices, offsets):
+    """Split slices that look alike into volumes that do not cover the same range; lists of indices."""
+    if len(indices) < 2 * MIN_VOLUME:
+        return [indices]
+    for parts in _ways_to_split(indices, slices, offsets):
+        volumes = _join_blocks(parts, slices, offsets)
+        if len(volumes) < 2:
+            continue
+        largest = max(map(len, volumes))
+        whole = [volume for volume in volumes if len(volume) >= max(MIN_VOLUME, 0.2 * largest)]
+        if len(whole) > 1:
+            return [part for volume in volumes for part in _acquisitions(volume, slices, offsets)]
+    return [indices]
+
+
+def _ways_to_split(indices, slices, offsets):
+    """Yield lists of parts: by acquisition, by thickness, by runs in time, by runs of instance numbers."""
+    for trait in (lambda item: item.acquisition, lambda item: round(item.number("SliceThickness"), 1)):
+        values = np.array([trait(slices[index]) for index in indices])
+        if len(np.unique(values)) > 1:
+            yield [indices[values == value] for value in np.unique(values)]
+    numbers = [slices[index].number("InstanceNumber", None) for index in indices]
+    times = [slices[index].time for index in indices]
+    for order in (times, numbers):
+        if None in order:
+            continue
+        ranked = indices[np.lexsort(([number or 0 for number in numbers], order))]
+        runs = _runs(ranked, offsets)
+        # Many short runs are numbers without order, not acquisitions.
+        if 1 < len(runs) <= max(2, len(indices) // MIN_VOLUME):
+            yield runs
+
+
+def _runs(indices, offsets):
+    """Cut an order of slices where it does not go on in its direction."""
+    runs, direction = [[indices[0]]], 0.0
+    for before, index in zip(indices[:-1], indices[1:], strict=True):
+        step = offsets[index] - offsets[before]
+        if abs(step) > SAME_PLACE_MM and step * direction >= 0:
+            runs[-1].append(index)
+            direction = step
+        else:
+            runs.append([index])
+            direction = 0.0
+    return [np.array(run) for run in runs]
+
+
+def _join_blocks(parts, slices, offsets):
+    """Join parts that follow each other along the stack; parts that cover one range stay apart."""
+    volumes = []
+    for part in sorted(parts, key=lambda part: (-len(part), offsets[part].min())):
+        for number, volume in enumerate(volumes):
+            if not _covers_same(part, volume, slices, offsets):
+                volumes[number] = np.concatenate((volume, part))
+                break
+        else:
+            volumes.append(part)
+    return volumes
+
+
+def _covers_same(part, volume, slices, offsets):
+    """Whether two parts cover one range, each as a whole."""
+    one, other = np.sort(offsets[part]), np.sort(offsets[volume])
+    if len(one) < 2:
+        return False
+    step = float(np.median(np.diff(one)))
+    places = np.clip(np.searchsorted(other, one), 1, max(1, len(other) - 1))
+    nearest = np.minimum(np.abs(one - other[places - 1]), np.abs(one - other[np.minimum(places, len(other) - 1)]))
+    if np.sum(nearest <= 0.55 * step + SAME_PLACE_MM) <= MAX_SHARED:
+        return False
+    # Odd slices first, even ones after: neither part is whole by itself, since its slices leave gaps.
+    thickness = float(np.median([slices[index].number("SliceThickness") for index in part]))
+    is_gapped = step > 1.5 * thickness > 0 and np.median(np.diff(other)) > 1.5 * thickness
+    return not (is_gapped and nearest.min() > 0.7 * thickness)
+
+
+def left_out_sentence(series_size, chosen, others, odd):
+    """Say what of a series was left out, or None if nothing was.
+
+    Parameters
+    ----------
+    series_size : int
+        Number of images in the series.
+    chosen : Stack
+    others : list of Stack
+    odd : list of (Slice, str)
+        Images that are no slices, and why.
+
+    Returns
+    -------
+    str or None
+    """
+    parts = []
+    for count, words in ((chosen.copies, "copied image"), (chosen.repeats, "image")):
+        if count:
+            where = " at the place of another" if words == "image" else ""
+            parts.append(f"{count} {words}{'s' if count > 1 else ''}{where}")
+    for kind, count in Counter(kind for _, kind in odd).items():
+        names = [item.path.name for item, its_kind in odd if its_kind == kind]
+        parts.append(f"{count} image{'s' if count > 1 else ''} {kind} ({names[0]}{', …' if count > 1 else ''})")
+    for stack in others:
+        first = stack.slices[0]
+        details = [f"{len(stack.slices)} slices"]
+        if stack.thickness_mm:
+            details.append(f"of {stack.thickness_mm:g} mm")
+        if first.text("ConvolutionKernel") != chosen.slices[0].text("ConvolutionKernel"):
+            details.append(f"with kernel {first.text('ConvolutionKernel') or 'unknown'}")
+        elif first.acquisition != chosen.slices[0].acquisition:
+            details.append(f"of acquisition {first.acquisition:.0f}")
+        parts.append(f"another stack of {' '.join(details)}")
+    if not parts:
+        return None
+    used = f"{len(chosen.slices)} of the series' {series_size} images were used"
+    return f"{used}; left out: {', '.join(parts[:6])}{', …' if len(parts) > 6 else ''}."

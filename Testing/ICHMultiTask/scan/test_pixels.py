@@ -1,0 +1,294 @@
+"""Stored values to Hounsfield units: transfer syntaxes, rescale, padding."""
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from ICHMultiTaskLib.common.errors import DependencyError, InputError
+from ICHMultiTaskLib.scan.reading import read_head_ct
+
+
+@pytest.fixture
+def head(dicom_files):
+    affine = dicom_files.affine()
+    return dicom_files.head(affine), affine
+
+
+def test_rescale_by_slice_and_fractional_slope(tmp_path, dicom_files, head):
+    hu, affine = head
+
+    def per_slice(dataset, k):
+        dataset.RescaleIntercept = -k
+        dataset.PixelData = (hu[k] + k).astype(np.int16).tobytes()
+
+    dicom_files.write(tmp_path / "shifted", hu, affine, change=per_slice)
+    np.testing.assert_array_equal(read_head_ct(tmp_path / "shifted").hu, hu)
+
+    dicom_files.write(tmp_path / "fraction", hu * 2, affine, RescaleSlope="0.5", RescaleIntercept="0.25")
+    head_ct = read_head_ct(tmp_path / "fraction")
+    assert head_ct.hu.dtype == np.float32
+    np.testing.assert_allclose(head_ct.hu, hu + 0.25)
+
+
+def test_unsigned_values_and_bits_above_those_stored(tmp_path, dicom_files, head):
+    hu, affine = head
+    overlay = np.uint16(0x8000)
+    stored = (hu.astype(np.int32) + 1024).astype(np.uint16) | overlay
+    unsigned = {"PixelRepresentation": 0, "BitsStored": 12, "HighBit": 11, "RescaleIntercept": -1024}
+    dicom_files.write(tmp_path / "unsigned", stored, affine, **unsigned)
+    np.testing.assert_array_equal(read_head_ct(tmp_path / "unsigned").hu, hu)
+
+    twelve_bits = (hu & 0x0FFF).astype(np.uint16)  # negative values without extended sign
+    dicom_files.write(tmp_path / "signed", twelve_bits, affine, BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(read_head_ct(tmp_path / "signed").hu, hu)
+
+
+@pytest.mark.parametrize("padding", [-1500, -2000, 3500])
+def test_padding_becomes_air(tmp_path, dicom_files, head, padding):
+    hu, affine = head
+    padded = hu.copy()
+    padded[:, :5] = padding
+
+    def add_padding(dataset, k):
+        dataset.add_new("PixelPaddingValue", "SS", padding)
+
+    dicom_files.write(tmp_path, padded, affine, change=add_padding)
+    found = read_head_ct(tmp_path).hu
+    assert (found[:, :5] == -1024).all()
+    np.testing.assert_array_equal(found[:, 5:], hu[:, 5:])
+
+
+def test_padding_value_of_tissue_does_not_erase_it(tmp_path, dicom_files, head):
+    hu, affine = head
+    dicom_files.write(tmp_path, hu, affine, change=lambda dataset, k: dataset.add_new("PixelPaddingValue", "SS", 32))
+    np.testing.assert_array_equal(read_head_ct(tmp_path).hu, hu)
+
+
+def compress(path, compressor, work):
+    """Compress a DICOM file in place: with GDCM, or RLE with pydicom."""
+    dataset = pydicom.dcmread(path)
+    if compressor == "RLE":
+        dataset.compress(pydicom.uid.RLELossless)
+    else:
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(work / "compressed.dcm"))
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetUseCompression(True)
+        writer.SetCompressor(compressor)
+        writer.Execute(sitk.GetImageFromArray(dataset.pixel_array[None]))
+        donor = pydicom.dcmread(work / "compressed.dcm")
+        dataset.file_meta.TransferSyntaxUID = donor.file_meta.TransferSyntaxUID
+        dataset.PixelData = donor.PixelData
+        dataset["PixelData"].is_undefined_length = True
+        dataset["PixelData"].VR = "OB"
+        assert donor.PixelRepresentation == dataset.PixelRepresentation
+    assert dataset.file_meta.TransferSyntaxUID.is_compressed
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("compressor", ["RLE", "JPEG", "JPEGLS", "JPEG2000"])
+@pytest.mark.parametrize("signed", [True, False])
+def test_compressed_transfer_syntaxes(tmp_path, dicom_files, head, compressor, signed):
+    hu, affine = head
+    stored = hu if signed else (hu + 1024).astype(np.uint16)
+    attributes = {} if signed else {"PixelRepresentation": 0, "RescaleIntercept": -1024}
+    for path in dicom_files.write(tmp_path / "scan", stored, affine, **attributes):
+        compress(path, compressor, tmp_path)
+    head_ct = read_head_ct(tmp_path / "scan")
+    np.testing.assert_array_equal(head_ct.hu, hu)
+    assert head_ct.hu.dtype == np.int16
+
+
+def test_big_endian(tmp_path, dicom_files, head):
+    hu, affine = head
+    paths = dicom_files.write(tmp_path / "little", hu, affine)
+    (tmp_path / "big").mkdir()
+    for path, plane in zip(paths, hu, strict=True):
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        dataset.PixelData = plane.astype(">i2").tobytes()
+        pydicom.dcmwrite(tmp_path / "big" / path.name, dataset, implicit_vr=False, little_endian=False)
+    np.testing.assert_array_equal(read_head_ct(tmp_path / "big").hu, hu)
+
+
+def test_enhanced_multi_frame(tmp_path, dicom_files, head):
+    """Frames in reverse order, positions and rescale in the functional groups."""
+    hu, affine = head
+    paths = dicom_files.write(tmp_path / "classic", hu, affine)
+    enhanced = pydicom.dcmread(paths[0])
+    enhanced.SOPClassUID = enhanced.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedCTImageStorage
+    shared, frames = pydicom.Dataset(), []
+
+    def group(keywords):
+        item = pydicom.Dataset()
+        for keyword in keywords:
+            setattr(item, keyword, source.get(keyword))
+        return pydicom.Sequence([item])
+
+    for path in reversed(paths):
+        source = pydicom.dcmread(path)
+        frame = pydicom.Dataset()
+        frame.PlanePositionSequence = group(["ImagePositionPatient"])
+        frames.append(frame)
+    shared.PixelMeasuresSequence = group(["PixelSpacing", "SliceThickness"])
+    shared.PlaneOrientationSequence = group(["ImageOrientationPatient"])
+    shared.PixelValueTransformationSequence = group(["RescaleIntercept", "RescaleSlope"])
+    shared.CTReconstructionSequence = group(["ConvolutionKernel"])
+    del enhanced.ImagePositionPatient, enhanced.ImageOrientationPatient, enhanced.PixelSpacing
+    del enhanced.RescaleSlope, enhanced.RescaleIntercept
+    enhanced.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
+    enhanced.PerFrameFunctionalGroupsSequence = pydicom.Sequence(frames)
+    enhanced.NumberOfFrames = len(frames)
+    enhanced.PixelData = hu[::-1].tobytes()
+    enhanced.save_as(tmp_path / "enhanced.dcm")
+    head_ct = read_head_ct(tmp_path / "enhanced.dcm")
+    np.testing.assert_array_equal(head_ct.hu, hu)
+    np.testing.assert_allclose(head_ct.ijk_to_ras, affine, atol=1e-6)
+    assert head_ct.facts.kernel == "H31s"
+
+
+def test_deflated(tmp_path, dicom_files, head):
+    hu, affine = head
+    for path in dicom_files.write(tmp_path, hu, affine):
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=True)
+    np.testing.assert_array_equal(read_head_ct(tmp_path).hu, hu)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_rescale_of_each_frame(tmp_path, dicom_files, head, compressed):
+    """Enhanced CT whose frames have intercepts of their own."""
+    hu, affine = head
+    paths = dicom_files.write(tmp_path / "classic", hu, affine)
+    enhanced = pydicom.dcmread(paths[0])
+    enhanced.SOPClassUID = enhanced.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedCTImageStorage
+
+    def group(**attributes):
+        item = pydicom.Dataset()
+        for keyword, value in attributes.items():
+            setattr(item, keyword, value)
+        return pydicom.Sequence([item])
+
+    shared, frames, intercepts = pydicom.Dataset(), [], [-1024 - 30 * (k % 5) for k in range(len(hu))]
+    shared.PixelMeasuresSequence = group(PixelSpacing=enhanced.PixelSpacing, SliceThickness=5)
+    shared.PlaneOrientationSequence = group(ImageOrientationPatient=enhanced.ImageOrientationPatient)
+    for path, intercept in zip(paths, intercepts, strict=True):
+        frame = pydicom.Dataset()
+        position = pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient
+        frame.PlanePositionSequence = group(ImagePositionPatient=position)
+        frame.PixelValueTransformationSequence = group(RescaleIntercept=str(intercept), RescaleSlope="1")
+        frames.append(frame)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleIntercept"):
+        delattr(enhanced, keyword)
+    enhanced.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
+    enhanced.PerFrameFunctionalGroupsSequence = pydicom.Sequence(frames)
+    enhanced.NumberOfFrames = len(frames)
+    stored = [plane - intercept for plane, intercept in zip(hu, intercepts, strict=True)]
+    enhanced.PixelData = np.stack(stored).astype(np.int16).tobytes()
+    if compressed:
+        enhanced.compress(pydicom.uid.RLELossless)
+    (tmp_path / "enhanced").mkdir()
+    enhanced.save_as(tmp_path / "enhanced" / "scan.dcm")
+    np.testing.assert_array_equal(read_head_ct(tmp_path / "enhanced").hu, hu)
+
+
+def without_intercept(count):
+    def strip(dataset, k):
+        if k < count:
+            del dataset.RescaleIntercept, dataset.RescaleSlope
+
+    return strip
+
+
+def test_intercept_missing_in_some_slices_is_taken_from_the_others(tmp_path, dicom_files, head):
+    hu, affine = head
+    stored = (hu + 1024).astype(np.uint16)
+    unsigned = {"PixelRepresentation": 0, "RescaleIntercept": -1024}
+    dicom_files.write(tmp_path, stored, affine, change=without_intercept(10), **unsigned)
+    head_ct = read_head_ct(tmp_path)
+    np.testing.assert_array_equal(head_ct.hu, hu)
+    (warning,) = head_ct.facts.warnings
+    assert warning.startswith("10 of 32 slices state no rescale intercept (first: slice000.dcm); that of the others")
+
+
+def test_intercept_missing_in_some_slices_whose_pixels_leave_it_open(tmp_path, dicom_files, head):
+    """The slices without an intercept hold Hounsfield units already, the others do not."""
+    hu, affine = head
+
+    def change(dataset, k):
+        if k < 10:
+            del dataset.RescaleIntercept, dataset.RescaleSlope
+        else:
+            dataset.PixelData = (hu[k] + 1024).astype(np.int16).tobytes()
+
+    dicom_files.write(tmp_path, hu, affine, change=change, RescaleIntercept=-1024)
+    with pytest.raises(InputError, match=r"slice000\.dcm states no rescale intercept while 22 other slices do"):
+        read_head_ct(tmp_path)
+
+
+def test_intercept_that_does_not_fit_the_pixels(tmp_path, dicom_files, head):
+    hu, affine = head
+
+    def change(dataset, k):
+        if k == 20:
+            dataset.RescaleIntercept = -1000
+
+    stored = (hu + 1024).astype(np.int16)
+    dicom_files.write(tmp_path, stored, affine, change=change, RescaleIntercept=-1024)
+    with pytest.raises(InputError, match=r"slice020\.dcm states .* of -1000 .*, the usual slice -1024"):
+        read_head_ct(tmp_path)
+
+
+def test_no_intercept_at_all(tmp_path, dicom_files, head):
+    hu, affine = head
+    dicom_files.write(tmp_path, hu, affine, change=without_intercept(99))
+    head_ct = read_head_ct(tmp_path)
+    np.testing.assert_array_equal(head_ct.hu, hu)
+    assert any("state no rescale intercept; the stored values were taken" in text for text in head_ct.facts.warnings)
+
+
+def test_range_of_padding_values(tmp_path, dicom_files, head):
+    hu, affine = head
+    padded = hu.copy()
+    padded[:, :5] = np.arange(-2004, -1999)[None, :, None]
+
+    def add_padding(dataset, k):
+        dataset.add_new("PixelPaddingValue", "SS", -2004)
+        dataset.add_new("PixelPaddingRangeLimit", "SS", -1500)
+
+    dicom_files.write(tmp_path, padded, affine, change=add_padding)
+    found = read_head_ct(tmp_path).hu
+    assert (found[:, :5] == -1024).all()
+    np.testing.assert_array_equal(found[:, 5:], hu[:, 5:])
+
+
+def test_missing_decoder_names_the_packages(tmp_path, dicom_files, head, monkeypatch):
+    for path in dicom_files.write(tmp_path, *head):
+        compress(path, "RLE", tmp_path)
+    missing = type("Decoder", (), {"is_available": False})
+    monkeypatch.setattr("pydicom.pixels.get_decoder", lambda syntax: missing)
+    with pytest.raises(DependencyError, match=r"slice000\.dcm is compressed \(RLE Lossless\): install .* python-gdcm"):
+        read_head_ct(tmp_path)
+
+
+def test_stripped_headers_of_the_rsna_hemorrhage_set(tmp_path, dicom_files, head):
+    """No SOPClassUID, no InstanceNumber, identifiers that are words."""
+    hu, affine = head
+    kept = (
+        "Modality ImagePositionPatient ImageOrientationPatient SamplesPerPixel PhotometricInterpretation Rows Columns "
+        "PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation RescaleIntercept RescaleSlope PixelData"
+    ).split()
+    for path in dicom_files.write(tmp_path, hu, affine):
+        full = pydicom.dcmread(path)
+        bare = pydicom.Dataset()
+        bare.file_meta = full.file_meta
+        del bare.file_meta.MediaStorageSOPClassUID
+        for keyword in kept:
+            bare[keyword] = full[keyword]
+        bare.PatientID, bare.StudyInstanceUID, bare.SeriesInstanceUID = "ID_1", "ID_2", "ID_3"
+        bare.save_as(path, enforce_file_format=False)
+    head_ct = read_head_ct(tmp_path)
+    np.testing.assert_array_equal(head_ct.hu, hu)
+    assert head_ct.facts.warnings == ()
