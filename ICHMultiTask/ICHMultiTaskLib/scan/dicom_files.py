@@ -1,5 +1,6 @@
 """Finding the DICOM images under a folder, and the values in their headers."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ HEADER_KEYWORDS = (
     "SOPClassUID SOPInstanceUID Modality ImageType PatientID PatientName StudyInstanceUID StudyDate StudyTime "
     "StudyDescription SeriesInstanceUID SeriesDescription SeriesNumber ProtocolName InstanceNumber AcquisitionNumber "
     "AcquisitionTime ContentTime ImagesInAcquisition FrameType Manufacturer ConvolutionKernel BodyPartExamined KVP "
-    "ContrastBolusAgent ContrastBolusVolume ContrastBolusTotalDose ContrastFlowRate SliceThickness SpacingBetweenSlices GantryDetectorTilt "
-    "ReconstructionDiameter ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns NumberOfFrames "
-    "SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation PixelPaddingValue "
-    "PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType LossyImageCompression "
+    "ContrastBolusAgent ContrastBolusVolume ContrastBolusTotalDose ContrastFlowRate SliceThickness GantryDetectorTilt "
+    "SpacingBetweenSlices ReconstructionDiameter ImagePositionPatient ImageOrientationPatient PixelSpacing Rows "
+    "Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation "
+    "PixelPaddingValue PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType LossyImageCompression "
     "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
 ).split()
 
@@ -166,7 +167,7 @@ def find_images(folder, recursive=True, progress=None):
                 continue
             except Exception:  # functional groups that are none
                 pass
-        elif item.sop_class and item.sop_class not in CT_CLASSES:
+        elif re.fullmatch(r"[\d.]+", item.sop_class) and item.sop_class not in CT_CLASSES:
             continue  # an object without an image
         images.unreadable.append(path)
     return images

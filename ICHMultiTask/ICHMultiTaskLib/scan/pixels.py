@@ -8,7 +8,6 @@ import numpy as np
 from ..common.errors import DependencyError, InputError
 from .hounsfield import LEAST_HU, MOST_HU
 
-
 PACKAGES = "python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls"
 """Packages by which pydicom decodes compressed images."""
 
@@ -73,14 +72,17 @@ def _decode(item):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(item.path, force=True)
-            has_pixels = bool(dataset.get("PixelData"))
+            count = len(dataset.get("PixelData") or b"")
+            _complete(dataset)
     except Exception as error:  # pydicom raises many types on damaged files
         raise InputError(f"{name} cannot be read; expected a complete DICOM file ({error}).") from error
-    if not has_pixels:
+    if not count:
         raise InputError(f"{name} is truncated; expected pixels after its header, found none.")
-    _complete(dataset)
     if not syntax.is_compressed or syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
-        _refuse_truncated(name, dataset)
+        expected = int(np.prod([item.number(keyword, 1) for keyword in ("NumberOfFrames", "Rows", "Columns")]))
+        expected = expected * int(item.number("BitsAllocated", 16)) // 8
+        if count < expected:
+            raise InputError(f"{name} is truncated; expected {expected} bytes of pixels, found {count}.")
     else:
         try:
             is_ready = get_decoder(syntax).is_available
@@ -115,13 +117,6 @@ def _complete(dataset):
         dataset.file_meta.TransferSyntaxUID = (
             "1.2.840.10008.1.2" if dataset.original_encoding[0] else "1.2.840.10008.1.2.1"
         )
-
-
-def _refuse_truncated(name, dataset):
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    expected = frames * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
-    if len(dataset.PixelData) < expected:
-        raise InputError(f"{name} is truncated; expected {expected} bytes of pixels, found {len(dataset.PixelData)}.")
 
 
 def _rescaled(item, plane, scale):
