@@ -57,3 +57,10 @@ class Precision(Choice):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class Cohort(Choice):
+    """What kind of patients a simulated cohort is made of."""
+
+    TRAINING = "training"
+    PAPER = "paper"

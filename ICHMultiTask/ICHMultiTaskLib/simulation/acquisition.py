@@ -31,6 +31,9 @@ class Acquisition:
     offset_hu: float
     cupping_hu: float
     streak_hu: float
+    halo_hu: float
+    """Brightening beside bone, and whether it is confined to its neighborhood."""
+    halo_is_near: bool
     padding: bool
     table: bool
     rest_mm: tuple
@@ -77,13 +80,14 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
     center = rng.normal(0.0, [5.0, 8.0])
     tilt = rng.uniform(-25.0, 25.0) if rng.uniform() < 0.5 else 0.0
     pixel = rng.uniform(0.40, 0.52) if rng.uniform() < 0.8 else rng.uniform(0.36, 0.58)
-    thickness = float(rng.choice([0.625, 1, 1.25, 2, 2.5, 3, 4, 4.5, 5, 6, 7, 8, 10], p=_THICKNESS))
+    thickness = float(rng.choice([0.625, 1, 1.25, 2, 2.5, 3, 4, 4.5, 5, 6, 7, 8, 9, 10], p=_THICKNESS))
     below = rng.choice([rng.uniform(-62, -45), rng.uniform(-85, -60), rng.uniform(-125, -85)], p=[0.45, 0.40, 0.15])
     above = rng.uniform(2.0, 14.0) if rng.uniform() < 0.9 else rng.uniform(-14.0, 0.0)
     sharp = rng.uniform() < 0.15
     psf, sharpening, noise = rng.uniform(0.45, 0.85), rng.uniform(0.4, 1.2), np.exp(rng.uniform(np.log(2), np.log(7)))
-    offset, cupping = np.clip(rng.normal(0, 2.2), -5, 5), rng.uniform(0, 8)
-    streak, padding, table = rng.uniform(0, 9), rng.uniform() < 0.25, rng.uniform() < 0.85
+    offset, cupping = np.clip(rng.normal(0, 3.0), -8, 8), rng.uniform(0, 9)
+    streak, halo, is_near = rng.uniform(0, 12), max(0.0, rng.normal(5.0, 5.0)), rng.uniform() < 0.5
+    padding, table = rng.uniform() < 0.25, rng.uniform() < 0.85
     rest = (rng.uniform(108.0, 128.0), rng.uniform(-75.0, 15.0), rng.uniform(0.6, 1.6))
     mixed, finer, boundary = rng.uniform() < 0.15, rng.choice([0.4, 0.5, 0.6]), rng.uniform(-22.0, 8.0)
     moves = int(rng.integers(1, 4)) if rng.uniform() < 0.12 else 0
@@ -128,12 +132,13 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
         "sharp" if sharp else "soft", psf * (0.7 if sharp else 1.0), sharpening if sharp else 0.0,
         noise * (1.6 if sharp else 1.0) if settings.noise_hu is None else settings.noise_hu,
         offset if settings.offset_hu is None else settings.offset_hu,
-        cupping if settings.artifacts else 0.0, streak if settings.artifacts else 0.0, bool(padding),
+        cupping if settings.artifacts else 0.0, streak if settings.artifacts else 0.0,
+        halo if settings.artifacts else 0.0, bool(is_near), bool(padding),
         bool(table) and settings.table, rest, tuple(jerks) if settings.artifacts else (),
     )  # fmt: skip
 
 
-_THICKNESS = np.array([0.01, 0.015, 0.015, 0.02, 0.05, 0.13, 0.10, 0.13, 0.36, 0.07, 0.04, 0.04, 0.02])
+_THICKNESS = np.array([0.01, 0.01, 0.01, 0.02, 0.06, 0.12, 0.07, 0.10, 0.30, 0.06, 0.04, 0.08, 0.03, 0.09])
 
 
 def _euler(pitch, roll, yaw):

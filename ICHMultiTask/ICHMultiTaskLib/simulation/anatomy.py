@@ -7,6 +7,7 @@ and knows the surfaces. What is painted on them is in `brain` and `skull`.
 import numpy as np
 
 from .fields import PeriodicNoise, PlaneWaves, ellipsoid_distance, smooth_minimum, smoothstep
+from .outcome import draw_atrophy
 
 VAULT_CENTER = np.array([0.0, -17.0, 6.0], np.float32)
 
@@ -23,8 +24,7 @@ class Head:
 
     def __init__(self, rng, age):
         self.age = age
-        atrophy = np.clip((age - 35.0) / 50.0 + rng.normal(0.0, 0.25), 0.0, 1.6)
-        self.atrophy = float(atrophy)
+        self.atrophy = atrophy = draw_atrophy(rng, age)
         self.scale = (rng.normal([0.965, 0.965, 0.975], [0.03, 0.035, 0.035])).astype(np.float32)
         self.warp = PlaneWaves(rng, (55.0, 170.0), 14, channels=3)
         self.warp_mm = rng.uniform(1.0, 2.6)
@@ -52,23 +52,30 @@ class Head:
         self.teeth = rng.uniform(0.0, 1.0, 16) < np.clip(1.2 - age / 120.0, 0.3, 0.95)
         self.metal_teeth = rng.uniform(0.0, 1.0, 16) < 0.06
         # brain
-        self.gray_hu = rng.normal(37.0, 1.5)
-        self.white_hu = rng.normal(28.5, 1.3)
-        self.csf_hu = rng.normal(6.0, 2.0)
+        self.gray_hu = rng.normal(37.5, 1.5)
+        self.white_hu = rng.normal(27.5, 1.5)
+        self.csf_hu = rng.normal(5.0, 2.5)
         self.sulci = PeriodicNoise(rng, rng.uniform(17.0, 23.0), distance=True)
-        self.sulcus_mm = 0.30 + 0.95 * atrophy * rng.uniform(0.6, 1.3)
-        self.subarachnoid_mm = 0.4 + 1.6 * atrophy * rng.uniform(0.5, 1.4)
-        self.ventricle = float(0.75 + 0.5 * atrophy * rng.uniform(0.5, 1.3) + rng.normal(0.0, 0.06))
+        self.sulcus_mm = 0.45 + 1.35 * atrophy * rng.uniform(0.6, 1.3)
+        self.subarachnoid_mm = 0.5 + 2.2 * atrophy * rng.uniform(0.5, 1.5)
+        self.frontal_space_mm = max(0.0, rng.normal(0.0, 1.0 + 2.5 * atrophy))
+        self.fissure_mm = 0.9 + 2.8 * atrophy * rng.uniform(0.5, 1.4)
+        self.cistern = 1.0 + 0.35 * atrophy * rng.uniform(0.2, 1.4)
+        self.ventricle = float(0.88 + 0.65 * atrophy * rng.uniform(0.5, 1.4) + rng.normal(0.0, 0.07))
         self.ventricle_asymmetry = rng.normal(1.0, 0.08, 2)
-        self.leukoaraiosis_hu = float(np.clip(rng.normal(3.0, 3.0) + 5.0 * (atrophy - 0.5), 0.0, 11.0))
+        self.leukoaraiosis_hu = float(np.clip(rng.normal(3.5, 3.0) + 6.0 * (atrophy - 0.5), 0.0, 13.0))
+        self.leukoaraiosis_mm = float(11.0 + 10.0 * atrophy * rng.uniform(0.0, 1.0))
         self.mottle = PlaneWaves(rng, (12.0, 60.0), 10)
+        self.mottle_hu = rng.uniform(0.8, 2.0)
+        self.posterior_fossa_hu = rng.normal(1.5, 2.0)
+        self.capsule_hu = rng.uniform(0.5, 3.5)
+        self.deep_gray_hu = rng.uniform(0.0, 3.0)
         self.sinus_hu = rng.uniform(48.0, 68.0)
         self.falx_hu = rng.uniform(40.0, 54.0)
         self.falx_mm = rng.uniform(0.5, 1.4)
         self.artery_hu = rng.uniform(38.0, 52.0)
         self.calcifications = _draw_calcifications(rng, age)
-        self.infarcts = _draw_infarcts(rng, age)
-        self.lacunes = rng.uniform([-28, -25, 0], [28, 18, 24], (int(rng.poisson(1.2 * atrophy)), 3))
+        self.lesions = []
         self.mass_effect = None
 
     def to_atlas(self, x, y, z, mass_effect=True, waves=None):
@@ -209,15 +216,4 @@ def _draw_calcifications(rng, age):
     for _ in range(rng.poisson(0.35)):
         center = (rng.normal(0, 0.8), rng.uniform(20, 55), rng.uniform(30, 55))
         items.append((center, rng.uniform([0.8, 2, 2], [2.0, 7, 6]), rng.uniform(150, 700)))
-    return items
-
-
-def _draw_infarcts(rng, age):
-    """Old infarcts: center, radii (mm) and HU."""
-    items = []
-    if rng.uniform() < 0.02 + max(age - 45.0, 0.0) / 250.0:
-        for _ in range(1 + (rng.uniform() < 0.25)):
-            side = rng.choice([-1, 1])
-            center = (side * rng.uniform(25, 60), rng.uniform(-85, 45), rng.uniform(-5, 45))
-            items.append((center, rng.uniform(6, 24, 3), rng.uniform(8, 24)))
     return items

@@ -2,15 +2,21 @@
 
 import numpy as np
 from scipy import fft
+from scipy.ndimage import gaussian_filter1d
 
 PAD = -1024
+HALO_MM = (5.0, 14.0)
+"""Standard deviations of the two widths of the bright zone beside bone."""
 
 
 class Artifacts:
     """Noise with the texture of the kernel, cupping, streaks between the petrous bones and the HU offset."""
 
-    def __init__(self, rng, head, a, affine):
-        self.rng, self.a = rng, a
+    def __init__(self, rng, head, a, affine, size, pitch):
+        self.rng, self.a, self.halo_hu = rng, a, a.halo_hu
+        one = np.eye(size, dtype=np.float32)
+        near, far = (gaussian_filter1d(one, sigma / pitch, axis=0, mode="constant") for sigma in HALO_MM)
+        self.blur = near if a.halo_is_near else far
         f = np.hypot(fft.fftfreq(a.matrix)[:, None], fft.rfftfreq(a.matrix)[None, :]).astype(np.float32) / a.pixel_mm
         peak = 0.62 if a.kernel == "sharp" else 0.33
         shape = np.sqrt(f + 0.04) * np.exp(-0.5 * (f / peak) ** 2)
@@ -41,6 +47,15 @@ class Artifacts:
             wave = sum(np.cos(n * angle + rng.uniform(0, 6.28)) for n in (7, 13, 22)) / 1.7
             self.streaks.append(0.35 * a.streak_hu * wave * np.exp(-distance / 45.0))
         self.streaks = sum(self.streaks).astype(np.float32)
+
+    def harden(self, painted):
+        """Brighten what lies beside bone, as the hardened beam and scatter leave it: around the cavity, most in the
+        posterior fossa; painted slices [..., rows, columns] in place.
+        """
+        if self.halo_hu:
+            bone = np.clip(painted - 250.0, 0.0, 1200.0)
+            soft = (painted > -300.0) & (painted < 300.0)
+            painted += soft * (self.blur @ bone @ self.blur.T) * np.float32(self.halo_hu / 350.0)
 
     def __call__(self, image, k):
         change = self.cup

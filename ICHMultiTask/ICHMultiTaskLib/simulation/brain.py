@@ -73,7 +73,9 @@ def paint_brain(canvas, head, vault, cavity, inside, web, mottle):
     side = np.abs(x)
     tentorium = z - head.tentorium(x, y)
     behind = smoothstep(y, -22.0 - 0.5 * np.clip(side - 12.0, 0.0, None), -28.0 - 0.5 * np.clip(side - 12.0, 0.0, None))
-    depth = cavity - np.float32(head.subarachnoid_mm)
+    # With age the space over the frontal lobes is the first to widen.
+    space = head.subarachnoid_mm + head.frontal_space_mm * smoothstep(y, -10.0, 45.0) * smoothstep(z, -20.0, 5.0)
+    depth = cavity - space
     web = np.abs(web)
     _paint_cerebrum(canvas, head, depth, web, mottle, np.where(behind > 0.5, tentorium - 1.0, 30.0))
     below = np.minimum(np.minimum(-tentorium - 1.5, depth), (behind - 0.5) * 8.0)
@@ -82,12 +84,14 @@ def paint_brain(canvas, head, vault, cavity, inside, web, mottle):
     _paint_fissures(canvas, head)
     _paint_deep(canvas, head)
     ventricles = ventricle_distance(canvas, head)
-    rim = np.clip(1.0 + ventricles * np.float32(1.0 / 11.0), 0.0, 1.0) ** 2
-    canvas.hu -= rim * tissue * np.float32(head.leukoaraiosis_hu)
-    canvas.hu += mottle
+    rim = np.clip(1.0 + ventricles * np.float32(1.0 / head.leukoaraiosis_mm), 0.0, 1.0) ** 2
+    white = 1.0 - 0.85 * smoothstep(canvas.hu, head.white_hu + 1.0, head.gray_hu - 1.0)
+    canvas.hu -= rim * tissue * white * np.float32(head.leukoaraiosis_hu)
+    canvas.hu += np.float32(head.mottle_hu) * mottle
     canvas.paint(np.minimum(ventricles, depth - 4.0), head.csf_hu)
     _paint_brainstem(canvas, head, depth)
-    _paint_infarcts(canvas, head, depth, ventricles, web)
+    for lesion in head.lesions:
+        lesion.paint(canvas, depth, ventricles)
     tissue = smoothstep(canvas.hu, 11.0, 24.0)
     _paint_meninges(canvas, head, vault, cavity, tentorium, behind)
     _paint_lookalikes(canvas, head)
@@ -125,7 +129,8 @@ def _paint_cerebellum(canvas, head, below):
     x, y, z = canvas.x, canvas.y, canvas.z
     folia = np.sin(2.1 * (z + 0.25 * y + 0.004 * x * x)) * np.clip(1.3 - below * 0.09, 0.0, 1.0)
     core = smoothstep(below, 12.0, 20.0)
-    canvas.paint(below, head.gray_hu - 1.5 - core * 4.0 - (1.5 + 2.5 * head.atrophy) * np.clip(folia, 0.0, 1.0))
+    hu = head.gray_hu + head.posterior_fossa_hu - 1.5 - core * 4.0
+    canvas.paint(below, hu - (1.5 + 2.5 * head.atrophy) * np.clip(folia, 0.0, 1.0))
     index, gap = canvas.ellipsoid((0, -72, -48), (2.5, 14.0, 15.0))
     if index is not None:
         canvas.paint(np.minimum(gap, below[index] + 5.0), head.csf_hu + 4.0, index, edge=4.0)
@@ -136,7 +141,7 @@ def _paint_cerebellum(canvas, head, below):
 
 def _paint_fissures(canvas, head):
     """Sylvian fissures with the insular cortex, interhemispheric fissure and basal cisterns."""
-    wide = 0.8 + 1.9 * head.atrophy
+    wide = head.fissure_mm
     x, y, z = canvas.x, canvas.y, canvas.z
     for side in (-1, 1):
         index = canvas.box(*_corners(side, (28, -30, -16), (66, 26, 24)))
@@ -150,7 +155,7 @@ def _paint_fissures(canvas, head):
             slope = zz - 2.0 + 0.65 * (yy + 5.0)
             stem = np.minimum(1.1 * thick - np.abs(slope + 2.0 * fold) * 0.8, np.minimum(ax - 36.0, 25.0 - np.abs(yy)))
             canvas.paint(np.maximum(sheet, stem), head.csf_hu, index)
-    gap = 0.5 + 0.9 * head.atrophy
+    gap = 0.5 + 0.5 * head.fissure_mm
     index = canvas.box((-6, -110, -30), (6, 80, 90))
     if index is not None:
         ax, yy, zz = np.abs(x[index]), y[index], z[index]
@@ -159,7 +164,7 @@ def _paint_fissures(canvas, head):
         ragged = gap * (1.0 + 0.25 * np.sin(yy * 0.21 + zz * 0.17) + 0.25 * np.sin(yy * 0.47 - zz * 0.31 + 1.0))
         canvas.paint(np.minimum(ragged - ax, -bridge * 25.0), head.csf_hu, index)
         canvas.paint(np.minimum(np.minimum(4.0 - ax, ax - ragged), -bridge * 25.0), head.gray_hu, index, edge=2.0)
-    grow = 1.0 + 0.15 * head.atrophy
+    grow = head.cistern
     for center, radii in (
         ((0, 0, -16), (13, 10, 9)),
         ((0, -34, -2), (14, 7, 7)),
@@ -180,11 +185,16 @@ def _corners(side, low, high):
 
 
 def _paint_deep(canvas, head):
+    """Internal capsules, darker than other white matter, and the basal ganglia and thalami beside them."""
     for side in (-1, 1):
+        for start, end in (((19, 14, 8), (17, -2, 6)), ((17, -2, 6), (25, -20, 8))):
+            index, distance = canvas.capsule((side * start[0], *start[1:]), (side * end[0], *end[1:]), 6.0)
+            if index is not None:
+                canvas.paint(distance, head.white_hu - head.capsule_hu, index, edge=4.0)
         for center, radii, strength in DEEP_GRAY:
             index, distance = canvas.ellipsoid((side * center[0], *center[1:]), radii)
             if index is not None:
-                value = head.white_hu + strength * (head.gray_hu - head.white_hu)
+                value = head.white_hu + strength * (head.gray_hu + head.deep_gray_hu - head.white_hu)
                 canvas.paint(distance, value, index, edge=2.0)
 
 
@@ -221,18 +231,6 @@ def _paint_brainstem(canvas, head, depth):
     index, distance = canvas.capsule((1, -13, -22), (-1, -17, -44), 2.0, 1.8)
     if index is not None:
         canvas.paint(distance, head.artery_hu + 4.0, index)
-
-
-def _paint_infarcts(canvas, head, depth, ventricles, web):
-    for center, radii, value in head.infarcts:
-        index, distance = canvas.ellipsoid(center, radii)
-        if index is not None:
-            ragged = np.minimum(distance + np.clip(web[index] - 3.0, -4.0, 4.0), depth[index])
-            canvas.paint(np.minimum(ragged, -ventricles[index]), value, index, edge=4.0)
-    for center in head.lacunes:
-        index, distance = canvas.ellipsoid(center, (2.5, 3.5, 2.5))
-        if index is not None:
-            canvas.paint(distance, head.csf_hu + 6.0, index, edge=2.0)
 
 
 def _paint_meninges(canvas, head, vault, cavity, tentorium, behind):

@@ -20,9 +20,9 @@ from .writers import write_dicom, write_nifti
 
 RATERS = tuple(f"rater_{number}" for number in range(1, 1 + len(EXPERIENCE_YEARS)))
 COLUMNS = (
-    "patient_id", "image", "mask", "volume_ml", "died", "location", "ivh", "ivh_ml", "midline_shift_mm", "age", "sex",
-    "gcs", "nihss", "anticoagulation", "onset_hours", "ich_score", "death_probability", "death_probability_image",
-    *RATERS, "seed", "simulated", "anatomy",
+    "patient_id", "image", "mask", "volume_ml", "died", "location", "side", "ivh", "ivh_ml", "midline_shift_mm",
+    "edema_ml", "hydrocephalus", "atrophy", "age", "sex", "gcs", "nihss", "anticoagulation", "onset_hours", "ich_score",
+    "death_probability", "death_probability_image", *RATERS, "seed", "simulated", "anatomy",
 )  # fmt: skip
 FORMATS = ("nifti", "dicom")
 
@@ -107,20 +107,27 @@ def summarize(rows):
     Returns
     -------
     dict
-        `patients`, `bleeds`, `died`, and the AUC of the probabilities of death by the simulation itself: given what the
-        image alone tells (`auc_best_image`), and with age and GCS (`auc_best_clinical`); None where all or none died.
+        `patients`, `bleeds`, `died`, `mortality` (of bleeds), and the best reachable AUC among bleeds: given
+        what the image alone tells (`auc_best_image`), and with age and GCS (`auc_best_clinical`). It is an expectation
+        over draws of who dies, not what one draw happened to give; None without two bleeds.
     """
-    from sklearn.metrics import roc_auc_score
-
-    died = np.array([int(row["died"]) for row in rows])
+    bleeds = [row for row in rows if float(row["volume_ml"]) > 0]
+    died = [int(row["died"]) for row in bleeds]
     columns = {"auc_best_image": "death_probability_image", "auc_best_clinical": "death_probability"}
-    known = 0 < died.sum() < len(died)
-    best = {
-        name: round(float(roc_auc_score(died, [float(row[column]) for row in rows])), 4) if known else None
-        for name, column in columns.items()
-    }
-    bleeds = sum(float(row["volume_ml"]) > 0 for row in rows)
-    return {"patients": len(rows), "bleeds": bleeds, "died": int(died.sum()), **best}
+    best = {name: expected_auc([float(row[column]) for row in bleeds]) for name, column in columns.items()}
+    mortality = round(sum(died) / len(died), 4) if died else None
+    return {"patients": len(rows), "bleeds": len(bleeds), "died": sum(died), "mortality": mortality, **best}
+
+
+def expected_auc(probability):
+    """AUC that the true probabilities of death reach in the mean over draws of who dies; None where it is undefined."""
+    p = np.sort(np.asarray(probability, float))
+    higher, lower = p[:, None], p[None, :]
+    weight = higher * (1.0 - lower)
+    np.fill_diagonal(weight, 0.0)
+    if not weight.sum() > 0.0:
+        return None
+    return round(float((weight * ((higher > lower) + 0.5 * (higher == lower))).sum() / weight.sum()), 4)
 
 
 def patient_seed(seed, number):
@@ -190,9 +197,13 @@ def _write_patient(job):
         "volume_ml": f"{patient.volume_ml:.4f}",
         "died": patient.died,
         "location": patient.location,
+        "side": patient.side,
         "ivh": patient.ivh,
         "ivh_ml": f"{patient.ivh_ml:.3f}",
         "midline_shift_mm": f"{patient.midline_shift_mm:.2f}",
+        "edema_ml": f"{patient.edema_ml:.2f}",
+        "hydrocephalus": patient.hydrocephalus,
+        "atrophy": "" if patient.atrophy is None else f"{patient.atrophy:.3f}",
         "age": patient.age,
         "sex": patient.sex,
         "gcs": patient.gcs,

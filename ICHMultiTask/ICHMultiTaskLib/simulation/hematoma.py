@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from ..common.choices import Cohort
 from .anatomy import MassEffect
+from .composition import COMPOSITIONS
 from .fields import PlaneWaves, ellipsoid_distance, smoothstep
 
 LOCATIONS = {
@@ -14,13 +16,15 @@ LOCATIONS = {
     "caudate": 0.05,
 }
 """Share of each location among bleeds."""
-NO_BLEED = 0.12
-"""Share of patients without any bleed."""
-MEDIAN_ML = {"putamen": 15, "thalamus": 9, "lobar": 22, "cerebellum": 10, "brainstem": 4.0, "caudate": 7}
-LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 50, "brainstem": 15, "caudate": 35}
+MEDIAN_ML = {"putamen": 9, "thalamus": 6, "lobar": 13, "cerebellum": 9, "brainstem": 2.5, "caudate": 5}
+VOLUME_SPREAD = 1.25
+"""Standard deviation of the volume's logarithm."""
+LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 75, "brainstem": 15, "caudate": 35}
 RUPTURE = {"putamen": 0.30, "thalamus": 0.55, "lobar": 0.20, "cerebellum": 0.35, "brainstem": 0.30, "caudate": 0.85}
+EDEMA_SPREAD = 0.87
+"""Standard deviation of the edema's width, in doublings."""
 SHAPES = ("ellipsoid", "regular", "irregular", "multilobular", "satellite")
-SMALLEST_ML = 0.5
+SMALLEST_ML = 0.3
 
 
 class Hematoma:
@@ -37,11 +41,21 @@ class Hematoma:
         Wanted volume, or drawn; `volume_ml` of the result is what was measured.
     center_mm : sequence of 3 floats or None
         Center in the rigid head (RAS mm) in place of one drawn for the location.
+    composition : Composition
     """
 
-    def __init__(self, rng, head, location=None, shape=None, volume_ml=None, center_mm=None):
+    def __init__(
+        self,
+        rng,
+        head,
+        location=None,
+        shape=None,
+        volume_ml=None,
+        center_mm=None,
+        composition=COMPOSITIONS[Cohort.TRAINING],
+    ):
         draws = rng.uniform(size=4)
-        target = np.exp(rng.normal(0.0, 1.05))
+        target = composition.volume * np.exp(rng.normal(0.0, VOLUME_SPREAD))
         self.location = location or str(rng.choice(list(LOCATIONS), p=list(LOCATIONS.values())))
         self.shape = shape or str(rng.choice(SHAPES[1:], p=(0.34, 0.32, 0.22, 0.12)))
         wanted = volume_ml or float(np.clip(MEDIAN_ML[self.location] * target, SMALLEST_ML, LARGEST_ML[self.location]))
@@ -54,11 +68,13 @@ class Hematoma:
         self._fit(wanted)
         self._draw_density(rng)
         chance = RUPTURE[self.location] * np.clip(0.45 + 0.5 * np.log10(1.0 + self.volume_ml), 0.2, 1.5)
-        self.ruptured = bool(draws[0] < chance)
+        odds = composition.ruptured * min(chance, 0.95) / (1.0 - min(chance, 0.95))
+        self.ruptured = bool(draws[0] < odds / (1.0 + odds))
         fill = rng.uniform(0.1, 1.0) ** 1.5 * np.clip(0.25 + self.volume_ml / 30.0, 0.0, 1.0)
         self.ventricle_fill = float(fill) if self.ruptured else 0.0
         self.ventricle_hu = float(rng.uniform(46.0, 72.0))
-        self.edema_mm = float(np.clip(rng.lognormal(np.log(3.0), 0.6) * (0.6 + 0.1 * self.radius), 0.5, 16.0))
+        self.edema_excess = float(rng.normal(0.0, EDEMA_SPREAD))
+        self.edema_mm = float(np.clip(3.0 * 2.0**self.edema_excess * (0.6 + 0.1 * self.radius), 0.5, 16.0))
         self.edema_hu = float(rng.uniform(17.5, 24.0))
         supratentorial = self.location not in ("cerebellum", "brainstem")
         shift = self.volume_ml * rng.uniform(0.03, 0.12) if supratentorial else 0.0
@@ -67,6 +83,21 @@ class Hematoma:
             self.edema_mm = 2.0
         head.mass_effect = MassEffect(self.center, self.volume_ml, self.bulk_shift_mm, rng.uniform(0.4, 0.8))
         self._draw_signs(rng)
+
+    def hydrocephalus(self, draws):
+        """Whether fluid is dammed up, by blood in the ventricles or pressure on the fourth, and how much wider it gets.
+
+        Parameters
+        ----------
+        draws : ndarray of shape (2,)
+            Uniform between 0 and 1.
+        """
+        chance = 0.03 + (0.20 + 0.55 * self.ventricle_fill if self.ruptured else 0.0)
+        if self.location == "cerebellum":
+            chance += np.clip((self.volume_ml - 8.0) / 40.0, 0.0, 0.45)
+        if self.location == "thalamus":
+            chance += 0.06
+        return bool(draws[0] < chance), float(1.3 + 0.7 * draws[1])
 
     def _draw_shape(self, rng):
         """Lobes as ellipsoids relative to the center, in units of the radius, and roughness of the surface."""
@@ -100,6 +131,11 @@ class Hematoma:
         blend = (_direction(rng), rng.uniform(-0.3, 0.5) * inside, rng.uniform(18.0, 26.0))
         self.black_hole = hole if has_hole and self.volume_ml > 5.0 else None
         self.blend = blend if has_blend and self.volume_ml > 5.0 else None
+
+    @property
+    def side(self):
+        """ "left", "right", or "midline" within 3 mm of it."""
+        return "midline" if abs(self.center[0]) < 3.0 else "right" if self.center[0] > 0 else "left"
 
     @property
     def radius(self):

@@ -10,9 +10,10 @@ from ..common.errors import InputError
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
 from .cavity import fit_head
+from .composition import COMPOSITIONS
 from .fields import smoothstep
-from .hematoma import NO_BLEED, Hematoma
-from .outcome import draw_age_and_sex, draw_outcome, draw_presentation
+from .hematoma import Hematoma
+from .outcome import Findings, draw_age_and_sex, draw_outcome, draw_presentation
 from .patient import SimulatedPatient, SimulationSettings, midline_shift, one_blas_thread
 from .raters import read_volumes
 
@@ -88,7 +89,8 @@ def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
         An `Anatomy` saves time where several hematomas go into one scan.
     seed : int
     settings : SimulationSettings, optional
-        Of these `bleed`, `location`, `shape`, `volume_ml`, `center_mm` (RAS mm of the scan) and `age` are used.
+        Of these `composition`, `bleed`, `location`, `shape`, `volume_ml`, `center_mm` (RAS mm of the scan) and `age`
+        are used.
     patient_id : str, optional
 
     Returns
@@ -107,14 +109,19 @@ def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
     clinical, bleed, fate, arrival, reading = streams
     age, sex = draw_age_and_sex(clinical)
     age = age if settings.age is None else settings.age
-    has_bleed = bleed.uniform() >= NO_BLEED
-    hematoma, hu, mask = None, head_ct.hu, np.zeros(head_ct.hu.shape, bool)
+    composition = COMPOSITIONS[settings.composition]
+    has_bleed = bleed.uniform() >= composition.no_bleed
+    hematoma, hu, mask, edema_ml = None, head_ct.hu, np.zeros(head_ct.hu.shape, bool), 0.0
     if has_bleed if settings.bleed is None else settings.bleed:
         with one_blas_thread():
             hematoma = _draw_hematoma(bleed, anatomy, settings)
-            hu, mask = _paint(anatomy, hematoma)
+            hu, mask, edema_ml = _paint(anatomy, hematoma)
     volume, location = (hematoma.volume_ml, hematoma.location) if hematoma else (0.0, "")
-    outcome = draw_outcome(fate, age, sex, volume, location, 0)
+    findings = Findings(volume, location)
+    if hematoma is not None:
+        shift, excess = midline_shift(hematoma), hematoma.edema_excess
+        findings = Findings(volume, location, midline_shift_mm=shift, edema_excess=excess)
+    outcome = draw_outcome(fate, age, sex, findings, composition.lost_gcs)
     presentation = draw_presentation(arrival, age, outcome.gcs, volume, location)
     patient_id = patient_id or f"INS{int(seed):08d}"
     facts = replace(
@@ -128,9 +135,10 @@ def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
     if hematoma is not None:
         center = apply_affine(np.linalg.inv(anatomy.head.ras_to_rigid), hematoma.center)
         details = {"shape": hematoma.shape, "center_ras_mm": tuple(center)}
+    side = hematoma.side if hematoma else ""
     return SimulatedPatient(
-        patient_id, int(seed), HeadCT(hu, head_ct.ijk_to_ras, facts), None, mask, volume, location, 0, 0.0,
-        midline_shift(hematoma), age, sex, outcome.gcs, outcome.ich_score, outcome.died,
+        patient_id, int(seed), HeadCT(hu, head_ct.ijk_to_ras, facts), None, mask, volume, location, side, 0, 0.0,
+        midline_shift(hematoma), edema_ml, 0, None, age, sex, outcome.gcs, outcome.ich_score, outcome.died,
         outcome.death_probability, outcome.death_probability_image, presentation.nihss, presentation.anticoagulation,
         presentation.onset_hours, read_volumes(reading, mask, head_ct.ijk_to_ras), details,
     )  # fmt: skip
@@ -144,7 +152,9 @@ def _draw_hematoma(rng, anatomy, settings):
     for attempt in range(ATTEMPTS):
         if attempt % RETRIES == 0:
             location, wanted = settings.location, settings.volume_ml
-        hematoma = Hematoma(rng, copy(anatomy.head), location, settings.shape, wanted, center)
+        hematoma = Hematoma(
+            rng, copy(anatomy.head), location, settings.shape, wanted, center, COMPOSITIONS[settings.composition]
+        )
         location, wanted = hematoma.location, wanted or hematoma.volume_ml
         if _is_scanned(anatomy, hematoma) and _fit_volume(hematoma, wanted) and _is_scanned(anatomy, hematoma):
             return hematoma
@@ -186,7 +196,7 @@ def _points(hematoma):
 
 
 def _paint(anatomy, hematoma):
-    """The scan with mass effect, edema and blood, and the mask of voxels at least half filled."""
+    """The scan with mass effect, edema and blood, the mask of voxels at least half filled, and the edema in mL."""
     scan = anatomy.head_ct.hu
     hu = scan.astype(np.float32)
     mask = np.zeros(scan.shape, bool)
@@ -194,7 +204,8 @@ def _paint(anatomy, hematoma):
     points = _points(hematoma)
     low, high = points.min(axis=0), points.max(axis=0)
     box = anatomy.box(low - 1.4 * hematoma.edema_mm - 3.0, high + 1.4 * hematoma.edema_mm + 3.0)
-    hu[box] += _edema(anatomy, hematoma, box, hu[box])
+    change, edema_ml = _edema(anatomy, hematoma, box, hu[box])
+    hu[box] += change
     box = anatomy.box(low - 4.0 * anatomy.psf_mm, high + 4.0 * anatomy.psf_mm)
     coverage, blood = _blood(anatomy, hematoma, box)
     mask[box] = coverage >= 0.5
@@ -204,7 +215,7 @@ def _paint(anatomy, hematoma):
     hu[box] += blood - weight * np.minimum(hu[box], SOFT_HU) + weight * _noise(scan[box], anatomy.pixel_mm)
     if scan.dtype.kind == "i":
         hu = np.rint(hu)
-    return hu.astype(scan.dtype), mask
+    return hu.astype(scan.dtype), mask, edema_ml
 
 
 def _push_aside(anatomy, hematoma, hu):
@@ -253,9 +264,9 @@ def _blood(anatomy, hematoma, box):
 
 
 def _edema(anatomy, hematoma, box, hu):
-    """Change in HU by the edema around the bleed: only brain darkens, not CSF, and its noise stays."""
+    """Change in HU by the edema around the bleed, and its mL: only brain darkens, not CSF, and its noise stays."""
     smooth = ndimage.gaussian_filter(hu, (0.0, *(EDEMA_BLUR_MM / anatomy.head_ct.spacing_kji[1:])))
-    change = np.zeros(hu.shape, np.float32)
+    change, voxels = np.zeros(hu.shape, np.float32), 0.0
     for n in range(len(hu)):
         k = slice(box[0].start + n, box[0].start + n + 1)
         x, y, z = (p[0] for p in anatomy.rigid_points(k, box[1], box[2]))
@@ -265,7 +276,9 @@ def _edema(anatomy, hematoma, box, hu):
         cavity = hematoma.head.cavity(*(p / s for p, s in zip((x, y, z), hematoma.head.scale)))
         tissue = smoothstep(smooth[n] - anatomy.offset_hu, 12.0, 24.0) * smoothstep(cavity, 0.0, 3.0)
         change[n] = share * tissue * np.minimum(hematoma.edema_hu + anatomy.offset_hu - smooth[n], 0.0)
-    return ndimage.gaussian_filter(change, anatomy.psf_mm / anatomy.head_ct.spacing_kji)
+        voxels += float((share * tissue)[field < 0.0].sum(dtype=np.float64))
+    change = ndimage.gaussian_filter(change, anatomy.psf_mm / anatomy.head_ct.spacing_kji)
+    return change, voxels * anatomy.head_ct.voxel_volume_mm3 / 1000.0
 
 
 def _noise(scan, pixel_mm):

@@ -1,7 +1,7 @@
-"""Clinical variables and 30-day death from the published ICH score (Hemphill 2001).
+"""Clinical variables and 30-day death: the published ICH score (Hemphill 2001), and what else the image tells of death.
 
-Death depends on age, GCS, volume, location and intraventricular blood alone; NIHSS, anticoagulation and the time from
-onset go with these but add nothing to them. So the best reachable AUC is known.
+Death depends on age, GCS, volume, location, intraventricular blood, midline shift, hydrocephalus and edema alone;
+NIHSS, anticoagulation and the time from onset go with these but add nothing. So the best reachable AUC is known.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,17 @@ import numpy as np
 
 MORTALITY = (0.0, 0.13, 0.26, 0.72, 0.97, 1.0, 1.0)
 """30-day mortality for ICH scores 0 to 6 (6 did not occur in the derivation cohort)."""
-GCS_SPREAD = 2.4
+LOWEST_RISK, HIGHEST_RISK = 0.01, 0.98
+"""Within which the findings beside the score shift the odds; a score of 0 is not safe, nor is one of 5 hopeless."""
+ODDS_A_SHIFT_MM, ODDS_OF_HYDROCEPHALUS, ODDS_OF_EDEMA = 1.12, 2.5, 1.3
+"""Odds ratios of death: a millimeter of midline shift, hydrocephalus (Diringer et al. 1998 found it an independent
+predictor), and doubling of edema against what goes with the volume. Their sizes are choices of the published order."""
+USUAL_SHIFT_MM, USUAL_HYDROCEPHALUS = 1.0, 0.2
+"""At which the odds are those of the score, so that the published mortality stays on average."""
+GCS_SPREAD = 2.8
 AGE_MEAN, AGE_SPREAD, AGE_RANGE = 67.0, 13.0, (30.0, 96.0)
+ATROPHY_AGE, ATROPHY_YEARS, ATROPHY_SPREAD, ATROPHY_RANGE = 35.0, 50.0, 0.25, (0.0, 1.6)
+"""Atrophy is (age - 35) / 50 with a normal spread, within limits."""
 
 ANTICOAGULATED = 0.15
 """Share at `AGE_MEAN`, about that of recent series; it rises by `ANTICOAGULATED_A_YEAR` with age."""
@@ -21,6 +30,25 @@ NIHSS_OF_VOLUME = {"lobar": 5.0, "putamen": 8.0, "thalamus": 7.5, "caudate": 3.0
 """Points per factor of ten in (1 + mL): by how much of the motor pathways lies near."""
 NIHSS_OF_GCS, NIHSS_SPREAD = 1.7, 3.0
 ONSET_MEDIAN_HOURS, ONSET_SPREAD, ONSET_RANGE_HOURS = 4.0, 0.9, (0.5, 72.0)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the image shows of a bleed."""
+
+    volume_ml: float
+    location: str
+    ivh: int = 0
+    midline_shift_mm: float = USUAL_SHIFT_MM
+    hydrocephalus: int = 0
+    edema_excess: float = 0.0
+    """Logarithm to the base 2 of the edema against what is usual for the volume."""
+    atrophy: float | None = None
+
+    @property
+    def infratentorial(self):
+        """Whether the bleed lies in cerebellum or brainstem."""
+        return self.location in ("cerebellum", "brainstem")
 
 
 @dataclass(frozen=True)
@@ -44,14 +72,19 @@ class Outcome:
     ich_score: int
     died: int
     death_probability: float
-    """Probability from which `died` was drawn: given age, GCS, volume, location and intraventricular blood."""
+    """Probability from which `died` was drawn: given age, GCS and the findings."""
     death_probability_image: float
-    """The same, given only what the image shows: volume, location and intraventricular blood."""
+    """The same, given only what the image shows: the findings, and what atrophy tells of age."""
 
 
 def draw_age_and_sex(rng):
     """Age in whole years and "M" or "F"."""
     return int(np.clip(rng.normal(AGE_MEAN, AGE_SPREAD), *AGE_RANGE)), "M" if rng.uniform() < 0.56 else "F"
+
+
+def draw_atrophy(rng, age):
+    """Atrophy of the brain for an age, from 0 to 1.6."""
+    return float(np.clip((age - ATROPHY_AGE) / ATROPHY_YEARS + rng.normal(0.0, ATROPHY_SPREAD), *ATROPHY_RANGE))
 
 
 def ich_score(gcs, volume_ml, ivh, infratentorial, age):
@@ -65,24 +98,55 @@ def ich_score(gcs, volume_ml, ivh, infratentorial, age):
     )
 
 
-def draw_outcome(rng, age, sex, volume_ml, location, ivh):
-    """Draw GCS and death; GCS falls with volume, faster below the tentorium, and with intraventricular blood."""
-    infratentorial = location in ("cerebellum", "brainstem")
-    mean = _expected_gcs(volume_ml, location, ivh)
+def death_probability(score, findings):
+    """Probability of death within 30 days from the ICH score and the findings beside it."""
+    risk = np.clip(MORTALITY[score], LOWEST_RISK, HIGHEST_RISK)
+    odds = risk / (1.0 - risk) * ODDS_A_SHIFT_MM ** (findings.midline_shift_mm - USUAL_SHIFT_MM)
+    odds *= ODDS_OF_HYDROCEPHALUS ** (findings.hydrocephalus - USUAL_HYDROCEPHALUS)
+    odds *= ODDS_OF_EDEMA**findings.edema_excess
+    return float(odds / (1.0 + odds))
+
+
+def draw_outcome(rng, age, sex, findings, lost_gcs=1.0):
+    """Draw GCS and death.
+
+    GCS falls with volume, faster below the tentorium, with intraventricular blood and hydrocephalus; `lost_gcs` is a
+    factor on all of it. Without a bleed nobody dies.
+    """
+    mean = _expected_gcs(findings, lost_gcs)
     gcs = int(np.clip(np.rint(rng.normal(mean, GCS_SPREAD)), 3, 15))
     luck = rng.uniform()
-    if volume_ml <= 0.0:
+    if findings.volume_ml <= 0.0:
         return Outcome(age, sex, gcs, 0, 0, 0.0, 0.0)
-    score = ich_score(gcs, volume_ml, ivh, infratentorial, age)
-    old = 1.0 - _normal_cdf((80.0 - AGE_MEAN) / AGE_SPREAD)
+    score = ich_score(gcs, findings.volume_ml, findings.ivh, findings.infratentorial, age)
+    risk = death_probability(score, findings)
+    old = share_of_old(findings.atrophy)
     deep, alert = (_normal_cdf((4.5 - mean) / GCS_SPREAD), 1.0 - _normal_cdf((12.5 - mean) / GCS_SPREAD))
-    base = ich_score(15, volume_ml, ivh, infratentorial, 50)
+    base = ich_score(15, findings.volume_ml, findings.ivh, findings.infratentorial, 50)
     image = sum(
-        weight_gcs * weight_age * MORTALITY[base + points + elder]
+        weight_gcs * weight_age * death_probability(base + points + elder, findings)
         for points, weight_gcs in ((2, deep), (1, 1.0 - deep - alert), (0, alert))
         for elder, weight_age in ((1, old), (0, 1.0 - old))
     )
-    return Outcome(age, sex, gcs, score, int(luck < MORTALITY[score]), MORTALITY[score], float(image))
+    return Outcome(age, sex, gcs, score, int(luck < risk), risk, float(image))
+
+
+def share_of_old(atrophy):
+    """Probability that a patient is 80 or older, given the atrophy that the image shows; None: it is not known."""
+    ages = np.arange(int(AGE_RANGE[0]), int(AGE_RANGE[1]) + 1)
+    # Whole years, cut off and not rounded; what lies beyond the range is counted at its ends.
+    edges = np.concatenate([[-np.inf], ages[1:], [np.inf]])
+    below = np.array([_normal_cdf((edge - AGE_MEAN) / AGE_SPREAD) for edge in edges])
+    weight = np.diff(below)
+    if atrophy is not None:
+        expected = (ages - ATROPHY_AGE) / ATROPHY_YEARS
+        low, high = ATROPHY_RANGE
+        if low < atrophy < high:
+            weight = weight * np.exp(-0.5 * ((atrophy - expected) / ATROPHY_SPREAD) ** 2)
+        else:
+            side = 1.0 if atrophy >= high else -1.0
+            weight = weight * [_normal_cdf(side * (e - atrophy) / ATROPHY_SPREAD) for e in expected]
+    return float(weight[ages >= 80].sum() / weight.sum())
 
 
 def draw_presentation(rng, age, gcs, volume_ml, location):
@@ -100,9 +164,10 @@ def draw_presentation(rng, age, gcs, volume_ml, location):
     return Presentation(nihss, anticoagulation, round(float(np.clip(hours, *ONSET_RANGE_HOURS)), 1))
 
 
-def _expected_gcs(volume_ml, location, ivh):
-    loss = {"brainstem": 0.75, "cerebellum": 0.18, "thalamus": 0.19}.get(location, 0.125) * volume_ml
-    return 15.0 - min(loss, 11.0) - (1.8 if ivh else 0.0)
+def _expected_gcs(findings, lost_gcs):
+    a_ml = {"brainstem": 1.1, "cerebellum": 0.22, "thalamus": 0.28}.get(findings.location, 0.16)
+    loss = a_ml * findings.volume_ml + (2.4 if findings.ivh else 0.0) + 1.5 * findings.hydrocephalus
+    return 15.0 - min(lost_gcs * loss, 12.0)
 
 
 def _normal_cdf(value):

@@ -70,14 +70,14 @@ class Painter:
         Returns
         -------
         tuple
-            HU [slice, row, column], coverage by hematoma of the same shape or None, and the sum of coverage by blood in
-            the ventricles.
+            HU [slice, row, column], coverage by hematoma of the same shape or None, and the sums of coverage by blood
+            in the ventricles and by edema.
         """
         hu = np.repeat(self.background[None], len(origins), axis=0)
         grid = self._grid(origins, poses)
         rows, columns = self._reached(grid)
         if rows is None:
-            return hu, None, 0.0
+            return hu, None, (0.0, 0.0)
         head = self.head
         points = _points(grid, self._node(rows), self._node(columns))
         waves = self._waves(grid, rows, columns)
@@ -97,7 +97,7 @@ class Painter:
             hu[box] = view
         box = self._samples(cavity > -3.0, rows, columns)
         if box is None:
-            return hu, None, 0.0
+            return hu, None, (0.0, 0.0)
         part, rows, columns = self._around(box, rows, columns)
         refine = self._refinement(box, rows, columns)
         points, coarse, (vault, cavity) = ([p[part] for p in group] for group in (points, coarse, (vault, cavity)))
@@ -111,16 +111,16 @@ class Painter:
         web, mottle = left @ np.stack([sulci(head, *half), head.mottle(*half)]) @ right.T
         inside = brain.cover(cavity, flat_edge(height, self.pitch, depth))
         content = paint_brain(brain, head, vault, cavity, inside, web, mottle)
-        occupied, ventricle = None, 0.0
+        occupied, fluids = None, (0.0, 0.0)
         if self.hematoma is not None:
             places = (np.arange(part.start, part.stop, dtype=np.float32) for part in box[1:])
             rigid = Canvas(*_points(grid, *places), view, self.pitch, depth)
-            cover, ventricle = self._bleed(rigid, cavity, inside, content)
+            cover, fluids = self._bleed(rigid, cavity, inside, content)
             if cover is not None:
                 occupied = np.zeros_like(hu)
                 occupied[box] = cover
         hu[box] = view
-        return hu, occupied, ventricle
+        return hu, occupied, fluids
 
     def _grid(self, origins, poses):
         """First sample, and the steps from row to row and from column to column, in the rigid head; (3, L, 1, 1)."""
@@ -190,25 +190,27 @@ class Painter:
         return [c - d for c, d in zip(coarse, shift)]
 
     def _bleed(self, canvas, cavity, inside, content):
-        """Edema, blood in the ventricles and the hematoma itself; its coverage or None, and the sum of the former's."""
+        """Edema, blood in the ventricles and the hematoma itself: its coverage or None, and the sums of the others'."""
         h, view = self.hematoma, canvas.hu
         low, high = h.bounds()
-        near = canvas.box(low - h.edema_mm - 3.0, high + h.edema_mm + 3.0)
+        near, edema = canvas.box(low - h.edema_mm - 3.0, high + h.edema_mm + 3.0), 0.0
         if near is not None:
             x, y, z = canvas.x[near], canvas.y[near], canvas.z[near]
             field = h.field(x, y, z, cavity[near])
+            cover = np.clip(field / self.pitch + 0.5, 0.0, 1.0)
             hu = view[near]
             wobble = 1.0 + 0.4 * h.swirl(x, y, z)
-            edema = np.clip((field + h.edema_mm * wobble) / 2.5 + 0.5, 0.0, 1.0)
-            hu += edema * content["tissue"][near] * inside[near] * np.minimum(h.edema_hu - hu, 0.0)
+            share = np.clip((field + h.edema_mm * wobble) / 2.5 + 0.5, 0.0, 1.0)
+            share *= content["tissue"][near] * inside[near]
+            edema = float((share * (1.0 - cover)).sum(dtype=np.float64))
+            hu += share * np.minimum(h.edema_hu - hu, 0.0)
         ventricle = self._ventricular_blood(canvas, content["ventricles"]) if h.ruptured else 0.0
         if near is None:
-            return None, ventricle
-        cover = np.clip(field / self.pitch + 0.5, 0.0, 1.0)
+            return None, (ventricle, edema)
         hu += cover * (h.density(field, x, y, z, y - h.center[1]) - hu)
         occupied = np.zeros_like(view)
         occupied[near] = cover
-        return occupied, ventricle
+        return occupied, (ventricle, edema)
 
     def _ventricular_blood(self, canvas, ventricles):
         """Blood near the bleed and, as in a lying patient, at the back of the ventricles."""

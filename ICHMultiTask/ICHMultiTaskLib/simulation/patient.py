@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..common.choices import Cohort
 from ..common.errors import InputError
 from ..scan.geometry import distinct_steps
 from ..scan.head_ct import HeadCT, ScanFacts
 from .acquisition import draw_acquisition
 from .anatomy import Head
-from .hematoma import LOCATIONS, NO_BLEED, SHAPES, Hematoma
-from .outcome import draw_age_and_sex, draw_outcome, draw_presentation
+from .composition import COMPOSITIONS
+from .hematoma import LOCATIONS, SHAPES, Hematoma
+from .lesions import draw_lesions
+from .outcome import Findings, draw_age_and_sex, draw_outcome, draw_presentation
 from .raters import read_volumes
 from .scanner import on_regular_grid, scan
 
@@ -37,6 +40,8 @@ class SimulationSettings:
     centered: bool = False
     noise_hu: float | None = None
     offset_hu: float | None = None
+    composition: str = Cohort.TRAINING.value
+    """What kind of patients, one of `Cohort`."""
     artifacts: bool = True
     """Beam hardening, streaks and movements of the patient."""
     table: bool = True
@@ -50,6 +55,7 @@ class SimulationSettings:
     age: int | None = None
 
     def __post_init__(self):
+        Cohort.check(self.composition, "composition of the cohort")
         if self.location is not None and self.location not in LOCATIONS:
             raise InputError(f"Unknown bleed location '{self.location}'; expected one of {', '.join(LOCATIONS)}.")
         if self.shape is not None and self.shape not in SHAPES:
@@ -61,8 +67,8 @@ class SimulationSettings:
             )
 
 
-DEMONSTRATION_SEED = 11
-"""Of the patient shown where no scan is given: a soft kernel, no tilt, a putaminal bleed of 13 mL."""
+DEMONSTRATION_SEED = 13
+"""Of the patient shown where no scan is given: a soft kernel, no tilt, a putaminal bleed of 10 mL."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,17 @@ class SimulatedPatient:
         Exact volume of the parenchymal hematoma, independent of the voxel grid.
     location : str
         "" without a bleed.
+    side : str
+        "left", "right" or "midline"; "" without a bleed.
     ivh : int
     ivh_ml : float
         Blood in the ventricles, measured on the scan.
     midline_shift_mm : float
+    edema_ml : float
+        Darkened brain around the hematoma, measured on the scan.
+    hydrocephalus : int
+    atrophy : float or None
+        0 to about 1.6; None where the head is real.
     age, sex, gcs, ich_score, died : int, str, int, int, int
     death_probability, death_probability_image : float
         See `Outcome`.
@@ -115,9 +128,13 @@ class SimulatedPatient:
     mask: np.ndarray
     volume_ml: float
     location: str
+    side: str
     ivh: int
     ivh_ml: float
     midline_shift_mm: float
+    edema_ml: float
+    hydrocephalus: int
+    atrophy: float | None
     age: int
     sex: str
     gcs: int
@@ -153,27 +170,36 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
 
 def _simulate(seed, settings, patient_id, progress):
     # A new stream goes to the end: the others, and so the patients of a seed, stay as they are.
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(8)]
-    clinical, anatomy, bleed, scanner, noise, fate, arrival, reading = streams
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(10)]
+    clinical, anatomy, bleed, scanner, noise, fate, arrival, reading, old, fluid = streams
     age, sex = draw_age_and_sex(clinical)
     age = age if settings.age is None else settings.age
     head = Head(anatomy, age)
-    has_bleed = bleed.uniform() >= NO_BLEED
+    composition = COMPOSITIONS[settings.composition]
+    has_bleed = bleed.uniform() >= composition.no_bleed
     has_bleed = has_bleed if settings.bleed is None else settings.bleed
-    hematoma = None
+    rate = composition.lesions if has_bleed else composition.lesions_without_bleed
+    head.lesions = draw_lesions(old, age, head.csf_hu, rate)
+    hematoma, findings = None, Findings(0.0, "", atrophy=head.atrophy)
     if has_bleed:
-        hematoma = Hematoma(bleed, head, settings.location, settings.shape, settings.volume_ml, settings.center_mm)
-    volume = hematoma.volume_ml if hematoma else 0.0
-    location = hematoma.location if hematoma else ""
-    ivh = int(bool(hematoma and hematoma.ruptured))
-    outcome = draw_outcome(fate, age, sex, volume, location, ivh)
+        hematoma = Hematoma(
+            bleed, head, settings.location, settings.shape, settings.volume_ml, settings.center_mm, composition
+        )
+        hydrocephalus, wider = hematoma.hydrocephalus(fluid.uniform(size=2))
+        if hydrocephalus:
+            head.ventricle = max(head.ventricle, 1.0) * wider
+        findings = Findings(
+            hematoma.volume_ml, hematoma.location, int(hematoma.ruptured), midline_shift(hematoma), int(hydrocephalus),
+            hematoma.edema_excess, head.atrophy,
+        )  # fmt: skip
+    outcome = draw_outcome(fate, age, sex, findings, composition.lost_gcs)
     acquisition = draw_acquisition(scanner, settings, head, hematoma.bounds() if hematoma else None)
-    slices, coverage, ivh_ml = scan(noise, head, hematoma, acquisition, progress)
+    slices, coverage, fluids = scan(noise, head, hematoma, acquisition, progress)
     hu, mask = on_regular_grid(slices, acquisition), on_regular_grid(coverage, acquisition) >= 128
     source = None
     if hu is not slices:
         source = SourceSlices(slices, acquisition.offsets_mm, acquisition.thickness_mm)
-    presentation = draw_presentation(arrival, age, outcome.gcs, volume, location)
+    presentation = draw_presentation(arrival, age, outcome.gcs, findings.volume_ml, findings.location)
     ijk_to_ras = acquisition.ijk_to_ras()
     patient_id = patient_id or f"SIM{seed:08d}"
     facts = ScanFacts(
@@ -192,15 +218,18 @@ def _simulate(seed, settings, patient_id, progress):
         "moved": bool(acquisition.jerks),
         "noise_hu": float(acquisition.noise_hu),
         "offset_hu": float(acquisition.offset_hu),
+        "lesions": tuple(lesion.kind for lesion in head.lesions),
         "shape": hematoma.shape if hematoma else "",
         "center_ras_mm": tuple(acquisition.rotation @ hematoma.center + acquisition.translation) if hematoma else (),
         "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
         "atlas": _to_atlas(acquisition, head),
     }
+    side, shift = (hematoma.side, findings.midline_shift_mm) if hematoma else ("", 0.0)
     return SimulatedPatient(
-        patient_id, seed, HeadCT(hu, ijk_to_ras, facts), source, mask, volume, location, ivh, ivh_ml,
-        midline_shift(hematoma), age, sex, outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability,
-        outcome.death_probability_image, presentation.nihss, presentation.anticoagulation, presentation.onset_hours,
+        patient_id, seed, HeadCT(hu, ijk_to_ras, facts), source, mask, findings.volume_ml, findings.location, side,
+        findings.ivh, fluids["ivh_ml"], shift, fluids["edema_ml"], findings.hydrocephalus, head.atrophy, age, sex,
+        outcome.gcs, outcome.ich_score, outcome.died, outcome.death_probability, outcome.death_probability_image,
+        presentation.nihss, presentation.anticoagulation, presentation.onset_hours,
         read_volumes(reading, mask, ijk_to_ras), details,
     )  # fmt: skip
 

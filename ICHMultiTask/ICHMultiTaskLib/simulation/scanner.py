@@ -23,7 +23,7 @@ def scan(rng, head, hematoma, acquisition, progress):
     -------
     tuple
         HU int16 and coverage by hematoma uint8 (255: the whole voxel), both [slice, j, i] of the slices as scanned,
-        and the volume of blood in the ventricles in mL.
+        and a dict of the volumes `ivh_ml` (blood in the ventricles) and `edema_ml`.
     """
     a = acquisition
     pitch = max(a.pixel_mm, float(np.clip(SAMPLE_PIXELS * a.pixel_mm, FINEST_MM, COARSEST_MM)))
@@ -36,8 +36,8 @@ def scan(rng, head, hematoma, acquisition, progress):
     hu = np.empty((slices, a.matrix, a.matrix), np.int16)
     coverage = np.zeros(hu.shape, np.uint8)
     painter = Painter(head, hematoma, a, size, pitch)
-    artifacts = Artifacts(rng, head, a, affine)
-    ventricular = 0.0
+    artifacts = Artifacts(rng, head, a, affine, size, pitch)
+    fluids_mm = np.zeros(2)
     for block in _blocks(a.thickness_mm):
         if progress is not None:
             progress(block[0] / slices, "Simulating the scan")
@@ -46,9 +46,10 @@ def scan(rng, head, hematoma, acquisition, progress):
         across = thickness * ((np.arange(layers) + 0.5) / layers - 0.5)
         origins = [affine[:3, 3] + (0.0, 0.0, a.offsets_mm[k]) + normal * t for k in block for t in across]
         poses = [a.poses(k)[int(n >= layers / 2)] for k in block for n in range(layers)]
-        painted, blood, ventricle = painter(np.stack(origins), thickness / layers, poses)
-        ventricular += ventricle * thickness / layers
+        painted, blood, covered = painter(np.stack(origins), thickness / layers, poses)
+        fluids_mm += np.array(covered) * thickness / layers
         painted = painted.reshape(len(block), layers, size, size).mean(axis=1)
+        artifacts.harden(painted)
         for image, k in zip(to_pixels @ painted @ to_pixels.T, block):
             image = artifacts(image, k)
             hu[k] = np.clip(np.rint(image, out=image), -1024, 3071, out=image)
@@ -57,7 +58,9 @@ def scan(rng, head, hematoma, acquisition, progress):
         if blood is not None:
             blood = blood.reshape(len(block), layers, size, size).mean(axis=1)
             coverage[block] = np.rint(255.0 * np.clip(plain @ blood @ plain.T, 0.0, 1.0))
-    return hu, coverage, float(ventricular * pitch * pitch * np.cos(np.radians(a.tilt_deg)) / 1000.0)
+    # Layers lie across the slices, which a tilted gantry advances by less than their distance.
+    fluids_ml = fluids_mm * pitch**2 * np.cos(np.radians(a.tilt_deg)) / 1000.0
+    return hu, coverage, dict(zip(("ivh_ml", "edema_ml"), map(float, fluids_ml)))
 
 
 def on_regular_grid(slices, acquisition):

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.choices import Cohort, Device
 from ICHMultiTaskLib.common.errors import Canceled, ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import ShellProgress
 
@@ -50,6 +50,13 @@ def _parser():
     simulate.add_argument("--matrix", type=_positive, metavar="N", help="rows and columns of a slice (default 512)")
     simulate.add_argument(
         "--slices", type=_positive, metavar="N", help="in every scan (default: by a thickness drawn as in practice)"
+    )
+    simulate.add_argument(
+        "--composition",
+        choices=Cohort.values(),
+        default=Cohort.TRAINING.value,
+        help="what kind of patients: training (default; many without a bleed but with other lesions, a third of bleeds "
+        "fatal) or paper (all with a bleed, an eighth of them fatal)",
     )
     simulate.add_argument(
         "--anatomy", type=Path, metavar="DIR", help="insert hematomas into the head CTs in DIR, not simulated heads"
@@ -146,7 +153,7 @@ def _simulate(options):
 
     if options.anatomy and (options.matrix or options.slices):
         raise InputError("Scans given by --anatomy keep their own grid: expected no --matrix and no --slices with it.")
-    settings, scans = SimulationSettings(slices=options.slices, matrix=options.matrix or 512), ()
+    settings, scans = SimulationSettings(options.slices, options.matrix or 512, composition=options.composition), ()
     with ShellProgress() as progress:
         if options.anatomy:
             scans, reasons = usable_scans(options.anatomy, progress)
@@ -159,8 +166,8 @@ def _simulate(options):
     print(f"{summary['patients']} patients, {summary['bleeds']} with a bleed, {summary['died']} died: {manifest}")
     if summary["auc_best_image"] is not None:
         print(
-            f"Best reachable AUC of the prognosis: {summary['auc_best_image']:.3f} from the image alone, "
-            f"{summary['auc_best_clinical']:.3f} with age and GCS."
+            f"Of the bleeds {summary['mortality']:.0%} died. Best reachable AUC of the prognosis among them: "
+            f"{summary['auc_best_image']:.3f} from the image, {summary['auc_best_clinical']:.3f} with age and GCS."
         )
 
 

@@ -17,7 +17,7 @@ from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 PATIENTS = {
     "putamen": (3, {"volume_ml": 12.0}),
     "lobar": (4, {"volume_ml": 45.0, "tilt_deg": -18.0}),
-    "thalamus": (7, {"volume_ml": 4.0, "slices": 36}),
+    "thalamus": (207, {"volume_ml": 4.0, "slices": 36}),
 }
 TILT = np.array([[1, 0, 0, 0], [0, 1, 0.4, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
