@@ -4,10 +4,42 @@
 decides which slices count. Lengths in mm, areas in mm², volumes in mL.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
-FORMULAS = ("ABC/2", "ABC/2 (Kothari)", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh")
-"""In the order of the tables."""
+
+@dataclass(frozen=True)
+class Extent:
+    """What a bedside formula is given.
+
+    Attributes
+    ----------
+    a_mm, b_mm : float
+        Greatest diameter on the slice with the largest area, and the greatest at 90° to it.
+    height_mm : float
+        Every slice with hematoma × thickness.
+    kothari_height_mm : float
+        The same with each slice weighted by its area, see `kothari_weights`.
+    largest_area_mm2 : float
+    """
+
+    a_mm: float
+    b_mm: float
+    height_mm: float
+    kothari_height_mm: float
+    largest_area_mm2: float
+
+
+FORMULAS = {
+    "ABC/2": lambda e: e.a_mm * e.b_mm * e.height_mm / 2,  # Tada
+    "ABC/2 (Kothari)": lambda e: e.a_mm * e.b_mm * e.kothari_height_mm / 2,
+    "ABC/2.4": lambda e: e.a_mm * e.b_mm * e.height_mm / 2.4,
+    "ABC/3": lambda e: e.a_mm * e.b_mm * e.height_mm / 3,
+    "1/2 Sh": lambda e: e.largest_area_mm2 * e.height_mm / 2,
+    "2/3 Sh": lambda e: 2 * e.largest_area_mm2 * e.height_mm / 3,
+}
+"""Volume in mm³ from an `Extent`, by name, in the order of the tables. A new formula is a line here."""
 DEFINITIONS_VERSION = 2
 """Of the names in `FORMULAS`; every table and report that holds them states it. Version 1 stated none: it called
 Kothari's formula "ABC/2", and Tada's "ABC/2 simplified"."""
@@ -79,8 +111,6 @@ def formula_volumes(a_mm, b_mm, slice_areas_mm2, thickness_mm):
         mL, by name.
     """
     areas = np.asarray(slice_areas_mm2, dtype=float)
-    height_mm = thickness_mm * np.count_nonzero(areas)
-    kothari = a_mm * b_mm * thickness_mm * kothari_weights(areas).sum() / 1000.0
-    abc = a_mm * b_mm * height_mm / 1000.0
-    sh = areas.max() * height_mm / 1000.0
-    return dict(zip(FORMULAS, (abc / 2, kothari / 2, abc / 2.4, abc / 3, sh / 2, 2 * sh / 3), strict=True))
+    weighted = thickness_mm * kothari_weights(areas).sum()
+    extent = Extent(a_mm, b_mm, thickness_mm * np.count_nonzero(areas), weighted, areas.max())
+    return {name: formula(extent) / 1000.0 for name, formula in FORMULAS.items()}

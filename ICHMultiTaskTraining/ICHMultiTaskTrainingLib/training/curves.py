@@ -1,8 +1,6 @@
 """Curves of a run: a picture (the paper's Figure 3) and a log that TensorBoard reads."""
 
-import struct
-
-from ..data.storage import appended, whole_file
+from ..data.storage import whole_file
 
 PANELS = {
     "Loss": {"volume_loss": "volume", "prognosis_loss": "prognosis", "mask_loss": "mask"},
@@ -11,8 +9,8 @@ PANELS = {
     "AUC of the prognosis": {"validation_auc": "validation"},
 }
 """Title of each panel and its entries of the history, with what they are called in the legend."""
-EVENTS = "events.out.tfevents.0.ichmultitask"
-"""TensorBoard finds logs by the part "tfevents" of their name."""
+TENSORBOARD = "tensorboard"
+"""Folder of the log, in that of the run."""
 
 
 def draw_curves(history, path):
@@ -53,69 +51,42 @@ def draw_curves(history, path):
         figure.savefig(file, dpi=120, format="png")
 
 
-def write_events(history, path):
-    """Write the history as an event log of TensorBoard.
-
-    The format is fixed and small, and the tensorboard package would put a dozen others into Slicer's Python. What the
-    file lacks is appended, so that a reader may follow it; that holds after a record cut off by a kill as well, since
-    the same history gives the same bytes.
+class EventLog:
+    """The history as TensorBoard reads it; nothing where its package is not installed.
 
     Parameters
     ----------
-    history : list of dict
-        As in `draw_curves`; `ended` is the time of each entry in seconds since 1970.
-    path : path
-        In the run's folder, named `EVENTS`.
+    folder : path
+        Of the log. What an earlier start has left there is hidden by what this one writes.
     """
-    start = history[0].get("ended", 0.0) if history else 0.0
-    records = [_event(start, _bytes(3, b"brain.Event:2"))]
-    for entry in history:
-        for name, value in entry.items():
-            if name not in ("epoch", "ended") and value is not None:
-                tag = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
-                # Event.summary (5) → Summary.value (1) → tag (1), simple_value (2)
-                scalar = _bytes(1, tag.encode()) + b"\x15" + struct.pack("<f", value)
-                step = b"\x10" + _varint(entry["epoch"])
-                records.append(_event(entry.get("ended", 0.0), step + _bytes(5, _bytes(1, scalar))))
-    data = b"".join(records)
-    with appended(path) as file:
-        file.write(data[file.tell() :])
 
+    def __init__(self, folder):
+        self._folder, self._writer, self._logged = folder, None, 0
 
-def _event(seconds, rest):
-    """A record of a TFRecord file that holds an Event message: wall_time (1) and the rest."""
-    data = b"\x09" + struct.pack("<d", seconds) + rest
-    length = struct.pack("<Q", len(data))
-    return length + _masked_crc(length) + data + _masked_crc(data)
+    def show(self, history):
+        """Write the epochs that are not in the log yet.
 
+        Parameters
+        ----------
+        history : list of dict
+            As in `draw_curves`; `ended` is the time of each entry in seconds since 1970.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self._folder), purge_step=1)
+        for entry in history[self._logged :]:
+            for name, value in entry.items():
+                if name not in ("epoch", "ended") and value is not None:
+                    tag = name.replace("_", "/", 1) if name.startswith(("train_", "validation_")) else name
+                    self._writer.add_scalar(tag, value, entry["epoch"], entry.get("ended"))
+        self._logged = len(history)
+        self._writer.flush()
 
-def _bytes(field, value):
-    return bytes([field << 3 | 2]) + _varint(len(value)) + value
-
-
-def _varint(number):
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
-
-
-def _crc_table():
-    table = []
-    for n in range(256):
-        for _ in range(8):
-            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)  # CRC-32C, not the polynomial of zlib
-        table.append(n)
-    return table
-
-
-_CRC = _crc_table()
-
-
-def _masked_crc(data):
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC[(crc ^ byte) & 0xFF]
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    def close(self):
+        """Close the file; a later `show` opens another."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer, self._logged = None, 0

@@ -20,7 +20,7 @@ from ..data.manifest import outcomes
 from ..data.splits import split_rows
 from ..data.storage import load_checkpoint, remove_partial, save_checkpoint, write_text
 from .config import starting_bundle
-from .curves import EVENTS, draw_curves, write_events
+from .curves import TENSORBOARD, EventLog, draw_curves
 from .distributed import ALONE, synchronize_batch_norm
 from .learner import Learner, choose_runtime
 from .lineage import death_weight, start_calibration, uncalibrated
@@ -114,6 +114,7 @@ class Trainer:
         )
         self._build()
         self.history, self.epoch, self.drawn = [], 0, time.monotonic()
+        self.events = EventLog(self.folder / TENSORBOARD)
         self._begin_epoch()
         self._resume()
 
@@ -210,7 +211,7 @@ class Trainer:
         if self.workers.rank or not self.history:
             return
         write_text(self.folder / "history.json", json.dumps(self.history, indent=1))
-        write_events(self.history, self.folder / EVENTS)
+        self.events.show(self.history)
         if time.monotonic() - self.drawn >= DRAW_SECONDS or self._over():
             draw_curves(self.history, self.folder / "curves.png")
             self.drawn = time.monotonic()
@@ -242,6 +243,7 @@ class Trainer:
             self._save()
             self._show_history()
             self.log(self._line())
+        self.events.close()
 
     def _over(self):
         return self.epoch >= len(self.reductions) or bool(self.history and self.history[-1].get("stopped_early"))

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import shutil
-import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from ICHMultiTaskTrainingLib.data.manifest import Row
 from ICHMultiTaskTrainingLib.evaluation.cross_validation import calibrate_by_others, gather_folds
 from ICHMultiTaskTrainingLib.evaluation.figures import attention_example, example_rows
 from ICHMultiTaskTrainingLib.evaluation.metrics import auc
-from ICHMultiTaskTrainingLib.training.curves import _masked_crc, draw_curves, write_events
+from ICHMultiTaskTrainingLib.training.curves import EventLog, draw_curves
 
 HISTORY = [
     {"epoch": 1, "volume_loss": 0.5, "prognosis_loss": None, "validation_auc": None, "reduction": 2, "ended": 100.0},
@@ -29,46 +29,38 @@ HISTORY = [
 ]
 
 
-def read_events(path):
-    """Steps, times and values of an event log by tag, read by the published format of TFRecord and Event."""
-    data, found = Path(path).read_bytes(), {}
-    while data:
-        (length,) = struct.unpack("<Q", data[:8])
-        assert data[8:12] == _masked_crc(data[:8]) and data[12 + length : 16 + length] == _masked_crc(
-            data[12 : 12 + length]
-        )
-        event, data = data[12 : 12 + length], data[16 + length :]
-        assert event[0] == 0x09  # wall_time
-        (seconds,) = struct.unpack("<d", event[1:9])
-        if event[9] == 0x1A:
-            assert event[11:] == b"brain.Event:2"
-            continue
-        assert event[9] == 0x10 and event[11] == 0x2A and event[13] == 0x0A and event[15] == 0x0A
-        size = event[16]
-        tag, value = event[17 : 17 + size].decode(), event[17 + size :]
-        assert value[0] == 0x15
-        found.setdefault(tag, []).append((event[10], seconds, struct.unpack("<f", value[1:])[0]))
-    return found
+def read_events(folder):
+    """Steps, times and values of an event log by tag, as TensorBoard reads them."""
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = module.EventAccumulator(str(folder), purge_orphaned_data=True).Reload()
+    return {tag: [(e.step, e.wall_time, e.value) for e in log.Scalars(tag)] for tag in log.Tags()["scalars"]}
 
 
 def test_event_log_holds_the_history_and_grows(tmp_path):
-    # The check value of CRC-32C, masked as in TFRecord.
-    crc = 0xE3069283
-    assert _masked_crc(b"123456789") == struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-    path = tmp_path / "events"
-    write_events(HISTORY[:1], path)
-    first = path.read_bytes()
-    write_events(HISTORY, path)
-    whole = path.read_bytes()
-    assert whole.startswith(first)
-    assert read_events(path) == {
+    expected = {
         "volume_loss": [(1, 100.0, 0.5), (2, 160.0, 0.25)],
         "reduction": [(1, 100.0, 2.0), (2, 160.0, 1.0)],
         "validation/auc": [(2, 160.0, 0.75)],
     }
-    path.write_bytes(whole[:-5])  # a record cut off by a kill
-    write_events(HISTORY, path)
-    assert path.read_bytes() == whole
+    log = EventLog(tmp_path / "log")
+    log.show(HISTORY[:1])
+    assert read_events(tmp_path / "log")["volume_loss"] == expected["volume_loss"][:1]
+    log.show(HISTORY)
+    assert read_events(tmp_path / "log") == expected
+    log.close()
+    # Another start writes it anew and hides what the first one left, an epoch of it lost by a kill.
+    again = EventLog(tmp_path / "log")
+    again.show(HISTORY)
+    again.close()
+    assert read_events(tmp_path / "log") == expected
+
+
+def test_without_tensorboard_there_is_no_log(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    log = EventLog(tmp_path / "log")
+    log.show(HISTORY)
+    log.close()
+    assert not (tmp_path / "log").exists()
 
 
 def test_curves_are_drawn_though_values_are_missing(tmp_path):
