@@ -120,14 +120,14 @@ def _parser():
 
 
 def _average(options):
-    from ..training.averaging import average_bundles
+    from ..bundles.averaging import average_bundles
 
     bundle = average_bundles(options.models, options.output, options.bundle_version, options.name)
     print(f"Averaged model bundle, to be calibrated: {bundle.folder}")
 
 
 def _calibrate(options):
-    from ..training.recalibration import recalibrate
+    from ..bundles.recalibration import recalibrate
 
     output = options.output or options.model
     with ShellProgress() as progress:
@@ -174,10 +174,10 @@ def _simulate(options):
 def _train(options):
     from ICHMultiTaskLib.model.runtime import choose_device
 
+    from ..bundles.export import export_best, export_bundle
     from ..data.manifest import read_manifest
     from ..evaluation.cross_validation import FOLDER, report_run
     from ..training.distributed import launched_workers
-    from ..training.export import export_best, export_bundle
     from ..training.progress_file import followed
     from ..training.run_folder import RunFolder, check_start
     from ..training.trainer import Trainer
@@ -254,7 +254,7 @@ def _evaluate(options):
     if options.record:
         from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 
-        from ..training.export import record_metrics
+        from ..bundles.model_card import record_metrics
 
         record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
     print(json.dumps({part: metrics[part] for part in ("volume", "prognosis", "attention")}, indent=2))

@@ -57,7 +57,7 @@ def _robustness(options):
     if options.record:
         from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 
-        from ..training.export import record_metrics
+        from ..bundles.model_card import record_metrics
 
         record_metrics(ModelBundle.load(options.model or default_bundle()), results, "robustness")
     print(summary(results))
@@ -73,7 +73,7 @@ def _compare_models(options):
     if options.record:
         from ICHMultiTaskLib.model.bundle import ModelBundle
 
-        from ..training.export import record_metrics
+        from ..bundles.model_card import record_metrics
 
         record_metrics(ModelBundle.load(options.record), comparison, "comparison")
     print(comparison_table(comparison))

@@ -13,8 +13,8 @@ from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskTrainingLib.bundles.recalibration import recalibrate
 from ICHMultiTaskTrainingLib.evaluation.evaluation import evaluate, locate_attention
-from ICHMultiTaskTrainingLib.training.recalibration import recalibrate
 
 
 def write_nifti(path, array, ijk_to_ras):

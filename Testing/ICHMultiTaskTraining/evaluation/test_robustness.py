@@ -14,6 +14,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.simulation import DEMONSTRATION_SEED, write_nifti
+from ICHMultiTaskTrainingLib.bundles.model_card import model_card
 from ICHMultiTaskTrainingLib.cli.command import main
 from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
 from ICHMultiTaskTrainingLib.evaluation.robustness import scans as robustness_scans
@@ -28,7 +29,6 @@ from ICHMultiTaskTrainingLib.evaluation.robustness.variations import (
     scan_variations,
     scanned_range,
 )
-from ICHMultiTaskTrainingLib.training.export import model_card
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.model.bundle import save_bundle
 from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
@@ -12,7 +13,8 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
 from ..data.manifest import outcomes, read_manifest
-from .lineage import derived
+from ..training.lineage import derived
+from .model_card import model_card
 
 FEWEST_PATIENTS = 20
 """Below this many a 90 % interval would rest on one or two of them."""
@@ -49,9 +51,6 @@ def recalibrate(
     InputError
         With every scan that cannot be used and its reason, all at once; or if there are too few.
     """
-    from ICHMultiTaskLib.analysis.analyzer import Analyzer
-
-    from .export import model_card
 
     manifest = read_manifest(manifest_path)
     death = outcomes(manifest.rows, outcome)

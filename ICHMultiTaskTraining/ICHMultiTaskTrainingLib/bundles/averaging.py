@@ -3,9 +3,10 @@
 import torch
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
+from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle, save_bundle
 
-from .lineage import derived
+from ..training.lineage import derived
+from .model_card import model_card
 
 SHARED = ("architecture", "preprocessing", "target")
 """What weights mean nothing without."""
@@ -37,9 +38,6 @@ def average_bundles(bundles, output, version=None, name=None):
     InputError
         If there are fewer than two, or they differ in architecture, preprocessing or target.
     """
-    from ICHMultiTaskLib.model.bundle import NO_CALIBRATION
-
-    from .export import model_card
 
     bundles = [b if isinstance(b, ModelBundle) else ModelBundle.load(b) for b in bundles]
     if len(bundles) < 2:
