@@ -7,12 +7,16 @@ patient, …) is NaN in arrays and None in dictionaries.
 
 import numpy as np
 
+from ..model.calibration import EDGES_ML
+
 SMALL_ML, SEVERE_ML = 5.0, 30.0
 """Below the first, percentages say little; from the second on, a bleed counts as large in the ICH score."""
 RESAMPLES = 1000
 
 
-def volume_metrics(measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0, resamples=RESAMPLES):
+def volume_metrics(
+    measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0, resamples=RESAMPLES, patients=None
+):
     """Agreement of measured or predicted hematoma volumes with reference volumes.
 
     Parameters
@@ -23,24 +27,28 @@ def volume_metrics(measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0,
         Bounds of the interval given for each measured volume.
     seed, resamples : int
         Of the bootstrap. Calls with the same seed and N draw the same resamples, so that their results are paired.
+    patients : sequence of shape (N,), optional
+        As in `with_intervals`.
 
     Returns
     -------
     metrics : dict of str to float, int or None
-        `patients` with both volumes; `mae_ml`, `mse_ml2`; `mape_percent` where the reference is above 0,
+        `patients` with both volumes, and where some have several `scans`;
+        `mae_ml`, `mse_ml2`; `mape_percent` where the reference is above 0,
         `mape_percent_from_5_ml` from 5 mL; `mean_error_below_5_ml`: mean absolute error below 5 mL; `bias_ml`: mean of
         measured − reference; `limit_low_ml`, `limit_high_ml`: 95 % limits of agreement (Bland and Altman 1986); `icc`:
         see `icc`; `r` (Pearson); `within_5_ml`, `within_20_percent` (of bleeds above 0), `misclassified_30_ml`:
         fractions; `no_bleed_below_1_ml`: fraction of scans without a bleed that read below 1 mL; `interval_coverage`
-        of all, `…_below_5_ml`, `…_5_to_30_ml`, `…_from_30_ml` by the reference.
+        of all, and `…_up_to_1_ml`, `…_1_to_10_ml`, `…_10_to_30_ml`, `…_above_30_ml` by the measured volume, which is
+        what the interval is promised by.
     intervals : dict of str to [float, float] or None
         95 % bootstrap percentile intervals over patients.
     """
     columns = [np.asarray(measured_ml, dtype=float), np.asarray(reference_ml, dtype=float)]
-    counts = {"patients": int(np.isfinite(columns[0] + columns[1]).sum())}
+    counts = count_patients(np.isfinite(columns[0] + columns[1]), patients)
     if low_ml is not None:
         columns += [np.asarray(low_ml, dtype=float), np.asarray(high_ml, dtype=float)]
-    return with_intervals(_agreement, columns, counts, seed, resamples)
+    return with_intervals(_agreement, columns, counts, seed, resamples, patients)
 
 
 def icc(*ratings):
@@ -80,7 +88,7 @@ def icc(*ratings):
     )
 
 
-def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLES):
+def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLES, patients=None):
     """Paired comparison of two methods by their errors against the same reference.
 
     Parameters
@@ -89,6 +97,8 @@ def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLE
         NaN where a patient has none; patients with all three are compared.
     seed, resamples : int
         Of the bootstrap.
+    patients : sequence of shape (N,), optional
+        As in `with_intervals`; the two tests take each scan for a patient of its own.
 
     Returns
     -------
@@ -103,8 +113,8 @@ def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLE
 
     columns = [np.asarray(volumes, dtype=float) for volumes in (first_ml, second_ml, reference_ml)]
     known = np.isfinite(np.stack(columns)).all(0)
-    counts = {"patients": int(known.sum())}
-    result, intervals = with_intervals(_error_difference, columns, counts, seed, resamples)
+    counts = count_patients(known, patients)
+    result, intervals = with_intervals(_error_difference, columns, counts, seed, resamples, patients)
     first, second, reference = (column[known] for column in columns)
     # Rounded, so that differences of equal size rank as equal whatever their last binary digit.
     difference = np.round(np.abs(first - reference) - np.abs(second - reference), 9)
@@ -131,8 +141,21 @@ def holm(p_values):
     return corrected
 
 
-def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES):
-    """Metrics of a table and their 95 % bootstrap percentile intervals over its rows.
+def count_patients(known, patients=None):
+    """How many patients the scans are of that are `known`, bool of shape (N,), and how many scans where these are more.
+
+    Returns
+    -------
+    dict of str to int
+    """
+    scans = int(known.sum())
+    if patients is None or (count := len(set(np.asarray(patients)[known].tolist()))) == scans:
+        return {"patients": scans}
+    return {"patients": count, "scans": scans}
+
+
+def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES, patients=None):
+    """Metrics of a table and their 95 % bootstrap percentile intervals over its patients.
 
     Parameters
     ----------
@@ -142,6 +165,9 @@ def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES):
     counts : dict
         Put in front of the metrics as they are.
     seed, resamples : int
+    patients : sequence of shape (N,), optional
+        Whose row each is. Patients are drawn with all their rows, since the rows of one are alike (cluster bootstrap,
+        Davison and Hinkley 1997, section 3.8). None: a patient a row.
 
     Returns
     -------
@@ -151,7 +177,7 @@ def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES):
     """
     metrics = counts | {name: plain(value) for name, value in function(*columns).items()}
     intervals = {}
-    for name, values in _bootstrap(function, columns, seed, resamples).items():
+    for name, values in _bootstrap(function, columns, seed, resamples, patients).items():
         values = values[np.isfinite(values)]
         # A resample may lack what the metric needs; where half of them do, the rest says nothing.
         enough = metrics[name] is not None and counts.get("patients") != 1 and len(values) > resamples / 2
@@ -176,8 +202,16 @@ def plain(value):
     return value if np.isfinite(value) else None
 
 
-def _bootstrap(function, columns, seed, resamples):
+def _bootstrap(function, columns, seed, resamples, patients=None):
     generator, count = np.random.default_rng(seed), len(columns[0])
+    if patients is not None and len(set(patients)) < count:
+        rows_of = [np.flatnonzero(np.asarray(patients) == name) for name in dict.fromkeys(patients)]
+        parts = []
+        for _ in range(resamples):  # one by one, since they differ in their number of rows
+            drawn = generator.integers(0, len(rows_of), len(rows_of))
+            rows = np.concatenate([rows_of[n] for n in drawn])[None]
+            parts.append(function(*(column[rows] for column in columns)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     at_once = max(1, 2**17 // max(count, 1))  # keeps memory flat in the number of patients
     parts = []
     for start in range(0, resamples, at_once):
@@ -213,14 +247,15 @@ def _agreement(measured, reference, low=None, high=None):
     if low is not None:
         inside = (low <= reference) & (reference <= high)
         known = known & np.isfinite(low) & np.isfinite(high)
-        metrics |= {
-            "interval_coverage": mean_where(inside, known),
-            "interval_coverage_below_5_ml": mean_where(inside, known & (reference < SMALL_ML)),
-            "interval_coverage_5_to_30_ml": mean_where(
-                inside, known & (reference >= SMALL_ML) & (reference < SEVERE_ML)
-            ),
-            "interval_coverage_from_30_ml": mean_where(inside, known & (reference >= SEVERE_ML)),
-        }
+        metrics["interval_coverage"] = mean_where(inside, known)
+        low_edge, middle, high_edge = EDGES_ML
+        stratum = np.digitize(measured, EDGES_ML, right=True)
+        names = (
+            f"up_to_{low_edge:g}_ml", f"{low_edge:g}_to_{middle:g}_ml", f"{middle:g}_to_{high_edge:g}_ml",
+            f"above_{high_edge:g}_ml",
+        )  # fmt: skip
+        for n, name in enumerate(names):
+            metrics[f"interval_coverage_{name}"] = mean_where(inside, known & (stratum == n))
     return metrics
 
 

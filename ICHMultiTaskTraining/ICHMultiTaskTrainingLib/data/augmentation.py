@@ -10,7 +10,7 @@ SHIFT, SCALE = 0.02, (0.90, 1.03)
 still count."""
 
 
-def augment(images, occupancy, generator, turn_deg, reduction=1, count=None, own=slice(None)):
+def augment(images, occupancy, generator, turn_deg, size_mm, reduction=1, count=None, own=slice(None)):
     """Mirror, turn, scale, shift and blur the head; change offset, scale and noise of its HU.
 
     Parameters
@@ -22,6 +22,8 @@ def augment(images, occupancy, generator, turn_deg, reduction=1, count=None, own
         On the CPU, so that every device sees the same draws.
     turn_deg : sequence of float, length 2
         Largest turn out of the axial plane and in it.
+    size_mm : tensor [N, 3]
+        Depth, height and width of each image: a head is turned as a rigid body, whatever the shape of its voxels.
     reduction : int
         Factor by which rows and columns were reduced before.
     count : int, optional
@@ -41,6 +43,7 @@ def augment(images, occupancy, generator, turn_deg, reduction=1, count=None, own
         return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator))[own]
 
     affine, growth = (drawn[own] for drawn in _affine(count, turn_deg, generator))
+    affine = _in_grid_units(affine, size_mm.to(affine))
     images, occupancy = (_resample(volume, affine.to(device)) for volume in (images, occupancy))
     tissue = images > 0  # what the window clipped to air stays air
     for kernel, largest in (((1, 3, 3), 1.0 / reduction), ((3, 1, 1), 1.0)):
@@ -64,7 +67,8 @@ def _mean(volumes, kernel, inside=False):
 
 
 def _affine(count, turn_deg, generator):
-    """Maps [N, 3, 4] from where a voxel goes to where it came from, in the order and units of `affine_grid`."""
+    """Maps [N, 3, 4] from where a voxel goes to where it came from, x, y, z: in mm but for the shift, a share of half
+    the image."""
 
     def draw(low, high, *size):
         return low + (high - low) * torch.rand(count, *size, generator=generator)
@@ -83,6 +87,13 @@ def _affine(count, turn_deg, generator):
     matrix[:, 0] *= mirror[:, None]
     shift = draw(-SHIFT, SHIFT, 3, 1)
     return torch.cat([matrix, shift], dim=2), scale.prod(1)
+
+
+def _in_grid_units(affine, size_mm):
+    """The maps in the units of `affine_grid`, in which each axis of the image goes from −1 to 1."""
+    half = size_mm.flip(1) / 2  # x, y, z
+    turned = affine[:, :, :3] * half[:, None, :] / half[:, :, None]
+    return torch.cat([turned, affine[:, :, 3:]], dim=2)
 
 
 def _resample(volume, affine):

@@ -111,7 +111,10 @@ class TrainingBatches:
         target = torch.from_numpy(self._targets[chosen]).to(device)
         if c.augment:
             own = slice(int(own[0]), int(own[-1]) + 1)
-            images, occupancy, growth = augment(images, occupancy, generator, c.turn_deg, reduction, len(part), own)
+            size = torch.from_numpy(scans.size_mm[chosen])
+            images, occupancy, growth = augment(
+                images, occupancy, generator, c.turn_deg, size, reduction, len(part), own
+            )
             target = grown(target, growth, c.target)
         whole = self._weights[:, rows].sum(1)
         shares = np.divide(self._weights[:, chosen].sum(1), whole, out=np.zeros(3), where=whole > 0)

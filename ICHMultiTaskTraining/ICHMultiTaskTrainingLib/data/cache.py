@@ -11,6 +11,7 @@ import numpy as np
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare, resize
+from ICHMultiTaskLib.scan.geometry import spacing_kji
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
@@ -18,11 +19,13 @@ from .storage import remove_partial, whole_file
 
 CELL = 4
 """Rows and columns of the network's grid over which the occupancy by blood is averaged."""
+VERSION = 2
+"""Of what a cached file holds and how it is made: raise it with either, for a cache outlives what wrote it."""
 
 
 def content_key(path, settings):
-    """SHA-256 over the bytes of a file, or of every file of a folder, and the preprocessing settings."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    """SHA-256 over the bytes of a file, or of every file of a folder, the preprocessing settings and `VERSION`."""
+    digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
@@ -32,7 +35,8 @@ def prepare_row(row, settings, folder):
     """Prepare one scan, and its mask, into `folder`; return the cached file.
 
     The file holds `image` (uint8 [D, H, W]: 255 × the network's input, a step of 0.4 HU in the default window),
-    `crop_volume_mm3`, and where there is a mask `occupancy` (uint8 [D, H/4, W/4]: 255 × the fraction of blood).
+    `crop_volume_mm3`, `size_mm` (depth, height and width of the image), and where there is a mask `occupancy`
+    (uint8 [D, H/4, W/4]: 255 × the fraction of blood).
     """
     key = content_key(row.image, settings) + (content_key(row.mask, {}) if row.mask else "")
     target = Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
@@ -43,6 +47,7 @@ def prepare_row(row, settings, folder):
     arrays = {
         "image": np.round(prepared.array[0] * 255).astype(np.uint8),
         "crop_volume_mm3": np.float64(prepared.crop_volume_mm3),
+        "size_mm": np.array(_size_mm(prepared, head_ct), np.float32),
     }
     if row.mask:
         mask = read_head_ct(row.mask)
@@ -52,6 +57,12 @@ def prepare_row(row, settings, folder):
     with whole_file(target) as file:
         np.savez_compressed(file, **arrays)
     return target
+
+
+def _size_mm(prepared, head_ct):
+    """Extent of the image along its axes, depth, height, width."""
+    spacing = spacing_kji(head_ct.ijk_to_ras)
+    return [spacing[axis] * (high - low) for axis, (low, high) in zip(prepared.axes, prepared.crop)]
 
 
 def _occupancy(mask, head_ct, prepared):
@@ -126,6 +137,8 @@ class CachedScans:
     occupancy : ndarray of shape (N, D, H/4, W/4), uint8
     has_mask : ndarray of bool, shape (N,)
     volume_ml, died, crop_volume_mm3 : ndarray of shape (N,)
+    size_mm : ndarray of shape (N, 3), float32
+        Depth, height and width of the images.
     """
 
     def __init__(self, rows, files):
@@ -136,10 +149,12 @@ class CachedScans:
         self.volume_ml = np.array([row.volume_ml for row in rows], np.float32)
         self.died = np.array([row.died for row in rows], np.int64)
         self.crop_volume_mm3 = np.empty(len(rows), np.float64)
+        self.size_mm = np.empty((len(rows), 3), np.float32)
         for n, file in enumerate(files):
             data = self._load(file)
             self.images[n] = data["image"]
             self.crop_volume_mm3[n] = data["crop_volume_mm3"]
+            self.size_mm[n] = data["size_mm"]
             if "occupancy" in data:
                 self.occupancy[n] = data["occupancy"]
                 self.has_mask[n] = True

@@ -112,11 +112,14 @@ def summarize(records):
         )
     )  # fmt: skip
     bounds = (low, high) if np.isfinite(low).all() else ()
-    volume, volume_intervals = volume_metrics(predicted, true, *bounds)
+    patients = np.array([record["patient_id"] for record in done])
+    volume, volume_intervals = volume_metrics(predicted, true, *bounds, patients=patients)
     prognosis = prognosis_intervals = None
-    if np.isfinite(probability).all():
-        best = best if np.isfinite(best).all() else None
-        prognosis, prognosis_intervals = prognosis_metrics(probability, died, best)
+    if (told := np.isfinite(probability)).any():  # none is given where no hemorrhage is found
+        best = best[told] if np.isfinite(best[told]).all() else None
+        prognosis, prognosis_intervals = prognosis_metrics(
+            probability[told], died[told], best, patients=patients[told]
+        )
     return {
         "volume": volume,
         "prognosis": prognosis,

@@ -9,10 +9,10 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from ICHMultiTaskLib.comparison.statistics import divide, mean_where, plain, with_intervals
+from ICHMultiTaskLib.comparison.statistics import count_patients, divide, mean_where, plain, with_intervals
 
 
-def prognosis_metrics(probability, died, best_probability=None, seed=0):
+def prognosis_metrics(probability, died, best_probability=None, seed=0, patients=None):
     """Discrimination and calibration of the probability of death.
 
     Parameters
@@ -23,11 +23,14 @@ def prognosis_metrics(probability, died, best_probability=None, seed=0):
         The probability from which a simulated outcome was drawn, given what the image shows.
     seed : int
         Of the bootstrap.
+    patients : sequence of shape (N,), optional
+        As in `ICHMultiTaskLib.comparison.statistics.with_intervals`.
 
     Returns
     -------
     metrics : dict of str to float, int or None
-        `patients`, `deaths`, `auc`, `auprc` (average precision), `accuracy`, `sensitivity`, `specificity` (at a
+        `patients`, where some have several `scans`, `deaths`, `auc`, `auprc` (average precision), `accuracy`,
+        `sensitivity`, `specificity` (at a
         probability above 0.5), `brier`, `calibration_slope`, `calibration_intercept` (that of a slope of 1: calibration
         in the large; Van Calster et al. 2019, doi 10.1186/s12916-019-1466-7), `auc_best_reachable` and
         `calibration_slope_known`, that on the probabilities from which the outcomes were drawn, where these are known.
@@ -35,8 +38,8 @@ def prognosis_metrics(probability, died, best_probability=None, seed=0):
         95 % bootstrap percentile intervals over patients; not of the calibration.
     """
     columns = [np.asarray(probability, dtype=float), np.asarray(died, dtype=float)]
-    counts = {"patients": len(columns[0]), "deaths": int(columns[1].sum())}
-    metrics, intervals = with_intervals(_prognosis, columns, counts, seed)
+    counts = count_patients(np.ones(len(columns[0]), bool), patients) | {"deaths": int(columns[1].sum())}
+    metrics, intervals = with_intervals(_prognosis, columns, counts, seed, patients=patients)
     slope, intercept = calibration_line(*columns)
     metrics |= {"calibration_slope": slope, "calibration_intercept": intercept}
     metrics |= {"auc_best_reachable": None, "calibration_slope_known": None}

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.comparison.statistics import compare_errors, with_intervals
+from ICHMultiTaskLib.comparison.statistics import compare_errors, count_patients, with_intervals
 
 from .metrics import auc
 
@@ -48,7 +48,7 @@ def compare_models(first, *others, seed=0):
             {
                 "predictions": str(path),
                 **_measures(other),
-                "volume": compare_errors(*volumes, one["volume_ml"], seed),
+                "volume": compare_errors(*volumes, one["volume_ml"], seed, patients=one["patient_id"]),
                 "prognosis": _compare_prognosis(one, other, seed),
             }
         )
@@ -124,11 +124,12 @@ def _measures(table):
 def _compare_prognosis(one, other, seed):
     known = np.isfinite(one["mortality_probability"]) & np.isfinite(other["mortality_probability"])
     died = one["died"][known]
-    counts = {"patients": int(known.sum()), "deaths": int(died.sum())}
+    patients = one["patient_id"][known]
+    counts = count_patients(known, one["patient_id"]) | {"deaths": int(died.sum())}
     if not known.any():
         return counts | {"auc_difference": None, "auc_difference_interval": None}
     scores = [table["mortality_probability"][known] for table in (one, other)]
-    prognosis, intervals = with_intervals(_discrimination, [*scores, died], counts, seed)
+    prognosis, intervals = with_intervals(_discrimination, [*scores, died], counts, seed, patients=patients)
     return prognosis | {"auc_difference_interval": intervals["auc_difference"]}
 
 

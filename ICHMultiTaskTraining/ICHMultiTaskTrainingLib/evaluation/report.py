@@ -29,9 +29,10 @@ TABLES = {
             ("misclassified_30_ml", "Wrong side of 30 mL", "%", 0, 100),
             ("no_bleed_below_1_ml", "Scans without a bleed that read below 1 mL", "%", 0, 100),
             ("interval_coverage", "Interval holds the true volume", "%", 0, 100),
-            ("interval_coverage_below_5_ml", "… below 5 mL", "%", 0, 100),
-            ("interval_coverage_5_to_30_ml", "… 5 to 30 mL", "%", 0, 100),
-            ("interval_coverage_from_30_ml", "… from 30 mL up", "%", 0, 100),
+            ("interval_coverage_up_to_1_ml", "… of predictions up to 1 mL", "%", 0, 100),
+            ("interval_coverage_1_to_10_ml", "… of predictions of 1 to 10 mL", "%", 0, 100),
+            ("interval_coverage_10_to_30_ml", "… of predictions of 10 to 30 mL", "%", 0, 100),
+            ("interval_coverage_above_30_ml", "… of predictions above 30 mL", "%", 0, 100),
         ),
     ),
     "prognosis": (

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib.data import augmentation
 from ICHMultiTaskTrainingLib.data.augmentation import augment
 from ICHMultiTaskTrainingLib.data.manifest import Row, outcomes, read_manifest
 from ICHMultiTaskTrainingLib.data.splits import split_rows
@@ -182,17 +184,48 @@ def test_augmentation_keeps_the_blood_it_accounts_for():
     images = torch.full((24, 1, depth, size, size), 0.3)
     occupancy = torch.from_numpy(ball.astype(np.float32)).expand(24, 1, -1, -1, -1)
     before = occupancy.mean((1, 2, 3, 4))
-    changed, moved, growth = augment(images, occupancy, torch.Generator().manual_seed(0), (4.0, 10.0))
+    changed, moved, growth = augment(images, occupancy, torch.Generator().manual_seed(0), (4.0, 10.0), size_mm(images))
     share = moved.mean((1, 2, 3, 4))
     assert share.std() > 0.03 * before[0], "nothing was scaled"
     np.testing.assert_allclose(share, before * growth, rtol=0.03)
     assert changed.std((1, 2, 3, 4)).min() > 0 and changed.min() >= 0 and changed.max() <= 1
     # Where the blood is seen and where the occupancy says it is are one place.
     bright = torch.where(occupancy > 0, 0.7, 0.3)
-    seen, moved, _ = augment(bright, occupancy, torch.Generator().manual_seed(1), (4.0, 10.0))
+    seen, moved, _ = augment(bright, occupancy, torch.Generator().manual_seed(1), (4.0, 10.0), size_mm(bright))
     inside = (seen * moved).sum((1, 2, 3, 4)) / moved.sum((1, 2, 3, 4))
     outside = (seen * (1 - moved)).sum((1, 2, 3, 4)) / (1 - moved).sum((1, 2, 3, 4))
     assert (inside > outside + 0.2).all()
+
+
+def size_mm(images):
+    """Of heads 160 mm high in a square of 190 mm."""
+    return torch.tensor([[160.0, 190.0, 190.0]]).expand(len(images), 3)
+
+
+def test_augmentation_turns_in_millimeters(monkeypatch):
+    """On a grid of 6 × 2 × 1.25 mm, every voxel comes from where SciPy's turned head has it."""
+    monkeypatch.setattr(augmentation, "SHIFT", 0.0)
+    monkeypatch.setattr(augmentation, "SCALE", (1.0, 1.0))
+    shape, spacing = np.array([24, 80, 112]), np.array([6.0, 2.0, 1.25])
+    turns = (20.0, 35.0)
+    in_mm, growth = augmentation._affine(6, turns, torch.Generator().manual_seed(3))
+    sizes = torch.tensor(shape * spacing, dtype=torch.float32).expand(6, 3)
+    maps = augmentation._in_grid_units(in_mm, sizes)
+    kji = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"))
+    center = (shape - 1) / 2
+    mm = (kji - center[:, None, None, None]) * spacing[:, None, None, None]
+    blobs = [((mm - np.array(place)[:, None, None, None]) ** 2).sum(0) for place in ((20, -25, 15), (-30, 20, 25))]
+    head = sum(np.exp(-blob / (2 * 12.0**2)) for blob in blobs).astype(np.float32)
+    turned = augmentation._resample(torch.from_numpy(head).expand(6, 1, *shape), maps)[:, 0].numpy()
+    for n in range(6):
+        matrix = in_mm[n, :, :3].numpy()[::-1, ::-1]  # z, y, x
+        assert matrix @ matrix.T == pytest.approx(np.eye(3), abs=1e-5)  # a rigid turn, or a mirrored one
+        in_voxels = matrix * spacing[None, :] / spacing[:, None]
+        expected = ndimage.affine_transform(
+            head, in_voxels, center - in_voxels @ center, order=1, mode="grid-constant"
+        )
+        np.testing.assert_allclose(turned[n], expected, atol=1e-4)  # both trilinear, in float32
+        assert np.abs(turned[n] - head).max() > 0.1
 
 
 def test_augmentation_turns_as_far_as_told():
@@ -201,7 +234,8 @@ def test_augmentation_turns_as_far_as_told():
     images[:, :, :, 8:56, 30:34] = 0.8
     found = []
     for turn in (0.0, 20.0):
-        turned, _, _ = augment(images, images[:, :, :, ::2, ::2], torch.Generator().manual_seed(0), (0.0, turn))
+        generator = torch.Generator().manual_seed(0)
+        turned, _, _ = augment(images, images[:, :, :, ::2, ::2], generator, (0.0, turn), size_mm(images))
         weight = turned[:, 0].sum(1).double()
         j, i = torch.meshgrid(torch.arange(64.0).double(), torch.arange(64.0).double(), indexing="ij")
         j, i = (axis - (weight * axis).sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True) for axis in (j, i))

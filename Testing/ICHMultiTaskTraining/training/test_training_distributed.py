@@ -63,6 +63,7 @@ def gradients(output=None):
         scans.has_mask = np.array([True, False, False, False, True])
         scans.volume_ml, scans.died = rng.uniform(1, 90, 5).astype(np.float32), np.array([0, 1, 0, 1, 1])
         scans.crop_volume_mm3 = np.full(5, 3e6)
+        scans.size_mm = np.full((5, 3), 160, np.float32)
         config = make_config(batch_size=-(-5 // workers.count), augment=True, coarse_epochs=[], epochs=1)
         batches = TrainingBatches(scans, scans.died.astype(np.float32), 3.0, config, workers, "cpu")
         assert batches.steps == 1
@@ -129,9 +130,11 @@ def test_run_of_two_processes_is_not_continued_by_one(two_processes, training_ma
 def test_images_change_alike_however_many_processes_there_are():
     images = torch.rand(5, 1, 8, 32, 32, generator=torch.Generator().manual_seed(0))
     occupancy = torch.rand(5, 1, 8, 8, 8)
-    whole = augment(images, occupancy, torch.Generator().manual_seed(1), (4.0, 10.0))
+    size = torch.tensor([[160.0, 190.0, 180.0]]).expand(5, 3)
+    whole = augment(images, occupancy, torch.Generator().manual_seed(1), (4.0, 10.0), size)
     for own in (slice(0, 3), slice(3, 5)):
-        part = augment(images[own], occupancy[own], torch.Generator().manual_seed(1), (4.0, 10.0), count=5, own=own)
+        generator = torch.Generator().manual_seed(1)
+        part = augment(images[own], occupancy[own], generator, (4.0, 10.0), size[own], count=5, own=own)
         for expected, found in zip(whole, part):
             torch.testing.assert_close(found, expected[own])
 
