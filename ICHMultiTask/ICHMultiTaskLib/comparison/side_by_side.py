@@ -16,6 +16,8 @@ from ..measures.agreement import (
 )
 from ..measures.segment import SegmentMeasures, measure
 
+DRAFT_NOTE = "Draft from the model, made from its volume and not yet edited by a person: not compared with the model."
+
 
 @dataclass(frozen=True)
 class SegmentComparison:
@@ -31,6 +33,8 @@ class SegmentComparison:
         None where the analysis made no attention map.
     notes : tuple of str
         What a reader of the numbers should see.
+    draft : bool
+        Whether it is the model's own proposal: its volumes are not compared with the model's then.
     """
 
     label: str
@@ -38,6 +42,7 @@ class SegmentComparison:
     volumes: tuple[VolumeComparison, ...]
     attention: AttentionAgreement | None
     notes: tuple = ()
+    draft: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,17 @@ def compare(analysis, segments, attention=None, shown_threshold=None, progress=N
 
 def _compare_segment(analysis, segment, attention, shown_threshold):
     measures = measure(segment, analysis.head_ct)
-    volumes = compare_volumes(analysis.volume_ml, analysis.volume_interval_ml, volume_rows(measures))
+    rows = volume_rows(measures)
+    if segment.draft:  # it was made from the model's volume: any agreement with that would mean nothing
+        volumes = [VolumeComparison(method, ml) for method, ml in rows]
+    else:
+        volumes = compare_volumes(analysis.volume_ml, analysis.volume_interval_ml, rows)
     agreement = None
     if attention is not None:
         threshold = shown_threshold or None  # at 0 all of the scan would be shown
         agreement = compare_attention(attention.array, analysis.head_ct.ijk_to_ras, segment, threshold)
-    notes = (*measures.notes, *(agreement.notes if agreement else ()))
+    notes = ((DRAFT_NOTE,) if segment.draft else ()) + (*measures.notes, *(agreement.notes if agreement else ()))
     notes += tuple(note for row in volumes for note in row.notes)
-    return SegmentComparison(segment.label, measures, tuple(volumes), agreement, tuple(dict.fromkeys(notes)))
+    return SegmentComparison(
+        segment.label, measures, tuple(volumes), agreement, tuple(dict.fromkeys(notes)), segment.draft
+    )

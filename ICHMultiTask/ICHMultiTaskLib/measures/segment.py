@@ -7,6 +7,7 @@
 (`formulas_ml`), shape, HU and `notes`, the sentences that a reader of the numbers should see.
 """
 
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,24 @@ TOUCHING = np.ones((3, 3, 3))
 """Voxels that share a corner belong together: thick slices often meet no further."""
 
 
+DRAFT_TAG = "ICHMultiTask.Draft"
+"""Tag of a segment that this software proposed: the `fingerprint` of what it proposed."""
+
+
+def fingerprint(mask):
+    """Short text that changes with the shape of a mask, wherever its array begins and ends.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (K, J, I), bool
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return "empty"
+    inside = np.ascontiguousarray(mask[box])
+    return f"{'x'.join(map(str, inside.shape))}-{zlib.crc32(np.packbits(inside).tobytes()):08x}"
+
+
 @dataclass(frozen=True)
 class Segment:
     """A segmented hematoma on a grid that need not be that of the scan.
@@ -35,6 +54,8 @@ class Segment:
         Maps (i, j, k, 1) to RAS millimeters; may be sheared.
     reader : str
         Who drew it; empty if unknown.
+    draft : bool
+        Whether it is the model's proposal, as no person has edited it yet.
 
     Raises
     ------
@@ -46,6 +67,7 @@ class Segment:
     mask: np.ndarray = field(repr=False)
     ijk_to_ras: np.ndarray = field(repr=False)
     reader: str = ""
+    draft: bool = False
 
     def __post_init__(self):
         mask = np.asarray(self.mask)

@@ -11,11 +11,12 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..scan.volume_files import read_stored, suffix_of
-from .segment import Segment
+from .segment import DRAFT_TAG, Segment, fingerprint
 
 _EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included) or MetaImage file"
 _MOST_LABELS = 100
-_SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer)")
+_SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Tags)")
+_DRAFT = re.compile(rf"(?:^|\|){re.escape(DRAFT_TAG)}:([^|]*)")
 
 
 def read_segments(path):
@@ -52,13 +53,18 @@ def read_segments(path):
     found = [labels_of(path.name, layer) for layer in layers]
     named = _named_segments(stored.header)
     if not named:
-        named = {(layer, value): f"Label {value}" for layer, values in enumerate(found) for value in values}
+        named = {(layer, value): {"Name": f"Label {value}"} for layer, values in enumerate(found) for value in values}
         if len(named) <= 1:
             layer, value = next(iter(named), (0, 1))
             return [Segment(stem, layers[layer] == value, affine)]
     if (most := max(layer for layer, _ in named)) >= len(layers):
         raise InputError(f"{path.name} is damaged: its header names layer {most}, but it holds {len(layers)}.")
-    return [Segment(title, layers[layer] == value, affine, stem) for (layer, value), title in named.items()]
+    segments = []
+    for (layer, value), entry in named.items():
+        mask, draft = layers[layer] == value, _DRAFT.search(entry.get("Tags", ""))
+        draft = draft is not None and draft[1] == fingerprint(mask)
+        segments.append(Segment(entry["Name"], mask, affine, stem, draft))
+    return segments
 
 
 def labels_of(name, array):
@@ -80,7 +86,7 @@ def labels_of(name, array):
     InputError
         If it holds fractions, negative values, or as many values as a scan does.
     """
-    values = np.unique(array)
+    values = _distinct(array)
     if not np.array_equal(values, np.rint(values)):
         raise InputError(f"{name} holds fractions or NaN; expected a segmentation with whole label values.")
     if len(values) > _MOST_LABELS:
@@ -93,14 +99,23 @@ def labels_of(name, array):
     return [int(value) for value in values if value > 0]
 
 
+def _distinct(array):
+    """Values of an array, ascending. Most slices of a labelmap hold one value, which is seen faster than sorted."""
+    found = set()
+    for plane in array:
+        low, high = plane.min(), plane.max()
+        found.update({low} if low == high else np.unique(plane).tolist())
+    return np.unique(list(found))
+
+
 def _named_segments(header):
-    """Names by layer and label value, in the order of a .seg.nrrd file (3D Slicer, SegmentationStorage)."""
+    """Name and tags by layer and label value, in the order of a .seg.nrrd file (3D Slicer, SegmentationStorage)."""
     found = {}
     for key, text in header.items():
         if match := _SEGMENT_KEY.fullmatch(key):
             found.setdefault(int(match[1]), {})[match[2]] = text
     return {
         # Files of before layers were introduced have one layer a segment, and 1 as its value.
-        (int(entry.get("Layer", number)), int(entry.get("LabelValue", 1))): entry.get("Name", f"Segment {number + 1}")
+        (int(entry.get("Layer", number)), int(entry.get("LabelValue", 1))): {"Name": f"Segment {number + 1}", **entry}
         for number, entry in sorted(found.items())
     }

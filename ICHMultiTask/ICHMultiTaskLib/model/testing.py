@@ -34,7 +34,7 @@ def phantom(shape_kji=(28, 128, 128), spacing_kji=(6.0, 1.8, 1.8)):
     return HeadCT(hu, affine, ScanFacts(simulated=True))
 
 
-def tiny_bundle(folder):
+def tiny_bundle(folder, seed=0):
     """Save a bundle of a small network with random weights: fast, complete, and right about nothing.
 
     Returns
@@ -46,7 +46,7 @@ def tiny_bundle(folder):
 
     from .networks import build_network
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     architecture = {"width": 4, "stem_stride": [2, 4, 4], "stage_strides": [1, 2, 2, 1], "final_relu": False}
     metadata = {
         "name": "tiny",

@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict, dataclass
 
 from ..common.errors import InputError
+from ..common.numbers import NOT_COMPUTED, probability
+from ..common.research_use import RESEARCH_USE
 from ..measures.clinical_scores import ClinicalContext, alerts, clinical_scores
 from . import results
-from .comparison import NOT_COMPUTED
+from .translation import tr as _
 
 _ATTRIBUTE = "ICHMultiTask.Clinical"
-TITLES = ("Score", "Points", "Most points", "Published outcome", "Source", "Remark")
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class ClinicalAssessment:
     context : ClinicalContext
     scores : tuple of ClinicalScore
     alerts : tuple of str
-    mortality_probability : float
+    mortality_probability : float or None
         The model's, seen from the image alone.
     """
 
     context: ClinicalContext
     scores: tuple
     alerts: tuple
-    mortality_probability: float
+    mortality_probability: float | None
 
 
 def context_of(scan_node):
@@ -50,19 +51,25 @@ def keep_context(scan_node, context):
     scan_node.SetAttribute(_ATTRIBUTE, json.dumps(known) if known else None)
 
 
-def assess(scan_node, analysis):
+def assess(scan_node, facts):
     """Scores and alerts for the patient of an analyzed scan.
+
+    Parameters
+    ----------
+    scan_node : vtkMRMLScalarVolumeNode
+    facts : dict
+        As `kept_results.kept_result` gives it.
 
     Returns
     -------
     ClinicalAssessment
     """
-    context, volume, interval = context_of(scan_node), analysis.volume_ml, analysis.volume_interval_ml
+    context, volume, interval = context_of(scan_node), facts["volume_ml"], facts["volume_interval_ml"]
     return ClinicalAssessment(
         context,
         clinical_scores(context, volume, interval),
         alerts(context, volume, interval),
-        analysis.mortality_probability,
+        facts["mortality_probability"],
     )
 
 
@@ -76,11 +83,12 @@ def write_table(scene, scan_node, assessment):
     if assessment.context.is_empty:
         results.remove_result(scene, scan_node, "clinical scores")
         return None
-    return results.write_rows(scene, scan_node, "clinical scores", TITLES, rows(assessment))
+    return results.write_rows(scene, scan_node, "clinical scores", *table(assessment))
 
 
-def rows(assessment):
-    """Cells of the table, as text, in the order of TITLES."""
+def table(assessment):
+    """Titles and cells of the table, as text."""
+    titles = (_("Score"), _("Points"), _("Most points"), _("Published outcome"), _("Source"), _("Remark"))
     found = [
         (
             score.name,
@@ -92,11 +100,12 @@ def rows(assessment):
         )
         for score in assessment.scores
     ]
-    probability = results.percent_text(assessment.mortality_probability)
-    found.append(("Model, from the image alone", "", "", f"30-day mortality {probability}", "", results.RESEARCH_USE))
-    return found + [("Alert", "", "", "", "", sentence) for sentence in assessment.alerts]
+    if assessment.mortality_probability is not None:
+        mortality = _("30-day mortality {percent}").format(percent=probability(assessment.mortality_probability))
+        found.append((_("Model, from the image alone"), "", "", mortality, "", _(RESEARCH_USE)))
+    return titles, found + [(_("Alert"), "", "", "", "", sentence) for sentence in assessment.alerts]
 
 
 def missing_sentence(score):
     """What a score needs and was not given."""
-    return f"Needs {', '.join(score.missing)}."
+    return _("Needs {fields}.").format(fields=", ".join(score.missing))

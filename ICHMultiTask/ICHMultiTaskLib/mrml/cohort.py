@@ -3,8 +3,7 @@
 from ..report.cohort import METRICS
 from .comparison import NOT_COMPUTED
 from .results import fill_table, select_table
-
-TITLES = ("Method", "Patients", *(title for _, title, *_ in METRICS), "Wilcoxon p (Holm)", "McNemar p (Holm)")
+from .translation import tr as _
 
 
 def show_cohort(scene, comparison, name):
@@ -23,13 +22,19 @@ def show_cohort(scene, comparison, name):
         A row a method, with 95 % bootstrap intervals in brackets; p values are of tests against `comparison.against`.
     """
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{name} comparison"))
-    fill_table(table, TITLES, rows(comparison))
+    fill_table(table, titles(), rows(comparison))
     select_table(table)
     return table
 
 
+def titles():
+    """Of the table's columns."""
+    tests = _("Wilcoxon p (Holm)"), _("McNemar p (Holm)")
+    return _("Method"), _("Patients"), *(title for _key, title, *_rest in METRICS), *tests
+
+
 def rows(comparison):
-    """Cells of the table, as text, in the order of TITLES."""
+    """Cells of the table, as text, in the order of `titles`."""
     tests = {test["name"]: test for test in comparison.tests}
     return [
         (
@@ -51,4 +56,4 @@ def _with_interval(row, key, _title, decimals, factor):
 def _p_value(p):
     if p is None:
         return NOT_COMPUTED
-    return "below 0.001" if p < 0.001 else f"{p:.3f}"
+    return _("below 0.001") if p < 0.001 else f"{p:.3f}"

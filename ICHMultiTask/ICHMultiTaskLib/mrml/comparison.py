@@ -1,22 +1,21 @@
 """Comparison of an analysis with segments of the scene, and its tables. Needs no Qt."""
 
 from dataclasses import dataclass
+from itertools import combinations
 
 from ..common.errors import InputError
+from ..common.numbers import NOT_COMPUTED, number
 from ..comparison.side_by_side import Comparison, compare
 from ..measures.agreement import PLANIMETRY
+from ..measures.formulas import DEFINITIONS_VERSION, present_name
 from . import results
+from .scene import nodes_of_class
 from .segments import SegmentChoice, concerns, read_segment
+from .translation import tr as _
 
-NOT_COMPUTED = "–"
-VOLUME_TITLES = (
-    "Segment", "Method", "Volume (mL)", "± model (mL)", "± model (%)", "In interval", "Within 5 mL",
-    "Within 20 %",
-)  # fmt: skip
-MEASURE_TITLES = ("Segment", "Measure", "Value", "Unit")
-READER_TITLES = (
-    "First", "Second", "Dice", "Hausdorff 95 % (mm)", "Second - first (mL)", "Second - first (% of first)",
-)  # fmt: skip
+TABLES = ("volume comparison", "segment measures", "readers")
+_DEFINITIONS = "ICHMultiTask.FormulaDefinitions"
+"""Version of what the names of the formulas mean, on a table that holds them."""
 
 
 @dataclass(frozen=True)
@@ -31,26 +30,39 @@ class SceneComparison:
         Of `comparison.segments`, in the same order.
     remarks : tuple of str
         Segments that could not be read, and doubts whether they belong to the scan.
+    run : str
+        Which of the scan's analyses was compared.
     """
 
     comparison: Comparison
     scan_node: object
     choices: tuple[SegmentChoice, ...]
     remarks: tuple
+    run: str = ""
+
+    @property
+    def names(self):
+        """Short names of the segments, no two alike: Draft, Dr. A."""
+        short = [choice.short_name for choice in self.choices]
+        return tuple(
+            name if short.count(name) == 1 else f"{name} ({choice.name})" if not choice.alone else f"{name} {n}"
+            for n, (name, choice) in enumerate(zip(short, self.choices), start=1)
+        )
 
 
-def comparison_work(analysis, attention, scan_node, choices, threshold):
+def comparison_work(analysis, scan_node, choices, threshold, run=""):
     """Read segments at once, and return their comparison as a callable (progress) -> SceneComparison.
 
     Parameters
     ----------
     analysis : Analysis
-    attention : Attention or None
-        The map on show.
+        With the map on show.
     scan_node : vtkMRMLScalarVolumeNode
     choices : sequence of SegmentChoice
     threshold : float
         From which attention is shown.
+    run : str
+        Which of the scan's analyses it is.
     """
     scene, segments, read, remarks = scan_node.GetScene(), [], [], []
     for choice in choices:
@@ -63,118 +75,152 @@ def comparison_work(analysis, attention, scan_node, choices, threshold):
         read.append(choice)
         remarks += [sentence for sentence in concerns(node, scan_node) if sentence not in remarks]
     return lambda progress: SceneComparison(
-        compare(analysis, segments, attention, threshold, progress), scan_node, tuple(read), tuple(remarks)
+        compare(analysis, segments, analysis.attention, threshold, progress),
+        scan_node,
+        tuple(read),
+        tuple(remarks),
+        run,
     )
 
 
-def write_tables(scene, scan_node, comparison):
-    """Write a comparison into the tables of its scan.
+def write_tables(scene, compared):
+    """Write a SceneComparison into the tables of its scan.
 
     Returns
     -------
     dict of str to vtkMRMLTableNode
-        "volume comparison", "segment measures", and "readers" with two segments or more.
+        By `TABLES`; "readers" with two segments or more.
 
     Raises
     ------
     InputError
         If the scan is no longer in the scene.
     """
-    tables = {
-        "volume comparison": (VOLUME_TITLES, volume_rows(comparison)),
-        "segment measures": (MEASURE_TITLES, measure_rows(comparison)),
-        "readers": (READER_TITLES, reader_rows(comparison)),
-    }
-    nodes = {}
-    for kind, (titles, rows) in tables.items():
+    nodes, scan_node = {}, compared.scan_node
+    for kind, (titles, rows) in zip(TABLES, (volume_table(compared), measure_table(compared), reader_table(compared))):
         if rows:
             nodes[kind] = results.write_rows(scene, scan_node, kind, titles, rows)
         else:
             results.remove_result(scene, scan_node, kind)
+    if TABLES[0] in nodes:
+        nodes[TABLES[0]].SetAttribute(_DEFINITIONS, str(DEFINITIONS_VERSION))
     return nodes
 
 
 def remove_tables(scene, scan_node):
     """Remove the tables that `write_tables` wrote; no-op if the scan is gone."""
     if scan_node.GetScene() is scene:
-        for kind in ("volume comparison", "segment measures", "readers"):
+        for kind in TABLES:
             results.remove_result(scene, scan_node, kind)
 
 
-def volume_rows(comparison):
-    """Cells of the table of volumes, as text, in the order of VOLUME_TITLES; the model's own row first."""
-    if not comparison.segments:
-        return []
+def rename_formulas(scene):
+    """Give the formulas in tables of earlier versions the names that they have today."""
+    for table in nodes_of_class(scene, "vtkMRMLTableNode"):
+        if results.kind_of(table) != TABLES[0] or table.GetAttribute(_DEFINITIONS):
+            continue
+        for row in range(table.GetNumberOfRows()):
+            table.SetCellText(row, 1, present_name(table.GetCellText(row, 1), None))
+        table.SetAttribute(_DEFINITIONS, str(DEFINITIONS_VERSION))
+
+
+def volume_table(compared):
+    """Titles and cells of the table of volumes, as text; the model's own row first. A draft has no verdicts.
+
+    Parameters
+    ----------
+    compared : SceneComparison
+    """
+    titles = (
+        _("Segment"), _("Method (definitions {version})").format(version=DEFINITIONS_VERSION), _("Volume (mL)"),
+        _("± model (mL)"), _("± model (%)"), _("In interval"), _("Within 5 mL"), _("Within 20 %"),
+    )  # fmt: skip
+    comparison, rows = compared.comparison, []
+    if comparison.segments:
+        rows.append(("", _("Model"), model_text(comparison), *[NOT_COMPUTED] * 5))
+    for name, segment in zip(compared.names, comparison.segments):
+        rows += [(name, method_name(row.method), *cells(row)) for row in segment.volumes]
+    return titles, rows
+
+
+def model_text(comparison):
+    """The model's volume with its interval, without the unit."""
     interval = comparison.interval_ml
-    span = f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""
-    rows = [("", "Model", f"{comparison.model_ml:.1f}{span}", *[NOT_COMPUTED] * 5)]
-    for segment in comparison.segments:
-        rows += [(segment.label, row.method, *cells(row)) for row in segment.volumes]
-    return rows
+    span = _(" ({low:.1f} to {high:.1f})").format(low=interval[0], high=interval[1]) if interval else ""
+    return f"{comparison.model_ml:.1f}{span}"
+
+
+def method_name(method):
+    """Name of a method as a user reads it; formulas are called alike everywhere."""
+    return _("Planimetry") if method == PLANIMETRY else method
 
 
 def cells(row):
     """Volume, differences and verdicts of a VolumeComparison as text."""
     return (
         number(row.volume_ml),
-        number(row.difference_ml, "+.1f"),
-        number(row.difference_percent, "+.0f"),
+        number(row.difference_ml, sign=True),
+        number(row.difference_percent, 0, sign=True),
         verdict(row.inside_interval),
         verdict(row.within_5_ml),
         verdict(row.within_20_percent),
     )
 
 
-def measure_rows(comparison):
-    """Cells of the table of measures, as text, in the order of MEASURE_TITLES; only what was measured has a row."""
+def measure_table(compared):
+    """Titles and cells of the table of measures, as text; only what was measured has a row."""
     rows = []
-    for segment in comparison.segments:
+    for name, segment in zip(compared.names, compared.comparison.segments):
         found, attention = segment.measures, segment.attention
         lines = [
-            (PLANIMETRY, number(found.volume_ml, ".2f"), "mL"),
+            (_("Planimetry"), number(found.volume_ml, 2), "mL"),
             ("A", number(found.a_mm), "mm"),
             ("B", number(found.b_mm), "mm"),
             ("C", number(found.c_mm), "mm"),
-            ("C (Kothari)", number(found.c_kothari_mm), "mm"),
-            ("Slices", number(found.slices, "d"), ""),
-            ("Largest slice area", number(found.largest_area_cm2), "cm²"),
-            ("Components", number(len(found.components_ml), "d"), ""),
-            ("Greatest diameter", number(found.max_diameter_mm), "mm"),
-            ("Surface", number(found.surface_cm2), "cm²"),
-            ("Irregularity index", number(found.irregularity_index, ".0f"), ""),
-            ("Mean", number(found.hu_mean), "HU"),
-            ("Standard deviation", number(found.hu_sd), "HU"),
-            ("Lowest", number(found.hu_min, ".0f"), "HU"),
-            ("Highest", number(found.hu_max, ".0f"), "HU"),
+            (_("C (Kothari)"), number(found.c_kothari_mm), "mm"),
+            (_("Slices"), number(found.slices, 0), ""),
+            (_("Largest slice area"), number(found.largest_area_cm2), "cm²"),
+            (_("Components"), number(len(found.components_ml), 0), ""),
+            (_("Greatest diameter"), number(found.max_diameter_mm), "mm"),
+            (_("Surface"), number(found.surface_cm2), "cm²"),
+            (_("Irregularity index"), number(found.irregularity_index, 0), ""),
+            (_("Mean"), number(found.hu_mean), "HU"),
+            (_("Standard deviation"), number(found.hu_sd), "HU"),
+            (_("Lowest"), number(found.hu_min, 0), "HU"),
+            (_("Highest"), number(found.hu_max, 0), "HU"),
         ]
         if attention is not None:
             lines += [
-                ("Hottest point of attention inside", verdict(attention.peak_inside), ""),
-                ("Distance of the hottest point", number(attention.peak_distance_mm), "mm"),
-                ("Share of attention inside", number(_percent(attention.attention_inside_fraction), ".0f"), "%"),
-                ("Best overlap with attention (Dice)", number(attention.best_dice, ".2f"), ""),
-                ("at the threshold", number(attention.best_threshold, ".2f"), ""),
-                ("Overlap at the shown threshold (Dice)", number(attention.shown_dice, ".2f"), ""),
-                ("at the threshold", number(attention.shown_threshold, ".2f"), ""),
+                (_("Hottest point of attention inside"), verdict(attention.peak_inside), ""),
+                (_("Distance of the hottest point"), number(attention.peak_distance_mm), "mm"),
+                (_("Share of attention inside"), number(attention.attention_inside_fraction, 0, 100), "%"),
+                (_("Best overlap with attention (Dice)"), number(attention.best_dice, 2), ""),
+                (_("at the threshold"), number(attention.best_threshold, 2), ""),
+                (_("Overlap at the shown threshold (Dice)"), number(attention.shown_dice, 2), ""),
+                (_("at the threshold"), number(attention.shown_threshold, 2), ""),
             ]
-        rows += [(segment.label, *line) for line in lines if line[1] != NOT_COMPUTED]
-        rows += [(segment.label, "Note", note, "") for note in segment.notes]
-    return rows
+        rows += [(name, *line) for line in lines if line[1] != NOT_COMPUTED]
+        rows += [(name, _("Note"), note, "") for note in segment.notes]
+    return (_("Segment"), _("Measure"), _("Value"), _("Unit")), rows
 
 
-def reader_rows(comparison):
-    """Cells of the table of readers, as text, in the order of READER_TITLES."""
-    return [
+def reader_table(compared):
+    """Titles and cells of the table of segments against each other, as text."""
+    titles = (
+        _("First"), _("Second"), _("Dice"), _("Hausdorff 95 % (mm)"), _("Second - first (mL)"),
+        _("Second - first (% of first)"),
+    )  # fmt: skip
+    rows = [
         (
-            pair.first,
-            pair.second,
-            number(pair.dice, ".2f"),
+            *names,
+            number(pair.dice, 2),
             number(pair.hausdorff_95_mm),
-            number(pair.volume_difference_ml, "+.1f"),
-            number(pair.volume_difference_percent, "+.0f"),
+            number(pair.volume_difference_ml, sign=True),
+            number(pair.volume_difference_percent, 0, sign=True),
         )
-        for pair in comparison.readers
+        for names, pair in zip(combinations(compared.names, 2), compared.comparison.readers)
     ]
+    return titles, rows
 
 
 def attention_sentence(segment, head):
@@ -189,14 +235,18 @@ def attention_sentence(segment, head):
     found = segment.attention
     if found is None or found.peak_inside is None:
         return None
-    parts = ["hottest point inside" if found.peak_inside else f"hottest point {found.peak_distance_mm:.0f} mm away"]
+    away = _("hottest point {distance:.0f} mm away")
+    parts = [_("hottest point inside") if found.peak_inside else away.format(distance=found.peak_distance_mm)]
     if found.attention_inside_fraction is not None:
-        parts.append(f"{100 * found.attention_inside_fraction:.0f} % of it inside")
+        parts.append(_("{percent:.0f} % of it inside").format(percent=100 * found.attention_inside_fraction))
     if found.best_dice is not None:
-        parts.append(f"overlap (Dice) {found.best_dice:.2f} at the best threshold {found.best_threshold:.2f}")
+        words = _("overlap (Dice) {dice:.2f} at the best threshold {threshold:.2f}")
+        parts.append(words.format(dice=found.best_dice, threshold=found.best_threshold))
     if found.shown_dice is not None:
-        parts.append(f"{found.shown_dice:.2f} at the shown {found.shown_threshold:.2f}")
-    return f"Attention of the {head} head: {', '.join(parts)}."
+        words = _("{dice:.2f} at the shown {threshold:.2f}")
+        parts.append(words.format(dice=found.shown_dice, threshold=found.shown_threshold))
+    head = _("volume") if head == "volume" else _("prognosis")
+    return _("Attention of the {head} head: {findings}.").format(head=head, findings=", ".join(parts))
 
 
 def measures_sentence(found):
@@ -210,26 +260,14 @@ def measures_sentence(found):
     if found.a_mm is not None:
         parts.append(f"A × B × C {found.a_mm:.0f} × {found.b_mm:.0f} × {found.c_mm:.0f} mm")
     if found.surface_cm2 is not None:
-        parts.append(f"surface {found.surface_cm2:.0f} cm²")
+        parts.append(_("surface {area:.0f} cm²").format(area=found.surface_cm2))
     if found.irregularity_index is not None:
-        parts.append(f"irregularity {found.irregularity_index:.0f}")
+        parts.append(_("irregularity {index:.0f}").format(index=found.irregularity_index))
     if found.hu_mean is not None:
         parts.append(f"{found.hu_mean:.0f} ± {found.hu_sd:.0f} HU")
     return ", ".join(parts) + "." if parts else ""
 
 
-def number(value, spec=".1f"):
-    """A number as text, or the mark of a cell that was not computed."""
-    if value is None:
-        return NOT_COMPUTED
-    text = format(value, spec)
-    return text if any(digit in text for digit in "123456789") else text.replace("-", "+")  # no minus zero
-
-
 def verdict(value):
     """Yes, no, or the mark of a cell that was not computed."""
-    return NOT_COMPUTED if value is None else "yes" if value else "no"
-
-
-def _percent(fraction):
-    return None if fraction is None else 100 * fraction
+    return NOT_COMPUTED if value is None else _("yes") if value else _("no")

@@ -4,6 +4,7 @@ from .hierarchy import file_beside
 from .scene import nodes_of_class
 
 _KIND = "ICHMultiTask.Diameter"
+_SCAN_ROLE = "ICHMultiTask.Scan"
 _COLORS = {"A": (0.9, 0.6, 0.0), "B": (0.35, 0.7, 0.9), "C": (0.0, 0.62, 0.45)}
 
 
@@ -31,6 +32,7 @@ def show_diameters(scene, measures, scan_node, jump=True):
             continue
         node = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", f"{letter} ({measures.reader or measures.name})")
         node.SetAttribute(_KIND, letter)
+        node.AddNodeReferenceID(_SCAN_ROLE, scan_node.GetID())
         node.CreateDefaultDisplayNodes()
         node.SetControlPointLabelFormat("")
         for point in line:
@@ -54,8 +56,9 @@ def show_diameters(scene, measures, scan_node, jump=True):
     return nodes
 
 
-def remove_diameters(scene):
-    """Remove every line that `show_diameters` drew."""
+def remove_diameters(scene, keep=None):
+    """Remove the lines that `show_diameters` drew, but for those of the scan `keep`."""
     for node in nodes_of_class(scene, "vtkMRMLMarkupsLineNode"):
-        if node.GetAttribute(_KIND) is not None:
+        mine = keep is not None and node.GetNodeReferenceID(_SCAN_ROLE) == keep.GetID()
+        if node.GetAttribute(_KIND) is not None and not mine:
             scene.RemoveNode(node)

@@ -9,11 +9,13 @@ _LEVELS = {
 }
 _OWNERS = {
     "vtkMRMLTableNode": "Tables",
+    "vtkMRMLTextNode": "Texts",
     "vtkMRMLScalarVolumeNode": "Volumes",
     "vtkMRMLLabelMapVolumeNode": "LabelMaps",
     "vtkMRMLSegmentationNode": "Segmentations",
     "vtkMRMLMarkupsLineNode": "Markups",
     "vtkMRMLLinearTransformNode": "Transforms",
+    "vtkMRMLGridTransformNode": "Transforms",
 }
 """Plug-ins that show a class of nodes in the application's tree."""
 

@@ -72,10 +72,8 @@ def leave_side_by_side(scene):
     layout = layout_node(scene)
     if layout.GetViewArrangement() == SIDE_BY_SIDE:
         layout.SetViewArrangement(int(layout.GetAttribute(_PREVIOUS) or layout.SlicerLayoutFourUpView))
-    for node in nodes_of_class(scene, "vtkMRMLSegmentationDisplayNode"):
-        if node.GetAttribute(_KEPT_OUT):
-            node.RemoveAllViewNodeIDs()
-            node.RemoveAttribute(_KEPT_OUT)
+    for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
+        show_in_all_views(node)
 
 
 def is_side_by_side(scene):
@@ -83,24 +81,36 @@ def is_side_by_side(scene):
     return layout_node(scene).GetViewArrangement() == SIDE_BY_SIDE
 
 
-def volume_on_left(scene):
-    """Return the background volume of the left view, or None where the layout is not on show."""
+def volume_on(scene, tag):
+    """Return the background volume of `LEFT` or `RIGHT`, or None where the layout is not on show."""
     if not is_side_by_side(scene):
         return None
-    return scene.GetNodeByID(_composite(scene, LEFT).GetBackgroundVolumeID() or "")
+    return scene.GetNodeByID(_composite(scene, tag).GetBackgroundVolumeID() or "")
 
 
-def keep_out_of_left_view(scene, node):
-    """Show a segmentation in every view but the left one; no-op where the user has chosen views for it."""
+def keep_out_of_view(scene, node, tag):
+    """Show a segmentation in every view but `LEFT` or `RIGHT`; no-op where the user has chosen views for it."""
     display = node.GetDisplayNode()
     if display is None or (display.GetNumberOfViewNodeIDs() and not display.GetAttribute(_KEPT_OUT)):
         return
-    left = _slice_node(scene, LEFT)
+    out = _slice_node(scene, tag)
     views = nodes_of_class(scene, "vtkMRMLSliceNode") + nodes_of_class(scene, "vtkMRMLViewNode")
-    display.SetAttribute(_KEPT_OUT, "1")
-    for view in views:
-        if view is not left and not display.IsViewNodeIDPresent(view.GetID()):
-            display.AddViewNodeID(view.GetID())
+    wanted = [view.GetID() for view in views if view is not out]
+    if [display.GetNthViewNodeID(n) for n in range(display.GetNumberOfViewNodeIDs())] == wanted:
+        return
+    with slicer.util.NodeModify(display):
+        display.RemoveAllViewNodeIDs()
+        display.SetAttribute(_KEPT_OUT, "1")
+        for view_id in wanted:
+            display.AddViewNodeID(view_id)
+
+
+def show_in_all_views(node):
+    """Undo `keep_out_of_view`."""
+    display = node.GetDisplayNode()
+    if display is not None and display.GetAttribute(_KEPT_OUT):
+        display.RemoveAllViewNodeIDs()
+        display.RemoveAttribute(_KEPT_OUT)
 
 
 def own_composites(scene):

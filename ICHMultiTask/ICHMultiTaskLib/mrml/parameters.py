@@ -1,4 +1,7 @@
-"""The panel's parameters. The one adapter that needs the application: slicer-core has no parameter node wrapper."""
+"""The panel's parameters. The one adapter that needs the application: slicer-core has no parameter node wrapper.
+
+The application saves a choice by the name of its member; a member that an earlier version had is kept as an alias.
+"""
 
 from enum import Enum
 from typing import Annotated
@@ -7,16 +10,18 @@ from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from ..common import choices
+from ..model.attention import METHODS
 from .results import FOREGROUND_OPACITY, THRESHOLD
 
 
 class Device(Enum):
     """Where the network runs."""
 
-    AUTOMATIC = "auto"
-    CUDA = "cuda"
-    MPS = "mps"
-    CPU = "cpu"
+    AUTOMATIC = choices.Device.AUTO.value
+    CUDA = choices.Device.CUDA.value
+    MPS = choices.Device.MPS.value
+    CPU = choices.Device.CPU.value
 
     def label(self):
         """Text in the panel."""
@@ -27,8 +32,8 @@ class Device(Enum):
 class AttentionHead(Enum):
     """Which of the network's two outputs the map explains."""
 
-    VOLUME = "volume"
-    PROGNOSIS = "prognosis"
+    VOLUME = choices.Head.VOLUME.value
+    PROGNOSIS = choices.Head.PROGNOSIS.value
 
     def label(self):
         """Text in the panel."""
@@ -36,31 +41,27 @@ class AttentionHead(Enum):
 
 
 class AttentionStage(Enum):
-    """Which stage of the network the map is taken from; None is the model's own choice."""
+    """Which stage of the network the map is taken from."""
 
-    MODEL = None
-    STAGE1 = "stage1"
-    STAGE2 = "stage2"
-    STAGE3 = "stage3"
-    STAGE4 = "stage4"
-
-    def label(self):
-        """Text in the panel."""
-        return _("Stage {n} of 4").format(n=self.value[-1]) if self.value else _("Model's own")
-
-
-class AttentionMethod(Enum):
-    """How the map is made from the stage; None is the model's own choice."""
-
-    MODEL = None
-    GRADCAM = "gradcam"
-    GRADCAM_PLUS_PLUS = "gradcam++"
-    LAYERCAM = "layercam"
+    STAGE1 = choices.Stage.STAGE1.value
+    STAGE2 = choices.Stage.STAGE2.value
+    STAGE3 = choices.Stage.STAGE3.value
+    STAGE4 = choices.Stage.STAGE4.value
+    MODEL = choices.Stage.STAGE4.value
 
     def label(self):
         """Text in the panel."""
-        names = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM"}
-        return names.get(self.value) or _("Model's own")
+        return _("Stage {n} of 4").format(n=self.value[-1])
+
+
+def _method_members():
+    names = {key: key.upper().replace("++", "_PLUS_PLUS") for key in METHODS}
+    return {**{name: key for key, name in names.items()}, "MODEL": "gradcam"}
+
+
+AttentionMethod = Enum("AttentionMethod", _method_members(), module=__name__)
+"""How the map is made from the stage."""
+AttentionMethod.label = lambda method: METHODS.label(method.value)
 
 
 @parameterNodeWrapper
@@ -73,7 +74,8 @@ class ICHMultiTaskParameterNode:
     attentionHead, attentionStage, attentionMethod - which attention map is shown
     overlayOpacity - of the map over the scan
     overlayThreshold - attention below it is not shown
-    comparedSegments - segments that are ticked, each as the IDs of its node and of itself
+    comparedSegments - segments that are ticked, each as the IDs of its node and of itself; one of another scan is
+    followed by the ID of the scan that it was ticked for
     earlierVolume - earlier head CT of the same patient
     """
 
@@ -81,8 +83,8 @@ class ICHMultiTaskParameterNode:
     bundleFolder: str = ""
     device: Device = Device.AUTOMATIC
     attentionHead: AttentionHead = AttentionHead.VOLUME
-    attentionStage: AttentionStage = AttentionStage.MODEL
-    attentionMethod: AttentionMethod = AttentionMethod.MODEL
+    attentionStage: AttentionStage = AttentionStage.STAGE4
+    attentionMethod: AttentionMethod = AttentionMethod.GRADCAM
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = FOREGROUND_OPACITY
     overlayThreshold: Annotated[float, WithinRange(0, 1)] = THRESHOLD
     comparedSegments: list[str] = []

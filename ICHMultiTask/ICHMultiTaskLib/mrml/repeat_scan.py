@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import slicer
 
 from ..analysis.analyzer import Analysis
-from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT
 from ..analysis.repeat import RepeatScan
 from ..common.errors import InputError
+from ..common.numbers import interval, number
+from ..report.comparison import growth_verdict
 from . import results
-from .comparison import NOT_COMPUTED, number, verdict
 from .hierarchy import file_beside
 from .scene import nodes_of_class
+from .translation import tr as _
 
-TITLES = ("Measure", "Value", "Unit")
 TABLE = "growth"
 _KIND = "ICHMultiTask.Alignment"
 _MOVED = "ICHMultiTask.Moved"
@@ -29,12 +29,15 @@ class SceneRepeat:
     later : Analysis
     repeat : RepeatScan
         The earlier scan's analysis, growth and alignment.
+    reused : bool
+        Whether the later scan had been analyzed before.
     """
 
     earlier_node: object
     later_node: object
     later: Analysis
     repeat: RepeatScan
+    reused: bool = False
 
 
 def check_pair(earlier_node, later_node):
@@ -64,7 +67,7 @@ def show_repeat_scan(scene, shown):
     for node in (earlier, later):
         if node.GetScene() is not scene:
             raise InputError("A scan is no longer in the scene: it was removed while it was analyzed.")
-    table = results.write_rows(scene, later, TABLE, TITLES, rows(shown))
+    table = results.write_rows(scene, later, TABLE, (_("Measure"), _("Value"), _("Unit")), rows(shown))
     remove_alignment(scene, earlier)
     outermost = earlier
     while outermost.GetParentTransformNode() is not None:
@@ -88,22 +91,27 @@ def remove_alignment(scene, earlier_node):
 
 
 def rows(shown):
-    """Cells of the growth table, as text, in the order of TITLES."""
+    """Cells of the growth table, as text: measure, value and unit; the verdict first, the alignment last."""
     found, alignment = shown.repeat.growth, shown.repeat.alignment
     lines = [
-        (f"Earlier: {shown.earlier_node.GetName()}", _with_interval(shown.repeat.previous), "mL"),
-        (f"Later: {shown.later_node.GetName()}", _with_interval(shown.later), "mL"),
-        ("Growth", _signed(found.absolute_ml, found.absolute_interval_ml, "+.1f"), "mL"),
-        ("Growth, relative", _signed(found.relative_percent, found.relative_interval_percent, "+.0f"), "%"),
-        (f"Expansion (from {EXPANSION_ML:g} mL or {EXPANSION_PERCENT:g} %)", verdict(found.is_expansion), ""),
-        ("Expansion within the intervals", found.verdict or NOT_COMPUTED, ""),
-        ("Coverage of the intervals", number(_percent(found.coverage), ".0f"), "%"),
-        ("Agreement of bone after alignment", number(alignment.correlation, ".2f"), ""),
+        (_("Verdict"), _(growth_verdict(found)), ""),
+        (_("Earlier: {scan}").format(scan=shown.earlier_node.GetName()), _with_interval(shown.repeat.previous), "mL"),
+        (_("Later: {scan}").format(scan=shown.later_node.GetName()), _with_interval(shown.later), "mL"),
+        (_("Growth"), _signed(found.absolute_ml, found.absolute_interval_ml, 1), "mL"),
+        (_("Growth, relative"), _signed(found.relative_percent, found.relative_interval_percent, 0), "%"),
     ]
+    if found.coverage is not None:
+        lines.append((_("Coverage of the intervals"), number(found.coverage, 0, 100), "%"))
+    return lines + [(_("Note"), sentence, "") for sentence in shown.repeat.notes] + alignment_rows(alignment)
+
+
+def alignment_rows(alignment):
+    """How the earlier scan was laid on the later one, as rows of the table."""
+    lines = [(_("Agreement of bone after alignment"), number(alignment.correlation, 2), "")]
     if alignment.succeeded:
-        lines.append(("Head turned by", number(alignment.rotation_deg), "°"))
-        lines.append(("Head moved by", number(alignment.translation_mm), "mm"))
-    return lines + [("Note", sentence, "") for sentence in shown.repeat.notes]
+        lines.append((_("Head turned by"), number(alignment.rotation_deg), "°"))
+        lines.append((_("Head moved by"), number(alignment.translation_mm), "mm"))
+    return lines
 
 
 def _moves(transformable, other):
@@ -116,18 +124,10 @@ def _moves(transformable, other):
 
 
 def _with_interval(analysis):
-    interval = analysis.volume_interval_ml
-    span = f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else ""
-    return f"{analysis.volume_ml:.1f}{span}"
+    bounds = analysis.volume_interval_ml
+    return number(analysis.volume_ml) + (f" ({interval(bounds)})" if bounds else "")
 
 
-def _signed(value, interval, spec):
-    if value is None or interval is None:
-        return number(value, spec)
-    low, high = interval
-    span = f"{number(low, spec)} to {number(high, spec)}" if high is not None else f"{number(low, spec)} or more"
-    return f"{number(value, spec)} ({span})"
-
-
-def _percent(fraction):
-    return None if fraction is None else 100 * fraction
+def _signed(value, bounds, digits):
+    text = number(value, digits, sign=True)
+    return text if value is None or bounds is None else f"{text} ({interval(bounds, digits, sign=True)})"

@@ -1,5 +1,6 @@
 """Results as nodes: a color-mapped attention volume and a table, beside the scan in the subject hierarchy."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +8,13 @@ import slicer
 import vtk
 
 from ..common.errors import InputError
+from ..common.numbers import probability
 from ..common.research_use import RESEARCH_USE
 from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
 from .layout import own_composites
 from .scene import INFERNO_ID, application_logic, nodes_of_class
+from .translation import tr as _
 from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
 
 FOREGROUND_OPACITY = 0.4
@@ -20,6 +23,9 @@ THRESHOLD = 0.4
 
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Result"
+_PEAK = "ICHMultiTask.peak_ras_mm"
+_CLASSES = {"attention": "vtkMRMLScalarVolumeNode", "facts": "vtkMRMLTextNode"}
+"""Of results; every other kind is a table."""
 _ALIGNED_MM = 0.1
 
 
@@ -76,7 +82,7 @@ def show_table(scene, analysis, volumeNode):
 
 def write_analysis(scene, analysis, volumeNode):
     """Fill the result table of a scan, without showing it. Returns and raises as `show_table`."""
-    return write_rows(scene, volumeNode, "table", ("Measure", "Value", "Unit"), result_rows(analysis))
+    return write_rows(scene, volumeNode, "table", (_("Measure"), _("Value"), _("Unit")), result_rows(analysis))
 
 
 def write_rows(scene, volumeNode, kind, titles, rows):
@@ -102,8 +108,7 @@ def write_rows(scene, volumeNode, kind, titles, rows):
     InputError
         If the scan is no longer in the scene.
     """
-    _check_present(scene, volumeNode)
-    table = _result_node(scene, volumeNode, kind, "vtkMRMLTableNode")
+    table = make_result_node(scene, volumeNode, kind)
     fill_table(table, titles, rows)
     file_beside(table, volumeNode)
     return table
@@ -138,8 +143,7 @@ def show_attention(scene, analysis, attention, volumeNode):
     InputError
         If the scan is no longer in the scene.
     """
-    _check_present(scene, volumeNode)
-    node = _result_node(scene, volumeNode, "attention", "vtkMRMLScalarVolumeNode")
+    node = make_result_node(scene, volumeNode, "attention")
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()  # before there are voxels, so that no histogram is made of them
         display = node.GetScalarVolumeDisplayNode()
@@ -157,6 +161,7 @@ def show_attention(scene, analysis, attention, volumeNode):
         node.SetAndObserveTransformNodeID(None)
     for key in ("head", "stage", "method"):
         node.SetAttribute(f"ICHMultiTask.{key}", getattr(attention, key))
+    node.SetAttribute(_PEAK, json.dumps(attention.peak_ras_mm))
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
     show_overlay(scene, volumeNode, node)
@@ -202,14 +207,33 @@ def is_result(node):
     return node.GetAttribute(_KIND) is not None
 
 
+def kind_of(node):
+    """Which result a node is: "attention", "facts" or the name of a table; None where it is none."""
+    return node.GetAttribute(_KIND)
+
+
 def result_node(volumeNode, kind):
-    """Return the node of a scan's latest results, or None; `kind` is "attention" or the name of a table."""
-    scene = volumeNode.GetScene()
-    className = "vtkMRMLScalarVolumeNode" if kind == "attention" else "vtkMRMLTableNode"
-    for node in nodes_of_class(scene, className):
+    """Return the node of a scan's latest results, or None; `kind` is "attention", "facts" or the name of a table."""
+    for node in nodes_of_class(volumeNode.GetScene(), _CLASSES.get(kind, "vtkMRMLTableNode")):
         if node.GetAttribute(_KIND) == kind and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID():
             return node
     return None
+
+
+def results_of(volumeNode):
+    """Every result node of a scan: map, tables, facts."""
+    classes = ("vtkMRMLScalarVolumeNode", "vtkMRMLTableNode", "vtkMRMLTextNode")
+    nodes = [node for name in classes for node in nodes_of_class(volumeNode.GetScene(), name)]
+    return [node for node in nodes if is_result(node) and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID()]
+
+
+def peak_of(attentionNode):
+    """World position in mm of the highest attention, as a tuple; None where the map is blank or does not say."""
+    try:
+        peak = json.loads(attentionNode.GetAttribute(_PEAK) or "null")
+        return peak and tuple(float(value) for value in peak)
+    except (TypeError, ValueError):
+        return None
 
 
 def result_rows(analysis):
@@ -220,29 +244,23 @@ def result_rows(analysis):
     list of tuple of str
     """
     volume, interval = analysis.volume_ml, analysis.volume_interval_ml
-    rows = [("Hematoma volume", f"{volume:.1f}", "mL")]
+    rows = [(_("Hematoma volume"), f"{volume:.1f}", "mL")]
     if interval is not None:
-        rows.append((f"{analysis.interval_coverage:.0%} interval", f"{interval[0]:.1f} to {interval[1]:.1f}", "mL"))
+        span = _("{low:.1f} to {high:.1f}").format(low=interval[0], high=interval[1])
+        rows.append((_("{coverage:.0%} interval").format(coverage=analysis.interval_coverage), span, "mL"))
     rows += [
-        ("30-day mortality probability", percent_text(analysis.mortality_probability), ""),
-        ("Prognosis", analysis.prognosis, ""),
-        ("Model", f"{analysis.model['name']} {analysis.model['version']}", ""),
-        ("Training data", analysis.model["training_data"], ""),
-        ("Weights (SHA-256)", analysis.model["sha256"], ""),
-        ("Intended use", RESEARCH_USE, ""),
+        (_("30-day mortality probability"), probability(analysis.mortality_probability), ""),
+        (_("Prognosis"), analysis.prognosis, ""),
+        (_("Model"), f"{analysis.model['name']} {analysis.model['version']}", ""),
+        (_("Training data"), analysis.model["training_data"], ""),
+        (_("Weights (SHA-256)"), analysis.model["sha256"], ""),
+        (_("Intended use"), _(RESEARCH_USE), ""),
     ]
     attention = analysis.attention
     if attention is not None and attention.peak_ras_mm is not None:
         peak = ", ".join(f"{value:.1f}" for value in attention.peak_ras_mm)
-        rows.append(("Attention peak (R, A, S)", peak, "mm"))
-    return rows + [("Warning", sentence, "") for sentence in analysis.warnings]
-
-
-def percent_text(probability):
-    """A probability as text in percent; never 0 or 100, which no model can know."""
-    if probability < 0.01:
-        return "below 1 %"
-    return "above 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+        rows.append((_("Attention peak (R, A, S)"), peak, "mm"))
+    return rows + [(_("Warning"), sentence, "") for sentence in analysis.warnings]
 
 
 def fill_table(node, titles, rows):
@@ -265,16 +283,20 @@ def fill_table(node, titles, rows):
     node.SetLocked(True)
 
 
-def _check_present(scene, volumeNode):
+def make_result_node(scene, volumeNode, kind):
+    """The node of an earlier run, so that the user's colors and thresholds stay, or a new one.
+
+    Raises
+    ------
+    InputError
+        If the scan is no longer in the scene.
+    """
     if volumeNode is None or volumeNode.GetScene() is not scene:
         raise InputError("The scan is no longer in the scene: it was removed while it was analyzed.")
-
-
-def _result_node(scene, volumeNode, kind, className):
-    """The node of an earlier run, so that the user's colors and thresholds stay, or a new one."""
     node = result_node(volumeNode, kind)
     if node is None:
         title = {"table": "hemorrhage analysis"}.get(kind, kind)
+        className = _CLASSES.get(kind, "vtkMRMLTableNode")
         node = scene.AddNewNodeByClass(className, f"{volumeNode.GetName()} {title}")
         node.SetAttribute(_KIND, kind)
         node.AddNodeReferenceID(_SCAN_ROLE, volumeNode.GetID())

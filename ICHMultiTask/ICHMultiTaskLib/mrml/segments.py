@@ -7,7 +7,7 @@ import slicer
 import vtk
 
 from ..common.errors import InputError
-from ..measures.segment import Segment
+from ..measures.segment import DRAFT_TAG, Segment, fingerprint
 from ..measures.segment_files import labels_of
 from .hierarchy import identity_of
 from .scene import nodes_of_class
@@ -35,6 +35,10 @@ class SegmentChoice:
         Red, green, blue, 0 to 1.
     hidden : bool
         A segment that the views do not show; it can be measured all the same.
+    draft : bool
+        Whether it is the model's proposal, as no person has edited it yet.
+    alone : bool
+        Whether its segmentation holds no other.
     """
 
     node_id: str
@@ -43,6 +47,15 @@ class SegmentChoice:
     reader: str
     color: tuple
     hidden: bool
+    draft: bool = False
+    alone: bool = True
+
+    @property
+    def short_name(self):
+        """Draft, or the reader; with the segment's own name where the reader has drawn several."""
+        if self.draft:
+            return "Draft"
+        return self.reader if self.alone else f"{self.reader}: {self.name}"
 
     @property
     def key(self):
@@ -105,10 +118,32 @@ def read_segment(node, segment_id):
         if not segment_id:
             labels_of(f"“{node.GetName()}”", array)  # raises, and says why there are none
         mask = array == int(segment_id)
+        if not mask.any():  # changed without a word
+            raise InputError(f"The segment is no longer in “{node.GetName()}”.")
     else:
         mask, affine = _mask_and_affine(node, choice)
     mask, affine = _in_world(mask, affine, node.GetParentTransformNode())
-    return Segment(choice.name, mask, affine, choice.reader)
+    return Segment(choice.name, mask, affine, choice.reader, choice.draft)
+
+
+def belongs_to(node, scan_node):
+    """Whether a segmentation or labelmap is of a scan.
+
+    Returns
+    -------
+    bool or None
+        True: drawn on it, or in its study. False: drawn on another volume, or filed under another patient or study, or
+        beside another scan. None: nothing tells.
+    """
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    drawn_on = node.GetNodeReference(role)
+    if drawn_on is not None:
+        return drawn_on is scan_node
+    mine, other = identity_of(scan_node), identity_of(node)
+    for key in ("study_uid", "patient_id"):
+        if mine.get(key) and other.get(key):
+            return mine[key] == other[key]
+    return None
 
 
 def concerns(node, scan_node):
@@ -137,14 +172,44 @@ def _is_labelmap(node):
 def _segments_of_segmentation(node):
     segmentation, display = node.GetSegmentation(), node.GetDisplayNode()
     shown = display is not None and display.GetVisibility()
-    choices = []
+    choices, alone = [], segmentation.GetNumberOfSegments() == 1
     for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
         hidden = not (shown and display.GetSegmentVisibility(segment_id))
-        choices.append(
-            SegmentChoice(node.GetID(), segment_id, segment.GetName(), node.GetName(), segment.GetColor(), hidden)
-        )
+        names, draft = (segment.GetName(), node.GetName()), _is_draft(node, segment_id)
+        choices.append(SegmentChoice(node.GetID(), segment_id, *names, segment.GetColor(), hidden, draft, alone))
     return choices
+
+
+def _is_draft(node, segment_id):
+    """Whether a segment is what this software proposed, unchanged."""
+    segment, proposed = node.GetSegmentation().GetSegment(segment_id), vtk.reference("")
+    labelmap = segment.GetRepresentation(_LABELMAP)
+    if not segment.GetTag(DRAFT_TAG, proposed) or labelmap is None:
+        return False
+    key = labelmap.GetMTime(), segment.GetLabelValue()
+    return _once(_FINGERPRINTS, key, lambda: _fingerprint(node, segment_id)) == str(proposed)
+
+
+def _fingerprint(node, segment_id):
+    image = slicer.vtkOrientedImageData()
+    node.GetBinaryLabelmapRepresentation(segment_id, image)
+    if image.GetNumberOfPoints() == 0 or image.GetPointData().GetScalars() is None:
+        return ""
+    return fingerprint(array_from_image(image) != 0)
+
+
+_COUNTED, _FINGERPRINTS = {}, {}
+"""What the latest images hold, by the time of their modification, which no two have in common."""
+
+
+def _once(known, key, find):
+    """Look something up, or find it and keep it among the latest."""
+    if key not in known:
+        while len(known) >= 32:
+            del known[next(iter(known))]
+        known[key] = find()
+    return known[key]
 
 
 def _segments_of_labelmap(node):
@@ -154,7 +219,7 @@ def _segments_of_labelmap(node):
     colors = node.GetDisplayNode() and node.GetDisplayNode().GetColorNode()
     choices = []
     try:
-        labels = labels_of(node.GetName(), array_from_image(image))
+        labels = _once(_COUNTED, image.GetMTime(), lambda: labels_of(node.GetName(), array_from_image(image)))
     except InputError:
         return [SegmentChoice(node.GetID(), "", node.GetName(), node.GetName(), (1.0, 0.0, 0.0), False)]
     for value in labels:
@@ -162,7 +227,8 @@ def _segments_of_labelmap(node):
         if colors is not None and colors.GetColor(value, rgba):
             name = colors.GetColorName(value)
         name = name or f"Label {value}"
-        choices.append(SegmentChoice(node.GetID(), str(value), name, node.GetName(), tuple(rgba[:3]), False))
+        color, alone = tuple(rgba[:3]), len(labels) == 1
+        choices.append(SegmentChoice(node.GetID(), str(value), name, node.GetName(), color, False, alone=alone))
     return choices
 
 

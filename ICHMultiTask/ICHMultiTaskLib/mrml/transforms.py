@@ -53,6 +53,17 @@ def affine_to_world(size_ijk, ijk_to_ras, parent):
     return fitted, float(np.linalg.norm(design @ solution - world, axis=1).max())
 
 
+def world_points(points, parent):
+    """World positions of points of shape (N, 3) that lie under a transform node, or under none."""
+    if parent is None:
+        return points
+    given, moved = vtk.vtkPoints(), vtk.vtkPoints()
+    given.SetData(numpy_to_vtk(np.ascontiguousarray(points), deep=True))
+    moved.SetDataTypeToDouble()
+    _to_world(parent).TransformPoints(given, moved)
+    return vtk_to_numpy(moved.GetData())
+
+
 def slice_steps(size_ijk, ijk_to_ras, parent):
     """World distances in mm from slice to slice, at points spread over the slices."""
     world = _lattice(size_ijk, ijk_to_ras, parent)[1].reshape(-1, size_ijk[2], 3)
@@ -114,11 +125,7 @@ def _lattice(size_ijk, ijk_to_ras, parent):
     """Voxel indices (i, j, k) spread over the image, every slice included, and their world positions."""
     axes = [np.unique(np.linspace(0, n - 1, min(n, 7)).round()) for n in size_ijk[:2]] + [np.arange(size_ijk[2])]
     indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
-    points.SetData(numpy_to_vtk(apply_affine(ijk_to_ras, indices), deep=True))
-    moved.SetDataTypeToDouble()
-    _to_world(parent).TransformPoints(points, moved)
-    return indices, vtk_to_numpy(moved.GetData())
+    return indices, world_points(apply_affine(ijk_to_ras, indices), parent)
 
 
 def _to_world(parent):

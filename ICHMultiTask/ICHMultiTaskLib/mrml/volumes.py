@@ -159,6 +159,13 @@ def set_voxels(node, array, ijk_to_ras):
     node.SetAndObserveImageData(image_from_array(np.ascontiguousarray(array)))
 
 
+def add_warning(node, sentence):
+    """Keep a sentence with a scan's node: it is among the warnings of `head_ct_from_node` from now on."""
+    facts = _kept_facts(node)
+    if sentence not in (warnings := facts.get("warnings", ())):
+        node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps(facts | {"warnings": (*warnings, sentence)}))
+
+
 def show_brain_window(node):
     """Apply Slicer's CT-Brain preset (window 100, level 50 HU), unless the user has chosen a window."""
     display = node.GetScalarVolumeDisplayNode()
@@ -179,6 +186,22 @@ def world_affine(node):
     return affine_to_world(node.GetImageData().GetDimensions(), ijk_to_ras_of(node), node.GetParentTransformNode())
 
 
+def _kept_facts(node):
+    """What `head_ct_to_node` left on the node; facts that a newer version added or changed are left aside."""
+    try:
+        kept = json.loads(node.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
+    except ValueError:
+        return {}
+    facts = {}
+    for key in _NODE_FACTS:
+        default, value = getattr(ScanFacts, key), kept.get(key) if isinstance(kept, dict) else None
+        value = tuple(value) if isinstance(value, list) else value
+        number = key == "slice_thickness_mm" and isinstance(value, (int, float))
+        if value is not None and (number or type(value) is type(default)):
+            facts[key] = value
+    return facts
+
+
 def _facts(node, affine):
     """What the subject hierarchy, the node and the application's DICOM database know of the scan."""
     facts = {"path": node.GetName(), "format": "MRML node", "gantry_tilt_deg": round(tilt_deg(affine), 2)}
@@ -187,6 +210,5 @@ def _facts(node, affine):
     database = getattr(slicer, "dicomDatabase", None)
     if uids and database is not None:
         facts |= {key: database.instanceValue(uids[0], tag) for key, tag in _DICOM_TAGS.items()}
-    kept = json.loads(node.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
-    facts |= {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
+    facts |= _kept_facts(node)
     return ScanFacts(**facts)

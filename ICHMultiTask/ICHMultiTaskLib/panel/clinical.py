@@ -3,9 +3,9 @@
 import slicer
 from slicer.i18n import tr as _
 
+from ..common.numbers import probability
 from ..measures.clinical_scores import LOCATIONS, ClinicalContext
 from ..mrml.clinical import missing_sentence
-from ..mrml.results import percent_text
 from .work import WARNING_STYLE
 
 _NUMBERS = ("age", "gcs", "nihss")
@@ -19,11 +19,11 @@ class ClinicalSection:
     ----------
     widget : QWidget
         Loaded from ICHMultiTaskClinical.ui.
-    logic : ComparisonSession
+    panel : PanelState
     """
 
-    def __init__(self, widget, logic):
-        self.widget, self.logic = widget, logic
+    def __init__(self, widget, panel):
+        self.widget, self.panel, self.logic = widget, panel, panel.logic.comparison
         self.ui = slicer.util.childWidgetVariables(widget)
         self._scanNode = None
         self._filling = False
@@ -40,14 +40,11 @@ class ClinicalSection:
             self._field(name).connect("valueChanged(int)", self._onChanged)
         self.ui.clearButton.connect("clicked(bool)", lambda checked: self._keep(ClinicalContext()))
 
-    def setScan(self, scanNode):
-        """Show what is known of a scan's patient; None: nothing."""
-        self._scanNode = scanNode
-        self._fill()
-        self.update()
-
     def update(self):
-        """Show the scores for the present volume."""
+        """Show what is known of the chosen scan's patient, and the scores for its volume."""
+        if self.panel.scan is not self._scanNode:
+            self._scanNode = self.panel.scan
+            self._fill()
         ui, scan = self.ui, self._scanNode
         ui.fieldsWidget.enabled = scan is not None
         assessment = self.logic.assess(scan)
@@ -112,12 +109,9 @@ def _html(assessment):
         notes = "".join(f"<br>{note}" for note in score.notes)
         source = f"<br><span style='color: gray'>{score.source}</span>"
         lines.append(f"<b>{score.name} {points} of {score.maximum}</b>: {score.outcome}.{source}{notes}")
-    probability = percent_text(assessment.mortality_probability)
-    lines.append(
-        _("<b>Model {probability}</b>: 30-day mortality, seen from the image alone; not validated on patients.").format(
-            probability=probability
-        )
-    )
+    if assessment.mortality_probability is not None:
+        words = _("<b>Model {probability}</b>: 30-day mortality, seen from the image alone; not validated on patients.")
+        lines.append(words.format(probability=probability(assessment.mortality_probability)))
     lines.append(
         _("A score is recommended at baseline. It must not be the sole basis for prognosis or for limiting care "
           "(AHA/ASA guideline of 2022).")

@@ -7,9 +7,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..common.errors import ICHMultiTaskError
+from ..common.errors import Canceled, ICHMultiTaskError
 from .dependencies import FIGURES, install_missing_packages
-from .work import WARNING_STYLE, Work
+from .state import outcome_text
+from .work import WARNING_STYLE
+
+SECTION = "cohort"
 
 
 class CohortSection:
@@ -19,18 +22,17 @@ class CohortSection:
     ----------
     widget : QWidget
         Loaded from ICHMultiTaskCohort.ui.
-    logic : ComparisonSession
+    panel : PanelState
     """
 
-    def __init__(self, widget, logic):
-        self.widget, self.logic = widget, logic
+    def __init__(self, widget, panel):
+        self.widget, self.panel, self.logic = widget, panel, panel.logic.cohort
         self.ui = slicer.util.childWidgetVariables(widget)
-        self.work = Work(lambda task: None, self._ended)
         self.ui.cohortProgress.setRange(0, 0)
-        self.ui.cohortPath.connect("currentPathChanged(QString)", lambda path: self._update())
+        self.ui.cohortPath.connect("currentPathChanged(QString)", lambda path: self.update())
         self.ui.cohortCompareButton.connect("clicked(bool)", self.onCompareButton)
         self.ui.cohortReportButton.connect("clicked(bool)", self.onReportButton)
-        self._update()
+        self.update()
 
     def onCompareButton(self, checked=False):
         """Compare the chosen table."""
@@ -38,7 +40,7 @@ class CohortSection:
 
     def compare(self, path):
         """Compare the volumes of a table and show the result below the views."""
-        self._start(self.logic.cohort_work(path), lambda comparison: self._onCompared(comparison, path))
+        self._start(self.logic.work(path), lambda comparison: self._onCompared(comparison, path))
 
     def onReportButton(self, checked=False):
         """Save the report into a new folder inside one that the user chooses."""
@@ -53,15 +55,14 @@ class CohortSection:
         except ICHMultiTaskError as error:
             self._say(str(error), failed=True)
             return
-        self._start(self.logic.cohort_report_work(path, folder), self._onSaved)
+        self._start(self.logic.report_work(path, folder), self._onSaved)
 
     def _start(self, work, whenDone):
         self._say("")
-        self.work.start(work, whenDone)
-        self._update()
+        self.panel.queue.submit(SECTION, work, whenDone, self._ended)
 
     def _onCompared(self, comparison, path):
-        self.logic.show_cohort(comparison, Path(path).stem)
+        self.logic.show(comparison, Path(path).stem)
         counted = _("Patients: {patients}. Methods and raters: {methods}. The table is below the views.").format(
             patients=len(comparison.cohort.patients), methods=len(comparison.rows)
         )
@@ -71,18 +72,18 @@ class CohortSection:
     def _onSaved(self, page):
         self._say(_("Report saved: {link}").format(link=f'<a href="{page.as_uri()}">{page.parent.name}</a>'))
 
-    def _ended(self, text, failed):
-        if text:
-            self._say(text, failed)
-        self._update()
+    def _ended(self, error):
+        if error is not None:
+            self._say(outcome_text(error), failed=not isinstance(error, Canceled))
 
     def _say(self, text, failed=False):
         self.ui.cohortStatusLabel.text = text
         self.ui.cohortStatusLabel.styleSheet = WARNING_STYLE if failed else ""
         self.ui.cohortStatusLabel.visible = bool(text)
 
-    def _update(self):
-        running = self.work.task is not None
+    def update(self):
+        """Offer what can be done now."""
+        running = self.panel.queue.job(SECTION) is not None
         ready = bool(self.ui.cohortPath.currentPath) and not running
         self.ui.cohortCompareButton.enabled = self.ui.cohortReportButton.enabled = ready
         self.ui.cohortProgress.visible = running

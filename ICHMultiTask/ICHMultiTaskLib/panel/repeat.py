@@ -6,120 +6,85 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..common.errors import ICHMultiTaskError
-from ..mrml import results
-from ..mrml.repeat_scan import rows
-from ..mrml.scene import nodes_of_class
 from .dependencies import install_missing_packages
-from .work import WARNING_STYLE, Work
+from .repeat_state import SECTION
+from .work import WARNING_STYLE
 
 
 class RepeatSection:
-    """The earlier scan, both analyses, growth and the linked views.
+    """Widgets that show a RepeatState.
 
     Parameters
     ----------
     widget : QWidget
         Loaded from ICHMultiTaskRepeat.ui.
-    logic : ComparisonSession
-    whenShown : callable ()
-        Called after the later scan's analysis was shown.
-    whenViewsChanged : callable ()
-        Called after the two views were filled anew.
+    state : RepeatState
     """
 
-    def __init__(self, widget, logic, whenShown, whenViewsChanged):
-        self.widget, self.logic = widget, logic
-        self._whenShown, self._whenViewsChanged = whenShown, whenViewsChanged
+    def __init__(self, widget, state):
+        self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
-        self.work = Work(self._follow, self._ended)
-        self._parameters = None
-        self._guiTag = None
-        widget.findChild("qMRMLNodeComboBox", "earlierSelector").setMRMLScene(slicer.mrmlScene)
+        self._scans = []
+        self.ui.earlierSelector.connect("activated(int)", self.onEarlierSelected)
         self.ui.growthButton.connect("clicked(bool)", self.onGrowthButton)
-        self.ui.repeatViewsButton.connect("clicked(bool)", self.onViewsButton)
+        self.ui.repeatViewsButton.connect("clicked(bool)", lambda checked: state.show_views(checked))
+        self.ui.laterOutlineBox.connect("toggled(bool)", state.set_later_outline)
 
-    def setParameters(self, parameters):
-        """Bind the selector to a parameter node, or to none."""
-        if self._parameters is not None:
-            self._parameters.disconnectGui(self._guiTag)
-        self._parameters = parameters
-        if parameters is None:
-            self.work.stop()
-        else:
-            self._guiTag = parameters.connectGui(self.ui)
-        self.update()
-
-    def update(self):
-        """Show what can be done now, and the growth where these two scans were compared."""
-        ui, parameters = self.ui, self._parameters
-        running = self.work.task is not None
-        later = parameters.inputVolume if parameters else None
-        earlier = parameters.earlierVolume if parameters else None
-        volumes = nodes_of_class(slicer.mrmlScene, "vtkMRMLScalarVolumeNode")
-        hidden = [node.GetID() for node in volumes if results.is_result(node) or node is later]
-        ui.earlierSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
-        ui.earlierSelector.enabled = not running
-        ui.growthButton.text = _("Cancel") if running else _("Measure growth")
-        ui.growthButton.enabled = running or None not in (earlier, later)
-        ui.growthProgress.visible = running
-        repeat = self.logic.repeat_of(earlier, later)
-        ui.growthLabel.visible = repeat is not None
-        ui.repeatViewsButton.enabled = repeat is not None
-        ui.repeatViewsButton.checked = repeat is not None and self.logic.shows_repeat()
-        if repeat is not None:
-            ui.growthLabel.text = _html(rows(repeat))
+    def onEarlierSelected(self, index):
+        """Choose the earlier scan of the list; its first line is none."""
+        self.panel.parameters.earlierVolume = self._scans[index - 1] if index > 0 else None
+        self.panel.changed()
 
     def onGrowthButton(self, checked=False):
         """Analyze both scans and compare them, or cancel that."""
-        if self.work.task is not None:
-            self.work.task.cancel()
+        if self.state.job is not None:
+            self.state.cancel()
             return
-        parameters = self._parameters
         try:
             install_missing_packages()
-            work = self.logic.repeat_work(
-                parameters.earlierVolume,
-                parameters.inputVolume,
-                parameters.bundleFolder or None,
-                parameters.device.value,
-            )
+            self.state.measure()
         except ICHMultiTaskError as error:
-            self._ended(str(error), True)
-            return
-        self._say("")
-        self.work.start(work, self._onDone)
-        self.update()
+            self.panel.say(SECTION, str(error), failed=True)
 
-    def onViewsButton(self, checked):
-        """Show the two scans side by side, or go back to the user's own layout."""
-        if checked:
-            self.logic.show_repeat_views()
-        else:
-            self.logic.leave_side_by_side()
-        self._whenViewsChanged()
+    def update(self):
+        """Show what can be done now, and the growth where these two scans were compared."""
+        ui, state, job = self.ui, self.state, self.state.job
+        self._updateScans()
+        ui.earlierSelector.enabled = job is None
+        ui.growthButton.text = _("Measure growth") if job is None else _("Cancel")
+        ui.growthButton.enabled = state.can_measure if job is None else not job.canceled
+        ui.growthButton.toolTip = state.hint() or _("Analyze both scans, align them and compare the volumes")
+        ui.growthProgress.visible = job is not None
+        if job is not None:
+            ui.growthProgress.value = round(100 * job.fraction)
+            ui.growthProgress.setFormat(_("Canceling…") if job.canceled else job.message)
+        message = self.panel.message(SECTION)
+        ui.growthStatusLabel.text, ui.growthStatusLabel.visible = message.text, bool(message.text)
+        ui.growthStatusLabel.styleSheet = WARNING_STYLE if message.failed else ""
+        verdict = state.verdict()
+        for widget in (ui.verdictLabel, ui.growthLabel, ui.alignmentLabel, ui.laterOutlineBox):
+            widget.visible = bool(verdict)
+        ui.repeatViewsButton.visible = bool(verdict)
+        ui.repeatViewsButton.checked = bool(verdict) and state.views_shown
+        ui.verdictLabel.text = verdict
+        ui.growthLabel.text = _html(state.rows())
+        ui.alignmentLabel.text = ", ".join(" ".join(filter(None, row)) for row in state.small_rows())
 
-    def _onDone(self, repeat):
-        self.logic.show_repeat(repeat)
-        self._whenShown()
-
-    def _follow(self, task):
-        self.ui.growthProgress.value = round(100 * task.fraction)
-        self.ui.growthProgress.setFormat(_("Canceling…") if task.canceled else task.message)
-
-    def _ended(self, text, failed):
-        self._say(text, failed)
-        self.update()
-
-    def _say(self, text, failed=False):
-        self.ui.growthStatusLabel.text = text
-        self.ui.growthStatusLabel.styleSheet = WARNING_STYLE if failed else ""
-        self.ui.growthStatusLabel.visible = bool(text)
+    def _updateScans(self):
+        selector, found = self.ui.earlierSelector, self.state.candidates()
+        self._scans = [scan for scan, _text in found]
+        texts = [_("Choose the earlier scan"), *(text for _scan, text in found)]
+        if [selector.itemText(n) for n in range(selector.count)] != texts:
+            selector.clear()
+            selector.addItems(texts)
+        earlier = self.state.earlier
+        selector.currentIndex = 1 + self._scans.index(earlier) if earlier in self._scans else 0
 
 
 def _html(cells):
     lines = []
     for measure, value, unit in ([escape(text) for text in row] for row in cells):
-        if measure == "Note":
+        if measure == escape(_("Note")):
             lines.append(f"<tr><td colspan='2'>⚠ {value}</td></tr>")
         else:
             lines.append(f"<tr><td>{measure}</td><td style='padding-left: 10px'><b>{value}</b> {unit}</td></tr>")

@@ -1,34 +1,60 @@
-"""One piece of work at a time in a thread, followed by a timer on the main thread."""
+"""The clock of a work queue: a timer on the main thread that drains it."""
 
-import logging
 import time
 
 import qt
-from slicer.i18n import tr as _
 
-from ..common.background import BackgroundTask
-from ..common.errors import Canceled, ICHMultiTaskError
+from ..common.errors import Canceled
+from ..common.work_queue import WorkQueue
+from .state import outcome_text
 
 WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
-POLL_MSEC = 10
-YIELD_SECONDS = 0.03
-"""The application's event loop keeps Python's lock; at each poll it is left to the working thread for this long."""
+YIELD_SECONDS = 0.005
+"""The application's event loop keeps Python's lock. Between the window's events it is left to the working thread for so
+long, which nobody notices; the window's own events come first."""
+
+
+class Ticker:
+    """Drains a queue while it is busy.
+
+    Parameters
+    ----------
+    queue : WorkQueue
+    """
+
+    def __init__(self, queue):
+        self.queue = queue
+        self._timer = qt.QTimer()
+        self._timer.setInterval(0)
+        self._timer.connect("timeout()", self._drain)
+        queue.listeners.append(self._wake)
+
+    def stop(self):
+        """Stop the clock and all work."""
+        self._timer.stop()
+        self.queue.drop()
+
+    def _wake(self):
+        if self.queue.busy and not self._timer.isActive():
+            self._timer.start()
+
+    def _drain(self):
+        if not self.queue.drain(YIELD_SECONDS):
+            self._timer.stop()
 
 
 class Work:
-    """Runs work that touches no node and no widget.
+    """One piece of work at a time, for a panel with a queue of its own.
 
     Parameters
     ----------
     followed : callable (task)
-        Called while the task runs, to show its progress.
+        Called while the work runs, to show its progress.
     ended : callable (text, failed)
         Called after it, whatever came of it: empty text where `whenDone` got the result.
 
     Attributes
     ----------
-    task : BackgroundTask or None
-        What runs now.
     whenDone : callable
         What gets, or got, its result.
     started : float
@@ -36,44 +62,30 @@ class Work:
     """
 
     def __init__(self, followed, ended):
-        self.task = None
-        self.started = 0.0
-        self._followed = followed
-        self._ended = ended
-        self.whenDone = None
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MSEC)
-        self._timer.connect("timeout()", self._poll)
+        self._queue = WorkQueue()
+        self._ticker = Ticker(self._queue)
+        self._followed, self._ended = followed, ended
+        self.whenDone, self.started = None, 0.0
+        self._queue.listeners.append(self._follow)
+
+    @property
+    def task(self):
+        """What runs now, or None."""
+        return self._queue.job("work")
 
     def start(self, work, whenDone):
         """Run work in place of what ran before; `whenDone` gets its result on the main thread."""
-        self.stop()
-        self.started = time.monotonic()
-        self.task, self.whenDone = BackgroundTask(work), whenDone
-        self._timer.start()
+        self.whenDone, self.started = whenDone, time.monotonic()
+        self._queue.submit("work", work, whenDone, self._whenEnded)
 
     def stop(self):
         """Cancel the work and forget it, whatever it will say."""
-        if self.task is not None:
-            self.task.cancel()
-        self.task = None
-        self._timer.stop()
+        self._queue.drop()
 
-    def _poll(self):
-        task = self.task
-        if not task.wait(YIELD_SECONDS):
-            self._followed(task)
-            return
-        self._timer.stop()
-        self.task = None
-        text, failed = "", False
-        try:
-            self.whenDone(task.result())
-        except Canceled:
-            text = _("Canceled.")
-        except ICHMultiTaskError as error:
-            text, failed = str(error), True
-        except Exception as error:
-            logging.exception("ICHMultiTask")
-            text, failed = _("Failed: {error} (details in the error log)").format(error=error), True
-        self._ended(text, failed)
+    def _follow(self):
+        if self.task is not None:
+            self._followed(self.task)
+
+    def _whenEnded(self, error):
+        text = "" if error is None else outcome_text(error)
+        self._ended(text, error is not None and not isinstance(error, Canceled))

@@ -7,6 +7,7 @@ comparison_lines(comparison) -> list of (str, str), for the shell
 
 from dataclasses import asdict
 
+from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
 from ..measures.clinical_scores import alerts, clinical_scores
 from ..measures.formulas import DEFINITIONS_VERSION
@@ -69,6 +70,7 @@ def _segment_dict(segment):
     return {
         "label": segment.label,
         **measures,
+        "draft": segment.draft,
         "formula_definitions": DEFINITIONS_VERSION,
         "volumes": [asdict(row) for row in segment.volumes],
         "attention": asdict(segment.attention) if segment.attention else None,
@@ -110,6 +112,34 @@ def _repeat_dict(analysis, repeat):
         },
         "notes": list(repeat.notes),
     }
+
+
+_GROWTH_VERDICTS = {
+    (True, "likely"): "Expansion.",
+    (True, "undecided"): "Expansion by the two volumes; their intervals leave it open.",
+    (True, None): "Expansion by the two volumes; how sure that is cannot be told without intervals.",
+    (False, "undecided"): "No expansion by the two volumes; their intervals leave it open.",
+    (False, "unlikely"): "No expansion.",
+    (False, None): "No expansion by the two volumes; how sure that is cannot be told without intervals.",
+}
+
+
+def growth_verdict(growth):
+    """Whether a hematoma has expanded, and how sure that is, in one sentence.
+
+    Parameters
+    ----------
+    growth : Growth, or its dict in report.json
+
+    Returns
+    -------
+    str
+    """
+    found = growth if isinstance(growth, dict) else asdict(growth)
+    if found["is_expansion"] is None:
+        return "No hemorrhage was measured on either scan."
+    expansion, verdict = found["is_expansion"], found["verdict"]
+    return _GROWTH_VERDICTS.get((expansion, verdict), _GROWTH_VERDICTS[expansion, None])
 
 
 def comparison_view(comparison):
@@ -183,9 +213,10 @@ def _repeat_view(repeat):
         ("This scan (mL)", number(found["second_ml"]), interval(repeat["volume_interval_ml"])),
         ("Growth (mL)", number(found["absolute_ml"], sign=True), span),
         ("Growth (%)", number(found["relative_percent"], 0, sign=True), relative),
-        ("Expansion (≥ 6 mL or ≥ 33 %)", yes_no(found["is_expansion"]), found["verdict"] or NOT_COMPUTED),
     ]
     return {
+        "verdict": growth_verdict(found),
+        "definition": f"Expansion: growth of at least {EXPANSION_ML:g} mL or {EXPANSION_PERCENT:g} %.",
         "path": previous["path"],
         "alignment": repeat["alignment"],
         "head": ("", "", "Interval" if found["coverage"] is None else f"{percent(found['coverage'])} interval"),
@@ -239,11 +270,7 @@ def comparison_lines(comparison):
         if found["relative_percent"] is not None:
             text += f" ({number(found['relative_percent'], 0, sign=True)} %)"
         text += f" since the earlier scan of {number(found['first_ml'])} mL"
-        if found["is_expansion"] is not None:
-            text += f"; expansion: {yes_no(found['is_expansion'])}"
-        if found["verdict"] is not None:
-            text += f", {found['verdict']} by the intervals" if found["is_expansion"] is not None else ""
-        lines.append(("Growth", text))
+        lines += [("Growth", text), ("", growth_verdict(found))]
         lines += [("", note) for note in repeat["notes"]]
     if (clinical := comparison["clinical"]) is not None:
         for score in clinical["scores"]:

@@ -15,10 +15,13 @@ from ICHMultiTaskLib.analysis.growth import growth  # noqa: E402
 from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
 from ICHMultiTaskLib.analysis.repeat import RepeatScan  # noqa: E402
 from ICHMultiTaskLib.common.errors import InputError  # noqa: E402
+from ICHMultiTaskLib.common.numbers import NOT_COMPUTED  # noqa: E402
+from ICHMultiTaskLib.comparison.side_by_side import DRAFT_NOTE  # noqa: E402
 from ICHMultiTaskLib.measures.clinical_scores import ClinicalContext  # noqa: E402
 from ICHMultiTaskLib.mrml import clinical, layout, repeat_scan, results, scene, volumes  # noqa: E402
-from ICHMultiTaskLib.mrml.comparison import NOT_COMPUTED, number, volume_rows  # noqa: E402
-from ICHMultiTaskLib.mrml.comparison_session import ComparisonSession  # noqa: E402
+from ICHMultiTaskLib.mrml.comparison import volume_table  # noqa: E402
+from ICHMultiTaskLib.panel.logic import Logic  # noqa: E402
+from ICHMultiTaskLib.report.comparison import growth_verdict  # noqa: E402
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts  # noqa: E402
 
 SHEARED = np.array([[-3.0, 0, 0, 70], [0, -3, 2, 90], [0, 0, 6, -50], [0, 0, 0, 1]])
@@ -76,11 +79,15 @@ def segmentation(mrmlScene, name="Dr. A", box=BOX):
 
 
 @pytest.fixture
-def session(mrmlScene):
-    """After an analysis of one scan."""
-    found = ComparisonSession()
-    node = scan(mrmlScene)
-    found.show((node, analysis_of(node)))
+def head(mrmlScene):
+    """The scan that `logic` has analyzed."""
+    return scan(mrmlScene)
+
+
+@pytest.fixture
+def logic(mrmlScene, head):
+    found = Logic()
+    found.analysis.show((head, analysis_of(head)))
     return found
 
 
@@ -91,47 +98,47 @@ def cells(table):
     ]
 
 
-def test_nothing_is_compared_before_an_analysis(mrmlScene):
+def test_nothing_is_compared_before_an_analysis(mrmlScene, head):
     with pytest.raises(InputError, match="press Analyze first"):
-        ComparisonSession().compare()
+        Logic().comparison.compare(head)
 
 
-def test_tables_of_two_readers(mrmlScene, session):
+def test_tables_of_two_readers(mrmlScene, head, logic):
     wider = (BOX[0], BOX[1], slice(12, 22))
     nodes = [segmentation(mrmlScene), segmentation(mrmlScene, "Dr. B", wider)]
-    compared = session.compare(nodes)
+    compared = logic.comparison.compare(head, nodes)
     assert [choice.reader for choice in compared.choices] == ["Dr. A", "Dr. B"] and compared.remarks == ()
-    rows = {(row[0], row[1]): row[2:] for row in cells(results.result_node(session.scanNode, "volume comparison"))}
+    rows = {(row[0], row[1]): row[2:] for row in cells(results.result_node(head, "volume comparison"))}
     assert rows["", "Model"] == ["20.0 (15.0 to 27.0)"] + [NOT_COMPUTED] * 5
-    assert rows["Bleed (Dr. A)", "Planimetry"] == [f"{BOX_ML:.1f}", f"{BOX_ML - 20:+.1f}", "-14", "yes", "yes", "yes"]
+    assert rows["Dr. A", "Planimetry"] == [f"{BOX_ML:.1f}", f"−{20 - BOX_ML:.1f}", "−14", "yes", "yes", "yes"]
     assert {method for _, method in rows} >= {"ABC/2", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh"}
-    ((first, second, dice, _, difference, percent),) = cells(results.result_node(session.scanNode, "readers"))
-    assert (first, second, dice) == ("Bleed (Dr. A)", "Bleed (Dr. B)", f"{2 * 8 / 18:.2f}")
+    ((first, second, dice, _, difference, percent),) = cells(results.result_node(head, "readers"))
+    assert (first, second, dice) == ("Dr. A", "Dr. B", f"{2 * 8 / 18:.2f}")
     assert (difference, percent) == (f"{BOX_ML / 4:+.1f}", "+25")
-    table = cells(results.result_node(session.scanNode, "segment measures"))
-    measures = {row[1]: row[2] for row in table if row[0] == "Bleed (Dr. A)"}
+    table = cells(results.result_node(head, "segment measures"))
+    measures = {row[1]: row[2] for row in table if row[0] == "Dr. A"}
     assert measures["Hottest point of attention inside"] == "yes" and measures["Mean"] == "70.0"
     assert measures["Share of attention inside"] == "100"
 
 
-def test_comparing_again_replaces_the_tables(mrmlScene, session):
+def test_comparing_again_replaces_the_tables(mrmlScene, head, logic):
     nodes = [segmentation(mrmlScene), segmentation(mrmlScene, "Dr. B")]
-    session.compare(nodes)
+    logic.comparison.compare(head, nodes)
     count = mrmlScene.GetNumberOfNodes()
-    session.compare(nodes)
+    logic.comparison.compare(head, nodes)
     assert mrmlScene.GetNumberOfNodes() == count
-    session.compare(nodes[:1])
-    assert results.result_node(session.scanNode, "readers") is None
-    session.forget_comparison()
-    assert session.compared is None and results.result_node(session.scanNode, "volume comparison") is None
+    logic.comparison.compare(head, nodes[:1])
+    assert results.result_node(head, "readers") is None
+    logic.comparison.forget_comparison(head)
+    assert logic.comparison.compared_with(head) is None and results.result_node(head, "volume comparison") is None
 
 
 @pytest.mark.parametrize("volume, interval", [(0.0, (0.0, 2.0)), (20.0, None)])
 def test_cells_that_cannot_be_computed_stay_empty_and_say_why(mrmlScene, volume, interval):
-    session, node = ComparisonSession(), scan(mrmlScene)
-    session.show((node, analysis_of(node, volume, interval, attention=False)))
-    (segment,) = session.compare(segmentation(mrmlScene)).comparison.segments
-    row = volume_rows(session.compared.comparison)[1]
+    logic, node = Logic(), scan(mrmlScene)
+    logic.analysis.show((node, analysis_of(node, volume, interval, attention=False)))
+    (segment,) = logic.comparison.compare(node, segmentation(mrmlScene)).comparison.segments
+    row = volume_table(logic.comparison.compared_with(node))[1][1]
     assert (row[4] == NOT_COMPUTED) == (volume == 0) and (row[5] == NOT_COMPUTED) == (interval is None)
     assert segment.notes and ("no percentage" in segment.notes[0] or "no interval" in segment.notes[0])
     assert segment.attention is None
@@ -140,102 +147,99 @@ def test_cells_that_cannot_be_computed_stay_empty_and_say_why(mrmlScene, volume,
         assert not words & {"nan", "inf", "None"}
 
 
-def test_empty_segment_has_a_volume_of_zero_and_a_note(mrmlScene, session):
-    (segment,) = session.compare(segmentation(mrmlScene, box=None)).comparison.segments
+def test_empty_segment_has_a_volume_of_zero_and_a_note(mrmlScene, head, logic):
+    (segment,) = logic.comparison.compare(head, segmentation(mrmlScene, box=None)).comparison.segments
     assert [row.volume_ml for row in segment.volumes] == [0]
     assert "The segment is empty; nothing to measure." in segment.notes
 
 
-def test_what_cannot_be_read_is_said_and_the_rest_compared(mrmlScene, session):
+def test_what_cannot_be_read_is_said_and_the_rest_compared(mrmlScene, head, logic):
     kept, gone = segmentation(mrmlScene), segmentation(mrmlScene, "Dr. B")
-    choices = session.segments()
+    choices = logic.comparison.segments()
     mrmlScene.RemoveNode(gone)
-    compared = session.compare(choices)
+    compared = logic.comparison.compare(head, choices)
     assert [choice.reader for choice in compared.choices] == ["Dr. A"]
     assert compared.remarks == ("Bleed (Dr. B): The segmentation is no longer in the scene.",)
     mrmlScene.RemoveNode(kept)
-    assert session.compare(choices).comparison.segments == ()
+    assert logic.comparison.compare(head, choices).comparison.segments == ()
 
 
 def test_segmentation_of_another_patient_is_compared_with_a_remark(mrmlScene):
     from ICHMultiTaskLib.mrml.hierarchy import file_beside
 
-    session, node, other = ComparisonSession(), scan(mrmlScene, patient="1"), scan(mrmlScene, "Other", "2")
-    session.show((node, analysis_of(node)))
+    logic, node, other = Logic(), scan(mrmlScene, patient="1"), scan(mrmlScene, "Other", "2")
+    logic.analysis.show((node, analysis_of(node)))
     foreign = segmentation(mrmlScene)
     file_beside(foreign, other)
-    assert session.compare(foreign).remarks == ("“Dr. A” is filed under another patient than the scan.",)
+    assert logic.comparison.segments(node) == []
+    remarks = logic.comparison.compare(node, foreign).remarks
+    assert remarks == ("“Dr. A” is filed under another patient than the scan.",)
 
 
-def test_scene_closed_while_comparing_leaves_nothing(mrmlScene, session):
+def test_scene_closed_while_comparing_leaves_nothing(mrmlScene, head, logic):
     segmentation(mrmlScene)
-    work = session.compare_work(session.segments())
+    work = logic.comparison.compare_work(head, logic.comparison.segments())
     mrmlScene.Clear(0)
     with pytest.raises(InputError, match="no longer in the scene"):
-        session.show_comparison(work(None))
+        logic.comparison.show_comparison(work(None))
     assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
     with pytest.raises(InputError, match="press Analyze first"):
-        session.compare_work([])
+        logic.comparison.compare_work(head, [])
 
 
-def test_zero_has_no_sign():
-    assert number(-0.04, "+.1f") == "+0.0" and number(-0.2, "+.0f") == "+0"
-    assert number(-0.06, "+.1f") == "-0.1" and number(None) == NOT_COMPUTED
-
-
-def test_diameters_are_lines_of_their_length(mrmlScene, session):
-    session.compare(segmentation(mrmlScene))
-    measures = session.compared.comparison.segments[0].measures
-    lines = session.show_diameters()
+def test_diameters_are_lines_of_their_length(mrmlScene, head, logic):
+    logic.comparison.compare(head, segmentation(mrmlScene))
+    measures = logic.comparison.compared_with(head).comparison.segments[0].measures
+    lines = logic.comparison.show_diameters(head)
     lengths = [line.GetMeasurement("length").GetValue() for line in lines]
     np.testing.assert_allclose(lengths, [measures.a_mm, measures.b_mm, measures.c_mm], rtol=1e-6)
     labels = [[line.GetNthControlPointLabel(n) for n in range(2)] for line in lines]
     assert labels[0] == [f"A {measures.a_mm:.0f} mm", ""] and labels[2] == [f"C {measures.c_mm:.0f} mm", ""]
     assert [line.GetName() for line in lines] == ["A (Dr. A)", "B (Dr. A)", "C (Dr. A)"]
     assert all(line.GetLocked() for line in lines)
-    session.show_diameters()
+    logic.comparison.show_diameters(head)
     assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode") == 3
-    session.hide_diameters()
+    logic.comparison.hide_diameters()
     assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode") == 0
-    session.compare(segmentation(mrmlScene, "Empty", box=None))
-    assert session.show_diameters() == []
+    logic.comparison.compare(head, segmentation(mrmlScene, "Empty", box=None))
+    assert logic.comparison.show_diameters(head) == []
 
 
 def view(mrmlScene, tag):
     return next(n for n in scene.nodes_of_class(mrmlScene, "vtkMRMLSliceNode") if n.GetLayoutName() == tag)
 
 
-def test_side_by_side_and_back(mrmlScene, session):
+def test_side_by_side_and_back(mrmlScene, head, logic):
     node, chosen = segmentation(mrmlScene), segmentation(mrmlScene, "Shown in Red")
     chosen.GetDisplayNode().AddViewNodeID("vtkMRMLSliceNodeRed")
-    session.compare()
-    session.show_side_by_side()
-    assert session.shows_side_by_side() and layout.is_side_by_side(mrmlScene)
+    logic.comparison.compare(head)
+    logic.comparison.show_side_by_side(head)
+    assert logic.comparison.shows_side_by_side(head) and layout.is_side_by_side(mrmlScene)
     composites = {n.GetLayoutName(): n for n in layout.own_composites(mrmlScene)}
-    attention = results.result_node(session.scanNode, "attention")
+    attention = results.result_node(head, "attention")
     for tag, foreground in ((layout.LEFT, attention.GetID()), (layout.RIGHT, None)):
-        assert composites[tag].GetBackgroundVolumeID() == session.scanNode.GetID()
+        assert composites[tag].GetBackgroundVolumeID() == head.GetID()
         assert composites[tag].GetForegroundVolumeID() == foreground
         assert composites[tag].GetLinkedControl()
     views = node.GetDisplayNode()
     assert not views.IsViewNodeIDPresent(view(mrmlScene, layout.LEFT).GetID())
     for shown in (layout.RIGHT, "Red", "Yellow", "Green"):
         assert views.IsViewNodeIDPresent(view(mrmlScene, shown).GetID())
-    session.leave_side_by_side()
+    logic.comparison.leave_side_by_side()
     assert layout.layout_node(mrmlScene).GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
     assert views.GetNumberOfViewNodeIDs() == 0
     assert chosen.GetDisplayNode().GetViewNodeIDs() == ("vtkMRMLSliceNodeRed",), "the user's own choice stays"
 
 
-def test_another_map_does_not_get_into_the_right_view(mrmlScene, session):
-    session.show_side_by_side()
-    results.show_attention(mrmlScene, session.analysis, session.attention, session.scanNode)
+def test_another_map_does_not_get_into_the_right_view(mrmlScene, head, logic):
+    logic.comparison.show_side_by_side(head)
+    results.show_attention(mrmlScene, analysis_of(head), analysis_of(head).attention, head)
     composites = {n.GetLayoutName(): n.GetForegroundVolumeID() for n in layout.own_composites(mrmlScene)}
     assert composites[layout.RIGHT] is None and composites[layout.LEFT] is not None
 
 
-def test_views_lie_in_the_plane_of_tilted_slices(mrmlScene, session):
-    session.show_side_by_side()
+def test_views_lie_in_the_plane_of_tilted_slices(mrmlScene, head, logic):
+    logic.comparison.show_side_by_side(head)
     for tag in (layout.LEFT, layout.RIGHT):
         matrix = slicer.util.arrayFromVTKMatrix(view(mrmlScene, tag).GetSliceToRAS())[:3, :3]
         np.testing.assert_allclose(matrix.T @ matrix, np.eye(3), atol=1e-9)
@@ -244,36 +248,48 @@ def test_views_lie_in_the_plane_of_tilted_slices(mrmlScene, session):
         assert view(mrmlScene, tag).GetPrescribedSliceSpacing()[2] == pytest.approx(6)
 
 
-def test_nothing_marked_adds_nothing(mrmlScene, session):
+def test_nothing_marked_adds_nothing(mrmlScene, head, logic):
     nothing = Marking(np.zeros(SHAPE, bool), 0.0, 0.4, (), True, ("Nothing is marked.",))
-    assert session.show_marking((session.scanNode, session.analysis, nothing)) == (None, nothing)
+    assert logic.comparison.show_marking((head, analysis_of(head), nothing)) == (None, nothing)
     assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
-def test_marking_is_an_editable_segment_that_can_be_compared(mrmlScene, session):
+def test_marking_is_an_editable_segment_that_can_be_compared(mrmlScene, head, logic):
     mask = np.zeros(SHAPE, bool)
     mask[BOX] = True
     marking = Marking(mask, BOX_ML, 20.0, (BOX_ML,), False, ("The volumes differ.",))
-    node, _ = session.show_marking((session.scanNode, session.analysis, marking))
-    (segment,) = session.compare(node).comparison.segments
+    node, _ = logic.comparison.show_marking((head, analysis_of(head), marking))
+    compared = logic.comparison.compare(head, node)
+    (segment,) = compared.comparison.segments
     assert segment.measures.volume_ml == pytest.approx(BOX_ML)
+    assert segment.draft and compared.names == ("Draft",) and DRAFT_NOTE in segment.notes
+    rows = cells(results.result_node(head, "volume comparison"))[1:]
+    assert {cell for row in rows for cell in row[3:]} == {NOT_COMPUTED}, "a draft is no reader: nothing to agree with"
+    segment_id = node.GetSegmentation().GetNthSegmentID(0)
+    image = slicer.vtkOrientedImageData()
+    node.GetBinaryLabelmapRepresentation(segment_id, image)
+    labels = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    labels[np.flatnonzero(labels)[0]] = 0
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, segment_id)
+    (edited,) = logic.comparison.compare(head, node).comparison.segments
+    assert not edited.draft and edited.volumes[0].within_20_percent is not None, "a person has edited it"
 
 
-def test_clinical_context_belongs_to_the_scan(mrmlScene, session):
+def test_clinical_context_belongs_to_the_scan(mrmlScene, head, logic):
     context = ClinicalContext(age=81, gcs=9, location="putamen", ivh=True)
-    session.keep_clinical_context(session.scanNode, context)
-    assert session.clinical_context(session.scanNode) == context
-    assert session.clinical_context(scan(mrmlScene, "Other")).is_empty
-    assessment = session.assess(session.scanNode)
+    logic.comparison.keep_clinical_context(head, context)
+    assert logic.comparison.clinical_context(head) == context
+    assert logic.comparison.clinical_context(scan(mrmlScene, "Other")).is_empty
+    assessment = logic.comparison.assess(head)
     assert [score.points for score in assessment.scores] == [3, None, None]
     assert len(assessment.alerts) == 1 and "treatment advice" in assessment.alerts[0]
-    table = cells(results.result_node(session.scanNode, "clinical scores"))
+    table = cells(results.result_node(head, "clinical scores"))
     assert table[0][:4] == ["ICH score", "3", "6", "30-day mortality 72 %"]
     assert table[1][1] == NOT_COMPUTED and "NIHSS" in table[1][5]
     assert table[3][3] == "30-day mortality 12 %"
-    session.keep_clinical_context(session.scanNode, ClinicalContext())
-    assert session.scanNode.GetAttribute("ICHMultiTask.Clinical") is None
-    assert results.result_node(session.scanNode, "clinical scores") is None
+    logic.comparison.keep_clinical_context(head, ClinicalContext())
+    assert head.GetAttribute("ICHMultiTask.Clinical") is None
+    assert results.result_node(head, "clinical scores") is None
 
 
 @pytest.mark.parametrize("text", ["{", '{"age": 900}', '{"height": 2}', "[1]"])
@@ -283,8 +299,8 @@ def test_clinical_context_that_cannot_be_read_is_unknown(mrmlScene, text):
     assert clinical.context_of(node).is_empty
 
 
-def test_clinical_context_comes_back_with_the_scene(mrmlScene, session, tmp_path):
-    session.keep_clinical_context(session.scanNode, ClinicalContext(age=70, anticoagulation=False))
+def test_clinical_context_comes_back_with_the_scene(mrmlScene, head, logic, tmp_path):
+    logic.comparison.keep_clinical_context(head, ClinicalContext(age=70, anticoagulation=False))
     path = scene.save_mrb(mrmlScene, tmp_path / "case.mrb")
     scene.load_mrb(mrmlScene, path)
     found = clinical.context_of(mrmlScene.GetFirstNodeByName("Head CT"))
@@ -302,24 +318,45 @@ def repeat_of(earlier, later, alignment=ALIGNED, notes=()):
 
 
 def test_repeat_scan_is_a_table_and_a_transform(mrmlScene):
-    session, earlier, later = ComparisonSession(), scan(mrmlScene, "Morning"), scan(mrmlScene, "Noon")
-    shown = session.show_repeat(repeat_of(earlier, later, notes=("Doubt.",)))
-    rows = {row[0]: row[1] for row in cells(results.result_node(later, "growth"))}
+    logic, earlier, later = Logic(), scan(mrmlScene, "Morning"), scan(mrmlScene, "Noon")
+    shown = logic.growth.show(repeat_of(earlier, later, notes=("Doubt.",)))
+    table = cells(results.result_node(later, "growth"))
+    rows = {row[0]: row[1] for row in table}
+    assert table[0] == ["Verdict", growth_verdict(shown.repeat.growth), ""]
     assert rows["Earlier: Morning"] == "10.0 (8.0 to 12.5)" and rows["Later: Noon"] == "20.0 (15.0 to 27.0)"
     assert rows["Growth"].startswith("+10.0 (") and rows["Growth, relative"].startswith("+100 (")
-    assert rows["Expansion (from 6 mL or 33 %)"] == "yes"
-    assert rows["Expansion within the intervals"] == shown.repeat.growth.verdict
     assert rows["Head turned by"] == "36.9" and rows["Note"] == "Doubt."
+    assert [row[0] for row in table[-2:]] == ["Head turned by", "Head moved by"]
     np.testing.assert_allclose(volumes.world_affine(earlier)[0], TURN @ SHEARED, atol=1e-9)
     np.testing.assert_allclose(volumes.world_affine(later)[0], SHEARED)
     assert cells(results.result_node(earlier, "table"))[0][1] == "10.0"
-    assert session.analysis is shown.later and session.repeat_of(earlier, later) is shown
-    assert session.repeat_of(later, earlier) is None
-    session.show_repeat_views()
-    assert session.shows_repeat() and not session.shows_side_by_side()
-    assert layout.volume_on_left(mrmlScene) is earlier
+    assert logic.analysis.facts_of(earlier)["volume_ml"] == 10 and logic.analysis.facts_of(later)["volume_ml"] == 20
+    assert logic.growth.repeat_of(earlier, later) is shown is logic.growth.latest_of(later)
+    assert logic.growth.repeat_of(later, earlier) is None
+    logic.growth.show_views(earlier, later)
+    assert logic.growth.shows_views(earlier, later) and not logic.comparison.shows_side_by_side(later)
+    assert layout.volume_on(mrmlScene, layout.LEFT) is earlier
     repeat_scan.remove_alignment(mrmlScene, earlier)
     np.testing.assert_allclose(volumes.world_affine(earlier)[0], SHEARED)
+    logic.analysis.show((later, analysis_of(later)))
+    assert logic.growth.repeat_of(earlier, later) is None, "it was of the run before"
+
+
+def test_each_scan_of_a_repeat_shows_its_own_segments(mrmlScene):
+    logic, earlier, later = Logic(), scan(mrmlScene, "Morning"), scan(mrmlScene, "Noon")
+    logic.growth.show(repeat_of(earlier, later))
+    old, new = segmentation(mrmlScene, "Old"), segmentation(mrmlScene, "New")
+    for node, drawn_on in ((old, earlier), (new, later)):
+        node.SetReferenceImageGeometryParameterFromVolumeNode(drawn_on)
+    logic.growth.show_views(earlier, later)
+    left, right = (view(mrmlScene, tag).GetID() for tag in (layout.LEFT, layout.RIGHT))
+    for node, shown, hidden in ((old, left, right), (new, right, left)):
+        assert node.GetDisplayNode().IsDisplayableInView(shown)
+        assert not node.GetDisplayNode().IsDisplayableInView(hidden)
+    logic.growth.keep_segments_apart(earlier, later, later_outline=True)
+    assert new.GetDisplayNode().IsDisplayableInView(left) and not old.GetDisplayNode().IsDisplayableInView(right)
+    logic.comparison.leave_side_by_side()
+    assert old.GetDisplayNode().IsDisplayableInView(right) and new.GetDisplayNode().IsDisplayableInView(left)
 
 
 def test_alignment_goes_above_the_transforms_that_the_earlier_scan_has(mrmlScene):
@@ -346,16 +383,16 @@ def test_failed_alignment_moves_nothing(mrmlScene):
 
 
 def test_repeat_scan_needs_two_scans(mrmlScene):
-    session, node = ComparisonSession(), scan(mrmlScene)
+    logic, node = Logic(), scan(mrmlScene)
     with pytest.raises(InputError, match="choose the earlier one"):
-        session.repeat_work(None, node)
+        logic.growth.work(None, node)
     with pytest.raises(InputError, match="“Head CT” is chosen as both scans"):
-        session.repeat_work(node, node)
+        logic.growth.work(node, node)
     earlier = scan(mrmlScene, "Morning")
     shown = repeat_of(earlier, node)
     mrmlScene.RemoveNode(earlier)
     with pytest.raises(InputError, match="no longer in the scene"):
-        session.show_repeat(shown)
+        logic.growth.show(shown)
     assert results.result_node(node, "growth") is None
 
 
@@ -370,8 +407,8 @@ d,4,,5
 def test_cohort_is_a_table_node(mrmlScene, tmp_path):
     path = tmp_path / "cohort.csv"
     path.write_text(COHORT, encoding="utf-8")
-    session = ComparisonSession()
-    table = session.show_cohort(session.cohort_work(path)(None), "cohort")
+    cohort = Logic().cohort
+    table = cohort.show(cohort.work(path)(None), "cohort")
     found = {row[0]: dict(zip(titles_of(table), row)) for row in cells(table)}
     assert table.GetName() == "cohort comparison" and found["Model"]["Patients"] == "3"
     assert found["Model"]["MAE (mL)"].startswith(f"{5 / 3:.2f} (")
@@ -380,17 +417,17 @@ def test_cohort_is_a_table_node(mrmlScene, tmp_path):
     assert layout.layout_node(mrmlScene).GetViewArrangement() == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView
     with pytest.raises(InputError, match="No column was recognized as the reference"):
         path.write_text("patient_id,weight\na,3\n", encoding="utf-8")
-        session.cohort_work(path)(None)
+        cohort.work(path)(None)
 
 
 def titles_of(table):
     return [table.GetColumnName(column) for column in range(table.GetNumberOfColumns())]
 
 
-def test_report_of_the_panel_holds_what_was_compared(mrmlScene, session, tmp_path):
-    session.compare(segmentation(mrmlScene))
-    session.keep_clinical_context(session.scanNode, ClinicalContext(age=70))
-    page = session.report_work(tmp_path)(lambda fraction, message: None)
+def test_report_of_the_panel_holds_what_was_compared(mrmlScene, head, logic, tmp_path):
+    logic.comparison.compare(head, segmentation(mrmlScene))
+    logic.comparison.keep_clinical_context(head, ClinicalContext(age=70))
+    page = logic.report_work(head, tmp_path)(lambda fraction, message: None)
     comparison = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))["comparison"]
     assert comparison["segments"][0]["label"] == "Bleed (Dr. A)"
     assert comparison["clinical"]["context"]["age"] == 70 and comparison["repeat_scan"] is None

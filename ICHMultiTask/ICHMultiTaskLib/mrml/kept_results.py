@@ -1,0 +1,163 @@
+"""The result of each scan, kept in the scene as text beside its table and map: the facts of report.json."""
+
+import json
+import math
+import re
+from datetime import datetime, timezone
+
+from ..analysis.analyzer import Analysis, Attention
+from ..report.result import report_dict
+from . import results
+from .hierarchy import file_beside
+from .transforms import array_from_image
+from .volumes import head_ct_from_node
+
+KIND = "facts"
+FORMAT = 1
+"""Of the text. Results of before it was kept are read from their tables."""
+_MODEL = ("name", "version", "sha256", "training_data")
+
+
+def keep_result(scene, analysis, scan_node):
+    """Keep the facts of an analysis with its scan, in place of those of an earlier one.
+
+    Paths and identifiers are left out: they belong to the subject hierarchy and must not enter exported files.
+
+    Returns
+    -------
+    dict
+        As `kept_result` gives it.
+
+    Raises
+    ------
+    InputError
+        If the scan is no longer in the scene.
+    """
+    facts = report_dict(analysis)
+    for key in ("path", "series_uid"):
+        facts["scan"].pop(key, None)
+    facts |= {"format": FORMAT, "analyzed": datetime.now(timezone.utc).isoformat()}
+    node = results.make_result_node(scene, scan_node, KIND)
+    node.SetText(json.dumps(facts, ensure_ascii=False, allow_nan=False))
+    node.SetHideFromEditors(True)
+    file_beside(node, scan_node)
+    return kept_result(scan_node)
+
+
+def kept_result(scan_node):
+    """Facts of a scan's result; None where it was not analyzed, or what was kept cannot be read.
+
+    Parameters
+    ----------
+    scan_node : vtkMRMLScalarVolumeNode or None
+
+    Returns
+    -------
+    dict or None
+        As report.json, with `format` and `analyzed` (time in UTC, which tells one run from another). What an earlier
+        version did not keep is None or empty.
+    """
+    if scan_node is None or scan_node.GetScene() is None:
+        return None
+    node = results.result_node(scan_node, KIND)
+    if node is not None:
+        return _completed(_parsed(node.GetText()))
+    table = results.result_node(scan_node, "table")
+    return None if table is None else _completed(_from_table(table))
+
+
+def restored_analysis(scan_node, facts):
+    """The analysis that was kept, without the network's features.
+
+    Parameters
+    ----------
+    scan_node : vtkMRMLScalarVolumeNode
+    facts : dict
+        As `kept_result` gives it.
+
+    Returns
+    -------
+    Analysis
+        Its `prediction` is None, its attention the map on show, or None.
+    """
+    interval = facts["volume_interval_ml"]
+    return Analysis(
+        head_ct=head_ct_from_node(scan_node),
+        volume_ml=facts["volume_ml"],
+        volume_interval_ml=interval and tuple(interval),
+        interval_coverage=facts["interval_coverage"],
+        mortality_probability=facts["mortality_probability"],
+        prognosis=facts["prognosis"],
+        attention=attention_on_show(scan_node),
+        model=facts["model"],
+        warnings=tuple(facts["scan"]["warnings"]),
+        timing_s=facts["timing_s"],
+        prediction=None,
+    )
+
+
+def attention_on_show(scan_node):
+    """The attention map of a scan as it lies in the scene, or None."""
+    node = results.result_node(scan_node, "attention")
+    image = node and node.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        return None
+    head, stage, method = (node.GetAttribute(f"ICHMultiTask.{key}") or "" for key in ("head", "stage", "method"))
+    return Attention(array_from_image(image), head, stage, method, results.peak_of(node))
+
+
+def _parsed(text):
+    try:
+        facts = json.loads(text or "")
+    except ValueError:
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _completed(facts):
+    """With every key that a reader asks for; None where the volume is no number."""
+    if facts is None or not _is_number(facts.get("volume_ml")):
+        return None
+    defaults = {
+        "format": 0, "analyzed": "", "volume_interval_ml": None, "interval_coverage": None, "prognosis": "",
+        "mortality_probability": None, "attention": None, "timing_s": {},
+    }  # fmt: skip
+    facts = defaults | facts
+    if not _is_number(facts["mortality_probability"]):
+        facts["mortality_probability"] = None
+    scan, model = (found if isinstance(found := facts.get(key), dict) else {} for key in ("scan", "model"))
+    facts["scan"] = {**scan, "warnings": [str(w) for w in scan.get("warnings") or ()]}
+    facts["model"] = {key: str(model.get(key, "")) for key in _MODEL}
+    interval = facts["volume_interval_ml"]
+    if not (isinstance(interval, (list, tuple)) and len(interval) == 2 and all(map(_is_number, interval))):
+        facts["volume_interval_ml"] = facts["interval_coverage"] = None
+    return facts
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _from_table(table):
+    """Facts of a result that an earlier version left in its table alone."""
+    rows = [[table.GetCellText(row, column) for column in range(2)] for row in range(table.GetNumberOfRows())]
+    found = dict(reversed(rows))
+    number = re.match(r"[\d.]+$", found.get("Hematoma volume", ""))
+    if number is None:
+        return None
+    facts = {"volume_ml": float(number[0]), "prognosis": found.get("Prognosis", "")}
+    for title, value in rows:
+        coverage, span = re.match(r"(\d+)\s?% interval$", title), re.match(r"([\d.]+) to ([\d.]+)$", value)
+        if coverage and span:
+            facts["volume_interval_ml"] = [float(span[1]), float(span[2])]
+            facts["interval_coverage"] = int(coverage[1]) / 100
+    percent = re.match(r"(below |above )?(\d+) %$", found.get("30-day mortality probability", ""))
+    if percent:
+        facts["mortality_probability"] = {"below ": 0.005, "above ": 0.995}.get(percent[1], int(percent[2]) / 100)
+    name, _, version = found.get("Model", "").rpartition(" ")
+    facts["model"] = {
+        "name": name, "version": version, "sha256": found.get("Weights (SHA-256)", ""),
+        "training_data": found.get("Training data", ""),
+    }  # fmt: skip
+    facts["scan"] = {"warnings": [value for title, value in rows if title == "Warning"]}
+    return facts

@@ -1,0 +1,336 @@
+"""Analyze scans of the scene, look at other maps, save a report. Needs no Qt.
+
+Methods that return work read nodes at once; the work itself touches none and may run in a thread. What it returned goes
+to the `show…` method of the same name, on the main thread.
+"""
+
+import itertools
+import json
+import re
+import shutil
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from ..analysis.analyzer import Analyzer
+from ..common.errors import InputError
+from ..common.writing import new_folder
+from ..model.bundle import ModelBundle, default_bundle, find_bundles
+from ..mrml import acquisition, results
+from ..mrml.focus import scans
+from ..mrml.kept_results import attention_on_show, keep_result, kept_result, restored_analysis
+from ..mrml.pictures import slice_pictures
+from ..mrml.result_folder import PICTURES_FOLDER
+from ..mrml.scene import create_scene, nodes_of_class
+from ..mrml.volumes import head_ct_from_node
+from ..report.result import write_report
+
+
+class AnalyzerCache:
+    """The network used last, held ready: loading one takes longer than using it. Safe to use from several threads."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._held = None
+
+    def get(self, bundle=None, device="auto"):
+        """The analyzer of a bundle as it is on the disk now, by its checksum and calibration, and of a device.
+
+        Parameters
+        ----------
+        bundle : ModelBundle, path or None
+        device : str
+
+        Returns
+        -------
+        Analyzer
+        """
+        if not isinstance(bundle, ModelBundle):
+            bundle = ModelBundle.load(bundle or default_bundle())
+        key = bundle.sha256, json.dumps(bundle.metadata, sort_keys=True), device
+        with self._lock:
+            if self._held is None or self._held[0] != key:
+                self._held = key, Analyzer(bundle, device)
+            return self._held[1]
+
+
+class AnalysisLogic:
+    """Results of any number of scans; each is kept in the scene with its scan, and comes back with it."""
+
+    def __init__(self):
+        self.analyzers = AnalyzerCache()
+        self._analyses = {}  # by the ID of the scan's node: the run that it is of, and the Analysis
+        self._bundle_folders = []
+        self._used_bundles = {}  # in the order of their use; a result may need its model again
+
+    def process(self, scan, progress=None, **choices):
+        """Analyze a volume node and show the result; returns when it is done.
+
+        Parameters
+        ----------
+        scan : vtkMRMLScalarVolumeNode
+        progress : callable (fraction, message), optional
+        **choices
+            `bundle` and `device` of `Analyzer`, `head`, `stage` and `method` of its `analyze`.
+
+        Returns
+        -------
+        ResultNodes
+        """
+        progress = progress or ignore
+        self.show_geometry(self.geometry_work(scan)(progress))
+        return self.show(self.work(scan, **choices)(progress))
+
+    @staticmethod
+    def geometry_work(scan):
+        """Return the check of a scan against its files as a callable (progress) -> (node, Correction or None)."""
+        files = acquisition.source_files(scan)
+        grid = acquisition.own_grid(scan) if files else None
+
+        def check(progress):
+            if not files:
+                return scan, None
+            progress(0.0, "Comparing with the scan's files")
+            return scan, acquisition.correction(files, grid)
+
+        return check
+
+    @staticmethod
+    def show_geometry(node_and_correction):
+        """Put a scan where its files say that it is; no-op where it is there."""
+        scan, found = node_and_correction
+        if found is not None and scan.GetScene() is not None:
+            acquisition.correct(scan, found)
+
+    def work(self, scan, bundle=None, device="auto", head="volume", stage=None, method=None):
+        """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis)."""
+        head_ct = head_ct_from_node(scan)
+        if bundle is not None:
+            self._used_bundles[str(bundle)] = bundle
+
+        def analyze(progress):
+            progress(0.0, "Loading the model")
+            analyzer = self.analyzers.get(bundle, device)
+            return scan, analyzer.analyze(head_ct, head, stage, method, progress=progress)
+
+        return analyze
+
+    def show(self, node_and_analysis):
+        """Show an analysis beside its scan, and keep it in the scene.
+
+        Returns
+        -------
+        ResultNodes
+
+        Raises
+        ------
+        InputError
+            If the scan was removed meanwhile.
+        """
+        scan, analysis = node_and_analysis
+        shown = results.show_analysis(create_scene(), analysis, scan)
+        self.keep(scan, analysis)
+        return shown
+
+    def keep(self, scan, analysis):
+        """Keep an analysis in the scene without showing it; only the latest keeps the network's features."""
+        facts = keep_result(create_scene(), analysis, scan)
+        for node_id, (run, other) in self._analyses.items():
+            self._analyses[node_id] = run, replace(other, prediction=None)
+        self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
+
+    @staticmethod
+    def facts_of(scan):
+        """What is known of a scan's result, as report.json says it; None where it was not analyzed."""
+        return kept_result(scan)
+
+    def analysis_of(self, scan):
+        """The analysis of a scan with the map on show, from memory or the scene; None where it was not analyzed."""
+        facts = kept_result(scan)
+        if facts is None:
+            return None
+        run, analysis = self._analyses.get(scan.GetID(), (None, None))
+        if analysis is None or run != facts["analyzed"]:
+            analysis = restored_analysis(scan, facts)
+            self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
+        return replace(analysis, attention=attention_on_show(scan))
+
+    def check_analyzed(self, scan):
+        """Return the analysis of a scan, or raise InputError if there is none."""
+        analysis = self.analysis_of(scan)
+        if analysis is None:
+            raise InputError("There is no analysis yet, or its scan was removed; press Analyze first.")
+        return analysis
+
+    def forget(self):
+        """Let go of what is in memory, for instance as the scene is closed; the network is kept."""
+        self._analyses.clear()
+
+    def with_features(self, analysis, device="auto"):
+        """Return a callable (progress) -> Analysis with the network's features, which are computed anew if need be.
+
+        Raises
+        ------
+        InputError
+            By the callable, if the model that made the analysis is not at hand.
+        """
+        known = () if analysis.prediction is not None else (*self._used_bundles.values(), *find_bundles())
+
+        def compute(progress):
+            if analysis.prediction is not None:
+                return analysis
+            loaded = (_loaded(bundle) for bundle in known)
+            bundle = next((found for found in loaded if found and found.sha256 == analysis.model["sha256"]), None)
+            if bundle is None:
+                model = f"{analysis.model['name']} {analysis.model['version']}".strip() or "that made this result"
+                raise InputError(f"The model {model} is not at hand any more; press Analyze to use the chosen one.")
+            progress(0.0, "Loading the model")
+            fresh = self.analyzers.get(bundle, device).analyze(analysis.head_ct, attention=False, progress=progress)
+            return replace(analysis, prediction=fresh.prediction)
+
+        return compute
+
+    def attention_work(self, scan, head="volume", stage=None, method=None):
+        """Return another map of a scan's analysis as a callable (progress) -> (node, Analysis, Attention)."""
+        analysis = self.check_analyzed(scan)
+        complete = self.with_features(analysis)
+
+        def compute(progress):
+            found = complete(progress or ignore)
+            return scan, found, found.attention_for(head, stage, method)
+
+        return compute
+
+    def show_attention(self, node_analysis_and_attention):
+        """Show another map in place of the one on show.
+
+        Raises
+        ------
+        InputError
+            If the scan was removed meanwhile.
+        """
+        scan, analysis, attention = node_analysis_and_attention
+        shown = results.show_attention(create_scene(), analysis, attention, scan)
+        facts = kept_result(scan)
+        if facts is not None:
+            self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
+        return shown
+
+    def report_work(self, scan, parent, comparison=None, progress=None):
+        """Draw the slices and return the writing of the report as a callable (progress) -> path of report.html.
+
+        It is the shell's report without the scene, which can hold other patients.
+
+        Parameters
+        ----------
+        scan : vtkMRMLScalarVolumeNode
+        parent : path-like
+            A new folder is made in here and named after the scan.
+        comparison : dict, optional
+            What was compared with the scan, as `report.comparison.comparison_dict` makes it.
+        progress : callable (fraction, message), optional
+            Called before each slice is drawn.
+
+        Raises
+        ------
+        InputError
+            If the scan was not analyzed or was removed.
+        OutputError
+            Now or by the callable, if a file cannot be written.
+        """
+        analysis = self.check_analyzed(scan)
+        name = re.sub(r"[^\w.-]+", "-", scan.GetName()).strip("-.") or "scan"
+        destination = unused_folder(parent, f"{name}-report")
+        drawn = tempfile.TemporaryDirectory(prefix="ICHMultiTask-")
+        attention = results.result_node(scan, "attention")
+        slice_pictures(create_scene(), scan, attention, drawn.name, progress=progress)
+
+        def write(progress):
+            progress(0.0, "Writing the report")
+            with drawn, new_folder(destination, "analysis") as folder:
+                shutil.copytree(drawn.name, folder / PICTURES_FOLDER)
+                write_report(analysis, folder, sorted((folder / PICTURES_FOLDER).iterdir()), comparison=comparison)
+            return destination / "report.html"
+
+        return write
+
+    def bundles(self):
+        """Usable model bundles to choose from, as (name and version, folder), the shipped ones first."""
+        found = []
+        for folder in find_bundles(self._bundle_folders):
+            try:
+                bundle = ModelBundle.load(folder)
+            except ValueError:
+                continue
+            found.append((f"{bundle.name} {bundle.version}", folder))
+        return found
+
+    def add_bundle(self, folder):
+        """Offer a bundle of the user's.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        BundleError
+            If it is none.
+        """
+        ModelBundle.load(folder)
+        if folder not in self._bundle_folders:
+            self._bundle_folders.append(folder)
+        return Path(folder)
+
+    @staticmethod
+    def checksum_of(folder):
+        """SHA-256 of a bundle's weights; None where it cannot be read."""
+        bundle = _loaded(folder)
+        return bundle and bundle.sha256
+
+    @staticmethod
+    def devices():
+        """Names of the devices at hand; loads PyTorch, which takes seconds the first time."""
+        from ..model.runtime import available_devices
+
+        return available_devices()
+
+    @staticmethod
+    def suggested_scan():
+        """Return the volume in the slice views, else the first in the scene that is no result, else None."""
+        scene = create_scene()
+        found = scans(scene)
+        shown = [node.GetBackgroundVolumeID() for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode")]
+        on_show = (node for node in (scene.GetNodeByID(node_id) for node_id in shown if node_id) if node in found)
+        return next(on_show, next(iter(found), None))
+
+    def show_table(self, scan):
+        """Switch to a layout with a table view, showing the result of a scan."""
+        self.check_analyzed(scan)
+        show_table_layout()
+        results.select_table(results.result_node(scan, "table"))
+
+
+def _loaded(bundle):
+    """A bundle as it is on the disk now, or None where it is none any more."""
+    try:
+        return bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
+    except (ValueError, OSError):
+        return None
+
+
+def show_table_layout():
+    """Switch to a layout with a table view."""
+    layout = create_scene().GetFirstNodeByClass("vtkMRMLLayoutNode")
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpTableView)
+
+
+def unused_folder(parent, name):
+    """Path of a folder that is not there yet: `name`, or that with a number."""
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    return next(Path(parent) / name for name in names if not (Path(parent) / name).exists())
+
+
+def ignore(fraction, message):
+    """Discard progress."""

@@ -1,0 +1,165 @@
+"""The section "Analyze": the scan, the button, and the result in words."""
+
+import time
+from html import escape
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..common.errors import ICHMultiTaskError
+from ..mrml.parameters import Device
+from .analyze_state import SECTION
+from .dependencies import install_missing_packages, missing_packages
+from .work import WARNING_STYLE
+
+
+class AnalyzeSection:
+    """Widgets that show an AnalyzeState.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Loaded from ICHMultiTaskAnalyze.ui.
+    state : AnalyzeState
+    """
+
+    def __init__(self, widget, state):
+        self.widget, self.state, self.panel = widget, state, state.panel
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self._scans = []
+        self.ui.scanSelector.connect("activated(int)", self.onScanSelected)
+        self.ui.analyzeButton.connect("clicked(bool)", self.onAnalyzeButton)
+        self.ui.bundleSelector.connect("activated(int)", self.onBundleSelected)
+        self.ui.bundleFolderButton.connect("clicked(bool)", self.onBundleFolderButton)
+        self.ui.tableButton.connect("clicked(bool)", self.onTableButton)
+        self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        for label in (self.ui.outdatedLabel, self.ui.warningsLabel):
+            label.styleSheet = WARNING_STYLE
+            label.textFormat = qt.Qt.RichText
+
+    def lookUpDevices(self):
+        """Look up the devices at the first visit, in the background: loading PyTorch takes seconds."""
+        if self.state.devices is None and not missing_packages():
+            work = lambda progress: self.panel.logic.analysis.devices()  # noqa: E731
+            self.panel.submit("devices", work, self._setDevices)
+
+    def onScanSelected(self, index):
+        """Choose the scan of the list."""
+        self.panel.choose(self._scans[index] if index < len(self._scans) else None)
+
+    def onAnalyzeButton(self, checked=False):
+        """Start an analysis, or cancel the running one."""
+        job = self.state.job
+        if job is not None:
+            # The second half of a double click must not cancel what the first half has started.
+            if time.monotonic() - job.submitted > slicer.app.doubleClickInterval / 1000:
+                self.state.cancel()
+            return
+        try:
+            install_missing_packages()
+            self.state.analyze()
+        except ICHMultiTaskError as error:
+            self.panel.say(SECTION, str(error), failed=True)
+
+    def onBundleSelected(self, index):
+        """Take the model chosen in the list."""
+        self.panel.parameters.bundleFolder = self.ui.bundleSelector.itemData(index) or ""
+
+    def onBundleFolderButton(self, checked=False):
+        """Let the user choose a folder with a model bundle."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder of a model bundle"))
+        if folder:
+            self.useBundle(folder)
+
+    def useBundle(self, folder):
+        """Offer a bundle in the list and choose it; say so if it is none."""
+        try:
+            self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.add_bundle(folder))
+        except ICHMultiTaskError as error:
+            self.panel.say(SECTION, str(error), failed=True)
+        self.updateBundles()
+
+    def onTableButton(self, checked=False):
+        """Show the result table below the views."""
+        self.panel.logic.analysis.show_table(self.panel.scan)
+
+    def onReportButton(self, checked=False):
+        """Save the report into a new folder inside one that the user chooses."""
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose where to save the report"))
+        if folder:
+            self.saveReport(folder)
+
+    def saveReport(self, folder):
+        """Save the report into a new folder inside `folder` and show a link to it."""
+
+        def repaint(fraction, message):
+            slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
+
+        try:
+            self.state.save_report(folder, repaint)
+        except ICHMultiTaskError as error:
+            self.panel.say(SECTION, str(error), failed=True)
+
+    def updateBundles(self):
+        """List the models."""
+        selector = self.ui.bundleSelector
+        selector.clear()
+        for label, folder in self.panel.logic.analysis.bundles():
+            selector.addItem(label, str(folder))
+        chosen = self.panel.parameters.bundleFolder if self.panel.parameters else ""
+        selector.currentIndex = max(0, selector.findData(chosen)) if chosen else 0
+        if selector.count == 0:
+            selector.addItem(_("No model found: choose a folder"), "")
+
+    def update(self):
+        """Show what can be done now and what is known."""
+        ui, state, job = self.ui, self.state, self.state.job
+        self._updateScans()
+        ui.analyzeButton.text = _("Analyze") if job is None else _("Cancel")
+        ui.analyzeButton.enabled = state.can_analyze if job is None else not job.canceled
+        ui.analyzeButton.toolTip = state.hint
+        ui.scanSelector.enabled = ui.modelButton.enabled = job is None
+        ui.progressBar.visible = job is not None
+        if job is not None:
+            ui.progressBar.value = round(100 * job.fraction)
+            waiting = _("Waiting for other work to end…")
+            ui.progressBar.setFormat(_("Canceling…") if job.canceled else waiting if job.waiting else job.message)
+        message = self.panel.message(SECTION)
+        ui.statusLabel.text, ui.statusLabel.visible = message.text, bool(message.text)
+        ui.statusLabel.styleSheet = WARNING_STYLE if message.failed else ""
+        result = state.result() if self.panel.parameters else None
+        ui.resultWidget.visible = result is not None
+        ui.resultWidget.enabled = job is None
+        ui.noResultLabel.visible = result is None and self.panel.scan is not None and job is None
+        if result is not None:
+            self._showResult(result)
+
+    def _updateScans(self):
+        selector, found = self.ui.scanSelector, self.panel.scans()
+        self._scans = [scan for scan, _text in found]
+        texts = [text for _scan, text in found] or [_("Load a head CT first")]
+        if [selector.itemText(n) for n in range(selector.count)] != texts:
+            selector.clear()
+            selector.addItems(texts)
+        selector.currentIndex = self._scans.index(self.panel.scan) if self.panel.scan in self._scans else -1
+        if not self._scans:
+            selector.currentIndex = 0
+
+    def _showResult(self, result):
+        ui = self.ui
+        for label, sentences in ((ui.outdatedLabel, result.outdated), (ui.warningsLabel, result.warnings)):
+            label.text = "<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences)
+            label.visible = bool(sentences)
+        ui.headlineLabel.text = result.headline
+        ui.detailLabel.text, ui.detailLabel.visible = result.detail, bool(result.detail)
+        ui.mortalityLabel.text, ui.mortalityLabel.visible = result.mortality, bool(result.mortality)
+        ui.useLabel.text, ui.modelLabel.text = result.use, result.model
+        ui.reportButton.enabled = not self.state.reporting
+
+    def _setDevices(self, devices):
+        """Leave only the devices at hand enabled."""
+        self.state.devices = devices
+        model = self.ui.deviceSelector.model()
+        for row, device in enumerate(Device):
+            model.item(row).setEnabled(device.value in ("auto", "cpu", *devices))

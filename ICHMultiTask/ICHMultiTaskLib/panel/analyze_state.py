@@ -1,0 +1,159 @@
+"""The sections Scan, Result and Attention: what can be done, what runs, what is shown. Needs no Qt."""
+
+from pathlib import Path
+
+from ..model.bundle import METADATA, default_bundle
+from ..mrml import results
+from ..mrml.translation import tr as _
+from .result_view import result_view
+
+SECTION = "analysis"
+REPORT, ATTENTION = "report", "attention"
+
+
+class AnalyzeState:
+    """Analyzes the chosen scan, saves its report, keeps the chosen map on show.
+
+    Parameters
+    ----------
+    panel : PanelState
+    """
+
+    def __init__(self, panel):
+        self.panel = panel
+        self.devices = None
+        self._wanted = None  # the map that is being computed
+        self._choosing = False
+        self._checksum = None, None
+        self._followed = None  # the scan and its run that the choice of map was taken from
+        panel.listeners.append(self.follow_map)
+
+    @property
+    def job(self):
+        """The running analysis, as Job; None where none runs."""
+        return self.panel.queue.job(SECTION)
+
+    @property
+    def can_analyze(self):
+        """Whether a scan is chosen and none is analyzed."""
+        return self.panel.scan is not None and self.job is None
+
+    @property
+    def hint(self):
+        """Why nothing can be analyzed, or what the button does."""
+        if self.panel.scan is None:
+            return _("Choose a head CT first: load one, or take it from the Sample Data module")
+        return _("Measure the hemorrhage")
+
+    @property
+    def reporting(self):
+        """Whether a report is being written."""
+        return self.panel.queue.job(REPORT) is not None
+
+    def analyze(self):
+        """Compare the chosen scan with its files, then analyze it."""
+        scan, parameters = self.panel.scan, self.panel.parameters
+        analysis = self.panel.logic.analysis
+        choices = parameters.bundleFolder or None, parameters.device.value, *self.choice()
+
+        def checked(found):
+            analysis.show_geometry(found)
+            self.panel.submit(SECTION, analysis.work(scan, *choices), self._analyzed, (scan,))
+
+        self.panel.submit(SECTION, analysis.geometry_work(scan), checked, (scan,))
+
+    def cancel(self):
+        """Stop the running analysis."""
+        self.panel.queue.cancel(SECTION)
+
+    def result(self):
+        """The result of the chosen scan as ResultView; None where it was not analyzed."""
+        facts = self.panel.logic.analysis.facts_of(self.panel.scan)
+        if facts is None:
+            return None
+        return result_view(facts, self._chosen_checksum())
+
+    def save_report(self, parent, progress=None):
+        """Write the report of the chosen scan into a new folder in `parent`; a link to it is said."""
+        scan = self.panel.scan
+        work = self.panel.logic.report_work(scan, parent, progress)
+
+        def saved(page):
+            link = f'<a href="{page.as_uri()}">{page.parent.name}</a>'
+            self.panel.say(SECTION, _("Report saved: {link}").format(link=link), scan=scan)
+
+        self.panel.submit(SECTION, work, saved, (scan,), REPORT)
+
+    def choice(self):
+        """Head, stage and method of the map that is chosen."""
+        parameters = self.panel.parameters
+        return parameters.attentionHead.value, parameters.attentionStage.value, parameters.attentionMethod.value
+
+    def follow_map(self):
+        """Compute another map where the user has chosen one; choose the map on show where the scan has changed."""
+        panel, scan = self.panel, self.panel.scan
+        facts = panel.logic.analysis.facts_of(scan)
+        if facts is None or self.job is not None or self._choosing:
+            self._followed = self._followed if self._choosing else None
+            return
+        shown = shown_map(scan)
+        if self._followed != (scan.GetID(), facts["analyzed"]):
+            self._followed = scan.GetID(), facts["analyzed"]
+            if shown is not None:
+                self._choose(shown)
+            return
+        wanted, running = self.choice(), panel.queue.job(ATTENTION) is not None
+        if wanted == shown:
+            self._wanted = None
+            return
+        if wanted == self._wanted:
+            if not running and shown is not None:  # it failed, and why was said
+                self._choose(shown)
+            return
+        self._wanted = wanted
+        analysis = panel.logic.analysis
+        panel.submit(SECTION, analysis.attention_work(scan, *wanted), self._mapped, (scan,), ATTENTION)
+
+    def _chosen_checksum(self):
+        """Of the chosen model's weights; read again only where the model or its folder has changed."""
+        bundle = self.panel.parameters.bundleFolder or None
+        folder = Path(bundle) if bundle else default_bundle()
+        try:
+            key = folder, (folder / METADATA).stat().st_mtime_ns
+        except OSError:
+            return None
+        if self._checksum[0] != key:
+            self._checksum = key, self.panel.logic.analysis.checksum_of(folder)
+        return self._checksum[1]
+
+    def set_overlay(self):
+        """Show the map as opaque, and from the attention on, as is chosen."""
+        scan, parameters = self.panel.scan, self.panel.parameters
+        if scan is not None:
+            results.set_overlay(scan, parameters.overlayOpacity, parameters.overlayThreshold)
+
+    def _analyzed(self, node_and_analysis):
+        self.panel.logic.analysis.show(node_and_analysis)
+        self.set_overlay()
+
+    def _mapped(self, node_analysis_and_attention):
+        self._wanted = None
+        self.panel.logic.analysis.show_attention(node_analysis_and_attention)
+        self.set_overlay()
+
+    def _choose(self, shown):
+        parameters, self._choosing = self.panel.parameters, True
+        try:
+            for name, value in zip(("attentionHead", "attentionStage", "attentionMethod"), shown):
+                setattr(parameters, name, type(getattr(parameters, name))(value))
+        finally:
+            self._choosing = False
+
+
+def shown_map(scan):
+    """Head, stage and method of the map that a scan has; None without one."""
+    node = results.result_node(scan, "attention")
+    if node is None:
+        return None
+    found = tuple(node.GetAttribute(f"ICHMultiTask.{key}") for key in ("head", "stage", "method"))
+    return found if all(found) else None

@@ -1,0 +1,37 @@
+"""The section "Attention": which map lies over the scan, and how."""
+
+import slicer
+
+from ..mrml import results
+from ..mrml.scene import create_scene
+
+
+class AttentionSection:
+    """Widgets bound to the parameters; the AnalyzeState computes the map that they choose.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Loaded from ICHMultiTaskAttention.ui.
+    state : AnalyzeState
+    """
+
+    def __init__(self, widget, state):
+        self.widget, self.state, self.panel = widget, state, state.panel
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.ui.overlayBox.connect("toggled(bool)", self.onOverlayToggled)
+
+    def onOverlayToggled(self, shown):
+        """Lay the map over the scan, or take it away."""
+        scan = self.panel.scan
+        if scan is not None:
+            results.show_overlay(create_scene(), scan, results.result_node(scan, "attention") if shown else None)
+            self.state.set_overlay()
+
+    def update(self):
+        """Offer maps where there is a result."""
+        scan = self.panel.scan
+        analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None
+        self.widget.enabled = analyzed and self.state.job is None
+        if analyzed:
+            self.state.set_overlay()

@@ -1,0 +1,34 @@
+"""Volumes of a cohort, compared with reference volumes. Needs no Qt."""
+
+from pathlib import Path
+
+from ..comparison.cohort import compare_cohort
+from ..mrml.cohort import show_cohort
+from ..mrml.scene import create_scene
+from .analysis_logic import show_table_layout, unused_folder
+
+
+class CohortLogic:
+    """Compares the volumes in a table."""
+
+    @staticmethod
+    def work(tables):
+        """Return the comparison of a cohort's tables as a callable (progress) -> CohortComparison."""
+        return lambda progress: compare_cohort(tables)
+
+    @staticmethod
+    def show(comparison, name):
+        """Switch to a layout with a table view, showing a new table node of a cohort comparison, which is returned."""
+        show_table_layout()
+        return show_cohort(create_scene(), comparison, name)
+
+    @staticmethod
+    def report_work(tables, parent):
+        """Return the writing of a cohort's report into a new folder as a callable (progress) -> path of report.html."""
+        destination = unused_folder(parent, f"{Path(tables).stem}-comparison")
+
+        def write(progress):
+            compare_cohort(tables, destination)
+            return destination / "report.html"
+
+        return write

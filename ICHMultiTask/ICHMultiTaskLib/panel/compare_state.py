@@ -1,0 +1,228 @@
+"""The section Compare: which segments are offered and ticked, what is compared and said. Needs no Qt."""
+
+from dataclasses import dataclass
+
+from ..common.numbers import NOT_COMPUTED, number
+from ..mrml.comparison import attention_sentence, measures_sentence, method_name, model_text, reader_table
+from ..mrml.scene import create_scene
+from ..mrml.segments import belongs_to
+from ..mrml.translation import tr as _
+from .analyze_state import shown_map
+
+SECTION, MARK = "compare", "mark"
+YES, NO = "✓", "✗"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table of volumes.
+
+    Attributes
+    ----------
+    cells : tuple of str
+        Method, mL, difference in mL and in percent, and the verdicts as marks. Of a heading: its text alone.
+    heading : bool
+    color : tuple of float or None
+        Of the segment that a heading names.
+    draft : bool
+        Whether it is of the model's own proposal.
+    notes : tuple of str
+    """
+
+    cells: tuple
+    heading: bool = False
+    color: tuple | None = None
+    draft: bool = False
+    notes: tuple = ()
+
+
+class CompareState:
+    """Follows the segments of the scene.
+
+    Parameters
+    ----------
+    panel : PanelState
+    """
+
+    def __init__(self, panel):
+        self.panel = panel
+        self.choices = []
+        """Segments that can be compared, those of other scans last."""
+        self._belongs = {}
+        self._edits = 0
+        self._compared = None  # what the latest comparison was asked of
+        self._notes = {}  # of drafts, by the key of their segments: why its volume is not the model's
+        self._nothing_marked = {}  # by scan and run: why nothing was marked
+        self._seen = None
+        self.when_stale = self.refresh
+        """Called when what is compared has changed; a window may wait a little before it refreshes."""
+        panel.listeners.append(self._look)
+
+    def edited(self):
+        """A segment has changed."""
+        self._edits += 1
+        self.when_stale()
+
+    def _look(self):
+        scan, parameters = self.panel.scan, self.panel.parameters
+        seen = None
+        if scan is not None:
+            facts = self.panel.logic.analysis.facts_of(scan)
+            ticks = tuple(parameters.comparedSegments)
+            seen = scan.GetID(), facts and facts["analyzed"], shown_map(scan), parameters.overlayThreshold, ticks
+        if seen != self._seen:
+            self._seen = seen
+            self.when_stale()
+
+    def refresh(self):
+        """List the segments; compare the ticked ones again if anything changed that the comparison speaks of."""
+        panel, scan, scene = self.panel, self.panel.scan, create_scene()
+        before = {choice.key for choice in self.choices}
+        found = panel.logic.comparison.segments()
+        self._belongs = {c.key: scan and belongs_to(scene.GetNodeByID(c.node_id), scan) for c in found}
+        self.choices = sorted(found, key=lambda choice: self.is_foreign(choice))
+        own = [choice for choice in self.choices if not self.is_foreign(choice)]
+        if scan is not None and len(own) == 1 and own[0].key not in before and not self.ticked():
+            self._keep_ticks([*panel.parameters.comparedSegments, self._tick_of(own[0])])  # nothing else to choose
+        facts, ticked = panel.logic.analysis.facts_of(scan), self.ticked()
+        if facts is None or not ticked:
+            panel.queue.cancel(SECTION)
+            self._compared = None
+            if scan is not None and panel.logic.comparison.compared_with(scan) is not None:
+                panel.logic.comparison.forget_comparison(scan)
+                panel.changed()
+            return
+        asked = (scan.GetID(), facts["analyzed"], shown_map(scan), panel.parameters.overlayThreshold,
+                 tuple(ticked), self._edits)  # fmt: skip
+        if asked != self._compared:
+            self._compared = asked
+            work = panel.logic.comparison.compare_work(scan, ticked, panel.parameters.overlayThreshold)
+            panel.submit(SECTION, work, panel.logic.comparison.show_comparison, (scan,))
+
+    def is_foreign(self, choice):
+        """Whether a segment is known to be of another scan or study."""
+        return self._belongs.get(choice.key) is False
+
+    def is_ticked(self, choice):
+        """Whether a segment is to be compared; one of another scan counts for the scan that it was ticked for."""
+        parameters = self.panel.parameters
+        return parameters is not None and self._tick_of(choice) in parameters.comparedSegments
+
+    def ticked(self):
+        """Segments to be compared, as a list of SegmentChoice."""
+        return [choice for choice in self.choices if self.is_ticked(choice)]
+
+    def tick(self, choices, on=True):
+        """Tick segments, or take the ticks off; others stay as they are."""
+        changed = {self._tick_of(choice) for choice in choices}
+        kept = [tick for tick in self.panel.parameters.comparedSegments if tick not in changed]
+        self._keep_ticks([*kept, *sorted(changed)] if on else kept)
+        self.panel.changed()
+
+    def _keep_ticks(self, ticks):
+        self.panel.parameters.comparedSegments = ticks
+
+    def _tick_of(self, choice):
+        scan = self.panel.scan
+        key = " ".join(choice.key)
+        return f"{key} {scan.GetID()}" if self.is_foreign(choice) and scan is not None else key
+
+    @property
+    def compared(self):
+        """The latest comparison of the chosen scan, as SceneComparison; None where there is none."""
+        return self.panel.logic.comparison.compared_with(self.panel.scan)
+
+    def reason(self):
+        """Why there is no comparison; empty where there is one."""
+        if not self.choices:
+            return _("There is no segment in the scene to compare with: load or draw a segmentation.")
+        if not self.ticked():
+            return _("Tick the segments to compare with.")
+        if self.panel.logic.analysis.facts_of(self.panel.scan) is None:
+            return _("This scan has not been analyzed yet; press Analyze, and the comparison follows.")
+        return ""
+
+    @property
+    def marking(self):
+        """Whether the bleed is being marked."""
+        return self.panel.queue.job(MARK) is not None
+
+    @property
+    def can_mark(self):
+        """Whether the chosen scan was analyzed and is not being marked."""
+        return self.panel.logic.analysis.facts_of(self.panel.scan) is not None and not self.marking
+
+    def mark(self):
+        """Propose a segmentation of the bleed, and compare with it."""
+        scan = self.panel.scan
+        work = self.panel.logic.comparison.mark_work(scan)
+        self.panel.submit(SECTION, work, self._marked, (scan,), MARK)
+
+    def _marked(self, node_analysis_and_marking):
+        scan = node_analysis_and_marking[0]
+        node, marking = self.panel.logic.comparison.show_marking(node_analysis_and_marking)
+        run = self.panel.logic.analysis.facts_of(scan)["analyzed"]
+        self._nothing_marked.pop((scan.GetID(), run), None)
+        if node is None:
+            self._nothing_marked[scan.GetID(), run] = marking.notes
+        else:
+            key = node.GetID(), node.GetSegmentation().GetNthSegmentID(0)
+            self._notes[key] = marking.notes
+            if scan is self.panel.scan:
+                self._keep_ticks([*self.panel.parameters.comparedSegments, " ".join(key)])
+        self.refresh()
+
+    def remarks(self):
+        """What a reader should see before the numbers: sentences."""
+        scan, compared = self.panel.scan, self.compared
+        facts = self.panel.logic.analysis.facts_of(scan)
+        sentences = list(self._nothing_marked.get((scan.GetID(), facts["analyzed"]), ())) if facts else []
+        if compared is None:
+            return sentences
+        for choice, name, segment in zip(compared.choices, compared.names, compared.comparison.segments):
+            if choice.draft:
+                sentences += self._notes.get(choice.key, ())
+            sentences += _disagreement(name, segment.volumes[0], compared.comparison.model_ml)
+        return [*sentences, *compared.remarks]
+
+    def rows(self):
+        """The table of volumes, as Row objects."""
+        compared = self.compared
+        if compared is None:
+            return []
+        rows = [Row((_("Model: {volume} mL").format(volume=model_text(compared.comparison)),), heading=True)]
+        for choice, name, segment in zip(compared.choices, compared.names, compared.comparison.segments):
+            title = _("Draft from the model") if choice.draft and name == "Draft" else name
+            rows.append(Row((title,), True, choice.color, choice.draft))
+            rows += [_row(row, choice.draft) for row in segment.volumes]
+        return rows
+
+    def sentences(self):
+        """Attention, measures and readers against each other: (heading, lines) each."""
+        compared = self.compared
+        if compared is None:
+            return []
+        found = []
+        for name, segment in zip(compared.names, compared.comparison.segments):
+            lines = attention_sentence(segment, compared.comparison.attention_head), measures_sentence(segment.measures)
+            found.append((name, [line for line in (*lines, *segment.notes) if line]))
+        words = _("Dice {dice}, Hausdorff 95 % {distance} mm, volume {difference} mL ({percent} %).")
+        for first, second, dice, distance, difference, percent in reader_table(compared)[1]:
+            line = words.format(dice=dice, distance=distance, difference=difference, percent=percent)
+            found.append((_("{first} against {second}").format(first=first, second=second), [line]))
+        return found
+
+
+def _row(row, draft):
+    marks = [NOT_COMPUTED if v is None else YES if v else NO for v in (row.within_5_ml, row.within_20_percent)]
+    differences = number(row.difference_ml, sign=True), number(row.difference_percent, 0, sign=True)
+    inside = NOT_COMPUTED if row.inside_interval is None else YES if row.inside_interval else NO
+    verdicts = ("", "", "", "", "") if draft else (*differences, inside, *marks)
+    return Row((method_name(row.method), number(row.volume_ml), *verdicts), draft=draft, notes=row.notes)
+
+
+def _disagreement(name, row, model_ml):
+    """A sentence where a segment's volume is plainly not the model's."""
+    if row.inside_interval is False or (row.inside_interval is None and row.within_20_percent is False):
+        words = _("The volume of {segment} and the model's disagree: {volume:.1f} against {model:.1f} mL.")
+        yield words.format(segment=name, volume=row.volume_ml, model=model_ml)

@@ -1,0 +1,235 @@
+"""A scan's analysis beside segments of the scene, its draft, its clinical scores. Needs no Qt.
+
+As in `analysis_logic`, what the work of a method returned goes to the `show_…` method of the same name, on the main
+thread.
+"""
+
+from ..analysis.marking import mark
+from ..common.errors import InputError
+from ..mrml import clinical, layout, results
+from ..mrml.comparison import comparison_work, remove_tables, write_tables
+from ..mrml.diameters import remove_diameters, show_diameters
+from ..mrml.marking import show_marking
+from ..mrml.scene import create_scene, nodes_of_class
+from ..mrml.segments import SegmentChoice, belongs_to, list_segments, segments_of
+from .analysis_logic import ignore, show_table_layout
+
+
+class ComparisonLogic:
+    """Compares scans that were analyzed.
+
+    Parameters
+    ----------
+    analysis : AnalysisLogic
+    """
+
+    def __init__(self, analysis):
+        self.analysis = analysis
+        self._compared = {}  # by the ID of the scan's node
+
+    def forget(self):
+        """Let go of all comparisons, for instance as the scene is closed."""
+        self._compared.clear()
+
+    def compared_with(self, scan):
+        """The latest comparison of a scan, as SceneComparison; None where its scan was analyzed anew or nothing is."""
+        found = self._compared.get(scan.GetID()) if scan is not None and scan.GetScene() is not None else None
+        facts = found and self.analysis.facts_of(scan)
+        return found if facts and found.run == facts["analyzed"] else None
+
+    @staticmethod
+    def segments(scan=None):
+        """Segments and labels in the scene that can be compared, as a list of SegmentChoice.
+
+        Parameters
+        ----------
+        scan : vtkMRMLScalarVolumeNode, optional
+            Those that are known to be of another scan or study are left out.
+        """
+        scene = create_scene()
+        found = list_segments(scene)
+        if scan is None:
+            return found
+        return [choice for choice in found if belongs_to(scene.GetNodeByID(choice.node_id), scan) is not False]
+
+    def compare(self, scan, segments=None, threshold=results.THRESHOLD, progress=None):
+        """Compare a scan's analysis with segments and write the tables; returns when it is done.
+
+        Parameters
+        ----------
+        scan : vtkMRMLScalarVolumeNode
+        segments : segmentation or labelmap volume node, or sequence of these or of SegmentChoice, optional
+            Of a node, all segments. None: every segment in the scene that is not known to be of another scan.
+        threshold : float
+            From which attention counts as shown.
+        progress : callable (fraction, message), optional
+
+        Returns
+        -------
+        SceneComparison
+
+        Raises
+        ------
+        InputError
+            If the scan was not analyzed, or was removed.
+        """
+        choices = self.segments(scan) if segments is None else _choices(segments)
+        return self.show_comparison(self.compare_work(scan, choices, threshold)(progress or ignore))
+
+    def compare_work(self, scan, choices, threshold=results.THRESHOLD):
+        """Read segments and return their comparison as a callable (progress) -> SceneComparison."""
+        analysis = self.analysis.check_analyzed(scan)
+        run = self.analysis.facts_of(scan)["analyzed"]
+        return comparison_work(analysis, scan, choices, threshold, run)
+
+    def show_comparison(self, compared):
+        """Write a comparison into the scan's tables.
+
+        Returns
+        -------
+        SceneComparison
+        """
+        write_tables(create_scene(), compared)
+        self._compared[compared.scan_node.GetID()] = compared
+        return compared
+
+    def forget_comparison(self, scan):
+        """Let go of a scan's comparison; its tables go too, since they would speak of what is no longer chosen."""
+        compared = self._compared.pop(scan.GetID(), None)
+        if compared is not None:
+            remove_tables(create_scene(), scan)
+
+    @staticmethod
+    def show_tables(scan):
+        """Switch to a layout with a table view, showing the volumes of a scan's comparison."""
+        if not layout.is_side_by_side(create_scene()):
+            show_table_layout()
+        _select_comparison_table(scan)
+
+    def show_diameters(self, scan, index=0, jump=True):
+        """Draw A, B and C of a compared segment in place of those drawn before; `jump`: go to the slice of A and B.
+
+        Returns
+        -------
+        list of vtkMRMLMarkupsLineNode
+        """
+        self.hide_diameters()
+        compared = self.compared_with(scan)
+        return show_diameters(create_scene(), compared.comparison.segments[index].measures, scan, jump)
+
+    @staticmethod
+    def hide_diameters():
+        """Remove the lines of `show_diameters`."""
+        remove_diameters(create_scene())
+
+    def show_side_by_side(self, scan):
+        """Show scan and attention on the left, scan and segments on the right, linked, above the table of volumes."""
+        analysis = self.analysis.check_analyzed(scan)
+        peak = analysis.attention.peak_ras_mm if analysis.attention else None
+        layout.show_side_by_side(create_scene(), (scan, results.result_node(scan, "attention")), (scan, None), peak)
+        self.keep_segments_right()
+        _select_comparison_table(scan)
+
+    @staticmethod
+    def keep_segments_right():
+        """Leave the left one of the two views to the attention."""
+        scene = create_scene()
+        for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
+            layout.keep_out_of_view(scene, node, layout.LEFT)
+
+    @staticmethod
+    def shows_side_by_side(scan):
+        """Whether a scan is on show beside its segments."""
+        scene = create_scene()
+        both = layout.volume_on(scene, layout.LEFT), layout.volume_on(scene, layout.RIGHT)
+        return scan is not None and both == (scan, scan)
+
+    @staticmethod
+    def leave_side_by_side():
+        """Go back to the user's own layout."""
+        layout.leave_side_by_side(create_scene())
+
+    def mark(self, scan, volume_ml=None, progress=None):
+        """Propose a segmentation of the bleed and add it to the scene; returns when it is done.
+
+        Parameters and errors as `mark_work` and `show_marking`.
+
+        Returns
+        -------
+        (vtkMRMLSegmentationNode or None, Marking)
+        """
+        return self.show_marking(self.mark_work(scan, volume_ml)(progress or ignore))
+
+    def mark_work(self, scan, volume_ml=None):
+        """Return the proposal of a segmentation as a callable (progress) -> (scan node, Analysis, Marking).
+
+        Parameters
+        ----------
+        scan : vtkMRMLScalarVolumeNode
+        volume_ml : float, optional
+            Volume that it shall have; the model's by default.
+
+        Raises
+        ------
+        InputError
+            If the scan was not analyzed, or was removed.
+        """
+        analysis = self.analysis.check_analyzed(scan)
+        complete = self.analysis.with_features(analysis)
+
+        def work(progress):
+            found = complete(progress)
+            return scan, found, mark(found, volume_ml, progress)
+
+        return work
+
+    @staticmethod
+    def show_marking(node_analysis_and_marking):
+        """Add a proposed segmentation to the scene, beside its scan, where anything was marked.
+
+        Returns
+        -------
+        (vtkMRMLSegmentationNode or None, Marking)
+
+        Raises
+        ------
+        InputError
+            If the scan was removed meanwhile.
+        """
+        scan, analysis, marking = node_analysis_and_marking
+        if not marking.mask.any():
+            return None, marking
+        return show_marking(create_scene(), marking, analysis.head_ct, scan), marking
+
+    @staticmethod
+    def clinical_context(scan):
+        """What is known of the patient of a scan, as a ClinicalContext."""
+        return clinical.context_of(scan)
+
+    def keep_clinical_context(self, scan, context):
+        """Keep what is known of the patient with the scan, and write the scores if it was analyzed."""
+        clinical.keep_context(scan, context)
+        assessment = self.assess(scan)
+        if assessment is not None:
+            clinical.write_table(create_scene(), scan, assessment)
+
+    def assess(self, scan):
+        """Scores and alerts for the patient of a scan, as a ClinicalAssessment; None if it was not analyzed."""
+        facts = self.analysis.facts_of(scan)
+        return None if facts is None else clinical.assess(scan, facts)
+
+
+def _select_comparison_table(scan):
+    table = results.result_node(scan, "volume comparison")
+    if table:
+        results.select_table(table)
+
+
+def _choices(segments):
+    if not isinstance(segments, (list, tuple)):
+        segments = [segments]
+    nested = ([given] if isinstance(given, SegmentChoice) else segments_of(given) for given in segments)
+    found = [choice for choices in nested for choice in choices]
+    if not found:
+        raise InputError("There is nothing to compare with: the nodes given hold no segment.")
+    return found

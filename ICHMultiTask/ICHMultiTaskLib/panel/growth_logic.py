@@ -1,0 +1,151 @@
+"""Growth between two scans of one patient in the scene. Needs no Qt."""
+
+from ..analysis.repeat import compare_with_previous
+from ..mrml import layout, repeat_scan, results
+from ..mrml.repeat_scan import SceneRepeat
+from ..mrml.scene import create_scene, nodes_of_class
+from ..mrml.segments import belongs_to
+from ..mrml.volumes import head_ct_from_node
+from .analysis_logic import ignore
+
+
+class GrowthLogic:
+    """Compares a scan with an earlier one.
+
+    Parameters
+    ----------
+    analysis : AnalysisLogic
+    """
+
+    def __init__(self, analysis):
+        self.analysis = analysis
+        self._repeats = {}  # by the IDs of the two nodes, earlier and later: the later run, and the SceneRepeat
+
+    def forget(self):
+        """Let go of all that was compared, for instance as the scene is closed."""
+        self._repeats.clear()
+
+    def measure(self, earlier, later, bundle=None, device="auto", progress=None):
+        """Analyze two scans of one patient and show the growth; returns when it is done.
+
+        Parameters
+        ----------
+        earlier, later : vtkMRMLScalarVolumeNode
+        bundle, device
+            Of `ICHMultiTaskLib.analysis.analyzer.Analyzer`.
+        progress : callable (fraction, message), optional
+
+        Returns
+        -------
+        SceneRepeat
+
+        Raises
+        ------
+        InputError
+            If these are not two scans that can be read, or one was removed meanwhile.
+        """
+        progress = progress or ignore
+        for scan in (earlier, later):
+            self.analysis.show_geometry(self.analysis.geometry_work(scan)(progress))
+        return self.show(self.work(earlier, later, bundle, device)(progress))
+
+    def work(self, earlier, later, bundle=None, device="auto"):
+        """Read two scans and return their comparison as a callable (progress) -> SceneRepeat.
+
+        The later scan is not analyzed again where it was, with the same model.
+        """
+        repeat_scan.check_pair(earlier, later)
+        repeat_scan.remove_alignment(create_scene(), earlier)
+        first_scan, second_scan = head_ct_from_node(earlier), head_ct_from_node(later)
+        known = self.analysis.analysis_of(later)
+
+        def compare(progress):
+            def part(start, end, what):
+                return lambda f, message: progress(start + (end - start) * f, f"{what}: {message}")
+
+            progress(0.0, "Loading the model")
+            analyzer = self.analysis.analyzers.get(bundle, device)
+            reused = known is not None and known.model["sha256"] == analyzer.bundle.sha256
+            second = known if reused else analyzer.analyze(second_scan, progress=part(0.0, 0.3, "Later scan"))
+            first = analyzer.analyze(first_scan, attention=False, progress=part(0.3, 0.6, "Earlier scan"))
+            repeat = compare_with_previous(second, first, lambda f, message: progress(0.6 + 0.4 * f, message))
+            return SceneRepeat(earlier, later, second, repeat, reused)
+
+        return compare
+
+    def show(self, shown):
+        """Show the later scan's analysis, the growth as a table, and the earlier scan laid on the later one.
+
+        The map on show stays where the later scan had been analyzed before.
+
+        Returns
+        -------
+        SceneRepeat
+
+        Raises
+        ------
+        InputError
+            If a scan was removed meanwhile.
+        """
+        scene = create_scene()
+        table, _ = repeat_scan.show_repeat_scan(scene, shown)
+        results.write_analysis(scene, shown.repeat.previous, shown.earlier_node)
+        self.analysis.keep(shown.earlier_node, shown.repeat.previous)
+        if not shown.reused:
+            self.analysis.show((shown.later_node, shown.later))
+        results.select_table(table)
+        run = self.analysis.facts_of(shown.later_node)["analyzed"]
+        self._repeats[shown.earlier_node.GetID(), shown.later_node.GetID()] = run, shown
+        return shown
+
+    def repeat_of(self, earlier, later):
+        """The SceneRepeat of these two nodes if both are there and the later was not analyzed anew since; else None."""
+        if earlier is None or later is None or earlier.GetScene() is None:
+            return None
+        run, repeat = self._repeats.get((earlier.GetID(), later.GetID()), (None, None))
+        facts = repeat and self.analysis.facts_of(later)
+        return repeat if facts and facts["analyzed"] == run else None
+
+    def latest_of(self, later):
+        """The SceneRepeat that was measured last of a later scan, or None."""
+        pairs = [(earlier, known) for earlier, known in reversed(self._repeats) if known == later.GetID()]
+        nodes = (create_scene().GetNodeByID(earlier) for earlier, _ in pairs)
+        return next(filter(None, (self.repeat_of(earlier, later) for earlier in nodes)), None)
+
+    def show_views(self, earlier, later, later_outline=False):
+        """Show the earlier scan on the left and the later one on the right, linked, above the table of the growth.
+
+        Each shows its own segmentations.
+
+        Parameters
+        ----------
+        earlier, later : vtkMRMLScalarVolumeNode
+        later_outline : bool
+            Whether those of the later scan are shown over the earlier one as well.
+        """
+        scene, repeat = create_scene(), self.repeat_of(earlier, later)
+        peak = repeat.later.attention.peak_ras_mm if repeat.later.attention else None
+        layout.show_side_by_side(scene, (earlier, None), (later, None), peak)
+        self.keep_segments_apart(earlier, later, later_outline)
+        results.select_table(results.result_node(later, repeat_scan.TABLE))
+
+    @staticmethod
+    def keep_segments_apart(earlier, later, later_outline=False):
+        """Show each segmentation over its own scan only."""
+        scene = create_scene()
+        for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
+            if belongs_to(node, earlier):
+                node.CreateDefaultDisplayNodes()
+                node.GetDisplayNode().SetVisibility(True)
+                layout.keep_out_of_view(scene, node, layout.RIGHT)
+            elif later_outline:
+                layout.show_in_all_views(node)
+            else:
+                layout.keep_out_of_view(scene, node, layout.LEFT)
+
+    @staticmethod
+    def shows_views(earlier, later):
+        """Whether these two scans are on show side by side."""
+        scene = create_scene()
+        both = layout.volume_on(scene, layout.LEFT), layout.volume_on(scene, layout.RIGHT)
+        return None not in (earlier, later) and both == (earlier, later)

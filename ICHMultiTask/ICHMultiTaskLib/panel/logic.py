@@ -1,0 +1,52 @@
+"""What the module does, put together from its parts. Needs no Qt."""
+
+from ..mrml import clinical
+from ..report.comparison import comparison_dict
+from .analysis_logic import AnalysisLogic
+from .cohort_logic import CohortLogic
+from .comparison_logic import ComparisonLogic
+from .growth_logic import GrowthLogic
+
+
+class Logic:
+    """Everything that the panel can do, for scripts as well.
+
+    Attributes
+    ----------
+    analysis : AnalysisLogic
+    comparison : ComparisonLogic
+    growth : GrowthLogic
+    cohort : CohortLogic
+    """
+
+    def __init__(self):
+        self.analysis = AnalysisLogic()
+        self.comparison = ComparisonLogic(self.analysis)
+        self.growth = GrowthLogic(self.analysis)
+        self.cohort = CohortLogic()
+
+    def process(self, scan, progress=None, **choices):
+        """As `AnalysisLogic.process`."""
+        return self.analysis.process(scan, progress, **choices)
+
+    def report_work(self, scan, parent, progress=None):
+        """As `AnalysisLogic.report_work`, with all that was compared with the scan."""
+        return self.analysis.report_work(scan, parent, self.compared_for_report(scan), progress)
+
+    def compared_for_report(self, scan):
+        """Return what was compared with a scan, as the key `comparison` of report.json; None: nothing."""
+        context, repeat = clinical.context_of(scan), self.growth.latest_of(scan)
+        compared = self.comparison.compared_with(scan)
+        if not compared and context.is_empty and not repeat:
+            return None
+        return comparison_dict(
+            self.analysis.check_analyzed(scan),
+            compared.comparison if compared else None,
+            None if context.is_empty else context,
+            repeat.repeat if repeat else None,
+        )
+
+    def forget(self):
+        """Let go of what is in memory, for instance as the scene is closed; the network is kept."""
+        for part in (self.analysis, self.comparison, self.growth):
+            part.forget()

@@ -1,0 +1,166 @@
+"""The panel: its sections, the clock of its queue, and what happens to the scene while it is open."""
+
+import qt
+import slicer
+import vtk
+from slicer.util import VTKObservationMixin
+
+from ..mrml import focus, layout
+from .analyze import AnalyzeSection
+from .analyze_state import AnalyzeState
+from .attention import AttentionSection
+from .clinical import ClinicalSection
+from .cohort import CohortSection
+from .compare import CompareSection
+from .compare_state import CompareState
+from .repeat import RepeatSection
+from .repeat_state import RepeatState
+from .state import PanelState, belongings
+from .work import Ticker
+
+
+class Panel(VTKObservationMixin):
+    """Sections below each other, all of one state.
+
+    Parameters
+    ----------
+    layout : QBoxLayout
+        Its last item is a spacer.
+    loadSection : callable (name) -> QWidget
+    logic : Logic
+        With `getParameterNode`.
+    """
+
+    def __init__(self, sectionsLayout, loadSection, logic):
+        VTKObservationMixin.__init__(self)
+        self.logic = logic
+        self.state = PanelState(logic)
+        self.entered = False
+        self._loading = []
+        self._leaving = {}
+
+        def section(name):
+            widget = loadSection(name)
+            sectionsLayout.insertWidget(sectionsLayout.count() - 1, widget)
+            return widget
+
+        analyzeState = AnalyzeState(self.state)
+        self.analyze = AnalyzeSection(section("Analyze"), analyzeState)
+        self.clinical = ClinicalSection(section("Clinical"), self.state)
+        self.attention = AttentionSection(section("Attention"), analyzeState)
+        self.compare = CompareSection(section("Compare"), CompareState(self.state))
+        self.repeat = RepeatSection(section("Repeat"), RepeatState(self.state))
+        self.cohort = CohortSection(section("Cohort"), self.state)
+        self.sections = (self.analyze, self.clinical, self.attention, self.compare, self.repeat, self.cohort)
+        self._guiTags = []
+        self.ticker = Ticker(self.state.queue)
+        self._updateTimer = qt.QTimer()
+        self._updateTimer.setSingleShot(True)
+        self._updateTimer.setInterval(0)
+        self._updateTimer.connect("timeout()", self.update)
+        self.state.listeners.append(self._updateTimer.start)
+        scene = slicer.mrmlScene
+        self.addObserver(layout.layout_node(scene), vtk.vtkCommand.ModifiedEvent, self._onViewsChanged)
+        for event, method in (
+            (scene.StartCloseEvent, self._onSceneStartClose),
+            (scene.EndCloseEvent, self._onSceneReplaced),
+            (scene.EndImportEvent, self._onSceneReplaced),
+            (scene.EndRestoreEvent, self._onSceneReplaced),
+            (scene.EndUndoEvent, self._onSceneReplaced),
+            (scene.EndRedoEvent, self._onSceneReplaced),
+            (scene.NodeAddedEvent, self._onNodeAdded),
+            (scene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved),
+            (scene.NodeRemovedEvent, self._onNodeRemoved),
+        ):
+            self.addObserver(scene, event, method)
+
+    def cleanup(self):
+        """Stop everything and observe nothing."""
+        self.ticker.stop()
+        self._updateTimer.stop()
+        self.compare.cleanup()
+        self.removeObservers()
+
+    def enter(self):
+        """Show what the scene holds now."""
+        self.entered = True
+        self.bind()
+        self.analyze.lookUpDevices()
+
+    def exit(self):
+        """Leave the widgets alone while another module is shown; work goes on."""
+        self.entered = False
+
+    def bind(self):
+        """Bind the panel to the parameter node of the scene, which another scene may have replaced."""
+        self.release()
+        parameters = self.logic.getParameterNode()
+        self.state.parameters = parameters
+        self._guiTags = [parameters.connectGui(section.ui) for section in (self.analyze, self.attention)]
+        self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self.analyze.updateBundles()
+        self.state.scene_changed()
+
+    def release(self):
+        """Bind the panel to nothing."""
+        parameters = self.state.parameters
+        if parameters is not None:
+            for tag in self._guiTags:
+                parameters.disconnectGui(tag)
+            self.removeObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self.state.parameters, self._guiTags = None, []
+
+    def update(self):
+        """Show every section anew."""
+        for section in self.sections:
+            section.update()
+
+    def _onParametersModified(self, caller=None, event=None):
+        self.state.follow()
+
+    def _onViewsChanged(self, caller=None, event=None):
+        """Undo what the two linked views needed once the user leaves their layout."""
+        if not layout.is_side_by_side(slicer.mrmlScene):
+            self.logic.comparison.leave_side_by_side()
+        self.state.changed()
+
+    def _onSceneStartClose(self, caller=None, event=None):
+        self.release()
+        self.state.scene_closing()
+
+    def _onSceneReplaced(self, caller=None, event=None):
+        self.release()  # the node that the panel is bound to may have been replaced by that of a scene
+        self._loading.clear()
+        qt.QTimer.singleShot(0, self._bindAgain)
+
+    def _bindAgain(self):
+        if self.entered and not slicer.mrmlScene.IsBatchProcessing():
+            self.bind()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAdded(self, scene, event, node):
+        """A scan that is loaded while the panel is open is chosen, once it has voxels."""
+        if self.entered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
+            if not scene.IsBatchProcessing():
+                self._loading.append(node)
+            qt.QTimer.singleShot(0, self._chooseLoaded)
+
+    def _chooseLoaded(self):
+        loaded = [node for node in self._loading if node in focus.scans(slicer.mrmlScene) and node.GetImageData()]
+        self._loading.clear()
+        if loaded and self.state.parameters is not None:
+            self.state.choose(loaded[-1])
+        self.state.changed()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, scene, event, node):
+        if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and not scene.IsClosing():
+            self._leaving[node.GetID()] = belongings(node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, scene, event, node):
+        if node is not None and not scene.IsClosing():
+            remains = self._leaving.pop(node.GetID(), None)
+            if remains is not None:
+                self.state.scan_removed(node.GetID(), node, remains)
+        self.state.changed()

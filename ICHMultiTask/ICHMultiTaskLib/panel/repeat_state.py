@@ -1,0 +1,105 @@
+"""The section Repeat scan: the earlier scan, growth and the linked views. Needs no Qt."""
+
+from ..mrml import focus
+from ..mrml.repeat_scan import alignment_rows, rows
+from ..mrml.scene import create_scene
+from ..mrml.translation import tr as _
+
+SECTION = "growth"
+
+
+class RepeatState:
+    """Growth of the chosen scan since an earlier one.
+
+    Parameters
+    ----------
+    panel : PanelState
+    """
+
+    def __init__(self, panel):
+        self.panel = panel
+        self.later_outline = False
+
+    @property
+    def earlier(self):
+        """The chosen earlier scan, or None."""
+        parameters = self.panel.parameters
+        earlier = parameters.earlierVolume if parameters is not None else None
+        return earlier if earlier is not None and earlier.GetScene() is not None else None
+
+    def candidates(self):
+        """Scans that can be the earlier one, as (node, text)."""
+        return [(node, text) for node, text in self.panel.scans() if node is not self.panel.scan]
+
+    @property
+    def job(self):
+        """The running comparison, as Job, or None."""
+        return self.panel.queue.job(SECTION)
+
+    @property
+    def can_measure(self):
+        """Whether two different scans are chosen and none are being compared."""
+        scan, earlier = self.panel.scan, self.earlier
+        return None not in (scan, earlier) and scan is not earlier and self.job is None
+
+    @property
+    def repeat(self):
+        """What was measured of these two scans, as SceneRepeat; None where nothing was."""
+        return self.panel.logic.growth.repeat_of(self.earlier, self.panel.scan)
+
+    def measure(self):
+        """Compare both scans with their files, analyze them and compare them."""
+        scans, parameters = (self.earlier, self.panel.scan), self.panel.parameters
+        choices = parameters.bundleFolder or None, parameters.device.value
+        analysis, growth = self.panel.logic.analysis, self.panel.logic.growth
+        checks = [analysis.geometry_work(scan) for scan in scans]
+
+        def checked(found):
+            for each in found:
+                analysis.show_geometry(each)
+            self.panel.submit(SECTION, growth.work(*scans, *choices), growth.show, scans)
+
+        self.panel.submit(SECTION, lambda progress: [check(progress) for check in checks], checked, scans)
+
+    def cancel(self):
+        """Stop the comparison."""
+        self.panel.queue.cancel(SECTION)
+
+    def verdict(self):
+        """Whether the hematoma has expanded, in one sentence; empty where nothing was measured."""
+        return rows(self.repeat)[0][1] if self.repeat else ""
+
+    def rows(self):
+        """Numbers below the verdict: (measure, value, unit) each."""
+        return [] if self.repeat is None else rows(self.repeat)[1 : -len(self.small_rows()) or None]
+
+    def small_rows(self):
+        """How the scans were aligned: (measure, value, unit) each."""
+        return [] if self.repeat is None else alignment_rows(self.repeat.repeat.alignment)
+
+    @property
+    def views_shown(self):
+        """Whether the two scans are on show side by side."""
+        return self.panel.logic.growth.shows_views(self.earlier, self.panel.scan)
+
+    def show_views(self, on=True):
+        """Show the two scans side by side, or go back to the user's own layout."""
+        if on:
+            self.panel.logic.growth.show_views(self.earlier, self.panel.scan, self.later_outline)
+        else:
+            self.panel.logic.comparison.leave_side_by_side()
+            if self.panel.scan is not None:
+                focus.show_scan(create_scene(), self.panel.scan)
+        self.panel.changed()
+
+    def set_later_outline(self, on):
+        """Show the later scan's segments over the earlier one as well, or not."""
+        self.later_outline = on
+        if self.views_shown:
+            self.panel.logic.growth.keep_segments_apart(self.earlier, self.panel.scan, on)
+
+    def hint(self):
+        """What is missing before anything can be measured; empty where nothing is."""
+        if self.panel.scan is None:
+            return _("Choose a head CT first.")
+        return _("Choose an earlier scan of the same patient.") if self.earlier is None else ""

@@ -1,0 +1,104 @@
+"""What the panel says of a scan's result, in words. Needs no Qt."""
+
+from dataclasses import dataclass
+
+from ..analysis.analyzer import NO_BLEED_ML
+from ..common.numbers import probability
+from ..common.research_use import RESEARCH_USE
+from ..mrml.translation import tr as _
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """What is shown of a result, from top to bottom.
+
+    Attributes
+    ----------
+    outdated : tuple of str
+        Why the numbers are not those of now: another model is chosen, an earlier version made them.
+    warnings : tuple of str
+        Of the scan and its analysis; they stand above the numbers that they concern.
+    headline : str
+        The volume; or, in words, that there is no hemorrhage or that it is not sure.
+    certain : bool
+        Whether a hemorrhage was found: the headline is its volume, then.
+    detail : str
+        Interval of the volume; where there is no headline volume, what was measured.
+    mortality : str
+        30-day mortality with its range; empty where none is meant.
+    use : str
+        That it is for research, and what the model was trained on.
+    model : str
+    """
+
+    outdated: tuple
+    warnings: tuple
+    headline: str
+    certain: bool
+    detail: str
+    mortality: str
+    use: str
+    model: str
+
+
+def result_view(facts, chosen_sha256=None):
+    """Put a result into words.
+
+    Parameters
+    ----------
+    facts : dict
+        As `kept_results.kept_result` gives it.
+    chosen_sha256 : str, optional
+        Checksum of the model that is chosen now.
+
+    Returns
+    -------
+    ResultView
+    """
+    found = hemorrhage(facts)
+    volume = _("{volume:.1f} mL").format(volume=facts["volume_ml"])
+    interval, model = facts["volume_interval_ml"], facts["model"]
+    span = ""
+    if interval is not None:
+        words = _("{coverage:.0%} interval {low:.1f} to {high:.1f} mL")
+        span = words.format(coverage=facts["interval_coverage"], low=interval[0], high=interval[1])
+    if found == "found":
+        headline, detail = volume, span
+    else:
+        headline = _("No hemorrhage measured") if found == "none" else _("Hemorrhage uncertain")
+        detail = _("The model reads {volume}").format(volume=volume) + (f" ({span})" if span else "")
+    mortality = ""
+    if found == "found" and facts["mortality_probability"] is not None:
+        mortality = _("30-day mortality {percent}").format(percent=probability(facts["mortality_probability"]))
+    return ResultView(
+        outdated=tuple(_outdated(facts, chosen_sha256)),
+        warnings=tuple(facts["scan"]["warnings"]),
+        headline=headline,
+        certain=found == "found",
+        detail=detail,
+        mortality=mortality,
+        use=_(RESEARCH_USE),
+        model=_("Model {name} {version}. {data}").format(
+            name=model["name"], version=model["version"], data=model["training_data"]
+        ),
+    )
+
+
+def hemorrhage(facts):
+    """Whether a hemorrhage was found: "found", "uncertain" or "none".
+
+    Results of before the question was asked are answered by their volume.
+    """
+    found = facts.get("hemorrhage")
+    if found in ("found", "uncertain", "none"):
+        return found
+    return "none" if facts["volume_ml"] < NO_BLEED_ML else "found"
+
+
+def _outdated(facts, chosen_sha256):
+    model = facts["model"]
+    if chosen_sha256 and model["sha256"] and model["sha256"] != chosen_sha256:
+        words = _("These numbers are of the model {name} {version}, not of the one that is chosen now: press Analyze.")
+        yield words.format(name=model["name"], version=model["version"])
+    if facts["format"] == 0:
+        yield _("These numbers were saved by an earlier version of this software: press Analyze to measure anew.")

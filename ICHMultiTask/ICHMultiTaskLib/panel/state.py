@@ -1,0 +1,184 @@
+"""Which scan is chosen, what runs and what is said. Needs no Qt: widgets show what these classes say."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..common.errors import Canceled, ICHMultiTaskError
+from ..common.work_queue import WorkQueue
+from ..mrml import focus, results
+from ..mrml.comparison import rename_formulas
+from ..mrml.scene import create_scene
+from ..mrml.translation import tr as _
+from .logic import Logic
+
+
+class Message(NamedTuple):
+    """A sentence about what was asked for last."""
+
+    text: str = ""
+    failed: bool = False
+
+
+class PanelState:
+    """What all sections share.
+
+    A message belongs to a scan and to a section: it goes with the scan, and with the next piece of work.
+
+    Attributes
+    ----------
+    logic : Logic
+    queue : WorkQueue
+        All work on the scene; whoever owns a clock drains it.
+    parameters : ICHMultiTaskParameterNode or None
+        Anything with its attributes does; None while the scene is closed.
+    listeners : list of callable ()
+        Called whenever something may have to be shown anew.
+    """
+
+    def __init__(self, logic=None, queue=None):
+        self.logic = logic or Logic()
+        self.queue = queue or WorkQueue()
+        self.parameters = None
+        self.listeners = []
+        self._messages = {}
+        self._focused = None
+        self.queue.listeners.append(self.changed)
+
+    @property
+    def scan(self):
+        """The chosen scan, or None."""
+        scan = self.parameters.inputVolume if self.parameters is not None else None
+        return scan if scan is not None and scan.GetScene() is not None else None
+
+    def changed(self):
+        """Tell the listeners."""
+        for listener in tuple(self.listeners):
+            listener()
+
+    def choose(self, scan):
+        """Choose a scan; None: none."""
+        if self.parameters is not None:
+            self.parameters.inputVolume = scan
+        self.follow()
+
+    def follow(self):
+        """Bring the chosen scan into the views if another was chosen before; no-op else."""
+        scan = self.scan
+        if scan is not None and scan is not self._focused and scan.GetImageData() is not None:
+            self._focused = scan
+            self.logic.comparison.leave_side_by_side()
+            focus.show_scan(create_scene(), scan)
+        elif scan is None:
+            self._focused = None
+        self.changed()
+
+    def scans(self):
+        """Scans to choose from, as (node, text): the name, with the volume where it was analyzed."""
+        return [(scan, self._scan_text(scan)) for scan in focus.scans(create_scene())]
+
+    def _scan_text(self, scan):
+        facts = self.logic.analysis.facts_of(scan)
+        if facts is None:
+            return scan.GetName()
+        return _("{scan}: {volume:.1f} mL").format(scan=scan.GetName(), volume=facts["volume_ml"])
+
+    def say(self, section, text, failed=False, scan=None):
+        """Say something about a scan, the chosen one by default, in place of what that section said of it."""
+        scan = scan or self.scan
+        self._messages[section, scan and scan.GetID()] = Message(text, failed)
+        self.changed()
+
+    def message(self, section):
+        """What a section says of the chosen scan.
+
+        Returns
+        -------
+        Message
+        """
+        return self._messages.get((section, self.scan and self.scan.GetID()), Message())
+
+    def submit(self, section: str, work: Callable, when_done: Callable, scans: tuple = (), kind: str = ""):
+        """Let work about scans wait for its turn; how it ended is said in the section.
+
+        Parameters
+        ----------
+        section : str
+        work, when_done : callable
+            As in `WorkQueue.submit`.
+        scans : tuple
+            The last one is the one that messages belong to.
+        kind : str
+            The section's name by default.
+
+        Returns
+        -------
+        Job
+        """
+        scan = scans[-1] if scans else None
+        self._messages.pop((section, scan and scan.GetID()), None)
+
+        def ended(error):
+            if error is not None:
+                self.say(section, outcome_text(error), not isinstance(error, Canceled), scan)
+
+        return self.queue.submit(kind or section, work, when_done, ended, scans)
+
+    def scan_removed(self, scan_id, scan, remains):
+        """A scan has left the scene: so do its results, its messages and the work on it.
+
+        Parameters
+        ----------
+        scan_id : str
+            Of the node that is gone.
+        scan : vtkMRMLScalarVolumeNode
+        remains : list of vtkMRMLNode
+            What belonged to it, as `results.results_of` and its like said before.
+        """
+        self.queue.drop(scan)
+        self._messages = {key: value for key, value in self._messages.items() if key[1] != scan_id}
+        scene = create_scene()
+        for node in remains:
+            if node.GetScene() is scene:
+                scene.RemoveNode(node)
+        if self._focused is scan:
+            self._focused = None
+            left = focus.scans(scene)
+            if self.parameters is not None and left:
+                self.parameters.inputVolume = left[0]
+        self.follow()
+
+    def scene_changed(self):
+        """A scene was opened or something undone: show what it holds."""
+        rename_formulas(create_scene())
+        self._focused = None
+        if self.parameters is not None and self.scan is None:
+            self.parameters.inputVolume = self.logic.analysis.suggested_scan()
+        self.follow()
+
+    def scene_closing(self):
+        """Stop everything and forget the scene."""
+        self.queue.drop()
+        self.logic.comparison.leave_side_by_side()
+        self.logic.forget()
+        self._messages.clear()
+        self._focused = self.parameters = None
+        self.changed()
+
+
+def outcome_text(error):
+    """How work ended, for a user.
+
+    Parameters
+    ----------
+    error : Exception
+    """
+    if isinstance(error, Canceled):
+        return _("Canceled.")
+    if isinstance(error, ICHMultiTaskError):
+        return str(error)
+    return _("Failed: {error} (details in the error log)").format(error=error)
+
+
+def belongings(scan):
+    """What goes with a scan: its results, its lines, its correction."""
+    return [*results.results_of(scan), *focus.others_of(scan)]

@@ -1,0 +1,428 @@
+"""What the panel shows, offers and says, on slicer-core: with real nodes, a real queue and a tiny real network."""
+
+import time
+from enum import Enum
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slicer application")
+pytest.importorskip("torch")
+
+from ICHMultiTaskLib.common.choices import Device, Head, Stage  # noqa: E402
+from ICHMultiTaskLib.model import testing  # noqa: E402
+from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
+from ICHMultiTaskLib.mrml.diameters import show_diameters  # noqa: E402
+from ICHMultiTaskLib.mrml.kept_results import kept_result  # noqa: E402
+from ICHMultiTaskLib.panel.analyze_state import AnalyzeState, shown_map  # noqa: E402
+from ICHMultiTaskLib.panel.compare_state import CompareState  # noqa: E402
+from ICHMultiTaskLib.panel.repeat_state import RepeatState  # noqa: E402
+from ICHMultiTaskLib.panel.result_view import result_view  # noqa: E402
+from ICHMultiTaskLib.panel.state import PanelState, belongings  # noqa: E402
+
+Method = Enum("Method", {"GRADCAM": "gradcam", "LAYERCAM": "layercam"})
+
+
+class Parameters(SimpleNamespace):
+    """What a parameter node holds, without the application; tells of each change, as its node does."""
+
+    def __init__(self, bundle):
+        super().__init__(
+            inputVolume=None, bundleFolder=str(bundle), device=Device.CPU, attentionHead=Head.VOLUME,
+            attentionStage=Stage.STAGE4, attentionMethod=Method.GRADCAM, overlayOpacity=0.4, overlayThreshold=0.4,
+            comparedSegments=[], earlierVolume=None,
+        )  # fmt: skip
+        self.told = None
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name != "told" and getattr(self, "told", None):
+            self.told()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return testing.tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def mrmlScene():
+    found = scene.create_scene()
+    found.Clear(0)
+    layout.layout_node(found).SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    yield found
+    layout.leave_side_by_side(found)
+    found.Clear(0)
+
+
+class Case:
+    """The panel of a test: its states, and a user's hands."""
+
+    def __init__(self, mrmlScene, bundle):
+        self.scene, self.panel = mrmlScene, PanelState()
+        self.panel.parameters = Parameters(bundle)
+        self.panel.parameters.told = self.panel.follow
+        self.analyze, self.compare = AnalyzeState(self.panel), CompareState(self.panel)
+        self.repeat = RepeatState(self.panel)
+
+    @property
+    def logic(self):
+        return self.panel.logic
+
+    def load(self, name="Head CT"):
+        node = volumes.head_ct_to_node(self.scene, testing.phantom(), name)
+        self.panel.choose(node)
+        return node
+
+    def analyzed(self, name="Head CT"):
+        node = self.load(name)
+        self.analyze.analyze()
+        self.wait()
+        return node
+
+    def wait(self, seconds=120):
+        end = time.monotonic() + seconds
+        while self.panel.queue.drain(0.02):
+            assert time.monotonic() < end
+
+    def draw(self, scan, name="Dr. A", drawn=(slice(12, 15), slice(60, 70), slice(60, 70))):
+        array = np.zeros(slicer.util.arrayFromVolume(scan).shape, np.uint8)
+        array[drawn] = 1
+        image = slicer.vtkOrientedImageData()
+        image.SetDimensions(array.shape[::-1])
+        image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(volumes.ijk_to_ras_of(scan)))
+        image.GetPointData().SetScalars(volumes.image_from_array(array).GetPointData().GetScalars())
+        node = self.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(scan)
+        node.AddSegmentFromBinaryLabelmapRepresentation(image, "Hemorrhage", (0.9, 0.1, 0.1))
+        return node
+
+    def remove(self, scan):
+        """As the panel does it when a node leaves the scene."""
+        node_id, remains = scan.GetID(), belongings(scan)
+        self.scene.RemoveNode(scan)
+        self.panel.scan_removed(node_id, scan, remains)
+
+    def composites(self):
+        own = layout.own_composites(self.scene)
+        return [n for n in scene.nodes_of_class(self.scene, "vtkMRMLSliceCompositeNode") if n not in own]
+
+
+@pytest.fixture
+def case(mrmlScene, bundle):
+    return Case(mrmlScene, bundle)
+
+
+def test_nothing_to_analyze(case):
+    case.panel.choose(None)
+    assert not case.analyze.can_analyze and "Choose a head CT first" in case.analyze.hint
+    assert case.analyze.result() is None and case.panel.scans() == []
+
+
+def test_analysis_is_shown_and_the_volume_stands_in_the_list(case):
+    node = case.analyzed()
+    result = case.analyze.result()
+    assert result.use == results.RESEARCH_USE and "Random weights" in result.model
+    assert "Prognosis" not in result.headline + result.mortality
+    assert [n for n, _ in case.panel.scans()] == [node]
+    assert case.panel.scans()[0][1] == f"Head CT: {kept_result(node)['volume_ml']:.1f} mL"
+    assert case.panel.message("analysis") == ("", False) and case.analyze.can_analyze
+
+
+def test_cancel_says_so_and_leaves_nothing(case):
+    node = case.load()
+    case.analyze.analyze()
+    assert not case.analyze.can_analyze
+    case.analyze.cancel()
+    case.wait()
+    assert case.panel.message("analysis").text == "Canceled." and kept_result(node) is None
+    case.analyze.analyze()
+    case.wait()
+    assert case.panel.message("analysis").text == "" and kept_result(node) is not None
+
+
+def test_a_scan_that_is_removed_takes_its_work_and_messages_along(case):
+    first = case.load()
+    case.panel.say("analysis", "About the first.", failed=True)
+    case.analyze.analyze()
+    second = case.load("Second")
+    assert case.panel.message("analysis").text == ""
+    case.remove(first)
+    case.wait()
+    assert case.scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
+    assert case.panel.scan is second and case.panel.message("analysis").text == ""
+
+
+def test_scene_closed_while_all_kinds_of_work_run(case):
+    node = case.analyzed()
+    case.draw(node)
+    case.compare.refresh()
+    case.compare.tick(case.compare.choices)
+    case.compare.mark()
+    case.analyze.analyze()
+    case.panel.scene_closing()
+    case.scene.Clear(0)
+    case.wait()
+    assert case.panel.scan is None and not case.panel.queue.busy
+    assert case.scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
+    assert case.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_each_scan_keeps_its_result(case):
+    first, second = case.analyzed("First"), case.analyzed("Second")
+    case.panel.choose(first)
+    assert case.analyze.result() is not None
+    assert case.logic.analysis.analysis_of(first).prediction is None, "features are kept of the latest alone"
+    assert case.logic.analysis.analysis_of(second).prediction is not None
+    case.panel.parameters.attentionStage = Stage.STAGE2
+    case.wait()
+    assert shown_map(first) == ("volume", "stage2", "gradcam"), "the network ran again, silently"
+    assert shown_map(second) == ("volume", "stage4", "gradcam")
+    assert case.panel.message("analysis").text == ""
+    case.panel.choose(second)
+    case.wait()
+    assert case.panel.parameters.attentionStage is Stage.STAGE4, "the selector says what is on show"
+
+
+def test_result_comes_back_with_the_scene(case, tmp_path):
+    node = case.analyzed()
+    before = case.analyze.result()
+    path = scene.save_mrb(case.scene, tmp_path / "case.mrb")
+    case.panel.scene_closing()
+    scene.load_mrb(case.scene, path)
+    case.panel.parameters = Parameters(case.panel.logic.analysis.bundles()[0][1])
+    case.panel.scene_changed()
+    node = case.panel.scan
+    assert node.GetName() == "Head CT" and not node.GetAttribute("ICHMultiTask.Result")
+    result = case.analyze.result()
+    assert result.headline == before.headline and result.mortality == before.mortality
+    assert "not of the one that is chosen now" in result.outdated[0], "another model is chosen"
+    analysis = case.logic.analysis.analysis_of(node)
+    assert analysis.prediction is None and analysis.attention.peak_ras_mm is not None
+    case.draw(node)
+    case.compare.refresh()
+    case.compare.tick(case.compare.choices)
+    case.wait()
+    assert case.compare.compared.comparison.segments[0].attention is not None
+
+
+def test_a_map_that_the_network_is_missing_for_is_said_once(case, tmp_path):
+    other = testing.tiny_bundle(tmp_path / "other")
+    case.panel.parameters.bundleFolder = str(other)
+    case.analyzed()
+    case.logic.forget()
+    (other / "configs" / "metadata.json").unlink()
+    case.panel.parameters.bundleFolder = ""
+    case.panel.parameters.attentionStage = Stage.STAGE1
+    case.wait()
+    message = case.panel.message("analysis")
+    assert message.failed and "is not at hand any more" in message.text
+    assert case.panel.parameters.attentionStage is Stage.STAGE4 and not case.panel.queue.busy
+
+
+def test_a_model_that_was_retrained_in_its_folder_is_loaded_anew(case, tmp_path):
+    folder = testing.tiny_bundle(tmp_path / "mine")
+    case.panel.parameters.bundleFolder = str(folder)
+    node = case.analyzed()
+    first = kept_result(node)
+    testing.tiny_bundle(tmp_path / "new", seed=7)
+    for name in ("configs/metadata.json", "models/model.safetensors"):
+        (folder / name).write_bytes((tmp_path / "new" / name).read_bytes())
+    assert case.analyze.result().outdated, "the numbers are of the old weights"
+    case.analyze.analyze()
+    case.wait()
+    second = kept_result(node)
+    assert second["model"]["sha256"] != first["model"]["sha256"] and second["volume_ml"] != first["volume_ml"]
+    assert not case.analyze.result().outdated
+
+
+def test_facts_that_cannot_be_read_are_no_result(case):
+    node = case.analyzed()
+    facts = results.result_node(node, "facts")
+    for text in ("", "{", "[1]", '{"volume_ml": "large"}', '{"volume_ml": NaN}'):
+        facts.SetText(text)
+        assert kept_result(node) is None and case.analyze.result() is None
+    facts.SetText('{"volume_ml": 3, "format": 99, "model": 4, "mortality_probability": "?", "new": {}}')
+    result = case.analyze.result()
+    assert result.headline == "3.0 mL" and result.mortality == ""
+
+
+def test_scene_of_an_earlier_version_is_read_from_its_table(case):
+    node = case.analyzed()
+    before = kept_result(node)
+    case.scene.RemoveNode(results.result_node(node, "facts"))
+    found = kept_result(node)
+    assert found["volume_ml"] == pytest.approx(before["volume_ml"], abs=0.05) and found["format"] == 0
+    assert found["model"] == before["model"]
+    assert found["scan"]["warnings"] == before["scan"]["warnings"]
+    assert any("earlier version" in sentence for sentence in case.analyze.result().outdated)
+
+
+def test_formulas_of_earlier_tables_are_renamed(case):
+    node = case.load()
+    rows = [("Dr. A", name, "1", "", "", "", "", "") for name in ("Planimetry", "ABC/2", "ABC/2 simplified")]
+    table = results.write_rows(case.scene, node, "volume comparison", list("abcdefgh"), rows)
+    case.panel.scene_changed()
+    case.panel.scene_changed()
+    assert [table.GetCellText(n, 1) for n in range(3)] == ["Planimetry", "ABC/2 (Kothari)", "ABC/2"]
+
+
+def test_views_show_the_chosen_scan_and_nothing_of_another_patient(case):
+    first = case.analyzed("First")
+    mine = case.draw(first)
+    case.compare.refresh()
+    case.compare.tick(case.compare.choices)
+    case.wait()
+    show_diameters(case.scene, case.compare.compared.comparison.segments[0].measures, first)
+    red = case.scene.GetNodeByID("vtkMRMLSliceNodeRed")
+    red.GetSliceToRAS().SetElement(1, 1, 0.9)
+    red.GetSliceToRAS().SetElement(2, 1, 0.43589)
+    red.UpdateMatrices()
+    second = case.load("Second")
+    for composite in case.composites():
+        assert composite.GetBackgroundVolumeID() == second.GetID() and composite.GetForegroundVolumeID() is None
+    assert not mine.GetDisplayNode().GetVisibility()
+    assert case.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode") == 0
+    assert red.GetOrientation() == "Axial"
+    case.compare.refresh()
+    assert case.compare.is_foreign(case.compare.choices[0]) and case.compare.ticked() == []
+    case.panel.choose(first)
+    assert mine.GetDisplayNode().GetVisibility()
+    assert {c.GetForegroundVolumeID() for c in case.composites()} == {results.result_node(first, "attention").GetID()}
+    case.compare.refresh()
+    assert len(case.compare.ticked()) == 1, "the tick belongs to its scan"
+
+
+def test_a_segment_of_another_scan_is_compared_only_where_it_is_ticked_for_this_one(case):
+    first, second = case.load("First"), case.analyzed("Second")
+    case.draw(first)
+    case.compare.refresh()
+    assert case.compare.compared is None and "Tick the segments" in case.compare.reason()
+    case.compare.tick(case.compare.choices)
+    case.wait()
+    assert any("drawn on another volume" in sentence for sentence in case.compare.remarks())
+    case.panel.choose(first)
+    case.panel.choose(second)
+    case.compare.tick(case.compare.choices, on=False)
+    case.wait()
+    assert case.compare.compared is None
+    assert results.result_node(second, "volume comparison") is None
+
+
+def test_the_only_segment_is_ticked_and_compared_after_the_analysis(case):
+    node = case.load()
+    case.draw(node)
+    case.compare.refresh()
+    assert len(case.compare.ticked()) == 1 and "has not been analyzed" in case.compare.reason()
+    case.analyze.analyze()
+    case.wait()
+    assert case.compare.reason() == "" and case.compare.rows()[1].cells == ("Dr. A",)
+    planimetry = case.compare.rows()[2].cells
+    assert planimetry[0] == "Planimetry" and set(planimetry[5:]) <= {"✓", "✗", "–"}
+
+
+def test_comparison_is_made_again_only_where_something_changed(case):
+    node = case.analyzed()
+    case.draw(node)
+    case.compare.refresh()
+    case.wait()
+    before = case.compare.compared
+    case.panel.parameters.overlayOpacity = 0.7
+    case.compare.refresh()
+    assert not case.panel.queue.busy and case.compare.compared is before
+    case.compare.edited()
+    case.wait()
+    assert case.compare.compared is not before
+
+
+def test_a_draft_has_no_verdicts_and_its_notes_end_with_its_correction(case):
+    from ICHMultiTaskLib.analysis.marking import Marking
+
+    node = case.analyzed()
+    mask = np.zeros(slicer.util.arrayFromVolume(node).shape, bool)
+    mask[12:15, 60:70, 60:70] = True
+    marking = Marking(mask, 5.8, 9.0, (5.8,), False, ("The borders enclose less.",))
+    case.compare._marked((node, case.logic.analysis.analysis_of(node), marking))
+    case.wait()
+    heading, planimetry = case.compare.rows()[1:3]
+    assert heading.draft and heading.cells == ("Draft from the model",)
+    assert planimetry.draft and planimetry.cells[2:] == ("", "", "", "", "")
+    assert "The borders enclose less." in case.compare.remarks()
+    nothing = Marking(np.zeros_like(mask), 0.0, 9.0, (), False, ("Nothing is marked.",))
+    case.compare._marked((node, case.logic.analysis.analysis_of(node), nothing))
+    case.wait()
+    assert "Nothing is marked." in case.compare.remarks()
+    case.load("Second")
+    assert case.compare.remarks() == []
+
+
+def test_deleting_a_scan_removes_what_belongs_to_it(case):
+    node, other = case.analyzed(), case.analyzed("Other")
+    segmentation = case.draw(node)
+    case.panel.choose(node)
+    case.compare.refresh()
+    case.compare.tick(case.compare.choices)
+    case.wait()
+    show_diameters(case.scene, case.compare.compared.comparison.segments[0].measures, node)
+    case.remove(node)
+    left = [n for kind in ("vtkMRMLTableNode", "vtkMRMLTextNode") for n in scene.nodes_of_class(case.scene, kind)]
+    assert left and all(n.GetNodeReferenceID("ICHMultiTask.Scan") == other.GetID() for n in left)
+    assert case.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode") == 0
+    assert segmentation.GetScene() is case.scene, "what a person drew stays"
+    assert case.panel.scan is other
+
+
+def test_growth_in_the_panel(case):
+    earlier = case.load("Morning")
+    later = case.load("Noon")
+    assert not case.repeat.can_measure and "earlier scan" in case.repeat.hint()
+    assert [node for node, _ in case.repeat.candidates()] == [earlier]
+    case.panel.parameters.earlierVolume = earlier
+    case.repeat.measure()
+    case.repeat.cancel()
+    case.wait()
+    assert case.panel.message("growth").text == "Canceled." and case.repeat.verdict() == ""
+    case.repeat.measure()
+    case.wait()
+    assert case.repeat.verdict() and not any(row[0] == "Verdict" for row in case.repeat.rows())
+    assert case.repeat.small_rows()[0][0].startswith("Agreement of bone")
+    assert case.panel.parameters.attentionHead.value == shown_map(later)[0], "the selector says what is on show"
+    case.repeat.show_views()
+    assert case.repeat.views_shown
+    case.panel.choose(earlier)
+    assert not layout.is_side_by_side(case.scene)
+    case.panel.choose(later)
+    case.remove(earlier)
+    assert case.repeat.verdict() == "" and not case.repeat.can_measure
+
+
+def facts(**changes):
+    model = {"name": "m", "version": "1", "sha256": "ab", "training_data": "Simulated."}
+    known = {
+        "format": 1, "volume_ml": 23.4, "volume_interval_ml": [18.0, 30.0], "interval_coverage": 0.9,
+        "mortality_probability": 0.65, "prognosis": "death", "scan": {"warnings": ["Tilted."]}, "model": model,
+    }  # fmt: skip
+    return known | changes
+
+
+def test_words_of_a_result():
+    result = result_view(facts(), "ab")
+    assert (result.headline, result.detail) == ("23.4 mL", "90% interval 18.0 to 30.0 mL")
+    assert result.mortality == "30-day mortality 65 %" and result.warnings == ("Tilted.",) and not result.outdated
+    assert result_view(facts(), "cd").outdated
+
+
+@pytest.mark.parametrize(
+    "changes, headline",
+    [
+        ({"volume_ml": 0.3}, "No hemorrhage measured"),
+        ({"hemorrhage": "none"}, "No hemorrhage measured"),
+        ({"hemorrhage": "uncertain"}, "Hemorrhage uncertain"),
+    ],
+)
+def test_no_hemorrhage_takes_the_place_of_a_mortality(changes, headline):
+    result = result_view(facts(**changes))
+    assert result.headline == headline and not result.certain and result.mortality == ""
+    assert f"{facts(**changes)['volume_ml']:.1f} mL" in result.detail
