@@ -13,7 +13,7 @@ import slicer
 import vtk
 
 from ..common.errors import InputError
-from ..scan import dicom_series
+from ..scan.dicom_files import find_images
 from ..scan.geometry import LPS_TO_RAS, apply_affine
 from ..scan.volume_files import read_stored, suffix_of
 from .hierarchy import file_beside
@@ -231,7 +231,7 @@ def _series_of(files):
     slices = []
     for folder in sorted({path.parent for path in files}):
         try:
-            slices += dicom_series.find_slices(folder, recursive=False)
+            slices += find_images(folder, recursive=False).slices
         except (InputError, OSError):
             return []
     if len(files) > 1:
@@ -242,12 +242,11 @@ def _series_of(files):
 
 def _corners_of(item):
     """RAS corners of one image, in the order of `_corner_indices`; None where it does not say."""
-    position, orientation = item.numbers("ImagePositionPatient", 3), item.numbers("ImageOrientationPatient", 6)
-    spacing = item.numbers("PixelSpacing", 2)
+    position, orientation, spacing = item.position, item.orientation, item.pixel_spacing
     if position is None or orientation is None or spacing is None:
         return None
     columns, rows = item.number("Columns"), item.number("Rows")
-    across = np.array(orientation[:3]) * spacing[1] * (columns - 1)
-    down = np.array(orientation[3:]) * spacing[0] * (rows - 1)
-    lps = [np.array(position) + x * across + y * down for y in (0, 1) for x in (0, 1)]
+    across = orientation[:3] * spacing[1] * (columns - 1)
+    down = orientation[3:] * spacing[0] * (rows - 1)
+    lps = [position + x * across + y * down for y in (0, 1) for x in (0, 1)]
     return apply_affine(LPS_TO_RAS, lps)
