@@ -115,13 +115,18 @@ def _repeat_dict(analysis, repeat):
 
 
 _GROWTH_VERDICTS = {
-    (True, "likely"): "Expansion.",
-    (True, "undecided"): "Expansion by the two volumes; their intervals leave it open.",
-    (True, None): "Expansion by the two volumes; how sure that is cannot be told without intervals.",
-    (False, "undecided"): "No expansion by the two volumes; their intervals leave it open.",
-    (False, "unlikely"): "No expansion.",
-    (False, None): "No expansion by the two volumes; how sure that is cannot be told without intervals.",
+    (True, "likely", False): "Expansion.",
+    (True, "likely", True): "Expansion is likely, although the intervals of the two volumes overlap.",
+    (True, "undecided", False): "Expansion by the two volumes; their intervals leave it open.",
+    (True, "undecided", True): "Expansion is neither shown nor excluded: the change is within measurement error.",
+    (True, None, None): "Expansion by the two volumes; how sure that is cannot be told without intervals.",
+    (False, "undecided", False): "No expansion by the two volumes; their intervals leave it open.",
+    (False, "undecided", True): "No expansion by the two volumes; the change is within measurement error.",
+    (False, "unlikely", False): "No expansion.",
+    (False, "unlikely", True): "No expansion; the change is within measurement error.",
+    (False, None, None): "No expansion by the two volumes; how sure that is cannot be told without intervals.",
 }
+"""By `is_expansion`, `verdict` and `within_error` of a Growth."""
 
 
 def growth_verdict(growth):
@@ -130,6 +135,7 @@ def growth_verdict(growth):
     Parameters
     ----------
     growth : Growth, or its dict in report.json
+        One of an earlier version does not say whether it is within measurement error.
 
     Returns
     -------
@@ -139,7 +145,8 @@ def growth_verdict(growth):
     if found["is_expansion"] is None:
         return "No hemorrhage was measured on either scan."
     expansion, verdict = found["is_expansion"], found["verdict"]
-    return _GROWTH_VERDICTS.get((expansion, verdict), _GROWTH_VERDICTS[expansion, None])
+    key = expansion, verdict, None if verdict is None else bool(found.get("within_error"))
+    return _GROWTH_VERDICTS.get(key, _GROWTH_VERDICTS[expansion, None, None])
 
 
 def comparison_view(comparison):
