@@ -69,7 +69,7 @@ def trainer_of(folder, scans, reduction, device, workers=None):
     if workers.rank == 0:
         write_cohort(folder, scans)
     phases = {"coarse_epochs": [[reduction, 1]] if reduction > 1 else [], "epochs": 1}
-    manifest = workers.from_first(lambda: read_manifest(manifest))
+    manifest = workers.run_on_first(lambda: read_manifest(manifest))
     return Trainer(manifest, make_config(**phases), folder / "run", device, workers=workers)
 
 

@@ -18,7 +18,7 @@ NO_BLEED_ML = 1.0
 
 
 def _ignore(fraction, message):
-    """Progress that nobody watches."""
+    """Discards progress."""
 
 
 @dataclass(frozen=True)

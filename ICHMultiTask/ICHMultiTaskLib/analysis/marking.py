@@ -20,7 +20,7 @@ NEAR_MM = 15.0
 """The bleed lies within the hottest part of the map: as large as a ball of its volume, made this much thicker."""
 SEED_MM = 3.0
 """Every component of the bleed reaches into a smaller part of that kind."""
-CRUMB_ML = 0.1
+MIN_COMPONENT_ML = 0.1
 """Smaller components are left out."""
 MARGIN_MM = 6.0
 EDGE_MM = 4.0
@@ -262,9 +262,9 @@ def _level(grid):
 
 
 def _region(level, grid, border):
-    """Components above a level that reach the attention and are no crumbs, holes filled."""
+    """Components above a level that reach the attention and are larger than `MIN_COMPONENT_ML`, holes filled."""
     labels, count = ndimage.label(level > border)
-    kept = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml > CRUMB_ML
+    kept = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml > MIN_COMPONENT_ML
     reached = np.zeros(count + 1, bool)
     reached[labels[grid.attention >= grid.seed]] = True
     kept &= reached

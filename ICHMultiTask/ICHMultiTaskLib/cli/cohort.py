@@ -20,7 +20,7 @@ def add_parser(commands):
         epilog=EPILOG,
     )
     add = parser.add_argument
-    add("tables", nargs="+", metavar="TABLE", type=Path, help="CSV with a row a patient; several are joined by patient")
+    add("tables", nargs="+", metavar="TABLE", type=Path, help="CSV, one row per patient; several are joined by patient")
     add("--output", metavar="DIR", type=Path, required=True, help="new or empty folder for the result")
     add("--overwrite", action="store_true", help="replace an earlier comparison in DIR")
     add("--patient", metavar="COLUMN", help="column that names the patient; several with commas: site,case")

@@ -76,8 +76,8 @@ def compare_cohort(
     Parameters
     ----------
     tables : path, sequence of path, or mapping of str to sequence
-        CSV (UTF-8; comma, semicolon or tab) with a row a patient, or columns of such a table. Several tables, such as
-        a manifest with raters and `predictions.csv` of an evaluation, are joined by patient.
+        CSV (UTF-8; comma, semicolon or tab) with one row per patient, or columns of such a table. Several tables, such
+        as a manifest with raters and `predictions.csv` of an evaluation, are joined by patient.
     patient : str, optional
         Column that names the patient; several with commas between them where one does not tell patients apart.
     reference, model : str, optional

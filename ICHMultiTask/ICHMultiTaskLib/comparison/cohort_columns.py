@@ -12,7 +12,7 @@ from .cohort_table import detect, listed, missing_column, plain_name, read_csv, 
 
 UNITS = {"ml": 1.0, "mm3": 1e-3}
 LARGEST_ML = 2000.0
-"""More than a head holds: such a number is in another unit or a slip of the pen."""
+"""More than a head holds: such a number is in the wrong unit, or a typo."""
 
 REFERENCE = (
     "reference_ml", "reference_volume_ml", "ground_truth_ml", "gold_standard_ml", "reference", "reference_volume",

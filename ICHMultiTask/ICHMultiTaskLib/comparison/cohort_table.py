@@ -127,7 +127,7 @@ def read_csv(path):
     rows = [(number, [cell.strip() for cell in row]) for number, row in rows if any(cell.strip() for cell in row)]
     if len(rows) < 2:
         found = "only a header" if rows else "nothing"
-        raise InputError(f"The table is empty: expected a header and a row a patient, found {found} in {path}.")
+        raise InputError(f"The table is empty: expected a header and one row per patient, found {found} in {path}.")
     return rows, delimiter
 
 
@@ -208,6 +208,6 @@ def _fill(table, header, rows, key, of_methods):
     if repeated:
         examples = [f"{name} ({', '.join(found[:2])}{', …' * (len(found) > 2)})" for name, found in repeated.items()]
         table.warnings.append(
-            f"{len(repeated)} of {len(table.patients)} patients stand there more than once, with the same volumes, and "
+            f"{len(repeated)} of {len(table.patients)} patients appear more than once, with the same volumes, and "
             f"are counted once: {listed(examples, 3)}."
         )

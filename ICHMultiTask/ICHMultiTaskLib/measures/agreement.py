@@ -202,7 +202,7 @@ def _counts_above(values):
 def compare_segments(first, second):
     """Overlap, distance and volume difference of two readers' segments.
 
-    Both are looked up on one grid: that of the segment with the smaller voxels, which is thought to go on without end.
+    Both are looked up on one grid: that of the segment with the smaller voxels, extended beyond its bounds.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def _percent(target):
     return 100.0
 
 
-SOFTENING_ML = 1.0
+CUBE_ROOT_OFFSET_ML = 1.0
 """Added to both volumes before the cube root, which would otherwise blow up errors of a fraction of a milliliter."""
 EDGES_ML = (1.0, 10.0, 30.0)
 """Predicted volumes at which a stratum of the interval ends."""
@@ -106,9 +106,9 @@ def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=EDGES_ML, 
     """Split-conformal interval of the volume, by stratum of the predicted volume.
 
     The half width is the finite-sample quantile of |cube root of truth − cube root of prediction| (Lei et al. 2018,
-    doi 10.1080/01621459.2017.1307116), `SOFTENING_ML` added to both, so that small and large bleeds get intervals in
-    proportion. Each stratum has a quantile of its own, so that the coverage holds in each; one of too few patients is
-    merged with its smaller neighbor. The scans of a patient share that patient's weight (Lee, Barber and Willett 2023,
+    doi 10.1080/01621459.2017.1307116), `CUBE_ROOT_OFFSET_ML` added to both, so that small and large bleeds get
+    intervals in proportion. Each stratum has a quantile of its own, so that the coverage holds in each; one of too
+    few patients is merged with its smaller neighbor. The scans of a patient share that patient's weight (Lee, Barber and Willett 2023,
     arXiv:2306.06342), so that the coverage holds for a scan of a new patient.
 
     Parameters
@@ -129,7 +129,7 @@ def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=EDGES_ML, 
     """
     predicted_ml, true_ml = np.asarray(predicted_ml, dtype=float), np.asarray(true_ml, dtype=float)
     patients = np.arange(len(true_ml)) if patients is None else np.asarray(patients)
-    residuals = np.abs(np.cbrt(true_ml + SOFTENING_ML) - np.cbrt(predicted_ml + SOFTENING_ML))
+    residuals = np.abs(np.cbrt(true_ml + CUBE_ROOT_OFFSET_ML) - np.cbrt(predicted_ml + CUBE_ROOT_OFFSET_ML))
     stratum = np.digitize(predicted_ml, edges_ml, right=True)
     limits = [*edges_ml, None]
     members = [np.flatnonzero(stratum == n) for n in range(len(limits))]
@@ -157,7 +157,7 @@ def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=EDGES_ML, 
         }
         for limit, rows in zip(limits, members)
     ]
-    return {"coverage": coverage, "softening_ml": SOFTENING_ML, "strata": strata}
+    return {"coverage": coverage, "softening_ml": CUBE_ROOT_OFFSET_ML, "strata": strata}
 
 
 def _rank(count, coverage):
@@ -187,8 +187,8 @@ def _count(patients, count):
 def fit_volume(predicted_ml, true_ml, patients=None, start=None):
     """Straight line that takes the predicted volumes to the true ones, and the interval around it.
 
-    Squared errors draw predictions toward the middle; the line, between cube roots with `SOFTENING_ML` added, takes
-    that back. The residuals of the interval are of patients who had no part in their line (five-fold).
+    Squared errors draw predictions toward the middle; the line, between cube roots with `CUBE_ROOT_OFFSET_ML` added,
+    takes that back. The residuals of the interval are of patients who had no part in their line (five-fold).
 
     Parameters
     ----------
@@ -226,10 +226,10 @@ def _folds(patients, count):
 
 
 def _fit_line(predicted_ml, true_ml, patients):
-    roots = (np.cbrt(volumes + SOFTENING_ML) for volumes in (predicted_ml, true_ml))
+    roots = (np.cbrt(volumes + CUBE_ROOT_OFFSET_ML) for volumes in (predicted_ml, true_ml))
     # The square root, as polyfit squares its weights.
     slope, offset = np.polyfit(*roots, 1, w=np.sqrt(_weights(patients, len(true_ml))))
-    return {"slope": float(slope), "offset_cm": float(offset), "softening_ml": SOFTENING_ML}
+    return {"slope": float(slope), "offset_cm": float(offset), "softening_ml": CUBE_ROOT_OFFSET_ML}
 
 
 def correct_volume(volume_ml, correction):

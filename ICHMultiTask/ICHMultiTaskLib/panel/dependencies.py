@@ -40,7 +40,7 @@ def install_missing_packages(requirements=ANALYSIS, torch=True):
     Raises
     ------
     DependencyError
-        If the user declines, or PyTorch or the PyTorch extension cannot be had.
+        If the user declines, or PyTorch or the PyTorch extension cannot be installed.
     """
     missing = missing_packages(requirements, torch)
     if "torch" in missing:

@@ -85,7 +85,7 @@ def write_cohort_report(comparison, folder, percent=False):
 
 
 def summary(comparison):
-    """The comparison in a few lines of plain text: what was compared, warnings, a row a method.
+    """The comparison in a few lines of plain text: what was compared, warnings, one row per method.
 
     Returns
     -------

@@ -145,10 +145,10 @@ def _offsets(positions, notes):
     astray = np.linalg.norm(positions - positions[0] - np.outer(offsets, direction), axis=1).max()
     if astray > 5.0:
         raise InputError(
-            f"The slices do not lie on one line; expected a straight stack, found a slice {astray:.1f} mm aside."
+            f"The slices do not lie on one line; expected a stack, found one {astray:.1f} mm off its axis."
         )
     if astray > 0.5:
-        notes.append(f"Some slices lie up to {astray:.1f} mm aside of the stack; places on them are off by as much.")
+        notes.append(f"Some slices lie off the stack axis by up to {astray:.1f} mm, and so do positions on them.")
     return direction, offsets
 
 

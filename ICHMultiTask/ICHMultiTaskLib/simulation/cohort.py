@@ -60,7 +60,7 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
     settings = settings or SimulationSettings()
     output = Path(output)
     anatomy = {"anatomy": [path.name for path in scans]} if scans else {}
-    _claim(output, {"seed": int(seed), "format": format, **asdict(settings), **anatomy})
+    lock_settings(output, {"seed": int(seed), "format": format, **asdict(settings), **anatomy})
     jobs = [
         (output, f"sim{seed}-{n:05d}", patient_seed(seed, n), format, settings, _drawn(scans, patient_seed(seed, n)))
         for n in range(patients)
@@ -140,7 +140,7 @@ def _drawn(scans, seed):
     return scans[int(np.random.default_rng([seed, 1]).integers(len(scans)))] if scans else None
 
 
-def _claim(output, what):
+def lock_settings(output, what):
     """Refuse a folder that holds anything else than this cohort; note in it what it holds."""
     note = output / "simulation.json"
     text = json.dumps(what, indent=1, sort_keys=True)

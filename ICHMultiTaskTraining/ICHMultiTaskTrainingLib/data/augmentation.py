@@ -10,7 +10,7 @@ SHIFT, SCALE = 0.02, (0.90, 1.03)
 still count."""
 
 
-def augment(images, occupancy, generator, turn_deg, size_mm, reduction=1, count=None, own=slice(None)):
+def augment(images, occupancy, generator, rotation_deg, size_mm, reduction=1, count=None, own=slice(None)):
     """Mirror, turn, scale, shift and blur the head; change offset, scale and noise of its HU.
 
     Parameters
@@ -20,7 +20,7 @@ def augment(images, occupancy, generator, turn_deg, size_mm, reduction=1, count=
         Fraction of blood on a coarser grid of the same extent.
     generator : torch.Generator
         On the CPU, so that every device sees the same draws.
-    turn_deg : sequence of float, length 2
+    rotation_deg : sequence of float, length 2
         Largest turn out of the axial plane and in it.
     size_mm : tensor [N, 3]
         Depth, height and width of each image: a head is turned as a rigid body, whatever the shape of its voxels.
@@ -42,7 +42,7 @@ def augment(images, occupancy, generator, turn_deg, size_mm, reduction=1, count=
     def draw(low, high):
         return (low + (high - low) * torch.rand(count, 1, 1, 1, 1, generator=generator))[own]
 
-    affine, growth = (drawn[own] for drawn in _affine(count, turn_deg, generator))
+    affine, growth = (drawn[own] for drawn in _affine(count, rotation_deg, generator))
     affine = _in_grid_units(affine, size_mm.to(affine))
     images, occupancy = (_resample(volume, affine.to(device)) for volume in (images, occupancy))
     tissue = images > 0  # what the window clipped to air stays air
@@ -66,14 +66,14 @@ def _mean(volumes, kernel, inside=False):
     return F.avg_pool3d(volumes, kernel, 1, tuple(n // 2 for n in kernel), count_include_pad=not inside)
 
 
-def _affine(count, turn_deg, generator):
+def _affine(count, rotation_deg, generator):
     """Maps [N, 3, 4] from where a voxel goes to where it came from, x, y, z: in mm but for the shift, a share of half
     the image."""
 
     def draw(low, high, *size):
         return low + (high - low) * torch.rand(count, *size, generator=generator)
 
-    turns = draw(-1.0, 1.0, 3) * torch.tensor([math.radians(t) for t in (turn_deg[0], *turn_deg)])
+    turns = draw(-1.0, 1.0, 3) * torch.tensor([math.radians(t) for t in (rotation_deg[0], *rotation_deg)])
     scale = draw(*SCALE, 3)
     mirror = torch.where(draw(0.0, 1.0) < 0.5, -1.0, 1.0)
     matrix = torch.eye(3).repeat(count, 1, 1)

@@ -105,7 +105,7 @@ class TrainingBatches:
 
     def _batch(self, part, rows, generator, reduction, completes_step):
         c, scans, device = self._config, self._scans, self._device
-        own = self._workers.share(np.arange(len(part)))
+        own = self._workers.shard(np.arange(len(part)))
         chosen = part[own]
         images, occupancy = load(scans, chosen, reduction, device)
         target = torch.from_numpy(self._targets[chosen]).to(device)
@@ -113,9 +113,9 @@ class TrainingBatches:
             own = slice(int(own[0]), int(own[-1]) + 1)
             size = torch.from_numpy(scans.size_mm[chosen])
             images, occupancy, growth = augment(
-                images, occupancy, generator, c.turn_deg, size, reduction, len(part), own
+                images, occupancy, generator, c.rotation_deg, size, reduction, len(part), own
             )
-            target = grown(target, growth, c.target)
+            target = scale_target(target, growth, c.target)
         whole = self._weights[:, rows].sum(1)
         shares = np.divide(self._weights[:, chosen].sum(1), whole, out=np.zeros(3), where=whole > 0)
         return Batch(
@@ -143,7 +143,7 @@ def load(scans, chosen, reduction, device):
     return (F.avg_pool3d(images, (1, reduction, reduction)) if reduction > 1 else images), occupancy
 
 
-def grown(output, growth, target):
+def scale_target(output, growth, target):
     """The regression target after the share of blood in the image has grown by a factor."""
     return output * growth if target == "fraction_percent" else output * growth ** (1 / 3)
 

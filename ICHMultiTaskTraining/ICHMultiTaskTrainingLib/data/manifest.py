@@ -74,7 +74,7 @@ def read_manifest(path):
             f"The manifest lacks columns: expected {', '.join(REQUIRED)}, found no {', '.join(missing)} in {path}."
         )
     if not records:
-        raise InputError(f"The manifest is empty: expected a row a scan, found only the header in {path}.")
+        raise InputError(f"The manifest is empty: expected one row per scan, found only the header in {path}.")
     rows, problems = [], []
     for line, record in enumerate(records, start=2):
         try:

@@ -35,7 +35,7 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     manifest_path : path
     output : path
         New or empty folder, or that of an earlier evaluation. It appears whole or not at all, with `metrics.json`,
-        `predictions.csv` (a row a patient; a scan that could not be read says why in `problem`), figures as PNG and
+        `predictions.csv` (one row per patient; a scan that could not be read says why in `problem`), figures as PNG and
         `report.html`.
     bundle : ModelBundle, path or None
         None: the shipped bundle.

@@ -17,7 +17,7 @@ from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
 REDUCTIONS = (2, 4)
 SHIPPED = "shipped"
 """As `start_from`: the bundle that comes with the software."""
-LARGEST_TURN_DEG = 45
+LARGEST_ROTATION_DEG = 45
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run which starts from a bundle has from it."""
 NESTED = {
@@ -104,7 +104,7 @@ class TrainingConfig:
         simulated cohorts know.
     augment : bool
         Mirror, turn, scale, blur, HU offset and scale, noise.
-    turn_deg : list of float, length 2
+    rotation_deg : list of float, length 2
         Largest turn out of the axial plane and in it, where `augment` turns. Small, since blood that left the image
         would still count.
     validation_fraction : float
@@ -151,7 +151,7 @@ class TrainingConfig:
     patience: int | None = None
     outcome: str = "died"
     augment: bool = True
-    turn_deg: list = field(default_factory=lambda: [4.0, 10.0])
+    rotation_deg: list = field(default_factory=lambda: [4.0, 10.0])
     validation_fraction: float = 0.15
     fold: int | None = None
     folds: int = 5
@@ -215,6 +215,8 @@ PRESETS = {
         validation_fraction=0.3,
     ),
 }
+RENAMED = {"turn_deg": "rotation_deg"}
+"""Settings of earlier versions, by their names then."""
 WITH_A_START = {"frozen_encoder": False, "frozen_norm": False, "anchor": 0.0, "mix_with_start": False}
 """Settings that mean nothing without `start_from`, and their values there."""
 
@@ -237,6 +239,7 @@ def make_config(preset="default", **changes):
     """
     if preset not in PRESETS:
         raise InputError(f"The preset is unknown: expected one of {', '.join(PRESETS)}, found {preset!r}.")
+    changes = present_names(changes)
     known = [f.name for f in fields(TrainingConfig)]
     inner = {name: value for name, value in changes.items() if name.partition(".")[0] in NESTED and "." in name}
     changes = {name: value for name, value in changes.items() if name not in inner}
@@ -281,6 +284,11 @@ def _of_the_start(settings, changes, inner):
     return found | ({} if "dense_from" in changes else {"dense_from": dense_from})
 
 
+def present_names(settings):
+    """Settings under their names of today, as a file of an earlier version may hold them."""
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
+
+
 def starting_bundle(start_from):
     """The verified bundle that `start_from` names."""
     return ModelBundle.load(default_bundle() if start_from == SHIPPED else start_from)
@@ -313,9 +321,9 @@ def _check(settings):
             )
     _check_architecture(settings["architecture"])
     _check_preprocessing(settings["preprocessing"])
-    turns = settings["turn_deg"]
-    if len(turns) != 2 or any(type(turn) not in (int, float) or not 0 <= turn <= LARGEST_TURN_DEG for turn in turns):
-        raise InputError(f"turn_deg is malformed: expected two from 0 to {LARGEST_TURN_DEG}, found {turns}.")
+    turns = settings["rotation_deg"]
+    if len(turns) != 2 or any(type(t) not in (int, float) or not 0 <= t <= LARGEST_ROTATION_DEG for t in turns):
+        raise InputError(f"rotation_deg is malformed: expected two from 0 to {LARGEST_ROTATION_DEG}, found {turns}.")
     if not 0 < settings["validation_fraction"] < 1:
         raise InputError(
             f"validation_fraction is out of range: expected between 0 and 1, found {settings['validation_fraction']}."

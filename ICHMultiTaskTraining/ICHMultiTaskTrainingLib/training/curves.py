@@ -19,7 +19,7 @@ def draw_curves(history, path):
     Parameters
     ----------
     history : list of dict
-        An entry an epoch, as in `history.json`; entries may be missing or None.
+        One entry per epoch, as in `history.json`; entries may be missing or None.
     path : path
         PNG file, replaced whole.
     """

@@ -30,7 +30,7 @@ class Workers:
     rank: int = 0
     count: int = 1
 
-    def share(self, rows):
+    def shard(self, rows):
         """This process's part of an array, neighbors together."""
         return np.array_split(rows, self.count)[self.rank] if self.count > 1 else rows
 
@@ -44,15 +44,15 @@ class Workers:
         distributed.all_reduce(values)
         return values.cpu().numpy()
 
-    def joined(self, values):
-        """Arrays of all processes' `share`, one after the other, as they were before."""
+    def gather(self, values):
+        """Arrays of all processes' `shard`, one after the other, as they were before."""
         if self.count == 1:
             return values
         parts = [None] * self.count
         distributed.all_gather_object(parts, values)
         return np.concatenate(parts)
 
-    def from_first(self, make):
+    def run_on_first(self, make):
         """Call `make` in the first process alone; all get what it returned, or the error it raised."""
         if self.count == 1:
             return make()

@@ -120,7 +120,7 @@ def followed(folder, progress, rank=0):
             other = read_progress(folder)
             place = f" in process {other.process} on {other.computer}" if other else ""
             raise InputError(
-                f"The run folder {folder} is in use: expected no other training in it, found one that goes on{place}."
+                f"The run folder {folder} is in use: another training is running in this folder{place}."
             )
         yield FollowedProgress(file, progress)
 

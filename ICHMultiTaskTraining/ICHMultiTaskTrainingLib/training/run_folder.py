@@ -12,7 +12,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ..data.manifest import outcomes
 from ..data.splits import draw_split
 from ..data.storage import write_text
-from .config import TrainingConfig, starting_bundle
+from .config import TrainingConfig, present_names, starting_bundle
 from .progress_file import is_running, read_progress
 
 LOG = "log.txt"
@@ -45,7 +45,7 @@ class RunFolder:
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
             # A run of an earlier version lacks the settings that came later; it had their defaults.
-            return stored | {"config": TrainingConfig(**stored["config"]).as_dict()}
+            return stored | {"config": TrainingConfig(**present_names(stored["config"])).as_dict()}
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ICHMultiTaskLib.model.calibration import SOFTENING_ML, correct_volume
+from ICHMultiTaskLib.model.calibration import CUBE_ROOT_OFFSET_ML, correct_volume
 
 from ..data.storage import load_checkpoint
 from .config import starting_bundle
@@ -65,7 +65,7 @@ def validation_losses(trainer, network=None, reduction=1, rows=None):
     volumes = correct_volume(volumes, calibration.get("volume_correction"))
     logit = log_odds / calibration["temperature"] + calibration["bias"]
     losses = {
-        "volume": (np.cbrt(volumes + SOFTENING_ML) - np.cbrt(scans.volume_ml[rows] + SOFTENING_ML)) ** 2,
+        "volume": (np.cbrt(volumes + CUBE_ROOT_OFFSET_ML) - np.cbrt(scans.volume_ml[rows] + CUBE_ROOT_OFFSET_ML)) ** 2,
         "prognosis": np.logaddexp(0, logit) - trainer.validation_death[rows] * logit,
     }
     return {name: loss for name, loss in losses.items() if tasks in ("both", name)}, volumes, log_odds

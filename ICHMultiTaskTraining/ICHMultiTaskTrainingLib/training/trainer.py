@@ -70,7 +70,7 @@ class Trainer:
     network : MultiTaskNetwork
     scans, validation : CachedScans
     history : list of dict
-        An entry an epoch, as in `history.json`: the mean losses, `train_mae_ml` and `train_mse_ml2` of the augmented
+        One entry per epoch, as in `history.json`: the mean losses, `train_mae_ml` and `train_mse_ml2` of the augmented
         images while they were learned from, what `measured` gives at the epoch's resolution, `reduction`, `seconds`,
         `ended` (since 1970). A run that starts from a model begins with epoch 0, that model as it is.
     """
@@ -94,7 +94,7 @@ class Trainer:
         self.manifest_name = manifest.path.name
         self.simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
         cache = Path(cache) if cache else self.folder / "cache"
-        split, files = workers.from_first(lambda: self._prepare(manifest, processes, skip_unusable, cache))
+        split, files = workers.run_on_first(lambda: self._prepare(manifest, processes, skip_unusable, cache))
         self.validation_rows = split["validation"]
         self.scans = CachedScans(split["train"], files[: len(split["train"])])
         self.validation = CachedScans(split["validation"], files[len(split["train"]) :])
@@ -419,10 +419,10 @@ class Trainer:
         from sklearn.metrics import roc_auc_score
 
         scans = self.validation
-        own = self.workers.share(np.arange(len(scans.died)))
+        own = self.workers.shard(np.arange(len(scans.died)))
         losses, volumes, log_odds = validation_losses(self, network, reduction, own)
-        losses = {name: self.workers.joined(values) for name, values in losses.items()}
-        volumes, log_odds = (self.workers.joined(values) for values in (volumes, log_odds))
+        losses = {name: self.workers.gather(values) for name, values in losses.items()}
+        volumes, log_odds = (self.workers.gather(values) for values in (volumes, log_odds))
         errors = volumes - scans.volume_ml
         both = 0 < scans.died.sum() < len(scans.died)
         found = dict.fromkeys(MEASURED)

@@ -222,7 +222,7 @@ def test_patients_that_stand_there_twice():
         table[name].append(table[name][7])
     found = compare(table)
     assert found.rows[0]["patients"] == 40
-    assert "1 of 40 patients stand there more than once" in " ".join(found.cohort.warnings)
+    assert "1 of 40 patients appear more than once" in " ".join(found.cohort.warnings)
     assert "P7 (row 8, row 41)" in " ".join(found.cohort.warnings)
     table["age"][-1] = 71  # not used
     assert compare(table).rows == found.rows

@@ -63,7 +63,7 @@ def test_folder_is_locked_as_long_as_the_process_lives_and_tells_its_progress(tm
     process = hold(run.path)
     assert run.running
     assert (run.progress.process, run.progress.message) == (process.pid, "Epoch 1 of 2")
-    with pytest.raises(InputError, match=f"is in use: .* found one that goes on in process {process.pid} on "):
+    with pytest.raises(InputError, match=f"another training is running .* in process {process.pid} on "):
         with followed(run.path, Shell()):
             pass
     process.kill()

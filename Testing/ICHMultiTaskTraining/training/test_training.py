@@ -261,8 +261,12 @@ def test_coarse_epochs_come_first_and_are_checked():
 
 @pytest.mark.parametrize("turns", ([4.0], [4.0, -1.0], [4.0, 90.0], ["4", 10.0], [True, 10.0]))
 def test_turns_are_checked(turns):
-    with pytest.raises(InputError, match="turn_deg is malformed: expected two from 0 to 45, found"):
-        make_config(turn_deg=turns)
+    with pytest.raises(InputError, match="rotation_deg is malformed: expected two from 0 to 45, found"):
+        make_config(rotation_deg=turns)
+
+
+def test_settings_of_earlier_versions_are_read():
+    assert make_config(turn_deg=[1.0, 2.0]) == make_config(rotation_deg=[1.0, 2.0])
 
 
 def test_unusable_scans_are_an_error_or_left_out(training_manifest, tmp_path, small_settings):

@@ -141,6 +141,6 @@ def test_images_change_alike_however_many_processes_there_are():
 
 def test_every_row_has_one_worker():
     rows = np.arange(7)
-    shares = [Workers(rank, 3).share(rows) for rank in range(3)]
+    shares = [Workers(rank, 3).shard(rows) for rank in range(3)]
     assert [len(share) for share in shares] == [3, 2, 2]
     np.testing.assert_array_equal(np.concatenate(shares), rows)

@@ -31,7 +31,7 @@ def robustness(
     ----------
     output : path
         New or empty folder, or that of an earlier run. It appears whole or not at all, with `robustness.json`,
-        `readings.csv` (a row a reading; a scan that could not be read says why in `problem`) and figures as PNG.
+        `readings.csv` (one row per reading; a scan that could not be read says why in `problem`) and figures as PNG.
     bundle : ModelBundle, path or None
         None: the shipped bundle.
     device : str
