@@ -108,8 +108,8 @@ def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=EDGES_ML, 
     The half width is the finite-sample quantile of |cube root of truth − cube root of prediction| (Lei et al. 2018,
     doi 10.1080/01621459.2017.1307116), `CUBE_ROOT_OFFSET_ML` added to both, so that small and large bleeds get
     intervals in proportion. Each stratum has a quantile of its own, so that the coverage holds in each; one of too
-    few patients is merged with its smaller neighbor. The scans of a patient share that patient's weight (Lee, Barber and Willett 2023,
-    arXiv:2306.06342), so that the coverage holds for a scan of a new patient.
+    few patients is merged with its smaller neighbor. The scans of a patient share that patient's weight (Lee, Barber
+    and Willett 2023, arXiv:2306.06342), so that the coverage holds for a scan of a new patient.
 
     Parameters
     ----------
