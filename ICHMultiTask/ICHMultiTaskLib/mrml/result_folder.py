@@ -29,7 +29,8 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, prog
 
     Returns
     -------
-    ReportFiles
+    dict
+        As `write_report` returns it.
 
     Raises
     ------

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..common.errors import OutputError
 from ..scan.geometry import LPS_TO_RAS
+from . import WRITERS
 from .html import report_html
 
 JSON_FILE = "report.json"
@@ -17,16 +18,28 @@ ATTENTION_FILE = "attention.nrrd"
 
 
 @dataclass(frozen=True)
-class ReportFiles:
-    """Where `write_report` put what it wrote."""
+class ReportContent:
+    """What a writer may show of an analysis.
 
-    json: Path
-    html: Path
-    attention: Path | None
+    Attributes
+    ----------
+    analysis : Analysis
+    report : dict
+        The content of report.json, see `report_dict`.
+    pictures : sequence of path
+        PNG files.
+    scene : str or None
+        File name of the saved .mrb scene.
+    """
+
+    analysis: object
+    report: dict
+    pictures: tuple
+    scene: str | None
 
 
 def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
-    """Write report.json, report.html and attention.nrrd into an existing folder.
+    """Write every output of `WRITERS` into an existing folder: report.json, report.html and attention.nrrd.
 
     Parameters
     ----------
@@ -38,28 +51,47 @@ def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
     scene : path-like, optional
         The saved .mrb scene, linked from the HTML page.
     comparison : dict, optional
-        As `comparison.report.comparison_dict` makes it.
+        As `comparison_dict` makes it.
 
     Returns
     -------
-    ReportFiles
+    dict of str to Path or None
+        What was written, by the names in `WRITERS`; None where there was nothing to write.
 
     Raises
     ------
     OutputError
         If the attention map cannot be written. Other files raise the system's own OSError.
     """
-    folder = Path(folder)
-    files = ReportFiles(folder / JSON_FILE, folder / HTML_FILE, folder / ATTENTION_FILE if analysis.attention else None)
     report = report_dict(analysis, comparison)
-    files.json.write_text(
-        json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8", newline="\n"
-    )
-    page = report_html(report, analysis.head_ct.facts, pictures, Path(scene).name if scene else None)
-    files.html.write_text(page, encoding="utf-8", newline="\n")
-    if files.attention:
-        write_nrrd(analysis.attention.array, analysis.head_ct.ijk_to_ras, files.attention)
-    return files
+    content = ReportContent(analysis, report, tuple(pictures), Path(scene).name if scene else None)
+    return {name: WRITERS[name](content, Path(folder)) for name in WRITERS}
+
+
+def write_json(content, folder):
+    """Write report.json, for programs."""
+    path = folder / JSON_FILE
+    text = json.dumps(content.report, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    return path
+
+
+def write_html(content, folder):
+    """Write report.html, for people."""
+    path = folder / HTML_FILE
+    page = report_html(content.report, content.analysis.head_ct.facts, content.pictures, content.scene)
+    path.write_text(page, encoding="utf-8", newline="\n")
+    return path
+
+
+def write_attention(content, folder):
+    """Write the attention map, for viewers; nothing where none was made."""
+    attention = content.analysis.attention
+    if attention is None:
+        return None
+    path = folder / ATTENTION_FILE
+    write_nrrd(attention.array, content.analysis.head_ct.ijk_to_ras, path)
+    return path
 
 
 def report_dict(analysis, comparison=None):
