@@ -76,6 +76,7 @@ class Head:
         self.artery_hu = rng.uniform(38.0, 52.0)
         self.calcifications = _draw_calcifications(rng, age)
         self.lesions = []
+        self.mimics = []
         self.mass_effect = None
 
     def to_atlas(self, x, y, z, mass_effect=True, waves=None):

@@ -92,6 +92,8 @@ def paint_brain(canvas, head, vault, cavity, inside, web, mottle):
     _paint_brainstem(canvas, head, depth)
     for lesion in head.lesions:
         lesion.paint(canvas, depth, ventricles)
+    for mimic in head.mimics:
+        mimic.paint(canvas, head, depth, cavity, ventricles)
     tissue = smoothstep(canvas.hu, 11.0, 24.0)
     _paint_meninges(canvas, head, vault, cavity, tentorium, behind)
     _paint_lookalikes(canvas, head)

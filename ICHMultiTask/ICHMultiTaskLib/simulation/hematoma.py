@@ -16,8 +16,8 @@ LOCATIONS = {
     "caudate": 0.05,
 }
 """Share of each location among bleeds."""
-MEDIAN_ML = {"putamen": 9, "thalamus": 6, "lobar": 13, "cerebellum": 9, "brainstem": 2.5, "caudate": 5}
-VOLUME_SPREAD = 1.25
+MEDIAN_ML = {"putamen": 8, "thalamus": 5, "lobar": 11, "cerebellum": 8, "brainstem": 2.5, "caudate": 4}
+VOLUME_SPREAD = 1.35
 """Standard deviation of the volume's logarithm."""
 LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 75, "brainstem": 15, "caudate": 35}
 RUPTURE = {"putamen": 0.30, "thalamus": 0.55, "lobar": 0.20, "cerebellum": 0.35, "brainstem": 0.30, "caudate": 0.85}
@@ -57,7 +57,7 @@ class Hematoma:
         draws = rng.uniform(size=4)
         target = composition.volume * np.exp(rng.normal(0.0, VOLUME_SPREAD))
         self.location = location or str(rng.choice(list(LOCATIONS), p=list(LOCATIONS.values())))
-        self.shape = shape or str(rng.choice(SHAPES[1:], p=(0.34, 0.32, 0.22, 0.12)))
+        self.shape = shape or str(rng.choice(SHAPES[1:], p=(0.32, 0.30, 0.22, 0.16)))
         wanted = volume_ml or float(np.clip(MEDIAN_ML[self.location] * target, SMALLEST_ML, LARGEST_ML[self.location]))
         atlas = _draw_center(rng, head, self.location)
         self.center = np.asarray(center_mm if center_mm is not None else head.from_atlas(atlas), np.float64)
@@ -101,18 +101,18 @@ class Hematoma:
 
     def _draw_shape(self, rng):
         """Lobes as ellipsoids relative to the center, in units of the radius, and roughness of the surface."""
-        first = np.sort(rng.uniform(0.65, 1.45, 3)) if self.shape != "ellipsoid" else np.array([0.7, 1.0, 1.4])
+        first = np.sort(np.exp(rng.normal(0.0, 0.40, 3))) if self.shape != "ellipsoid" else np.array([0.7, 1.0, 1.4])
         axes = {"putamen": (0, 2, 1), "thalamus": (0, 2, 1)}.get(self.location, tuple(rng.permutation(3)))
         lobes = [(np.zeros(3), first[list(axes)], _rotation(rng, 0.35))]
-        count = {"multilobular": int(rng.integers(2, 5)), "irregular": int(rng.integers(0, 3))}.get(self.shape, 0)
+        count = {"multilobular": int(rng.integers(2, 5)), "irregular": int(rng.integers(0, 4))}.get(self.shape, 0)
         for _ in range(count):
             lobes.append((_direction(rng) * rng.uniform(0.6, 1.15), rng.uniform(0.35, 0.8, 3), _rotation(rng, 1.5)))
         if self.shape == "satellite":
-            for _ in range(int(rng.integers(1, 4))):
+            for _ in range(int(rng.integers(1, 6))):
                 lobes.append((_direction(rng) * rng.uniform(1.35, 1.9), rng.uniform(0.15, 0.4, 3), _rotation(rng, 1.5)))
         self.lobes = lobes
-        self.roughness = {"ellipsoid": 0.0, "regular": rng.uniform(0.02, 0.09)}.get(self.shape, rng.uniform(0.10, 0.26))
-        self.surface = PlaneWaves(rng, (0.55, 2.4), 16)
+        self.roughness = {"ellipsoid": 0.0, "regular": rng.uniform(0.03, 0.10)}.get(self.shape, rng.uniform(0.09, 0.21))
+        self.surface = PlaneWaves(rng, (0.45, 2.4), 18)
 
     def _draw_density(self, rng):
         self.mean_hu = float(np.clip(rng.normal(64.0, 6.5), 47.0, 84.0))
@@ -194,7 +194,7 @@ class Hematoma:
     def _fit(self, wanted):
         """Scale the shape until its volume is the wanted one; then measure finely."""
         self.size = float(np.cbrt(wanted * 3000.0 / (4.0 * np.pi)))
-        for samples in (20, 24, 30):
+        for samples in (18, 20, 24, 28, 34):
             measured = self.measure(samples)
             self.size *= float(np.clip(np.cbrt(wanted / max(measured, 1e-3)), 0.6, 1.5))
         self.volume_ml = self.measure()

@@ -14,6 +14,7 @@ from .anatomy import Head
 from .composition import COMPOSITIONS
 from .hematoma import LOCATIONS, SHAPES, Hematoma
 from .lesions import draw_lesions
+from .mimics import draw_mimics
 from .outcome import Findings, draw_age_and_sex, draw_outcome, draw_presentation
 from .raters import read_volumes
 from .scanner import on_regular_grid, scan
@@ -180,6 +181,7 @@ def _simulate(seed, settings, patient_id, progress):
     has_bleed = has_bleed if settings.bleed is None else settings.bleed
     rate = composition.lesions if has_bleed else composition.lesions_without_bleed
     head.lesions = draw_lesions(old, age, head.csf_hu, rate)
+    head.mimics = draw_mimics(old, head, has_bleed, composition.mimics)
     hematoma, findings = None, Findings(0.0, "", atrophy=head.atrophy)
     if has_bleed:
         hematoma = Hematoma(
@@ -219,6 +221,7 @@ def _simulate(seed, settings, patient_id, progress):
         "noise_hu": float(acquisition.noise_hu),
         "offset_hu": float(acquisition.offset_hu),
         "lesions": tuple(lesion.kind for lesion in head.lesions),
+        "mimics": tuple(type(mimic).__name__.lower() for mimic in head.mimics),
         "shape": hematoma.shape if hematoma else "",
         "center_ras_mm": tuple(acquisition.rotation @ hematoma.center + acquisition.translation) if hematoma else (),
         "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
