@@ -27,8 +27,8 @@ class ICHMultiTaskCompareTest(PanelCase):
 
     def setUp(self):
         super().setUp()
-        self.compare, self.clinical = self.widget.compare, self.widget.clinical
-        self.repeat, self.cohort = self.widget.repeat, self.widget.cohort
+        self.compare, self.clinical = self.panel.compare, self.panel.clinical
+        self.repeat, self.cohort = self.panel.repeat, self.panel.cohort
         layout.layout_node(slicer.mrmlScene).SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         for section in (self.compare, self.clinical, self.repeat, self.cohort):
             section.widget.collapsed = False
@@ -44,23 +44,14 @@ class ICHMultiTaskCompareTest(PanelCase):
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segmentID, scan)
         return node, segmentID
 
-    def settle(self):
-        """Wait until the section has followed what happened."""
-        slicer.app.processEvents()
-        self.waitFor(lambda: not self.compare._timer.isActive() and self.compare.work.task is None)
-
     def compared(self, *names):
         """An analyzed scan and the segmentations of some readers, all ticked."""
         scan = self.analyze()
         drawn = [self.draw(scan, name) for name in names]
         self.settle()
-        self.compare.choose(self.logic.segments())
+        self.compare.state.tick(self.compare.state.choices)
         self.settle()
         return scan, drawn
-
-    @property
-    def logic(self):
-        return self.widget.logic
 
     def table(self):
         widget = self.compare.ui.comparisonTable
@@ -78,7 +69,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.draw(scan, "Dr. B")
         self.settle()
         self.assertIn("Tick the segments", self.compare.ui.noComparisonLabel.text)
-        self.compare.choose(self.logic.segments())
+        self.compare.state.tick(self.compare.state.choices)
         self.settle()
         self.assertIn("not been analyzed", self.compare.ui.noComparisonLabel.text)
         self.assertFalse(self.compare.ui.comparisonWidget.visible)
@@ -88,7 +79,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.draw(self.load())
         self.settle()
         self.ui.analyzeButton.click()
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.settle()
         self.settle()
         self.assertTrue(self.compare.ui.comparisonWidget.visible)
         self.assertIn("Planimetry", self.table())
@@ -103,7 +94,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         statistics.getParameterNode().SetParameter("ScalarVolume", scan.GetID())
         statistics.computeStatistics()
         found = statistics.getStatistics()
-        measures = self.logic.compared.comparison.segments[0].measures
+        measures = self.compare.state.compared.comparison.segments[0].measures
         expected = found[segmentID, "LabelmapSegmentStatisticsPlugin.volume_cm3"]
         self.assertGreater(expected, 10)
         self.assertAlmostEqual(measures.volume_ml, expected, places=6)
@@ -137,9 +128,9 @@ class ICHMultiTaskCompareTest(PanelCase):
         node.SetName("Dr. <C> & 出血")
         node.GetDisplayNode().SetVisibility(False)
         self.settle()
-        self.assertEqual(self.compare.ui.segmentList.item(0).text(), "Hemorrhage (Dr. <C> & 出血, hidden)")
-        self.assertIn("Hemorrhage (Dr. <C> & 出血)", self.table())
-        self.assertIn("Hemorrhage (Dr. &lt;C&gt; &amp; 出血)", self.compare.ui.sentencesLabel.text)
+        self.assertEqual(self.compare.ui.segmentList.item(0).text(), "Dr. <C> & 出血, hidden")
+        self.assertIn("Dr. <C> & 出血", self.table())
+        self.assertIn("Dr. &lt;C&gt; &amp; 出血", self.compare.ui.sentencesLabel.text)
 
     def test_deletedSegmentationLeavesTableAndLines(self):
         scan, [(first, _), (second, _)] = self.compared("Dr. A", "Dr. B")
@@ -148,8 +139,8 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.screenshot("compare")
         slicer.mrmlScene.RemoveNode(first)
         self.settle()
-        self.assertNotIn("Hemorrhage (Dr. A)", self.table())
-        self.assertIn("Hemorrhage (Dr. B)", self.table())
+        self.assertNotIn("Dr. A", self.table())
+        self.assertIn("Dr. B", self.table())
         slicer.mrmlScene.RemoveNode(second)
         self.settle()
         self.assertFalse(self.compare.ui.comparisonWidget.visible)
@@ -158,9 +149,9 @@ class ICHMultiTaskCompareTest(PanelCase):
 
     def test_deletedWhileItIsCompared(self):
         _scan, [(node, _segmentID)] = self.compared("Dr. A")
-        self.compare.schedule()
-        self.compare.update()
-        self.assertIsNotNone(self.compare.work.task)
+        self.compare.state.edited()
+        self.compare.refresh()
+        self.assertIsNotNone(self.state.queue.job("compare"))
         slicer.mrmlScene.RemoveNode(node)
         self.settle()
         self.assertFalse(self.compare.ui.comparisonWidget.visible)
@@ -168,8 +159,8 @@ class ICHMultiTaskCompareTest(PanelCase):
     def test_sceneClosedWhileItIsCompared(self):
         self.compared("Dr. A")
         self.compare.ui.sideBySideButton.click()
-        self.compare.schedule()
-        self.compare.update()
+        self.compare.state.edited()
+        self.compare.refresh()
         slicer.mrmlScene.Clear(0)
         self.settle()
         self.assertFalse(layout.is_side_by_side(slicer.mrmlScene))
@@ -182,9 +173,9 @@ class ICHMultiTaskCompareTest(PanelCase):
             self.draw(scan, reader)
         self.settle()  # what was drawn is on show
         with self.alive():
-            self.compare.choose(self.logic.segments())
+            self.compare.state.tick(self.compare.state.choices)
             self.settle()
-        self.assertEqual(len(self.logic.compared.comparison.readers), 3)
+        self.assertEqual(len(self.compare.state.compared.comparison.readers), 3)
 
     def test_sideBySideAndBack(self):
         scan, [(node, _segmentID)] = self.compared("Dr. A")
@@ -207,16 +198,16 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.assertEqual(node.GetDisplayNode().GetNumberOfViewNodeIDs(), 0)
 
     def test_markedBleedIsTickedAndComparedAndOpensInTheEditor(self):
-        self.widget._parameterNode.bundleFolder = ""
+        self.parameters.bundleFolder = ""
         scan = self.analyze()
         self.settle()
         with self.alive():
             self.compare.ui.markButton.click()
-            self.waitFor(lambda: self.compare.marking.task is None)
+            self.settle()
         self.settle()
         node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
         self.assertIsNotNone(node, self.compare.ui.remarksLabel.text)
-        measures = self.logic.compared.comparison.segments[0].measures
+        measures = self.compare.state.compared.comparison.segments[0].measures
         self.assertGreater(measures.volume_ml, 0.5 * testing.HEMATOMA_ML)
         found = measures.a_line_ras_mm.mean(axis=0)
         hu = slicer.util.arrayFromVolume(scan)
@@ -233,7 +224,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         mask = np.zeros(slicer.util.arrayFromVolume(scan).shape, bool)
         mask[12:15, 60:70, 60:70] = True
         marking = Marking(mask, 5.832, 9.0, (5.832,), False, ("The borders enclose less.",))
-        self.compare._onMarked((scan, self.logic.analysis, marking))
+        self.compare.state._marked((scan, self.logic.analysis.analysis_of(scan), marking))
         self.settle()
         self.assertIn("The borders enclose less.", self.compare.ui.remarksLabel.text)
         # Qt guesses otherwise, and shows &#x27; for an apostrophe where one sentence alone has no markup.
@@ -244,10 +235,10 @@ class ICHMultiTaskCompareTest(PanelCase):
             mask.astype(np.uint8), node, node.GetSegmentation().GetNthSegmentID(0), scan
         )
         self.settle()
-        self.assertAlmostEqual(self.logic.compared.comparison.segments[0].measures.volume_ml, 7.776)
+        self.assertAlmostEqual(self.compare.state.compared.comparison.segments[0].measures.volume_ml, 7.776)
         self.assertNotIn("The borders enclose less.", self.compare.ui.remarksLabel.text)
         nothing = Marking(np.zeros_like(mask), 0.0, 9.0, (), False, ("Nothing is marked.",))
-        self.compare._onMarked((scan, self.logic.analysis, nothing))
+        self.compare.state._marked((scan, self.logic.analysis.analysis_of(scan), nothing))
         self.settle()
         self.assertIn("Nothing is marked.", self.compare.ui.remarksLabel.text)
         self.load()
@@ -267,7 +258,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.screenshot("clinical")
         self.load()
         self.assertEqual(ui.age.text, "unknown")
-        self.widget._parameterNode.inputVolume = scan
+        self.parameters.inputVolume = scan
         self.assertEqual((ui.age.value, ui.gcs.value), (81, 9))
         ui.clearButton.click()
         self.assertEqual(ui.gcs.text, "unknown")
@@ -279,41 +270,41 @@ class ICHMultiTaskCompareTest(PanelCase):
         matrix[:3, 3] = 9, -6, 4
         later = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(), "Later")
         later.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix @ volumes.ijk_to_ras_of(later)))
-        parameters = self.widget._parameterNode
+        parameters = self.parameters
         parameters.inputVolume = later
         self.assertFalse(self.repeat.ui.growthButton.enabled)
-        self.assertEqual(self.repeat.ui.earlierSelector.nodeCount(), 1)
+        self.assertEqual(self.repeat.ui.earlierSelector.count, 2)
         parameters.earlierVolume = earlier
         self.assertTrue(self.repeat.ui.growthButton.enabled)
         with self.alive():
             self.repeat.ui.growthButton.click()
-            self.waitFor(lambda: self.repeat.work.task is None)
-        self.assertIn("Growth", self.repeat.ui.growthLabel.text)
+            self.settle()
+        self.assertTrue(self.repeat.ui.verdictLabel.text)
         self.assertTrue(self.ui.resultWidget.visible)
         np.testing.assert_allclose(
             volumes.world_affine(earlier)[0][:3, 3], volumes.ijk_to_ras_of(later)[:3, 3], atol=1.5
         )
         self.repeat.ui.repeatViewsButton.click()
-        self.assertIs(layout.volume_on_left(slicer.mrmlScene), earlier)
+        self.assertIs(layout.volume_on(slicer.mrmlScene, layout.LEFT), earlier)
         self.screenshot("repeat")
         slicer.mrmlScene.RemoveNode(earlier)
         slicer.app.processEvents()
-        self.assertFalse(self.repeat.ui.growthLabel.visible)
+        self.assertFalse(self.repeat.ui.verdictLabel.visible)
         self.assertFalse(self.repeat.ui.growthButton.enabled)
 
     def test_growthCanceledAndSceneClosed(self):
         earlier = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(), "Earlier")
         self.load()
-        self.widget._parameterNode.earlierVolume = earlier
+        self.parameters.earlierVolume = earlier
         self.repeat.ui.growthButton.click()
         self.assertEqual(self.repeat.ui.growthButton.text, "Cancel")
         self.repeat.ui.growthButton.click()
-        self.waitFor(lambda: self.repeat.work.task is None)
+        self.settle()
         self.assertEqual(self.repeat.ui.growthStatusLabel.text, "Canceled.")
         self.assertIsNone(earlier.GetParentTransformNode())
         self.repeat.ui.growthButton.click()
         slicer.mrmlScene.Clear(0)
-        self.waitFor(lambda: self.repeat.work.task is None)
+        self.settle()
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
 
     def test_cohortIsATableAndAReport(self):
@@ -322,14 +313,14 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.assertFalse(self.cohort.ui.cohortCompareButton.enabled)
         self.cohort.ui.cohortPath.currentPath = str(path)
         self.cohort.ui.cohortCompareButton.click()
-        self.waitFor(lambda: self.cohort.work.task is None)
+        self.settle()
         table = slicer.mrmlScene.GetFirstNodeByName("cohort comparison")
         self.assertEqual(table.GetCellText(0, 0), "Model")
         self.assertIn("Patients: 3.", self.cohort.ui.cohortStatusLabel.text)
         self.screenshot("cohort")
         path.write_text("patient_id,weight\na,3\n", encoding="utf-8")
         self.cohort.ui.cohortCompareButton.click()
-        self.waitFor(lambda: self.cohort.work.task is None)
+        self.settle()
         self.assertIn("No column was recognized as the reference", self.cohort.ui.cohortStatusLabel.text)
 
     def test_choicesComeBackWithTheScene(self):
@@ -337,9 +328,8 @@ class ICHMultiTaskCompareTest(PanelCase):
         path = scene.save_mrb(slicer.mrmlScene, Path(self.folder.name) / "compared.mrb")
         slicer.mrmlScene.Clear(0)
         scene.load_mrb(slicer.mrmlScene, path)
-        self.widget.initializeParameterNode()
         self.settle()
-        self.assertEqual(len(self.compare.chosen()), 2)
+        self.assertEqual(len(self.compare.state.ticked()), 2)
 
 
 if __name__ == "__main__":

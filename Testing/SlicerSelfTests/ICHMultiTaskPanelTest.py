@@ -22,7 +22,7 @@ class ICHMultiTaskPanelTest(PanelCase):
     def test_nothingToAnalyze(self):
         self.assertFalse(self.ui.analyzeButton.enabled)
         self.assertIn("Choose a head CT first", self.ui.analyzeButton.toolTip)
-        self.assertTrue(self.ui.noResultLabel.visible)
+        self.assertFalse(self.ui.resultWidget.visible)
         self.screenshot("empty")
 
     def test_analyzeShowsResultAndOverlay(self):
@@ -30,15 +30,16 @@ class ICHMultiTaskPanelTest(PanelCase):
         self.assertTrue(self.ui.analyzeButton.enabled)
         self.ui.analyzeButton.click()
         self.assertEqual(self.ui.analyzeButton.text, "Cancel")
-        self.assertFalse(self.ui.choicesWidget.enabled)
+        self.assertFalse(self.ui.modelButton.enabled)
         self.screenshot("running")
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.settle()
         self.assertEqual(self.ui.analyzeButton.text, "Analyze")
-        self.assertRegex(self.ui.volumeLabel.text, r"^\d+\.\d mL$")
-        self.assertRegex(self.ui.probabilityLabel.text, r"^(above |below )?\d+ %$")
-        self.assertRegex(self.ui.prognosisLabel.text, r"^Prognosis: (survival|death)$")
+        self.assertRegex(self.ui.headlineLabel.text, r"^\d+\.\d mL$")
+        self.assertRegex(self.ui.mortalityLabel.text, r"^30-day mortality (above |below )?\d+ %$")
         self.assertIn("Random weights", self.ui.modelLabel.text)
-        self.assertIn("not validated on patients", self.ui.modelLabel.text)
+        self.assertIn("not validated on patients", self.ui.useLabel.text)
+        self.assertEqual(self.ui.scanSelector.currentText, f"Head CT: {self.ui.headlineLabel.text}")
+        self.assertNothingIsCut(self.panel.analyze.widget)
         attention = results.result_node(node, "attention")
         for composite in scene.nodes_of_class(slicer.mrmlScene, "vtkMRMLSliceCompositeNode"):
             self.assertEqual(composite.GetForegroundVolumeID(), attention.GetID())
@@ -50,22 +51,22 @@ class ICHMultiTaskPanelTest(PanelCase):
         self.load(shape_kji=(64, 512, 512), spacing_kji=(2.6, 0.45, 0.45))
         with self.alive():
             self.ui.analyzeButton.click()
-            self.waitFor(lambda: self.widget.work.task is None)
+            self.settle()
         self.assertTrue(self.ui.resultWidget.visible)
 
     def test_doubleClickStartsOnce(self):
         self.load()
         self.ui.analyzeButton.click()
         self.ui.analyzeButton.click()
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.settle()
         self.assertTrue(self.ui.resultWidget.visible)
 
     def test_cancel(self):
         node = self.load()
         self.ui.analyzeButton.click()
-        self.widget.work.started -= 10
+        self.panel.analyze.state.job.submitted -= 10
         self.ui.analyzeButton.click()
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.settle()
         self.assertEqual(self.ui.statusLabel.text, "Canceled.")
         self.assertIsNone(results.result_node(node, "table"))
         self.assertEqual(self.ui.analyzeButton.text, "Analyze")
@@ -74,7 +75,7 @@ class ICHMultiTaskPanelTest(PanelCase):
         self.load()
         self.ui.analyzeButton.click()
         slicer.mrmlScene.Clear(0)
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.settle()
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
         self.assertFalse(self.ui.analyzeButton.enabled)
 
@@ -82,14 +83,14 @@ class ICHMultiTaskPanelTest(PanelCase):
         node = self.load()
         self.ui.analyzeButton.click()
         slicer.mrmlScene.RemoveNode(node)
-        self.waitFor(lambda: self.widget.work.task is None)
-        self.assertIn("no longer in the scene", self.ui.statusLabel.text)
+        self.settle()
+        self.assertEqual(self.ui.statusLabel.text, "", "what was said of a scan goes with it")
         self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode"), 0)
 
     def test_slidersChangeTheOverlay(self):
         node = self.analyze()
-        self.ui.opacitySlider.value = 0.75
-        self.ui.thresholdSlider.value = 0.6
+        self.attention.opacitySlider.value = 0.75
+        self.attention.thresholdSlider.value = 0.6
         slicer.app.processEvents()
         red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
         self.assertAlmostEqual(red.GetForegroundOpacity(), 0.75)
@@ -100,17 +101,17 @@ class ICHMultiTaskPanelTest(PanelCase):
         node = self.analyze()
         attention = results.result_node(node, "attention")
         before = slicer.util.arrayFromVolume(attention).copy()
-        self.ui.attentionHeadSelector.currentIndex = 1
-        self.ui.attentionStageSelector.currentIndex = 2
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.attention.attentionHeadSelector.currentIndex = 1
+        self.attention.attentionStageSelector.currentIndex = 1
+        self.settle()
         self.assertEqual(attention.GetAttribute("ICHMultiTask.head"), "prognosis")
         self.assertEqual(attention.GetAttribute("ICHMultiTask.stage"), "stage2")
         self.assertTrue((slicer.util.arrayFromVolume(attention) != before).any())
 
     def test_mapIsNotOfferedAsScan(self):
         node = self.analyze()
-        self.assertEqual(self.ui.inputSelector.nodeCount(), 1)
-        self.assertIs(self.ui.inputSelector.currentNode(), node)
+        self.assertEqual([scan for scan, _text in self.state.scans()], [node])
+        self.assertEqual(self.ui.scanSelector.count, 1)
 
     def test_anotherScanHidesTheResult(self):
         self.analyze()
@@ -121,40 +122,71 @@ class ICHMultiTaskPanelTest(PanelCase):
     def test_reportIsSaved(self):
         self.analyze()
         with self.alive():
-            self.widget.saveReport(self.folder.name)
-            self.waitFor(lambda: self.widget.work.task is None)
+            self.panel.analyze.saveReport(self.folder.name)
+            self.settle()
         page = next(Path(self.folder.name).glob("Head-CT-report*/report.html"))
         self.assertIn(page.parent.name, self.ui.statusLabel.text)
 
     def test_wrongBundleIsSaid(self):
-        self.widget.useBundle(self.folder.name)
+        self.panel.analyze.useBundle(self.folder.name)
         self.assertIn("is not a model bundle", self.ui.statusLabel.text)
 
     def test_devicesThatAreMissingCannotBeChosen(self):
         model = self.ui.deviceSelector.model()
         enabled = [model.item(row).isEnabled() for row in range(4)]
         self.assertEqual((enabled[0], enabled[3]), (True, True))
-        self.assertEqual(enabled[1:3], [name in self.widget.devices for name in ("cuda", "mps")])
+        self.assertEqual(enabled[1:3], [name in self.panel.analyze.state.devices for name in ("cuda", "mps")])
 
-    def test_choicesComeBackWithTheScene(self):
-        node = self.analyze()
-        self.ui.opacitySlider.value = 0.7
+    def test_sceneOpenedWhileThePanelIsOpen(self):
+        self.analyze()
+        before = self.ui.headlineLabel.text
+        self.attention.opacitySlider.value = 0.7
         path = scene.save_mrb(slicer.mrmlScene, Path(self.folder.name) / "case.mrb")
         slicer.mrmlScene.Clear(0)
-        scene.load_mrb(slicer.mrmlScene, path)
-        self.waitFor(lambda: self.widget.work.task is None)
-        self.widget.initializeParameterNode()
-        self.assertEqual(self.widget._parameterNode.inputVolume.GetName(), node.GetName())
-        self.assertAlmostEqual(self.ui.opacitySlider.value, 0.7)
-        self.assertIsNotNone(results.result_node(self.widget._parameterNode.inputVolume, "attention"))
+        self.settle()
+        self.assertFalse(self.ui.resultWidget.visible)
+        slicer.util.loadScene(str(path))
+        self.settle()
+        self.assertEqual(self.state.scan.GetName(), "Head CT")
+        self.assertTrue(self.ui.analyzeButton.enabled)
+        self.assertEqual(self.ui.headlineLabel.text, before)
+        self.assertAlmostEqual(self.attention.opacitySlider.value, 0.7)
+        self.assertIsNotNone(results.result_node(self.state.scan, "attention"))
+        self.attention.attentionStageSelector.currentIndex = 1
+        self.settle()
+        attention = results.result_node(self.state.scan, "attention")
+        self.assertEqual(attention.GetAttribute("ICHMultiTask.stage"), "stage2", "the network ran again, silently")
+        self.screenshot("scene_opened")
+
+    def test_scanLoadedWhileThePanelIsOpenIsChosen(self):
+        first = self.analyze()
+        second = self.load()
+        self.assertIs(self.state.scan, second)
+        red = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+        self.assertEqual((red.GetBackgroundVolumeID(), red.GetForegroundVolumeID()), (second.GetID(), None))
+        self.ui.scanSelector.setCurrentIndex(0)
+        self.panel.analyze.onScanSelected(0)
+        self.settle()
+        self.assertIs(self.state.scan, first)
+        self.assertTrue(self.ui.resultWidget.visible)
+        self.assertIsNotNone(red.GetForegroundVolumeID())
+
+    def test_deletedScanTakesItsResultsAlong(self):
+        node = self.analyze()
+        slicer.mrmlScene.RemoveNode(node)
+        self.settle()
+        for kind in ("vtkMRMLTableNode", "vtkMRMLScalarVolumeNode"):
+            self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass(kind), 0)
+        self.assertFalse(self.ui.resultWidget.visible)
 
     def test_leavingThePanelMidRun(self):
         node = self.load()
         self.ui.analyzeButton.click()
         slicer.util.selectModule("Data")
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.settle()
         self.assertIsNotNone(results.result_node(node, "table"))
         slicer.util.selectModule("ICHMultiTask")
+        self.settle()
         self.assertTrue(self.ui.resultWidget.visible)
 
 

@@ -16,7 +16,7 @@ from ICHMultiTaskLib.model import testing
 from ICHMultiTaskLib.mrml import volumes
 from ICHMultiTaskLib.panel.dependencies import missing_packages
 
-FREEZE_SECONDS = 1.0
+FREEZE_SECONDS = 0.2
 
 
 class PanelCase(unittest.TestCase):
@@ -34,13 +34,26 @@ class PanelCase(unittest.TestCase):
     def setUp(self):
         slicer.mrmlScene.Clear(0)
         slicer.util.selectModule("ICHMultiTask")
-        self.widget = slicer.modules.ICHMultiTaskWidget
-        self.ui = self.widget.ui
-        self.waitFor(lambda: self.widget.work.task is None)
-        self.widget.useBundle(str(self.bundle))
+        self.panel = slicer.modules.ICHMultiTaskWidget.panel
+        self.state, self.logic = self.panel.state, self.panel.logic
+        self.ui, self.attention = self.panel.analyze.ui, self.panel.attention.ui
+        self.settle()
+        self.panel.analyze.useBundle(str(self.bundle))
 
     def tearDown(self):
         slicer.mrmlScene.Clear(0)
+
+    @property
+    def parameters(self):
+        return self.state.parameters
+
+    def settle(self):
+        """Wait until the panel has followed what happened, and all work has ended."""
+        for _turn in range(3):
+            slicer.app.processEvents()
+        self.waitFor(lambda: not self.panel.compare._timer.isActive() and not self.state.queue.busy)
+        for _turn in range(3):
+            slicer.app.processEvents()
 
     def waitFor(self, condition, seconds=240):
         """Run the event loop until something holds."""
@@ -67,14 +80,21 @@ class PanelCase(unittest.TestCase):
 
     def load(self, **shape):
         node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(**shape), "Head CT")
-        self.widget._parameterNode.inputVolume = node
+        self.settle()
         return node
 
     def analyze(self, **shape):
         node = self.load(**shape)
         self.ui.analyzeButton.click()
-        self.waitFor(lambda: self.widget.work.task is None)
+        self.settle()
         return node
+
+    def assertNothingIsCut(self, widget):
+        """Every label that is shown has the height that its text needs at its width."""
+        for label in widget.findChildren("QLabel"):
+            if label.visible and label.text:
+                needed = label.heightForWidth(label.width) if label.wordWrap else label.sizeHint.height()
+                self.assertGreaterEqual(label.height, needed, f"{label.name}: {label.text[:60]}")
 
     def screenshot(self, name):
         folder = os.environ.get("ICHMULTITASK_SCREENSHOTS")
