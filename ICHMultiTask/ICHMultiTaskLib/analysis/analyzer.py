@@ -11,6 +11,7 @@ from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
+from ..scan.head_region import head_region
 from ..scan.validation import check_head_ct
 
 NO_BLEED_ML = 1.0
@@ -107,9 +108,35 @@ def _attention(prediction, head_ct, head, stage, method):
     if highest <= 0 or not np.isfinite(highest):
         return Attention(np.zeros_like(array), head, stage, method, None)
     array /= highest
+    return Attention(array, head, stage, method, _peak(array, head_ct))
+
+
+def _peak(array, head_ct):
     peak_kji = np.unravel_index(int(array.argmax()), array.shape)
-    peak = apply_affine(head_ct.ijk_to_ras, peak_kji[::-1])
-    return Attention(array, head, stage, method, tuple(float(v) for v in peak))
+    return tuple(float(v) for v in apply_affine(head_ct.ijk_to_ras, peak_kji[::-1]))
+
+
+def restricted_to_head(attention, head_ct):
+    """An attention map without what lies around the head.
+
+    The network's fine stages answer to the border of the head, and to what it lies on.
+
+    Parameters
+    ----------
+    attention : Attention
+    head_ct : HeadCT
+        The scan that it is of.
+
+    Returns
+    -------
+    Attention
+    """
+    array = attention.array * head_region(head_ct)
+    highest = float(array.max())
+    if highest <= 0:
+        return replace(attention, array=array, peak_ras_mm=None)
+    array /= highest
+    return replace(attention, array=array, peak_ras_mm=_peak(array, head_ct))
 
 
 class Analyzer:

@@ -35,7 +35,10 @@ def show_diameters(scene, measures, scan_node, jump=True):
         node.AddNodeReferenceID(_SCAN_ROLE, scan_node.GetID())
         node.CreateDefaultDisplayNodes()
         node.SetControlPointLabelFormat("")
-        for point in line:
+        # The label stands at the end that is on the right in the views, which lie as the radiologist sees the patient:
+        # it begins there and runs away from the bleed. Standing lines carry theirs on top.
+        first = line[:, 2].argmax() if letter == "C" else line[:, 0].argmin()
+        for point in (line[first], line[1 - first]):
             node.AddControlPointWorld(*point)
         node.SetNthControlPointLabel(0, f"{letter} {getattr(measures, f'{letter.lower()}_mm'):.0f} mm")
         node.SetLocked(True)
@@ -44,7 +47,7 @@ def show_diameters(scene, measures, scan_node, jump=True):
         display.SetColor(*color)
         display.SetGlyphScale(1.5)
         display.SetTextScale(3.0)
-        display.SetSliceProjection(True)
+        display.SetSliceProjection(letter != "C")  # seen from above, C is a point in the middle of the bleed
         display.SetSliceProjectionOpacity(0.4)
         display.SetPropertiesLabelVisibility(False)  # it stands on the middle, where the lines cross
         display.SetPointLabelsVisibility(True)

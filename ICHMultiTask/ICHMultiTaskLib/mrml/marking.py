@@ -13,6 +13,7 @@ from ..common.writing import os_error_sentence
 from ..measures.segment import DRAFT_TAG, fingerprint
 from .hierarchy import file_beside
 from .results import is_aligned
+from .segments import show_as_outline
 from .volumes import ijk_to_ras_of
 
 SEGMENT_NAME = "Hemorrhage"
@@ -68,6 +69,7 @@ def show_marking(scene, marking, head_ct, volumeNode):
     else:
         _set_geometry(node, image)
     _add_segment(node, image, marking)
+    show_as_outline(node)
     file_beside(node, volumeNode)
     return node
 

@@ -121,8 +121,8 @@ def select_table(table):
     logic.PropagateTableSelection()
 
 
-def show_attention(scene, analysis, attention, volumeNode):
-    """Lay an attention map over its scan in the slice views, which jump to its peak.
+def show_attention(scene, analysis, attention, volumeNode, jump=True):
+    """Lay an attention map over its scan in the slice views.
 
     Parameters
     ----------
@@ -131,6 +131,8 @@ def show_attention(scene, analysis, attention, volumeNode):
     attention : Attention
         Of this analysis.
     volumeNode : vtkMRMLScalarVolumeNode
+    jump : bool
+        Whether the views go to its peak.
 
     Returns
     -------
@@ -165,7 +167,7 @@ def show_attention(scene, analysis, attention, volumeNode):
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
     show_overlay(scene, volumeNode, node)
-    if attention.peak_ras_mm is not None:
+    if jump and attention.peak_ras_mm is not None:
         for sliceNode in nodes_of_class(scene, "vtkMRMLSliceNode"):
             sliceNode.JumpSlice(*attention.peak_ras_mm)
     return node

@@ -15,6 +15,7 @@ from .transforms import AFFINE_TOLERANCE_MM, affine_to_world, array_from_image, 
 from .volumes import ijk_to_ras_of
 
 _LABELMAP = "Binary labelmap"
+_OUTLINED = "ICHMultiTask.ShownAsOutline"
 _REFERENCE_GEOMETRY = "Reference image geometry"
 _NOTHING = np.zeros((1, 1, 1), dtype=bool)
 
@@ -124,6 +125,15 @@ def read_segment(node, segment_id):
         mask, affine = _mask_and_affine(node, choice)
     mask, affine = _in_world(mask, affine, node.GetParentTransformNode())
     return Segment(choice.name, mask, affine, choice.reader, choice.draft)
+
+
+def show_as_outline(node):
+    """Show a segmentation's border instead of covering the bleed, once: what the user then chooses stays."""
+    display = node.GetDisplayNode()
+    if display is not None and display.IsA("vtkMRMLSegmentationDisplayNode") and not display.GetAttribute(_OUTLINED):
+        display.SetVisibility2DFill(False)
+        display.SetVisibility2DOutline(True)
+        display.SetAttribute(_OUTLINED, "1")
 
 
 def belongs_to(node, scan_node):

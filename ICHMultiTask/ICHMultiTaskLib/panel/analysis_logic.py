@@ -13,7 +13,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from ..analysis.analyzer import Analyzer
+from ..analysis.analyzer import Analyzer, restricted_to_head
+from ..common.choices import Stage
 from ..common.errors import InputError
 from ..common.writing import new_folder
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
@@ -112,7 +113,8 @@ class AnalysisLogic:
         def analyze(progress):
             progress(0.0, "Loading the model")
             analyzer = self.analyzers.get(bundle, device)
-            return scan, analyzer.analyze(head_ct, head, stage, method, progress=progress)
+            analysis = analyzer.analyze(head_ct, head, stage, method, progress=progress)
+            return scan, replace(analysis, attention=_shown(analysis.attention, head_ct))
 
         return analyze
 
@@ -198,12 +200,12 @@ class AnalysisLogic:
 
         def compute(progress):
             found = complete(progress or ignore)
-            return scan, found, found.attention_for(head, stage, method)
+            return scan, found, _shown(found.attention_for(head, stage, method), found.head_ct)
 
         return compute
 
     def show_attention(self, node_analysis_and_attention):
-        """Show another map in place of the one on show.
+        """Show another map in place of the one on show; the views stay where the user has them.
 
         Raises
         ------
@@ -211,7 +213,7 @@ class AnalysisLogic:
             If the scan was removed meanwhile.
         """
         scan, analysis, attention = node_analysis_and_attention
-        shown = results.show_attention(create_scene(), analysis, attention, scan)
+        shown = results.show_attention(create_scene(), analysis, attention, scan, jump=False)
         facts = kept_result(scan)
         if facts is not None:
             self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
@@ -310,6 +312,11 @@ class AnalysisLogic:
         self.check_analyzed(scan)
         show_table_layout()
         results.select_table(results.result_node(scan, "table"))
+
+
+def _shown(attention, head_ct):
+    """A map as it is shown: those of the fine stages within the head; of the last stage as in the paper."""
+    return attention if attention.stage == Stage.STAGE4 else restricted_to_head(attention, head_ct)
 
 
 def _loaded(bundle):

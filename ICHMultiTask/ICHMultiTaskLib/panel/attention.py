@@ -28,6 +28,16 @@ class AttentionSection:
             results.show_overlay(create_scene(), scan, results.result_node(scan, "attention") if shown else None)
             self.state.set_overlay()
 
+    def hideForEditing(self):
+        """Take the map away while a segment is edited, whatever the box says; `bringBack` undoes it."""
+        if self.panel.scan is not None:
+            results.show_overlay(create_scene(), self.panel.scan, None)
+
+    def bringBack(self):
+        """Lay the map over the scan again where the box says so."""
+        if self.panel.scan is not None:
+            self.onOverlayToggled(self.ui.overlayBox.checked)
+
     def update(self):
         """Offer maps where there is a result."""
         scan = self.panel.scan

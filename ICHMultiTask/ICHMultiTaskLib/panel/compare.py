@@ -45,6 +45,8 @@ class CompareSection(VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
+        self.whenEdited = lambda: None
+        """Called before the Segment Editor is opened."""
         self._filling = False
         self._shown = None
         self._timer = qt.QTimer()
@@ -113,6 +115,7 @@ class CompareSection(VTKObservationMixin):
         """Open the Segment Editor on the highlighted segment; the map, which would hide the bleed, waits."""
         choice = self.current()
         node = slicer.mrmlScene.GetNodeByID(choice.node_id)
+        self.whenEdited()
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(node)

@@ -11,7 +11,7 @@ from ..mrml.comparison import comparison_work, remove_tables, write_tables
 from ..mrml.diameters import remove_diameters, show_diameters
 from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
-from ..mrml.segments import SegmentChoice, belongs_to, list_segments, segments_of
+from ..mrml.segments import SegmentChoice, belongs_to, list_segments, segments_of, show_as_outline
 from .analysis_logic import ignore, show_table_layout
 
 
@@ -89,7 +89,10 @@ class ComparisonLogic:
         -------
         SceneComparison
         """
-        write_tables(create_scene(), compared)
+        scene = create_scene()
+        write_tables(scene, compared)
+        for node in filter(None, (scene.GetNodeByID(choice.node_id) for choice in compared.choices)):
+            show_as_outline(node)
         self._compared[compared.scan_node.GetID()] = compared
         return compared
 

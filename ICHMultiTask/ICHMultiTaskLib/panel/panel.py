@@ -52,6 +52,7 @@ class Panel(VTKObservationMixin):
         self.repeat = RepeatSection(section("Repeat"), RepeatState(self.state))
         self.cohort = CohortSection(section("Cohort"), self.state)
         self.sections = (self.analyze, self.clinical, self.attention, self.compare, self.repeat, self.cohort)
+        self.compare.whenEdited = self.attention.hideForEditing
         self._guiTags = []
         self.ticker = Ticker(self.state.queue)
         self._updateTimer = qt.QTimer()
@@ -85,6 +86,7 @@ class Panel(VTKObservationMixin):
         """Show what the scene holds now."""
         self.entered = True
         self.bind()
+        self.attention.bringBack()
         self.analyze.lookUpDevices()
 
     def exit(self):

@@ -186,6 +186,17 @@ def test_each_scan_keeps_its_result(case):
     assert case.panel.parameters.attentionStage is Stage.STAGE4, "the selector says what is on show"
 
 
+def test_map_of_an_early_stage_stays_within_the_head_and_moves_no_view(case):
+    node = case.analyzed()
+    red = case.scene.GetNodeByID("vtkMRMLSliceNodeRed")
+    red.JumpSlice(0, 0, 11)
+    case.panel.parameters.attentionStage = Stage.STAGE1
+    case.wait()
+    array = slicer.util.arrayFromVolume(results.result_node(node, "attention"))
+    assert array.max() == 1 and not array[slicer.util.arrayFromVolume(node) == -1000][:1000].any()
+    assert red.GetSliceOffset() == pytest.approx(11)
+
+
 def test_result_comes_back_with_the_scene(case, tmp_path):
     node = case.analyzed()
     before = case.analyze.result()
