@@ -60,13 +60,14 @@ class Analysis:
     Attributes
     ----------
     head_ct : HeadCT
-    volume_ml : float
+    volume_ml : float or None
+        None where the model was never trained for it.
     volume_interval_ml : (float, float) or None
         None where the bundle holds no interval.
     interval_coverage : float or None
-    mortality_probability : float
-        Of death within 30 days.
-    prognosis : str
+    mortality_probability : float or None
+        Of death within 30 days; None where the model was never trained for it.
+    prognosis : str or None
         "survival" or "death", by a probability of 0.5.
     attention : Attention or None
     model : dict
@@ -77,11 +78,11 @@ class Analysis:
     """
 
     head_ct: HeadCT
-    volume_ml: float
+    volume_ml: float | None
     volume_interval_ml: tuple | None
     interval_coverage: float | None
-    mortality_probability: float
-    prognosis: str
+    mortality_probability: float | None
+    prognosis: str | None
     attention: Attention | None
     model: dict
     warnings: tuple
@@ -214,6 +215,7 @@ class Analyzer:
         stage = stage or metadata["attention"].get("stage", "stage4")
         method = method or metadata["attention"].get("method", "gradcam")
         check_choice(head, stage, method)  # before the work, not after it
+        tasks = self.bundle.tasks
         progress(0.0, "Checking the scan")
         head_ct = check_head_ct(head_ct)
         clock.lap("check")
@@ -222,13 +224,21 @@ class Analyzer:
         clock.lap("prepare")
         prediction = self.predict(network_input, lambda f, message: progress(0.15 + 0.65 * f, message))
         clock.lap("network")
-        volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
-        interval = self.bundle.volume_interval_ml(volume)
-        death = self.bundle.probability(prediction.log_odds)
         warnings = list(head_ct.facts.warnings)
-        if interval is None:
-            warnings.append("The model holds no calibrated interval; the volume is shown without one.")
-        if volume < NO_BLEED_ML:
+        volume = interval = death = None
+        if "volume" in tasks:
+            volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
+            interval = self.bundle.volume_interval_ml(volume)
+            if interval is None:
+                warnings.append("The model holds no calibrated interval; the volume is shown without one.")
+        if "prognosis" in tasks:
+            death = self.bundle.probability(prediction.log_odds)
+        for task in {"volume", "prognosis"} - set(tasks):
+            warnings.append(f"The model was trained for the {tasks[0]} alone: it gives no {task}.")
+        if head not in tasks:
+            warnings.append(f"The attention map is of the {tasks[0]} head: the {head} head was never trained.")
+            head = tasks[0]
+        if volume is not None and volume < NO_BLEED_ML:
             warnings.append(
                 f"No hemorrhage measured (below {NO_BLEED_ML:g} mL); the prognosis is for patients with a hemorrhage."
             )
@@ -246,7 +256,7 @@ class Analyzer:
             volume_interval_ml=interval,
             interval_coverage=self.bundle.interval_coverage,
             mortality_probability=death,
-            prognosis="death" if death > 0.5 else "survival",
+            prognosis=None if death is None else "death" if death > 0.5 else "survival",
             attention=found,
             model={
                 "name": self.bundle.name,

@@ -126,6 +126,8 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
 
 
 def _check(which, volume_ml, interval_ml):
+    if volume_ml is None:
+        raise InputError(f"There is no {which} volume: expected a model that was trained for it.")
     if not (math.isfinite(volume_ml) and volume_ml >= 0):
         raise InputError(f"The {which} volume is not possible: expected a number of mL from 0, found {volume_ml!r}.")
     if interval_ml is not None and not 0 <= interval_ml[0] <= volume_ml <= interval_ml[1] < math.inf:

@@ -101,6 +101,8 @@ def mark(analysis, volume_ml=None, progress=None):
     """
     progress = progress or (lambda fraction, message: None)
     wanted = analysis.volume_ml if volume_ml is None else float(volume_ml)
+    if wanted is None:
+        raise InputError("Nothing can be marked: expected a model that was trained for the volume, or a volume in mL.")
     if not np.isfinite(wanted) or wanted < 0:
         raise InputError(f"The volume to mark is not usable: expected mL, 0 or more, found {wanted:g}.")
     head_ct = analysis.head_ct

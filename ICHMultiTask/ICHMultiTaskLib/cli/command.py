@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import __version__
 from ..common.choices import Device, Head, Stage
 from ..common.errors import Canceled, ICHMultiTaskError
-from ..common.numbers import percent, position, probability
+from ..common.numbers import NOT_COMPUTED, number, percent, position, probability
 from ..common.research_use import RESEARCH_USE, RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder, os_error_sentence
 from ..model.attention import METHODS
@@ -209,17 +209,19 @@ def summary(analysis, true_volume_ml=None, comparison=None):
     from ..report.comparison import comparison_lines
 
     interval, attention = analysis.volume_interval_ml, analysis.attention
-    lines = [("Volume", f"{analysis.volume_ml:.1f} mL")]
+    volume = number(analysis.volume_ml)
+    lines = [("Volume", f"{volume} mL")]
     if interval is not None:
         lines[0] = (
             "Volume",
-            f"{analysis.volume_ml:.1f} mL  ({percent(analysis.interval_coverage)} interval "
+            f"{volume} mL  ({percent(analysis.interval_coverage)} interval "
             f"{interval[0]:.1f} to {interval[1]:.1f} mL)",
         )
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
     death = probability(analysis.mortality_probability)
-    lines.append(("Prognosis", f"{analysis.prognosis}  (probability of death {death})"))
+    prognosis = f"{analysis.prognosis}  (probability of death {death})" if analysis.prognosis else NOT_COMPUTED
+    lines.append(("Prognosis", prognosis))
     if attention is not None and attention.peak_ras_mm is not None:
         peak = position(attention.peak_ras_mm)
         lines.append(("Attention", f"peak at {peak}  ({attention.head}, {attention.stage}, {attention.method})"))

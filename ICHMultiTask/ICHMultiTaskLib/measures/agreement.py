@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
+from ..common.errors import InputError
 from ..scan.geometry import apply_affine, voxel_volume_mm3
 from .grids import bounding_box, box_corners, resampled_mask
 
@@ -108,6 +109,8 @@ def compare_volumes(model_ml, interval_ml, rows):
     -------
     list of VolumeComparison
     """
+    if model_ml is None:
+        raise InputError("There is no volume to compare with: expected a model that was trained for it.")
     return [_compare_volume(float(model_ml), interval_ml, method, ml) for method, ml in rows]
 
 

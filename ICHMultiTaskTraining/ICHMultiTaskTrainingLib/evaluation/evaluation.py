@@ -204,14 +204,11 @@ def _evaluate_row(row, analyzer, examples=None):
         record["problem"] = str(error)
         return record
     record |= {"seconds": time.perf_counter() - start, "warnings": " ".join(analysis.warnings)}
-    # A head that was not trained predicts nothing.
-    tasks = analyzer.bundle.metadata.get("training", {}).get("config", {}).get("tasks", "both")
-    if tasks != "prognosis":
-        record["predicted_volume_ml"] = analysis.volume_ml
-        if analysis.volume_interval_ml is not None:
-            record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
-    if tasks != "volume":
-        record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}
+    # None for a head that was not trained.
+    record["predicted_volume_ml"] = analysis.volume_ml
+    if analysis.volume_interval_ml is not None:
+        record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
+    record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}
     if row.mask is not None:
         try:
             mask = read_mask(row.mask, scan)

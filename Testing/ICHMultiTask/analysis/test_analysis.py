@@ -1,20 +1,27 @@
 """From a head CT to the result: numbers, attention in the scan's geometry, progress, cancellation, refusals."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from ICHMultiTaskLib import analyze
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.growth import growth
+from ICHMultiTaskLib.analysis.marking import mark
+from ICHMultiTaskLib.cli.command import summary
 from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, InputError
+from ICHMultiTaskLib.measures.agreement import compare_volumes
 from ICHMultiTaskLib.model.attention import METHODS
 from ICHMultiTaskLib.model.attention.maps import attention_map
-from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, save_bundle
+from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle, save_bundle
 from ICHMultiTaskLib.model.calibration import output_to_volume
 from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet
 from ICHMultiTaskLib.model.preprocessing import PRESETS, PreprocessingSettings, prepare
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
+from ICHMultiTaskLib.report.result import report_dict
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 
@@ -255,3 +262,27 @@ def test_a_simulated_patient_is_analyzed(analyzer):
     result = analyzer.analyze(patient.head_ct)
     assert result.attention.array.shape == patient.head_ct.hu.shape
     assert result.volume_ml > 0
+
+
+@pytest.mark.parametrize("task, other", [("volume", "prognosis"), ("prognosis", "volume")])
+def test_head_that_was_never_trained_gives_null_and_a_word(task, other, tmp_path):
+    metadata = dict(ModelBundle.load(tiny_bundle(tmp_path / "tiny")).metadata)
+    del metadata["sha256"]
+    metadata["training"] = {"config": {"tasks": task}, "command": "train"}
+    state = ModelBundle.load(tmp_path / "tiny").network().state_dict()
+    analysis = Analyzer(save_bundle(tmp_path / "one", state, metadata, "# One\n"), "cpu").analyze(phantom())
+    report = json.loads(json.dumps(report_dict(analysis), allow_nan=False))
+    given = {"volume": report["volume_ml"], "prognosis": report["mortality_probability"]}
+    assert given[task] is not None and given[other] is None
+    assert (report["prognosis"] is None) == (other == "prognosis")
+    assert f"The model was trained for the {task} alone: it gives no {other}." in report["scan"]["warnings"]
+    assert report["attention"]["head"] == task
+    line = {"volume": "Volume      – mL", "prognosis": "Prognosis   –"}[other]
+    assert line in summary(analysis).split("\n")
+    if other == "volume":
+        with pytest.raises(InputError, match="expected a model that was trained for the volume"):
+            mark(analysis)
+        with pytest.raises(InputError, match="There is no first volume"):
+            growth(analysis.volume_ml, None, 5.0, None)
+        with pytest.raises(InputError, match="no volume to compare with"):
+            compare_volumes(analysis.volume_ml, None, [("ABC/2", 3.0)])
