@@ -1,1 +1,1 @@
-"""Sections of the panel: widgets bound to the logic. Only the 3D Slicer application can import these files."""
+"""The panel. Files named …_logic and …_state need no Qt and run on slicer-core; sections are widgets that show them."""

@@ -205,6 +205,16 @@ class ComparisonLogic:
         return show_marking(create_scene(), marking, analysis.head_ct, scan), marking
 
     @staticmethod
+    def toggle_segments(scan):
+        """Hide the segmentations that belong to a scan, or show them where all are hidden."""
+        nodes = nodes_of_class(create_scene(), "vtkMRMLSegmentationNode")
+        displays = [node.GetDisplayNode() for node in nodes if belongs_to(node, scan) is not False]
+        displays = [display for display in displays if display is not None]
+        shown = any(display.GetVisibility() for display in displays)
+        for display in displays:
+            display.SetVisibility(not shown)
+
+    @staticmethod
     def clinical_context(scan):
         """What is known of the patient of a scan, as a ClinicalContext."""
         return clinical.context_of(scan)

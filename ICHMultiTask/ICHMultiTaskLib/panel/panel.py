@@ -16,6 +16,8 @@ from .compare_state import CompareState
 from .repeat import RepeatSection
 from .repeat_state import RepeatState
 from .state import PanelState, belongings
+from .tour import TourSection, load_sample
+from .tour_state import TourState
 from .work import Ticker
 
 
@@ -44,14 +46,16 @@ class Panel(VTKObservationMixin):
             sectionsLayout.insertWidget(sectionsLayout.count() - 1, widget)
             return widget
 
-        analyzeState = AnalyzeState(self.state)
+        analyzeState, compareState = AnalyzeState(self.state), CompareState(self.state)
+        actions = (load_sample, self._onAnalyzeKey, self._onMarkKey, self._onSideBySideKey)
+        self.tour = TourSection(section("Tour"), TourState(self.state, compareState), actions)
         self.analyze = AnalyzeSection(section("Analyze"), analyzeState)
         self.clinical = ClinicalSection(section("Clinical"), self.state)
         self.attention = AttentionSection(section("Attention"), analyzeState)
-        self.compare = CompareSection(section("Compare"), CompareState(self.state))
+        self.compare = CompareSection(section("Compare"), compareState)
         self.repeat = RepeatSection(section("Repeat"), RepeatState(self.state))
         self.cohort = CohortSection(section("Cohort"), self.state)
-        self.sections = (self.analyze, self.clinical, self.attention, self.compare, self.repeat, self.cohort)
+        self.sections = (self.tour, self.analyze, self.clinical, self.attention, self.compare, self.repeat, self.cohort)
         self.compare.whenEdited = self.attention.hideForEditing
         self._guiTags = []
         self.ticker = Ticker(self.state.queue)
@@ -60,6 +64,11 @@ class Panel(VTKObservationMixin):
         self._updateTimer.setInterval(0)
         self._updateTimer.connect("timeout()", self.update)
         self.state.listeners.append(self._updateTimer.start)
+        self._shortcuts = [
+            _shortcut("Shift+A", self._onAnalyzeKey),
+            _shortcut("Shift+M", lambda: self.attention.ui.overlayBox.toggle()),
+            _shortcut("Shift+O", self._onOutlineKey),
+        ]
         scene = slicer.mrmlScene
         self.addObserver(layout.layout_node(scene), vtk.vtkCommand.ModifiedEvent, self._onViewsChanged)
         for event, method in (
@@ -85,6 +94,7 @@ class Panel(VTKObservationMixin):
     def enter(self):
         """Show what the scene holds now."""
         self.entered = True
+        self._enableShortcuts(True)
         self.bind()
         self.attention.bringBack()
         self.analyze.lookUpDevices()
@@ -92,6 +102,7 @@ class Panel(VTKObservationMixin):
     def exit(self):
         """Leave the widgets alone while another module is shown; work goes on."""
         self.entered = False
+        self._enableShortcuts(False)
 
     def bind(self):
         """Bind the panel to the parameter node of the scene, which another scene may have replaced."""
@@ -116,6 +127,28 @@ class Panel(VTKObservationMixin):
         """Show every section anew."""
         for section in self.sections:
             section.update()
+
+    def _enableShortcuts(self, enabled):
+        for shortcut in filter(None, self._shortcuts):
+            shortcut.setEnabled(enabled)
+
+    def _onAnalyzeKey(self):
+        if self.analyze.ui.analyzeButton.enabled:
+            self.analyze.onAnalyzeButton()
+
+    def _onMarkKey(self):
+        self.compare.widget.collapsed = False
+        if self.compare.ui.markButton.enabled:
+            self.compare.onMarkButton()
+
+    def _onSideBySideKey(self):
+        self.compare.widget.collapsed = False
+        if self.compare.ui.sideBySideButton.enabled:
+            self.compare.onSideBySideButton(True)
+
+    def _onOutlineKey(self):
+        if self.state.scan is not None:
+            self.logic.comparison.toggle_segments(self.state.scan)
 
     def _onParametersModified(self, caller=None, event=None):
         self.state.follow()
@@ -166,3 +199,14 @@ class Panel(VTKObservationMixin):
             if remains is not None:
                 self.state.scan_removed(node.GetID(), node, remains)
         self.state.changed()
+
+
+def _shortcut(keys, method):
+    """A shortcut of the main window while the panel is open; None without a window."""
+    window = slicer.util.mainWindow()
+    if window is None:
+        return None
+    shortcut = qt.QShortcut(qt.QKeySequence(keys), window)
+    shortcut.connect("activated()", method)
+    shortcut.setEnabled(False)
+    return shortcut

@@ -45,7 +45,7 @@ def test_self_tests(name):
 
 
 def test_training_command_without_window(tmp_path):
-    script = REPOSITORY / "ICHMultiTaskTraining" / "ICHMultiTaskTrainingLib" / "in_slicer.py"
+    script = REPOSITORY / "ICHMultiTaskTraining" / "ICHMultiTaskTrainingLib" / "cli" / "in_slicer.py"
     command = [SLICER, "--no-main-window", "--no-splash", "--python-script", str(script)]
     arguments = ["train", str(tmp_path / "gone.csv"), "--output", str(tmp_path / "run")]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=600)

@@ -20,6 +20,7 @@ from ICHMultiTaskLib.panel.compare_state import CompareState  # noqa: E402
 from ICHMultiTaskLib.panel.repeat_state import RepeatState  # noqa: E402
 from ICHMultiTaskLib.panel.result_view import result_view  # noqa: E402
 from ICHMultiTaskLib.panel.state import PanelState, belongings  # noqa: E402
+from ICHMultiTaskLib.panel.tour_state import TourState  # noqa: E402
 
 Method = Enum("Method", {"GRADCAM": "gradcam", "LAYERCAM": "layercam"})
 
@@ -437,3 +438,29 @@ def test_no_hemorrhage_takes_the_place_of_a_mortality(changes, headline):
     result = result_view(facts(**changes))
     assert result.headline == headline and not result.certain and result.mortality == ""
     assert f"{facts(**changes)['volume_ml']:.1f} mL" in result.detail
+
+
+def test_the_tour_follows_what_was_done(case):
+    tour = TourState(case.panel, case.compare)
+    assert [step.done for step in tour.steps()] == [False] * 4 and tour.next_step()[0] == 0
+    node = case.load()
+    assert tour.next_step()[0] == 1
+    case.analyze.analyze()
+    case.wait()
+    assert tour.next_step()[0] == 2
+    case.draw(node)
+    case.compare.refresh()
+    case.wait()
+    assert tour.next_step()[0] == 3
+    case.logic.comparison.show_side_by_side(node)
+    assert tour.next_step() is None
+
+
+def test_outline_is_toggled_for_the_chosen_scan_alone(case):
+    first, second = case.load("First"), case.load("Second")
+    other, mine = case.draw(first), case.draw(second)
+    other.GetDisplayNode().SetVisibility(False)
+    case.logic.comparison.toggle_segments(second)
+    assert not mine.GetDisplayNode().GetVisibility()
+    case.logic.comparison.toggle_segments(second)
+    assert mine.GetDisplayNode().GetVisibility() and not other.GetDisplayNode().GetVisibility()

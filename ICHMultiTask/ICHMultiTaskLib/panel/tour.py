@@ -1,0 +1,60 @@
+"""The section "Tour": what to do first, one step at a time, until the tour is done or closed."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..mrml.sample_data import load_with_dialog
+
+_DONE = "ICHMultiTask/TourDone"
+
+
+class TourSection:
+    """Widgets that show a TourState.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Loaded from ICHMultiTaskTour.ui.
+    state : TourState
+    actions : sequence of callable ()
+        What the button of each step does.
+    """
+
+    def __init__(self, widget, state, actions):
+        self.widget, self.state, self.actions = widget, state, actions
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.ui.tourButton.connect("clicked(bool)", self.onTourButton)
+        self.ui.closeTourButton.connect("clicked(bool)", self.onCloseButton)
+
+    def onTourButton(self, checked=False):
+        """Do the next step."""
+        step = self.state.next_step()
+        if step is not None:
+            self.actions[step[0]]()
+
+    def onCloseButton(self, checked=False):
+        """Close the tour, for later starts as well."""
+        qt.QSettings().setValue(_DONE, "1")
+        self.widget.visible = False
+
+    def update(self):
+        """Show the next step; close the tour after the last."""
+        if qt.QSettings().value(_DONE):
+            self.widget.visible = False
+            return
+        step = self.state.next_step()
+        if step is None:
+            self.onCloseButton()
+            return
+        number, words = step
+        self.widget.visible = True
+        self.ui.tourLabel.text = _("<b>Tour, {number} of {count}.</b> {text}").format(
+            number=number + 1, count=len(self.actions), text=words.text
+        )
+        self.ui.tourButton.text = words.button
+
+
+def load_sample():
+    """Load the simulated scan."""
+    load_with_dialog()

@@ -1,0 +1,56 @@
+"""The tour of the first start: four steps, each done as soon as what it asks for is there. Needs no Qt."""
+
+from typing import NamedTuple
+
+from ..mrml.focus import scans
+from ..mrml.scene import create_scene
+from ..mrml.translation import tr as _
+
+
+class Step(NamedTuple):
+    """One step of the tour: what to do, the text of the button that does it, and whether it is done."""
+
+    text: str
+    button: str
+    done: bool
+
+
+class TourState:
+    """Follows what a new user has done.
+
+    Parameters
+    ----------
+    panel : PanelState
+    compare : CompareState
+    """
+
+    def __init__(self, panel, compare):
+        self.panel, self.compare = panel, compare
+
+    def steps(self):
+        """The steps in their order.
+
+        Returns
+        -------
+        list of Step
+        """
+        analyzed = self.panel.logic.analysis.facts_of(self.panel.scan) is not None
+        compared = self.compare.compared
+        return [
+            Step(_("Load a scan: your own, or a simulated one."), _("Load sample"), bool(scans(create_scene()))),
+            Step(_("Analyze it: volume, mortality and where the network looked."), _("Analyze"), analyzed),
+            Step(
+                _("Mark the bleed: a draft in the scan, to be corrected in the Segment Editor."),
+                _("Mark the bleed"),
+                analyzed and any(choice.draft for choice in self.compare.choices) or compared is not None,
+            ),
+            Step(
+                _("Compare: segments of readers and bedside formulas beside the model."),
+                _("Side by side"),
+                self.panel.logic.comparison.shows_side_by_side(self.panel.scan),
+            ),
+        ]
+
+    def next_step(self):
+        """Number and Step of the first that is not done; None after the last."""
+        return next(((n, step) for n, step in enumerate(self.steps()) if not step.done), None)
