@@ -327,7 +327,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.compared("Dr. A", "Dr. B")
         path = scene.save_mrb(slicer.mrmlScene, Path(self.folder.name) / "compared.mrb")
         slicer.mrmlScene.Clear(0)
-        scene.load_mrb(slicer.mrmlScene, path)
+        slicer.mrmlScene.ReadFromMRB(str(path), True)
         self.settle()
         self.assertEqual(len(self.compare.state.ticked()), 2)
 

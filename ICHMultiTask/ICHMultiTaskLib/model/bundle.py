@@ -138,7 +138,7 @@ class ModelBundle:
 
         The interval is symmetric in the cube root of the volume, a length in cm, where errors spread evenly:
         ``(c - h)³ - s … (c + h)³ - s`` with ``c = (volume + s)^(1/3)``, ``s = softening_ml`` and
-        ``h = half_width_cm + relative × c``, taken from the stratum of the *predicted* volume, so that coverage holds
+        ``h = half_width_cm``, taken from the stratum of the *predicted* volume, so that coverage holds
         within each (split-conformal).
 
         Parameters
@@ -156,7 +156,7 @@ class ModelBundle:
         stratum = next(s for s in interval["strata"] if s["up_to_ml"] is None or volume_ml <= s["up_to_ml"])
         softening = interval.get("softening_ml", 0.0)
         center = (max(volume_ml, 0.0) + softening) ** (1 / 3)
-        half_width = stratum["half_width_cm"] + stratum.get("relative", 0.0) * center
+        half_width = stratum["half_width_cm"]
         low, high = (max(center + side * half_width, 0.0) ** 3 - softening for side in (-1, 1))
         return max(low, 0.0), high
 
@@ -354,7 +354,7 @@ def _check_calibration(calibration, folder):
         if not interval:
             return
         limits = [math.inf if s["up_to_ml"] is None else s["up_to_ml"] for s in interval["strata"]]
-        widths = [s["half_width_cm"] + s.get("relative", 0.0) for s in interval["strata"]]
+        widths = [s["half_width_cm"] for s in interval["strata"]]
         if not 0 < interval["coverage"] < 1 or limits != sorted(limits) or limits[-1] != math.inf or min(widths) < 0:
             raise BundleError(
                 problem + "expected a coverage between 0 and 1 and strata in ascending order, the last without a limit."

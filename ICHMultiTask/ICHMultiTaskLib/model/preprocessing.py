@@ -93,14 +93,6 @@ class NetworkInput:
         position = (np.asarray(indices, dtype=float) - low + 0.5) * size / (high - low) - 0.5
         return size - 1 - position if self.flips[axis] else position
 
-    def network_to_scan(self, axis, indices):
-        """Inverse of `scan_to_network`."""
-        low, high = self.crop[axis]
-        size = self.array.shape[1 + axis]
-        position = np.asarray(indices, dtype=float)
-        position = size - 1 - position if self.flips[axis] else position
-        return (position + 0.5) * (high - low) / size - 0.5 + low
-
     def to_scan(self, grid, strides=(1, 1, 1)):
         """Spread values on the network's grid, or on a strided feature grid, over the scan's voxels.
 

@@ -70,25 +70,6 @@ def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FO
     return written
 
 
-def montage(pictures, path, columns=2):
-    """Tile PNG pictures of one size into one, row by row.
-
-    Parameters
-    ----------
-    pictures : list of path-like
-    path : path-like
-    columns : int
-
-    Returns
-    -------
-    Path
-    """
-    tiles = [_read_png(picture) for picture in pictures]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.concatenate(tiles[n : n + columns], axis=1) for n in range(0, len(tiles), columns)]
-    return _write_png(np.concatenate(rows), path)
-
-
 def thumbnail(picture):
     """A PNG picture as vtkImageData, for `save_mrb`."""
     return _image_data(_read_png(picture))

@@ -98,20 +98,6 @@ def save_mrb(scene, path, thumbnail=None):
     return path
 
 
-def load_mrb(scene, path):
-    """Replace the scene's content by that of a .mrb file.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or cannot be read.
-    """
-    path = Path(path)
-    messages = slicer.vtkMRMLMessageCollection()
-    if not path.is_file() or not scene.ReadFromMRB(str(path), True, messages):
-        raise InputError(f"The scene {path} cannot be read; expected a .mrb file saved by 3D Slicer.")
-
-
 @functools.cache
 def _slicer_core():
     """Scene, application logic and module logics that the application would have made at startup."""

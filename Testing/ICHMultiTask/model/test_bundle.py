@@ -33,7 +33,7 @@ METADATA_VALUES = {
             "coverage": 0.9,
             "strata": [
                 {"up_to_ml": 8.0, "half_width_cm": 0.5},
-                {"up_to_ml": None, "half_width_cm": 0.1, "relative": 0.2},
+                {"up_to_ml": None, "half_width_cm": 0.1},
             ],
         },
         "temperature": 2.0,
@@ -87,7 +87,7 @@ def test_interval_is_symmetric_in_the_cube_root_and_takes_the_stratum_of_the_pre
     loaded = ModelBundle.load(saved)
     assert loaded.interval_coverage == 0.9
     assert loaded.volume_interval_ml(8.0) == pytest.approx((1.5**3, 2.5**3))
-    assert loaded.volume_interval_ml(27.0) == pytest.approx((2.3**3, 3.7**3))  # 0.1 + 0.2 × 3
+    assert loaded.volume_interval_ml(27.0) == pytest.approx((2.9**3, 3.1**3))
     assert loaded.volume_interval_ml(0.0) == pytest.approx((0.0, 0.125))
     edit(saved, calibration={"volume_interval": None})
     assert ModelBundle.load(saved).volume_interval_ml(8.0) is None

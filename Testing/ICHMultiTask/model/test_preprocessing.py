@@ -228,10 +228,12 @@ def test_a_mark_is_found_again_after_the_round_trip(name, offset):
     relative = position / (np.array(PAPER.shape_kji) - 1) - 0.5
     right, anterior, superior = offset
     assert np.array_equal(np.sign(relative), np.sign([superior, -anterior, -right]))
-    # The voxel under it, by the map of indices.
+    # The voxel under it: the map of indices is a straight line along each axis.
     index_kji = np.zeros(3)
     for axis in range(3):
-        index_kji[found.axes[axis]] = found.network_to_scan(axis, position[axis])
+        ends = np.array([0.0, scan.hu.shape[found.axes[axis]] - 1.0])
+        mapped = found.scan_to_network(axis, ends)
+        index_kji[found.axes[axis]] = ends[1] * (position[axis] - mapped[0]) / (mapped[1] - mapped[0])
         assert found.scan_to_network(axis, index_kji[found.axes[axis]]) == pytest.approx(position[axis])
     one_network_voxel = np.array([(high - low) / n for (low, high), n in zip(found.crop, PAPER.shape_kji)])
     true_kji = apply_affine(np.linalg.inv(scan.ijk_to_ras), ball_ras)[::-1]

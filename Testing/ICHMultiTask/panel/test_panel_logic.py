@@ -302,7 +302,7 @@ def test_clinical_context_that_cannot_be_read_is_unknown(mrmlScene, text):
 def test_clinical_context_comes_back_with_the_scene(mrmlScene, head, logic, tmp_path):
     logic.comparison.keep_clinical_context(head, ClinicalContext(age=70, anticoagulation=False))
     path = scene.save_mrb(mrmlScene, tmp_path / "case.mrb")
-    scene.load_mrb(mrmlScene, path)
+    mrmlScene.ReadFromMRB(str(path), True)
     found = clinical.context_of(mrmlScene.GetFirstNodeByName("Head CT"))
     assert found == ClinicalContext(age=70, anticoagulation=False)
 

@@ -203,7 +203,7 @@ def test_result_comes_back_with_the_scene(case, tmp_path):
     before = case.analyze.result()
     path = scene.save_mrb(case.scene, tmp_path / "case.mrb")
     case.panel.scene_closing()
-    scene.load_mrb(case.scene, path)
+    case.scene.ReadFromMRB(str(path), True)
     case.panel.parameters = Parameters(case.panel.logic.analysis.bundles()[0][1])
     case.panel.scene_changed()
     node = case.panel.scan
