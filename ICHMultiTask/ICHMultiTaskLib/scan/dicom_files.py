@@ -50,6 +50,8 @@ class Slice:
             array = np.array(value, dtype=float).reshape(-1) if value is not None else np.empty(0)
         except (TypeError, ValueError, OverflowError):
             return None
+        if count == 1 and len(array) > 1 and (array == array[0]).all():
+            array = array[:1]  # stated several times
         return array if array.shape == (count,) and np.isfinite(array).all() else None
 
     def number(self, keyword, default=0.0):
@@ -69,7 +71,8 @@ class Slice:
     @cached_property
     def sop_class(self):
         """UID of the storage class, from the file's meta information where the image lacks it, or ""."""
-        return self.text("SOPClassUID") or _meta_text(self.header, "MediaStorageSOPClassUID")
+        stated = self.text("SOPClassUID") or _meta_text(self.header, "MediaStorageSOPClassUID")
+        return stated.split(" ")[0]
 
     @cached_property
     def transfer_syntax(self):
@@ -167,8 +170,8 @@ def find_images(folder, recursive=True, progress=None):
                 continue
             except Exception:  # functional groups that are none
                 pass
-        elif re.fullmatch(r"[\d.]+", item.sop_class) and item.sop_class not in CT_CLASSES:
-            continue  # an object without an image
+        elif _is_other_object(item.sop_class):
+            continue
         images.unreadable.append(path)
     return images
 
@@ -199,6 +202,15 @@ def read_header(path):
 def is_media_directory(header):
     """Whether a header is that of a DICOMDIR."""
     return _meta_text(header, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY
+
+
+def _is_other_object(sop_class):
+    """Whether a storage class is one of the standard's, or a maker's, without an image; a cut-off one is none."""
+    from pydicom.uid import UID
+
+    if not re.fullmatch(r"[\d.]+", sop_class) or sop_class in CT_CLASSES:
+        return False
+    return UID(sop_class).name != sop_class or not sop_class.startswith("1.2.840.10008")
 
 
 def _meta_text(header, keyword):

@@ -8,6 +8,10 @@ import numpy as np
 from ..common.errors import DependencyError, InputError
 from .hounsfield import LEAST_HU, MOST_HU
 
+NATIVE_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".2")}
+"""Implicit, explicit, deflated and big endian: pixels that need no decoder."""
+MOST_SLOPE, MOST_INTERCEPT = 100.0, 70_000.0
+"""Beyond them 16 bits hold no Hounsfield units."""
 PACKAGES = "python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls"
 """Packages by which pydicom decodes compressed images."""
 
@@ -47,12 +51,15 @@ def read_hu(slices, progress=None):
 
 def _read_stored(slices, progress):
     planes, opened = [], {}
+    is_signed = int(
+        next((sign for item in slices if (sign := item.number("PixelRepresentation", None)) is not None), 0)
+    )
     shape = int(slices[0].number("Rows")), int(slices[0].number("Columns"))
     for index, item in enumerate(slices):
         if progress is not None:
             progress(index / len(slices), f"Reading slice {index + 1} of {len(slices)}")
         if item.path not in opened:
-            opened = {item.path: _decode(item)}
+            opened = {item.path: _decode(item, is_signed)}
         plane = opened[item.path]
         plane = plane[item.frame or 0] if plane.ndim == 3 and len(plane) > (item.frame or 0) else plane
         if plane.shape != shape:
@@ -61,8 +68,8 @@ def _read_stored(slices, progress):
     return planes
 
 
-def _decode(item):
-    """Stored values of a file, (rows, columns) or (frames, rows, columns)."""
+def _decode(item, is_signed):
+    """Stored values of a file, (rows, columns) or (frames, rows, columns); the sign counts where it states none."""
     import pydicom
     from pydicom.pixels import get_decoder, pixel_array
 
@@ -73,12 +80,12 @@ def _decode(item):
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(item.path, force=True)
             count = len(dataset.get("PixelData") or b"")
-            _complete(dataset)
+            _complete(dataset, is_signed)
     except Exception as error:  # pydicom raises many types on damaged files
         raise InputError(f"{name} cannot be read; expected a complete DICOM file ({error}).") from error
     if not count:
         raise InputError(f"{name} is truncated; expected pixels after its header, found none.")
-    if not syntax.is_compressed or syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+    if syntax in NATIVE_SYNTAXES:
         expected = int(np.prod([item.number(keyword, 1) for keyword in ("NumberOfFrames", "Rows", "Columns")]))
         expected = expected * int(item.number("BitsAllocated", 16)) // 8
         if count < expected:
@@ -86,7 +93,7 @@ def _decode(item):
     else:
         try:
             is_ready = get_decoder(syntax).is_available
-        except NotImplementedError as error:
+        except (NotImplementedError, ValueError) as error:
             raise InputError(f"{name} cannot be decoded; expected pixels of a CT, found {words}.") from error
         if not is_ready:
             raise DependencyError(f"{name} is compressed ({words}): install the Python packages {PACKAGES}.")
@@ -102,10 +109,10 @@ def _decode(item):
         ) from error
 
 
-def _complete(dataset):
-    """Give a stripped header the values that a CT has."""
+def _complete(dataset, is_signed):
+    """Give a stripped header the values that a CT, and its other slices, have."""
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    for keyword, value in (("BitsAllocated", 16), ("PixelRepresentation", 0), ("NumberOfFrames", None)):
+    for keyword, value in (("BitsAllocated", 16), ("PixelRepresentation", is_signed), ("NumberOfFrames", None)):
         if dataset.get(keyword) in (None, ""):
             if value is None:
                 dataset.pop(keyword, None)
@@ -148,10 +155,7 @@ def _padding_hu(item, slope, intercept):
 
 def _scaling(slices, stored):
     """Slope and intercept of each slice, completed where the other slices and the pixels leave no doubt."""
-    stated = []
-    for item in slices:
-        slope, intercept = item.number("RescaleSlope", None), item.number("RescaleIntercept", None)
-        stated.append(None if intercept is None or slope == 0.0 else (1.0 if slope is None else slope, intercept))
+    stated = [_stated_scale(item) for item in slices]
     if None not in stated and len(set(stated)) == 1:
         return stated, []
     known = [index for index, scale in enumerate(stated) if scale is not None]
@@ -190,6 +194,19 @@ def _scaling(slices, stored):
             f"that of the others, {usual[1]:g}, fits their pixels and was used."
         )
     return stated, notes
+
+
+def _stated_scale(item):
+    """Slope and intercept in the header, or None where the intercept is missing."""
+    slope, intercept = item.number("RescaleSlope", 1.0), item.number("RescaleIntercept", None)
+    if intercept is None or slope == 0.0:
+        return None
+    if not 0.0 < slope <= MOST_SLOPE or abs(intercept) > MOST_INTERCEPT:
+        raise InputError(
+            f"{item.path.name} states a rescale slope of {slope:g} and an intercept of {intercept:g}; expected those "
+            "of a CT, usually 1 and -1024, found values that give no Hounsfield units."
+        )
+    return slope, intercept
 
 
 def _histogram(item, plane, scale):

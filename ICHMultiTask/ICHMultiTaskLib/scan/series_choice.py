@@ -134,14 +134,9 @@ def _candidate(uid, slices):
         return Candidate(uid, slices, None, judge_foreign(slices, odd[0][1]), odd=odd)
     usable = [item for item in slices if not odd_kind(item)]
     stacks = split_stacks(usable)
-    judged = [(stack, judge(stack, sum(_covers_as(other, stack) for other in stacks))) for stack in stacks]
+    judged = [(stack, judge(stack, sum(stack.repeats_of(other) for other in stacks))) for stack in stacks]
     stack, verdict = min(judged, key=lambda pair: (pair[1].rank, -round(min(pair[0].coverage_mm, WHOLE_HEAD_MM) / 20)))
     return Candidate(uid, slices, stack, verdict, [other for other in stacks if other is not stack], odd)
-
-
-def _covers_as(stack, other):
-    """Whether two volumes of a series are two times of one range."""
-    return stack.coverage_mm > 0 and abs(stack.coverage_mm - other.coverage_mm) < 0.2 * other.coverage_mm + 0.1
 
 
 def _without_parts(candidates):

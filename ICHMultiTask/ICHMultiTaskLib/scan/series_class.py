@@ -176,7 +176,8 @@ def _physical(stack, first):
     field = first.number("Rows") * first.pixel_spacing[0]
     if field < MIN_FIELD_MM:
         yield Rank.INCOMPLETE, f"field of view of only {field:.0f} mm"
-    voltage = first.number("KVP", 0.0)
+    in_words = re.search(r"(?<!\d)(\d{2,3})\s?kVp?(?![a-z])", first.text("SeriesDescription"), re.IGNORECASE)
+    voltage = first.number("KVP", float(in_words[1]) if in_words else 0.0)
     if voltage and not USUAL_KV[0] <= voltage <= USUAL_KV[1]:
         yield Rank.SHARP, f"tube voltage of {voltage:g} kV"
 

@@ -45,7 +45,8 @@ CLASS_WORDS = {
         "vnc|vnca|vue|tnc|virtual non|virtual native|virtual unenhanced|virtuell nativ|iodine|iodio|iode|yodo|jod|"
         "iodo|mono|monoe|monoenergetic|monoenergetisch|monochromatic|monoplus|mono e|vmi|kev|rho|rhoz|zeff|z eff|"
         "z effective|eff z|effective atomic|electron density|material density|md water|water iodine|gsi|spectral|"
-        "calcium suppressed|uric acid|mat specific|mat removed|mat modified|mat fractional|mat value|eff atomic"
+        "calcium suppressed|sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|"
+        "mat fractional|mat value|eff atomic"
     ),
     SeriesClass.PERFUSION: (
         "perfusion|perfusions|perfusione|perfusao|perfusie|perfusions ct|perf|ctp|vpct|neuropct|cbf|cbv|cbp|mtt|ttp|"
@@ -111,6 +112,7 @@ def words_of(text):
     text = unicodedata.normalize("NFKD", text)
     text = "".join(letter for letter in text if not unicodedata.combining(letter))
     text = re.sub(r"i-?Dose|IDOSE", " iterative ", text)
+    text = re.sub(r"(?<=\d)\s?(ke?V)p?(?![a-z])", lambda unit: f" {unit[1].lower()} ", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", text).casefold()
     text = re.sub(r"\b([a-z])\.(?=[a-z]\b)", r"\1", text)  # m.d.c. and i.v.
     text = re.sub(r"(?<![a-z0-9])(c\s?\+|\+\s?c(?![a-z]))", " with contrast ", text)

@@ -51,15 +51,23 @@ class Stack:
             return stated
         return float(np.median(np.diff(self.offsets))) if len(self.offsets) > 1 else None
 
+    def repeats_of(self, other):
+        """Whether the other stack shows the same range in the same way, as another time does; true for itself."""
+        return (
+            _alike(self.slices[0], other.slices[0])
+            and self.thickness_mm == other.thickness_mm
+            and abs(self.coverage_mm - other.coverage_mm) <= 0.2 * self.coverage_mm
+        )
+
 
 def odd_kind(item):
     """Say why an image cannot be a slice of a volume, or None if it can."""
     if item.number("SamplesPerPixel", 1) != 1:
         return "in color"
     if "LOCALIZER" in item.image_type:
-        return "a localizer"
+        return "of a localizer"
     if not item.is_ct:
-        return "not CT"
+        return "of another kind than CT"
     if item.frame is None and item.number("NumberOfFrames", 1) > 1:
         return "of several frames without positions"
     if item.position is None:
@@ -113,7 +121,7 @@ def weave(stack):
 
 
 def holes(stack):
-    """Places where slices are missing: steps of at least 1.6 times both neighbors and the usual step.
+    """Places where slices are missing: steps of more than 1.6 times the usual one.
 
     Returns
     -------
@@ -121,12 +129,8 @@ def holes(stack):
         Number of the slice before the hole, its width and the usual step in mm.
     """
     steps = np.diff(stack.offsets)
-    if not len(steps):
-        return []
-    usual = float(np.median(steps))
-    padded = np.concatenate(([usual], steps, [usual]))
-    around = np.maximum(np.maximum(padded[:-2], padded[2:]), usual)
-    return [(int(index) + 1, float(steps[index]), usual) for index in np.flatnonzero(steps > 1.6 * around)]
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    return [(int(index) + 1, float(steps[index]), usual) for index in np.flatnonzero(steps > 1.6 * usual)]
 
 
 def _group(slices):
@@ -152,7 +156,7 @@ def _alike(one, other):
 
 def _traits(item):
     """What slices of one volume have in common, where it is stated."""
-    derived = item.image_type.split(" ")[0]
+    derived = {"O": "original", "D": "derived"}.get(item.image_type[:1], "")
     same = ("PatientID", "StudyInstanceUID", "ConvolutionKernel", "Rows", "Columns", "ContrastBolusAgent")
     return derived, *(item.text(keyword) for keyword in same)
 

@@ -184,8 +184,8 @@ def test_dynamic_series_is_not_a_scan(tmp_path, dicom_files, head):
         ({"ImagePositionPatient": None}, "without a slice position"),
         ({"ImageOrientationPatient": None}, "without a usable slice orientation"),
         ({"PixelSpacing": None}, "without a usable pixel spacing"),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "a localizer"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "not CT"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "of a localizer"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "of another kind than CT"),
         ({"NumberOfFrames": 3}, "of several frames without positions"),
     ],
 )
