@@ -29,23 +29,24 @@ class SeriesClass(str, Enum):
 
 CLASS_WORDS = {
     SeriesClass.CAPTURE: (
-        "screenshot|screensave|screen|snapshot|snapshots|capture|report|rapport|bericht|befund|summary|vrt|vr|ssd|"
-        "rendering|rendered|volume render|dose report|dose info|dose information|dose sheet|dose page|dose summary|"
-        "dose screen|dose sr|dose record|dosisprotokoll|dosisbericht|patient protocol|patientenprotokoll|"
-        "protocole patient|protocolo paciente|key images|keyimages|fused|overlay"
+        "screenshot|screenshots|bildschirmfoto|screensave|screen|snapshot|snapshots|capture|report|rapport|bericht|"
+        "befund|summary|vrt|vr|ssd|rendering|rendered|volume render|dose report|dose info|dose information|"
+        "dose sheet|dose page|dose summary|dose screen|dose sr|dose record|dosis|dosisprotokoll|dosisbericht|"
+        "patient protocol|patientenprotokoll|protocole patient|protocolo paciente|key images|keyimages|fused|overlay"
     ),
     SeriesClass.LOCALIZER: (
-        "topogram|topogramm|topogramme|topograma|topogramma|topo|scout|scouts|scanogram|scanogramm|scano|surview|"
-        "localizer|localiser|localizers|localizador|localizzatore|lokalizer|pilot|scanview"
+        "topogram|topogramm|topogramme|topograma|topogramma|topo|scout|scouts|scanogram|scanogramm|scanogramme|"
+        "prospective index|scano|surview|localizer|localiser|localizers|localizador|localizzatore|lokalizer|pilot|"
+        "scanview"
     ),
     SeriesClass.SLAB: (
         "mip|mips|minip|minips|tmip|min ip|max ip|maximum intensity|minimum intensity|slab|raysum|ray sum"
     ),
     SeriesClass.MATERIAL: (
-        "vnc|vnca|vue|tnc|virtual non|virtual native|virtual unenhanced|virtuell nativ|iodine|iodio|iode|yodo|jod|"
+        "vnc|vnca|vue|tnc|virtual non|virtual native|virtual un enhanced|virtuell nativ|iodine|iodio|iode|yodo|jod|"
         "iodo|mono|monoe|monoenergetic|monoenergetisch|monochromatic|monoplus|mono e|vmi|kev|rho|rhoz|zeff|z eff|"
-        "z effective|eff z|effective atomic|electron density|material density|md water|water iodine|gsi|spectral|"
-        "calcium suppressed|sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|"
+        "z effective|effective z|eff z|effective atomic|electron density|material density|md water|water iodine|gsi|"
+        "spectral|calcium suppressed|sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|"
         "mat fractional|mat value|eff atomic"
     ),
     SeriesClass.PERFUSION: (
@@ -54,26 +55,27 @@ CLASS_WORDS = {
     ),
     SeriesClass.ANGIOGRAPHY: (
         "cta|ctas|ctv|mcta|angio|angios|angiography|angiographie|angiografia|angiografie|angiogram|angiotc|angiotac|"
-        "angioct|angioscanner|venogram|venography|venographie|willis|cow|tsa|supraaorticos|supraaortiques|supra aortic|"
-        "carotid|carotids|carotis|karotis|karotiden|carotidas|carotidi|bolus|monitoring|premonitoring|smartprep|"
-        "smart prep|surestart|sure start|real prep|tracker|tracking|locator|timing|subtraction|subtracted|subtraktion"
+        "angioct|angioscanner|venogram|venography|venographie|willis|cow|tsa|supraaorticos|supraaortiques|"
+        "supra aortic|carotid|carotids|carotis|karotis|karotiden|carotidas|carotidi|bolus|monitoring|premonitoring|"
+        "smartprep|smart prep|surestart|sure start|real prep|tracker|tracking|locator|timing|subtraction|subtracted|"
+        "subtraktion"
     ),
     SeriesClass.OTHER_PLANE: (
         "cor|coro|coronal|coronals|coronale|coronales|coronaal|koronar|kor|sag|sagi|sagittal|sagittals|sagital|"
         "sagittale|sagittaal|mpr|mprs|reformat|reformats|reformatted|curved|cpr|oblique|obliq|radial|parasagittal"
     ),
     SeriesClass.OTHER_PART: (
-        "chest|thorax|thoracic|thoracique|torax|torace|brust|abdomen|abdominal|abd|addome|bauch|oberbauch|pelvis|pelvic|"
-        "becken|bacino|bassin|lung|lungs|lunge|poumon|pulmon|polmone|heart|cardiac|herz|coeur|cuore|coronary|calcium "
-        "score|spine|hws|bws|lws|wirbelsaule|rachis|columna|colonna|coluna|wervelkolom|cervical|cervicale|lumbar|"
-        "thoracolumbar|neck|hals|cou|cuello|collo|pescoco|knee|knie|hip|hufte|foot|fuss|hand|shoulder|schulter|liver|"
-        "leber|foie|higado|extremity|leg|body|whole body|wb|tap|pns|sinus|sinuses|nnh|orbit|orbits|orbita|dental|"
-        "dentascan|facial|face|maxillofacial|mandible|kiefer"
+        "chest|thorax|thoracic|thoracique|torax|torace|brust|abdomen|abdominal|abd|addome|bauch|oberbauch|pelvis|"
+        "pelvic|becken|bacino|bassin|lung|lungs|lunge|poumon|pulmon|polmone|heart|cardiac|herz|coeur|cuore|coronary|"
+        "calcium score|spine|hws|bws|lws|wirbelsaule|rachis|columna|colonna|coluna|wervelkolom|cervical|cervicale|"
+        "lumbar|thoracolumbar|neck|hals|cou|cuello|collo|pescoco|knee|knie|hip|hufte|foot|fuss|hand|shoulder|"
+        "schulter|liver|leber|foie|higado|extremity|leg|body|whole body|wb|tap|pns|sinus|sinuses|nnh|orbit|orbits|"
+        "orbita|dental|dentascan|facial|face|gesicht|mittelgesicht|maxillofacial|mandible|kiefer"
     ),
     SeriesClass.SHARP: (
-        "bone|bones|bony|boneplus|knochen|knochenfenster|osseux|osseuse|os|ossea|osseo|oseo|osea|hueso|ossos|osso|bot|"
-        "botten|botkernel|petrous|petrosal|felsenbein|felsenbeine|rocher|rochers|rocas|mastoid|mastoids|mastoide|iac|"
-        "inner ear|innenohr|oreille|oido|oidos|orecchio|sharp|edge|ultra|hrct|uhr|temporal bone|temporal bones"
+        "bone|bones|bony|boneplus|knochen|knochenfenster|osseux|osseuse|os|ossea|osseo|oseo|osea|hueso|ossos|osso|"
+        "bot|botten|botkernel|petrous|petrosal|felsenbein|felsenbeine|rocher|rochers|rocas|mastoid|mastoids|mastoide|"
+        "iac|inner ear|innenohr|oreille|oido|oidos|orecchio|sharp|edge|hrct|uhr|temporal bone|temporal bones"
     ),
 }  # fmt: skip
 HEAD_WORDS = (
@@ -91,8 +93,10 @@ FILLERS = set(
     "iv i v intravenous endovenoso intravenoso any of de di da du del mezzo medio produit medium media agent".split()
 )
 WITH = set("with w con c com mit avec met post nach apres despues dopo na".split())
+WITH_ALONE = {"w", "with", "mit", "avec", "met"}
+"""“HEAD WITH”, “tête avec IV”; not “con” and “com”, which join other words as well."""
 CONTRAST_STEMS = ("contrast", "kontrast", "enhanc", "emhanc", "injec", "iniet", "inyec", "injek")
-CONTRAST_WORDS = set("km mdc pdc ce cect cec inj gd enh arterial arteriell venous venos portal delayed".split())
+CONTRAST_WORDS = set("dye apc km mdc pdc ce cect cec inj gd enh arterial arteriell venous venos portal delayed".split())
 AFTER_POST = set("contrast con c km iv inj gd".split())
 
 
@@ -172,7 +176,7 @@ def says_contrast(words):
         following = words[index + 1] if index + 1 < len(words) else ""
         if word == "post" and (following in AFTER_POST or not following or following[0].isdigit()):
             return True
-        if word == "w" and (not following or following in AFTER_POST | {"without"}):
+        if word in WITH_ALONE and (not following or following in AFTER_POST | {"without"}):
             return True
         if word == "oral" or (word == "cc" and index and words[index - 1][0].isdigit()):
             return True  # an injection, as in “4cc sec 150cc”
