@@ -7,6 +7,7 @@ from .diameters import remove_diameters
 from .layout import own_composites
 from .scene import nodes_of_class
 from .segments import belongs_to
+from .three_d import hide_skulls
 
 _HIDDEN = "ICHMultiTask.HiddenWithItsScan"
 
@@ -23,6 +24,7 @@ def show_scan(scene, scan):
     scan : vtkMRMLScalarVolumeNode
     """
     remove_diameters(scene, keep=scan)
+    hide_skulls(scene, scan)
     _turn_views_back(scene)
     results.show_overlay(scene, scan, results.result_node(scan, "attention"))
     for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):

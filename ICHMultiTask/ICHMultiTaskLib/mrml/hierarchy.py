@@ -10,6 +10,7 @@ _LEVELS = {
 _OWNERS = {
     "vtkMRMLTableNode": "Tables",
     "vtkMRMLTextNode": "Texts",
+    "vtkMRMLModelNode": "Models",
     "vtkMRMLScalarVolumeNode": "Volumes",
     "vtkMRMLLabelMapVolumeNode": "LabelMaps",
     "vtkMRMLSegmentationNode": "Segmentations",

@@ -24,7 +24,7 @@ THRESHOLD = 0.4
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Result"
 _PEAK = "ICHMultiTask.peak_ras_mm"
-_CLASSES = {"attention": "vtkMRMLScalarVolumeNode", "facts": "vtkMRMLTextNode"}
+_CLASSES = {"attention": "vtkMRMLScalarVolumeNode", "facts": "vtkMRMLTextNode", "skull": "vtkMRMLModelNode"}
 """Of results; every other kind is a table."""
 _ALIGNED_MM = 0.1
 
@@ -224,7 +224,7 @@ def result_node(volumeNode, kind):
 
 def results_of(volumeNode):
     """Every result node of a scan: map, tables, facts."""
-    classes = ("vtkMRMLScalarVolumeNode", "vtkMRMLTableNode", "vtkMRMLTextNode")
+    classes = ("vtkMRMLTableNode", *_CLASSES.values())
     nodes = [node for name in classes for node in nodes_of_class(volumeNode.GetScene(), name)]
     return [node for node in nodes if is_result(node) and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID()]
 

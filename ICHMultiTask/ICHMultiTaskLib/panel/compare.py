@@ -60,6 +60,7 @@ class CompareSection(VTKObservationMixin):
         self.ui.segmentList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
         self.ui.diametersBox.connect("toggled(bool)", lambda checked: self._showDiameters(jump=True))
         self.ui.sideBySideButton.connect("clicked(bool)", self.onSideBySideButton)
+        self.ui.threeDButton.connect("clicked(bool)", lambda checked: state.show_three_d())
         self.ui.tablesButton.connect("clicked(bool)", self.onTablesButton)
         self.ui.markButton.connect("clicked(bool)", self.onMarkButton)
         self.ui.segmentEditorButton.connect("clicked(bool)", self.onSegmentEditorButton)
@@ -131,6 +132,7 @@ class CompareSection(VTKObservationMixin):
         ui.sideBySideButton.checked = logic.shows_side_by_side(scan)
         analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None
         ui.sideBySideButton.enabled = analyzed or ui.sideBySideButton.checked
+        ui.threeDButton.enabled = scan is not None
         ui.tablesButton.enabled = ui.diametersBox.enabled = compared is not None
         ui.segmentEditorButton.enabled = self._isSegmentation(self.current())
         reason, message = state.reason(), self.panel.message(SECTION)

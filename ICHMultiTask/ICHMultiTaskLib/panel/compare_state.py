@@ -9,7 +9,7 @@ from ..mrml.segments import belongs_to
 from ..mrml.translation import tr as _
 from .analyze_state import shown_map
 
-SECTION, MARK = "compare", "mark"
+SECTION, MARK, THREE_D = "compare", "mark", "3d"
 YES, NO = "✓", "✗"
 
 
@@ -171,6 +171,11 @@ class CompareState:
             if scan is self.panel.scan:
                 self._keep_ticks([*self.panel.parameters.comparedSegments, " ".join(key)])
         self.refresh()
+
+    def show_three_d(self):
+        """Show the skull as glass around the segments of the chosen scan."""
+        scan, logic = self.panel.scan, self.panel.logic.comparison
+        self.panel.submit(SECTION, logic.three_d_work(scan), logic.show_three_d, (scan,), THREE_D)
 
     def remarks(self):
         """What a reader should see before the numbers: sentences."""

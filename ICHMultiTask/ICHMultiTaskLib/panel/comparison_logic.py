@@ -12,6 +12,8 @@ from ..mrml.diameters import remove_diameters, show_diameters
 from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import SegmentChoice, belongs_to, list_segments, segments_of, show_as_outline
+from ..mrml.three_d import show_in_3d, skull_surface
+from ..mrml.volumes import head_ct_from_node
 from .analysis_logic import ignore, show_table_layout
 
 
@@ -203,6 +205,33 @@ class ComparisonLogic:
         if not marking.mask.any():
             return None, marking
         return show_marking(create_scene(), marking, analysis.head_ct, scan), marking
+
+    @staticmethod
+    def three_d_work(scan):
+        """Read a scan and return the making of its skull as a callable (progress) -> (node, surface)."""
+        head_ct = head_ct_from_node(scan)
+
+        def work(progress):
+            progress(0.0, "Skull")
+            return scan, skull_surface(head_ct)
+
+        return work
+
+    @staticmethod
+    def show_three_d(node_and_surface):
+        """Show the skull as glass around the segments of its scan, in the 3-D views.
+
+        Returns
+        -------
+        vtkMRMLModelNode
+
+        Raises
+        ------
+        InputError
+            If the scan was removed meanwhile.
+        """
+        scan, surface = node_and_surface
+        return show_in_3d(create_scene(), scan, surface)
 
     @staticmethod
     def toggle_segments(scan):

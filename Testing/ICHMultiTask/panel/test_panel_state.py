@@ -464,3 +464,23 @@ def test_outline_is_toggled_for_the_chosen_scan_alone(case):
     assert not mine.GetDisplayNode().GetVisibility()
     case.logic.comparison.toggle_segments(second)
     assert mine.GetDisplayNode().GetVisibility() and not other.GetDisplayNode().GetVisibility()
+
+
+def test_skull_and_segments_in_3d(case):
+    first = case.load("First")
+    drawn = case.draw(first)
+    case.compare.show_three_d()
+    case.wait()
+    skull = results.result_node(first, "skull")
+    box, head = [0.0] * 6, volumes.head_ct_from_node(first)
+    skull.GetRASBounds(box)
+    expected = np.argwhere(head.hu > 250)[:, ::-1]
+    expected = expected @ head.ijk_to_ras[:3, :3].T + head.ijk_to_ras[:3, 3]
+    np.testing.assert_allclose(box[::2], expected.min(axis=0), atol=4)
+    np.testing.assert_allclose(box[1::2], expected.max(axis=0), atol=4)
+    assert skull.GetDisplayNode().GetOpacity() < 0.3 and skull.GetDisplayNode().GetVisibility()
+    assert drawn.GetSegmentation().ContainsRepresentation("Closed surface")
+    case.load("Second")
+    assert not skull.GetDisplayNode().GetVisibility()
+    case.remove(first)
+    assert case.scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 0 or skull.GetScene() is None
