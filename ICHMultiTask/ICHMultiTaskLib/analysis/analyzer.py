@@ -13,6 +13,7 @@ from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
 from ..scan.head_region import head_region
 from ..scan.validation import check_head_ct
+from .plausibility import volume_warnings
 
 NO_BLEED_ML = 1.0
 """Below it the reading is called "no hemorrhage measured"."""
@@ -208,7 +209,7 @@ class Analyzer:
         Raises
         ------
         InputError
-            If the scan is not one the network can read.
+            If the scan is not one the network can read, or the volume is more than a head can hold.
         """
         clock, progress = _Clock(), progress or _ignore
         metadata = self.bundle.metadata
@@ -228,6 +229,7 @@ class Analyzer:
         volume = interval = death = None
         if "volume" in tasks:
             volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
+            warnings.extend(volume_warnings(volume, head_ct.facts.intracranial_ml))
             interval = self.bundle.volume_interval_ml(volume)
             if interval is None:
                 warnings.append("The model holds no calibrated interval; the volume is shown without one.")

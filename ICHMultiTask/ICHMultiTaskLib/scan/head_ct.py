@@ -33,6 +33,8 @@ class ScanFacts:
     else that of `geometry.tilt_deg`."""
     slice_steps_mm: tuple = ()
     """Distinct distances between neighboring source slices along the step from slice to slice, before resampling."""
+    intracranial_ml: float | None = None
+    """Measured by `validation.check_head_ct`, on a grid of about 4 mm."""
     simulated: bool = False
     warnings: tuple = ()
     """Sentences for the user."""

@@ -255,11 +255,11 @@ def test_tiny_bundle_with_the_paper_preset_runs(tmp_path, scan):
     assert result.volume_interval_ml is None and result.attention.head == "prognosis"
 
 
-def test_a_simulated_patient_is_analyzed(analyzer):
+def test_a_simulated_patient_is_analyzed(tmp_path):
     from ICHMultiTaskLib.simulation import simulate_patient
 
     patient = simulate_patient(1)
-    result = analyzer.analyze(patient.head_ct)
+    result = Analyzer(tiny_bundle(tmp_path / "bundle"), "cpu").analyze(patient.head_ct)
     assert result.attention.array.shape == patient.head_ct.hu.shape
     assert result.volume_ml > 0
 

@@ -63,20 +63,28 @@ def test_craniectomy_is_accepted(head_ct):
     assert len(warnings_of(changed(head_ct, (slice(16, 26), slice(None), slice(0, 20)), 20))) == 1
 
 
-@pytest.mark.parametrize("brain", [150, -60])
+@pytest.mark.parametrize("brain", [60, 10])
 def test_shifted_hounsfield_units(head_ct, brain):
     warning = warnings_of(changed(head_ct, head_ct.hu == 32, brain))[-1]
     assert warning.startswith(f"The brain measures {brain} HU") and "check the rescale intercept" in warning
 
 
-def test_phantom(head_ct):
-    warning = warnings_of(changed(head_ct, head_ct.hu == 32, -990))[-1]
-    assert warning.startswith("The inside of the skull is not brain (a phantom?): expected soft tissue of 20 to 50 HU")
+@pytest.mark.parametrize("brain", [150, 70, 0, -60])
+def test_hounsfield_units_of_no_brain_are_refused(head_ct, brain):
+    with pytest.raises(InputError, match=f"The brain measures {brain} HU; expected 20 to 50 HU: check the rescale"):
+        check_head_ct(changed(head_ct, head_ct.hu == 32, brain))
+
+
+def test_phantom_is_refused(head_ct):
+    with pytest.raises(InputError, match="The inside of the skull is not brain .a phantom.*of 20 to 50 HU, found -990"):
+        check_head_ct(changed(head_ct, head_ct.hu == 32, -990))
 
 
 def test_metal_at_the_brain_but_not_in_the_teeth(head_ct):
     assert "metal at the level of the brain" in warnings_of(changed(head_ct, np.s_[16:18, 24:27, 24:27], 3071))[-1]
     assert len(warnings_of(changed(head_ct, np.s_[2:4, 24:27, 24:27], 3071))) == 1
+    clip = warnings_of(changed(head_ct, np.s_[16, 25:27, 24:26], 3071))[-1]
+    assert clip.startswith("The scan shows about 0.3 mL of metal at the level of the brain")
 
 
 def test_thick_slices(head_ct):

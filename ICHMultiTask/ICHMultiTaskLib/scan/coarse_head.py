@@ -1,0 +1,118 @@
+"""A coarse copy of a scan in the patient's axes, on which the checks run within milliseconds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .head_ct import HeadCT
+
+COARSE_MM = 4.0
+NOISY_HU = 20.0
+"""Thin slices and sharp kernels; the usual scan has 4 to 12 HU."""
+
+
+@dataclass(frozen=True)
+class CoarseHead:
+    """A scan at about 4 mm; its axes point to the patient's superior, anterior and right.
+
+    Attributes
+    ----------
+    hu : ndarray of shape (S, A, R)
+        Samples.
+    peak : ndarray of shape (S, A, R)
+        Largest HU around each sample within its axial plane: keeps thin bone closed.
+    step_mm : ndarray of shape (3,)
+        Distance between samples along each axis; that of the planes is across a gantry tilt.
+    voxel_ml : float
+    strides : tuple of int
+        Voxels of the scan per sample along each axis.
+    """
+
+    hu: np.ndarray
+    peak: np.ndarray
+    step_mm: np.ndarray
+    voxel_ml: float
+    strides: tuple
+
+    @property
+    def pixel_cm2(self) -> float:
+        """Area of a sample in its axial plane."""
+        return float(self.step_mm[1] * self.step_mm[2]) / 100.0
+
+
+def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray]:
+    """View a scan along the patient's axes.
+
+    Parameters
+    ----------
+    head_ct : HeadCT
+
+    Returns
+    -------
+    hu : ndarray of shape (S, A, R)
+        A view of the scan's voxels whose axes point nearest to superior, anterior and right.
+    spacing_mm : ndarray of shape (3,)
+        Distance between voxels along each.
+    """
+    columns = head_ct.ijk_to_ras[:3, :3][:, ::-1]  # RAS step of each array axis k, j, i
+    shares = columns / np.linalg.norm(columns, axis=0)
+    remaining, axes = [0, 1, 2], []
+    for row in (2, 1, 0):
+        axes.append(max(remaining, key=lambda axis, row=row: abs(shares[row, axis])))
+        remaining.remove(axes[-1])
+    steps = [-1 if shares[row, axis] < 0 else 1 for row, axis in zip((2, 1, 0), axes, strict=True)]
+    hu = head_ct.hu.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
+    return hu, head_ct.spacing_kji[axes]
+
+
+def coarse_head(head_ct: HeadCT) -> CoarseHead:
+    """Make the coarse copy of a scan; of a noisy one, of averages over some 2 mm within the plane."""
+    hu, spacing = in_patient_axes(head_ct)
+    strides = np.maximum(1, np.floor(COARSE_MM / spacing + 0.1)).astype(int)
+    planes = hu[:: strides[0]]
+    samples = np.ascontiguousarray(planes[:, :: strides[1], :: strides[2]])
+    remaining = strides[1:]
+    if _noise_hu(samples) > NOISY_HU and remaining.max() > 1:
+        remaining = np.where(strides[1:] % 2 == 0, 2, 1)
+        planes = _averaged(planes, strides[1:] // remaining)
+        samples = _averaged(planes, remaining)
+    peak = _pooled_maximum(_pooled_maximum(planes, 1, remaining[0]), 2, remaining[1])
+    peak = peak[:, : samples.shape[1], : samples.shape[2]]
+    spacing[0] = head_ct.voxel_volume_mm3 / (spacing[1] * spacing[2])
+    return CoarseHead(
+        samples,
+        np.ascontiguousarray(peak),
+        spacing * strides,
+        head_ct.voxel_volume_mm3 * float(np.prod(strides)) / 1000.0,
+        tuple(strides.tolist()),
+    )
+
+
+def _noise_hu(samples):
+    """Standard deviation of soft tissue from neighbor to neighbor, the steps of anatomy over 4 mm included."""
+    steps = np.abs(np.diff(samples.astype(np.float32), axis=2))
+    soft = (samples > -150) & (samples < 200)
+    steps = steps[soft[:, :, 1:] & soft[:, :, :-1]]
+    return float(np.median(steps)) / (0.6745 * np.sqrt(2)) if steps.size else 0.0
+
+
+def _averaged(planes, size):
+    """Means of blocks of voxels within the plane, the incomplete ones at the edge left out; float32."""
+    rows, columns = np.array(planes.shape[1:]) // size
+    blocks = planes[:, : rows * size[0], : columns * size[1]].reshape(len(planes), rows, size[0], columns, size[1])
+    return blocks.mean(axis=(2, 4), dtype=np.float32)
+
+
+def _pooled_maximum(array, axis, size):
+    """Maximum of `size` neighbors along an axis, at every `size`-th sample."""
+    index = [slice(None)] * 3
+    count = -(-array.shape[axis] // size)
+    index[axis] = slice(0, None, size)
+    pooled = array[tuple(index)].copy()
+    for offset in range(1, size):
+        index[axis] = slice(offset, None, size)
+        part = array[tuple(index)]
+        target = [slice(None)] * 3
+        target[axis] = slice(0, min(count, part.shape[axis]))
+        np.maximum(pooled[tuple(target)], part, out=pooled[tuple(target)])
+    return pooled
