@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import duration
@@ -21,7 +22,7 @@ from ..data.splits import split_rows
 from ..data.storage import load_checkpoint, remove_partial, save_checkpoint, write_text
 from .config import starting_bundle
 from .curves import TENSORBOARD, EventLog, draw_curves
-from .distributed import ALONE, synchronize_batch_norm
+from .distributed import ALONE
 from .learner import Learner, choose_runtime
 from .lineage import death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
@@ -141,8 +142,9 @@ class Trainer:
         )
         if c.start_from is not None:
             self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict())
-        if self.workers.count > 1:
-            synchronize_batch_norm(self.network, self.device)
+        if self.workers.count > 1 and self.device == "cuda":
+            # On a CPU each process normalizes its own part of a batch: threads are the better choice there.
+            self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         self.runtime.arrange(self.learner.to(self.device))
         self.mask_loss = self.learner.mask_loss
         self.parameters = list(self.learner.parameters())
