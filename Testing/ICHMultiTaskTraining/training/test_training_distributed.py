@@ -101,7 +101,8 @@ def two_processes(training_manifest, small_settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     metadata = {
         "name": "start", "version": "1.0.0", "license": "Apache-2.0", "intended_use": "Tests.",
-        "target": "cube_root_ml", "training_data": "Random weights; no scans.", "architecture": small_settings["architecture"],
+        "target": "cube_root_ml", "training_data": "Random weights; no scans.",
+        "architecture": small_settings["architecture"],
         "preprocessing": small_settings["preprocessing"], "calibration": NO_CALIBRATION, "metrics": {},
         "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
     }  # fmt: skip
