@@ -91,7 +91,7 @@ class PanelCase(unittest.TestCase):
 
     def assertNothingIsCut(self, widget):
         """Every label that is shown has the height that its text needs at its width."""
-        for label in widget.findChildren("QLabel"):
+        for label in slicer.util.findChildren(widget, className="QLabel"):
             if label.visible and label.text:
                 needed = label.heightForWidth(label.width) if label.wordWrap else label.sizeHint.height()
                 self.assertGreaterEqual(label.height, needed, f"{label.name}: {label.text[:60]}")

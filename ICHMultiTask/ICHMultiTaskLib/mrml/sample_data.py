@@ -7,6 +7,7 @@ import slicer
 from ..common.background import BackgroundTask
 from .results import show_overlay
 from .scene import create_scene
+from .translation import tr as _
 from .volumes import head_ct_to_node
 
 SAMPLE_NAME = "ICHMultiTask simulated hemorrhage"
@@ -16,7 +17,6 @@ THUMBNAIL = Path(__file__).parents[2] / "Resources" / "Icons" / "ICHMultiTaskSam
 def register_sample_data():
     """Offer the sample in the Sample Data module of the application."""
     from SampleData import SampleDataLogic
-    from slicer.i18n import tr as _
 
     if hasattr(SampleDataLogic, "registerCustomSampleDataCategory"):  # newer than 3D Slicer 5.10
         SampleDataLogic.registerCustomSampleDataCategory("ICHMultiTask", title=_("Intracerebral hemorrhage"))
@@ -57,7 +57,6 @@ def show_sample(patient):
 def load_with_dialog():
     """Simulate behind a progress dialog and load; return the volume node, or None if canceled."""
     import qt
-    from slicer.i18n import tr as _
 
     dialog = slicer.util.createProgressDialog(
         labelText=_("Simulating a head CT…"), maximum=0, windowModality=qt.Qt.ApplicationModal

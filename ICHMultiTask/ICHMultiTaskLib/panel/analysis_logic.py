@@ -24,6 +24,7 @@ from ..mrml.kept_results import attention_on_show, keep_result, kept_result, res
 from ..mrml.pictures import slice_pictures
 from ..mrml.result_folder import PICTURES_FOLDER
 from ..mrml.scene import create_scene, nodes_of_class
+from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 from ..report.result import write_report
 
@@ -87,12 +88,12 @@ class AnalysisLogic:
     def geometry_work(scan):
         """Return the check of a scan against its files as a callable (progress) -> (node, Correction or None)."""
         files = acquisition.source_files(scan)
-        grid = acquisition.own_grid(scan) if files else None
+        grid, step = acquisition.own_grid(scan) if files else None, _("Comparing with the scan's files")
 
         def check(progress):
             if not files:
                 return scan, None
-            progress(0.0, "Comparing with the scan's files")
+            progress(0.0, step)
             return scan, acquisition.correction(files, grid)
 
         return check
@@ -106,12 +107,12 @@ class AnalysisLogic:
 
     def work(self, scan, bundle=None, device="auto", head="volume", stage=None, method=None):
         """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis)."""
-        head_ct = head_ct_from_node(scan)
+        head_ct, step = head_ct_from_node(scan), _("Loading the model")
         if bundle is not None:
             self._used_bundles[str(bundle)] = bundle
 
         def analyze(progress):
-            progress(0.0, "Loading the model")
+            progress(0.0, step)
             analyzer = self.analyzers.get(bundle, device)
             analysis = analyzer.analyze(head_ct, head, stage, method, progress=progress)
             return scan, replace(analysis, attention=_shown(analysis.attention, head_ct))
@@ -177,6 +178,7 @@ class AnalysisLogic:
         InputError
             By the callable, if the model that made the analysis is not at hand.
         """
+        step = _("Loading the model")
         known = () if analysis.prediction is not None else (*self._used_bundles.values(), *find_bundles())
 
         def compute(progress):
@@ -187,7 +189,7 @@ class AnalysisLogic:
             if bundle is None:
                 model = f"{analysis.model['name']} {analysis.model['version']}".strip() or "that made this result"
                 raise InputError(f"The model {model} is not at hand any more; press Analyze to use the chosen one.")
-            progress(0.0, "Loading the model")
+            progress(0.0, step)
             fresh = self.analyzers.get(bundle, device).analyze(analysis.head_ct, attention=False, progress=progress)
             return replace(analysis, prediction=fresh.prediction)
 
@@ -244,12 +246,13 @@ class AnalysisLogic:
         analysis = self.check_analyzed(scan)
         name = re.sub(r"[^\w.-]+", "-", scan.GetName()).strip("-.") or "scan"
         destination = unused_folder(parent, f"{name}-report")
+        step = _("Writing the report")
         drawn = tempfile.TemporaryDirectory(prefix="ICHMultiTask-")
         attention = results.result_node(scan, "attention")
         slice_pictures(create_scene(), scan, attention, drawn.name, progress=progress)
 
         def write(progress):
-            progress(0.0, "Writing the report")
+            progress(0.0, step)
             with drawn, new_folder(destination, "analysis") as folder:
                 shutil.copytree(drawn.name, folder / PICTURES_FOLDER)
                 write_report(analysis, folder, sorted((folder / PICTURES_FOLDER).iterdir()), comparison=comparison)

@@ -43,5 +43,3 @@ class AttentionSection:
         scan = self.panel.scan
         analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None
         self.widget.enabled = analyzed and self.state.job is None
-        if analyzed:
-            self.state.set_overlay()

@@ -13,6 +13,7 @@ from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import SegmentChoice, belongs_to, list_segments, segments_of, show_as_outline
 from ..mrml.three_d import show_in_3d, skull_surface
+from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 from .analysis_logic import ignore, show_table_layout
 
@@ -209,10 +210,10 @@ class ComparisonLogic:
     @staticmethod
     def three_d_work(scan):
         """Read a scan and return the making of its skull as a callable (progress) -> (node, surface)."""
-        head_ct = head_ct_from_node(scan)
+        head_ct, step = head_ct_from_node(scan), _("Skull")
 
         def work(progress):
-            progress(0.0, "Skull")
+            progress(0.0, step)
             return scan, skull_surface(head_ct)
 
         return work

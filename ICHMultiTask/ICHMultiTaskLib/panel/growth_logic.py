@@ -5,6 +5,7 @@ from ..mrml import layout, repeat_scan, results
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import belongs_to
+from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 from .analysis_logic import ignore
 
@@ -58,16 +59,17 @@ class GrowthLogic:
         repeat_scan.remove_alignment(create_scene(), earlier)
         first_scan, second_scan = head_ct_from_node(earlier), head_ct_from_node(later)
         known = self.analysis.analysis_of(later)
+        loading, later_scan, earlier_scan = _("Loading the model"), _("Later scan"), _("Earlier scan")
 
         def compare(progress):
             def part(start, end, what):
                 return lambda f, message: progress(start + (end - start) * f, f"{what}: {message}")
 
-            progress(0.0, "Loading the model")
+            progress(0.0, loading)
             analyzer = self.analysis.analyzers.get(bundle, device)
             reused = known is not None and known.model["sha256"] == analyzer.bundle.sha256
-            second = known if reused else analyzer.analyze(second_scan, progress=part(0.0, 0.3, "Later scan"))
-            first = analyzer.analyze(first_scan, attention=False, progress=part(0.3, 0.6, "Earlier scan"))
+            second = known if reused else analyzer.analyze(second_scan, progress=part(0.0, 0.3, later_scan))
+            first = analyzer.analyze(first_scan, attention=False, progress=part(0.3, 0.6, earlier_scan))
             repeat = compare_with_previous(second, first, lambda f, message: progress(0.6 + 0.4 * f, message))
             return SceneRepeat(earlier, later, second, repeat, reused)
 

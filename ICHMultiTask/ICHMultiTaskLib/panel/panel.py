@@ -152,6 +152,7 @@ class Panel(VTKObservationMixin):
 
     def _onParametersModified(self, caller=None, event=None):
         self.state.follow()
+        self.analyze.state.set_overlay()
 
     def _onViewsChanged(self, caller=None, event=None):
         """Undo what the two linked views needed once the user leaves their layout."""

@@ -150,7 +150,6 @@ class PanelState:
     def scene_changed(self):
         """A scene was opened or something undone: show what it holds."""
         rename_formulas(create_scene())
-        self._focused = None
         if self.parameters is not None and self.scan is None:
             self.parameters.inputVolume = self.logic.analysis.suggested_scan()
         self.follow()

@@ -1,5 +1,6 @@
 """The module's classes on slicer-core, its panel file, and what CMake ships."""
 
+import ast
 import importlib.util
 import re
 import sys
@@ -219,3 +220,39 @@ def test_extension_metadata_is_complete():
         name = values[key].removeprefix("${CMAKE_CURRENT_SOURCE_DIR}/")
         assert (REPOSITORY / name).is_file()
     assert {f"add_subdirectory({name})" for name in MODULES} <= set(text.split("\n"))
+
+
+SHOWN = {"text", "toolTip", "setText", "setToolTip", "setFormat", "addItem", "addItems", "getExistingDirectory"}
+
+
+def untranslated(path):
+    """Places where a text with letters reaches the user without `_()`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        values = []
+        if isinstance(node, ast.Assign) and any(getattr(t, "attr", "") in SHOWN for t in node.targets):
+            values = [node.value]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in SHOWN:
+            values = node.args
+        for value in values:
+            parts = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
+            for part in parts:
+                texts = part.values if isinstance(part, ast.JoinedStr) else [part]
+                words = [t.value for t in texts if isinstance(t, ast.Constant) and isinstance(t.value, str)]
+                if re.search(r"[A-Za-z]{3}", re.sub("<[^>]*>", "", " ".join(words))):
+                    yield f"{path.name}:{node.lineno}: {' '.join(words)}"
+
+
+def test_what_the_panel_says_is_translated():
+    folder = REPOSITORY / "ICHMultiTask" / "ICHMultiTaskLib" / "panel"
+    assert [place for path in sorted(folder.glob("*.py")) for place in untranslated(path)] == []
+    imports = re.compile(r"^from (slicer\.i18n|\.\.mrml\.translation|\.translation) import tr as _$", re.MULTILINE)
+    for path in [*folder.glob("*.py"), *(folder.parent / "mrml").glob("*.py")]:
+        code = path.read_text(encoding="utf-8")
+        assert not re.search(r"\b_\(f[\"']", code), f"{path.name}: a text with values in it cannot be looked up"
+        assert not re.search(r"(?<![\w.])_\(", code) or imports.search(code), path.name
+
+
+def test_untranslated_texts_are_found(tmp_path):
+    path = tmp_path / "section.py"
+    path.write_text('label.text = "Loading"\nlabel.setToolTip(f"{name} hidden")\nlabel.text = _("Fine")\n', "utf-8")
+    assert len(list(untranslated(path))) == 2
