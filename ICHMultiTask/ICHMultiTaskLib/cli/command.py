@@ -1,9 +1,6 @@
 """The `ichmultitask` command. Whatever the user can cause ends in one sentence on standard error."""
 
 import argparse
-import errno
-import re
-import signal
 import sys
 import textwrap
 import time
@@ -12,10 +9,11 @@ from pathlib import Path
 
 from .. import __version__
 from ..common.choices import Device, Head, Stage
-from ..common.errors import Canceled, ICHMultiTaskError
+from ..common.names import safe_name, stem
 from ..common.numbers import NOT_COMPUTED, number, percent, position, probability
 from ..common.research_use import RESEARCH_USE, RESEARCH_USE_IN_FULL
-from ..common.writing import new_folder, os_error_sentence
+from ..common.shell import run_command
+from ..common.writing import new_folder
 from ..model.attention import METHODS
 from ..model.bundle import ModelBundle, default_bundle
 from . import analyze_options
@@ -27,35 +25,15 @@ DEMO_FOLDER = "simulated-dicom"
 
 def main(arguments=None):
     """Run the command; return its exit status: 0 done, 1 refused or failed, 2 wrong usage."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a console that lacks a character must not end the run
+    return run_command(lambda: _run(arguments))
+
+
+def _run(arguments):
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.run is _run_analyze and options.path is None and (options.series or options.list_series):
         parser.error("--series and --list-series need the PATH of a folder, file or .zip of DICOM images")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end like Ctrl-C: clean up first
-    try:
-        options.run(options)
-        return 0
-    except (KeyboardInterrupt, Canceled):
-        sentence = "Canceled; nothing was written."
-    except ICHMultiTaskError as error:
-        sentence = str(error)
-    except MemoryError:
-        sentence = "The memory is not enough for this scan; close other programs or give a scan with fewer slices."
-    except ModuleNotFoundError as error:
-        sentence = f"The package {error.name} is not installed; install ICHMultiTask with its dependencies."
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EIO, errno.EISDIR):
-            sentence = f"{error.filename or 'The input'} cannot be read: {error.strerror}."
-        else:
-            sentence = os_error_sentence(error, error.filename or "The output")
-    except RuntimeError as error:
-        if not re.search("out of memory|not enough memory|can't allocate memory", str(error)):
-            raise
-        sentence = f"The memory of the device is not enough for this scan: {str(error).splitlines()[0]}"
-    print(sentence, file=sys.stderr)
-    return 1
+    options.run(options)
 
 
 def _parser():
@@ -163,8 +141,7 @@ def _analyze(options):
 
 
 def _default_output(path):
-    name = "simulated" if path is None else re.sub(r"(\.nii)?\.[^.]*$", "", Path(path).resolve().name)
-    name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "scan"
+    name = "simulated" if path is None else safe_name(stem(path), "scan")
     base = Path("ichmultitask-output") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     number = 1
     while (folder := base if number == 1 else base.with_name(f"{base.name}-{number}")).exists():

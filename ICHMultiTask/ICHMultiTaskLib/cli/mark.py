@@ -1,10 +1,12 @@
 """The `ichmultitask mark` command."""
 
-import re
 from pathlib import Path
 
 from ..common.choices import Device
 from ..common.errors import OutputError
+from ..common.names import safe_name, stem
+from ..common.signature import is_unchanged
+from ..common.writing import check_file
 
 SUFFIX = ".seg.nrrd"
 
@@ -22,7 +24,7 @@ def add_parser(commands):
     add = parser.add_argument
     add("path", metavar="PATH", help="folder, file or .zip of DICOM images; NIfTI, NRRD or MetaImage file")
     add("--output", metavar=f"FILE{SUFFIX}", type=Path, help="new file (default: named after PATH, in this folder)")
-    add("--overwrite", action="store_true", help="replace an earlier file")
+    add("--overwrite", action="store_true", help="replace an earlier file, unless somebody has changed it")
     add("--volume", metavar="ML", type=float, help="volume to mark (default: the model's)")
     add("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
     add("--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)")
@@ -31,7 +33,7 @@ def add_parser(commands):
 
 
 def _run(options):
-    destination = options.output or Path(_name(options.path) + SUFFIX)
+    destination = options.output or Path(safe_name(stem(options.path), "scan") + SUFFIX)
     _check_destination(destination, options.overwrite)
     from ..analysis.analyzer import Analyzer
     from ..analysis.marking import mark
@@ -69,17 +71,9 @@ def summary(marking, path):
     return " ".join([f"{marking.volume_ml:.1f} mL marked{parts}: {path.resolve()}.", *marking.notes])
 
 
-def _name(path):
-    name = re.sub(r"(\.nii)?\.[^.]*$", "", Path(path).resolve().name)
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "scan"
-
-
 def _check_destination(path, overwrite):
     if not path.name.endswith(SUFFIX):
         raise OutputError(f"The output is a segmentation; expected a name that ends in {SUFFIX}, found {path.name}.")
-    if path.is_dir() or (path.exists() and not overwrite):
+    if path.is_file() and not overwrite:
         raise OutputError(f"{path} exists; expected a new file, or --overwrite to replace it.")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(
-            f"The folder {path.absolute().parent} does not exist; expected one to write {path.name} into."
-        )
+    check_file(path, is_unchanged)

@@ -1,5 +1,14 @@
 """Errors whose message is one sentence for the user: what was wrong, expected, found."""
 
+import errno
+import re
+
+_NO_MEMORY = re.compile(
+    "out of memory|not enough memory|cannot allocate|can't allocate|failed to allocate|bad_?alloc|alloc_failed|"
+    "failed to map segment|can't start new thread",
+    re.I,
+)
+
 
 class ICHMultiTaskError(Exception):
     """Base of every error that the panel and the shell show as a sentence, without a traceback."""
@@ -23,3 +32,10 @@ class OutputError(ICHMultiTaskError, OSError):
 
 class Canceled(ICHMultiTaskError):
     """The user stopped the work; nothing was written."""
+
+
+def is_out_of_memory(error):
+    """Whether an error, also one of the libraries in C++, means that the memory was not enough."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return isinstance(error, (RuntimeError, ImportError)) and _NO_MEMORY.search(str(error)) is not None

@@ -1,10 +1,9 @@
-"""Folders that appear whole or not at all, and that replace only files which this software wrote."""
+"""Files and folders that appear whole or not at all; a folder replaces only files which this software wrote."""
 
 import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 import uuid
@@ -12,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from .errors import OutputError
+from .names import RESERVED, is_utf8
 
 LIST_FILE = ".ichmultitask.json"
 """Names the files of a result with their SHA-256: what is not in it, or was changed since, is the user's."""
@@ -24,10 +24,10 @@ _WINDOWS = os.name == "nt"
 _WINDOWS_LIMIT = 260
 _OPEN_ELSEWHERE = (32, 33)
 """Windows' codes for a file that another program holds open."""
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?|.*[. ]|.*[<>:\"|?*].*", re.I | re.S)
 _CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")
 """What file managers leave behind: a folder of nothing else is as good as empty."""
-_STALE_SECONDS = 24 * 3600
+STALE_SECONDS = 3600.0
+"""What has not changed for as long is nobody's work any more."""
 _INNER_LENGTH = 60
 """Names inside a result are shorter."""
 
@@ -43,6 +43,93 @@ def os_error_sentence(error, path):
     if error.errno == errno.ENAMETOOLONG or (_WINDOWS and len(str(path)) + _INNER_LENGTH > _WINDOWS_LIMIT):
         return f"The name is too long: {path} could not be written; choose a shorter one."
     return f"{path} could not be written: {error.strerror or error}."
+
+
+@contextmanager
+def whole_file(path):
+    """Open a file for writing that takes the place of `path` when the block ends and its bytes are on the disk.
+
+    Parameters
+    ----------
+    path : path-like
+        Of a file; a link stays, and what it points to is replaced.
+
+    Yields
+    ------
+    binary file
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the file cannot be written; what was at `path` is still there.
+    """
+    with whole_path(path) as draft, draft.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def whole_path(path):
+    """As `whole_file`, for libraries that write by name.
+
+    Yields
+    ------
+    Path
+        Of the same name in a temporary folder.
+    """
+    path = _real(path)
+    stage = partial_path(path.parent)
+    try:
+        stage.mkdir()
+        draft = stage / path.name
+        yield draft
+        _flush(draft)
+        patiently(os.replace, draft, path)
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(stage), str(path.parent))) from error
+    except OSError as error:
+        raise OutputError(os_error_sentence(error, path)) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def write_text(path, text):
+    """Write a text file (UTF-8), whole or not at all; text that is no Unicode, as of old file names, becomes "?"."""
+    with whole_file(path) as file:
+        file.write(text.encode(errors="replace"))
+
+
+def write_json(path, value):
+    """Write a value as JSON, whole or not at all; a number that is not finite is an error."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_file(path, is_ours=None):
+    """Refuse a file that cannot be written without losing what others wrote, before the work whose result it takes.
+
+    Parameters
+    ----------
+    path : path-like
+    is_ours : callable (path), optional
+        Whether a file that exists may be replaced; without it, none may.
+
+    Raises
+    ------
+    OutputError
+    """
+    path = _real(path)
+    _check_name(path)
+    try:
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # which says that a name is too long
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; expected the path of a file.")
+        if not path.parent.is_dir():
+            raise OutputError(f"The folder {path.parent} does not exist; expected one to write {path.name} into.")
+        _try_writing(partial_path(path.parent))
+        if path.exists() and not (is_ours and is_ours(path)):
+            raise OutputError(f"{path} exists and is no earlier result, or was changed since; choose another name.")
+    except OSError as error:
+        raise error if isinstance(error, OutputError) else OutputError(os_error_sentence(error, path)) from error
 
 
 @contextmanager
@@ -78,7 +165,9 @@ def new_folder(path, kind, overwrite=False, inputs=(), layout=None):
     stage = partial_path(path if inside else path.parent)
     try:
         stage.mkdir(parents=True)
-        _probe(stage, path)
+        # A path as long as the longest of the result.
+        length = min(255, _INNER_LENGTH + max(0, len(str(path)) - len(str(stage))))
+        _try_writing(stage / "probe".ljust(length, "-"))
     except OSError as error:
         _discard(stage, created)
         raise OutputError(os_error_sentence(error, path)) from error
@@ -148,7 +237,7 @@ def check_folder(path, kind, overwrite=False, inputs=(), layout=None):
     return _replaceable(path, kind, inputs, layout)
 
 
-def remove_partial(folder, seconds=0.0):
+def remove_partial(folder, seconds=STALE_SECONDS):
     """Delete what killed processes have left half-written in a folder.
 
     Parameters
@@ -185,33 +274,33 @@ def _real(path):
 
 def _check_name(path):
     """Refuse names that the system, or the libraries that write images and scenes, cannot use."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
+    if not is_utf8(path):
         raise OutputError(
             f"The name of the output is not valid UTF-8: expected letters, found {os.fsencode(path)!r}; choose another "
-            "folder."
-        ) from None
-    reserved = [part for part in path.parts[1:] if _WINDOWS and _RESERVED.fullmatch(part)]
+            "one."
+        )
+    reserved = [part for part in path.parts[1:] if _WINDOWS and RESERVED.fullmatch(part)]
     if reserved:
         raise OutputError(f"Windows allows no file of the name {reserved[0]}; choose another one for {path}.")
 
 
-def _probe(stage, path):
-    """Write a file with a path as long as the result's will be, so that a refusal comes before the work."""
-    length = min(255, _INNER_LENGTH + max(0, len(str(path)) - len(str(stage))))
-    probe = stage / "probe".ljust(length, "-")
-    with open(probe, "wb") as file:
-        file.write(bytes(1 << 16))
-        file.flush()
-        os.fsync(file.fileno())
-    probe.unlink()
+def _try_writing(probe):
+    """Write a file and remove it, so that a refusal comes before the work."""
+    try:
+        with open(probe, "wb") as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _finish(stage, kind, layout):
     """See that the files are on the disk, and list them."""
-    listed = {name: _sha256(stage / name, flush=True) for name in _files(stage)}
+    for name in _files(stage):
+        _flush(stage / name)
     if layout is None:
+        listed = {name: _sha256(stage / name) for name in _files(stage)}
         text = json.dumps({"software": "ICHMultiTask", "kind": kind, "files": listed}, indent=1, ensure_ascii=False)
         (stage / LIST_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
 
@@ -225,14 +314,18 @@ def _files(folder):
     )
 
 
-def _sha256(path, flush=False):
+def _sha256(path):
     digest = hashlib.sha256()
-    with open(path, "r+b" if flush else "rb") as file:
+    with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-        if flush:
-            os.fsync(file.fileno())
     return digest.hexdigest()
+
+
+def _flush(path):
+    """See that a file is on the disk."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _replaceable(path, kind, inputs, layout):
@@ -292,7 +385,7 @@ def _move(stage, path, replaced):
     if not os.path.lexists(path):
         patiently(os.rename, stage, path)
         return
-    remove_partial(path, _STALE_SECONDS)
+    remove_partial(path)
     aside = partial_path(path)
     moves = [(path / name, aside / name) for name in reversed(replaced)]  # the list first, so that it never lies
     moves += [(stage / name, path / name) for name in _files(stage) if name != LIST_FILE]

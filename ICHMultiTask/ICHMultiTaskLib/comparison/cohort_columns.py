@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from .cohort_table import detect, listed, missing_column, plain_name, read_csv, read_tables
+from ..common.tables import plain_name, read_csv
+from .cohort_table import detect, listed, missing_column, read_tables
 
 UNITS = {"ml": 1.0, "mm3": 1e-3}
 LARGEST_ML = 2000.0
@@ -235,8 +236,8 @@ def _experience(source, raters):
     if source is None:
         return years
     if not hasattr(source, "items"):
-        rows, _ = read_csv(Path(source))
-        header = [plain_name(cell) for cell in rows[0][1]]
+        table = read_csv(source)
+        header = [plain_name(cell) for cell in table.header]
         if not {"rater", "years"} <= set(header):
             raise InputError(f"The table of experience needs the columns rater, years: found {rows[0][1]} in {source}.")
         rater, number = header.index("rater"), header.index("years")

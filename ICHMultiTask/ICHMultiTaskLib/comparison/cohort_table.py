@@ -1,12 +1,10 @@
 """Tables of a cohort: one or several CSV files, wide or long, as cells by column and patient."""
 
-import csv
-import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..common.errors import InputError
+from ..common.tables import near_name, parsed_number, plain_name, read_csv
 
 PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
 """Names by which the column of patients is recognized."""
@@ -40,13 +38,7 @@ class Table:
 
     def number(self, text):
         """The finite number that a text is, or None."""
-        if re.fullmatch(r"[+-]?\d+,\d+" if self.decimal_comma else r"[+-]?\d+,(?!\d{3}$)\d+", text):
-            text = text.replace(",", ".")
-        try:
-            number = float(text)
-        except ValueError:
-            return None
-        return number if math.isfinite(number) else None
+        return parsed_number(text, self.decimal_comma)
 
     def put(self, column, patient, text, place):
         """Keep a cell; note where it differs from what is known."""
@@ -65,7 +57,7 @@ def read_tables(tables, patient=None, method_column=None, volume_column=None):
     Parameters
     ----------
     tables : path, sequence of path, or mapping of str to sequence
-        CSV (UTF-8; comma, semicolon or tab) with a header, or columns.
+        As `common.tables.read_csv` reads them, or columns.
     patient : str, optional
         Column that names the patient; several with commas between them where one does not tell patients apart.
     method_column, volume_column : str, optional
@@ -97,43 +89,11 @@ def read_tables(tables, patient=None, method_column=None, volume_column=None):
         of_methods = long if len(sources) == 1 or set(long) <= set(header) else []
         absent = [name for name in key + of_methods if name not in header]
         if absent:
-            raise InputError(f"There is no column {', '.join(absent)} in {source}: found {', '.join(header)}.")
+            likely = [near for name in absent if (near := near_name(name, header))]
+            hint = f" Is {' or '.join(likely)} meant?" if likely else ""
+            raise InputError(f"There is no column {', '.join(absent)} in {source}: found {', '.join(header)}.{hint}")
         _fill(table, header, rows, key, of_methods)
     return table
-
-
-def read_csv(path):
-    """Read a CSV file.
-
-    Returns
-    -------
-    rows : list of (int, list of str)
-        Those that are not blank, with their numbers as a spreadsheet counts them; the header first.
-    delimiter : str
-
-    Raises
-    ------
-    InputError
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        header = text.lstrip().partition("\n")[0]
-        delimiter = max(",;\t", key=header.count)
-        rows = list(enumerate(csv.reader(text.splitlines(keepends=True), delimiter=delimiter), start=1))
-    except FileNotFoundError:
-        raise InputError(f"The table does not exist: expected a CSV file, found nothing at {path}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The table cannot be read: expected CSV in UTF-8, found {path} ({error}).") from error
-    rows = [(number, [cell.strip() for cell in row]) for number, row in rows if any(cell.strip() for cell in row)]
-    if len(rows) < 2:
-        found = "only a header" if rows else "nothing"
-        raise InputError(f"The table is empty: expected a header and one row per patient, found {found} in {path}.")
-    return rows, delimiter
-
-
-def plain_name(name):
-    """A column's name in lower case with underscores, so that "Volume (mL)" equals "volume_ml"."""
-    return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
 
 
 def detect(standard, columns):
@@ -165,20 +125,10 @@ def _columns(mapping):
 
 
 def _rows(path, table, several):
-    rows, delimiter = read_csv(path)
-    table.decimal_comma = table.decimal_comma or delimiter != ","
-    header = rows[0][1]
-    twice = sorted({name for name in header if name and header.count(name) > 1})
-    if twice:
-        raise InputError(f"Column names must differ: {path} has {', '.join(twice)} more than once.")
-    for number, row in rows:
-        if any(row[len(header) :]):
-            raise InputError(
-                f"Row {number} of {path} has {len(row)} cells: expected {len(header)} as in the header. A decimal "
-                "comma needs quotes around the number, or semicolons between the cells."
-            )
+    read = read_csv(path)
+    table.decimal_comma = table.decimal_comma or read.decimal_comma
     where = f" of {path.name}" if several else ""
-    return header, [(f"row {n}{where}", row + [""] * (len(header) - len(row))) for n, row in rows[1:]]
+    return read.header, [(f"row {number}{where}", cells) for number, cells in read.rows]
 
 
 def _fill(table, header, rows, key, of_methods):

@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import BundleError, DependencyError, InputError
-from ..common.writing import new_folder
+from ..common.writing import new_folder, write_text
 from .networks import build_network
 
 METADATA = "configs/metadata.json"
@@ -295,10 +295,10 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
     with new_folder(folder, "bundle", overwrite, layout=FILES) as partial:
         for name in (METADATA, WEIGHTS, MODEL_CARD):
             (partial / name).parent.mkdir()
-        (partial / METADATA).write_text(text, encoding="utf-8", newline="\n")
+        write_text(partial / METADATA, text)
         (partial / WEIGHTS).write_bytes(weights)
-        (partial / MODEL_CARD).write_text(model_card, encoding="utf-8", newline="\n")
-        (partial / LICENSE).write_text(notice, encoding="utf-8", newline="\n")
+        write_text(partial / MODEL_CARD, model_card)
+        write_text(partial / LICENSE, notice)
     return ModelBundle.load(folder)
 
 

@@ -1,7 +1,5 @@
 """A proposed segmentation of the bleed as a segmentation node, editable in the Segment Editor, and as a file."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,8 @@ import slicer
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..common.errors import InputError, OutputError
-from ..common.writing import os_error_sentence
+from ..common.signature import sign
+from ..common.writing import whole_path
 from ..measures.segment import DRAFT_TAG, fingerprint
 from .hierarchy import file_beside
 from .results import is_aligned
@@ -105,18 +104,12 @@ def write_marking(marking, head_ct, path):
     _add_segment(node, image, marking)
     storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
     storage.SetCropToMinimumExtent(False)  # on the scan's grid for other readers, too
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".segmentation-") as folder:
-            draft = Path(folder) / path.name
-            storage.SetFileName(str(draft))
-            if not storage.WriteData(node) or not draft.is_file():
-                reason = storage.GetUserMessages().GetAllMessagesAsString().strip().splitlines()
-                raise OutputError(f"{path} could not be written{': ' + reason[0] if reason else ''}.")
-            os.replace(draft, path)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(os_error_sentence(error, path)) from error
+    with whole_path(path) as draft:
+        storage.SetFileName(str(draft))
+        if not storage.WriteData(node):
+            reason = storage.GetUserMessages().GetAllMessagesAsString().strip().splitlines()
+            raise OutputError(f"{path} could not be written{': ' + reason[0] if reason else ''}.")
+        sign(draft)
     return path
 
 

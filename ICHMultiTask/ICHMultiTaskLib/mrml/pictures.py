@@ -7,8 +7,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..common.errors import OutputError
-from ..common.writing import os_error_sentence
+from ..common.writing import whole_file
 from ..scan.geometry import apply_affine
 from .results import FOREGROUND_OPACITY
 from .volumes import array_in_world, head_ct_from_node
@@ -246,10 +245,8 @@ def _write_png(rgb, path):
     writer.WriteToMemoryOn()
     writer.SetInputData(_image_data(rgb))
     writer.Write()
-    try:
-        Path(path).write_bytes(memoryview(vtk_to_numpy(writer.GetResult())))
-    except OSError as error:
-        raise OutputError(os_error_sentence(error, path)) from error
+    with whole_file(path) as file:
+        file.write(memoryview(vtk_to_numpy(writer.GetResult())))
     return Path(path)
 
 

@@ -1,7 +1,6 @@
 """The MRML scene: the application's own inside 3D Slicer, one made here on slicer-core."""
 
 import functools
-import shutil
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ import slicer
 import vtk
 
 from ..common.errors import InputError, OutputError
-from ..common.writing import os_error_sentence
+from ..common.writing import whole_path
 
 INFERNO_ID = "vtkMRMLColorTableNodeFileInferno.txt"
 """Slicer's Inferno color table; perceptually uniform, so that equal steps of attention look equal."""
@@ -77,24 +76,17 @@ def save_mrb(scene, path, thumbnail=None):
     if path.suffix != ".mrb":
         raise InputError(f"A scene is saved as a file that ends in .mrb; the name given is {path.name}.")
     messages = slicer.vtkMRMLMessageCollection()
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".scene-") as folder:
-            # The scene's own idea of where it lives must not change: the folder is gone afterwards.
-            url, root = scene.GetURL(), scene.GetRootDirectory()
-            draft = Path(folder) / path.name
-            try:
-                written = scene.WriteToMRB(str(draft), thumbnail, messages)
-            finally:
-                scene.SetURL(url)
-                scene.SetRootDirectory(root)
-            if not written or not draft.is_file():
-                reason = messages.GetAllMessagesAsString().strip().splitlines()
-                raise OutputError(f"The scene could not be saved as {path}{': ' + reason[0] if reason else ''}.")
-            shutil.move(draft, path)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(os_error_sentence(error, path)) from error
+    with whole_path(path) as draft:
+        # The scene's own idea of where it lives must not change: the folder is gone afterwards.
+        url, root = scene.GetURL(), scene.GetRootDirectory()
+        try:
+            written = scene.WriteToMRB(str(draft), thumbnail, messages)
+        finally:
+            scene.SetURL(url)
+            scene.SetRootDirectory(root)
+        if not written:
+            reason = messages.GetAllMessagesAsString().strip().splitlines()
+            raise OutputError(f"The scene could not be saved as {path}{': ' + reason[0] if reason else ''}.")
     return path
 
 

@@ -1,12 +1,11 @@
 """A cohort comparison as files: report.html for people, report.json and table.csv for programs, figures."""
 
-import csv
-import json
 import textwrap
 from pathlib import Path
 
 from ..common.numbers import interval, number, percent
-from ..common.writing import new_folder
+from ..common.tables import write_csv
+from ..common.writing import new_folder, write_json, write_text
 from ..comparison.cohort import compare_cohort
 from .cohort_figures import write_cohort_figures
 from .pages import render
@@ -73,15 +72,11 @@ def write_cohort_report(comparison, folder, percent=False):
     """
     report = comparison.as_dict()
     report["figures"] = write_cohort_figures(comparison, folder, percent)
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / "report.json", report)
     rows = [_flat(row) for row in report["rows"]]
-    with (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)  # None is written as an empty field
+    write_csv(folder / "table.csv", rows, list(dict.fromkeys(key for row in rows for key in row)))
     pictures = {name: (caption, (folder / name).read_bytes()) for name, caption in report["figures"].items()}
-    (folder / "report.html").write_text(cohort_html(report, pictures), encoding="utf-8", newline="\n")
+    write_text(folder / "report.html", cohort_html(report, pictures))
 
 
 def summary(comparison):

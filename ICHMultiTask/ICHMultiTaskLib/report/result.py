@@ -1,12 +1,12 @@
 """The result as files: report.json for programs, report.html for people, the attention map for viewers."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..common import writing
 from ..common.errors import OutputError
 from ..scan.geometry import LPS_TO_RAS
 from . import WRITERS
@@ -71,8 +71,7 @@ def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
 def write_json(content, folder):
     """Write report.json, for programs."""
     path = folder / JSON_FILE
-    text = json.dumps(content.report, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8", newline="\n")
+    writing.write_json(path, content.report)
     return path
 
 
@@ -80,7 +79,7 @@ def write_html(content, folder):
     """Write report.html, for people."""
     path = folder / HTML_FILE
     page = report_html(content.report, content.analysis.head_ct.facts, content.pictures, content.scene)
-    path.write_text(page, encoding="utf-8", newline="\n")
+    writing.write_text(path, page)
     return path
 
 
@@ -171,7 +170,8 @@ def write_nrrd(array, ijk_to_ras, path):
     image.SetOrigin(ijk_to_lps[:3, 3].tolist())
     image.SetSpacing(spacing.tolist())
     image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
-    try:
-        SimpleITK.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-    except RuntimeError as error:
-        raise OutputError(f"{path} could not be written: the disk is full or read-only.") from error
+    with writing.whole_path(path) as draft:
+        try:
+            SimpleITK.WriteImage(image, str(draft), useCompression=True, compressionLevel=1)
+        except RuntimeError as error:
+            raise OutputError(f"{path} could not be written: the disk is full or read-only.") from error

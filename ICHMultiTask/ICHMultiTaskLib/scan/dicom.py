@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.names import shown
 from .geometry import distinct_steps, regular_offsets, resample_slices, stack_affine, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
@@ -65,7 +66,7 @@ def read_series(candidate, unreadable=(), path="", progress=None):
     notes.extend(found)
     notes += _header_notes(candidate)
     facts = ScanFacts(
-        path=str(path),
+        path=shown(path),
         format="DICOM",
         patient_id=first.text("PatientID"),
         patient_name=first.text("PatientName"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..common.errors import InputError
+from ..common.errors import InputError, is_out_of_memory
+from ..common.names import shown, utf8_path
 from .geometry import LPS_TO_RAS, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
@@ -54,7 +55,7 @@ def read_volume_file(path: Path) -> HeadCT:
         )
     hu, warnings = as_hu(stored.values)
     facts = ScanFacts(
-        path=str(path),
+        path=shown(path),
         format=FORMATS[suffix_of(path)][0],
         gantry_tilt_deg=round(tilt_deg(stored.ijk_to_ras), 1) + 0.0,
         warnings=(*stored.warnings, *warnings),
@@ -150,8 +151,11 @@ def _image(path, format_name, image_io):
     import SimpleITK
 
     try:
-        return SimpleITK.ReadImage(str(path), imageIO=image_io)
+        with utf8_path(path) as readable:
+            return SimpleITK.ReadImage(str(readable), imageIO=image_io)
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"{path.name} cannot be read; expected a complete {format_name} file, found a truncated or foreign one."
         ) from error

@@ -1,17 +1,16 @@
 """Write a cohort of simulated patients with its manifest: resumable, and flat in memory."""
 
-import csv
 import json
-import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from ..common.errors import InputError, OutputError
+from ..common.processes import in_processes
+from ..common.tables import write_csv
+from ..common.writing import check_folder, new_folder, os_error_sentence, remove_partial, write_json, write_text
 from .insertion import insert_hematoma
 from .patient import SimulationSettings, simulate_patient
 from .raters import EXPERIENCE_YEARS
@@ -25,6 +24,7 @@ COLUMNS = (
     "death_probability", "death_probability_image", *RATERS, "seed", "simulated", "anatomy",
 )  # fmt: skip
 FORMATS = ("nifti", "dicom")
+FOLDERS = ("images", "masks", "rows")
 
 
 def write_cohort(patients, seed, output, format="nifti", settings=None, processes=1, progress=None, scans=()):
@@ -74,26 +74,13 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
             progress(len(done) / patients, f"{len(done)} of {patients} patients simulated")
 
     report()
-    if processes > 1 and len(todo) > 1:
-        # Spawned, since forking a process that runs threads (PyTorch's, say) can hang.
-        pool = ProcessPoolExecutor(min(processes, len(todo)), mp_context=get_context("spawn"))
-        try:
-            futures = {pool.submit(_write_patient, jobs[n]): n for n in todo}
-            for future in as_completed(futures):
-                done[futures.pop(future)] = future.result()
-                report()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    else:
-        for n in todo:
-            done[n] = _write_patient(jobs[n])
-            report()
+    for number, row in in_processes(_write_patient, [jobs[n] for n in todo], processes):
+        done[todo[number]] = row
+        report()
     rows = [done[n] for n in range(patients)]
-    try:
-        _write_text(output / "summary.json", json.dumps(summarize(rows), indent=1))
-    except OSError as error:
-        raise OutputError(f"The cohort cannot be written: expected room in {output}, found: {error}.") from error
-    return _write_manifest(output, rows)
+    write_json(output / "summary.json", summarize(rows))
+    write_csv(output / "manifest.csv", rows, COLUMNS)
+    return output / "manifest.csv"
 
 
 def summarize(rows):
@@ -146,19 +133,22 @@ def lock_settings(output, what):
     text = json.dumps(what, indent=1, sort_keys=True)
     try:
         if note.is_file():
-            found = note.read_text(encoding="utf-8")
-            if found != text:
+            if note.read_text(encoding="utf-8") != text:
                 raise InputError(
                     "The folder holds another simulated cohort: expected the same seed, format and settings, or an "
                     f"empty folder, found {output}."
                 )
-            return
-        if output.exists() and any(output.iterdir()):
-            raise InputError(f"The cohort's folder must be empty or hold one to continue, found files in {output}.")
-        output.mkdir(parents=True, exist_ok=True)
-        _write_text(note, text)
+        else:
+            check_folder(output, "cohort")
+            output.mkdir(parents=True, exist_ok=True)
+            write_text(note, text)
+        for folder in FOLDERS:
+            (output / folder).mkdir(exist_ok=True)
+            remove_partial(output / folder)
     except OSError as error:
-        raise OutputError(f"The cohort cannot be written: expected a writable folder, found: {error}.") from error
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(os_error_sentence(error, output)) from error
 
 
 def _finished(job):
@@ -182,11 +172,9 @@ def _write_patient(job):
     write_nifti(patient.mask.astype(np.uint8), patient.head_ct.ijk_to_ras, output / mask, description)
     if format == "dicom":
         image = Path("images") / patient_id
-        part = output / "images" / f"{patient_id}.part"
-        for leftover in (part, output / image):
-            shutil.rmtree(leftover, ignore_errors=True)
-        write_dicom(patient.head_ct, part, patient.source_slices)
-        os.replace(part, output / image)
+        shutil.rmtree(output / image, ignore_errors=True)  # without its row
+        with new_folder(output / image, "series", layout=()) as folder:
+            write_dicom(patient.head_ct, folder, patient.source_slices)
     else:
         image = Path("images") / f"{patient_id}.nii.gz"
         write_nifti(patient.head_ct.hu, patient.head_ct.ijk_to_ras, output / image, description)
@@ -218,28 +206,5 @@ def _write_patient(job):
         "simulated": 1,
         "anatomy": scan.name if scan else "",
     }
-    try:
-        _write_text(output / "rows" / f"{patient_id}.json", json.dumps(row))
-    except OSError as error:
-        raise OutputError(f"The cohort cannot be written: expected room in {output}, found: {error}.") from error
+    write_json(output / "rows" / f"{patient_id}.json", row)
     return row
-
-
-def _write_manifest(output, rows):
-    path, part = output / "manifest.csv", output / "manifest.csv.part"
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"The manifest cannot be written: expected room at {path}, found: {error}.") from error
-    return path
-
-
-def _write_text(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)

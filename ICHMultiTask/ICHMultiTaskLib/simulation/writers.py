@@ -1,7 +1,6 @@
 """Write a head CT as a DICOM series or as NIfTI."""
 
 import gzip
-import os
 import struct
 import uuid
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import OutputError
+from ..common.writing import os_error_sentence, whole_file
 from ..scan.geometry import LPS_TO_RAS, tilt_deg
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -39,7 +39,7 @@ def write_dicom(head_ct, folder, source_slices=None):
         for k in range(len(head_ct.hu if source_slices is None else source_slices.hu)):
             _instance(head_ct, k, source_slices).save_as(folder / f"IM{k + 1:04d}.dcm", enforce_file_format=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise OutputError(os_error_sentence(error, folder)) from error
     return folder
 
 
@@ -159,16 +159,6 @@ def write_nifti(array, ijk_to_ras, path, description="Simulated, no patient "):
     if path.name.endswith(".gz"):
         # Time 0, so that the same array gives the same bytes.
         data = gzip.compress(data, compresslevel=3, mtime=0)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+    with whole_file(path) as file:
+        file.write(data)
     return path
-
-
-def _unwritable(path, error):
-    return OutputError(f"The simulated scan cannot be written: expected room and permission at {path}, found: {error}.")

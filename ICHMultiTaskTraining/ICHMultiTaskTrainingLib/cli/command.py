@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Cohort, Device
-from ICHMultiTaskLib.common.errors import Canceled, ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.common.shell import run_command
 
 from ..training.config import PRESETS, make_config
 from ..training.settings_text import parse_assignments
@@ -18,22 +18,13 @@ from . import robustness as robustness_command
 def main(arguments=None):
     """Run the command; returns the exit status: 0 done, 1 input refused or work failed, 2 wrong usage."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    return run_command(lambda: _run(arguments), "Canceled; a training run can be continued with the same command.")
+
+
+def _run(arguments):
     options = _parser().parse_args(arguments)
     options.command_line = shlex.join(["ichmultitask-train", *arguments])
-    try:
-        options.run(options)
-    except (KeyboardInterrupt, Canceled):
-        print("Canceled; a training run can be continued with the same command.", file=sys.stderr)
-        return 1
-    except ICHMultiTaskError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except OSError as error:
-        from ICHMultiTaskLib.common.writing import os_error_sentence
-
-        print(os_error_sentence(error, error.filename or options.output), file=sys.stderr)
-        return 1
-    return 0
+    options.run(options)
 
 
 def _parser():

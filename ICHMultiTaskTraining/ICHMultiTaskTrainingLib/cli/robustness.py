@@ -1,10 +1,10 @@
 """The subcommands `robustness` and `compare-models` of `ichmultitask-train`."""
 
-import json
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.common.writing import check_file, write_json
 
 
 def add_parsers(commands, positive):
@@ -65,11 +65,11 @@ def _robustness(options):
 
 
 def _compare_models(options):
-    from ..evaluation.model_comparison import compare_models, comparison_table
+    from ..evaluation.model_comparison import compare_models, comparison_table, is_comparison
 
+    check_file(options.output, is_comparison)
     comparison = {"note": options.note, **compare_models(options.first, *options.others)}
-    text = json.dumps(comparison, indent=2, ensure_ascii=False, allow_nan=False)
-    options.output.write_text(text + "\n", encoding="utf-8")
+    write_json(options.output, comparison)
     if options.record:
         from ICHMultiTaskLib.model.bundle import ModelBundle
 

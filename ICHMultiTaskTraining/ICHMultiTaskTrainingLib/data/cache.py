@@ -3,19 +3,18 @@
 import hashlib
 import json
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
+from ICHMultiTaskLib.common.processes import in_processes
+from ICHMultiTaskLib.common.writing import remove_partial, whole_file
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare, resize
 from ICHMultiTaskLib.scan.geometry import spacing_kji
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
-
-from .storage import remove_partial, whole_file
 
 CELL = 4
 """Rows and columns of the network's grid over which the occupancy by blood is averaged."""
@@ -98,16 +97,10 @@ def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, m
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial(folder)
     jobs = [(row, settings, folder) for row in rows]
-    results = []
-    if processes > 1:
-        with ProcessPoolExecutor(processes) as pool:
-            for result in pool.map(_try_row, jobs, chunksize=4):
-                results.append(result)
-                progress(len(results) / len(rows), "Preparing scans")
-    else:
-        for job in jobs:
-            results.append(_try_row(job))
-            progress(len(results) / len(rows), "Preparing scans")
+    results = [None] * len(jobs)
+    for done, (number, result) in enumerate(in_processes(_try_row, jobs, processes), start=1):
+        results[number] = result
+        progress(done / len(rows), "Preparing scans")
     problems = [f"{row.patient_id}: {result}" for row, result in zip(rows, results) if isinstance(result, str)]
     if problems:
         sentence = f"{len(problems)} of {len(rows)} scans cannot be used: " + "; ".join(problems)

@@ -1,13 +1,12 @@
 """The table of scans that a model is trained and evaluated on."""
 
-import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.tables import parsed_number, read_csv
 
 REQUIRED = ("patient_id", "image", "volume_ml", "died")
 
@@ -48,7 +47,7 @@ class Manifest:
 
 
 def read_manifest(path):
-    """Read and check a manifest (CSV, UTF-8); paths in it are relative to its folder.
+    """Read and check a manifest (a table as `read_csv` reads it); paths in it are relative to its folder.
 
     Returns
     -------
@@ -60,34 +59,20 @@ def read_manifest(path):
         With every unusable row and its reason, all at once.
     """
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, records = reader.fieldnames or [], list(reader)
-    except FileNotFoundError:
-        raise InputError(f"The manifest does not exist: expected a CSV file, found nothing at {path}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"The manifest cannot be read: expected CSV in UTF-8, found {path} ({error}).") from error
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
-        raise InputError(
-            f"The manifest lacks columns: expected {', '.join(REQUIRED)}, found no {', '.join(missing)} in {path}."
-        )
-    if not records:
-        raise InputError(f"The manifest is empty: expected one row per scan, found only the header in {path}.")
+    table = read_csv(path)
+    table.require(REQUIRED)
     rows, problems = [], []
-    for line, record in enumerate(records, start=2):
+    for number, record in table.records():
         try:
-            rows.append(_row(record, path.parent))
+            rows.append(_row(record, path.parent, table.decimal_comma))
         except ValueError as error:
-            problems.append(f"line {line}: {error}")
+            problems.append(f"row {number}: {error}")
     if problems:
         raise InputError(f"The manifest {path} has {len(problems)} unusable rows: " + "; ".join(problems))
     return Manifest(path, tuple(rows))
 
 
-def _row(record, folder):
-    record = {key: (value or "").strip() for key, value in record.items() if key is not None}
+def _row(record, folder, decimal_comma):
     if not record["patient_id"]:
         raise ValueError("patient_id is empty")
     if not record["image"]:
@@ -98,11 +83,8 @@ def _row(record, folder):
     mask = folder / record["mask"] if record.get("mask") else None
     if mask is not None and not mask.exists():
         raise ValueError(f"mask {record['mask']} does not exist")
-    try:
-        volume = float(record["volume_ml"])
-    except ValueError:
-        volume = math.nan
-    if not math.isfinite(volume) or volume < 0:
+    volume = parsed_number(record["volume_ml"], decimal_comma)
+    if volume is None or volume < 0:
         raise ValueError(f"volume_ml must be a number of at least 0, found {record['volume_ml']!r}")
     if record["died"] not in ("0", "1"):
         raise ValueError(f"died must be 0 or 1, found {record['died']!r}")
@@ -128,11 +110,8 @@ def outcomes(rows, column):
     values = []
     for row in rows:
         text = row.extra.get(column, "")
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not 0.0 <= value <= 1.0:
+        value = parsed_number(text, decimal_comma=True)
+        if value is None or not 0.0 <= value <= 1.0:
             raise InputError(
                 f"The column {column} cannot be the outcome: expected a probability in every row, found {text!r} for "
                 f"{row.patient_id}."

@@ -6,8 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
-
-from .storage import write_text
+from ICHMultiTaskLib.common.writing import write_json
 
 
 def split_rows(rows, validation_fraction, seed, path, fold=None, folds=5):
@@ -33,7 +32,7 @@ def split_rows(rows, validation_fraction, seed, path, fold=None, folds=5):
         return _rows_of(json.loads(path.read_text(encoding="utf-8")), rows)
     split = draw_split(rows, validation_fraction, seed, fold, folds)
     names = {name: sorted({row.patient_id for row in chosen}) for name, chosen in split.items()}
-    write_text(path, json.dumps(names, indent=1))
+    write_json(path, names)
     return split
 
 

@@ -1,12 +1,12 @@
 """What a run predicts of its validation patients, and the folds of a cross-validation put together."""
 
-import csv
 import json
 from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.tables import read_csv
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration
@@ -228,11 +228,10 @@ def _common_settings(runs):
 
 def _read_records(path):
     texts = ("patient_id", "split", "prognosis", "warnings", "problem", "simulated")
-    with path.open(encoding="utf-8", newline="") as file:
-        records = [
-            {key: value if key in texts else float(value) if value else None for key, value in record.items()}
-            for record in csv.DictReader(file)
-        ]
+    records = [
+        {key: value if key in texts else float(value) if value else None for key, value in record.items()}
+        for _, record in read_csv(path).records()
+    ]
     for record in records:  # a run of an earlier version corrected nothing
         record.setdefault("network_volume_ml", record["predicted_volume_ml"])
     return records

@@ -1,14 +1,13 @@
 """A model measured on a table of scans: predictions, metrics and figures."""
 
-import csv
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.common.tables import write_csv
+from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.comparison.statistics import volume_metrics
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.reading import read_head_ct
@@ -255,9 +254,5 @@ def _data_sentence(records, rows, manifest, simulated):
 
 def write_evaluation(records, metrics, folder, columns=COLUMNS):
     """Write `predictions.csv` and `metrics.json`."""
-    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)  # None is written as an empty field
+    write_json(folder / "metrics.json", metrics)
+    write_csv(folder / "predictions.csv", records, columns)

@@ -1,11 +1,12 @@
 """Models on the same scans, compared patient by patient."""
 
-import csv
+import json
 from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.tables import read_csv
 from ICHMultiTaskLib.comparison.statistics import compare_errors, count_patients, with_intervals
 
 from .metrics import auc
@@ -53,6 +54,14 @@ def compare_models(first, *others, seed=0):
             }
         )
     return found
+
+
+def is_comparison(path):
+    """Whether a file holds what `compare_models` returns."""
+    try:
+        return {"first", "others"} <= json.loads(path.read_text(encoding="utf-8")).keys()
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def comparison_table(comparison):
@@ -138,19 +147,11 @@ def _discrimination(first, second, died):
 
 
 def _read(path):
+    table = read_csv(path)
+    table.require(("patient_id", *NUMBERS))
+    records = [record for _, record in table.records()]
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames or (), list(reader)
-        missing = [name for name in ("patient_id", *NUMBERS) if name not in columns]
-        if missing or not rows:
-            raise InputError(
-                f"{path} is no table of predictions: expected the predictions.csv of an evaluation, found "
-                + (f"no column {', '.join(missing)}." if missing else "no row.")
-            )
-        table = {name: np.array([float(row[name] or "nan") for row in rows]) for name in NUMBERS}
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
+        numbers = {name: np.array([float(record[name] or "nan") for record in records]) for name in NUMBERS}
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: expected a CSV of predictions, found: {error}.") from error
-    return table | {"patient_id": np.array([row["patient_id"] for row in rows])}
+    return numbers | {"patient_id": np.array([record["patient_id"] for record in records])}

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ICHMultiTaskLib.common.writing import write_text
 from ICHMultiTaskLib.report.pages import render
 
 from .figures import CAPTIONS
@@ -91,7 +92,7 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
         figures=[(captions[figure.name], figure.read_bytes(), figure.name in WIDE) for figure in figures],
         settings={name: _plain(value) for name, value in (settings or {}).items()},
     )
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_text(path, page)
 
 
 def _table(metrics, part):

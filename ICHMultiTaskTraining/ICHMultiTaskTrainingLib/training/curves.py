@@ -1,6 +1,6 @@
 """Curves of a run: a picture (the paper's Figure 3) and a log that TensorBoard reads."""
 
-from ..data.storage import whole_file
+from ICHMultiTaskLib.common.writing import whole_file
 
 PANELS = {
     "Loss": {"volume_loss": "volume", "prognosis_loss": "prognosis", "mask_loss": "mask"},

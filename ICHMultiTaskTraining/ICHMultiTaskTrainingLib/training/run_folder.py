@@ -7,16 +7,19 @@ import signal
 import socket
 from pathlib import Path
 
-from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.errors import InputError, OutputError
+from ICHMultiTaskLib.common.writing import write_json
 
 from ..data.manifest import outcomes
 from ..data.splits import draw_split
-from ..data.storage import write_text
 from .config import TrainingConfig, present_names, starting_bundle
 from .progress_file import is_running, read_progress
 
 LOG = "log.txt"
 """What a run that was started from 3D Slicer printed."""
+
+FILES = ("latest.pt", "splits.json", "history.json", "curves.png", "cache", "bundle", "report")
+"""What a run writes into its folder behind its settings."""
 
 
 class RunFolder:
@@ -168,11 +171,16 @@ def claim_run(folder, manifest, config, processes=1):
     settings = run_settings(manifest, config, processes)
     stored = RunFolder(folder).stored
     if stored is None:
+        taken = [name for name in FILES if os.path.lexists(folder / name)]
+        if taken:
+            raise OutputError(
+                f"The folder {folder} holds {', '.join(taken)}, but no run: expected a new folder, or that of a run."
+            )
         check_start(manifest, config, processes)
     elif not _is_longer(folder, stored, settings):
         check_same_run(folder, stored, settings)
         return
-    write_text(folder / "config.json", json.dumps(settings, indent=2))
+    write_json(folder / "config.json", settings)
 
 
 def run_settings(manifest, config, processes=1):

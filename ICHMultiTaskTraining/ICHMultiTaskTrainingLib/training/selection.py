@@ -7,7 +7,7 @@ import torch
 
 from ICHMultiTaskLib.model.calibration import CUBE_ROOT_OFFSET_ML, correct_volume
 
-from ..data.storage import load_checkpoint
+from .checkpoint import load_checkpoint
 from .config import starting_bundle
 from .lineage import uncalibrated
 

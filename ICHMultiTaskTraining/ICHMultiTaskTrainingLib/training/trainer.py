@@ -1,7 +1,6 @@
 """Train the multi-task network on a table of scans."""
 
 import contextlib
-import json
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import duration
+from ICHMultiTaskLib.common.writing import remove_partial, write_json
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.runtime import choose_device
@@ -19,7 +19,7 @@ from ..data.batches import TrainingBatches, load
 from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import outcomes
 from ..data.splits import split_rows
-from ..data.storage import load_checkpoint, remove_partial, save_checkpoint, write_text
+from .checkpoint import load_checkpoint, save_checkpoint
 from .config import starting_bundle
 from .curves import TENSORBOARD, EventLog, draw_curves
 from .distributed import ALONE
@@ -121,7 +121,7 @@ class Trainer:
 
     def _prepare(self, manifest, processes, skip_unusable, cache):
         """Claim the folder, split the patients and prepare their scans; for one process alone."""
-        remove_partial(self.folder)
+        remove_partial(self.folder, 0)  # which is locked
         c = self.config
         claim_run(self.folder, manifest, c, self.workers.count)
         split = split_rows(manifest.rows, c.validation_fraction, c.seed, self.folder / "splits.json", c.fold, c.folds)
@@ -212,7 +212,7 @@ class Trainer:
     def _show_history(self):
         if self.workers.rank or not self.history:
             return
-        write_text(self.folder / "history.json", json.dumps(self.history, indent=1))
+        write_json(self.folder / "history.json", self.history)
         self.events.show(self.history)
         if time.monotonic() - self.drawn >= DRAW_SECONDS or self._over():
             draw_curves(self.history, self.folder / "curves.png")

@@ -9,7 +9,7 @@ import pytest
 
 from ICHMultiTaskLib.common import writing
 from ICHMultiTaskLib.common.errors import OutputError
-from ICHMultiTaskLib.common.writing import LIST_FILE, new_folder
+from ICHMultiTaskLib.common.writing import LIST_FILE, check_file, new_folder, whole_file, write_json
 
 
 def write(path, content, **options):
@@ -220,7 +220,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     with new_folder(target, "test", overwrite=True) as folder:
         (folder / "a").write_text("2")
     assert not old.exists() and new.exists()  # which may be another process at work
-    writing.remove_partial(target)
+    writing.remove_partial(target, 0)
     assert content(target) == {"a": "2"}
 
 
@@ -247,3 +247,39 @@ def test_windows_names_and_files_in_use(tmp_path, monkeypatch):
     assert "is open in another program" in writing.os_error_sentence(error, "table.csv")
     missing = FileNotFoundError(errno.ENOENT, "The system cannot find the path specified")
     assert "name is too long" in writing.os_error_sentence(missing, "C:/" + "n" * 230)
+
+
+def test_file_appears_whole_or_the_old_one_stays(tmp_path):
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"old")
+    link.symlink_to(path)
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), whole_file(link) as file:
+            file.write(b"new")
+            raise error
+        assert content(tmp_path) == {"file": "old", "link": "old"}
+    with whole_file(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and content(tmp_path) == {"file": "new", "link": "new"}
+    with pytest.raises(ValueError):
+        write_json(path, {"volume_ml": float("nan")})
+    with pytest.raises(OutputError, match="gone.file could not be written"), whole_file(tmp_path / "gone" / "file"):
+        pytest.fail("the work was started")
+    write_json(path, {"scan": os.fsdecode(b"M\xfcller")})
+    assert json.loads(path.read_text()) == {"scan": "M?ller"}
+
+
+def test_file_that_cannot_be_written_is_found_before_the_work(tmp_path):
+    (tmp_path / "mine.seg.nrrd").write_text("corrected")
+    for path, words in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "gone" / "a", "does not exist"),
+        (tmp_path / ("n" * 256), "name is too long"),
+        (tmp_path / os.fsdecode(b"\xe4"), "not valid UTF-8"),
+        (tmp_path / "mine.seg.nrrd", "exists and is no earlier result"),
+    ):
+        with pytest.raises(OutputError, match=words):
+            check_file(path)
+    check_file(tmp_path / "mine.seg.nrrd", lambda path: path.read_text() == "corrected")
+    check_file(tmp_path / "new")
+    assert content(tmp_path) == {"mine.seg.nrrd": "corrected"}

@@ -125,12 +125,12 @@ def test_cohort_in_dicom(tmp_path):
     manifest = write_cohort(1, 3, tmp_path, format="dicom", settings=TINY)
     row = read_manifest(manifest).rows[0]
     assert read_head_ct(row.image).hu.shape == (12, 64, 64)
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob(".ichmultitask-*"))
 
 
 def test_cohort_refuses_a_folder_of_something_else(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="must be empty or hold one to continue"):
+    with pytest.raises(OutputError, match="is not empty; expected a new or an empty folder"):
         write_cohort(1, 3, tmp_path, settings=TINY)
     write_cohort(1, 3, tmp_path / "a", settings=TINY)
     with pytest.raises(InputError, match="holds another simulated cohort"):

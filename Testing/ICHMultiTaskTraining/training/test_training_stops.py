@@ -14,7 +14,7 @@ from ICHMultiTaskLib.common.errors import InputError, OutputError
 from ICHMultiTaskTrainingLib.cli import command as cli
 from ICHMultiTaskTrainingLib.data.cache import CachedScans, prepare_all
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
-from ICHMultiTaskTrainingLib.data.storage import save_checkpoint, whole_file
+from ICHMultiTaskTrainingLib.training.checkpoint import save_checkpoint
 from ICHMultiTaskTrainingLib.training.config import make_config
 from ICHMultiTaskTrainingLib.training.trainer import Trainer
 
@@ -23,7 +23,6 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 import torch
 from ICHMultiTaskTrainingLib import cli
-from ICHMultiTaskTrainingLib.data import storage
 from ICHMultiTaskTrainingLib.training import trainer as training
 torch.set_num_threads(1)
 training.CHECKPOINT_SECONDS = 0.0
@@ -66,7 +65,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
     left = torch.load(run / "latest.pt", weights_only=True)
     assert (left["epoch"], left["step"]) == {"after a checkpoint within an epoch": (1, 2)}.get(where, (1, 0))
-    torn = list(run.glob("*.partial"))
+    torn = list(run.glob(".ichmultitask-*"))
     assert len(torn) == (where == "while a checkpoint is written")
 
     Trainer(read_manifest(training_manifest), make_config(**small_settings), run, "cpu").run()
@@ -76,7 +75,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(
     for before, after in zip(uninterrupted["history"], found["history"], strict=True):
         clock = {"seconds": 0, "ended": 0}
         assert before | clock == after | clock
-    assert not list(run.glob("*.partial"))
+    assert not list(run.rglob(".ichmultitask-*"))
 
 
 def test_checkpoint_and_settings_of_the_first_version_go_on(training_manifest, small_settings, tmp_path):
@@ -137,7 +136,7 @@ def test_full_disk_keeps_the_last_checkpoint(training_manifest, small_settings, 
     ):
         trainer.run()
     assert (tmp_path / "latest.pt").read_bytes() == good
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob(".ichmultitask-*"))
 
 
 def test_full_disk_while_scans_are_prepared(training_manifest, small_settings, tmp_path, capsys):
@@ -165,15 +164,3 @@ def test_vanished_scan_and_vanished_or_damaged_prepared_scan_are_named(training_
     files[1].unlink()
     with pytest.raises(InputError, match=f"{files[1].name} has vanished or is damaged"):
         CachedScans(rows, files)
-
-
-def test_whole_file_leaves_the_old_one_after_any_error(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as file:
-        file.write(b"new")
-        raise KeyboardInterrupt
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
-    with whole_file(path) as file:
-        file.write(b"new")
-    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]

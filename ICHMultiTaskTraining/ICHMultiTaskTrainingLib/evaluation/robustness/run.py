@@ -1,12 +1,11 @@
 """What accuracy on held-out scans does not show: a head scanned differently, a head without its blood, real heads."""
 
-import csv
 import itertools
-import json
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError
-from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.common.tables import write_csv
+from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.simulation import find_scans
 
 from ..evaluation import locate_attention
@@ -87,9 +86,8 @@ def robustness(
             "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
         }
         results["figures"] = write_figures(readings, results, folder)
-        _write_table(readings, folder / "readings.csv")
-        text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
-        (folder / "robustness.json").write_text(text + "\n", encoding="utf-8")
+        write_csv(folder / "readings.csv", readings, COLUMNS)
+        write_json(folder / "robustness.json", results)
         if progress is not None:
             progress(1.0, "Done")
     return results
@@ -111,10 +109,3 @@ def _read(record, load, analyzer):
     if mask is not None:
         record["peak_inside"] = locate_attention(analysis.attention, mask, scan.ijk_to_ras)["peak_inside"]
     return record
-
-
-def _write_table(readings, path):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(readings)  # None is written as an empty field

@@ -1,0 +1,159 @@
+"""What every command does around its work: streams that may close, signals that end it, errors as one sentence."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+
+from .errors import Canceled, ICHMultiTaskError, is_out_of_memory
+from .writing import os_error_sentence
+
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Windows has no SIGHUP, the others no SIGBREAK."""
+_UNREADABLE = (errno.ENOENT, errno.EIO, errno.EISDIR)
+
+
+def run_command(work, canceled="Canceled; nothing was written."):
+    """Do the work of a command.
+
+    Parameters
+    ----------
+    work : callable ()
+    canceled : str
+        Said where the user has ended it.
+
+    Returns
+    -------
+    int
+        The exit status: 0 done, 1 refused, failed or ended, with one sentence on standard error.
+    """
+    with lasting_streams(), ended_by_signals():
+        try:
+            work()
+            return 0
+        except (KeyboardInterrupt, Canceled):
+            sentence = canceled
+        except Exception as error:
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+        print(sentence, file=sys.stderr)
+        return 1
+
+
+def sentence_of(error):
+    """What the user can do about an error, in one sentence; None for one that is the program's own fault.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Returns
+    -------
+    str or None
+    """
+    if isinstance(error, ICHMultiTaskError):
+        return str(error)
+    if isinstance(error, BrokenProcessPool):
+        return "A process that shared the work was ended by the system, which most often means that the memory is full."
+    if is_out_of_memory(error):
+        found = (str(error).strip().splitlines() or ["no more could be had"])[0].rstrip(".")
+        return f"The memory is not enough; close other programs, or give a smaller scan or batch. Found: {found}."
+    if isinstance(error, ModuleNotFoundError):
+        return f"The package {error.name} is not installed; install ICHMultiTask with its dependencies."
+    if isinstance(error, OSError):
+        if error.errno in _UNREADABLE:
+            return f"{error.filename or 'The input'} cannot be read: {error.strerror}."
+        return os_error_sentence(error, error.filename or "The output")
+    return None
+
+
+@contextmanager
+def ended_by_signals():
+    """Let every signal that asks the process to end do what Ctrl-C does: raise KeyboardInterrupt, once.
+
+    A signal that was ignored before, as `nohup` does, stays so.
+    """
+    numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        yield  # elsewhere Python allows no handlers
+        return
+    before = {n: handler for n in numbers if (handler := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
+
+    def end(_number, _frame):
+        for n in before:
+            signal.signal(n, signal.SIG_IGN)  # nothing shall interrupt the cleaning up
+        raise KeyboardInterrupt
+
+    for n in before:
+        signal.signal(n, end)
+    try:
+        yield
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+
+
+@contextmanager
+def lasting_streams():
+    """Keep standard output and error usable: where nobody reads any more, or there are none, the work goes on.
+
+    A character that the console lacks is replaced.
+    """
+    _fill_descriptors()
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_Lasting, before)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _fill_descriptors():
+    """Open what a service or `>&-` has closed: else the next file opened would get what libraries print."""
+    for n in range(3):
+        try:
+            os.fstat(n)
+        except OSError:
+            found = os.open(os.devnull, os.O_RDWR)
+            if found != n:
+                os.dup2(found, n)
+                os.close(found)
+            os.set_inheritable(n, True)
+
+
+class _Lasting:
+    """A text stream that drops what can no longer be shown."""
+
+    def __init__(self, stream):
+        self._stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):
+            self._let_go()
+            return len(text)
+
+    def flush(self):
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._let_go()
+
+    def _let_go(self):
+        """Lead the descriptor into nothing, or the interpreter would fail on it at its end."""
+        with suppress(OSError, ValueError):
+            number, nothing = self._stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, number)
+            os.close(nothing)
