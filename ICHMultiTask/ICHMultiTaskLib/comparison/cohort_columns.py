@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -239,9 +238,11 @@ def _experience(source, raters):
         table = read_csv(source)
         header = [plain_name(cell) for cell in table.header]
         if not {"rater", "years"} <= set(header):
-            raise InputError(f"The table of experience needs the columns rater, years: found {rows[0][1]} in {source}.")
+            raise InputError(
+                f"The table of experience needs the columns rater, years: found {', '.join(table.header)} in {source}."
+            )
         rater, number = header.index("rater"), header.index("years")
-        source = {row[rater]: row[number] for _, row in rows[1:] if len(row) > max(rater, number)}
+        source = {row[rater]: row[number] for _, row in table.rows}
     for name, value in source.items():
         column = next((r for r in raters if plain_name(name) in (plain_name(r), plain_name(_rater(r) or ""))), None)
         try:

@@ -209,7 +209,7 @@ def test_wrong_usage_is_status_2(arguments, words, capsys):
     (InputError("Wrong: expected a, found b."), "Wrong: expected a, found b."),
     (Canceled(), "Canceled; nothing was written."),
     (MemoryError(), "The memory is not enough"),
-    (RuntimeError("CUDA out of memory.\nmore lines"), "The memory is not enough; close other programs, or give a smaller scan or batch. Found: CUDA out of memory."),
+    (RuntimeError("CUDA out of memory.\nmore lines"), "The memory is not enough; close other programs"),
     (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "The disk is full: /tmp/x could not be written"),
     (OSError(errno.EIO, "Input/output error", "/cd/1.dcm"), "/cd/1.dcm cannot be read: Input/output error."),
     (ModuleNotFoundError("No module named 'x'", name="x"), "The package x is not installed"),

@@ -314,7 +314,8 @@ def test_no_patient_in_common(tmp_path):
         (b"patient_id,volume_ml,model\n", "found only a header"),
         (b"patient_id,model,volume_ml\na,12,5,13\n", "Row 2 of .* has 4 cells: expected 3.* comma needs quotes"),
         (b"patient_id,model,model\na,1,2\n", "has model more than once"),
-        (b"patient_id,model\n\xff\xfe,1\n", "expected CSV in UTF-8"),
+        (b"patient_id,model\n\x8d\x8f,1\n", "expected CSV in UTF-8, UTF-16 or Windows-1252"),
+        (b"PK\x03\x04...", "found an Excel workbook"),
         (None, "does not exist"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK
 from sklearn.metrics import roc_auc_score
 
-from ICHMultiTaskLib.common.errors import Canceled, InputError
+from ICHMultiTaskLib.common.errors import Canceled, InputError, OutputError
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient, write_cohort, write_dicom, write_nifti
 from ICHMultiTaskLib.simulation.cohort import COLUMNS, summarize

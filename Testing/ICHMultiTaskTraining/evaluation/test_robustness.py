@@ -336,6 +336,6 @@ def test_models_of_other_scans_are_not_compared(tmp_path, capsys):
         compare_models(first, second)
     (tmp_path / "other.csv").write_text("patient_id,volume_ml\nA,3\n")
     assert main(["compare-models", str(first), str(tmp_path / "other.csv"), "--output", str(tmp_path / "o.json")]) == 1
-    assert "found no column died, predicted_volume_ml, mortality_probability" in capsys.readouterr().err
-    with pytest.raises(InputError, match="cannot be read"):
+    assert "found no died, predicted_volume_ml, mortality_probability among" in capsys.readouterr().err
+    with pytest.raises(InputError, match="does not exist"):
         compare_models(first, tmp_path / "missing.csv")

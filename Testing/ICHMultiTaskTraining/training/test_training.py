@@ -104,13 +104,13 @@ def test_manifest_lists_every_unusable_row_at_once(tmp_path):
     )
     with pytest.raises(InputError) as error:
         read_manifest(tmp_path / "m.csv")
-    for part in ("3 unusable rows", "line 3: image gone.nii.gz does not exist", "line 4: volume_ml", "line 5: died"):
+    for part in ("3 unusable rows", "row 3: image gone.nii.gz does not exist", "row 4: volume_ml", "row 5: died"):
         assert part in str(error.value)
 
 
 def test_manifest_without_columns(tmp_path):
-    (tmp_path / "m.csv").write_text("patient_id,image\n")
-    with pytest.raises(InputError, match="found no volume_ml, died"):
+    (tmp_path / "m.csv").write_text("patient_id,image,Volume (ml)\na,scan,3\n")
+    with pytest.raises(InputError, match='found no volume_ml, died .*; is "Volume .ml." volume_ml\\?'):
         read_manifest(tmp_path / "m.csv")
 
 

@@ -106,9 +106,18 @@ def test_checkpoint_and_settings_of_the_first_version_go_on(training_manifest, s
 
 
 def test_damaged_checkpoint_is_named(training_manifest, small_settings, tmp_path):
+    start = read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu"
+    Trainer(*start)
     (tmp_path / "latest.pt").write_bytes(b"\x00" * 100)
     with pytest.raises(InputError, match="checkpoint .*latest.pt is damaged: expected .* delete it"):
+        Trainer(*start)
+
+
+def test_folder_with_files_of_others_is_no_run(training_manifest, small_settings, tmp_path):
+    (tmp_path / "history.json").write_text("mine")
+    with pytest.raises(OutputError, match="holds history.json, but no run"):
         Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["history.json"]
 
 
 @contextlib.contextmanager
