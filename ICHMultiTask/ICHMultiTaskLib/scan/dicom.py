@@ -131,6 +131,9 @@ def _left_out(candidate, unreadable):
     """Sentences on images that were not used."""
     sentence = left_out_sentence(len(candidate.slices), candidate.stack, candidate.others, candidate.odd)
     notes = [sentence] if sentence else []
+    if candidate.continued_by:
+        names = "; ".join(f"“{label}”" for label in candidate.continued_by)
+        notes.append(f"The scan goes on in another series, which was left out ({names}); what lies there is not seen.")
     if unreadable:
         count = f"{len(unreadable)} file{'s' if len(unreadable) > 1 else ''}"
         notes.append(

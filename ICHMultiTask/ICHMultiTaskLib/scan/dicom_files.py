@@ -210,7 +210,9 @@ def _is_other_object(sop_class):
 
     if not re.fullmatch(r"[\d.]+", sop_class) or sop_class in CT_CLASSES:
         return False
-    return UID(sop_class).name != sop_class or not sop_class.startswith("1.2.840.10008")
+    standard = "1.2.840.10008"
+    is_private = not sop_class.startswith(standard) and not standard.startswith(sop_class)
+    return UID(sop_class).name != sop_class or is_private
 
 
 def _meta_text(header, keyword):

@@ -44,6 +44,8 @@ class Candidate:
         Further volumes of the series.
     odd : list of (Slice, str)
         Images that are no slices, and why.
+    continued_by : list of str
+        Labels of other series that go on where the volume ends.
     """
 
     uid: str
@@ -52,6 +54,7 @@ class Candidate:
     verdict: Verdict
     others: list = field(default_factory=list)
     odd: list = field(default_factory=list)
+    continued_by: list = field(default_factory=list)
 
     @property
     def first(self):
@@ -115,6 +118,10 @@ def choose_series(slices, series_uid=None):
         _refuse_several_patients(slices)
     candidates = [chosen, *(candidate for candidate in candidates if candidate is not chosen)]
     rivals = [candidate for candidate in candidates[1:] if _same_level(candidate, chosen)]
+    if chosen.stack:
+        further = [item for item in candidates[1:] if item.stack and chosen.stack.goes_on_in(item.stack)]
+        chosen = replace(chosen, continued_by=[item.label for item in further])
+        candidates[0] = chosen
     is_good = chosen.verdict.rank <= Rank.REFORMAT
     is_clear = series_uid is not None or (is_good and not rivals and _is_one_study(candidates))
     return chosen, [_summary(candidate, chosen, series_uid is not None) for candidate in candidates], is_clear

@@ -59,6 +59,15 @@ class Stack:
             and abs(self.coverage_mm - other.coverage_mm) <= 0.2 * self.coverage_mm
         )
 
+    def goes_on_in(self, other):
+        """Whether the other stack begins or ends one slice beyond this one, and looks like it."""
+        one, two = self.slices[0], other.slices[0]
+        if len(self.slices) < 2 or not _alike(one, two):
+            return False
+        step = float(np.median(np.diff(self.offsets)))
+        gaps = self.offsets[0] - other.offsets[-1], other.offsets[0] - self.offsets[-1]
+        return any(0.5 * step < gap < 1.6 * step for gap in gaps)
+
 
 def odd_kind(item):
     """Say why an image cannot be a slice of a volume, or None if it can."""

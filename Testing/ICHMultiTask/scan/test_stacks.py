@@ -225,6 +225,18 @@ def test_one_broken_file_beside_the_scan_is_left_out(tmp_path, dicom_files, head
         read_head_ct(tmp_path)
 
 
+def test_scan_that_goes_on_in_another_series(tmp_path, dicom_files, head):
+    """As where a transfer split it, or the identifier of the last slice is damaged."""
+    hu, affine = head
+    top = affine.copy()
+    top[:3, 3] += 30 * affine[:3, 2]
+    dicom_files.write(tmp_path, hu[:30], affine)
+    dicom_files.write(tmp_path, hu[30:], top, name="top", SeriesInstanceUID="1.2.3.5", SeriesDescription="HEAD 2")
+    found, warnings = read(tmp_path)
+    np.testing.assert_array_equal(found, hu[:30])
+    assert "The scan goes on in another series, which was left out (“HEAD 2, 2 images”)" in warnings
+
+
 def test_other_sizes_and_side_views_are_left_out(tmp_path, dicom_files, head):
     hu, affine = head
     dicom_files.write(tmp_path, hu, affine)
