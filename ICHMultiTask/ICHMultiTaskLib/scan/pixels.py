@@ -188,6 +188,12 @@ def _scaling(slices, stored):
                 f"{item.path.name} do not."
             )
     notes = []
+    differing = [item for item, scale in zip(slices, stated, strict=True) if scale != usual]
+    if 0 < len(differing) < 0.5 * len(slices):
+        notes.append(
+            f"{len(differing)} of {len(slices)} slices state other rescale values than the rest (first: "
+            f"{differing[0].path.name}); they fit the pixels and were used."
+        )
     if repaired:
         notes.append(
             f"{len(repaired)} of {len(slices)} slices state no rescale intercept (first: {repaired[0].path.name}); "

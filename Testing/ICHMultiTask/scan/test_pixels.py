@@ -241,6 +241,20 @@ def test_intercept_that_does_not_fit_the_pixels(tmp_path, dicom_files, head):
         read_head_ct(tmp_path)
 
 
+def test_intercept_of_its_own_that_fits_is_used_and_named(tmp_path, dicom_files, head):
+    hu, affine = head
+
+    def change(dataset, k):
+        if k == 20:
+            dataset.RescaleIntercept, dataset.PixelData = -500, (hu[k] + 500).astype(np.int16).tobytes()
+
+    dicom_files.write(tmp_path, (hu + 1024).astype(np.int16), affine, change=change, RescaleIntercept=-1024)
+    head_ct = read_head_ct(tmp_path)
+    np.testing.assert_array_equal(head_ct.hu, hu)
+    (warning,) = head_ct.facts.warnings
+    assert warning.startswith("1 of 32 slices state other rescale values than the rest (first: slice020.dcm)")
+
+
 def test_no_intercept_at_all(tmp_path, dicom_files, head):
     hu, affine = head
     dicom_files.write(tmp_path, hu, affine, change=without_intercept(99))
@@ -262,6 +276,46 @@ def test_range_of_padding_values(tmp_path, dicom_files, head):
     found = read_head_ct(tmp_path).hu
     assert (found[:, :5] == -1024).all()
     np.testing.assert_array_equal(found[:, 5:], hu[:, 5:])
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("SOPClassUID", ["1.2.840.10008.5.1.4.1.1.2"] * 2), ("SeriesInstanceUID", ["1.2", "1.3"]),
+        ("RescaleIntercept", ["0", "0"]), ("SliceThickness", []), ("KVP", ["120", "140"]), ("StudyDate", "yesterday"),
+        ("InstanceNumber", None), ("Modality", None), ("PhotometricInterpretation", "RGB"), ("ImageType", ["", ""]),
+        ("PatientID", ["a", "b"]), ("ConvolutionKernel", ["Hr40f", "3"]), ("NumberOfFrames", ""), ("HighBit", None),
+    ],
+)  # fmt: skip
+def test_odd_values_in_headers(tmp_path, dicom_files, head, keyword, value):
+    """Values of the wrong number or form, in every slice: the scan does not depend on them."""
+    hu, affine = head
+
+    def change(dataset, k):
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            element = pydicom.DataElement(keyword, pydicom.datadict.dictionary_VR(keyword), value, validation_mode=0)
+            dataset[keyword] = element
+
+    dicom_files.write(tmp_path, hu, affine, change=change)
+    np.testing.assert_array_equal(read_head_ct(tmp_path).hu, hu)
+
+
+def test_unknown_value_representation_in_the_meta_information(tmp_path, dicom_files, head):
+    hu, affine = head
+    for path in dicom_files.write(tmp_path, hu, affine)[3:6]:
+        content = bytearray(path.read_bytes())
+        place = content.index(b"UI", 144)
+        content[place : place + 2] = b"Q?"
+        path.write_bytes(content)
+    np.testing.assert_array_equal(read_head_ct(tmp_path).hu, hu)
+
+
+def test_rescale_values_that_are_none_of_a_ct(tmp_path, dicom_files, head):
+    dicom_files.write(tmp_path, *head, RescaleIntercept="99999999999")
+    with pytest.raises(InputError, match=r"slice000\.dcm states a rescale slope of 1 and an intercept of 1e\+11"):
+        read_head_ct(tmp_path)
 
 
 def test_missing_decoder_names_the_packages(tmp_path, dicom_files, head, monkeypatch):

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom.fileset import FileSet
 
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.scan.reading import read_head_ct
@@ -42,6 +43,20 @@ def test_folder_subfolders_foreign_files_zip_and_single_file(tmp_path, dicom_fil
     np.testing.assert_array_equal(read_head_ct(archive).hu, head_ct.hu)
     assert read_head_ct(archive).facts.path == archive
     assert len(read_head_ct(paths[3]).hu) == 16, "a file stands for the series in its own folder"
+
+
+def test_media_directory(tmp_path, dicom_files, head):
+    """A disk as a PACS writes it: DICOMDIR beside folders of images without an extension."""
+    hu, affine = head
+    medium = FileSet()
+    ids = {"StudyID": "1", "StudyTime": "101010", "AccessionNumber": "1", "SeriesNumber": 1}
+    for path in dicom_files.write(tmp_path / "source", hu, affine, **ids):
+        medium.add(path)
+    medium.write(tmp_path / "disk")
+    for path in (tmp_path / "disk", tmp_path / "disk" / "DICOMDIR"):
+        head_ct = read_head_ct(path)
+        np.testing.assert_array_equal(head_ct.hu, hu)
+        assert head_ct.facts.warnings == ()
 
 
 def test_slices_are_ordered_by_position_not_by_number_or_name(tmp_path, dicom_files, head):
