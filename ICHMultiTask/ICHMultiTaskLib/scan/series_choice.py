@@ -142,8 +142,13 @@ def _candidate(uid, slices):
     usable = [item for item in slices if not odd_kind(item)]
     stacks = split_stacks(usable)
     judged = [(stack, judge(stack, sum(stack.repeats_of(other) for other in stacks))) for stack in stacks]
-    stack, verdict = min(judged, key=lambda pair: (pair[1].rank, -round(min(pair[0].coverage_mm, WHOLE_HEAD_MM) / 20)))
+    stack, verdict = min(judged, key=lambda pair: (pair[1].rank, -_coverage_step(pair[0]), pair[0].start))
     return Candidate(uid, slices, stack, verdict, [other for other in stacks if other is not stack], odd)
+
+
+def _coverage_step(stack):
+    """Coverage in steps of 20 mm, up to that of a whole head: a slice more or less does not count."""
+    return round(min(stack.coverage_mm, WHOLE_HEAD_MM) / 20)
 
 
 def _without_parts(candidates):

@@ -77,7 +77,7 @@ def judge(stack, repeats=1):
     Verdict
     """
     first = stack.slices[len(stack.slices) // 2]
-    found = _classes(first)
+    found = _classes(first, stack.slices)
     if abs(first.normal[2]) < 0.75:
         found[SeriesClass.OTHER_PLANE] = "not axial"
     if repeats > 2:
@@ -119,8 +119,8 @@ def judge_foreign(slices, why):
     return Verdict(Rank.NEVER, (kind,))
 
 
-def _classes(item):
-    """Classes that the header states, in their order, and the words for each."""
+def _classes(item, slices):
+    """Classes that the header of a slice states, in their order, and the words for each; contrast is that of any."""
     description, kernel = item.text("SeriesDescription"), item.text("ConvolutionKernel")
     values = item.image_type.replace("\\", " ").split(" ")
     of_type = series_words.classes_in(" ".join(values[2:]).replace("_", " "))
@@ -136,24 +136,22 @@ def _classes(item):
         # The slices' own orientation says which plane it is.
         found.pop(SeriesClass.OTHER_PLANE)
         found[SeriesClass.AXIAL_REFORMAT] = None
-    agent = item.text("ContrastBolusAgent")
-    given = any(
-        item.number(keyword) > 0 for keyword in ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
-    )
-    if agent and series_words.denies_contrast(agent):
+    agents = {other.text("ContrastBolusAgent") for other in slices} - {""}
+    amounts = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
+    if any(not series_words.denies_contrast(agent) for agent in agents):
+        found[SeriesClass.CONTRAST] = None
+    elif agents:
         found.pop(SeriesClass.CONTRAST, None)
-    elif agent or given:
+    elif any(item.number(keyword) > 0 for keyword in amounts):
         found[SeriesClass.CONTRAST] = None
     if item.text("RescaleType").upper() not in ("", "HU", "US"):
         found[SeriesClass.MATERIAL] = None
     body = item.text("BodyPartExamined")
-    if series_words.names_head(f"{description} {body}"):
-        found.pop(SeriesClass.OTHER_PART, None)
-    elif SeriesClass.OTHER_PART in series_words.classes_in(body):
+    if SeriesClass.OTHER_PART in series_words.classes_in(body) and not series_words.names_head(description):
         found[SeriesClass.OTHER_PART] = None
     words = {
         SeriesClass.SHARP: f"sharp kernel {kernel}".rstrip(),
-        SeriesClass.OTHER_PART: f"not of the head ({body or description})",
+        SeriesClass.OTHER_PART: f"not of the head ({body if series_words.classes_in(body) else description})",
     }
     return {kind: words.get(kind, _in_words(kind)) for kind in SeriesClass if kind in found}
 

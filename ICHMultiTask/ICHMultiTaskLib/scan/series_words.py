@@ -40,18 +40,19 @@ CLASS_WORDS = {
         "scanview"
     ),
     SeriesClass.SLAB: (
-        "mip|mips|minip|minips|tmip|min ip|max ip|maximum intensity|minimum intensity|slab|raysum|ray sum"
+        "mip|mips|minip|minips|tmip|min ip|max ip|maximum intensity|minimum intensity|slab|raysum|ray sum|projection|"
+        "projections"
     ),
     SeriesClass.MATERIAL: (
-        "vnc|vnca|vue|tnc|virtual non|virtual native|virtual un enhanced|virtuell nativ|iodine|iodio|iode|yodo|jod|"
-        "iodo|mono|monoe|monoenergetic|monoenergetisch|monochromatic|monoplus|mono e|vmi|kev|rho|rhoz|zeff|z eff|"
+        "vnc|vnca|tnc|virtual non|virtual native|virtual un enhanced|virtuell nativ|iodine|iodio|iode|yodo|jod|iodo|"
+        "mono|monoe|monoenergetic|monoenergetisch|monochromatic|monoplus|mono e|vmi|kev|rho|rhoz|zeff|z eff|"
         "z effective|effective z|eff z|effective atomic|electron density|material density|md water|water iodine|gsi|"
-        "spectral|calcium suppressed|sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|"
-        "mat fractional|mat value|eff atomic"
+        "calcium suppressed|sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|mat fractional|"
+        "mat value|eff atomic"
     ),
     SeriesClass.PERFUSION: (
         "perfusion|perfusions|perfusione|perfusao|perfusie|perfusions ct|perf|ctp|vpct|neuropct|cbf|cbv|cbp|mtt|ttp|"
-        "tmax|t max|penumbra|permeability|dynamic|dynamisch|dynamique|dinamico|dyn|dynmulti|4d"
+        "tmax|t max|penumbra|permeability|dynamic|dynamisch|dynamique|dinamico|dyn|dynmulti|4 d"
     ),
     SeriesClass.ANGIOGRAPHY: (
         "cta|ctas|ctv|mcta|angio|angios|angiography|angiographie|angiografia|angiografie|angiogram|angiotc|angiotac|"

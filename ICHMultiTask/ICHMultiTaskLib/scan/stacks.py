@@ -51,6 +51,12 @@ class Stack:
             return stated
         return float(np.median(np.diff(self.offsets))) if len(self.offsets) > 1 else None
 
+    @property
+    def start(self):
+        """Order of acquisition: a key by which the earliest of several stacks comes first."""
+        times = [item.time for item in self.slices if item.time is not None]
+        return min(map(_sequence, self.slices)), min(times, default=0.0)
+
     def repeats_of(self, other):
         """Whether the other stack shows the same range in the same way, as another time does; true for itself."""
         return (
@@ -118,7 +124,7 @@ def split_stacks(slices):
             stacks.append(
                 Stack([singles[n] for n in kept], offsets[kept], 0 if number else copies, len(order) - len(kept))
             )
-    return sorted(stacks, key=lambda stack: (-len(stack.slices), _earliest(stack)))
+    return sorted(stacks, key=lambda stack: (-len(stack.slices), stack.start))
 
 
 def weave(stack):
@@ -143,22 +149,31 @@ def holes(stack):
 
 
 def _group(slices):
-    """Group slices that look alike; each is compared with the first of a group."""
+    """Group slices that look alike; each is compared with the first of a group, and with what any of it states."""
     groups = []
     for item in slices:
-        for group in groups:
-            if _alike(group[0], item):
+        traits = _traits(item)
+        for group, stated in groups:
+            if _agree(stated, traits) and _has_same_grid(group[0], item):
                 group.append(item)
+                stated[:] = [own or new for own, new in zip(stated, traits, strict=True)]
                 break
         else:
-            groups.append([item])
-    return groups
+            groups.append(([item], traits))
+    return [group for group, _ in groups]
 
 
 def _alike(one, other):
-    return (
-        all(mine == yours or not (mine and yours) for mine, yours in zip(_traits(one), _traits(other), strict=True))
-        and np.abs(one.orientation - other.orientation).max() <= ANGLE_TOLERANCE
+    return _agree(_traits(one), _traits(other)) and _has_same_grid(one, other)
+
+
+def _agree(traits, others):
+    return all(mine == yours or not (mine and yours) for mine, yours in zip(traits, others, strict=True))
+
+
+def _has_same_grid(one, other):
+    return bool(
+        np.abs(one.orientation - other.orientation).max() <= ANGLE_TOLERANCE
         and np.abs(other.pixel_spacing / one.pixel_spacing - 1.0).max() <= SPACING_TOLERANCE
     )
 
@@ -167,7 +182,7 @@ def _traits(item):
     """What slices of one volume have in common, where it is stated."""
     derived = {"O": "original", "D": "derived"}.get(item.image_type[:1], "")
     same = ("PatientID", "StudyInstanceUID", "ConvolutionKernel", "Rows", "Columns", "ContrastBolusAgent")
-    return derived, *(item.text(keyword) for keyword in same)
+    return [derived, *(item.text(keyword) for keyword in same)]
 
 
 def _without_copies(slices):
@@ -191,11 +206,6 @@ def _without_copies(slices):
 def _sequence(item):
     """Order of acquisition."""
     return item.acquisition * 1e6 + item.number("InstanceNumber")
-
-
-def _earliest(stack):
-    times = [item.time for item in stack.slices if item.time is not None]
-    return min(map(_sequence, stack.slices)), min(times, default=0.0)
 
 
 def _acquisitions(indices, slices, offsets):

@@ -94,6 +94,7 @@ RIVALS = {
     "HEAD BONE": {"ConvolutionKernel": None}, "HEAD j": {"ConvolutionKernel": "BONEPLUS"},
     "HEAD k": {"ConvolutionKernel": "H60s"}, "HEAD l": {"ConvolutionKernel": "YB"}, "HEAD m": {"KVP": "80"},
     "THORAX": {"BodyPartExamined": "CHEST"}, "C-Spine 2.0": {"BodyPartExamined": "SPINE"},
+    "HWS 3.0": {"BodyPartExamined": "HEAD"}, "HEAD n": {"ImageType": ["DERIVED", "SECONDARY", "PROJECTION IMAGE"]},
     "Dose Report": {}, "Patient Protocol": {}, "Topogram 0.6 T20f": {},
 }  # fmt: skip
 
