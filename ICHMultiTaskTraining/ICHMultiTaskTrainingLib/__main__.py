@@ -1,5 +1,5 @@
 """`python -m ICHMultiTaskTrainingLib …`: the same as the installed command `ichmultitask-train`."""
 
-from .cli.command import main
+from .cli import main
 
 raise SystemExit(main())

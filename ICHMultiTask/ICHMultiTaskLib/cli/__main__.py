@@ -1,5 +1,5 @@
 """`python -m ICHMultiTaskLib.cli …`: the same as the installed command `ichmultitask`."""
 
-from .command import main
+from . import main
 
 raise SystemExit(main())

@@ -11,15 +11,15 @@ from ..common.writing import check_file
 SUFFIX = ".seg.nrrd"
 
 
-def add_parser(commands):
-    """Add the command to the subparsers of `ichmultitask`."""
-    parser = commands.add_parser(
-        "mark",
-        help="propose a segmentation of the bleed",
-        description="Propose a segmentation of the bleed on one head CT, from the model's attention and volume and the "
-        "density of the scan, and write it as an editable segmentation. It is a draft to be corrected by a person.",
-        epilog="Exit status: 0 done, also where there is nothing to mark; 1 scan refused or work failed (one sentence "
-        "on standard error), 2 wrong usage.",
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.description = (
+        "Propose a segmentation of the bleed on one head CT, from the model's attention and volume and the density of "
+        "the scan, and write it as an editable segmentation. It is a draft to be corrected by a person."
+    )
+    parser.epilog = (
+        "Exit status: 0 done, also where there is nothing to mark; 1 scan refused or work failed (one sentence on "
+        "standard error), 2 wrong usage."
     )
     add = parser.add_argument
     add("path", metavar="PATH", help="folder, file or .zip of DICOM images; NIfTI, NRRD or MetaImage file")
@@ -29,10 +29,11 @@ def add_parser(commands):
     add("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
     add("--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)")
     add("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run)
 
 
-def _run(options):
+def run(options):
+    """Mark, write and print."""
     destination = options.output or Path(safe_name(stem(options.path), "scan") + SUFFIX)
     _check_destination(destination, options.overwrite)
     from ..analysis.analyzer import Analyzer

@@ -1,7 +1,9 @@
 """What every command does around its work: streams that may close, signals that end it, errors as one sentence."""
 
+import argparse
 import errno
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -42,6 +44,46 @@ def run_command(work, canceled="Canceled; nothing was written."):
                 raise
         print(sentence, file=sys.stderr)
         return 1
+
+
+def parse(program, commands, arguments, description, epilog=None, version=None):
+    """Parse the arguments of a program with subcommands; only the one that is asked for is imported.
+
+    Parameters
+    ----------
+    program : str
+    commands : Registry
+        By name: what `--help` says of the command, and a function that adds its arguments to a parser and sets the
+        default `run`, a callable (options).
+    arguments : sequence of str or None
+        None: those of this process.
+    description, epilog, version : str
+
+    Returns
+    -------
+    argparse.Namespace
+        With `run`, the command's `parser` and the whole `command_line`.
+    """
+    arguments = sys.argv[1:] if arguments is None else [str(argument) for argument in arguments]
+    parser = argparse.ArgumentParser(prog=program, description=description, epilog=epilog)
+    if version is not None:
+        parser.add_argument("--version", action="version", version=f"{program} {version}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    asked = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name in commands:
+        own = subparsers.add_parser(name, help=commands.label(name))
+        if name == asked:
+            commands[name](own)
+            own.set_defaults(parser=own, command_line=shlex.join([program, *arguments]))
+    return parser.parse_args(arguments)
+
+
+def positive(text):
+    """An integer of at least 1, as the `type` of an argument."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
+    return value
 
 
 def sentence_of(error):

@@ -10,7 +10,7 @@ from ICHMultiTaskLib import analyze
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.growth import growth
 from ICHMultiTaskLib.analysis.marking import mark
-from ICHMultiTaskLib.cli.command import summary
+from ICHMultiTaskLib.cli.analyze import summary
 from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, InputError
 from ICHMultiTaskLib.measures.agreement import compare_volumes

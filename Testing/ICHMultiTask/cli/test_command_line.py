@@ -14,7 +14,8 @@ import pytest
 import SimpleITK
 import torch
 
-from ICHMultiTaskLib.cli import command as cli
+from ICHMultiTaskLib import cli
+from ICHMultiTaskLib.cli import analyze as analyze_command
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.bundle import WEIGHTS, save_bundle
@@ -215,14 +216,15 @@ def test_wrong_usage_is_status_2(arguments, words, capsys):
     (ModuleNotFoundError("No module named 'x'", name="x"), "The package x is not installed"),
 ])
 def test_every_expected_error_is_one_sentence(monkeypatch, capsys, error, words):
-    monkeypatch.setattr(cli, "_analyze", lambda options: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(analyze_command, "_analyze", lambda options: (_ for _ in ()).throw(error))
     assert cli.main(["analyze"]) == 1
     shown = capsys.readouterr()
     assert shown.err.startswith(words) and shown.err.count("\n") == 1 and shown.out == ""
 
 
 def test_errors_of_the_program_itself_are_not_hidden(monkeypatch):
-    monkeypatch.setattr(cli, "_analyze", lambda options: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    error = RuntimeError("shapes differ")
+    monkeypatch.setattr(analyze_command, "_analyze", lambda options: (_ for _ in ()).throw(error))
     with pytest.raises(RuntimeError, match="shapes differ"):
         cli.main(["analyze"])
 
@@ -241,7 +243,7 @@ def test_help_of_the_command_is_complete(capsys):
 ])
 def test_default_output_is_new_and_named_after_the_scan(tmp_path, monkeypatch, path, name):
     monkeypatch.chdir(tmp_path)
-    first = cli._default_output(path)
+    first = analyze_command._default_output(path)
     assert re.fullmatch(rf"{name}-\d{{8}}-\d{{6}}", first.name) and first.parent == Path("ichmultitask-output")
     first.mkdir(parents=True)
-    assert not cli._default_output(path).exists()
+    assert not analyze_command._default_output(path).exists()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK
 
+from ICHMultiTaskLib import cli
 from ICHMultiTaskLib.analysis.alignment import Alignment
 from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
 from ICHMultiTaskLib.analysis.growth import growth
 from ICHMultiTaskLib.analysis.repeat import RepeatScan, compare_with_previous
-from ICHMultiTaskLib.cli import command as cli
+from ICHMultiTaskLib.cli.analyze import summary
 from ICHMultiTaskLib.cli.analyze_options import ComparisonRequest
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.comparison.side_by_side import compare
@@ -276,7 +277,7 @@ def test_report_without_a_comparison_says_nothing_of_it(tmp_path):
 
 def test_shell_summary_holds_the_comparison(everything):
     analysis, comparison = everything
-    text = cli.summary(analysis, comparison=comparison)
+    text = summary(analysis, comparison=comparison)
     volume = comparison["segments"][0]["volume_ml"]
     assert f"Blood (<A>): {volume:.1f} mL" in text and "Empty: 0.0 mL" in text
     assert "+3.0 mL (+60 %) since the earlier scan of 5.0 mL" in text

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 
+from ICHMultiTaskLib.cli import COMMANDS, main
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.registry import Registry
 from ICHMultiTaskLib.measures.formulas import FORMULAS, formula_volumes
@@ -113,3 +114,16 @@ def test_an_output(register, tmp_path):
     written = write_report(analysis, tmp_path / "result")
     assert written["line"].read_text(encoding="utf-8") == f"{analysis.volume_ml:.1f} mL"
     assert written["attention"] is None and set(written) == set(WRITERS)
+
+
+def test_a_command(register, capsys):
+    def add_arguments(parser):
+        parser.add_argument("word")
+        parser.set_defaults(run=lambda options: print(options.word, "|", options.command_line))
+
+    register(COMMANDS, "say", "say a word", add_arguments)
+    assert main(["say", "a b"]) == 0
+    assert capsys.readouterr().out == "a b | ichmultitask say 'a b'\n"
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "say a word" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from ICHMultiTaskLib.cli import command as cli
+from ICHMultiTaskLib import cli
 from ICHMultiTaskLib.common.errors import InputError, OutputError
 from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.comparison.cohort import compare_cohort

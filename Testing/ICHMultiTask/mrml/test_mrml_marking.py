@@ -7,8 +7,8 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slice
 import SimpleITK  # noqa: E402
 import vtk  # noqa: E402
 
+from ICHMultiTaskLib import cli  # noqa: E402
 from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
-from ICHMultiTaskLib.cli import command as cli  # noqa: E402
 from ICHMultiTaskLib.common.errors import InputError, OutputError  # noqa: E402
 from ICHMultiTaskLib.measures.segment_files import read_segments  # noqa: E402
 from ICHMultiTaskLib.model.testing import tiny_bundle  # noqa: E402

@@ -17,7 +17,7 @@ from ICHMultiTaskLib.simulation import (
     simulate_patient,
     write_nifti,
 )
-from ICHMultiTaskTrainingLib.cli.command import main
+from ICHMultiTaskTrainingLib.cli import main
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 
 SCANNER = {"matrix": 128, "slices": 32, "noise_hu": 4.0, "tilt_deg": 12.0}

@@ -6,7 +6,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle
 from ICHMultiTaskLib.model.testing import tiny_bundle
-from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib import cli
 
 
 @pytest.fixture(scope="module")

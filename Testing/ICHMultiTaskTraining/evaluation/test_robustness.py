@@ -15,7 +15,7 @@ from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.simulation import DEMONSTRATION_SEED, write_nifti
 from ICHMultiTaskTrainingLib.bundles.model_card import model_card
-from ICHMultiTaskTrainingLib.cli.command import main
+from ICHMultiTaskTrainingLib.cli import main
 from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
 from ICHMultiTaskTrainingLib.evaluation.robustness import scans as robustness_scans
 from ICHMultiTaskTrainingLib.evaluation.robustness import variations

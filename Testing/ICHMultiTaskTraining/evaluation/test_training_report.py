@@ -16,7 +16,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress, duration
 from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
-from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.data.manifest import Row
 from ICHMultiTaskTrainingLib.evaluation.cross_validation import calibrate_by_others, gather_folds
 from ICHMultiTaskTrainingLib.evaluation.figures import attention_example, example_rows

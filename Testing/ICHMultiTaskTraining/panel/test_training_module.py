@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskLib.common.shell import parse
+from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.cli import in_slicer
 from ICHMultiTaskTrainingLib.cli.process import CommandProcess, LogReader, command
+from ICHMultiTaskTrainingLib.cli.train import read_settings
 from ICHMultiTaskTrainingLib.data.manifest import Manifest, Row
 from ICHMultiTaskTrainingLib.training import progress_file
 from ICHMultiTaskTrainingLib.training.config import TrainingConfig, make_config
@@ -118,7 +120,7 @@ def test_command_that_fails_leaves_its_sentence_in_the_log(tmp_path):
     log = tmp_path / "log.txt"
     process = CommandProcess(["train", tmp_path / "gone.csv", "--output", tmp_path / "run"], log)
     assert process.wait(120) == 1 and not process.stopped
-    assert "The manifest does not exist" in LogReader(log).lines()[-1]
+    assert "does not exist: expected a CSV file" in LogReader(log).lines()[-1]
 
 
 def test_stop_ends_the_processes_of_the_command_too(tmp_path):
@@ -229,8 +231,9 @@ def test_malformed_settings_are_named(text, message):
 
 def test_settings_reach_the_command_as_they_were(tmp_path):
     settings = {"precision": "fp32", "fold": None, "coarse_epochs": [[2, 1]], "augment": False, "start_from": "a b"}
-    options = cli._parser().parse_args(["train", "m.csv", "--output", "run", *_set(settings)])
-    assert cli._settings(options) == ("default", settings)
+    arguments = ["train", "m.csv", "--output", "run", *_set(settings)]
+    options = parse("ichmultitask-train", cli.COMMANDS, arguments, cli.DESCRIPTION)
+    assert read_settings(options) == ("default", settings)
 
 
 def _set(settings):

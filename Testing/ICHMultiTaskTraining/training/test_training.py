@@ -11,7 +11,7 @@ from scipy import ndimage
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.scan.reading import read_head_ct
-from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.data import augmentation
 from ICHMultiTaskTrainingLib.data.augmentation import augment
 from ICHMultiTaskTrainingLib.data.manifest import Row, outcomes, read_manifest

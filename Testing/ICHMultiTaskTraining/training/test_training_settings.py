@@ -12,7 +12,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundl
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.runtime import Runtime
 from ICHMultiTaskLib.model.testing import tiny_bundle
-from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.data.splits import split_rows
 from ICHMultiTaskTrainingLib.training.config import make_config

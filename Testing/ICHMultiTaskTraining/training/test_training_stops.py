@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ICHMultiTaskLib.common.errors import InputError, OutputError
-from ICHMultiTaskTrainingLib.cli import command as cli
+from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.data.cache import CachedScans, prepare_all
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.training.checkpoint import save_checkpoint

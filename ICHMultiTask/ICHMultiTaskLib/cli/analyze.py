@@ -1,87 +1,59 @@
-"""The `ichmultitask` command. Whatever the user can cause ends in one sentence on standard error."""
+"""The `ichmultitask analyze` command."""
 
-import argparse
 import sys
 import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from .. import __version__
 from ..common.choices import Device, Head, Stage
 from ..common.names import safe_name, stem
 from ..common.numbers import NOT_COMPUTED, number, percent, position, probability
-from ..common.research_use import RESEARCH_USE, RESEARCH_USE_IN_FULL
-from ..common.shell import run_command
+from ..common.research_use import RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder
 from ..model.attention import METHODS
 from ..model.bundle import ModelBundle, default_bundle
 from . import analyze_options
-from . import cohort as cohort_command
-from . import mark as mark_command
 
 DEMO_FOLDER = "simulated-dicom"
 
 
-def main(arguments=None):
-    """Run the command; return its exit status: 0 done, 1 refused or failed, 2 wrong usage."""
-    return run_command(lambda: _run(arguments))
-
-
-def _run(arguments):
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.run is _run_analyze and options.path is None and (options.series or options.list_series):
-        parser.error("--series and --list-series need the PATH of a folder, file or .zip of DICOM images")
-    options.run(options)
-
-
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="ichmultitask",
-        description="Volume, prognosis and attention of an intracerebral hemorrhage on a non-contrast head CT.",
-        epilog=RESEARCH_USE,
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.description = (
+        "Analyze one head CT and write report.html, report.json, attention.nrrd, slices/*.png and scene.mrb. Without "
+        "PATH, a head CT with a hemorrhage is simulated, written as a DICOM series and analyzed."
     )
-    parser.add_argument("--version", action="version", version=f"ichmultitask {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_analyze(commands)
-    cohort_command.add_parser(commands)
-    mark_command.add_parser(commands)
-    return parser
-
-
-def _add_analyze(commands):
-    analyze = commands.add_parser(
-        "analyze",
-        help="analyze one head CT",
-        description="Analyze one head CT and write report.html, report.json, attention.nrrd, slices/*.png and "
-        "scene.mrb. Without PATH, a head CT with a hemorrhage is simulated, written as a DICOM series and analyzed.",
-        epilog="Exit status: 0 done, 1 scan refused or work failed (one sentence on standard error), 2 wrong usage.",
+    parser.epilog = (
+        "Exit status: 0 done, 1 scan refused or work failed (one sentence on standard error), 2 wrong usage."
     )
-    analyze.add_argument(
+    parser.add_argument(
         "path", nargs="?", metavar="PATH", help="folder, file or .zip of DICOM images; NIfTI, NRRD or MetaImage file"
     )
-    analyze.add_argument(
+    parser.add_argument(
         "--output", metavar="DIR", type=Path,
         help="new or empty folder for the result (default: a new one under ./ichmultitask-output)",
     )  # fmt: skip
-    analyze.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
-    analyze.add_argument("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
-    analyze.add_argument(
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
+    parser.add_argument("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
+    parser.add_argument(
         "--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)"
     )
-    analyze.add_argument("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
-    analyze.add_argument("--list-series", action="store_true", help="list the DICOM series in PATH and stop")
-    analyze.add_argument(
+    parser.add_argument("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
+    parser.add_argument("--list-series", action="store_true", help="list the DICOM series in PATH and stop")
+    parser.add_argument(
         "--head", choices=Head.values(), default=Head.VOLUME, help="output that the attention map explains"
     )
-    analyze.add_argument("--stage", choices=Stage.values(), help="network stage of the map (default: the model's own)")
-    analyze.add_argument("--method", choices=tuple(METHODS), help="kind of attention map (default: the model's own)")
-    analyze_options.add_options(analyze)
-    analyze.set_defaults(run=_run_analyze)
+    parser.add_argument("--stage", choices=Stage.values(), help="network stage of the map (default: the model's own)")
+    parser.add_argument("--method", choices=tuple(METHODS), help="kind of attention map (default: the model's own)")
+    analyze_options.add_options(parser)
+    parser.set_defaults(run=run)
 
 
-def _run_analyze(options):
+def run(options):
+    """List the series or analyze, as the options say."""
+    if options.path is None and (options.series or options.list_series):
+        options.parser.error("--series and --list-series need the PATH of a folder, file or .zip of DICOM images")
     _list_series(options) if options.list_series else _analyze(options)
 
 
@@ -238,7 +210,3 @@ class _Progress:
             self._bar.refresh()
 
         return progress
-
-
-if __name__ == "__main__":
-    sys.exit(main())

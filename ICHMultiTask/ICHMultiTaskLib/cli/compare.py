@@ -10,15 +10,16 @@ Exit status: 0 done, 1 table refused or work failed (one sentence on standard er
 """
 
 
-def add_parser(commands):
-    """Add the command to the subparsers of `ichmultitask`."""
-    parser = commands.add_parser(
-        "compare",
-        help="compare the volumes of a cohort",
-        description="Compare volumes of a model, of formulas and of raters with reference volumes and write "
-        "report.html, report.json, table.csv and figures.",
-        epilog=EPILOG,
+_NO_ARGUMENTS = ("run", "parser", "command_line", "tables", "output")
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.description = (
+        "Compare volumes of a model, of formulas and of raters with reference volumes and write report.html, "
+        "report.json, table.csv and figures."
     )
+    parser.epilog = EPILOG
     add = parser.add_argument
     add("tables", nargs="+", metavar="TABLE", type=Path, help="CSV, one row per patient; several are joined by patient")
     add("--output", metavar="DIR", type=Path, required=True, help="new or empty folder for the result")
@@ -36,13 +37,14 @@ def add_parser(commands):
     add("--percent", action="store_true", help="draw Bland–Altman plots in percent, too")
     add("--resamples", metavar="N", type=int, default=2000, help="of the bootstrap (default: 2000)")
     add("--seed", metavar="N", type=int, default=0, help="of the bootstrap (default: 0)")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run)
 
 
-def _run(options):
+def run(options):
+    """Compare, write and print."""
     from ..report.cohort import report_cohort, summary
 
-    arguments = {name: value for name, value in vars(options).items() if name not in ("run", "tables", "output")}
+    arguments = {name: value for name, value in vars(options).items() if name not in _NO_ARGUMENTS}
     comparison = report_cohort(options.tables, options.output, **arguments)
     print(summary(comparison))
     print(f"\nReport  {(options.output / 'report.html').resolve()}")

@@ -1,0 +1,33 @@
+"""The `ichmultitask-train calibrate` command."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.progress import ShellProgress
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--model", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="the new bundle (default: replace the old one)")
+    parser.add_argument("--name", help="default: that of the model with -calibrated; unchanged where it is replaced")
+    parser.add_argument("--bundle-version", help="default: 0.1.0; unchanged where it is replaced")
+    parser.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
+    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    from ..bundles.recalibration import recalibrate
+
+    output = options.output or options.model
+    with ShellProgress() as progress:
+        bundle = recalibrate(
+            options.manifest, options.model, output, options.outcome, options.device, progress,
+            options.name, options.bundle_version,
+        )  # fmt: skip
+    for note in bundle.metadata["calibration"]["notes"]:
+        print(note)
+    print(f"Calibrated model bundle: {bundle.folder}")

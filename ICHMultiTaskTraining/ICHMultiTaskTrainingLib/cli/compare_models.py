@@ -1,0 +1,30 @@
+"""The `ichmultitask-train compare-models` command."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.writing import check_file, write_json
+from ICHMultiTaskLib.model.bundle import ModelBundle
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument("first", type=Path, help="predictions.csv of the evaluation of one model")
+    parser.add_argument("others", type=Path, nargs="+", help="those of other models on the same manifest")
+    parser.add_argument("--output", type=Path, required=True, metavar="JSON", help="file to write")
+    parser.add_argument("--note", default="", metavar="TEXT", help="what is compared, to stand above the table")
+    parser.add_argument("--record", type=Path, metavar="BUNDLE", help="write the table into this bundle's model card")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Compare, write and print."""
+    from ..evaluation.model_comparison import compare_models, comparison_table, is_comparison
+
+    check_file(options.output, is_comparison)
+    comparison = {"note": options.note, **compare_models(options.first, *options.others)}
+    write_json(options.output, comparison)
+    if options.record:
+        from ..bundles.model_card import record_metrics
+
+        record_metrics(ModelBundle.load(options.record), comparison, "comparison")
+    print(comparison_table(comparison))

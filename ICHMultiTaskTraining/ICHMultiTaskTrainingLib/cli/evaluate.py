@@ -1,0 +1,32 @@
+"""The `ichmultitask-train evaluate` command."""
+
+import json
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
+    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    from ..evaluation.evaluation import evaluate
+
+    with ShellProgress() as progress:
+        metrics = evaluate(options.manifest, options.output, options.model, options.device, progress)
+    if options.record:
+        from ..bundles.model_card import record_metrics
+
+        record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
+    print(json.dumps({part: metrics[part] for part in ("volume", "prognosis", "attention")}, indent=2))
+    print(f"Metrics: {options.output / 'metrics.json'}")

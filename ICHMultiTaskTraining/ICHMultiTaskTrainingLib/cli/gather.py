@@ -1,0 +1,18 @@
+"""The `ichmultitask-train gather` command."""
+
+from pathlib import Path
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run, one a fold")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    from ..evaluation.cross_validation import gather_folds
+
+    gather_folds(options.runs, options.output)
+    print(f"Report: {options.output / 'report.html'}")

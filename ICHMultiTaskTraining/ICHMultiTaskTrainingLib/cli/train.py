@@ -1,0 +1,104 @@
+"""The `ichmultitask-train train` command."""
+
+import json
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.common.shell import positive
+
+from ..training.config import PRESETS, make_config
+from ..training.settings_text import parse_assignments
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument("manifest", type=Path, help="CSV with patient_id, image, volume_ml, died")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="run folder; continued if interrupted"
+    )
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="default: that of --config, or default")
+    parser.add_argument(
+        "--config", type=Path, metavar="JSON", help="a file of settings unlike the preset's; config.json of a run"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as epochs=50; repeatable"
+    )
+    parser.add_argument("--fold", type=int, metavar="N", help="cross-validation: hold out this fold, from 0")
+    parser.add_argument("--folds", type=positive, metavar="K", help="their number (default 5)")
+    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="for preparing the scans")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="of prepared scans, which runs and folds may share")
+    parser.add_argument("--skip-unusable", action="store_true", help="leave out scans that cannot be used; say which")
+    parser.add_argument("--name", help="of the bundle (default: ich-multitask, or that of the start with -fine-tuned)")
+    parser.add_argument("--bundle-version", help="default: 0.1.0")
+    parser.add_argument("--training-data", metavar="SENTENCE", help="what it was trained on; shown beside every number")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    from ICHMultiTaskLib.model.runtime import choose_device
+
+    from ..bundles.export import export_best, export_bundle
+    from ..data.manifest import read_manifest
+    from ..evaluation.cross_validation import FOLDER, report_run
+    from ..training.distributed import launched_workers
+    from ..training.progress_file import followed
+    from ..training.run_folder import RunFolder, check_start
+    from ..training.trainer import Trainer
+
+    preset, settings = read_settings(options)
+    config = make_config(preset, **settings)
+    manifest = read_manifest(options.manifest)
+    device = choose_device(options.device)
+    if not RunFolder(options.output).begun:
+        check_start(manifest, config)
+    with (
+        ShellProgress() as shell,
+        launched_workers(device) as workers,
+        followed(options.output, shell, workers.rank) as progress,
+    ):
+        trainer = Trainer(
+            manifest, config, options.output, device, options.processes, progress, progress.line, workers,
+            options.skip_unusable, options.cache,
+        )  # fmt: skip
+        trainer.run()
+        if workers.rank:
+            return
+        progress(1.0, "Calibrating and writing the model")
+        choice = trainer.choose()
+        if choice.note:
+            progress.line(choice.note)
+        described = (options.name, options.bundle_version, options.training_data, options.command_line)
+        bundle = export_bundle(trainer, options.output / "bundle", *described, choice)
+        best = export_best(trainer, options.output / "bundle-best", *described, choice)
+        progress(1.0, "Writing the report")
+        report_run(trainer, bundle, options.output / FOLDER, options.command_line, choice)
+    print(f"Model bundle: {bundle.folder}")
+    if best is not None:
+        print(f"That of the best epoch: {best.folder}")
+    print(f"Report: {options.output / FOLDER / 'report.html'}")
+
+
+def read_settings(options):
+    """The preset and the settings that differ from it, of the file and of the shell."""
+    settings = {}
+    if options.config:
+        try:
+            settings = json.loads(options.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"The config file {options.config} is not JSON: {error}.") from error
+        if isinstance(settings, dict) and isinstance(settings.get("config"), dict):
+            settings = settings["config"]  # config.json of a run, which holds its manifest beside the settings
+        if not isinstance(settings, dict):
+            raise InputError(
+                f"The config file {options.config} is malformed: expected settings by name, found {settings}."
+            )
+    preset = settings.pop("preset", options.preset or "default")
+    if options.preset not in (None, preset):
+        raise InputError(f"The presets differ: expected one, found {options.preset} and {preset} in {options.config}.")
+    settings |= parse_assignments(options.set)
+    of_flags = {"fold": options.fold, "folds": options.folds}
+    return preset, settings | {name: value for name, value in of_flags.items() if value is not None}
