@@ -69,18 +69,20 @@ def list_series(folder):
     Returns
     -------
     list of SeriesSummary
-        The one that `read_head_ct` takes first, then by preference.
+        The one that `read_head_ct` takes first, then by preference; none is chosen where it takes none by itself.
 
     Raises
     ------
     InputError
-        As `read_head_ct`, if none can be analyzed.
+        If there is no DICOM image, or it cannot be read.
     """
     path = Path(folder).expanduser()
     if path.is_file() and suffix_of(path) is not None:
         raise InputError(f"{path.name} holds one volume and no series; expected DICOM images.")
     with _dicom_images(path, None) as (images, file_uid):
-        return series_choice.choose_series(images.slices, file_uid)[1]
+        if file_uid is not None:
+            return series_choice.choose_series(images.slices, file_uid)[1]
+        return series_choice.summarize(series_choice.rank_series(images.slices))
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def choose_series(slices, series_uid=None):
     InputError
         If the series asked for is absent, no series can be taken, or CT series of several patients are present.
     """
-    candidates = sorted(_candidates(slices), key=_preference)
+    candidates = rank_series(slices)
     if series_uid is not None:
         chosen = next((candidate for candidate in candidates if candidate.uid == series_uid), None)
         if chosen is None:
@@ -111,20 +111,55 @@ def choose_series(slices, series_uid=None):
         if chosen.verdict.rank is Rank.NEVER:
             kinds = Counter(f"{candidate.verdict.reasons[0]} ({candidate.label})" for candidate in candidates)
             found = "; ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
-            hint = ": such a series is taken only when asked for by its UID" if chosen.stack else ""
+            hint = ": such a series is taken only when asked for by its UID (--list-series)" if chosen.stack else ""
             raise InputError(
                 f"There is no axial CT series to analyze; expected a non-contrast head CT, found {found}{hint}."
             )
         _refuse_several_patients(slices)
-    candidates = [chosen, *(candidate for candidate in candidates if candidate is not chosen)]
-    rivals = [candidate for candidate in candidates[1:] if _same_level(candidate, chosen)]
+    others = [candidate for candidate in candidates if candidate is not chosen]
     if chosen.stack:
-        further = [item for item in candidates[1:] if item.stack and chosen.stack.goes_on_in(item.stack)]
+        further = [item for item in others if item.stack and chosen.stack.goes_on_in(item.stack)]
         chosen = replace(chosen, continued_by=[item.label for item in further])
-        candidates[0] = chosen
-    is_good = chosen.verdict.rank <= Rank.REFORMAT
-    is_clear = series_uid is not None or (is_good and not rivals and _is_one_study(candidates))
-    return chosen, [_summary(candidate, chosen, series_uid is not None) for candidate in candidates], is_clear
+    has_rival = any(_same_level(candidate, chosen) for candidate in others)
+    is_good = chosen.verdict.rank <= Rank.REFORMAT and not has_rival and _is_one_study([chosen, *others])
+    is_asked_for = series_uid is not None
+    return chosen, summarize([chosen, *others], chosen, is_asked_for), is_asked_for or is_good
+
+
+def rank_series(slices):
+    """Judge every series.
+
+    Parameters
+    ----------
+    slices : list of Slice
+
+    Returns
+    -------
+    list of Candidate
+        By preference.
+    """
+    return sorted(_candidates(slices), key=_preference)
+
+
+def summarize(candidates, chosen=None, is_asked_for=False):
+    """Summaries of series in the order given.
+
+    Parameters
+    ----------
+    candidates : list of Candidate
+    chosen : Candidate, optional
+        The one that is taken; by default the first, if it is one that is taken by itself.
+    is_asked_for : bool
+        Whether the chosen series was asked for by its UID.
+
+    Returns
+    -------
+    list of SeriesSummary
+    """
+    if chosen is None and candidates[0].verdict.rank is not Rank.NEVER:
+        chosen = candidates[0]
+    study = (chosen or candidates[0]).first.text("StudyInstanceUID")
+    return [_summary(candidate, candidate is chosen, study, is_asked_for) for candidate in candidates]
 
 
 def _candidates(slices):
@@ -152,14 +187,16 @@ def _coverage_step(stack):
 
 
 def _without_parts(candidates):
-    """Rank volumes that cover much less than another one of their study as incomplete."""
+    """Rank volumes that cover much less than a soft-tissue one of their study as incomplete."""
     whole = {}
     for candidate in candidates:
-        if candidate.verdict.rank < Rank.INCOMPLETE:
+        if candidate.verdict.rank <= Rank.REFORMAT:
             study = candidate.first.text("StudyInstanceUID")
             whole[study] = max(whole.get(study, 0.0), min(candidate.stack.coverage_mm, WHOLE_HEAD_MM))
     return [
-        _as_part(candidate) if _is_part(candidate, whole.get(candidate.first.text("StudyInstanceUID"))) else candidate
+        _as_part(candidate)
+        if _is_part(candidate, whole.get(candidate.first.text("StudyInstanceUID"), 0.0))
+        else candidate
         for candidate in candidates
     ]
 
@@ -198,11 +235,11 @@ def _is_one_study(candidates):
     return len({candidate.first.text("StudyInstanceUID") for candidate in usable}) < 2
 
 
-def _summary(candidate, chosen, is_asked_for):
+def _summary(candidate, is_chosen, study, is_asked_for):
     first, why = candidate.first, candidate.verdict.words
-    if candidate is not chosen and first.text("StudyInstanceUID") != chosen.first.text("StudyInstanceUID"):
+    if first.text("StudyInstanceUID") != study:
         why += f", study of {first.text('StudyDate') or 'unknown date'}"
-    if candidate is chosen and is_asked_for:
+    if is_chosen and is_asked_for:
         why = f"asked for ({why})"
     thickness = candidate.stack.thickness_mm if candidate.stack else first.number("SliceThickness", None)
     return SeriesSummary(
@@ -211,7 +248,7 @@ def _summary(candidate, chosen, is_asked_for):
         first.text("ConvolutionKernel"),
         candidate.count,
         thickness,
-        candidate is chosen,
+        is_chosen,
         why,
     )
 

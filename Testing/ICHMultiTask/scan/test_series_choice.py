@@ -159,6 +159,11 @@ def test_part_of_the_head_does_not_stand_for_a_whole_thin_scan():
     assert summaries[1].why == "covers 105 mm with 22 slices"
 
 
+def test_short_soft_tissue_series_beside_a_long_bone_series():
+    soft = headers("1.1")[:24]
+    assert choose_series(headers("1.2", 1.25, ConvolutionKernel="H70h") + soft)[0].uid == "1.1"
+
+
 def test_newest_study_with_a_soft_tissue_series_counts():
     """A newer study that holds only an angiography does not hide the older native scan."""
     old = headers("1.1", StudyInstanceUID="1", StudyDate="20260101")
@@ -205,7 +210,9 @@ def test_series_that_is_taken_only_when_asked_for(tmp_path, dicom_files, head, d
     dicom_files.write(tmp_path, *head, SeriesDescription=description)
     with pytest.raises(InputError, match="no axial CT series to analyze; .* only when asked for by its UID"):
         read_head_ct(tmp_path)
-    facts = read_head_ct(tmp_path, series_uid="1.2.3.4").facts
+    (summary,) = list_series(tmp_path)
+    assert (summary.uid, summary.chosen) == ("1.2.3.4", False)
+    facts = read_head_ct(tmp_path, series_uid=summary.uid).facts
     assert any(text.startswith("By its header the series is ") for text in facts.warnings)
 
 
