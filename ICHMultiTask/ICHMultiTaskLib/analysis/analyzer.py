@@ -12,6 +12,7 @@ from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
 from ..scan.head_region import head_region
+from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
 from .plausibility import volume_warnings
 
@@ -296,8 +297,6 @@ def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=
     """
     clock, progress = _Clock(), progress or _ignore
     if not isinstance(scan, HeadCT):
-        from ..scan.reading import read_head_ct
-
         scan = read_head_ct(scan, progress=lambda f, message: progress(0.3 * f, message))
         clock.lap("read")
     analyzer = Analyzer(bundle, device)

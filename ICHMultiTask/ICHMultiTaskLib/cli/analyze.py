@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from ..analysis.analyzer import Analyzer
 from ..common.choices import Device, Head, Stage
 from ..common.names import safe_name, stem
 from ..common.numbers import NOT_COMPUTED, number, percent, position, probability
@@ -13,6 +14,8 @@ from ..common.research_use import RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder
 from ..model.attention import METHODS
 from ..model.bundle import ModelBundle, default_bundle
+from ..report.comparison import comparison_lines
+from ..scan.reading import list_series, read_head_ct
 from . import analyze_options
 
 DEMO_FOLDER = "simulated-dicom"
@@ -58,8 +61,6 @@ def run(options):
 
 
 def _list_series(options):
-    from ..scan.reading import list_series
-
     for series in list_series(options.path):
         thickness = "" if series.thickness is None else f", {series.thickness:g} mm"
         print(f"{'*' if series.chosen else ' '} {series.uid}")
@@ -80,7 +81,6 @@ def _analyze(options):
         timing = {"read": time.perf_counter() - clock}
         bar.step("Loading the model", 30, 40)(0.0, "")
         clock = time.perf_counter()
-        from ..analysis.analyzer import Analyzer
 
         analyzer = Analyzer(bundle, options.device)
         timing["load_model"] = time.perf_counter() - clock
@@ -123,7 +123,11 @@ def _default_output(path):
 
 def _simulate(folder, progress):
     """Write a simulated patient as a DICOM series; return the true volume in mL."""
-    from ..simulation import DEMONSTRATION_SEED, simulate_patient, write_dicom
+    from ..simulation import (  # SciPy's optimizers, which nothing else needs
+        DEMONSTRATION_SEED,
+        simulate_patient,
+        write_dicom,
+    )
 
     patient = simulate_patient(DEMONSTRATION_SEED, progress=progress)
     write_dicom(patient.head_ct, folder)
@@ -131,8 +135,6 @@ def _simulate(folder, progress):
 
 
 def _read(options, folder, destination, progress):
-    from ..scan.reading import read_head_ct
-
     if options.path is not None:
         return read_head_ct(options.path, options.series, progress)
     head_ct = read_head_ct(folder / DEMO_FOLDER, None, progress)
@@ -155,8 +157,6 @@ def summary(analysis, true_volume_ml=None, comparison=None):
     -------
     str
     """
-    from ..report.comparison import comparison_lines
-
     interval, attention = analysis.volume_interval_ml, analysis.attention
     volume = number(analysis.volume_ml)
     lines = [("Volume", f"{volume} mL")]

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..analysis.repeat import compare_with_previous
 from ..common.errors import InputError
+from ..comparison.side_by_side import compare
+from ..measures.clinical_scores import ClinicalContext
+from ..measures.segment_files import read_segments
+from ..report.comparison import comparison_dict
+from ..scan.reading import read_head_ct
 
 _YES_NO = {"yes": True, "no": False}
 _FLAGS = {
@@ -59,16 +65,11 @@ class ComparisonRequest:
         InputError
             If one cannot be used.
         """
-        from ..measures.clinical_scores import ClinicalContext
-        from ..measures.segment_files import read_segments
-
         flags = {name: _YES_NO.get(getattr(options, name)) for name in _FLAGS}
         context = ClinicalContext(options.age, options.gcs, options.nihss, options.location, **flags)
         segments = tuple(segment for path in options.segmentation for segment in read_segments(path))
         previous = None
         if options.previous is not None:
-            from ..scan.reading import read_head_ct
-
             previous = _as_earlier(lambda: read_head_ct(options.previous))
         return cls(segments, None if context.is_empty else context, previous)
 
@@ -94,10 +95,6 @@ class ComparisonRequest:
         InputError
             If the earlier scan cannot be used.
         """
-        from ..analysis.repeat import compare_with_previous
-        from ..comparison.side_by_side import compare
-        from ..report.comparison import comparison_dict
-
         compared = repeat = None
         if self.segments:
             compared = compare(

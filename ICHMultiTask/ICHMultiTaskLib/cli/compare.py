@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ..report.cohort import report_cohort, summary
+
 EPILOG = """
 Recognized columns: patient_id; volume_ml or reference, ground_truth, manual, …; predicted_volume_ml or model, with
 interval_low_ml and interval_high_ml; rater_1, "Reader A (8 years)", …; other columns whose names end in mL or contain
@@ -42,8 +44,6 @@ def add_arguments(parser):
 
 def run(options):
     """Compare, write and print."""
-    from ..report.cohort import report_cohort, summary
-
     arguments = {name: value for name, value in vars(options).items() if name not in _NO_ARGUMENTS}
     comparison = report_cohort(options.tables, options.output, **arguments)
     print(summary(comparison))

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+from ..analysis.analyzer import Analyzer
+from ..analysis.marking import mark
 from ..common.choices import Device
 from ..common.errors import OutputError
 from ..common.names import safe_name, stem
 from ..common.signature import is_unchanged
 from ..common.writing import check_file
+from ..model.bundle import ModelBundle, default_bundle
+from ..scan.reading import read_head_ct
 
 SUFFIX = ".seg.nrrd"
 
@@ -36,10 +40,6 @@ def run(options):
     """Mark, write and print."""
     destination = options.output or Path(safe_name(stem(options.path), "scan") + SUFFIX)
     _check_destination(destination, options.overwrite)
-    from ..analysis.analyzer import Analyzer
-    from ..analysis.marking import mark
-    from ..model.bundle import ModelBundle, default_bundle
-    from ..scan.reading import read_head_ct
 
     bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
     head_ct = read_head_ct(options.path, options.series)

@@ -40,6 +40,11 @@ from pathlib import Path
 
 from ..common.errors import BundleError, DependencyError, InputError
 from ..common.writing import new_folder, write_text
+from .calibration import (  # NumPy: importing this file must stay quick
+    TARGETS,  # here, since it needs NumPy and importing this file must stay quick
+    correct_volume,
+    output_to_volume,
+)
 from .networks import build_network
 
 METADATA = "configs/metadata.json"
@@ -128,8 +133,6 @@ class ModelBundle:
 
     def volume_ml(self, output, crop_volume_mm3):
         """Hematoma volume in mL, as `output_to_volume` gives it and corrected as calibrated."""
-        from .calibration import correct_volume, output_to_volume  # NumPy: importing this file must stay quick
-
         volume = output_to_volume(output, self.metadata["target"], crop_volume_mm3)
         return float(correct_volume(volume, self.metadata["calibration"].get("volume_correction")))
 
@@ -332,7 +335,6 @@ def _check_metadata(metadata, folder):
             raise BundleError(
                 f"{key} in the metadata of {folder} is unusable: expected {expected}, found {metadata[key]!r}."
             )
-    from .calibration import TARGETS  # here, since it needs NumPy and importing this file must stay quick
 
     if metadata["target"] not in TARGETS:
         raise BundleError(

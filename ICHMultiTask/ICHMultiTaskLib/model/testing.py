@@ -4,6 +4,7 @@ import numpy as np
 
 from ..scan.head_ct import HeadCT, ScanFacts
 from .bundle import NO_CALIBRATION, save_bundle
+from .networks import build_network
 
 HEMATOMA_ML = 33.5
 """Volume of the phantom's hematoma, a ball of 20 mm radius."""
@@ -43,8 +44,6 @@ def tiny_bundle(folder, seed=0):
         `folder`
     """
     import torch
-
-    from .networks import build_network
 
     torch.manual_seed(seed)
     architecture = {"width": 4, "stem_stride": [2, 4, 4], "stage_strides": [1, 2, 2, 1], "final_relu": False}

@@ -5,6 +5,7 @@ from pathlib import Path
 import slicer
 
 from ..common.background import BackgroundTask
+from ..simulation import DEMONSTRATION_SEED, simulate_patient
 from .results import show_overlay
 from .scene import create_scene
 from .translation import tr as _
@@ -36,8 +37,6 @@ def simulate_sample(progress=None):
     -------
     ICHMultiTaskLib.simulation.SimulatedPatient
     """
-    from ..simulation import DEMONSTRATION_SEED, simulate_patient
-
     return simulate_patient(DEMONSTRATION_SEED)
 
 

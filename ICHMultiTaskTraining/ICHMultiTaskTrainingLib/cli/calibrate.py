@@ -5,6 +5,8 @@ from pathlib import Path
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
 
+from ..bundles.recalibration import recalibrate
+
 
 def add_arguments(parser):
     """Add the command's arguments to its parser."""
@@ -20,8 +22,6 @@ def add_arguments(parser):
 
 def run(options):
     """Do the command's work."""
-    from ..bundles.recalibration import recalibrate
-
     output = options.output or options.model
     with ShellProgress() as progress:
         bundle = recalibrate(

@@ -5,6 +5,9 @@ from pathlib import Path
 from ICHMultiTaskLib.common.writing import check_file, write_json
 from ICHMultiTaskLib.model.bundle import ModelBundle
 
+from ..bundles.model_card import record_metrics
+from ..evaluation.model_comparison import compare_models, comparison_table, is_comparison
+
 
 def add_arguments(parser):
     """Add the command's arguments to its parser."""
@@ -18,13 +21,9 @@ def add_arguments(parser):
 
 def run(options):
     """Compare, write and print."""
-    from ..evaluation.model_comparison import compare_models, comparison_table, is_comparison
-
     check_file(options.output, is_comparison)
     comparison = {"note": options.note, **compare_models(options.first, *options.others)}
     write_json(options.output, comparison)
     if options.record:
-        from ..bundles.model_card import record_metrics
-
         record_metrics(ModelBundle.load(options.record), comparison, "comparison")
     print(comparison_table(comparison))

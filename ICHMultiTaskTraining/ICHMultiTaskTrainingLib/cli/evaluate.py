@@ -7,6 +7,9 @@ from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 
+from ..bundles.model_card import record_metrics
+from ..evaluation.evaluation import evaluate
+
 
 def add_arguments(parser):
     """Add the command's arguments to its parser."""
@@ -20,13 +23,9 @@ def add_arguments(parser):
 
 def run(options):
     """Do the command's work."""
-    from ..evaluation.evaluation import evaluate
-
     with ShellProgress() as progress:
         metrics = evaluate(options.manifest, options.output, options.model, options.device, progress)
     if options.record:
-        from ..bundles.model_card import record_metrics
-
         record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
     print(json.dumps({part: metrics[part] for part in ("volume", "prognosis", "attention")}, indent=2))
     print(f"Metrics: {options.output / 'metrics.json'}")

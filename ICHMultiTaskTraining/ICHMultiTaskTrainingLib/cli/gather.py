@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ..evaluation.cross_validation import gather_folds
+
 
 def add_arguments(parser):
     """Add the command's arguments to its parser."""
@@ -12,7 +14,5 @@ def add_arguments(parser):
 
 def run(options):
     """Do the command's work."""
-    from ..evaluation.cross_validation import gather_folds
-
     gather_folds(options.runs, options.output)
     print(f"Report: {options.output / 'report.html'}")

@@ -7,6 +7,10 @@ from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 
+from ..bundles.model_card import record_metrics
+from ..evaluation.robustness.metrics import summary
+from ..evaluation.robustness.run import robustness
+
 
 def add_arguments(parser):
     """Add the command's arguments to its parser."""
@@ -36,17 +40,12 @@ def add_arguments(parser):
 
 def run(options):
     """Measure, write and print."""
-    from ..evaluation.robustness.metrics import summary
-    from ..evaluation.robustness.run import robustness
-
     with ShellProgress() as progress:
         results = robustness(
             options.output, options.model, options.device, options.patients, options.seed, options.manifest,
             options.anatomy, options.insertions, progress=progress,
         )  # fmt: skip
     if options.record:
-        from ..bundles.model_card import record_metrics
-
         record_metrics(ModelBundle.load(options.model or default_bundle()), results, "robustness")
     print(summary(results))
     print(f"Robustness: {options.output / 'robustness.json'}")

@@ -7,6 +7,7 @@ from ICHMultiTaskLib.common.choices import Cohort
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
+from ICHMultiTaskLib.simulation import SimulationSettings, usable_scans, write_cohort
 
 
 def add_arguments(parser):
@@ -35,8 +36,6 @@ def add_arguments(parser):
 
 def run(options):
     """Do the command's work."""
-    from ICHMultiTaskLib.simulation import SimulationSettings, usable_scans, write_cohort
-
     if options.anatomy and (options.matrix or options.slices):
         raise InputError("Scans given by --anatomy keep their own grid: expected no --matrix and no --slices with it.")
     settings, scans = SimulationSettings(options.slices, options.matrix or 512, composition=options.composition), ()

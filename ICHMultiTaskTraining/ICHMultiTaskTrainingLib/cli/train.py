@@ -8,7 +8,11 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
 
+from ..data.manifest import read_manifest
+from ..evaluation.cross_validation import FOLDER, report_run
 from ..training.config import PRESETS, make_config
+from ..training.progress_file import followed
+from ..training.run_folder import RunFolder, check_start
 from ..training.settings_text import parse_assignments
 
 
@@ -42,11 +46,7 @@ def run(options):
     from ICHMultiTaskLib.model.runtime import choose_device
 
     from ..bundles.export import export_best, export_bundle
-    from ..data.manifest import read_manifest
-    from ..evaluation.cross_validation import FOLDER, report_run
     from ..training.distributed import launched_workers
-    from ..training.progress_file import followed
-    from ..training.run_folder import RunFolder, check_start
     from ..training.trainer import Trainer
 
     preset, settings = read_settings(options)

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.tables import read_csv
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration
+from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from ..data.splits import draw_folds
 from ..training.config import TrainingConfig
@@ -44,9 +46,6 @@ def report_run(trainer, bundle, output, command, choice=None):
     dict
         As `evaluate` returns.
     """
-    from ICHMultiTaskLib.analysis.analyzer import Analyzer
-    from ICHMultiTaskLib.scan.reading import read_head_ct
-
     rows, config, choice = trainer.validation_rows, trainer.config, choice or trainer.choose()
     records = _validation_records(trainer, choice)
     parts = draw_folds(rows, min(PARTS, len({row.patient_id for row in rows})), config.seed)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
@@ -13,7 +14,9 @@ from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from ..data.manifest import read_manifest
+from .figures import attention_example, example_rows, write_figures
 from .metrics import prognosis_metrics
+from .report import write_report
 
 BEST_PROBABILITY = ("death_probability_image", "death_probability")
 """Columns of simulated cohorts: the probability from which the outcome was drawn, the first given the image alone."""
@@ -56,11 +59,6 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     OutputError
         If the folder is taken or cannot be written.
     """
-    from ICHMultiTaskLib.analysis.analyzer import Analyzer
-
-    from .figures import example_rows, write_figures
-    from .report import write_report
-
     manifest = read_manifest(manifest_path)
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
     with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
@@ -190,8 +188,6 @@ def known_record(row):
 
 def _evaluate_row(row, analyzer, examples=None):
     """The row of `predictions.csv` for one scan, whose attention is drawn if there is a list for it."""
-    from .figures import attention_example
-
     record, mask = known_record(row), None
     start = time.perf_counter()
     try:
