@@ -1,8 +1,8 @@
 """Intracerebral hemorrhage on head CT: volume, prognosis and attention, on arrays with a geometry.
 
-    from ICHMultiTaskLib import analyze
-    result = analyze("folder of DICOM files, NIfTI or NRRD file")
-    print(result.volume_ml, result.volume_interval_ml, result.mortality_probability)
+>>> from ICHMultiTaskLib import analyze
+>>> result = analyze("folder of DICOM files, NIfTI or NRRD file")  # doctest: +SKIP
+>>> print(result.volume_ml, result.volume_interval_ml, result.mortality_probability)  # doctest: +SKIP
 """
 
 __version__ = "0.1.0"

@@ -33,6 +33,7 @@ class ShellProgress:
             self._bar.close()
 
     def __call__(self, fraction, message):
+        """Show how far the work is, 0 to 1, and what it does."""
         if self._bar is None:
             if time.monotonic() - self._last >= LINE_SECONDS:
                 self.line(f"{message} ({fraction:.0%})")
@@ -57,7 +58,7 @@ class Silent:
     """Progress that nobody sees: of a process whose neighbor tells the same."""
 
     def __call__(self, fraction, message):
-        pass
+        """Show nothing."""
 
     def line(self, text):
         """Write nothing."""

@@ -103,10 +103,12 @@ class ModelBundle:
 
     @property
     def name(self):
+        """Name of the model."""
         return self.metadata["name"]
 
     @property
     def version(self):
+        """Version of the model, not of the software."""
         return self.metadata["version"]
 
     @property

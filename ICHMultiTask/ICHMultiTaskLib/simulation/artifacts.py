@@ -49,8 +49,9 @@ class Artifacts:
         self.streaks = sum(self.streaks).astype(np.float32)
 
     def harden(self, painted):
-        """Brighten what lies beside bone, as the hardened beam and scatter leave it: around the cavity, most in the
-        posterior fossa; painted slices [..., rows, columns] in place.
+        """Brighten what lies beside bone, as the hardened beam and scatter leave it.
+
+        Around the cavity, most in the posterior fossa; painted slices [..., rows, columns] in place.
         """
         if self.halo_hu:
             bone = np.clip(painted - 250.0, 0.0, 1200.0)
@@ -58,6 +59,7 @@ class Artifacts:
             painted += soft * (self.blur @ bone @ self.blur.T) * np.float32(self.halo_hu / 350.0)
 
     def __call__(self, image, k):
+        """Add the artifacts to slice k, in HU [rows, columns]."""
         change = self.cup
         if self.petrous_weight[k] > 0.01:
             change = change + np.float32(self.petrous_weight[k]) * self.streaks

@@ -128,6 +128,7 @@ class PeriodicNoise:
         return self.lattice.ravel()[(i * size + j) * size + k]
 
     def __call__(self, x, y, z):
+        """Values at positions in mm."""
         scale = np.float32(1.0 / self.step)
         points = np.stack([x * scale, y * scale, z * scale])
         return map_coordinates(self.lattice, points, order=1, mode="grid-wrap", output=np.float32)

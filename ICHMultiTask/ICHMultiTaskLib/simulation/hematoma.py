@@ -134,7 +134,7 @@ class Hematoma:
 
     @property
     def side(self):
-        """ "left", "right", or "midline" within 3 mm of it."""
+        """Side of the head: "left", "right", or "midline" within 3 mm of it."""
         return "midline" if abs(self.center[0]) < 3.0 else "right" if self.center[0] > 0 else "left"
 
     @property

@@ -38,7 +38,6 @@ def average_bundles(bundles, output, version=None, name=None):
     InputError
         If there are fewer than two, or they differ in architecture, preprocessing or target.
     """
-
     bundles = [b if isinstance(b, ModelBundle) else ModelBundle.load(b) for b in bundles]
     if len(bundles) < 2:
         raise InputError(f"Too few models to average: expected at least 2, found {len(bundles)}.")

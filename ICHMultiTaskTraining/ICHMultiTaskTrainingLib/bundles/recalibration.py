@@ -51,7 +51,6 @@ def recalibrate(
     InputError
         With every scan that cannot be used and its reason, all at once; or if there are too few.
     """
-
     manifest = read_manifest(manifest_path)
     death = outcomes(manifest.rows, outcome)
     patients = [row.patient_id for row in manifest.rows]

@@ -67,8 +67,10 @@ def _mean(volumes, kernel, inside=False):
 
 
 def _affine(count, rotation_deg, generator):
-    """Maps [N, 3, 4] from where a voxel goes to where it came from, x, y, z: in mm but for the shift, a share of half
-    the image."""
+    """Draw maps [N, 3, 4] from where a voxel goes to where it came from, as x, y, z.
+
+    In mm but for the shift, which is a share of half the image.
+    """
 
     def draw(low, high, *size):
         return low + (high - low) * torch.rand(count, *size, generator=generator)

@@ -31,7 +31,7 @@ class Workers:
     count: int = 1
 
     def shard(self, rows):
-        """This process's part of an array, neighbors together."""
+        """Part of an array that belongs to this process, neighbors together."""
         return np.array_split(rows, self.count)[self.rank] if self.count > 1 else rows
 
     def total(self, values):

@@ -65,6 +65,7 @@ class FollowedProgress:
         self._phase = None  # what takes place before the first report is no measure of speed
 
     def __call__(self, fraction, message):
+        """Pass the progress on and write it to the file."""
         self._progress(fraction, message)
         if self._phase is None or fraction in (0.0, 1.0) or time.time() - self._written >= WRITE_SECONDS:
             self._write(fraction, message)

@@ -28,6 +28,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x):
+        """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         x = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(x)) + identity)
