@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.provenance import provenance
 from ..model.attention import check_choice
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
@@ -77,6 +78,8 @@ class Analysis:
     warnings : tuple of str
     timing_s : dict of str to float
         Seconds by step.
+    provenance : dict
+        As `common.provenance.provenance` makes it.
     """
 
     head_ct: HeadCT
@@ -90,6 +93,7 @@ class Analysis:
     warnings: tuple
     timing_s: dict
     prediction: Prediction = field(repr=False)
+    provenance: dict = field(default_factory=dict, repr=False)
 
     def attention_for(self, head="volume", stage="stage4", method="gradcam"):
         """Another attention map of the same run, without running the encoder again.
@@ -161,13 +165,14 @@ class Analyzer:
     """
 
     def __init__(self, bundle=None, device="auto"):
-        from ..model.runtime import choose_device, fastest_runtime
+        from ..model.runtime import choose_device, inference_runtime
 
         self.bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle or default_bundle())
         self.settings = PreprocessingSettings(**self.bundle.metadata["preprocessing"])
         self.device = choose_device(device)
         self.network = self.bundle.network(self.device).eval().requires_grad_(False)
-        self.runtime = fastest_runtime(self.network, self.device)
+        self.runtime = inference_runtime(self.device)
+        self.runtime.arrange(self.network)
 
     def predict(self, network_input, progress=_ignore):
         """Run the network on a prepared scan; `progress` is called between the stages and may raise Canceled.
@@ -178,9 +183,11 @@ class Analyzer:
         """
         import torch
 
+        from ..model.runtime import repeatable
+
         image = torch.from_numpy(network_input.array)[None].to(self.device)
         features = {}
-        with torch.no_grad(), self.runtime.context():
+        with torch.no_grad(), repeatable(self.device), self.runtime.context():
             for name, output in self.network.features(self.runtime.arrange(image)):
                 features[name] = output
                 progress(len(features) / 4, f"Network: {name}")
@@ -270,6 +277,7 @@ class Analyzer:
             warnings=tuple(warnings),
             timing_s=clock.laps,
             prediction=prediction,
+            provenance=provenance(self.device, self.runtime.name),
         )
 
 

@@ -92,7 +92,7 @@ def read_csv(path):
     rows = [(number, row) for number, row in rows if any(row)]
     if len(rows) < 2:
         found = "only a header" if rows else "nothing"
-        raise InputError(f"The table is empty: expected a header and a row a patient, found {found} in {path}.")
+        raise InputError(f"The table is empty: expected a header and one row per patient, found {found} in {path}.")
     header = rows[0][1]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
@@ -159,10 +159,10 @@ def _decoded(content, path):
     workbook = next((what for start, what in _WORKBOOKS.items() if content.startswith(start)), None)
     if workbook:
         raise InputError(f"The table cannot be read: expected CSV, found {workbook} at {path}; save it as CSV first.")
-    zeros = content[:200:2].count(0), content[1:200:2].count(0)
+    zeros = content[:200:2].count(0), content[1:200:2].count(0)  # every other byte of most letters in UTF-16
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
-    elif max(zeros) > 2 * min(zeros):
+    elif max(zeros) > 0.4 * len(content[:200:2]):
         encodings = ["utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"]
     else:
         encodings = ["utf-8-sig", "cp1252"]

@@ -228,6 +228,7 @@ def check_folder(path, kind, overwrite=False, inputs=(), layout=None):
         raise OutputError(f"{path} is a file; expected the path of a new or an empty output folder.")
     try:
         found = [entry.name for entry in os.scandir(path) if entry.name not in _CLUTTER and not _is_partial(entry)]
+        _try_writing(partial_path(path))
     except OSError as error:
         raise OutputError(os_error_sentence(error, path)) from error
     if not found:

@@ -35,11 +35,13 @@ The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
 import hashlib
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import BundleError, DependencyError, InputError
-from ..common.writing import new_folder, write_text
+from ..common.provenance import provenance
+from ..common.writing import check_folder, new_folder, write_text
 from .calibration import (  # NumPy: importing this file must stay quick
     TARGETS,  # here, since it needs NumPy and importing this file must stay quick
     correct_volume,
@@ -267,7 +269,7 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
     network_state : dict of str to torch.Tensor
         The network's ``state_dict``. Convolution and dense weights are stored in 16 bits, norms in full precision.
     metadata : dict
-        `REQUIRED_KEYS` but for ``sha256``; MONAI's keys are added where missing.
+        `REQUIRED_KEYS` but for ``sha256``; MONAI's keys, and ``provenance``, are added where missing.
     model_card : str
         Markdown.
     overwrite : bool
@@ -287,7 +289,9 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
     import safetensors.torch
 
     weights = safetensors.torch.save({name: _stored(name, tensor) for name, tensor in network_state.items()})
-    metadata = {**_monai_keys(metadata), **metadata, "sha256": hashlib.sha256(weights).hexdigest()}
+    metadata = {
+        **_monai_keys(metadata), "provenance": provenance(), **metadata, "sha256": hashlib.sha256(weights).hexdigest()
+    }  # fmt: skip
     _check_metadata(metadata, folder)
     try:
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -305,6 +309,28 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
         write_text(partial / MODEL_CARD, model_card)
         write_text(partial / LICENSE, notice)
     return ModelBundle.load(folder)
+
+
+def check_bundle_folder(folder):
+    """Refuse a folder that no bundle can be written into, before the work that makes the bundle.
+
+    Raises
+    ------
+    OutputError
+    """
+    check_folder(folder, "bundle", overwrite=True, layout=FILES)
+
+
+def remove_bundle(folder):
+    """Delete a bundle; files that are not of it stay."""
+    folder = Path(folder)
+    if not (folder / METADATA).is_file():
+        return
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    for place in (*{(folder / name).parent for name in FILES} - {folder}, folder):
+        with suppress(OSError):  # not empty
+            place.rmdir()
 
 
 def _shipped_models():

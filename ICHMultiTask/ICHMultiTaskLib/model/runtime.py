@@ -1,7 +1,6 @@
-"""On which device, in which number format and memory layout the network runs fastest; chosen by measurement."""
+"""On which device, in which number format and memory layout the network runs."""
 
 import contextlib
-import time
 from dataclasses import dataclass
 
 import torch
@@ -63,41 +62,16 @@ def choose_device(name="auto"):
     return name
 
 
-def candidates(device):
-    """Runtimes worth measuring on a device; bf16 only where the processor has it, or it runs 25 times slower."""
-    runtimes = [Runtime(device), Runtime(device, channels_last=True)]
-    if device == "cpu" and _cpu_has_bf16():
-        runtimes.append(Runtime(device, torch.bfloat16, channels_last=True))
-    return runtimes if device == "cpu" else runtimes[:1]
+def inference_runtime(device):
+    """How the network runs on a device to give a result: always alike, so that a scan gives the same number twice.
 
-
-def _cpu_has_bf16():
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(probe and probe())
-
-
-def seconds(network, image, runtime, repeats=3):
-    """Best of several timed forward passes, after one to warm up."""
-    runtime.arrange(network)
-    image = runtime.arrange(image.to(runtime.device))
-    best = float("inf")
-    with torch.inference_mode(), runtime.context():
-        for n in range(repeats + 1):
-            start = time.perf_counter()
-            network(image)[0].sum().item()
-            if n:
-                best = min(best, time.perf_counter() - start)
-    return best
-
-
-def fastest_runtime(network, device, shape=(16, 96, 96)):
-    """Measure the candidates on a small image and leave the network in the fastest one's layout.
-
-    A tenth of the usual image is enough to rank them and takes a fraction of one analysis.
+    Half precision is quicker on some processors, but changes the volume, and which processor it was would decide.
     """
-    runtimes = candidates(device)
-    if len(runtimes) > 1:
-        image = torch.zeros(1, 1, *shape)
-        runtimes.sort(key=lambda runtime: seconds(network, image, runtime))
-    runtimes[0].arrange(network)
-    return runtimes[0]
+    return Runtime(device)
+
+
+def repeatable(device):
+    """A context in which a GPU takes the same algorithm every time and multiplies in float32, not in TF32."""
+    if device != "cuda":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -131,6 +131,7 @@ def report_dict(analysis, comparison=None):
                 "peak_ras_mm": attention.peak_ras_mm,
             },
             "timing_s": analysis.timing_s,
+            "provenance": analysis.provenance,
             **({"comparison": comparison} if comparison else {}),
         },
         "",

@@ -1,8 +1,7 @@
 """From a finished run to a model bundle with its model card."""
 
-import shutil
-
-from ICHMultiTaskLib.model.bundle import save_bundle
+from ICHMultiTaskLib.common.provenance import provenance
+from ICHMultiTaskLib.model.bundle import remove_bundle, save_bundle
 
 from ..training.config import starting_bundle
 from ..training.lineage import DEFAULT_NAME, DEFAULT_VERSION, derived
@@ -61,6 +60,7 @@ def export_bundle(trainer, folder, name, version, training_data, command, choice
         "calibration": trainer.calibration(choice),
         "metrics": {"validation": validation, "validation_scans": len(trainer.validation.died)},
         "training": {"config": config.as_dict(), "command": command, "scans": scans, "note": choice.note},
+        "provenance": provenance(trainer.device, trainer.runtime.name),
     }
     if config.start_from is not None:
         start = starting_bundle(config.start_from)
@@ -78,7 +78,7 @@ def export_best(trainer, folder, name, version, training_data, command, choice):
     """
     best = best_choice(trainer)
     if best is None or choice.is_start or choice.entry["epoch"] == best.entry["epoch"]:
-        shutil.rmtree(folder, ignore_errors=True)  # of the same run before it went on
+        remove_bundle(folder)  # of the same run before it went on
         return None
     name = f"{name or DEFAULT_NAME}-best"
     return export_bundle(trainer, folder, name, version, training_data, command, best)

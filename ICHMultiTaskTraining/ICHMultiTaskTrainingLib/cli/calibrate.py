@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.model.bundle import check_bundle_folder
 
 from ..bundles.recalibration import recalibrate
 
@@ -23,6 +24,7 @@ def add_arguments(parser):
 def run(options):
     """Do the command's work."""
     output = options.output or options.model
+    check_bundle_folder(output)
     with ShellProgress() as progress:
         bundle = recalibrate(
             options.manifest, options.model, output, options.outcome, options.device, progress,

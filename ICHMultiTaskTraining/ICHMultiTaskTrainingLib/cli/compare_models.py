@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ICHMultiTaskLib.common.writing import check_file, write_json
-from ICHMultiTaskLib.model.bundle import ModelBundle
+from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder
 
 from ..bundles.model_card import record_metrics
 from ..evaluation.model_comparison import compare_models, comparison_table, is_comparison
@@ -22,6 +22,8 @@ def add_arguments(parser):
 def run(options):
     """Compare, write and print."""
     check_file(options.output, is_comparison)
+    if options.record:
+        check_bundle_folder(options.record)
     comparison = {"note": options.note, **compare_models(options.first, *options.others)}
     write_json(options.output, comparison)
     if options.record:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
-from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
+from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, default_bundle
 
 from ..bundles.model_card import record_metrics
 from ..evaluation.evaluation import evaluate
@@ -23,6 +23,8 @@ def add_arguments(parser):
 
 def run(options):
     """Do the command's work."""
+    if options.record:
+        check_bundle_folder(options.model or default_bundle())
     with ShellProgress() as progress:
         metrics = evaluate(options.manifest, options.output, options.model, options.device, progress)
     if options.record:

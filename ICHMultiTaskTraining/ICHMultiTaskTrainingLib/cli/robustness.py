@@ -5,7 +5,7 @@ from pathlib import Path
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
-from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
+from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, default_bundle
 
 from ..bundles.model_card import record_metrics
 from ..evaluation.robustness.metrics import summary
@@ -40,6 +40,8 @@ def add_arguments(parser):
 
 def run(options):
     """Measure, write and print."""
+    if options.record:
+        check_bundle_folder(options.model or default_bundle())
     with ShellProgress() as progress:
         results = robustness(
             options.output, options.model, options.device, options.patients, options.seed, options.manifest,

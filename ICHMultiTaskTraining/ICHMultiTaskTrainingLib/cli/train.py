@@ -7,6 +7,8 @@ from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
+from ICHMultiTaskLib.common.writing import check_folder
+from ICHMultiTaskLib.model.bundle import check_bundle_folder
 
 from ..data.manifest import read_manifest
 from ..evaluation.cross_validation import FOLDER, report_run
@@ -55,6 +57,9 @@ def run(options):
     device = choose_device(options.device)
     if not RunFolder(options.output).begun:
         check_start(manifest, config)
+    for name in ("bundle", "bundle-best"):
+        check_bundle_folder(options.output / name)
+    check_folder(options.output / FOLDER, "training report", overwrite=True)
     with (
         ShellProgress() as shell,
         launched_workers(device) as workers,

@@ -7,6 +7,7 @@ import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.comparison.statistics import volume_metrics
@@ -75,6 +76,7 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
             "data": _data_sentence(records, rows, manifest, simulated),
             "simulated": simulated,
             "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
+            "provenance": provenance(analyzer.device, analyzer.runtime.name),
         }
         metrics["figures"] = write_figures(_done(records), folder, examples)
         write_evaluation(records, metrics, folder)

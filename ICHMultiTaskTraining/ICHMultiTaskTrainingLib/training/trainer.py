@@ -10,6 +10,7 @@ from torch import nn
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import duration
+from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.writing import remove_partial, write_json
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.networks import build_network
@@ -206,6 +207,7 @@ class Trainer:
             "sums": self.sums.tolist(),
             "seconds": self.seconds,
             "generator": self.generator_state,
+            "provenance": provenance(self.device, self.runtime.name),
         }
         save_checkpoint(state, self.folder / "latest.pt")
 

@@ -109,8 +109,11 @@ def test_damaged_checkpoint_is_named(training_manifest, small_settings, tmp_path
     start = read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu"
     Trainer(*start)
     (tmp_path / "latest.pt").write_bytes(b"\x00" * 100)
+    left = tmp_path / ".ichmultitask-0.partial" / "models"  # by a kill while the model was written
+    left.mkdir(parents=True)
     with pytest.raises(InputError, match="checkpoint .*latest.pt is damaged: expected .* delete it"):
         Trainer(*start)
+    assert not left.parent.exists()
 
 
 def test_folder_with_files_of_others_is_no_run(training_manifest, small_settings, tmp_path):

@@ -1,0 +1,74 @@
+"""What a result was made with, so that it can be made again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGES = ("ICHMultiTaskLib", "ICHMultiTaskTrainingLib")
+_LIBRARIES = {
+    "numpy": "numpy", "scipy": "scipy", "torch": "torch", "safetensors": "safetensors", "SimpleITK": "SimpleITK",
+    "pydicom": "pydicom", "sklearn": "scikit-learn", "vtk": "vtk", "slicer": "slicer-core",
+}  # fmt: skip
+"""Names of those that numbers pass through, as they are imported and as they are installed."""
+
+
+def provenance(device: str | None = None, number_format: str | None = None) -> dict:
+    """What is at work here and now.
+
+    Parameters
+    ----------
+    device : str, optional
+        Where a network runs: "cpu", "cuda" or "mps".
+    number_format : str, optional
+        In which it computes, such as "float32".
+
+    Returns
+    -------
+    dict
+        `software`, `version`, `code_sha256` (of all Python files of the program, in short), `date` (UTC, ISO 8601),
+        `device`, `device_name`, `number_format`, `python`, `system` and `libraries`, the version of each loaded.
+    """
+    return {
+        "software": "ICHMultiTask",
+        "version": sys.modules[_PACKAGES[0]].__version__,
+        "code_sha256": _code_sha256(tuple(name for name in _PACKAGES if name in sys.modules)),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "device": device,
+        "device_name": _device_name(device),
+        "number_format": number_format,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: _version(name, dist) for name, dist in _LIBRARIES.items() if name in sys.modules},
+    }
+
+
+@functools.cache
+def _code_sha256(packages):
+    digest = hashlib.sha256()
+    for package in packages:
+        folder = Path(sys.modules[package].__file__).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _device_name(device):
+    if device == "cuda":
+        return sys.modules["torch"].cuda.get_device_name()
+    return None if device is None else platform.processor() or platform.machine()
+
+
+def _version(name, distribution):
+    stated = getattr(sys.modules[name], "__version__", None)
+    if stated is not None:
+        return str(stated)
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"
