@@ -29,6 +29,7 @@ class ICHMultiTaskPanelTest(PanelCase):
         node = self.load()
         self.assertTrue(self.ui.analyzeButton.enabled)
         self.ui.analyzeButton.click()
+        slicer.app.processEvents()
         self.assertEqual(self.ui.analyzeButton.text, "Cancel")
         self.assertFalse(self.ui.modelButton.enabled)
         self.screenshot("running")
@@ -129,6 +130,7 @@ class ICHMultiTaskPanelTest(PanelCase):
 
     def test_wrongBundleIsSaid(self):
         self.panel.analyze.useBundle(self.folder.name)
+        self.settle()
         self.assertIn("is not a model bundle", self.ui.statusLabel.text)
 
     def test_devicesThatAreMissingCannotBeChosen(self):

@@ -158,8 +158,11 @@ class AnalyzeSection:
         ui.reportButton.enabled = not self.state.reporting
 
     def _setDevices(self, devices):
-        """Leave only the devices at hand enabled."""
         self.state.devices = devices
+        self.showDevices()
+
+    def showDevices(self):
+        """Leave only the devices at hand enabled; before PyTorch is loaded, those that are everywhere."""
         model = self.ui.deviceSelector.model()
         for row, device in enumerate(Device):
-            model.item(row).setEnabled(device.value in ("auto", "cpu", *devices))
+            model.item(row).setEnabled(device.value in ("auto", "cpu", *(self.state.devices or ())))

@@ -112,6 +112,7 @@ class Panel(VTKObservationMixin):
         self._guiTags = [parameters.connectGui(section.ui) for section in (self.analyze, self.attention)]
         self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.analyze.updateBundles()
+        self.analyze.showDevices()  # the selector was filled anew
         self.state.scene_changed()
 
     def release(self):
