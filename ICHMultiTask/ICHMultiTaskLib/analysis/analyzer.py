@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..common.choices import Head
 from ..common.errors import InputError
 from ..common.provenance import provenance
 from ..model.attention import check_choice
@@ -15,10 +16,13 @@ from ..scan.head_ct import HeadCT
 from ..scan.head_region import head_region
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
+from .marking import Marking, propose
 from .plausibility import volume_warnings
+from .prognosis_range import percentile_range, varied_images
+from .second_look import Hemorrhage, decide
 
-NO_BLEED_ML = 1.0
-"""Below it the reading is called "no hemorrhage measured"."""
+LEAST_MARKED_ML = 0.5
+"""The second look seeks at least this much, or it would miss what the model reads too small."""
 
 
 def _ignore(fraction, message):
@@ -69,7 +73,7 @@ class Analysis:
         None where the bundle holds no interval.
     interval_coverage : float or None
     mortality_probability : float or None
-        Of death within 30 days; None where the model was never trained for it.
+        Of death within 30 days; None where no hemorrhage was found, or the model was never trained for it.
     prognosis : str or None
         "survival" or "death", by a probability of 0.5.
     attention : Attention or None
@@ -80,6 +84,14 @@ class Analysis:
         Seconds by step.
     provenance : dict
         As `common.provenance.provenance` makes it.
+    hemorrhage : Hemorrhage or None
+        "found", "uncertain" or "none", see `second_look`; None where the model was never trained for the volume.
+    hemorrhage_reason : str
+        A sentence that belongs before every number; empty where a hemorrhage was found.
+    mortality_range : (float, float) or None
+        How steady the probability is, as `prognosis_range.MEANING` says; None where it was not asked for.
+    marking : Marking or None
+        What the second look found at the attention, blood or not.
     """
 
     head_ct: HeadCT
@@ -94,6 +106,10 @@ class Analysis:
     timing_s: dict
     prediction: Prediction = field(repr=False)
     provenance: dict = field(default_factory=dict, repr=False)
+    hemorrhage: Hemorrhage | None = Hemorrhage.FOUND
+    hemorrhage_reason: str = ""
+    mortality_range: tuple | None = None
+    marking: Marking | None = field(default=None, repr=False)
 
     def attention_for(self, head="volume", stage="stage4", method="gradcam"):
         """Another attention map of the same run, without running the encoder again.
@@ -197,7 +213,24 @@ class Analyzer:
             raise InputError("The network's output is not finite: expected numbers, found NaN or infinity.")
         return Prediction(network_input, output, log_odds, features, self.network)
 
-    def analyze(self, head_ct, head="volume", stage=None, method=None, attention=True, progress=None):
+    def mortality_range(self, head_ct, prediction):
+        """How far the probability of death moves under small changes of the scan, as `prognosis_range.MEANING` says.
+
+        Returns
+        -------
+        (float, float)
+        """
+        import torch
+
+        images = varied_images(prediction.network_input, head_ct.spacing_kji, self.settings.window_hu)
+        with torch.inference_mode(), self.runtime.context():
+            scores = self.network(self.runtime.arrange(images.to(self.device)))[1].float().cpu()
+        log_odds = [prediction.log_odds, *(scores[:, 1] - scores[:, 0]).tolist()]
+        return percentile_range([self.bundle.probability(value) for value in log_odds])
+
+    def analyze(
+        self, head_ct, head="volume", stage=None, method=None, attention=True, progress=None, prognosis_range=False
+    ):
         """Analyze one scan.
 
         Parameters
@@ -209,6 +242,8 @@ class Analyzer:
             Whether to make an attention map.
         progress : callable (fraction, message)
             May raise Canceled.
+        prognosis_range : bool
+            Whether to make nine more readings for `mortality_range`, which take several times as long as the one.
 
         Returns
         -------
@@ -220,6 +255,7 @@ class Analyzer:
             If the scan is not one the network can read, or the volume is more than a head can hold.
         """
         clock, progress = _Clock(), progress or _ignore
+
         metadata = self.bundle.metadata
         stage = stage or metadata["attention"].get("stage", "stage4")
         method = method or metadata["attention"].get("method", "gradcam")
@@ -231,34 +267,44 @@ class Analyzer:
         progress(0.05, "Preparing")
         network_input = prepare(head_ct, self.settings)
         clock.lap("prepare")
-        prediction = self.predict(network_input, lambda f, message: progress(0.15 + 0.65 * f, message))
+        prediction = self.predict(network_input, lambda f, message: progress(0.15 + 0.45 * f, message))
         clock.lap("network")
         warnings = list(head_ct.facts.warnings)
-        volume = interval = death = None
-        if "volume" in tasks:
+        volume = interval = None
+        if Head.VOLUME in tasks:
             volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
             warnings.extend(volume_warnings(volume, head_ct.facts.intracranial_ml))
             interval = self.bundle.volume_interval_ml(volume)
             if interval is None:
                 warnings.append("The model holds no calibrated interval; the volume is shown without one.")
-        if "prognosis" in tasks:
-            death = self.bundle.probability(prediction.log_odds)
-        for task in {"volume", "prognosis"} - set(tasks):
+        for task in set(Head.values()) - set(tasks):
             warnings.append(f"The model was trained for the {tasks[0]} alone: it gives no {task}.")
         if head not in tasks:
             warnings.append(f"The attention map is of the {tasks[0]} head: the {head} head was never trained.")
             head = tasks[0]
-        if volume is not None and volume < NO_BLEED_ML:
-            warnings.append(
-                f"No hemorrhage measured (below {NO_BLEED_ML:g} mL); the prognosis is for patients with a hemorrhage."
-            )
-        found = None
-        if attention:
-            progress(0.85, "Attention map")
+        progress(0.6, "Attention map")
+        # The coarse map of the volume head tells where to look, whatever map is asked for.
+        looked = found = None
+        if volume is not None:
+            looked = found = _attention(prediction, head_ct, "volume", "stage4", "gradcam")
+        if attention and (looked is None or (head, stage, method) != (looked.head, looked.stage, looked.method)):
             found = _attention(prediction, head_ct, head, stage, method)
-            if found.peak_ras_mm is None:
-                warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
-            clock.lap("attention")
+        if attention and found.peak_ras_mm is None:
+            warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
+        clock.lap("attention")
+        hemorrhage, reason, marking = None, "", None
+        if volume is not None:
+            progress(0.7, "Second look")
+            marking = propose(head_ct, looked, max(volume, LEAST_MARKED_ML))
+            hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
+            clock.lap("second_look")
+        death = death_range = None
+        if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:
+            death = self.bundle.probability(prediction.log_odds)
+            if prognosis_range:
+                progress(0.8, "Range of the prognosis")
+                death_range = self.mortality_range(head_ct, prediction)
+                clock.lap("prognosis_range")
         progress(1.0, "Done")
         return Analysis(
             head_ct=head_ct,
@@ -267,7 +313,7 @@ class Analyzer:
             interval_coverage=self.bundle.interval_coverage,
             mortality_probability=death,
             prognosis=None if death is None else "death" if death > 0.5 else "survival",
-            attention=found,
+            attention=found if attention else None,
             model={
                 "name": self.bundle.name,
                 "version": self.bundle.version,
@@ -278,6 +324,10 @@ class Analyzer:
             timing_s=clock.laps,
             prediction=prediction,
             provenance=provenance(self.device, self.runtime.name),
+            hemorrhage=hemorrhage,
+            hemorrhage_reason=reason,
+            mortality_range=death_range,
+            marking=marking,
         )
 
 

@@ -1,13 +1,12 @@
 """Growth of a hematoma between two scans, with what the two volume intervals leave open.
 
-growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None) -> Growth
+growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None, shows_bleed=True) -> Growth
 """
 
 import math
 from dataclasses import dataclass
 
 from ..common.errors import InputError
-from .analyzer import NO_BLEED_ML
 
 EXPANSION_ML, EXPANSION_PERCENT = 6.0, 33.0
 """Hematoma expansion: growth by at least either of the two."""
@@ -31,7 +30,7 @@ class Growth:
         A high bound of None: none can be given, since the first volume may be 0 mL.
     is_expansion : bool or None
         Whether the two volumes meet the published definition: `EXPANSION_ML`, or `EXPANSION_PERCENT` of a first volume
-        that is told from none (`RELATIVE_FROM_ML`, and 0 mL outside its interval); None if no hemorrhage was measured
+        that is told from none (`RELATIVE_FROM_ML`, and 0 mL outside its interval); None if no hemorrhage was found
         on either scan.
     verdict : str or None
         "likely": every growth within one of the intervals is an expansion; "unlikely": none within both is;
@@ -57,7 +56,7 @@ class Growth:
     notes: tuple = ()
 
 
-def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None):
+def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None, shows_bleed=True):
     """Growth of a hematoma, absolute and relative, and whether it is an expansion.
 
     The intervals come from those of the two volumes by the square-and-add method (MOVER, Zou and Donner 2008, doi
@@ -71,6 +70,8 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
     first_interval_ml, second_interval_ml : (float, float) or None
     coverage : float, optional
         Of both intervals, 0 to 1.
+    shows_bleed : bool
+        Whether a hemorrhage was found on either scan.
 
     Returns
     -------
@@ -107,9 +108,9 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
         within_error = first_interval_ml[0] <= second_interval_ml[1] and second_interval_ml[0] <= first_interval_ml[1]
     if within_error:
         notes.append("The change is within measurement error: the intervals of the two volumes overlap.")
-    if max(first_ml, second_ml) < NO_BLEED_ML:
+    if not shows_bleed:
         is_expansion = verdict = None
-        notes.append(f"No hemorrhage measured on either scan (below {NO_BLEED_ML:g} mL).")
+        notes.append("No hemorrhage was found on either scan.")
     return Growth(
         first_ml=float(first_ml),
         second_ml=float(second_ml),

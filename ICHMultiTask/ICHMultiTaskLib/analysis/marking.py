@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from ..common.errors import InputError
 from ..measures.grids import bounding_box
-from .analyzer import NO_BLEED_ML
+from .second_look import Evidence, Hemorrhage
 
 NEAR_MM = 15.0
 """The bleed lies within the hottest part of the map: as large as a ball of its volume, made this much thicker."""
@@ -40,6 +40,11 @@ CONTRAST_HU = 8.0
 DENOISING_HU = 8.0
 RIM_MM = (2.0, 6.0)
 """Distance from the bleed at which its surroundings are measured."""
+RIM_PERCENTILE = 80
+"""Of the surroundings' density: blood stands out from almost all of them, a sinus or the tentorium goes on in them."""
+NEAR_BONE_MM = 4.0
+DENSE_HU = 100.0
+"""Above it: bone, calcium, metal or contrast in the vessels, not blood."""
 LATITUDE = 0.15
 """How far the border may be moved to reach the predicted volume, as a fraction of the step from brain to blood."""
 TOLERANCE = 0.1, 0.5
@@ -66,6 +71,8 @@ class Marking:
         Whether the mask has that volume.
     notes : tuple of str
         Sentences for the user: why nothing was marked, or why the volumes differ.
+    evidence : Evidence or None
+        How much like blood the marked region is; None where nothing was marked.
     """
 
     mask: np.ndarray = field(repr=False)
@@ -74,6 +81,7 @@ class Marking:
     components_ml: tuple
     agrees: bool
     notes: tuple = ()
+    evidence: Evidence | None = None
 
 
 def mark(analysis, volume_ml=None, progress=None):
@@ -99,27 +107,50 @@ def mark(analysis, volume_ml=None, progress=None):
     InputError
         If `volume_ml` is negative or not finite.
     """
-    progress = progress or (lambda fraction, message: None)
     wanted = analysis.volume_ml if volume_ml is None else float(volume_ml)
     if wanted is None:
         raise InputError("Nothing can be marked: expected a model that was trained for the volume, or a volume in mL.")
+    if wanted is None:
+        raise InputError("The model was never trained for the volume: expected a volume to mark, found none.")
     if not np.isfinite(wanted) or wanted < 0:
         raise InputError(f"The volume to mark is not usable: expected mL, 0 or more, found {wanted:g}.")
-    head_ct = analysis.head_ct
-    if wanted < NO_BLEED_ML:
-        return _nothing(
-            head_ct, wanted, f"Nothing is marked: the volume is {wanted:.1f} mL, below {NO_BLEED_ML:g} mL.", True
-        )
-    progress(0.0, "Attention")
-    attention = _attention(analysis)
+    head_ct, done = analysis.head_ct, analysis.marking
+    if volume_ml is None and analysis.hemorrhage == Hemorrhage.NONE:
+        return _nothing(head_ct, wanted, f"Nothing is marked. {analysis.hemorrhage_reason}", True)
+    if wanted == 0:
+        return _nothing(head_ct, wanted, "Nothing is marked: the volume is 0 mL.", True)
+    if volume_ml is None and done is not None and done.model_volume_ml == wanted:
+        return done
+    return propose(head_ct, _attention(analysis), wanted, volume_ml is None, progress)
+
+
+def propose(head_ct, attention, wanted, is_model_volume=True, progress=None):
+    """Mark what lies at the attention and is denser than brain, whatever it is.
+
+    Parameters
+    ----------
+    head_ct : HeadCT
+    attention : Attention
+        Of the volume head, coarse: "gradcam" of "stage4".
+    wanted : float
+        Volume that the mask shall have, mL, above 0.
+    is_model_volume : bool
+        Whether the model measured it, for the notes.
+    progress : callable (fraction, message), optional
+
+    Returns
+    -------
+    Marking
+    """
+    progress = progress or (lambda fraction, message: None)
+    progress(0.0, "Density")
     if attention.peak_ras_mm is None:
         return _nothing(head_ct, wanted, "Nothing is marked: the attention map of the volume head is blank.")
-    progress(0.2, "Density")
     grid = _WorkGrid(head_ct, attention.array, wanted)
     level = _level(grid)
     if level is None:
         return _nothing(head_ct, wanted, NO_BLOOD)
-    progress(0.6, "Border")
+    progress(0.5, "Border")
     grid, level, border = _border(level, grid, wanted)
     region = _region(level, grid, border)
     if not region.any():
@@ -129,7 +160,8 @@ def mark(analysis, volume_ml=None, progress=None):
     progress(0.8, "Smoothing")
     mask = _on_scan(level, region, border, grid, volume)
     progress(1.0, "Done")
-    return _marking(head_ct, mask, wanted, "the model measured" if volume_ml is None else "was asked for")
+    evidence = _evidence(region, grid)
+    return _marking(head_ct, mask, wanted, evidence, "the model measured" if is_model_volume else "was asked for")
 
 
 def _attention(analysis):
@@ -144,7 +176,7 @@ def _nothing(head_ct, wanted, sentence, agrees=False):
     return Marking(np.zeros(head_ct.hu.shape, bool), 0.0, wanted, (), agrees, (sentence,))
 
 
-def _marking(head_ct, mask, wanted, source):
+def _marking(head_ct, mask, wanted, evidence, source):
     """Measure the mask and say where it departs from the volume wanted."""
     labels, _ = ndimage.label(mask[box], TOUCHING) if (box := bounding_box(mask)) else (np.zeros(1, int), 0)
     components = np.sort(np.bincount(labels.ravel())[1:])[::-1] * head_ct.voxel_volume_mm3 / 1000.0
@@ -157,7 +189,23 @@ def _marking(head_ct, mask, wanted, source):
             f"The borders in the scan enclose {volume:.1f} mL near the attention, {abs(volume - wanted):.1f} mL {more} "
             f"than {source} ({wanted:.1f} mL): check both.",
         )
-    return Marking(mask, volume, wanted, tuple(float(ml) for ml in components), agrees, notes)
+    return Marking(mask, volume, wanted, tuple(float(ml) for ml in components), agrees, notes, evidence)
+
+
+def _evidence(region, grid):
+    """What tells blood from bone, calcium and streaks; the core is the deeper half of the region."""
+    around = np.pad(region, 1)
+    depth = ndimage.distance_transform_edt(around, sampling=grid.spacing)[1:-1, 1:-1, 1:-1]
+    core = depth >= np.median(depth[region])
+    distance = ndimage.distance_transform_edt(~region, sampling=grid.spacing)
+    rim = (distance > RIM_MM[0]) & (distance < RIM_MM[1]) & grid.soft
+    surroundings = float(np.percentile(grid.hu[rim], RIM_PERCENTILE)) if rim.any() else grid.brain_hu
+    touched = ndimage.binary_dilation(region)
+    return Evidence(
+        contrast_hu=float(np.median(grid.hu[core])) - surroundings,
+        near_bone=float(np.mean(grid.from_bone[region] < NEAR_BONE_MM)),
+        dense=float(np.mean(grid.hu[touched] > DENSE_HU)),
+    )
 
 
 def _same(volume, wanted):
@@ -191,7 +239,7 @@ class _WorkGrid:
         self.hu = _block_mean(np.clip(head_ct.hu[self.box], -100, 300), self.factors)
         self.attention = _block_mean(attention[self.box], self.factors)
         bone = self.hu > BONE_HU
-        from_bone = (
+        from_bone = self.from_bone = (
             ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
         )
         soft = (from_bone > BONE_RIM_MM) & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
@@ -207,7 +255,8 @@ class _WorkGrid:
             slice(whole.start + p.start * f, min(whole.stop, whole.start + p.stop * f))
             for whole, p, f in zip(self.box, part, self.factors, strict=True)
         )
-        smaller.hu, smaller.attention, smaller.soft = self.hu[part], self.attention[part], self.soft[part]
+        for name in ("hu", "attention", "soft", "from_bone"):
+            setattr(smaller, name, getattr(self, name)[part])
         return smaller
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from .alignment import Alignment, align
 from .analyzer import Analysis
 from .growth import Growth, growth
+from .second_look import Hemorrhage
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def compare_with_previous(analysis, previous, progress=None):
         analysis.volume_ml,
         analysis.volume_interval_ml,
         analysis.interval_coverage,
+        any(scan.hemorrhage != Hemorrhage.NONE for scan in (analysis, previous)),
     )
     alignment = align(analysis.head_ct, previous.head_ct)
     notes = (*_doubts(analysis, previous), *change.notes, *alignment.notes)

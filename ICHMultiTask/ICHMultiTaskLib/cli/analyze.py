@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.analyzer import Analyzer
+from ..analysis.prognosis_range import MEANING
+from ..analysis.second_look import Hemorrhage
 from ..common.choices import Device, Head, Stage
 from ..common.names import safe_name, stem
-from ..common.numbers import NOT_COMPUTED, number, percent, position, probability
+from ..common.numbers import NOT_COMPUTED, number, percent, position, probability, probability_range
 from ..common.research_use import RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder
 from ..model.attention import METHODS
@@ -85,7 +87,12 @@ def _analyze(options):
         analyzer = Analyzer(bundle, options.device)
         timing["load_model"] = time.perf_counter() - clock
         analysis = analyzer.analyze(
-            head_ct, options.head, options.stage, options.method, progress=bar.step("Analyzing", 40, 55)
+            head_ct,
+            options.head,
+            options.stage,
+            options.method,
+            progress=bar.step("Analyzing", 40, 55),
+            prognosis_range=True,
         )
         comparison = None
         if not request.is_empty:
@@ -168,9 +175,16 @@ def summary(analysis, true_volume_ml=None, comparison=None):
         )
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
-    death = probability(analysis.mortality_probability)
-    prognosis = f"{analysis.prognosis}  (probability of death {death})" if analysis.prognosis else NOT_COMPUTED
+    if analysis.hemorrhage_reason:
+        lines.insert(0, ("Hemorrhage", analysis.hemorrhage_reason))
+    prognosis = NOT_COMPUTED
+    if analysis.prognosis:
+        prognosis = f"{analysis.prognosis}  (probability of death {probability(analysis.mortality_probability)})"
+    elif analysis.hemorrhage == Hemorrhage.NONE:
+        prognosis = "none without a hemorrhage"
     lines.append(("Prognosis", prognosis))
+    if analysis.mortality_range is not None:
+        lines.append(("", f"range {probability_range(analysis.mortality_range)}: {MEANING}"))
     if attention is not None and attention.peak_ras_mm is not None:
         peak = position(attention.peak_ras_mm)
         lines.append(("Attention", f"peak at {peak}  ({attention.head}, {attention.stage}, {attention.method})"))

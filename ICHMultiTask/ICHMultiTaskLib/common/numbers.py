@@ -32,6 +32,14 @@ def probability(value: float | None) -> str:
     return "above 99 %" if value > 0.99 else percent(value)
 
 
+def probability_range(bounds: Sequence[float | None] | None) -> str:
+    """Two probabilities, such as "9 to 11 %"."""
+    if bounds is None or None in bounds:
+        return NOT_COMPUTED
+    low, high = (probability(bound) for bound in bounds)
+    return low if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
 def interval(bounds: Sequence[float | None] | None, digits: int = 1, factor: float = 1, sign: bool = False) -> str:
     """Two bounds, such as "1.2 to 3.4"; the upper one may be open."""
     if bounds is None or bounds[0] is None:

@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timezone
 
 from ..analysis.analyzer import Analysis, Attention
+from ..analysis.second_look import Hemorrhage
 from ..report.result import report_dict
 from . import results
 from .hierarchy import file_beside
@@ -15,6 +16,8 @@ from .volumes import head_ct_from_node
 KIND = "facts"
 FORMAT = 1
 """Of the text. Results of before it was kept are read from their tables."""
+EARLIER_LIMIT_ML = 1.0
+"""Below it, versions of before the second look called a reading no hemorrhage."""
 _MODEL = ("name", "version", "sha256", "training_data")
 
 
@@ -93,6 +96,9 @@ def restored_analysis(scan_node, facts):
         warnings=tuple(facts["scan"]["warnings"]),
         timing_s=facts["timing_s"],
         prediction=None,
+        hemorrhage=facts["hemorrhage"],
+        hemorrhage_reason=facts["hemorrhage_reason"],
+        mortality_range=facts["mortality_range"] and tuple(facts["mortality_range"]),
     )
 
 
@@ -120,18 +126,27 @@ def _completed(facts):
         return None
     defaults = {
         "format": 0, "analyzed": "", "volume_interval_ml": None, "interval_coverage": None, "prognosis": "",
-        "mortality_probability": None, "attention": None, "timing_s": {},
+        "mortality_probability": None, "attention": None, "timing_s": {}, "hemorrhage_reason": "",
+        "mortality_range": None,
     }  # fmt: skip
     facts = defaults | facts
     if not _is_number(facts["mortality_probability"]):
         facts["mortality_probability"] = None
+    if facts.get("hemorrhage") not in Hemorrhage.values():
+        # Before the question was asked, the volume answered it.
+        facts["hemorrhage"] = "none" if facts["volume_ml"] < EARLIER_LIMIT_ML else "found"
+    if not _is_pair(facts["mortality_range"]):
+        facts["mortality_range"] = None
     scan, model = (found if isinstance(found := facts.get(key), dict) else {} for key in ("scan", "model"))
     facts["scan"] = {**scan, "warnings": [str(w) for w in scan.get("warnings") or ()]}
     facts["model"] = {key: str(model.get(key, "")) for key in _MODEL}
-    interval = facts["volume_interval_ml"]
-    if not (isinstance(interval, (list, tuple)) and len(interval) == 2 and all(map(_is_number, interval))):
+    if not _is_pair(facts["volume_interval_ml"]):
         facts["volume_interval_ml"] = facts["interval_coverage"] = None
     return facts
+
+
+def _is_pair(value):
+    return isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _is_number(value):

@@ -8,7 +8,7 @@ import slicer
 import vtk
 
 from ..common.errors import InputError
-from ..common.numbers import NOT_COMPUTED, number, probability
+from ..common.numbers import NOT_COMPUTED, number, probability, probability_range
 from ..common.research_use import RESEARCH_USE
 from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
@@ -246,12 +246,14 @@ def result_rows(analysis):
     list of tuple of str
     """
     volume, interval = analysis.volume_ml, analysis.volume_interval_ml
-    rows = [(_("Hematoma volume"), number(volume), "mL")]
+    rows = [(_("Hemorrhage"), analysis.hemorrhage_reason or analysis.hemorrhage or NOT_COMPUTED, "")]
+    rows.append((_("Hematoma volume"), number(volume), "mL"))
     if interval is not None:
         span = _("{low:.1f} to {high:.1f}").format(low=interval[0], high=interval[1])
         rows.append((_("{coverage:.0%} interval").format(coverage=analysis.interval_coverage), span, "mL"))
     rows += [
         (_("30-day mortality probability"), probability(analysis.mortality_probability), ""),
+        (_("Range of its readings"), probability_range(analysis.mortality_range), ""),
         (_("Prognosis"), analysis.prognosis or NOT_COMPUTED, ""),
         (_("Model"), f"{analysis.model['name']} {analysis.model['version']}", ""),
         (_("Training data"), analysis.model["training_data"], ""),

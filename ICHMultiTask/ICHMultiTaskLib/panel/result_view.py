@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..analysis.analyzer import NO_BLEED_ML
-from ..common.numbers import probability
+from ..common.numbers import probability, probability_range
 from ..common.research_use import RESEARCH_USE
 from ..mrml.translation import tr as _
 
@@ -55,7 +54,7 @@ def result_view(facts, chosen_sha256=None):
     -------
     ResultView
     """
-    found = hemorrhage(facts)
+    found = facts["hemorrhage"]
     volume = _("{volume:.1f} mL").format(volume=facts["volume_ml"])
     interval, model = facts["volume_interval_ml"], facts["model"]
     span = ""
@@ -65,11 +64,16 @@ def result_view(facts, chosen_sha256=None):
     if found == "found":
         headline, detail = volume, span
     else:
-        headline = _("No hemorrhage measured") if found == "none" else _("Hemorrhage uncertain")
+        headline = _("No hemorrhage found") if found == "none" else _("Hemorrhage uncertain")
         detail = _("The model reads {volume}").format(volume=volume) + (f" ({span})" if span else "")
+        detail = facts["hemorrhage_reason"] or detail
     mortality = ""
     if found == "found" and facts["mortality_probability"] is not None:
         mortality = _("30-day mortality {percent}").format(percent=probability(facts["mortality_probability"]))
+        if facts["mortality_range"] is not None:
+            mortality += _(" ({range} if mirrored, turned or 3 HU off)").format(
+                range=probability_range(facts["mortality_range"])
+            )
     return ResultView(
         outdated=tuple(_outdated(facts, chosen_sha256)),
         warnings=tuple(facts["scan"]["warnings"]),
@@ -82,17 +86,6 @@ def result_view(facts, chosen_sha256=None):
             name=model["name"], version=model["version"], data=model["training_data"]
         ),
     )
-
-
-def hemorrhage(facts):
-    """Whether a hemorrhage was found: "found", "uncertain" or "none".
-
-    Results of before the question was asked are answered by their volume.
-    """
-    found = facts.get("hemorrhage")
-    if found in ("found", "uncertain", "none"):
-        return found
-    return "none" if facts["volume_ml"] < NO_BLEED_ML else "found"
 
 
 def _outdated(facts, chosen_sha256):

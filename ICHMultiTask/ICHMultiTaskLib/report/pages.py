@@ -36,7 +36,10 @@ def render(template, folder=TEMPLATES, **values):
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    names = ("number", "percent", "probability", "interval", "p_value", "yes_no", "position", "date", "counted")
+    names = (
+        "number", "percent", "probability", "probability_range", "interval", "p_value", "yes_no", "position", "date",
+        "counted",
+    )  # fmt: skip
     environment.filters |= {name: getattr(numbers, name) for name in names} | {"png": _png}
     return environment.get_template(template).render(research_use=RESEARCH_USE_IN_FULL, **values)
 

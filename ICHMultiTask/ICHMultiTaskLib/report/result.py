@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..analysis.prognosis_range import MEANING
 from ..common import writing
+from ..common.choices import Choice
 from ..common.errors import OutputError
 from ..scan.geometry import LPS_TO_RAS
 from . import WRITERS
@@ -107,10 +109,14 @@ def report_dict(analysis, comparison=None):
     unusable = []
     report = _plain(
         {
+            "hemorrhage": analysis.hemorrhage,
+            "hemorrhage_reason": analysis.hemorrhage_reason,
             "volume_ml": analysis.volume_ml,
             "volume_interval_ml": analysis.volume_interval_ml,
             "interval_coverage": analysis.interval_coverage,
             "mortality_probability": analysis.mortality_probability,
+            "mortality_range": analysis.mortality_range,
+            "mortality_range_meaning": analysis.mortality_range and MEANING,
             "prognosis": analysis.prognosis,
             "scan": {
                 "path": head_ct.facts.path,
@@ -147,6 +153,8 @@ def _plain(value, key, unusable):
         return {k: _plain(v, f"{key}.{k}".lstrip("."), unusable) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_plain(v, f"{key}[{n}]", unusable) for n, v in enumerate(value)]
+    if isinstance(value, Choice):
+        return value.value
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -66,7 +66,7 @@ def model_card(metadata):
     held_out = metrics.get("held_out")
     if held_out:
         lines += [f"Held-out: {held_out.get('data', 'scans never used for training or calibration')}.", ""]
-        for part in ("volume", "prognosis", "attention"):
+        for part in ("volume", "prognosis", "hemorrhage", "attention"):
             if held_out.get(part) is None:
                 lines += [f"Nothing was measured of the {part}.", ""]
                 continue

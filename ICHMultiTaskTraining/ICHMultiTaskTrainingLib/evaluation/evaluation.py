@@ -16,15 +16,16 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from ..data.manifest import read_manifest
 from .figures import attention_example, example_rows, write_figures
+from .hemorrhage import hemorrhage_metrics
 from .metrics import prognosis_metrics
 from .report import write_report
 
 BEST_PROBABILITY = ("death_probability_image", "death_probability")
 """Columns of simulated cohorts: the probability from which the outcome was drawn, the first given the image alone."""
 COLUMNS = (
-    "patient_id", "split", "volume_ml", "predicted_volume_ml", "interval_low_ml", "interval_high_ml", "died",
-    "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside", "seconds",
-    "warnings", "problem", "simulated",
+    "patient_id", "split", "volume_ml", "hemorrhage", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
+    "died", "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside",
+    "seconds", "warnings", "problem", "simulated",
 )  # fmt: skip
 
 
@@ -50,8 +51,8 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     -------
     dict
         The content of `metrics.json`: `volume` (see `volume_metrics`), `prognosis` (see `prognosis_metrics`),
-        `attention` (see `attention_metrics`), `intervals_95` of the first two, `data` (a sentence), `simulated`,
-        `model`, `skipped` and `figures`.
+        `hemorrhage` (see `hemorrhage_metrics`), `attention` (see `attention_metrics`), `intervals_95` of the first two,
+        `data` (a sentence), `simulated`, `model`, `skipped` and `figures`.
 
     Raises
     ------
@@ -122,6 +123,7 @@ def summarize(records):
     return {
         "volume": volume,
         "prognosis": prognosis,
+        "hemorrhage": hemorrhage_metrics(done),
         "attention": attention_metrics(done),
         "intervals_95": {"volume": volume_intervals, "prognosis": prognosis_intervals},
         "skipped": [
@@ -200,7 +202,8 @@ def _evaluate_row(row, analyzer, examples=None):
     except ICHMultiTaskError as error:
         record["problem"] = str(error)
         return record
-    record |= {"seconds": time.perf_counter() - start, "warnings": " ".join(analysis.warnings)}
+    record |= {"seconds": time.perf_counter() - start, "hemorrhage": analysis.hemorrhage and analysis.hemorrhage.value}
+    record["warnings"] = " ".join(filter(None, [analysis.hemorrhage_reason, *analysis.warnings]))
     # None for a head that was not trained.
     record["predicted_volume_ml"] = analysis.volume_ml
     if analysis.volume_interval_ml is not None:

@@ -49,7 +49,9 @@ def write_figures(records, folder, examples=()):
     if np.isfinite(predicted).all():
         drawings["volume.png"] = lambda figure: _agreement(figure.add_subplot(), predicted, true, low, high)
         drawings["bland_altman.png"] = lambda figure: _bland_altman(figure.add_subplot(), predicted, true)
-    if np.isfinite(probability).all():
+    shown = np.isfinite(probability)
+    if shown.any():
+        probability, died = probability[shown], died[shown]
         if len(set(died)) == 2:
             drawings["roc.png"] = lambda figure: _roc(figure.add_subplot(), probability, died)
         drawings["calibration.png"] = lambda figure: _calibration(figure.add_subplot(), probability, died)

@@ -51,6 +51,24 @@ TABLES = {
             ("calibration_intercept", "Calibration in the large", "", 2, 1),
         ),
     ),
+    "hemorrhage": (
+        "Second look: is there a hemorrhage?",
+        (
+            ("sensitivity", "Bleeds called found", "%", 1, 100),
+            ("sensitivity_below_1_ml", "… below 1 mL", "%", 0, 100),
+            ("sensitivity_1_to_5_ml", "… 1 to 5 mL", "%", 0, 100),
+            ("sensitivity_5_to_30_ml", "… 5 to 30 mL", "%", 0, 100),
+            ("sensitivity_from_30_ml", "… from 30 mL up", "%", 0, 100),
+            ("bleeds_uncertain", "Bleeds called uncertain", "%", 1, 100),
+            ("bleeds_missed", "Bleeds called none", "%", 1, 100),
+            ("specificity", "Scans without a bleed called none", "%", 1, 100),
+            ("no_bleed_uncertain", "… uncertain", "%", 1, 100),
+            ("no_bleed_found", "… found", "%", 1, 100),
+            ("prognosis_withheld", "Prognosis withheld", "scans", 0, 1),
+            ("deaths_withheld", "… of patients who died", "scans", 0, 1),
+            ("auc_bleeds", "AUC of the prognosis among bleeds", "", 3, 1),
+        ),
+    ),
     "attention": (
         "Attention of the volume head",
         (

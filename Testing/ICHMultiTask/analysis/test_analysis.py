@@ -210,7 +210,9 @@ def test_warnings_of_the_scan_and_of_the_model_are_passed_on(tmp_path, scan):
     warnings = " ".join(analysis.warnings)
     assert "The scan has a dent." in warnings
     assert "The model holds no calibrated interval" in warnings
-    assert "No hemorrhage measured (below 1 mL)" in warnings
+    assert analysis.hemorrhage == "none"
+    assert analysis.hemorrhage_reason.startswith("No hemorrhage found: the model reads")
+    assert analysis.mortality_probability is None and analysis.prognosis is None
     assert "The attention map of the volume head is blank" in warnings
 
 

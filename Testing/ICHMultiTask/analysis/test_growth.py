@@ -88,9 +88,9 @@ def test_what_cannot_be_told_is_said():
     gone = growth(20, (17, 24), 0, (0, 1.5), 0.9)
     assert gone.relative_interval_percent == pytest.approx((-100, 100 * (1.5 / 17 - 1)))
     assert (gone.is_expansion, gone.verdict) == (False, "unlikely")
-    nothing = growth(0.3, (0, 1.4), 0.8, (0, 1.9), 0.9)
+    nothing = growth(0.3, (0, 1.4), 0.8, (0, 1.9), 0.9, shows_bleed=False)
     assert nothing.is_expansion is None and nothing.verdict is None
-    assert nothing.notes[-1] == "No hemorrhage measured on either scan (below 1 mL)."
+    assert nothing.notes[-1] == "No hemorrhage was found on either scan."
 
 
 @pytest.mark.parametrize(

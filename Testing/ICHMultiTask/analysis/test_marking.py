@@ -1,6 +1,7 @@
 """Mark the bleed: simulated patients with exact masks, geometries, and scans with nothing to mark."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy import ndimage
 
 from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
 from ICHMultiTaskLib.analysis.marking import denoise, mark
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom
 from ICHMultiTaskLib.scan.geometry import apply_affine, voxel_volume_mm3
@@ -15,7 +17,7 @@ from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 PATIENTS = {
-    "putamen": (3, {"volume_ml": 12.0}),
+    "putamen": (11, {"volume_ml": 12.0}),
     "lobar": (4, {"volume_ml": 45.0, "tilt_deg": -18.0}),
     "thalamus": (207, {"volume_ml": 4.0, "slices": 36}),
 }
@@ -159,10 +161,29 @@ def test_black_holes_belong_to_the_bleed(head_ct):
     assert found.mask[hole].all()
 
 
-def test_below_one_ml_nothing_is_marked(analysis):
-    found = mark(analysis, 0.4)
+def test_without_a_hemorrhage_nothing_is_marked(analysis):
+    none = replace(analysis, hemorrhage=Hemorrhage.NONE, hemorrhage_reason="No hemorrhage found: so it is.")
+    found = mark(none)
     assert not found.mask.any() and found.volume_ml == 0.0 and found.components_ml == ()
-    assert found.notes == ("Nothing is marked: the volume is 0.4 mL, below 1 mL.",)
+    assert found.notes == ("Nothing is marked. No hemorrhage found: so it is.",)
+    assert mark(none, HEMATOMA_ML).mask.any()  # asked for all the same
+    assert mark(analysis, 0.0).notes == ("Nothing is marked: the volume is 0 mL.",)
+
+
+def test_what_the_second_look_marked_is_taken(analysis):
+    done = mark(analysis)
+    assert mark(replace(analysis, marking=done)) is done
+    assert mark(replace(analysis, marking=done), HEMATOMA_ML * 1.02) is not done
+
+
+def test_evidence_of_blood(analysis, head_ct):
+    found = mark(analysis).evidence
+    assert found.contrast_hu == pytest.approx(68 - 33, abs=5)  # noise of 4 HU
+    assert found.near_bone == 0 and found.dense == 0
+    skull = ~ball(head_ct, (0.0, 0.0, 0.0), 45.0)
+    hu = np.where(skull & (head_ct.hu < 50) & (head_ct.hu > -500), np.int16(900), head_ct.hu)
+    along = mark(analysis_of(HeadCT(hu, head_ct.ijk_to_ras), ball(head_ct), HEMATOMA_ML)).evidence
+    assert along.near_bone > 0.2
 
 
 def test_blank_attention(head_ct):

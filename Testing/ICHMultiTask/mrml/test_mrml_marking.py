@@ -167,8 +167,8 @@ def test_shell_with_the_shipped_model(tmp_path, patient, capsys):
 def test_shell_says_why_nothing_is_marked(tmp_path, patient, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bundle = str(tiny_bundle(tmp_path / "tiny"))
-    assert cli.main(["mark", str(patient[1]), "--model", bundle, "--volume", "0.5", "--device", "cpu"]) == 0
-    assert capsys.readouterr().out == "Nothing is marked: the volume is 0.5 mL, below 1 mL.\n"
+    assert cli.main(["mark", str(patient[1]), "--model", bundle, "--volume", "0", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "Nothing is marked: the volume is 0 mL.\n"
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
 
 

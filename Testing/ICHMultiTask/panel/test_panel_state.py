@@ -415,6 +415,7 @@ def facts(**changes):
     known = {
         "format": 1, "volume_ml": 23.4, "volume_interval_ml": [18.0, 30.0], "interval_coverage": 0.9,
         "mortality_probability": 0.65, "prognosis": "death", "scan": {"warnings": ["Tilted."]}, "model": model,
+        "hemorrhage": "found", "hemorrhage_reason": "", "mortality_range": None,
     }  # fmt: skip
     return known | changes
 
@@ -424,13 +425,15 @@ def test_words_of_a_result():
     assert (result.headline, result.detail) == ("23.4 mL", "90% interval 18.0 to 30.0 mL")
     assert result.mortality == "30-day mortality 65 %" and result.warnings == ("Tilted.",) and not result.outdated
     assert result_view(facts(), "cd").outdated
+    assert "60 to 70 %" in result_view(facts(mortality_range=[0.6, 0.7])).mortality
+    unsure = result_view(facts(hemorrhage="uncertain", hemorrhage_reason="Hemorrhage uncertain: look at it."))
+    assert unsure.detail == "Hemorrhage uncertain: look at it."
 
 
 @pytest.mark.parametrize(
     "changes, headline",
     [
-        ({"volume_ml": 0.3}, "No hemorrhage measured"),
-        ({"hemorrhage": "none"}, "No hemorrhage measured"),
+        ({"hemorrhage": "none"}, "No hemorrhage found"),
         ({"hemorrhage": "uncertain"}, "Hemorrhage uncertain"),
     ],
 )

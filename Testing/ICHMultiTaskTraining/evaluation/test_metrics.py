@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from ICHMultiTaskTrainingLib.evaluation import metrics as ours
+from ICHMultiTaskTrainingLib.evaluation.hemorrhage import hemorrhage_metrics
 
 
 @pytest.fixture
@@ -87,3 +88,25 @@ def test_prognosis_of_few_patients_is_null_and_never_nan(died):
     json.dumps([found, intervals], allow_nan=False)
     assert found["calibration_slope"] is None
     assert (found["auc"] is None) == (len(set(died)) == 1)
+
+
+def test_the_second_look_is_counted():
+    def record(volume, said, probability, died):
+        return {"volume_ml": volume, "hemorrhage": said, "mortality_probability": probability, "died": died}
+
+    records = [
+        record(0.0, "none", None, 0), record(0.0, "none", None, 1), record(0.0, "uncertain", 0.2, 0),
+        record(0.0, "found", 0.9, 0), record(0.6, "none", None, 1), record(2.0, "uncertain", 0.3, 0),
+        record(4.9, "found", 0.1, 0), record(12.0, "found", 0.6, 1), record(40.0, "found", 0.7, 1),
+        record(5.0, None, 0.7, 1),
+    ]  # fmt: skip
+    found = hemorrhage_metrics(records)
+    assert (found["patients"], found["bleeds"]) == (9, 5)
+    assert found["sensitivity"] == pytest.approx(3 / 5)
+    assert found["sensitivity_below_1_ml"] == 0 and found["sensitivity_1_to_5_ml"] == 0.5
+    assert found["sensitivity_5_to_30_ml"] == found["sensitivity_from_30_ml"] == 1
+    assert found["bleeds_uncertain"] == found["bleeds_missed"] == pytest.approx(1 / 5)
+    assert found["specificity"] == 0.5 and found["no_bleed_uncertain"] == found["no_bleed_found"] == 0.25
+    assert (found["prognosis_withheld"], found["deaths_withheld"]) == (3, 2)
+    assert found["auc_bleeds"] == 1.0  # the scan of 0 mL that was given 90 % is none of them
+    assert hemorrhage_metrics(records[-1:]) is None

@@ -1,0 +1,101 @@
+"""Is there a hemorrhage at all? The decision, its words, and what the shipped model makes of heads with and without."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.second_look import Evidence, Hemorrhage, decide
+from ICHMultiTaskLib.cli.analyze import summary
+from ICHMultiTaskLib.report.result import report_dict, write_report
+from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
+
+BLOOD = Evidence(contrast_hu=30.0, near_bone=0.05, dense=0.02)
+
+
+def test_blood_is_found_whatever_its_volume():
+    for volume in (0.5, 3.0, 80.0):
+        assert decide(volume, BLOOD, volume) == (Hemorrhage.FOUND, "")
+
+
+@pytest.mark.parametrize(
+    "evidence, words",
+    [
+        (None, "as dense as blood"),
+        (replace(BLOOD, dense=0.6), "bone, calcium or metal"),
+        (replace(BLOOD, near_bone=0.9), "along bone"),
+        (replace(BLOOD, contrast_hu=3.0), "3 HU denser than"),
+        (replace(BLOOD, contrast_hu=-9.0), "not denser than"),
+    ],
+)
+def test_what_is_no_blood_is_said(evidence, words):
+    small, reason = decide(0.4, evidence, 0.2)
+    assert small == Hemorrhage.NONE
+    assert reason.startswith("No hemorrhage found: the model reads 0.4 mL") and words in reason
+    # The marking may have failed: a large reading is never called none.
+    for volume in (2.0, 12.0, 60.0):
+        large, reason = decide(volume, evidence, 0.2)
+        assert large == Hemorrhage.UNCERTAIN
+        assert reason.startswith(f"Hemorrhage uncertain: the model reads {volume:.1f}") and words in reason
+
+
+def test_dense_as_blood_where_nothing_was_read_is_uncertain():
+    verdict, reason = decide(0.0, BLOOD, 2.5)
+    assert verdict == Hemorrhage.UNCERTAIN and "2.5 mL at its attention are as dense as blood" in reason
+
+
+@pytest.fixture(scope="module")
+def analyzer():
+    return Analyzer(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def with_bleed(analyzer):
+    """A putaminal bleed whose scan was made for this and is small."""
+    settings = SimulationSettings(bleed=True, location="putamen", volume_ml=15.0, matrix=128, slices=28)
+    return analyzer.analyze(simulate_patient(3, settings).head_ct, prognosis_range=True)
+
+
+@pytest.fixture(scope="module")
+def without_bleed(analyzer):
+    return analyzer.analyze(simulate_patient(5, SimulationSettings(bleed=False, matrix=128, slices=28)).head_ct)
+
+
+def test_a_bleed_is_found(with_bleed):
+    assert with_bleed.hemorrhage == "found" and with_bleed.hemorrhage_reason == ""
+    assert with_bleed.marking.volume_ml == pytest.approx(with_bleed.volume_ml, rel=0.2)
+    assert 0 < with_bleed.mortality_probability < 1
+
+
+@pytest.mark.parametrize("offset", [-6, 6])
+def test_an_offset_of_the_scanner_changes_nothing(analyzer, with_bleed, offset):
+    scan = with_bleed.head_ct
+    shifted = analyzer.analyze(replace(scan, hu=np.where(scan.hu > -300, scan.hu + np.int16(offset), scan.hu)))
+    assert shifted.hemorrhage == "found"
+    before, after = with_bleed.marking.evidence, shifted.marking.evidence
+    assert after.contrast_hu == pytest.approx(before.contrast_hu, abs=3)
+
+
+def test_no_bleed_gives_no_prognosis_and_leads_the_result(without_bleed, tmp_path):
+    assert without_bleed.hemorrhage == "none" and without_bleed.prognosis is None
+    report = report_dict(without_bleed)
+    assert report["hemorrhage"] == "none" and type(report["hemorrhage"]) is str
+    assert report["mortality_probability"] is None and report["mortality_range"] is None and report["prognosis"] is None
+    reason = report["hemorrhage_reason"]
+    assert reason.startswith("No hemorrhage found")
+    assert summary(without_bleed).split("\n")[0].startswith(f"Hemorrhage  {reason[:40]}")
+    write_report(without_bleed, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.index("No hemorrhage found") < page.index("Hematoma volume")
+    assert "No prognosis without a hemorrhage." in page
+
+
+def test_the_range_of_the_prognosis_says_what_it_is(with_bleed, tmp_path):
+    low, high = with_bleed.mortality_range
+    assert 0 < low <= high < 1
+    report = report_dict(with_bleed)
+    assert report["mortality_range"] == [low, high] and "not a confidence interval" in report["mortality_range_meaning"]
+    write_report(with_bleed, tmp_path)
+    assert "5th to 95th percentile" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "5th to 95th percentile" in " ".join(summary(with_bleed).split())
