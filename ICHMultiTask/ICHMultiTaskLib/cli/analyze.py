@@ -64,7 +64,7 @@ def run(options):
 
 def _list_series(options):
     for series in list_series(options.path):
-        thickness = "" if series.thickness is None else f", {series.thickness:g} mm"
+        thickness = "" if series.thickness is None else f", {series.thickness:.3g} mm"
         print(f"{'*' if series.chosen else ' '} {series.uid}")
         print(f"    {series.description or 'no description'}: {series.slices} slices{thickness}; {series.why}")
 
