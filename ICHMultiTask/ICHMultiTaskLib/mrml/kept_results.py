@@ -21,8 +21,10 @@ EARLIER_LIMIT_ML = 1.0
 _MODEL = ("name", "version", "sha256", "training_data")
 
 
-def keep_result(scene, analysis, scan_node):
+def keep_result(scene, analysis, scan_node, run=None):
     """Keep the facts of an analysis with its scan, in place of those of an earlier one.
+
+    `run` names the run, as `analyzed` of `kept_result` does; None: it ended now.
 
     Paths and identifiers are left out: they belong to the subject hierarchy and must not enter exported files.
 
@@ -39,7 +41,7 @@ def keep_result(scene, analysis, scan_node):
     facts = report_dict(analysis)
     for key in ("path", "series_uid"):
         facts["scan"].pop(key, None)
-    facts |= {"format": FORMAT, "analyzed": datetime.now(timezone.utc).isoformat()}
+    facts |= {"format": FORMAT, "analyzed": run or datetime.now(timezone.utc).isoformat()}
     node = results.make_result_node(scene, scan_node, KIND)
     node.SetText(json.dumps(facts, ensure_ascii=False, allow_nan=False))
     node.SetHideFromEditors(True)

@@ -143,6 +143,39 @@ class AnalysisLogic:
             self._analyses[node_id] = run, replace(other, prediction=None)
         self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
 
+    def range_work(self, scan, device="auto"):
+        """Return the range of a scan's mortality as a callable (progress) -> (node, run, range).
+
+        None where there is nothing to be done: no mortality is meant, its range is known, or the features are gone.
+        """
+        run, analysis = self._analyses.get(scan.GetID(), (None, None))
+        if analysis is None or analysis.prediction is None or analysis.mortality_range is not None:
+            return None
+        if analysis.mortality_probability is None:
+            return None
+        step, bundle = _("Range of the prognosis"), self._bundle_of(analysis)
+
+        def compute(progress):
+            progress(0.0, step)
+            analyzer = self.analyzers.get(bundle, device)
+            return scan, run, analyzer.mortality_range(analysis.head_ct, analysis.prediction)
+
+        return bundle and compute
+
+    def show_range(self, node_run_and_range):
+        """Keep the range with the run that it is of; no-op where that is no longer the latest."""
+        scan, run, found = node_run_and_range
+        latest, analysis = self._analyses.get(scan.GetID(), (None, None))
+        if latest == run and scan.GetScene() is not None:
+            analysis = replace(analysis, mortality_range=found)
+            self._analyses[scan.GetID()] = run, analysis
+            keep_result(create_scene(), replace(analysis, attention=attention_on_show(scan)), scan, run)
+
+    def _bundle_of(self, analysis):
+        """The bundle that made an analysis, as it is on the disk now; None where it is not at hand any more."""
+        loaded = (_loaded(bundle) for bundle in (*self._used_bundles.values(), *find_bundles()))
+        return next((found for found in loaded if found and found.sha256 == analysis.model["sha256"]), None)
+
     @staticmethod
     def facts_of(scan):
         """What is known of a scan's result, as report.json says it; None where it was not analyzed."""
@@ -179,13 +212,11 @@ class AnalysisLogic:
             By the callable, if the model that made the analysis is not at hand.
         """
         step = _("Loading the model")
-        known = () if analysis.prediction is not None else (*self._used_bundles.values(), *find_bundles())
 
         def compute(progress):
             if analysis.prediction is not None:
                 return analysis
-            loaded = (_loaded(bundle) for bundle in known)
-            bundle = next((found for found in loaded if found and found.sha256 == analysis.model["sha256"]), None)
+            bundle = self._bundle_of(analysis)
             if bundle is None:
                 model = f"{analysis.model['name']} {analysis.model['version']}".strip() or "that made this result"
                 raise InputError(f"The model {model} is not at hand any more; press Analyze to use the chosen one.")

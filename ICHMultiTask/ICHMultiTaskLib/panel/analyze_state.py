@@ -8,7 +8,7 @@ from ..mrml.translation import tr as _
 from .result_view import result_view
 
 SECTION = "analysis"
-REPORT, ATTENTION = "report", "attention"
+REPORT, ATTENTION, RANGE = "report", "attention", "range"
 
 
 class AnalyzeState:
@@ -135,6 +135,10 @@ class AnalyzeState:
     def _analyzed(self, node_and_analysis):
         self.panel.logic.analysis.show(node_and_analysis)
         self.set_overlay()
+        scan, logic = node_and_analysis[0], self.panel.logic.analysis
+        work = logic.range_work(scan, self.panel.parameters.device.value)
+        if work is not None:  # the result is on show meanwhile
+            self.panel.submit(RANGE, work, logic.show_range, (scan,))
 
     def _mapped(self, node_analysis_and_attention):
         self._wanted = None
