@@ -105,17 +105,14 @@ def _refuse_incomplete(candidate, unreadable):
     if len(stack.slices) < 2:
         raise InputError("The series has 1 slice; expected a stack of slices through the whole head.")
     missing, lost = holes(stack), [*unreadable, *(item.path for item, _ in candidate.odd)]
-    # Steps that change for a whole block, as from the skull base to the vertex, are no holes left by a few lost files.
-    if 0 < len(missing) <= len(lost):
+    if missing and lost:
         after, width, usual = missing[0]
         raise InputError(
             f"The scan is incomplete: {lost[0].name}{' and others' if lost[1:] else ''} cannot be read as a slice; "
             f"expected a slice every {usual:.1f} mm, found a gap of {width:.1f} mm after slice {after}."
         )
-    steps = np.diff(stack.offsets)
     for after, width, usual in missing:
-        beside = max(step for step in (*steps[max(after - 2, 0) : after - 1], *steps[after : after + 1], usual))
-        if width > 10.0 and width > 3.5 * beside:
+        if width > 10.0 and width > 3.5 * usual:
             raise InputError(
                 f"Slices are missing: expected a slice every {usual:.1f} mm, "
                 f"found a gap of {width:.1f} mm after slice {after}."

@@ -136,7 +136,9 @@ def weave(stack):
 
 
 def holes(stack):
-    """Places where slices are missing: steps of more than 1.6 times the usual one.
+    """Places where slices are missing: steps of more than 1.6 times the usual one around them.
+
+    A step that changes for a whole block, as from the skull base to the vertex, is no hole.
 
     Returns
     -------
@@ -144,8 +146,12 @@ def holes(stack):
         Number of the slice before the hole, its width and the usual step in mm.
     """
     steps = np.diff(stack.offsets)
-    usual = float(np.median(steps)) if len(steps) else 0.0
-    return [(int(index) + 1, float(steps[index]), usual) for index in np.flatnonzero(steps > 1.6 * usual)]
+    found = []
+    for index, step in enumerate(steps):
+        around = np.concatenate((steps[max(index - 2, 0) : index], steps[index + 1 : index + 3]))
+        if len(around) and step > 1.6 * np.median(around):
+            found.append((index + 1, float(step), float(np.median(around))))
+    return found
 
 
 def _group(slices):
@@ -224,7 +230,7 @@ def _acquisitions(indices, slices, offsets):
 
 
 def _ways_to_split(indices, slices, offsets):
-    """Yield lists of parts: by acquisition, by thickness, by runs in time, by runs of instance numbers."""
+    """Yield lists of parts: by acquisition, thickness, runs in time, runs of instance numbers, and their repetition."""
     for trait in (lambda item: item.acquisition, lambda item: round(item.number("SliceThickness"), 1)):
         values = np.array([trait(slices[index]) for index in indices])
         if len(np.unique(values)) > 1:
@@ -239,6 +245,13 @@ def _ways_to_split(indices, slices, offsets):
         # Many short runs are numbers without order, not acquisitions.
         if 1 < len(runs) <= max(2, len(indices) // MIN_VOLUME):
             yield runs
+    # Acquisitions that were each numbered from 1, in the order of their files.
+    seen, turns = Counter(), np.empty(len(indices), dtype=int)
+    for place in sorted(range(len(indices)), key=lambda place: slices[indices[place]].path):
+        turns[place] = seen[numbers[place]]
+        seen[numbers[place]] += 1
+    if None not in numbers and 0 < turns.max() < len(indices) // MIN_VOLUME:
+        yield [indices[turns == turn] for turn in np.unique(turns)]
 
 
 def _runs(indices, offsets):

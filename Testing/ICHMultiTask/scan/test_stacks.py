@@ -58,7 +58,9 @@ def test_direction_cosines_and_spacing_that_differ_in_the_fifth_digit(tmp_path, 
 
 
 @pytest.mark.parametrize("shift_mm", [0.0, 0.9, 2.5])
-@pytest.mark.parametrize("told_by", ["AcquisitionNumber", "AcquisitionTime", "InstanceNumber", "each slice"])
+@pytest.mark.parametrize(
+    "told_by", ["AcquisitionNumber", "AcquisitionTime", "InstanceNumber", "each slice", "numbers from 1"]
+)
 def test_two_acquisitions_of_one_range_are_not_woven_together(tmp_path, dicom_files, head, shift_mm, told_by):
     """Alike but for a shift of the table; the second one has other values, so that a weave would show."""
     hu, affine = head
@@ -73,7 +75,7 @@ def test_two_acquisitions_of_one_range_are_not_woven_together(tmp_path, dicom_fi
                 dataset.AcquisitionTime = f"10{number}{k // 10}{k % 10:02d}.5"
             elif told_by == "each slice":
                 dataset.AcquisitionNumber = 32 * number + k + 1
-            dataset.InstanceNumber = 32 * number + k + 1
+            dataset.InstanceNumber = k + 1 if told_by == "numbers from 1" else 32 * number + k + 1
 
         dicom_files.write(tmp_path, voxels, grid, name="ab"[number], change=mark)
     found, warnings = read(tmp_path)
@@ -235,6 +237,19 @@ def test_scan_that_goes_on_in_another_series(tmp_path, dicom_files, head):
     found, warnings = read(tmp_path)
     np.testing.assert_array_equal(found, hu[:30])
     assert "The scan goes on in another series, which was left out (“HEAD 2, 2 images”)" in warnings
+
+
+def test_lost_slice_among_steps_of_two_widths(tmp_path, dicom_files):
+    """Steps of 5 mm below and 8 mm above; a broken file is no slice of it, or one in the upper block."""
+    affine = dicom_files.affine(step_mm=1.0)
+    offsets = np.concatenate([np.arange(0, 60, 5.0), np.arange(63, 128, 8.0)])
+    hu = np.broadcast_to(np.arange(len(offsets), dtype=np.int16)[:, None, None], (len(offsets), 56, 56))
+    paths = dicom_files.write(tmp_path, hu, affine, offsets=offsets, SliceThickness=5)
+    (tmp_path / "broken.dcm").write_bytes(b"")
+    assert "was left out (first: broken.dcm)" in read(tmp_path)[1]
+    paths[-4].write_bytes(b"")
+    with pytest.raises(InputError, match=r"expected a slice every 8\.0 mm, found a gap of 16\.0 mm after slice 17"):
+        read_head_ct(tmp_path)
 
 
 def test_other_sizes_and_side_views_are_left_out(tmp_path, dicom_files, head):
