@@ -135,6 +135,27 @@ def test_file(tmp_path, head_ct, marking):
     assert [p.name for p in tmp_path.iterdir()] == ["bleed.seg.nrrd"]
 
 
+def test_a_file_says_that_it_is_a_draft_until_it_is_edited(tmp_path, head_ct, marking):
+    path = write_marking(marking, head_ct, tmp_path / "draft.seg.nrrd")
+    (draft,) = read_segments(path)
+    assert draft.draft
+    own = slicer.vtkMRMLScene()
+    node = own.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    storage = own.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node)
+    assert segments_of(node)[0].draft, "the tag came back with the file"
+    image, segment_id = slicer.vtkOrientedImageData(), node.GetSegmentation().GetNthSegmentID(0)
+    node.GetBinaryLabelmapRepresentation(segment_id, image)
+    labels = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    labels[np.flatnonzero(labels)[0]] = 0
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, node, segment_id)
+    assert not segments_of(node)[0].draft
+    storage.SetFileName(str(tmp_path / "edited.seg.nrrd"))
+    assert storage.WriteData(node)
+    assert not read_segments(tmp_path / "edited.seg.nrrd")[0].draft
+
+
 def test_file_refusals(tmp_path, head_ct, marking):
     with pytest.raises(InputError, match=r"ends in \.seg\.nrrd"):
         write_marking(marking, head_ct, tmp_path / "bleed.nii.gz")
