@@ -16,6 +16,7 @@ from ..scan.head_ct import HeadCT
 from ..scan.head_region import head_region
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
+from .findings import Findings, find_place
 from .marking import Marking, propose
 from .plausibility import volume_warnings
 from .prognosis_range import percentile_range, varied_images
@@ -92,6 +93,8 @@ class Analysis:
         How steady the probability is, as `prognosis_range.MEANING` says; None where it was not asked for.
     marking : Marking or None
         What the second look found at the attention, blood or not.
+    findings : Findings or None
+        Where the marked bleed lies; None where none was found, or its place cannot be told.
     """
 
     head_ct: HeadCT
@@ -110,6 +113,7 @@ class Analysis:
     hemorrhage_reason: str = ""
     mortality_range: tuple | None = None
     marking: Marking | None = field(default=None, repr=False)
+    findings: Findings | None = None
 
     def attention_for(self, head="volume", stage="stage4", method="gradcam"):
         """Another attention map of the same run, without running the encoder again.
@@ -292,11 +296,13 @@ class Analyzer:
         if attention and found.peak_ras_mm is None:
             warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
         clock.lap("attention")
-        hemorrhage, reason, marking = None, "", None
+        hemorrhage, reason, marking, findings = None, "", None, None
         if volume is not None:
             progress(0.7, "Second look")
             marking = propose(head_ct, looked, max(volume, LEAST_MARKED_ML))
             hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
+            if hemorrhage == Hemorrhage.FOUND:
+                findings = find_place(head_ct, marking.mask)
             clock.lap("second_look")
         death = death_range = None
         if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:
@@ -328,6 +334,7 @@ class Analyzer:
             hemorrhage_reason=reason,
             mortality_range=death_range,
             marking=marking,
+            findings=findings,
         )
 
 

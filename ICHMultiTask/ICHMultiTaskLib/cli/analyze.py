@@ -175,6 +175,10 @@ def summary(analysis, true_volume_ml=None, comparison=None):
         )
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
+    if analysis.findings is not None:
+        place = analysis.findings
+        half = "infratentorial" if place.infratentorial else "supratentorial"
+        lines.append(("Place", f"{place.location}, {place.side}, {half}  (from the marked bleed; to be checked)"))
     if analysis.hemorrhage_reason:
         lines.insert(0, ("Hemorrhage", analysis.hemorrhage_reason))
     prognosis = NOT_COMPUTED

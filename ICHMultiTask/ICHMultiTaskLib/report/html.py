@@ -73,12 +73,20 @@ def _scan_facts(scan, facts):
     }
 
 
+def _place(findings):
+    if not findings:
+        return ""
+    half = "infratentorial" if findings["infratentorial"] else "supratentorial"
+    return f"{findings['location']}, {findings['side']}, {half} (from the marked bleed; to be checked)"
+
+
 def _model_facts(report, scene):
     model, attention, timing = report["model"], report["attention"] or {}, report["timing_s"]
     seconds = {step: value for step, value in timing.items() if value is not None}
     return {
         "Model": f"{model['name']} {model['version']}",
         "Weights": f"SHA-256 {model['sha256'][:16]}…",
+        "Place of the bleed": _place(report["findings"]),
         "Attention peak": position(attention.get("peak_ras_mm")),
         "Attention map": attention.get("file", ""),
         "Scene": f"{scene} (opens in 3D Slicer)" if scene else "",
