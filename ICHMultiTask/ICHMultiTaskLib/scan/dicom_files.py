@@ -153,14 +153,24 @@ def find_images(folder, recursive=True, progress=None):
     -------
     FoundImages
         Files that are not DICOM, DICOMDIR and objects without an image are left out.
+
+    Raises
+    ------
+    OSError
+        If no image could be read, and the operating system refused a file.
     """
     found = folder.rglob("*") if recursive else folder.iterdir()
     paths = sorted(path for path in found if not path.name.startswith(".") and path.is_file())
-    images = FoundImages()
+    images, refusal = FoundImages(), None
     for index, path in enumerate(paths):
         if progress is not None and index % 16 == 0:
             progress(index / len(paths), f"Reading headers: {index} of {len(paths)} files")
-        header = read_header(path)
+        try:
+            header = read_header(path)
+        except OSError as error:  # one file of a scratched disk, or of another user
+            refusal = refusal or error
+            images.unreadable.append(path)
+            continue
         if header is None or is_media_directory(header):
             continue
         item = Slice(path, header)
@@ -173,6 +183,8 @@ def find_images(folder, recursive=True, progress=None):
         elif _is_other_object(item.sop_class):
             continue
         images.unreadable.append(path)
+    if refusal is not None and not images.slices:
+        raise refusal
     return images
 
 

@@ -236,6 +236,9 @@ def test_unreadable_by_permission(tmp_path, dicom_files, head):
     refused(path, r"scan\.nii cannot be read; expected .*, found: Permission denied")
     paths = dicom_files.write(tmp_path / "dicom", *head)
     paths[3].chmod(0)
+    refused(tmp_path / "dicom", r"slice003\.dcm cannot be read as a slice")
+    for path in paths:
+        path.chmod(0)
     refused(tmp_path / "dicom", "cannot be read; expected .*, found: Permission denied")
 
 

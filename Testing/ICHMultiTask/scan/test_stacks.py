@@ -1,11 +1,13 @@
 """Which slices of a series make one volume."""
 
+import errno
 import shutil
 
 import numpy as np
 import pytest
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.scan import dicom_files as dicom_files_module
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
 
@@ -237,6 +239,27 @@ def test_scan_that_goes_on_in_another_series(tmp_path, dicom_files, head):
     found, warnings = read(tmp_path)
     np.testing.assert_array_equal(found, hu[:30])
     assert "The scan goes on in another series, which was left out (“HEAD 2, 2 images”)" in warnings
+
+
+def test_file_that_the_disk_refuses(tmp_path, dicom_files, head, monkeypatch):
+    hu, affine = head
+    dicom_files.write(tmp_path, hu, affine)
+    (tmp_path / "scratched.dcm").write_bytes(b"x")
+    read_header = dicom_files_module.read_header
+
+    def refuse(path):
+        if path.name in refused:
+            raise OSError(errno.EIO, "Input/output error")
+        return read_header(path)
+
+    monkeypatch.setattr(dicom_files_module, "read_header", refuse)
+    refused = {"scratched.dcm"}
+    found, warnings = read(tmp_path)
+    np.testing.assert_array_equal(found, hu)
+    assert "1 file could not be read and was left out (first: scratched.dcm)" in warnings
+    refused |= {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="cannot be read; expected .*, found: Input/output error"):
+        read_head_ct(tmp_path)
 
 
 def test_lost_slice_among_steps_of_two_widths(tmp_path, dicom_files):
