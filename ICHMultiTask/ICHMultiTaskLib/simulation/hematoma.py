@@ -57,7 +57,7 @@ class Hematoma:
         draws = rng.uniform(size=4)
         target = composition.volume * np.exp(rng.normal(0.0, VOLUME_SPREAD))
         self.location = location or str(rng.choice(list(LOCATIONS), p=list(LOCATIONS.values())))
-        self.shape = shape or str(rng.choice(SHAPES[1:], p=(0.32, 0.30, 0.22, 0.16)))
+        self.shape = shape or str(rng.choice(SHAPES[1:], p=(0.30, 0.28, 0.19, 0.23)))
         wanted = volume_ml or float(np.clip(MEDIAN_ML[self.location] * target, SMALLEST_ML, LARGEST_ML[self.location]))
         atlas = _draw_center(rng, head, self.location)
         self.center = np.asarray(center_mm if center_mm is not None else head.from_atlas(atlas), np.float64)
@@ -101,18 +101,20 @@ class Hematoma:
 
     def _draw_shape(self, rng):
         """Lobes as ellipsoids relative to the center, in units of the radius, and roughness of the surface."""
-        first = np.sort(np.exp(rng.normal(0.0, 0.40, 3))) if self.shape != "ellipsoid" else np.array([0.7, 1.0, 1.4])
+        first = np.sort(np.exp(rng.normal(0.0, 0.42, 3))) if self.shape != "ellipsoid" else np.array([0.7, 1.0, 1.4])
         axes = {"putamen": (0, 2, 1), "thalamus": (0, 2, 1)}.get(self.location, tuple(rng.permutation(3)))
         lobes = [(np.zeros(3), first[list(axes)], _rotation(rng, 0.35))]
         count = {"multilobular": int(rng.integers(2, 5)), "irregular": int(rng.integers(0, 4))}.get(self.shape, 0)
         for _ in range(count):
             lobes.append((_direction(rng) * rng.uniform(0.6, 1.15), rng.uniform(0.35, 0.8, 3), _rotation(rng, 1.5)))
         if self.shape == "satellite":
-            for _ in range(int(rng.integers(1, 6))):
-                lobes.append((_direction(rng) * rng.uniform(1.35, 1.9), rng.uniform(0.15, 0.4, 3), _rotation(rng, 1.5)))
+            for _ in range(int(rng.integers(2, 8))):
+                lobes.append((_direction(rng) * rng.uniform(1.2, 2.1), rng.uniform(0.10, 0.35, 3), _rotation(rng, 1.5)))
         self.lobes = lobes
-        self.roughness = {"ellipsoid": 0.0, "regular": rng.uniform(0.03, 0.10)}.get(self.shape, rng.uniform(0.09, 0.21))
+        self.roughness = {"ellipsoid": 0.0, "regular": rng.uniform(0.03, 0.09)}.get(self.shape, rng.uniform(0.07, 0.18))
         self.surface = PlaneWaves(rng, (0.45, 2.4), 18)
+        self.grain = 0.0 if self.shape == "ellipsoid" else rng.uniform(0.02, 0.045)
+        self.fine_surface = PlaneWaves(rng, (0.16, 0.45), 12)
 
     def _draw_density(self, rng):
         self.mean_hu = float(np.clip(rng.normal(64.0, 6.5), 47.0, 84.0))
@@ -153,7 +155,7 @@ class Hematoma:
             lobe = (1.0 - np.sqrt((q * q).sum(axis=0))) * np.float32(radii.min() ** 0.5)
             result = lobe if result is None else np.maximum(result, lobe)
         if self.roughness:
-            result = result + self.roughness * self.surface(*p)
+            result = result + self.roughness * self.surface(*p) + self.grain * self.fine_surface(*p)
         return result * np.float32(self.size)
 
     def field(self, x, y, z, cavity=None):
@@ -175,9 +177,14 @@ class Hematoma:
 
     def bounds(self):
         """Corners of a box that holds the bleed, in the rigid head, mm."""
-        reach = max(np.linalg.norm(offset) + radii.max() for offset, radii, _ in self.lobes)
-        reach = self.size * (reach * (1.0 + 2.2 * self.roughness) + 1.5 * self.roughness) + 1.0
-        return self.center - reach, self.center + reach
+        waves = 2.2 * (self.roughness + self.grain)
+        corners = []
+        for offset, radii, rotation in self.lobes:
+            # Of an ellipsoid that the surface's waves have swollen.
+            extent = np.sqrt(((rotation * radii[:, None]) ** 2).sum(axis=0)) * (1.0 + waves / np.sqrt(radii.min()))
+            corners += [offset - extent, offset + extent]
+        corners = np.array(corners) * self.size
+        return self.center + corners.min(axis=0) - 1.0, self.center + corners.max(axis=0) + 1.0
 
     def measure(self, samples=48):
         """Volume in mL on an isotropic grid of this many samples along the box, edges weighted by their coverage."""
@@ -194,7 +201,7 @@ class Hematoma:
     def _fit(self, wanted):
         """Scale the shape until its volume is the wanted one; then measure finely."""
         self.size = float(np.cbrt(wanted * 3000.0 / (4.0 * np.pi)))
-        for samples in (18, 20, 24, 28, 34):
+        for samples in (18, 22, 26, 34):
             measured = self.measure(samples)
             self.size *= float(np.clip(np.cbrt(wanted / max(measured, 1e-3)), 0.6, 1.5))
         self.volume_ml = self.measure()
@@ -204,7 +211,7 @@ class Hematoma:
         hu = self.mean_hu + self.swirl_hu * self.swirl(x, y, z)
         hu = hu - 9.0 * smoothstep(field, 1.5 * self.rim_mm, -0.5)
         if self.fluid_level:
-            hu = hu - 22.0 * smoothstep(up, -0.5, 0.5)
+            hu = hu - 22.0 * smoothstep(up + 1.2 * self.swirl(x, y, z), -1.5, 1.5)
         hu = np.clip(hu, 42.0, 92.0)
         if self.blend is not None:
             normal, level, drop = self.blend

@@ -3,13 +3,15 @@
 import numpy as np
 
 from .brain import paint_brain, sulci
-from .fields import Canvas, inner_interpolation, interpolation_matrix
+from .fields import Canvas, inner_interpolation, interpolation_matrix, smoothstep
 from .skull import AIR, MUSCLE_BELOW_MM, flat_edge, paint_outside
 
 COARSE_MM = 5.8
 """Distance of the nodes on which smooth coordinate maps and surfaces are evaluated."""
 SPARSE = 2
 """Of so many nodes one on which the waves of `Head` is evaluated: they are longer than 35 mm."""
+IVH_RAGGED_MM = 2.5
+"""Amplitude of the border between blood and fluid in the ventricles."""
 REACH_MM = ((-96.0, -128.0), (96.0, 122.0))
 """Corners of a box that holds every head, face and neck, in the rigid head (x, y)."""
 
@@ -115,7 +117,7 @@ class Painter:
         if self.hematoma is not None:
             places = (np.arange(part.start, part.stop, dtype=np.float32) for part in box[1:])
             rigid = Canvas(*_points(grid, *places), view, self.pitch, depth)
-            cover, fluids = self._bleed(rigid, cavity, inside, content)
+            cover, fluids = self._bleed(rigid, cavity, inside, content, mottle)
             if cover is not None:
                 occupied = np.zeros_like(hu)
                 occupied[box] = cover
@@ -189,7 +191,7 @@ class Painter:
         shift = self.head.mass_effect.displacement(*points, cavity)
         return [c - d for c, d in zip(coarse, shift)]
 
-    def _bleed(self, canvas, cavity, inside, content):
+    def _bleed(self, canvas, cavity, inside, content, mottle):
         """Edema, blood in the ventricles and the hematoma itself: its coverage or None, and the sums of the others'."""
         h, view = self.hematoma, canvas.hu
         low, high = h.bounds()
@@ -199,12 +201,13 @@ class Painter:
             field = h.field(x, y, z, cavity[near])
             cover = np.clip(field / self.pitch + 0.5, 0.0, 1.0)
             hu = view[near]
-            wobble = 1.0 + 0.4 * h.swirl(x, y, z)
-            share = np.clip((field + h.edema_mm * wobble) / 2.5 + 0.5, 0.0, 1.0)
-            share *= content["tissue"][near] * inside[near]
+            # It spreads along the white matter and spares most of the gray.
+            white = 1.0 - 0.6 * smoothstep(hu, self.head.white_hu + 2.0, self.head.gray_hu)
+            reach = h.edema_mm * (1.0 + 0.5 * h.swirl(x, y, z)) * (0.4 + 0.6 * white)
+            share = smoothstep(field + reach, -1.5, 2.0) * white * content["tissue"][near] * inside[near]
             edema = float((share * (1.0 - cover)).sum(dtype=np.float64))
             hu += share * np.minimum(h.edema_hu - hu, 0.0)
-        ventricle = self._ventricular_blood(canvas, content["ventricles"]) if h.ruptured else 0.0
+        ventricle = self._ventricular_blood(canvas, content["ventricles"], mottle) if h.ruptured else 0.0
         if near is None:
             return None, (ventricle, edema)
         hu += cover * (h.density(field, x, y, z, y - h.center[1]) - hu)
@@ -212,7 +215,7 @@ class Painter:
         occupied[near] = cover
         return occupied, (ventricle, edema)
 
-    def _ventricular_blood(self, canvas, ventricles):
+    def _ventricular_blood(self, canvas, ventricles, mottle):
         """Blood near the bleed and, as in a lying patient, at the back of the ventricles."""
         h = self.hematoma
         near = ventricles > -1.0
@@ -222,9 +225,9 @@ class Painter:
         apart = np.sqrt((x - h.center[0]) ** 2 + (y - h.center[1]) ** 2 + (z - h.center[2]) ** 2) - h.radius
         reach = 75.0 * h.ventricle_fill**1.5 + 6.0 - apart
         layer = -62.0 + 45.0 * h.ventricle_fill - y
-        filled = np.minimum(ventricles, np.maximum(reach * 0.3, layer))
+        filled = np.minimum(ventricles, np.maximum(reach * 0.3, layer) + IVH_RAGGED_MM * mottle)
         cover = np.clip(filled / self.pitch + 0.5, 0.0, 1.0) * near
-        canvas.hu += cover * (h.ventricle_hu - canvas.hu)
+        canvas.hu += cover * (h.ventricle_hu + 4.0 * mottle - canvas.hu)
         return float(cover.sum(dtype=np.float64))
 
 

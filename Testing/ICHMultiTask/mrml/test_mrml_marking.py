@@ -166,9 +166,8 @@ def test_file_refusals(tmp_path, head_ct, marking):
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
     """A simulated patient and the scan's file."""
-    found = simulate_patient(
-        3, SimulationSettings(bleed=True, location="putamen", volume_ml=15.0, matrix=128, slices=28)
-    )
+    bleed = {"bleed": True, "location": "putamen", "shape": "regular", "volume_ml": 15.0}
+    found = simulate_patient(35, SimulationSettings(matrix=128, slices=28, **bleed))
     path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
     write_nifti(found.head_ct.hu, found.head_ct.ijk_to_ras, path)
     return found, path

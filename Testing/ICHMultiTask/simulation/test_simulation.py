@@ -117,7 +117,7 @@ def test_tissues_have_their_hounsfield_units():
         matrix=224, slices=24, location="putamen", shape="regular", volume_ml=40.0, bleed=True, table=False, age=70,
         **STILL, **CLEAN,
     )  # fmt: skip
-    patient = simulate_patient(33, settings)
+    patient = simulate_patient(35, settings)
     hu = patient.head_ct.hu
     assert np.median(hu[:, :20, :20]) == -1000
     assert 50 < np.median(hu[patient.mask]) < 80
