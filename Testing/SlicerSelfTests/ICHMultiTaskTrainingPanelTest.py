@@ -37,9 +37,9 @@ FREEZE_SECONDS = 1.0 * max(1.0, os.getloadavg()[0] / os.cpu_count() if hasattr(o
 HOLDER = """
 import sys
 sys.path[:0] = {folders}
-from ICHMultiTaskLib.common.progress import Silent
+from ICHMultiTaskLib.common.progress import NullProgress
 from ICHMultiTaskTrainingLib.training.progress_file import followed
-with followed({folder!r}, Silent()) as progress:
+with followed({folder!r}, NullProgress()) as progress:
     progress(0.25, "Epoch 3 of 12")
     print("held", flush=True)
     sys.stdin.read()

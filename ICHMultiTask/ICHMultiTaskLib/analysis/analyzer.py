@@ -7,6 +7,7 @@ import numpy as np
 
 from ..common.choices import Head
 from ..common.errors import InputError
+from ..common.progress import NO_PROGRESS
 from ..common.provenance import provenance
 from ..model.attention import check_choice
 from ..model.bundle import ModelBundle, default_bundle
@@ -24,10 +25,6 @@ from .second_look import Hemorrhage, decide
 
 LEAST_MARKED_ML = 0.5
 """The second look seeks at least this much, or it would miss what the model reads too small."""
-
-
-def _ignore(fraction, message):
-    """Discards progress."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +191,7 @@ class Analyzer:
         self.runtime = inference_runtime(self.device)
         self.runtime.arrange(self.network)
 
-    def predict(self, network_input, progress=_ignore):
+    def predict(self, network_input, progress=NO_PROGRESS):
         """Run the network on a prepared scan; `progress` is called between the stages and may raise Canceled.
 
         Returns
@@ -258,7 +255,7 @@ class Analyzer:
         InputError
             If the scan is not one the network can read, or the volume is more than a head can hold.
         """
-        clock, progress = _Clock(), progress or _ignore
+        clock, progress = _Clock(), progress or NO_PROGRESS
 
         metadata = self.bundle.metadata
         stage = stage or metadata["attention"].get("stage", "stage4")
@@ -360,7 +357,7 @@ def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=
     >>> result = analyze("scan.nii.gz")  # doctest: +SKIP
     >>> print(result.volume_ml, result.volume_interval_ml, result.mortality_probability)  # doctest: +SKIP
     """
-    clock, progress = _Clock(), progress or _ignore
+    clock, progress = _Clock(), progress or NO_PROGRESS
     if not isinstance(scan, HeadCT):
         scan = read_head_ct(scan, progress=lambda f, message: progress(0.3 * f, message))
         clock.lap("read")

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError
+from ..common.progress import NO_PROGRESS
 from ..measures.grids import bounding_box
 from .second_look import Evidence, Hemorrhage
 
@@ -142,7 +143,7 @@ def propose(head_ct, attention, wanted, is_model_volume=True, progress=None):
     -------
     Marking
     """
-    progress = progress or (lambda fraction, message: None)
+    progress = progress or NO_PROGRESS
     progress(0.0, "Density")
     if attention.peak_ras_mm is None:
         return _nothing(head_ct, wanted, "Nothing is marked: the attention map of the volume head is blank.")

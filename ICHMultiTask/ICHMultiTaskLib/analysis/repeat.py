@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.progress import NO_PROGRESS
 from .alignment import Alignment, align
 from .analyzer import Analysis
 from .growth import Growth, growth
@@ -54,8 +55,8 @@ def compare_with_previous(analysis, previous, progress=None):
     InputError
         If the scans cannot be aligned at all (no bone).
     """
-    if progress is not None:
-        progress(0.0, "Aligning the scans")
+    progress = progress or NO_PROGRESS
+    progress(0.0, "Aligning the scans")
     change = growth(
         previous.volume_ml,
         previous.volume_interval_ml,

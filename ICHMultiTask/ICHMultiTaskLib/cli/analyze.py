@@ -1,6 +1,5 @@
 """The `ichmultitask analyze` command."""
 
-import sys
 import textwrap
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from ..analysis.second_look import Hemorrhage
 from ..common.choices import Device, Head, Stage
 from ..common.names import safe_name, stem
 from ..common.numbers import NOT_COMPUTED, number, percent, position, probability, probability_range
+from ..common.progress import ShellProgress
 from ..common.research_use import RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder
 from ..model.attention import METHODS
@@ -72,16 +72,16 @@ def _list_series(options):
 def _analyze(options):
     destination = options.output or _default_output(options.path)
     inputs = [path for path in (options.path, options.previous, *options.segmentation) if path is not None]
-    with new_folder(destination, "analysis", options.overwrite, inputs) as folder, _Progress() as bar:
+    with new_folder(destination, "analysis", options.overwrite, inputs) as folder, ShellProgress() as bar:
         bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
         request = analyze_options.ComparisonRequest.from_options(options)
         truth = None
         if options.path is None:
-            truth = _simulate(folder / DEMO_FOLDER, bar.step("Simulating a head CT", 0, 10))
+            truth = _simulate(folder / DEMO_FOLDER, bar.step("Simulating a head CT", 0, 0.1))
         clock = time.perf_counter()
-        head_ct = _read(options, folder, destination, bar.step("Reading the scan", 10, 30))
+        head_ct = _read(options, folder, destination, bar.step("Reading the scan", 0.1, 0.3))
         timing = {"read": time.perf_counter() - clock}
-        bar.step("Loading the model", 30, 40)(0.0, "")
+        bar.step("Loading the model", 0.3, 0.4)(0.0, "")
         clock = time.perf_counter()
 
         analyzer = Analyzer(bundle, options.device)
@@ -91,15 +91,15 @@ def _analyze(options):
             options.head,
             options.stage,
             options.method,
-            progress=bar.step("Analyzing", 40, 55),
+            progress=bar.step("Analyzing", 0.4, 0.55),
             prognosis_range=True,
         )
         comparison = None
         if not request.is_empty:
             from ..mrml.results import THRESHOLD
 
-            comparison = request.compare(analyzer, analysis, THRESHOLD, bar.step("Comparing", 55, 60))
-        bar.step("Loading into a Slicer scene", 60, 65)(0.0, "")
+            comparison = request.compare(analyzer, analysis, THRESHOLD, bar.step("Comparing", 0.55, 0.6))
+        bar.step("Loading into a Slicer scene", 0.6, 0.65)(0.0, "")
         clock = time.perf_counter()
         from ..mrml.result_folder import SCENE_FILE, write_result_folder
         from ..mrml.results import show_analysis
@@ -112,7 +112,7 @@ def _analyze(options):
         timing["display"] = time.perf_counter() - clock
         analysis = replace(analysis, timing_s=timing | analysis.timing_s)
         write_result_folder(
-            scene, analysis, volume, nodes.attention, folder, bar.step("Writing the report", 65, 100), comparison
+            scene, analysis, volume, nodes.attention, folder, bar.step("Writing the report", 0.65, 1), comparison
         )
     print(summary(analysis, truth, comparison))
     print(f"Report      {destination.resolve() / 'report.html'}")
@@ -200,31 +200,3 @@ def summary(analysis, true_volume_ml=None, comparison=None):
     return "\n".join(
         textwrap.fill(text, 110, initial_indent=f"{name:<12}", subsequent_indent=" " * 12) for name, text in lines
     )
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere one line a step."""
-
-    def __enter__(self):
-        from tqdm import tqdm
-
-        self._bar = tqdm(
-            total=100, leave=False, disable=None, file=sys.stderr,
-            bar_format="{desc:<32.32} {percentage:3.0f}% |{bar:30}| {elapsed}",
-        )  # fmt: skip
-        return self
-
-    def __exit__(self, *_error):
-        self._bar.close()
-
-    def step(self, name, start, stop):
-        """Return the `progress` callable of one step, which covers `start` to `stop` percent."""
-        if self._bar.disable:
-            print(f"{name} …", file=sys.stderr, flush=True)
-
-        def progress(fraction, message):
-            self._bar.set_description_str(message or name, refresh=False)
-            self._bar.update(start + (stop - start) * fraction - self._bar.n)
-            self._bar.refresh()
-
-        return progress

@@ -1,4 +1,4 @@
-"""Progress of long work in a shell, in a log file and in Slicer's panel."""
+"""Progress of long work: everything that takes long takes a callable (fraction, message), which may raise Canceled."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ LINE_SECONDS = 60.0
 
 
 class ShellProgress:
-    """A progress callable (fraction, message): a bar on a terminal, now and then a line elsewhere.
+    """A bar on a terminal; elsewhere a line for each step, and now and then one within it.
 
     Parameters
     ----------
@@ -45,6 +45,12 @@ class ShellProgress:
         self._bar.set_description_str(message, refresh=False)
         self._bar.update(fraction - self._bar.n)
 
+    def step(self, name, start, stop):
+        """Begin a step, which covers `start` to `stop` of the whole; return its progress."""
+        if self._bar is None:
+            self.line(f"{name} …")
+        return part(lambda fraction, message: self(fraction, message or name), start, stop)
+
     def line(self, text):
         """Write a line that stays, above the bar where there is one."""
         self._last = time.monotonic()
@@ -54,14 +60,33 @@ class ShellProgress:
             print(text, file=self._stream, flush=True)
 
 
-class Silent:
-    """Progress that nobody sees: of a process whose neighbor tells the same."""
+class NullProgress:
+    """Progress that nobody watches."""
 
     def __call__(self, fraction, message):
         """Show nothing."""
 
     def line(self, text):
         """Write nothing."""
+
+
+NO_PROGRESS = NullProgress()
+"""What a function takes where it is given no other."""
+
+
+def part(progress, start, stop):
+    """The progress of a step, which covers `start` to `stop` of the whole.
+
+    Parameters
+    ----------
+    progress : callable (fraction, message)
+    start, stop : float
+
+    Returns
+    -------
+    callable (fraction, message)
+    """
+    return lambda fraction, message: progress(start + (stop - start) * fraction, message)
 
 
 def duration(seconds):

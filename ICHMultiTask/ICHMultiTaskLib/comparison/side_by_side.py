@@ -6,6 +6,7 @@ compare(analysis, segments, attention=None, shown_threshold=None, progress=None)
 from dataclasses import dataclass
 from itertools import combinations
 
+from ..common.progress import NO_PROGRESS
 from ..measures.agreement import (
     AttentionAgreement,
     VolumeComparison,
@@ -89,17 +90,16 @@ def compare(analysis, segments, attention=None, shown_threshold=None, progress=N
     -------
     Comparison
     """
+    progress = progress or NO_PROGRESS
     attention = attention or analysis.attention
     pairs = list(combinations(segments, 2))
     steps = len(segments) + len(pairs)
     compared, readers = [], []
     for segment in segments:
-        if progress is not None:
-            progress(len(compared) / steps, f"Measuring {segment.label}")
+        progress(len(compared) / steps, f"Measuring {segment.label}")
         compared.append(_compare_segment(analysis, segment, attention, shown_threshold))
     for first, second in pairs:
-        if progress is not None:
-            progress((len(compared) + len(readers)) / steps, f"{first.label} against {second.label}")
+        progress((len(compared) + len(readers)) / steps, f"{first.label} against {second.label}")
         readers.append(compare_segments(first, second))
     return Comparison(
         model_ml=analysis.volume_ml,

@@ -7,6 +7,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from ..common.progress import NO_PROGRESS
 from ..common.writing import whole_file
 from ..scan.geometry import apply_affine
 from .results import FOREGROUND_OPACITY
@@ -51,6 +52,7 @@ def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FO
     OutputError
         If a picture cannot be written.
     """
+    progress = progress or NO_PROGRESS
     head_ct = head_ct_from_node(volumeNode)
     stage = _Stage(scene, volumeNode, attentionNode, opacity)
     peak = _peak(head_ct, attentionNode)
@@ -58,8 +60,7 @@ def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FO
     written = []
     planes = list(_planes(head_ct, peak, axial))
     for name, axes, center in planes:
-        if progress is not None:
-            progress(len(written) / len(planes), "Drawing slices")
+        progress(len(written) / len(planes), "Drawing slices")
         # Framed at the peak for every slice of one direction, so that the head stays where it is from one to the next.
         shift, extent = _framing(outline, axes, peak)
         stage.look_at(axes, center + shift, extent)

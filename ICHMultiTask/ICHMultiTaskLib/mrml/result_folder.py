@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from ..common.progress import NO_PROGRESS
 from ..report.result import write_report
 from .pictures import slice_pictures, thumbnail
 from .scene import save_mrb
@@ -37,7 +38,7 @@ def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, prog
     OutputError
         If a file cannot be written.
     """
-    progress = progress or (lambda fraction, message: None)
+    progress = progress or NO_PROGRESS
     folder = Path(folder)
     start = time.perf_counter()
     progress(0.0, "Drawing slices")

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..analysis.analyzer import Analyzer, restricted_to_head
 from ..common.choices import Stage
 from ..common.errors import InputError
+from ..common.progress import NO_PROGRESS
 from ..common.writing import new_folder
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
 from ..mrml import acquisition, results
@@ -80,7 +81,7 @@ class AnalysisLogic:
         -------
         ResultNodes
         """
-        progress = progress or ignore
+        progress = progress or NO_PROGRESS
         self.show_geometry(self.geometry_work(scan)(progress))
         return self.show(self.work(scan, **choices)(progress))
 
@@ -232,7 +233,7 @@ class AnalysisLogic:
         complete = self.with_features(analysis)
 
         def compute(progress):
-            found = complete(progress or ignore)
+            found = complete(progress or NO_PROGRESS)
             return scan, found, _shown(found.attention_for(head, stage, method), found.head_ct)
 
         return compute
@@ -274,6 +275,7 @@ class AnalysisLogic:
         OutputError
             Now or by the callable, if a file cannot be written.
         """
+        progress = progress or NO_PROGRESS
         analysis = self.check_analyzed(scan)
         name = re.sub(r"[^\w.-]+", "-", scan.GetName()).strip("-.") or "scan"
         destination = unused_folder(parent, f"{name}-report")
@@ -371,7 +373,3 @@ def unused_folder(parent, name):
     """Path of a folder that is not there yet: `name`, or that with a number."""
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     return next(Path(parent) / name for name in names if not (Path(parent) / name).exists())
-
-
-def ignore(fraction, message):
-    """Discard progress."""

@@ -6,6 +6,7 @@ thread.
 
 from ..analysis.marking import mark
 from ..common.errors import InputError
+from ..common.progress import NO_PROGRESS
 from ..mrml import clinical, layout, results
 from ..mrml.comparison import comparison_work, remove_tables, write_tables
 from ..mrml.diameters import remove_diameters, show_diameters
@@ -15,7 +16,7 @@ from ..mrml.segments import SegmentChoice, belongs_to, list_segments, segments_o
 from ..mrml.three_d import show_in_3d, skull_surface
 from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
-from .analysis_logic import ignore, show_table_layout
+from .analysis_logic import show_table_layout
 
 
 class ComparisonLogic:
@@ -77,7 +78,7 @@ class ComparisonLogic:
             If the scan was not analyzed, or was removed.
         """
         choices = self.segments(scan) if segments is None else _choices(segments)
-        return self.show_comparison(self.compare_work(scan, choices, threshold)(progress or ignore))
+        return self.show_comparison(self.compare_work(scan, choices, threshold)(progress or NO_PROGRESS))
 
     def compare_work(self, scan, choices, threshold=results.THRESHOLD):
         """Read segments and return their comparison as a callable (progress) -> SceneComparison."""
@@ -164,7 +165,7 @@ class ComparisonLogic:
         -------
         (vtkMRMLSegmentationNode or None, Marking)
         """
-        return self.show_marking(self.mark_work(scan, volume_ml)(progress or ignore))
+        return self.show_marking(self.mark_work(scan, volume_ml)(progress or NO_PROGRESS))
 
     def mark_work(self, scan, volume_ml=None):
         """Return the proposal of a segmentation as a callable (progress) -> (scan node, Analysis, Marking).

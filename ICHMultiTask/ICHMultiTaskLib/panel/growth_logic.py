@@ -1,13 +1,13 @@
 """Growth between two scans of one patient in the scene. Needs no Qt."""
 
 from ..analysis.repeat import compare_with_previous
+from ..common.progress import NO_PROGRESS
 from ..mrml import layout, repeat_scan, results
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import belongs_to
 from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
-from .analysis_logic import ignore
 
 
 class GrowthLogic:
@@ -45,7 +45,7 @@ class GrowthLogic:
         InputError
             If these are not two scans that can be read, or one was removed meanwhile.
         """
-        progress = progress or ignore
+        progress = progress or NO_PROGRESS
         for scan in (earlier, later):
             self.analysis.show_geometry(self.analysis.geometry_work(scan)(progress))
         return self.show(self.work(earlier, later, bundle, device)(progress))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..common.progress import NO_PROGRESS
+
 HEADER_KEYWORDS = (
     "SOPClassUID SOPInstanceUID Modality ImageType PatientID PatientName StudyInstanceUID StudyDate StudyTime "
     "StudyDescription SeriesInstanceUID SeriesDescription SeriesNumber ProtocolName InstanceNumber AcquisitionNumber "
@@ -159,11 +161,12 @@ def find_images(folder, recursive=True, progress=None):
     OSError
         If no image could be read, and the operating system refused a file.
     """
+    progress = progress or NO_PROGRESS
     found = folder.rglob("*") if recursive else folder.iterdir()
     paths = sorted(path for path in found if not path.name.startswith(".") and path.is_file())
     images, refusal = FoundImages(), None
     for index, path in enumerate(paths):
-        if progress is not None and index % 16 == 0:
+        if index % 16 == 0:
             progress(index / len(paths), f"Reading headers: {index} of {len(paths)} files")
         try:
             header = read_header(path)

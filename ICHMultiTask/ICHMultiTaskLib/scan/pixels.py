@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from ..common.errors import DependencyError, InputError
+from ..common.progress import NO_PROGRESS
 from .hounsfield import LEAST_HU, MOST_HU
 
 NATIVE_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".2")}
@@ -39,7 +40,7 @@ def read_hu(slices, progress=None):
     DependencyError
         If a package for decoding is not installed.
     """
-    stored = _read_stored(slices, progress)
+    stored = _read_stored(slices, progress or NO_PROGRESS)
     scaling, notes = _scaling(slices, stored)
     is_whole = all(slope == 1.0 and intercept.is_integer() for slope, intercept in scaling)
     hu = np.empty((len(slices), *stored[0].shape), dtype=np.int16 if is_whole else np.float32)
@@ -56,8 +57,7 @@ def _read_stored(slices, progress):
     )
     shape = int(slices[0].number("Rows")), int(slices[0].number("Columns"))
     for index, item in enumerate(slices):
-        if progress is not None:
-            progress(index / len(slices), f"Reading slice {index + 1} of {len(slices)}")
+        progress(index / len(slices), f"Reading slice {index + 1} of {len(slices)}")
         if item.path not in opened:
             opened = {item.path: _decode(item, is_signed)}
         plane = opened[item.path]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..common.errors import InputError
+from ..common.progress import NO_PROGRESS, part
 from . import dicom, dicom_files, series_choice
 from .series_choice import SeriesSummary
 from .volume_files import read_volume_file, suffix_of
@@ -40,22 +41,22 @@ def read_head_ct(path, series_uid=None, progress=None):
     InputError
         If there is no such file, it cannot be read, or it does not hold one CT volume.
     """
+    progress = progress or NO_PROGRESS
     path = Path(path).expanduser()
     if path.is_file() and suffix_of(path) is not None:
         if series_uid is not None:
             raise InputError(f"{path.name} holds one volume; expected DICOM images where a series is chosen.")
         with _readable(path):
             return read_volume_file(path)
-    with _dicom_images(path, _part(progress, 0.0, 0.3)) as (images, file_uid):
+    with _dicom_images(path, part(progress, 0.0, 0.3)) as (images, file_uid):
         chosen, summaries, is_clear = series_choice.choose_series(images.slices, series_uid or file_uid)
-        head_ct = dicom.read_series(chosen, images.unreadable, path, _part(progress, 0.3, 1.0))
+        head_ct = dicom.read_series(chosen, images.unreadable, path, part(progress, 0.3, 1.0))
     choice = _choice_sentence(summaries)
     facts = replace(head_ct.facts, series_choice=choice)
     if not is_clear and len(summaries) > 1:
         facts = replace(facts, warnings=(choice, *facts.warnings))
     head_ct = replace(head_ct, facts=facts)
-    if progress is not None:
-        progress(1.0, "Scan read")
+    progress(1.0, "Scan read")
     return head_ct
 
 
@@ -79,7 +80,7 @@ def list_series(folder):
     path = Path(folder).expanduser()
     if path.is_file() and suffix_of(path) is not None:
         raise InputError(f"{path.name} holds one volume and no series; expected DICOM images.")
-    with _dicom_images(path, None) as (images, file_uid):
+    with _dicom_images(path, NO_PROGRESS) as (images, file_uid):
         if file_uid is not None:
             return series_choice.choose_series(images.slices, file_uid)[1]
         return series_choice.summarize(series_choice.rank_series(images.slices))
@@ -141,13 +142,6 @@ def _extract(path, folder):
         raise InputError(
             f"{path.name} cannot be unpacked; expected a complete .zip without password, found: {error}."
         ) from error
-
-
-def _part(progress, start, stop):
-    """Map the progress of one step into that of the whole."""
-    if progress is None:
-        return None
-    return lambda fraction, message: progress(start + (stop - start) * fraction, message)
 
 
 def _choice_sentence(summaries):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..common.errors import InputError, OutputError
 from ..common.processes import in_processes
+from ..common.progress import NO_PROGRESS
 from ..common.tables import write_csv
 from ..common.writing import check_folder, new_folder, os_error_sentence, remove_partial, write_json, write_text
 from .insertion import insert_hematoma
@@ -53,6 +54,7 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
     ------
     InputError, OutputError
     """
+    progress = progress or NO_PROGRESS
     if format not in FORMATS:
         raise InputError(f"Unknown format of a cohort: expected one of {', '.join(FORMATS)}, found '{format}'.")
     if patients < 1:
@@ -70,8 +72,7 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
     todo = sorted((n for n in range(patients) if n not in done), key=lambda n: (str(jobs[n][-1]), n))
 
     def report():
-        if progress is not None:
-            progress(len(done) / patients, f"{len(done)} of {patients} patients simulated")
+        progress(len(done) / patients, f"{len(done)} of {patients} patients simulated")
 
     report()
     for number, row in in_processes(_write_patient, [jobs[n] for n in todo], processes):

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from ..common.progress import NO_PROGRESS
 from ..scan.geometry import regular_offsets, resample_slices
 from .artifacts import PAD, Artifacts
 from .fields import inner_interpolation
@@ -25,6 +26,7 @@ def scan(rng, head, hematoma, acquisition, progress):
         HU int16 and coverage by hematoma uint8 (255: the whole voxel), both [slice, j, i] of the slices as scanned,
         and a dict of the volumes `ivh_ml` (blood in the ventricles) and `edema_ml`.
     """
+    progress = progress or NO_PROGRESS
     a = acquisition
     pitch = max(a.pixel_mm, float(np.clip(SAMPLE_PIXELS * a.pixel_mm, FINEST_MM, COARSEST_MM)))
     to_pixels, plain = _resampling(a, pitch)
@@ -39,8 +41,7 @@ def scan(rng, head, hematoma, acquisition, progress):
     artifacts = Artifacts(rng, head, a, affine, size, pitch)
     fluids_mm = np.zeros(2)
     for block in _blocks(a.thickness_mm):
-        if progress is not None:
-            progress(block[0] / slices, "Simulating the scan")
+        progress(block[0] / slices, "Simulating the scan")
         thickness = a.thickness_mm[block[0]]
         layers = _layers(thickness)
         across = thickness * ((np.arange(layers) + 0.5) / layers - 0.5)

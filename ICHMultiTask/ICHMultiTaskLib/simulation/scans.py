@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..common.errors import InputError
+from ..common.progress import NO_PROGRESS
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
 from ..scan.volume_files import suffix_of
@@ -61,11 +62,11 @@ def usable_scans(folder, progress=None):
     InputError
         If none is usable, with all reasons.
     """
+    progress = progress or NO_PROGRESS
     scans, reasons = [], []
     candidates = find_scans(folder)
     for number, path in enumerate(candidates):
-        if progress is not None:
-            progress(number / len(candidates), f"Looking for the cranial cavity in {path.name}")
+        progress(number / len(candidates), f"Looking for the cranial cavity in {path.name}")
         try:
             load_anatomy(path)
             scans.append(path)

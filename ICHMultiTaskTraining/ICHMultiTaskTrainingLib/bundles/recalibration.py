@@ -6,6 +6,7 @@ import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.model.bundle import save_bundle
 from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.preprocessing import prepare
@@ -51,6 +52,7 @@ def recalibrate(
     InputError
         With every scan that cannot be used and its reason, all at once; or if there are too few.
     """
+    progress = progress or NO_PROGRESS
     manifest = read_manifest(manifest_path)
     death = outcomes(manifest.rows, outcome)
     patients = [row.patient_id for row in manifest.rows]
@@ -64,8 +66,7 @@ def recalibrate(
     metadata = {key: value for key, value in start.metadata.items() if key != "sha256"}
     volumes, log_odds, problems = [], [], []
     for n, row in enumerate(manifest.rows):
-        if progress is not None:
-            progress(n / len(death), f"Scan {n + 1} of {len(death)}")
+        progress(n / len(death), f"Scan {n + 1} of {len(death)}")
         try:
             network_input = prepare(check_head_ct(read_head_ct(row.image)), analyzer.settings)
         except ICHMultiTaskError as error:
@@ -105,6 +106,5 @@ def recalibrate(
     if in_place:  # the model as it was before is gone: what it was made from stands
         metadata["derived_from"] = start.metadata.get("derived_from", [])
     state = start.network().state_dict()
-    if progress is not None:
-        progress(1.0, "Done")
+    progress(1.0, "Done")
     return save_bundle(output, state, metadata, model_card(metadata), overwrite=True)

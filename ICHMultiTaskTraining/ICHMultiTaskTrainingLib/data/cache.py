@@ -10,6 +10,7 @@ import numpy as np
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
 from ICHMultiTaskLib.common.processes import in_processes
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.common.writing import remove_partial, whole_file
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare, resize
 from ICHMultiTaskLib.scan.geometry import spacing_kji
@@ -73,7 +74,7 @@ def _occupancy(mask, head_ct, prepared):
     return np.round(grid * 255).astype(np.uint8)
 
 
-def prepare_all(rows, settings, folder, processes=1, progress=lambda fraction, message: None, unusable=None):
+def prepare_all(rows, settings, folder, processes=1, progress=NO_PROGRESS, unusable=None):
     """Prepare every row into the cache.
 
     Parameters

@@ -7,6 +7,7 @@ import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
@@ -61,6 +62,7 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     OutputError
         If the folder is taken or cannot be written.
     """
+    progress = progress or NO_PROGRESS
     manifest = read_manifest(manifest_path)
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
     with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
@@ -69,8 +71,7 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
         records, examples, shown = [], [], example_rows(rows)
         for n, row in enumerate(rows):
-            if progress is not None:
-                progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
+            progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
             records.append(_evaluate_row(row, analyzer, examples if n in shown else None))
         metrics = summarize(records)
         metrics |= {
@@ -83,8 +84,7 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
         write_evaluation(records, metrics, folder)
         title = f"Evaluation of {analyzer.bundle.name} {analyzer.bundle.version}"
         write_report(folder / "report.html", title, metrics, [folder / name for name in metrics["figures"]])
-        if progress is not None:
-            progress(1.0, "Done")
+        progress(1.0, "Done")
     return metrics
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError, OutputError
-from ICHMultiTaskLib.common.progress import Silent
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.common.writing import os_error_sentence
 
 NAME = "progress.json"
@@ -98,7 +98,7 @@ def followed(folder, progress, rank=0):
 
     Yields
     ------
-    FollowedProgress or Silent
+    FollowedProgress or NullProgress
 
     Raises
     ------
@@ -108,7 +108,7 @@ def followed(folder, progress, rank=0):
         If the file cannot be written.
     """
     if rank:
-        yield Silent()
+        yield NO_PROGRESS
         return
     path = Path(folder) / NAME
     try:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
-from ICHMultiTaskLib.common.progress import duration
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, duration
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.writing import remove_partial, write_json
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
@@ -84,7 +84,7 @@ class Trainer:
         folder,
         device="auto",
         processes=1,
-        progress=lambda fraction, message: None,
+        progress=NO_PROGRESS,
         log=lambda line: None,
         workers=ALONE,
         skip_unusable=False,

@@ -50,8 +50,8 @@ def hold(folder):
     code = (
         f"import sys; sys.path[:0] = {[str(MODULE), str(MODULE.parent / 'ICHMultiTask')]}\n"
         "from ICHMultiTaskTrainingLib.training.progress_file import followed\n"
-        "from ICHMultiTaskLib.common.progress import Silent\n"
-        f"with followed({str(folder)!r}, Silent()) as progress:\n"
+        "from ICHMultiTaskLib.common.progress import NullProgress\n"
+        f"with followed({str(folder)!r}, NullProgress()) as progress:\n"
         "    progress(0.0, 'Epoch 1 of 2'); print('held', flush=True); sys.stdin.read()\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

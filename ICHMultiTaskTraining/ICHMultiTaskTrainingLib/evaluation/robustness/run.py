@@ -4,6 +4,7 @@ import itertools
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.simulation import find_scans
@@ -64,21 +65,20 @@ def robustness(
     OutputError
         If the folder is taken or cannot be written.
     """
+    progress = progress or NO_PROGRESS
     rows = () if manifest is None else rows_with_mask(manifest)
     heads = () if anatomy is None else find_scans(anatomy)
     steps = patients * (len(VARIATIONS) + 2) + 2 * len(rows) + len(heads) * (len(OFFSETS) + insertions)
     inputs = [path for path in (manifest, anatomy) if path is not None]
     with new_folder(output, "robustness", overwrite=True, inputs=inputs) as folder:
-        if progress is not None:
-            progress(0.0, "Loading the model")
+        progress(0.0, "Loading the model")
         analyzer = Analyzer(bundle, device)
         scans = itertools.chain(
             simulated_scans(patients, seed, matrix), manifest_scans(rows), anatomy_scans(heads, insertions, seed)
         )
         readings = []
         for n, (record, load) in enumerate(scans):
-            if progress is not None:
-                progress(n / steps, f"{record['patient_id']}, {words(record['scan'])}")
+            progress(n / steps, f"{record['patient_id']}, {words(record['scan'])}")
             readings.append(_read(record, load, analyzer))
         results = {
             "data": f"{patients} simulated patients of seed {seed}",
@@ -88,8 +88,7 @@ def robustness(
         results["figures"] = write_figures(readings, results, folder)
         write_csv(folder / "readings.csv", readings, COLUMNS)
         write_json(folder / "robustness.json", results)
-        if progress is not None:
-            progress(1.0, "Done")
+        progress(1.0, "Done")
     return results
 
 
