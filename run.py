@@ -177,7 +177,9 @@ def start(command, arguments):
     if os.name != "nt":
         sys.stdout.flush()
         os.execv(line[0], line)
-    process = subprocess.Popen(line)
+    # The pipe tells the command when this process ends, in whatever way: Windows ends no children with their parent.
+    environment = {**os.environ, "ICHMULTITASK_ENDS_WITH_INPUT": "1"}
+    process = subprocess.Popen(line, stdin=subprocess.PIPE, env=environment)
     while True:
         try:
             return process.wait()

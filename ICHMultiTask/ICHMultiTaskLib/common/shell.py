@@ -1,5 +1,6 @@
 """What every command does around its work: streams that may close, signals that end it, errors as one sentence."""
 
+import _thread
 import argparse
 import errno
 import os
@@ -15,6 +16,8 @@ from .writing import os_error_sentence
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Windows has no SIGHUP, the others no SIGBREAK."""
+_ENDS_WITH_INPUT = "ICHMULTITASK_ENDS_WITH_INPUT"
+"""Set by a launcher that stays: `run.py` on Windows, and the one in 3D Slicer."""
 _UNREADABLE = (errno.ENOENT, errno.EIO, errno.EISDIR)
 
 
@@ -34,6 +37,7 @@ def run_command(work, canceled="Canceled; nothing was written."):
     """
     with lasting_streams(), ended_by_signals():
         try:
+            _follow_launcher()
             work()
             return 0
         except (KeyboardInterrupt, Canceled):
@@ -137,6 +141,20 @@ def ended_by_signals():
     finally:
         for n, handler in before.items():
             signal.signal(n, handler)
+
+
+def _follow_launcher():
+    """End like Ctrl-C where the launcher ends, even by force: it holds the other end of standard input."""
+    if os.environ.pop(_ENDS_WITH_INPUT, None) is None:
+        return
+
+    def follow():
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        _thread.interrupt_main()
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 @contextmanager

@@ -4,6 +4,7 @@
 takes the arguments of the command, runs it in a process of its own, passes on what it prints and ends with its status.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ def main(arguments):
     sys.path[:0] = [str(modules), str(modules.parent / "ICHMultiTask")]
     from .process import command
 
-    process = subprocess.Popen(command(arguments))
+    # The pipe tells the command when this process ends, in whatever way.
+    environment = {**os.environ, "ICHMULTITASK_ENDS_WITH_INPUT": "1"}
+    process = subprocess.Popen(command(arguments), stdin=subprocess.PIPE, env=environment)
     # Whoever ends 3D Slicer means the training; it can be continued.
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     status = process.wait()

@@ -99,6 +99,18 @@ def test_signal_that_was_ignored_stays_ignored():
     assert out == b"done\n"
 
 
+def test_launcher_that_is_ended_by_force_takes_the_command_with_it():
+    environment = {**ENVIRONMENT, "ICHMULTITASK_ENDS_WITH_INPUT": "1"}
+    work = "print('ready', flush=True); [time.sleep(0.1) for _ in range(600)]"
+    line = [sys.executable, "-c", COMMAND.format(work=work)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(line, env=environment, **pipes) as process:
+        assert process.stdout.readline().strip() == b"ready"
+        process.stdin.close()
+        assert process.wait(timeout=120) == 1
+        assert process.stderr.read().decode().strip() == "Canceled; nothing was written."
+
+
 def test_errors_that_mean_too_little_memory():
     for error in (
         MemoryError(),
