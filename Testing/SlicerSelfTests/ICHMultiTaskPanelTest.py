@@ -147,7 +147,7 @@ class ICHMultiTaskPanelTest(PanelCase):
         slicer.mrmlScene.Clear(0)
         self.settle()
         self.assertFalse(self.ui.resultWidget.visible)
-        slicer.util.loadScene(str(path))
+        self.assertTrue(slicer.mrmlScene.ReadFromMRB(str(path), True), "as the application opens it")
         self.settle()
         self.assertEqual(self.state.scan.GetName(), "Head CT")
         self.assertTrue(self.ui.analyzeButton.enabled)

@@ -25,7 +25,7 @@ def show_diameters(scene, measures, scan_node, jump=True):
     list of vtkMRMLMarkupsLineNode
         Locked; none where nothing was measured. Their length is the diameter.
     """
-    nodes = []
+    nodes, views = [], nodes_of_class(scene, "vtkMRMLSliceNode")
     for letter, color in _COLORS.items():
         line = getattr(measures, f"{letter.lower()}_line_ras_mm")
         if line is None:
@@ -47,16 +47,25 @@ def show_diameters(scene, measures, scan_node, jump=True):
         display.SetColor(*color)
         display.SetGlyphScale(1.5)
         display.SetTextScale(3.0)
-        display.SetSliceProjection(letter != "C")  # seen from above, C is a point in the middle of the bleed
+        display.SetSliceProjection(True)
         display.SetSliceProjectionOpacity(0.4)
         display.SetPropertiesLabelVisibility(False)  # it stands on the middle, where the lines cross
         display.SetPointLabelsVisibility(True)
+        for view in views:  # seen from the side, A and B lie on each other; from above, C is a point on the bleed
+            if _is_axial(view) == (letter != "C"):
+                display.AddViewNodeID(view.GetID())
         file_beside(node, scan_node)
         nodes.append(node)
     if nodes and jump:
-        for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
+        for view in views:
             view.JumpSlice(*measures.a_line_ras_mm.mean(axis=0))
     return nodes
+
+
+def _is_axial(view):
+    """Whether a view shows slices as they were acquired, nearly axial."""
+    matrix = view.GetSliceToRAS()
+    return abs(matrix.GetElement(2, 2)) > 0.7
 
 
 def remove_diameters(scene, keep=None):

@@ -197,6 +197,8 @@ def test_diameters_are_lines_of_their_length(mrmlScene, head, logic):
     assert labels[0] == [f"A {measures.a_mm:.0f} mm", ""] and labels[2] == [f"C {measures.c_mm:.0f} mm", ""]
     assert [line.GetName() for line in lines] == ["A (Dr. A)", "B (Dr. A)", "C (Dr. A)"]
     assert all(line.GetLocked() for line in lines)
+    axial = view(mrmlScene, "Red").GetID()
+    assert [line.GetDisplayNode().IsDisplayableInView(axial) for line in lines] == [True, True, False]
     logic.comparison.show_diameters(head)
     assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode") == 3
     logic.comparison.hide_diameters()
