@@ -26,6 +26,9 @@ class CoarseHead:
     voxel_ml : float
     strides : tuple of int
         Voxels of the scan per sample along each axis.
+    steps_mm : ndarray of shape (3, 3)
+        Columns: step from sample to sample along each axis, in mm to superior, anterior and right. Not diagonal where
+        the scan lies oblique or its gantry was tilted.
     """
 
     hu: np.ndarray
@@ -33,6 +36,7 @@ class CoarseHead:
     step_mm: np.ndarray
     voxel_ml: float
     strides: tuple
+    steps_mm: np.ndarray
 
     @property
     def pixel_cm2(self) -> float:
@@ -40,7 +44,7 @@ class CoarseHead:
         return float(self.step_mm[1] * self.step_mm[2]) / 100.0
 
 
-def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray]:
+def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """View a scan along the patient's axes.
 
     Parameters
@@ -53,6 +57,8 @@ def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray]:
         A view of the scan's voxels whose axes point nearest to superior, anterior and right.
     spacing_mm : ndarray of shape (3,)
         Distance between voxels along each.
+    steps_mm : ndarray of shape (3, 3)
+        Columns: step from voxel to voxel along each, in mm to superior, anterior and right.
     """
     columns = head_ct.ijk_to_ras[:3, :3][:, ::-1]  # RAS step of each array axis k, j, i
     shares = columns / np.linalg.norm(columns, axis=0)
@@ -62,12 +68,12 @@ def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray]:
         remaining.remove(axes[-1])
     steps = [-1 if shares[row, axis] < 0 else 1 for row, axis in zip((2, 1, 0), axes, strict=True)]
     hu = head_ct.hu.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
-    return hu, head_ct.spacing_kji[axes]
+    return hu, head_ct.spacing_kji[axes], columns[::-1, axes] * steps
 
 
 def coarse_head(head_ct: HeadCT) -> CoarseHead:
     """Make the coarse copy of a scan; of a noisy one, of averages over some 2 mm within the plane."""
-    hu, spacing = in_patient_axes(head_ct)
+    hu, spacing, steps = in_patient_axes(head_ct)
     strides = np.maximum(1, np.floor(COARSE_MM / spacing + 0.1)).astype(int)
     planes = hu[:: strides[0]]
     samples = np.ascontiguousarray(planes[:, :: strides[1], :: strides[2]])
@@ -85,6 +91,7 @@ def coarse_head(head_ct: HeadCT) -> CoarseHead:
         spacing * strides,
         head_ct.voxel_volume_mm3 * float(np.prod(strides)) / 1000.0,
         tuple(strides.tolist()),
+        steps * strides,
     )
 
 

@@ -111,7 +111,8 @@ def _refuse_values(hu, coarse):
     if low == high:
         raise InputError(f"The scan is constant; expected a head CT in HU, found the value {low:.0f} everywhere.")
     if low > AIR_HU:
-        reason = "; the offset of -1024 may not have been applied" if low > -100 and high > 1500 else ""
+        is_unscaled = -100 < low < 1100 and 1500 < high < 8192
+        reason = "; the offset of -1024 may not have been applied" if is_unscaled else ""
         raise InputError(f"The values are not Hounsfield units; expected air near -1000 HU, {found}{reason}.")
     if np.mean(coarse > -200) < 0.01:
         raise InputError(f"The scan holds almost nothing but air; expected a head, {found} HU.")
@@ -144,9 +145,9 @@ def _rim(array):
 
 
 def _refuse_other_body(coarse, inside, shape):
-    """Refuse what no closed ring of bone surrounds, unless it is a head with much of its skull open."""
+    """Refuse what no closed ring of bone surrounds, unless it is a head with much of its skull open, or a small one."""
     volume = float(inside.sum()) * coarse.voxel_ml
-    if HUMAN_ML[0] <= shape.intracranial_ml <= HUMAN_ML[1] and shape.covered > OPEN_SKULL:
+    if shape.intracranial_ml <= HUMAN_ML[1] and shape.covered > OPEN_SKULL:
         return
     lungs = float(np.mean((coarse.hu > -950) & (coarse.hu < AIR_HU))) * coarse.hu.size * coarse.voxel_ml
     found = f"found {lungs:.0f} mL of lung-like tissue" if lungs > 800 else f"found {volume:.0f} mL inside closed bone"
@@ -250,7 +251,7 @@ def _shape_warnings(shape: HeadShape):
 
 def _dense_warnings(head_ct, coarse: CoarseHead, shape: HeadShape):
     """Warn of metal at the level of the brain and of what looks like vessels filled with contrast medium."""
-    hu, _ = in_patient_axes(head_ct)
+    hu, *_ = in_patient_axes(head_ct)
     area = shape.brain.sum(axis=(1, 2))
     levels = np.flatnonzero(area > 0.3 * area.max())  # teeth and fillings lie below
     slab = hu[levels[0] * coarse.strides[0] : (levels[-1] + 1) * coarse.strides[0]]

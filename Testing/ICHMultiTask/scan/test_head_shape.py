@@ -4,6 +4,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.scan.coarse_head import coarse_head
@@ -124,6 +125,24 @@ def test_a_head_of_no_human_size_is_refused(head, factors):
 def test_a_head_of_no_adult_is_warned_of(head, factors):
     (warning,) = (text for text in check_head_ct(scaled(head, factors)).facts.warnings if "adult" in text)
     assert warning.startswith("The head is not of an adult's size: expected ") and "check the spacing" in warning
+
+
+@pytest.mark.parametrize("shape", ["whole", "to the base"])
+def test_padding_below_the_neck_is_not_taken_for_air(head, shape):
+    """A scan resampled to a taller grid: what was outside is -1024."""
+    first = 0 if shape == "whole" else 4
+    padded = np.full((len(head.hu) + 20, *head.hu.shape[1:]), -1024, np.int16)
+    padded[10 + first : 10 + len(head.hu)] = head.hu[first:]
+    affine = head.ijk_to_ras.copy()
+    affine[:3, 3] -= 10 * affine[:3, 2]
+    assert measure_head(coarse_head(HeadCT(padded, affine))).closed_below < 0.1
+    check_head_ct(HeadCT(padded, affine))
+
+
+@pytest.mark.parametrize("degrees", [-40, 25, 40])
+def test_a_head_turned_to_the_side_lies_as_stated(head, degrees):
+    turned = ndimage.rotate(head.hu, degrees, axes=(1, 2), reshape=False, order=1, cval=-1000)
+    assert misplacement(measure_head(coarse_head(HeadCT(turned, head.ijk_to_ras)))) is None
 
 
 def test_noise_does_not_hide_a_head(head):
