@@ -1,12 +1,12 @@
 """What is accepted as a head CT, with which warnings, and how fast."""
 
-import time
 from itertools import permutations, product
 
 import numpy as np
 import pytest
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.scan.coarse_head import coarse_head
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
@@ -128,19 +128,14 @@ def test_float_scan_with_nan(head_ct):
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
-def test_a_usual_scan_is_checked_in_milliseconds(dicom_files, dtype):
+def test_a_usual_scan_is_checked_on_few_of_its_voxels(dicom_files, dtype):
+    """One in 64, which is what makes it a matter of milliseconds on any machine."""
     affine = dicom_files.affine(pixel_mm=0.45, size=512)
     small = dicom_files.affine(pixel_mm=0.45 * 8, size=64)
     hu = np.repeat(np.repeat(dicom_files.head(small, size=64), 8, axis=1), 8, axis=2).astype(dtype)
     scan = HeadCT(hu, affine)
     assert warnings_of(scan) == ()
-
-    def seconds():
-        start = time.process_time()  # not disturbed by what else the machine does
-        check_head_ct(scan)
-        return time.process_time() - start
-
-    assert min(seconds() for _ in range(7)) < 0.05
+    assert coarse_head(scan).hu.size == hu.size // 64
 
 
 def test_simulated_patient_is_accepted():
