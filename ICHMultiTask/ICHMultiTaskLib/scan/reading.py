@@ -91,8 +91,17 @@ def _dicom_images(path, progress):
     """Give the DICOM images at a path and the series of the file it names (None for a folder or .zip)."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {EXPECTED}.")
-    with _readable(path):
+    with _readable(path), _without_validation():
         yield from _images_at(path, progress)
+
+
+@contextmanager
+def _without_validation():
+    """Let values that break the standard's rules of form pass without a line for each on standard error."""
+    from pydicom import config
+
+    with config.disable_value_validation():
+        yield
 
 
 @contextmanager

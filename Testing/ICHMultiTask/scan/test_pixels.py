@@ -1,5 +1,7 @@
 """Stored values to Hounsfield units: transfer syntaxes, rescale, padding."""
 
+import warnings
+
 import numpy as np
 import pydicom
 import pytest
@@ -343,6 +345,8 @@ def test_stripped_headers_of_the_rsna_hemorrhage_set(tmp_path, dicom_files, head
             bare[keyword] = full[keyword]
         bare.PatientID, bare.StudyInstanceUID, bare.SeriesInstanceUID = "ID_1", "ID_2", "ID_3"
         bare.save_as(path, enforce_file_format=False)
-    head_ct = read_head_ct(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        head_ct = read_head_ct(tmp_path)
     np.testing.assert_array_equal(head_ct.hu, hu)
     assert head_ct.facts.warnings == ()
