@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from .plots import bland_altman
+
 COLORS = {"model": "#D55E00", "method": "#0072B2", "rater": "#009E73"}
 """From the palette of Okabe and Ito, which color-blind readers can tell apart."""
 COLUMNS = 4
@@ -97,17 +99,7 @@ def _bland_altman(figure, methods, reference, percent):
     end = 1.05 * max((mean.max() for mean, _ in points.values() if len(mean)), default=1.0)
     for axes, method in _panels(figure, methods, 2.5):
         mean, difference = points[method.name]
-        axes.plot(mean, difference, ".", color=COLORS[method.kind], alpha=0.6)
-        axes.axhline(0, color="0.8", linewidth=1, zorder=0)
-        if len(difference) > 1:
-            bias, limit = difference.mean(), 1.96 * difference.std(ddof=1)
-            for value, style in ((bias, "-"), (bias - limit, "--"), (bias + limit, "--")):
-                axes.axhline(value, color="0.25", linestyle=style, linewidth=1)
-            text = f"{bias:+.1f} ({bias - limit:+.1f} to {bias + limit:+.1f})"
-            axes.text(
-                0.98, 0.97, text.replace("-", "−"), transform=axes.transAxes, ha="right", va="top", fontsize=8,
-                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
-            )  # fmt: skip
+        bland_altman(axes, mean, difference, COLORS[method.kind])
         axes.set(xlim=(0, end or 1), ylim=(-(reach or 1), reach or 1), title=f"{method.name}, n = {len(difference)}")
     figure.supxlabel("Mean of measured and reference volume (mL)")
     figure.supylabel("Measured − reference (% of the mean)" if percent else "Measured − reference (mL)")

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ICHMultiTaskLib.report.plots import bland_altman
+
 EXAMPLES = 8
 """Patients whose attention is shown."""
 CAPTIONS = {
@@ -131,15 +133,7 @@ def _agreement(axes, predicted, true, low, high):
 
 
 def _bland_altman(axes, predicted, true):
-    difference = predicted - true
-    bias = difference.mean()
-    limit = 1.96 * difference.std(ddof=1) if len(difference) > 1 else 0.0
-    for value, style in ((bias, "-"), (bias - limit, "--"), (bias + limit, "--")):
-        axes.axhline(value, color="0.4", linestyle=style, linewidth=1)
-        axes.annotate(
-            f"{value:+.1f}", (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
-        )
-    axes.plot((predicted + true) / 2, difference, ".", color="C0")
+    bland_altman(axes, (predicted + true) / 2, predicted - true)
     axes.set(xlabel="Mean of predicted and true volume (mL)", ylabel="Predicted − true (mL)")
 
 

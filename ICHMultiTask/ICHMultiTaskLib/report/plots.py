@@ -1,0 +1,32 @@
+"""Drawings that several figures share."""
+
+from ..common.numbers import interval, number
+
+
+def bland_altman(axes, mean, difference, color="C0"):
+    """Draw differences against means with bias (solid) and 95 % limits of agreement (dashed).
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    mean, difference : ndarray of shape (N,)
+        Of the two volumes of each patient.
+    color : str
+        Of the points.
+
+    References
+    ----------
+    Bland and Altman 1986, doi 10.1016/S0140-6736(86)90837-8.
+    """
+    axes.plot(mean, difference, ".", color=color, alpha=0.6)
+    axes.axhline(0, color="0.8", linewidth=1, zorder=0)
+    if len(difference) < 2:
+        return
+    bias, limit = difference.mean(), 1.96 * difference.std(ddof=1)
+    for value, style in ((bias, "-"), (bias - limit, "--"), (bias + limit, "--")):
+        axes.axhline(value, color="0.25", linestyle=style, linewidth=1)
+    axes.text(
+        0.98, 0.97, f"{number(bias, sign=True)} ({interval((bias - limit, bias + limit), sign=True)})",
+        transform=axes.transAxes, ha="right", va="top", fontsize=8,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+    )  # fmt: skip
