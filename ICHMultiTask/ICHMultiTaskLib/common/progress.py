@@ -61,7 +61,7 @@ class ShellProgress:
 
 
 class NullProgress:
-    """Progress that nobody watches."""
+    """Discards progress."""
 
     def __call__(self, fraction, message):
         """Show nothing."""

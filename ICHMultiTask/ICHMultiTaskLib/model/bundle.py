@@ -1,6 +1,7 @@
 """Model bundles: a trained network with everything needed to use it and to judge it.
 
-A bundle is a folder in MONAI Bundle layout::
+A bundle is a folder laid out like a MONAI Bundle, with metadata of its schema but no configuration of an inference: this
+software runs it, `monai.bundle` does not::
 
     configs/metadata.json     what the model is, how it was trained, how its outputs are read
     models/model.safetensors  the weights
@@ -23,7 +24,7 @@ The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
     ``volume_correction``: null or missing, or ``slope``, ``offset_cm`` and ``softening_ml``; see
     `ICHMultiTaskLib.model.calibration.fit_volume`.
     ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 where missing) and ``strata``, a list of
-    ``{up_to_ml, half_width_cm, relative}`` in ascending order of ``up_to_ml``, whose last has null there; see
+    ``{up_to_ml, half_width_cm}`` in ascending order of ``up_to_ml``, whose last has null there; see
     `ModelBundle.volume_interval_ml`.
     ``temperature`` and ``bias``: see `ModelBundle.probability`.
     ``notes``: sentences on what was not calibrated, missing where all was.
