@@ -1,7 +1,7 @@
 """Model bundles: a trained network with everything needed to use it and to judge it.
 
-A bundle is a folder laid out like a MONAI Bundle, with metadata of its schema but no configuration of an inference: this
-software runs it, `monai.bundle` does not::
+A bundle is a folder laid out like a MONAI Bundle, with metadata of its schema but no configuration of an inference:
+this software runs it, `monai.bundle` does not::
 
     configs/metadata.json     what the model is, how it was trained, how its outputs are read
     models/model.safetensors  the weights
