@@ -145,6 +145,21 @@ def test_every_number_format_becomes_int16_or_float32(mrmlScene, dtype):
     np.testing.assert_array_equal(found, values)
 
 
+def test_a_node_saturates_and_loses_a_forgotten_offset_as_a_file_does(mrmlScene, head_ct):
+    rng = np.random.default_rng(0)
+    hu = np.full((20, 40, 40), -1000) + rng.normal(0, 5, (20, 40, 40)).round().astype(int)
+    hu[4:16, 8:32, 8:32] = 900
+    hu[6:14, 10:30, 10:30] = 32 + rng.normal(0, 5, (8, 20, 20)).round().astype(int)
+    node = mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "CT")
+    stored = np.maximum(hu + 1024, 0).astype(np.uint16)
+    stored[0, 0, 0] = 65535
+    volumes.set_voxels(node, stored, TILTED)
+    found = volumes.head_ct_from_node(node)
+    np.testing.assert_array_equal(found.hu.ravel()[1:], hu.ravel()[1:])
+    assert found.hu[0, 0, 0] == 32767 - 1024 and "stored without their offset" in found.facts.warnings[-1]
+    assert slicer.util.arrayFromVolume(node)[0, 0, 0] == 65535, "the user's node is never changed"
+
+
 def test_linear_parents_are_composed(mrmlScene, head_ct):
     node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
     turn = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
@@ -154,6 +169,21 @@ def test_linear_parents_are_composed(mrmlScene, head_ct):
     found = volumes.head_ct_from_node(node)
     np.testing.assert_allclose(found.ijk_to_ras, np.diag([1, 1, 1.5, 1]) @ turn @ TILTED, atol=1e-9)
     np.testing.assert_allclose(volumes.ijk_to_ras_of(node), TILTED, atol=1e-9)
+
+
+def test_transform_that_stretches_or_mirrors_is_said(mrmlScene, head_ct):
+    node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
+    for factors, words in (
+        ((1, 1, 1.5), ["changes the size of the volume by +50 %"]),
+        ((-1, 1, 1), ["mirrors the volume: left and right change places"]),
+        ((-1, 1, 0.8), ["mirrors the volume", "by -20 %"]),
+        ((1, 1, 1), []),
+    ):
+        parent = linear_transform(mrmlScene, np.diag([*factors, 1]))
+        node.SetAndObserveTransformNodeID(parent.GetID())
+        found = volumes.head_ct_from_node(node).facts.warnings
+        assert [any(word in text for text in found) for word in words] == [True] * len(words)
+        assert len(found) == len(words) + len(head_ct.facts.warnings)
 
 
 def test_grid_transform_of_a_tilted_scan_gives_the_sheared_affine_without_resampling(mrmlScene, head_ct):
