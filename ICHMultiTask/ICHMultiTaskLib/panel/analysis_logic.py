@@ -170,7 +170,9 @@ class AnalysisLogic:
         if latest == run and scan.GetScene() is not None:
             analysis = replace(analysis, mortality_range=found)
             self._analyses[scan.GetID()] = run, analysis
-            keep_result(create_scene(), replace(analysis, attention=attention_on_show(scan)), scan, run)
+            shown = replace(analysis, attention=attention_on_show(scan))
+            keep_result(create_scene(), shown, scan, run)
+            results.write_analysis(create_scene(), shown, scan)
 
     def _bundle_of(self, analysis):
         """The bundle that made an analysis, as it is on the disk now; None where it is not at hand any more."""

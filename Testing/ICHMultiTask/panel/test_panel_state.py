@@ -132,6 +132,20 @@ def test_analysis_is_shown_and_the_volume_stands_in_the_list(case):
     assert case.panel.message("analysis") == ("", False) and case.analyze.can_analyze
 
 
+def test_the_range_of_the_mortality_follows_the_result(case):
+    node = case.analyzed()
+    kept = kept_result(node)
+    low, high = kept["mortality_range"]
+    assert 0 <= low <= high <= 1
+    table = results.result_node(node, "table")
+    rows = {table.GetCellText(row, 0): table.GetCellText(row, 1) for row in range(table.GetNumberOfRows())}
+    assert rows["Range of its readings"] != "–"
+    case.draw(node)
+    case.compare.refresh()
+    case.wait()
+    assert case.compare.compared is not None, "it is the same run"
+
+
 def test_cancel_says_so_and_leaves_nothing(case):
     node = case.load()
     case.analyze.analyze()
