@@ -5,7 +5,7 @@ comparison_view(comparison) -> dict, for the page's template, from that dict alo
 comparison_lines(comparison) -> list of (str, str), for the shell
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
@@ -80,8 +80,13 @@ def _segment_dict(segment):
 
 def _clinical_dict(analysis, context):
     volume, interval = analysis.volume_ml, analysis.volume_interval_ml
+    proposed = []
+    if context.location is None and analysis.findings is not None:
+        context = replace(context, location=analysis.findings.location)
+        proposed.append("location")
     return {
         "context": asdict(context),
+        "proposed": proposed,
         "scores": [asdict(score) for score in clinical_scores(context, volume, interval)],
         "alerts": list(alerts(context, volume, interval)),
         "mortality_probability": analysis.mortality_probability,
@@ -233,7 +238,11 @@ def _repeat_view(repeat):
 
 
 def _clinical_view(clinical):
-    given = (f"{key.replace('_', ' ')} {_word(v)}" for key, v in clinical["context"].items() if v is not None)
+    given = (
+        f"{key.replace('_', ' ')} {_word(v)}{' (from the marked bleed)' * (key in clinical.get('proposed', ()))}"
+        for key, v in clinical["context"].items()
+        if v is not None
+    )
     scores = clinical["scores"]
     return {
         "given": ", ".join(given),

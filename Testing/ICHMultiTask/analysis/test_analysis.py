@@ -142,12 +142,12 @@ def test_attention_peaks_on_the_bleed_in_any_geometry(tmp_path, step):
 
 def test_without_attention_nothing_else_changes(analysis, analyzer, scan):
     bare = analyzer.analyze(scan, attention=False)
-    assert bare.attention is None and "attention" not in bare.timing_s
+    assert bare.attention is None and bare.hemorrhage == analysis.hemorrhage
     assert (bare.volume_ml, bare.mortality_probability) == (analysis.volume_ml, analysis.mortality_probability)
 
 
 def test_timings_name_every_step(analysis):
-    assert list(analysis.timing_s) == ["check", "prepare", "network", "attention"]
+    assert list(analysis.timing_s) == ["check", "prepare", "network", "attention", "second_look"]
     assert all(seconds >= 0 for seconds in analysis.timing_s.values())
 
 

@@ -12,6 +12,7 @@ import SimpleITK
 from ICHMultiTaskLib import cli
 from ICHMultiTaskLib.analysis.alignment import Alignment
 from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
+from ICHMultiTaskLib.analysis.findings import Findings
 from ICHMultiTaskLib.analysis.growth import growth
 from ICHMultiTaskLib.analysis.repeat import RepeatScan, compare_with_previous
 from ICHMultiTaskLib.cli.analyze import summary
@@ -23,7 +24,7 @@ from ICHMultiTaskLib.measures.formulas import DEFINITIONS_VERSION
 from ICHMultiTaskLib.measures.segment import Segment
 from ICHMultiTaskLib.measures.segment_files import read_segments
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
-from ICHMultiTaskLib.report.comparison import comparison_dict, comparison_lines
+from ICHMultiTaskLib.report.comparison import comparison_dict, comparison_lines, comparison_view
 from ICHMultiTaskLib.report.result import write_nrrd, write_report
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts
@@ -187,6 +188,17 @@ def everything():
     repeat = RepeatScan(earlier, change, alignment, change.notes)
     context = ClinicalContext(age=81, gcs=11, location="putamen", ivh=True)
     return analysis, comparison_dict(analysis, compare(analysis, segments, shown_threshold=0.5), context, repeat)
+
+
+def test_a_location_that_is_not_given_is_that_of_the_marked_bleed():
+    analysis = replace(made_analysis(), findings=Findings("left", "lobar", False))
+    found = comparison_dict(analysis, context=ClinicalContext(age=60, gcs=14, ivh=False))["clinical"]
+    assert found["context"]["location"] == "lobar" and found["proposed"] == ["location"]
+    assert found["scores"][0]["points"] == 0
+    view = comparison_view({"segments": [], "readers": [], "clinical": found, "repeat_scan": None})
+    assert "location lobar (from the marked bleed)" in view["clinical"]["given"]
+    kept = comparison_dict(analysis, context=ClinicalContext(age=60, location="cerebellum"))["clinical"]
+    assert kept["context"]["location"] == "cerebellum" and kept["proposed"] == []
 
 
 def test_doubts_about_a_repeat_scan_are_said():
