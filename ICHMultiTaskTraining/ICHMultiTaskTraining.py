@@ -137,7 +137,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         """Go to the module that analyzes scans, with the trained model chosen."""
         bundle = str(self.run.bundle)
         slicer.util.selectModule("ICHMultiTask")
-        slicer.modules.ICHMultiTaskWidget.useBundle(bundle)
+        slicer.modules.ICHMultiTaskWidget.panel.analyze.useBundle(bundle)
 
     def _stop(self):
         if self.process is not None:

@@ -180,14 +180,14 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
 
         ui.useModelButton.click()
         self.assertEqual(slicer.util.selectedModule(), "ICHMultiTask")
-        analysis = slicer.modules.ICHMultiTaskWidget
-        self.assertEqual(analysis._parameterNode.bundleFolder, str(widget.run.bundle))
-        self.waitFor(lambda: analysis.work.task is None)
+        panel = slicer.modules.ICHMultiTaskWidget.panel
+        self.assertEqual(panel.state.parameters.bundleFolder, str(widget.run.bundle))
+        self.waitFor(lambda: not panel.state.queue.busy)
         node = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(), "Head CT")
-        analysis._parameterNode.inputVolume = node
-        analysis.ui.analyzeButton.click()
-        self.waitFor(lambda: analysis.work.task is None)
-        self.assertIsNotNone(results.result_node(node, "table"), analysis.ui.statusLabel.text)
+        self.waitFor(lambda: panel.state.scan is node and panel.analyze.ui.analyzeButton.enabled)
+        panel.analyze.ui.analyzeButton.click()
+        self.waitFor(lambda: not panel.state.queue.busy)
+        self.assertIsNotNone(results.result_node(node, "table"), panel.analyze.ui.statusLabel.text)
 
     def test_problemsOfTheTableAreSaidBeforeTheStart(self):
         lines = self.manifest.read_text(encoding="utf-8").split("\n")
