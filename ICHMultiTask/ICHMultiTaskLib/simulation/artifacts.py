@@ -18,7 +18,10 @@ class Artifacts:
         near, far = (gaussian_filter1d(one, sigma / pitch, axis=0, mode="constant") for sigma in HALO_MM)
         self.blur = near if a.halo_is_near else far
         f = np.hypot(fft.fftfreq(a.matrix)[:, None], fft.rfftfreq(a.matrix)[None, :]).astype(np.float32) / a.pixel_mm
-        peak = 0.62 if a.kernel == "sharp" else 0.33
+        peak = (0.62 if a.kernel == "sharp" else 0.33) * rng.uniform(0.65, 1.0)
+        # Slices share part of their noise, since they are made of overlapping turns of the tube.
+        self.shared, self.spectrum = np.float32(rng.uniform(0.0, 0.6)), np.complex64(0.0)
+        self.fresh = np.float32(np.sqrt(1.0 - self.shared**2))
         shape = np.sqrt(f + 0.04) * np.exp(-0.5 * (f / peak) ** 2)
         # Of a spectrum drawn at random: with this factor the noise has a standard deviation of 1.
         power = 2.0 * (shape**2).sum() - (shape[:, [0, -1]] ** 2).sum()
@@ -67,7 +70,10 @@ class Artifacts:
         if self.a.noise_hu:
             shape = (*self.noise_filter.shape, 2)
             spectrum = self.rng.standard_normal(shape, dtype=np.float32).view(np.complex64)[..., 0]
-            spectrum *= np.float32(self.noise_gain[k]) * self.noise_filter
+            if k:
+                spectrum = self.fresh * spectrum + self.shared * self.spectrum
+            self.spectrum = spectrum
+            spectrum = spectrum * (np.float32(self.noise_gain[k]) * self.noise_filter)
             noise = fft.irfft2(spectrum, s=image.shape, overwrite_x=True)
             noise *= self.noise_map
             image += noise

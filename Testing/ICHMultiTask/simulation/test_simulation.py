@@ -247,6 +247,20 @@ def test_heads_without_a_bleed_are_full_of_lesions():
     assert np.mean(np.array(low) < -25.0) > 0.15
 
 
+def test_noise_is_as_strong_as_stated_and_shared_by_neighbors():
+    """In air, where nothing else varies; the noise is weaker at the edge of the field of view."""
+    settings = SimulationSettings(bleed=False, noise_hu=6.0, offset_hu=0.0, artifacts=False, table=False, **SMALL)
+    correlations = []
+    for seed in (1, 2, 4):
+        air = simulate_patient(seed, settings).head_ct.hu[:, :14, :14].reshape(SMALL["slices"], -1).astype(float)
+        assert 2.0 < air.std() < 6.0
+        near = [np.corrcoef(a, b)[0, 1] for a, b in zip(air, air[1:])]
+        far = [np.corrcoef(a, b)[0, 1] for a, b in zip(air, air[6:])]
+        correlations.append((np.mean(near), np.mean(far)))
+    near, far = np.mean(correlations, axis=0)
+    assert near > far + 0.1 and abs(far) < 0.15
+
+
 def test_what_mimics_a_bleed_counts_for_nothing(monkeypatch):
     """Each kind brightens the head that it is painted into, and neither volume nor mask."""
     settings = SimulationSettings(bleed=False, **SMALL, **CLEAN)
