@@ -246,7 +246,7 @@ def result_rows(analysis):
     list of tuple of str
     """
     volume, interval = analysis.volume_ml, analysis.volume_interval_ml
-    rows = [(_("Hemorrhage"), analysis.hemorrhage_reason or analysis.hemorrhage or NOT_COMPUTED, "")]
+    rows = [(_("Hemorrhage"), analysis.hemorrhage_reason, "")] if analysis.hemorrhage_reason else []
     rows.append((_("Hematoma volume"), number(volume), "mL"))
     if interval is not None:
         span = _("{low:.1f} to {high:.1f}").format(low=interval[0], high=interval[1])
