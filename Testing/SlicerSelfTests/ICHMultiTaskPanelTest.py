@@ -35,11 +35,17 @@ class ICHMultiTaskPanelTest(PanelCase):
         self.screenshot("running")
         self.settle()
         self.assertEqual(self.ui.analyzeButton.text, "Analyze")
-        self.assertRegex(self.ui.headlineLabel.text, r"^\d+\.\d mL$")
-        self.assertRegex(self.ui.mortalityLabel.text, r"^30-day mortality (above |below )?\d+ %$")
+        facts = self.logic.analysis.facts_of(node)
+        volume = f"{facts['volume_ml']:.1f} mL"
+        if facts["hemorrhage"] == "found":
+            self.assertEqual(self.ui.headlineLabel.text, volume)
+            self.assertRegex(self.ui.mortalityLabel.text, r"^30-day mortality (above |below )?\d+ % \(.* to .*\)$")
+        else:
+            self.assertIn("emorrhage", self.ui.headlineLabel.text)
+            self.assertFalse(self.ui.mortalityLabel.visible)
         self.assertIn("Random weights", self.ui.modelLabel.text)
         self.assertIn("not validated on patients", self.ui.useLabel.text)
-        self.assertEqual(self.ui.scanSelector.currentText, f"Head CT: {self.ui.headlineLabel.text}")
+        self.assertEqual(self.ui.scanSelector.currentText, f"Head CT: {volume}")
         self.assertNothingIsCut(self.panel.analyze.widget)
         attention = results.result_node(node, "attention")
         for composite in scene.nodes_of_class(slicer.mrmlScene, "vtkMRMLSliceCompositeNode"):
