@@ -216,6 +216,10 @@ def test_correction_takes_shrunken_volumes_back():
     assert correct_volume(0.0, line) >= 0.0
 
 
+def widths(interval):
+    return [stratum["half_width_cm"] for stratum in interval["strata"]]
+
+
 def test_interval_is_of_scans_that_had_no_part_in_their_line():
     """Each fifth of the patients is corrected by a line through the others, and so are the residuals."""
     generator = np.random.default_rng(4)
@@ -231,9 +235,11 @@ def test_interval_is_of_scans_that_had_no_part_in_their_line():
         slope, offset = np.polyfit(root[others], true_root[others], 1, w=scans[others] ** -0.5)
         crosswise[~others] = np.maximum((slope * root[~others] + offset) ** 3 - 1, 0)
     fitted = fit_volume(predicted, true, patients)
-    assert fitted["volume_interval"] == fit_volume_interval(crosswise, true, patients=patients)
+    found = widths(fitted["volume_interval"])
+    # The line is worked out in another way here: the last digits may differ between processors.
+    assert found == pytest.approx(widths(fit_volume_interval(crosswise, true, patients=patients)), rel=1e-9)
     in_sample = correct_volume(predicted, fitted["volume_correction"])
-    assert fitted["volume_interval"] != fit_volume_interval(in_sample, true, patients=patients)
+    assert found != pytest.approx(widths(fit_volume_interval(in_sample, true, patients=patients)), rel=1e-3)
 
 
 def test_correction_has_an_inverse():

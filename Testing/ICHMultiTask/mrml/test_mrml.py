@@ -243,7 +243,7 @@ def test_show_analysis_lays_the_map_over_the_scan(mrmlScene, head_ct):
     node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
     analysis = analysis_of(head_ct)
     shown = results.show_analysis(mrmlScene, analysis, node)
-    np.testing.assert_allclose(volumes.ijk_to_ras_of(shown.attention), TILTED)
+    np.testing.assert_allclose(volumes.ijk_to_ras_of(shown.attention), TILTED, atol=1e-9)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown.attention), analysis.attention.array)
     display = shown.attention.GetDisplayNode()
     assert display.GetColorNode().GetName() == "Inferno" and display.GetApplyThreshold()

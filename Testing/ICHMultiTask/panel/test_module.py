@@ -95,7 +95,7 @@ def test_background_task_reports_progress_and_result():
 
     def work(progress):
         progress(0.5, "half")
-        seen.wait(5)
+        seen.wait(120)
         return 7
 
     task = BackgroundTask(work)

@@ -72,7 +72,7 @@ def test_what_was_dropped_ends_before_the_next_begins():
 
     def old(progress):
         alive.append(True)
-        stubborn.wait(5)
+        stubborn.wait(120)
         alive.clear()
 
     queue.submit("analysis", old, pytest.fail)
@@ -92,7 +92,7 @@ def test_cancel_is_said_and_gives_no_result():
     queue, gate, ended = WorkQueue(), Gate(), []
     queue.submit("analysis", gate, pytest.fail, ended.append)
     queue.submit("growth", lambda progress: None, pytest.fail, ended.append)
-    gate.started.wait(5)
+    gate.started.wait(120)
     queue.cancel("growth")
     assert isinstance(ended[0], Canceled) and queue.job("growth") is None
     queue.cancel("analysis")

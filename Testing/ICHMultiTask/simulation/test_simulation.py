@@ -33,6 +33,7 @@ def mask_ml(patient):
 
 
 def test_same_seed_same_bytes():
+    """A promise on one machine, so held within one run: another processor may round the last digits otherwise."""
     first, second = (simulate_patient(5, SimulationSettings(**SMALL)) for _ in range(2))
     other = simulate_patient(6, SimulationSettings(**SMALL))
     assert first.head_ct.hu.tobytes() == second.head_ct.hu.tobytes()

@@ -83,7 +83,7 @@ def test_run_of_another_process_can_be_stopped_on_this_computer_only(tmp_path, m
             run.stop()
     assert process.poll() is None
     run.stop()
-    assert process.wait(20) != 0 and not run.running
+    assert process.wait(120) != 0 and not run.running
 
 
 def test_progress_is_passed_on_and_the_time_left_is_that_of_the_phase(tmp_path, monkeypatch):
@@ -130,9 +130,9 @@ def test_stop_ends_the_processes_of_the_command_too(tmp_path):
         assert process.status is None
         time.sleep(0.05)
     process.stop()
-    assert process.wait(20) != 0 and process.stopped
+    assert process.wait(120) != 0 and process.stopped
     if sys.platform != "win32":
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while alive := states_of_group(process._process.pid):
             assert time.monotonic() < end, alive
             time.sleep(0.05)
