@@ -1,4 +1,4 @@
-"""One model from several: the mean of their weights."""
+"""One model from several: the mean of their weights, or of their outputs."""
 
 import torch
 
@@ -38,6 +38,51 @@ def average_bundles(bundles, output, version=None, name=None):
     InputError
         If there are fewer than two, or they differ in architecture, preprocessing or target.
     """
+    bundles = _of_one_kind(bundles)
+    states = [bundle.network().state_dict() for bundle in bundles]
+    mean = {name: _mean([state[name] for state in states]) for name in states[-1]}
+    metadata = _uncalibrated(bundles, "The weights are the mean of")
+    metadata = derived(metadata, bundles, "averaged", name, version)
+    return save_bundle(output, mean, metadata, model_card(metadata), overwrite=True)
+
+
+def ensemble_bundles(bundles, output, version=None, name=None):
+    """Put several models into one bundle that says the mean of what they say, to be calibrated anew.
+
+    Unlike `average_bundles` they need not be of one origin: the models of the folds of a cross-validation, say.
+
+    Parameters
+    ----------
+    bundles, output, version
+        As in `average_bundles`.
+    name : str, optional
+        None: the name of the last with "-ensemble".
+
+    Returns
+    -------
+    ModelBundle
+        Without calibration, as large and as slow as all of them together.
+
+    Raises
+    ------
+    InputError
+        As `average_bundles`.
+    """
+    bundles = _of_one_kind(bundles)
+    state = {
+        f"members.{n}.{key}": value
+        for n, bundle in enumerate(bundles)
+        for key, value in bundle.network().state_dict().items()
+    }
+    metadata = _uncalibrated(bundles, "The outputs are the mean of")
+    metadata["architecture"] = {
+        "network": "ensemble", "members": len(bundles), "member": bundles[-1].metadata["architecture"],
+    }  # fmt: skip
+    metadata = derived(metadata, bundles, "ensemble", name, version)
+    return save_bundle(output, state, metadata, model_card(metadata), overwrite=True)
+
+
+def _of_one_kind(bundles):
     bundles = [b if isinstance(b, ModelBundle) else ModelBundle.load(b) for b in bundles]
     if len(bundles) < 2:
         raise InputError(f"Too few models to average: expected at least 2, found {len(bundles)}.")
@@ -49,20 +94,21 @@ def average_bundles(bundles, output, version=None, name=None):
                     f"The models cannot be averaged: expected the same {key}, found {bundle.metadata[key]} in "
                     f"{bundle.folder} and {last.metadata[key]} in {last.folder}."
                 )
-    states = [bundle.network().state_dict() for bundle in bundles]
-    mean = {name: _mean([state[name] for state in states]) for name in states[-1]}
+    return bundles
+
+
+def _uncalibrated(bundles, what):
+    """Metadata of the last without what does not hold for all of them together."""
+    last = bundles[-1]
     metadata = {key: value for key, value in last.metadata.items() if key != "sha256"}
     metadata["calibration"] = NO_CALIBRATION
-    # What was measured on the last model does not hold for the mean.
     kept = ("validation", "validation_scans")
     metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
     names = ", ".join(f"{bundle.name} {bundle.version}" for bundle in bundles)
     metadata["training"] = metadata.get("training", {}) | {
-        "note": f"The weights are the mean of {len(bundles)} models' ({names}); command, settings and validation are "
-        "those of the last."
+        "note": f"{what} {len(bundles)} models' ({names}); command, settings and validation are those of the last."
     }
-    metadata = derived(metadata, bundles, "averaged", name, version)
-    return save_bundle(output, mean, metadata, model_card(metadata), overwrite=True)
+    return metadata
 
 
 def _mean(tensors):

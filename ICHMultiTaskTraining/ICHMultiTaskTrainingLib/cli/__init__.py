@@ -14,6 +14,7 @@ COMMANDS = Registry(
         "evaluate": ("measure a model on a manifest", ".evaluate:add_arguments"),
         "calibrate": ("fit a model's interval and probability on scans it has not seen", ".calibrate:add_arguments"),
         "average": ("average the weights of a model and of its further training", ".average:add_arguments"),
+        "ensemble": ("put several models, such as those of folds, into one bundle", ".ensemble:add_arguments"),
         "robustness": ("measure how steady a model is", ".robustness:add_arguments"),
         "compare-models": (
             "compare models, patient by patient, on scans that all of them were evaluated on",

@@ -13,13 +13,15 @@ from ICHMultiTaskLib.common.processes import in_processes
 from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.common.writing import remove_partial, whole_file
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare, resize
-from ICHMultiTaskLib.scan.geometry import spacing_kji
+from ICHMultiTaskLib.scan.geometry import spacing_kji, voxel_volume_mm3
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
+from .labels import check_mask_volume
+
 CELL = 4
 """Rows and columns of the network's grid over which the occupancy by blood is averaged."""
-VERSION = 2
+VERSION = 3
 """Of what a cached file holds and how it is made: raise it with either, for a cache outlives what wrote it."""
 
 
@@ -36,11 +38,13 @@ def prepare_row(row, settings, folder):
 
     The file holds `image` (uint8 [D, H, W]: 255 × the network's input, a step of 0.4 HU in the default window),
     `crop_volume_mm3`, `size_mm` (depth, height and width of the image), and where there is a mask `occupancy`
-    (uint8 [D, H/4, W/4]: 255 × the fraction of blood).
+    (uint8 [D, H/4, W/4]: 255 × the fraction of blood) and `mask_ml`, its volume.
     """
     key = content_key(row.image, settings) + (content_key(row.mask, {}) if row.mask else "")
     target = Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     if target.exists():
+        if row.mask:  # the label may have changed since
+            check_mask_volume(row, float(read_prepared(target)["mask_ml"]))
         return target
     head_ct = check_head_ct(read_head_ct(row.image))
     prepared = prepare(head_ct, PreprocessingSettings(**settings))
@@ -53,6 +57,8 @@ def prepare_row(row, settings, folder):
         mask = read_head_ct(row.mask)
         if mask.hu.shape != head_ct.hu.shape or not np.allclose(mask.ijk_to_ras, head_ct.ijk_to_ras, atol=1e-2):
             raise InputError(f"The mask {row.mask} is not on the grid of its scan.")
+        arrays["mask_ml"] = (mask.hu > 0).sum() * voxel_volume_mm3(mask.ijk_to_ras) / 1000.0
+        check_mask_volume(row, float(arrays["mask_ml"]))
         arrays["occupancy"] = _occupancy(mask, head_ct, prepared)
     with whole_file(target) as file:
         np.savez_compressed(file, **arrays)
@@ -122,6 +128,24 @@ def _try_row(job):
         return f"{error.filename} cannot be read: {error.strerror}"
 
 
+def read_prepared(file):
+    """The arrays that `prepare_row` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file has vanished or is damaged.
+    """
+    try:
+        with np.load(file) as data:
+            return dict(data)
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"The prepared scan {file} has vanished or is damaged ({error}): start the same command again; a "
+            "damaged file must be deleted first."
+        ) from error
+
+
 class CachedScans:
     """Prepared scans held in memory: images uint8 [N, D, H, W], volumes, outcomes, masks.
 
@@ -136,7 +160,7 @@ class CachedScans:
     """
 
     def __init__(self, rows, files):
-        first = self._load(files[0])["image"].shape
+        first = read_prepared(files[0])["image"].shape
         self.images = np.empty((len(rows), *first), np.uint8)
         self.occupancy = np.zeros((len(rows), first[0], first[1] // CELL, first[2] // CELL), np.uint8)
         self.has_mask = np.zeros(len(rows), bool)
@@ -145,21 +169,10 @@ class CachedScans:
         self.crop_volume_mm3 = np.empty(len(rows), np.float64)
         self.size_mm = np.empty((len(rows), 3), np.float32)
         for n, file in enumerate(files):
-            data = self._load(file)
+            data = read_prepared(file)
             self.images[n] = data["image"]
             self.crop_volume_mm3[n] = data["crop_volume_mm3"]
             self.size_mm[n] = data["size_mm"]
             if "occupancy" in data:
                 self.occupancy[n] = data["occupancy"]
                 self.has_mask[n] = True
-
-    @staticmethod
-    def _load(file):
-        try:
-            with np.load(file) as data:
-                return dict(data)
-        except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-            raise InputError(
-                f"The prepared scan {file} has vanished or is damaged ({error}): start the same command again; a "
-                "damaged file must be deleted first."
-            ) from error

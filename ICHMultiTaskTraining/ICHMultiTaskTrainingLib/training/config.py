@@ -203,15 +203,18 @@ PRESETS = {
         preset="fine-tune",
         start_from=SHIPPED,
         coarse_epochs=[],
-        epochs=6,
-        learning_rate=1e-4,
+        epochs=20,
+        learning_rate=3e-4,
         weight_decay=0.0,
+        # A hospital's few deaths teach the prognosis less than they spoil it.
+        prognosis_weight=0.0,
         mask_weight=0.0,
         death_weighting=False,
+        frozen_encoder=True,
         frozen_norm=True,
-        anchor=1.0,
+        anchor=10.0,
         mix_with_start=True,
-        patience=2,
+        augment=False,
         validation_fraction=0.3,
     ),
 }
@@ -270,6 +273,11 @@ def _of_the_start(settings, changes, inner):
     """What the bundle to start from settles."""
     metadata = starting_bundle(settings["start_from"]).metadata
     architecture = dict(metadata["architecture"])
+    if "member" in architecture:
+        raise InputError(
+            "An ensemble cannot be trained further: expected start_from with one of its models, found "
+            f"{settings['start_from']}."
+        )
     dense_from = architecture.pop("dense_from", None)
     found = {"architecture": architecture, "preprocessing": metadata["preprocessing"], "target": metadata["target"]}
     asked = [(name, found[name], changes[name]) for name in FROM_BUNDLE if name in changes]

@@ -10,6 +10,7 @@ from pathlib import Path
 from ICHMultiTaskLib.common.errors import InputError, OutputError
 from ICHMultiTaskLib.common.writing import write_json
 
+from ..data.labels import check_labels
 from ..data.manifest import outcomes
 from ..data.splits import draw_split
 from .config import TrainingConfig, present_names, starting_bundle
@@ -142,7 +143,9 @@ def check_start(manifest, config, processes=1):
     ------
     InputError
     """
-    outcomes(manifest.rows, config.outcome)
+    used = [row for row in manifest.rows if row.split != "test"]
+    outcomes(used, config.outcome)
+    check_labels(used, config.tasks != "volume" and config.outcome == "died")
     split = draw_split(manifest.rows, config.validation_fraction, config.seed, config.fold, config.folds)
     fewest = max(2, config.accumulate * processes)
     if len(split["train"]) < fewest:

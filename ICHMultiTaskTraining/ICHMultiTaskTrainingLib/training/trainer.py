@@ -136,7 +136,10 @@ class Trainer:
     def _build(self):
         c = self.config
         torch.manual_seed(c.seed)
-        self.network = build_network(c.architecture)
+        # With frozen norms the bundle's own network can be trained, whose calibration holds for it alone.
+        frozen = c.frozen_norm or c.frozen_encoder
+        self.architecture = c.bundle_architecture() if frozen else c.architecture
+        self.network = build_network(self.architecture)
         self.runtime = choose_runtime(c.precision, self.device)
         self.learner = Learner(
             self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm
@@ -373,7 +376,7 @@ class Trainer:
 
     def network_of(self, state, architecture=None):
         """A network of these weights on the run's device, in evaluation mode."""
-        network = build_network(architecture or self.config.architecture)
+        network = build_network(architecture or self.architecture)
         network.load_state_dict(state)
         return self.runtime.arrange(network.to(self.device)).eval()
 

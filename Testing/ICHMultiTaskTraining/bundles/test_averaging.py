@@ -4,9 +4,12 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle
-from ICHMultiTaskLib.model.testing import tiny_bundle
+from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.training.config import make_config
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +59,21 @@ def test_other_architectures_and_single_models_are_refused(models, tmp_path, cap
     assert cli.main(["average", str(tmp_path / "none"), str(models[2]), "--output", str(folder)]) == 1
     assert "none" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_ensemble_says_the_mean_of_its_models_and_is_a_model_like_others(models, tmp_path, capsys):
+    command = ["ensemble", *map(str, models), "--output", str(tmp_path / "all")]
+    assert cli.main(command) == 0
+    bundle = ModelBundle.load(tmp_path / "all")
+    assert bundle.name == "tiny-ensemble" and [origin["version"] for origin in bundle.metadata["derived_from"]] == [
+        "0.0.1", "1", "2"
+    ]  # fmt: skip
+    analyses = [Analyzer(model, "cpu").analyze(phantom()) for model in (*models, tmp_path / "all")]
+    *single, found = [analysis.prediction for analysis in analyses]
+    assert found.output == pytest.approx(sum(p.output for p in single) / 3, rel=1e-4)
+    assert found.log_odds == pytest.approx(sum(p.log_odds for p in single) / 3, rel=1e-4, abs=1e-4)
+    assert analyses[-1].attention.array.shape == phantom().hu.shape
+    assert analyses[-1].attention_for("prognosis", "stage2").array.max() in (0, 1)
+    with pytest.raises(InputError, match="ensemble cannot be trained further"):
+        make_config(start_from=str(tmp_path / "all"))
+    assert cli.main(["average", str(tmp_path / "all"), str(models[0]), "--output", str(tmp_path / "no")]) == 1

@@ -15,6 +15,7 @@ NETWORKS = Registry(
     __package__,
     {
         "resnet34": ("3D ResNet-34", ".resnet:MultiTaskResNet"),
+        "ensemble": ("Several networks as one", ".ensemble:Ensemble"),
     },
 )
 

@@ -1,0 +1,46 @@
+"""Several networks of one kind as one: the mean of what they say, such as of the folds of a cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import nn
+
+from . import build_network
+from .base import STAGES, MultiTaskNetwork
+
+
+class Ensemble(MultiTaskNetwork):
+    """The mean of the outputs of networks of one architecture.
+
+    The features of a stage are those of all members, one after the other, so that an attention map is the map of the
+    mean.
+
+    Parameters
+    ----------
+    members : int
+    member : dict
+        Architecture of each.
+    """
+
+    def __init__(self, members: int, member: Mapping):
+        super().__init__()
+        if members < 1:
+            raise ValueError(f"members is {members}; expected at least 1.")
+        self.members = nn.ModuleList(build_network(member) for _ in range(members))
+        first = self.members[0]
+        self.architecture = {"members": members, "member": dict(first.architecture)}
+        self.feature_strides = first.feature_strides
+        self.stage_channels = {name: members * first.stage_channels[name] for name in STAGES}
+
+    def features(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield (stage name, output [N, members × C, d, h, w]) stage by stage."""
+        for outputs in zip(*(member.features(x) for member in self.members)):
+            yield outputs[0][0], torch.cat([output for _, output in outputs], dim=1)
+
+    def heads(self, features: torch.Tensor, stage: str = STAGES[-1]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean regression output [N] and mean scores [N, 2] from the output of `stage`."""
+        parts = features.chunk(len(self.members), dim=1)
+        volumes, scores = zip(*(member.heads(part, stage) for member, part in zip(self.members, parts)))
+        return torch.stack(volumes).mean(0), torch.stack(scores).mean(0)
