@@ -12,6 +12,7 @@ COMMANDS = Registry(
         "train": ("train on a manifest and write a model bundle", ".train:add_arguments"),
         "gather": ("put the folds of a cross-validation together", ".gather:add_arguments"),
         "evaluate": ("measure a model on a manifest", ".evaluate:add_arguments"),
+        "predict": ("analyze a folder of scans without labels", ".predict:add_arguments"),
         "calibrate": ("fit a model's interval and probability on scans it has not seen", ".calibrate:add_arguments"),
         "average": ("average the weights of a model and of its further training", ".average:add_arguments"),
         "ensemble": ("put several models, such as those of folds, into one bundle", ".ensemble:add_arguments"),

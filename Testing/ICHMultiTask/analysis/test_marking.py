@@ -1,7 +1,7 @@
 """Mark the bleed: simulated patients with exact masks, geometries, and scans with nothing to mark."""
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -79,6 +79,20 @@ def test_phantom(analysis, head_ct):
     # Smooth: its outline in the slices is hardly longer than that of the ball.
     outlines = [sum(np.count_nonzero(np.diff(m.astype(np.int8), axis=a)) for a in (1, 2)) for m in (found.mask, truth)]
     assert outlines[0] < 1.05 * outlines[1]
+
+
+def test_map_of_the_volume_head_marks_whatever_map_is_shown(analysis, head_ct):
+    """The prognosis head may look elsewhere: here at the other side of the head."""
+
+    class Shown(Analysis):
+        def attention_for(self, head="volume", stage="stage4", method="gradcam"):
+            assert (head, stage, method) == ("volume", "stage4", "gradcam")
+            return analysis.attention
+
+    elsewhere = analysis_of(head_ct, ball(head_ct, (-35.0, -5.0, 10.0)), HEMATOMA_ML).attention
+    facts = {field.name: getattr(analysis, field.name) for field in fields(analysis)}
+    shown = Shown(**facts | {"attention": replace(elsewhere, head="prognosis")})
+    assert np.array_equal(mark(shown).mask, mark(analysis).mask)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from ICHMultiTaskLib.common.errors import BundleError, OutputError
@@ -213,3 +214,18 @@ def test_reading_metadata_needs_no_pytorch(saved):
     code = ("import sys; from ICHMultiTaskLib.model.bundle import ModelBundle; "
             f"ModelBundle.load({str(saved)!r}); assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY / "ICHMultiTask")
+
+
+def test_large_weights_are_halved_and_norms_are_not(tmp_path, network):
+    """Statistics of norms span more orders of magnitude than half precision has."""
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    state["stem.1.running_var"][:] = 1e-7  # half precision makes 1.2e-7 of it
+    state["stem.1.running_mean"][:] = 70000.0  # and infinity of this
+    save_bundle(tmp_path / "bundle", state, METADATA_VALUES, "card")
+    stored = safetensors.torch.load_file(str(tmp_path / "bundle" / WEIGHTS))
+    for name, value in stored.items():
+        if value.is_floating_point():
+            assert value.dtype == (torch.float16 if value.ndim >= 2 else torch.float32), name
+    loaded = ModelBundle.load(tmp_path / "bundle").network().state_dict()
+    assert torch.equal(loaded["stem.1.running_var"], state["stem.1.running_var"])
+    assert torch.equal(loaded["stem.1.running_mean"], state["stem.1.running_mean"])

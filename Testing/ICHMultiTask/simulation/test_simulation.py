@@ -180,6 +180,16 @@ def test_scan_covers_the_bleed_and_never_the_skull_with_it():
         assert np.percentile(patient.head_ct.hu[patient.mask], 90) < 130
 
 
+def test_what_the_image_tells_is_the_mean_over_age_and_gcs():
+    """Of patients with the same image: each cut of the GCS and the age of 80 weigh as often as they occur."""
+    findings = Findings(volume_ml=35.0, location="thalamus", ivh=1)
+    generator = np.random.default_rng(0)
+    drawn = [draw_outcome(generator, draw_age_and_sex(generator)[0], "M", findings) for _ in range(4000)]
+    risks = np.array([outcome.death_probability for outcome in drawn])
+    error = risks.std() / np.sqrt(len(risks))
+    assert drawn[0].death_probability_image == pytest.approx(risks.mean(), abs=4 * error)
+
+
 def test_ich_score_is_hemphills():
     assert ich_score(15, 10.0, 0, 0, 60) == 0
     assert ich_score(4, 30.0, 1, 1, 80) == 6

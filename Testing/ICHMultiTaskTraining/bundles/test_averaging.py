@@ -6,7 +6,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.attention.maps import attention_map
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle
+from ICHMultiTaskLib.model.preprocessing import prepare
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.training.config import make_config
@@ -68,12 +70,16 @@ def test_ensemble_says_the_mean_of_its_models_and_is_a_model_like_others(models,
     assert bundle.name == "tiny-ensemble" and [origin["version"] for origin in bundle.metadata["derived_from"]] == [
         "0.0.1", "1", "2"
     ]  # fmt: skip
-    analyses = [Analyzer(model, "cpu").analyze(phantom()) for model in (*models, tmp_path / "all")]
-    *single, found = [analysis.prediction for analysis in analyses]
+    analyzers = [Analyzer(model, "cpu") for model in (*models, tmp_path / "all")]
+    *single, found = [analyzer.predict(prepare(phantom(), analyzer.settings)) for analyzer in analyzers]
     assert found.output == pytest.approx(sum(p.output for p in single) / 3, rel=1e-4)
     assert found.log_odds == pytest.approx(sum(p.log_odds for p in single) / 3, rel=1e-4, abs=1e-4)
-    assert analyses[-1].attention.array.shape == phantom().hu.shape
-    assert analyses[-1].attention_for("prognosis", "stage2").array.max() in (0, 1)
+    for stage in ("stage2", "stage4"):
+        maps = [
+            attention_map(prediction.network, prediction.features[stage], stage, "prognosis")
+            for prediction in (*single, found)
+        ]
+        assert maps[-1].shape == maps[0].shape and maps[-1].isfinite().all()
     with pytest.raises(InputError, match="ensemble cannot be trained further"):
         make_config(start_from=str(tmp_path / "all"))
     assert cli.main(["average", str(tmp_path / "all"), str(models[0]), "--output", str(tmp_path / "no")]) == 1

@@ -84,9 +84,8 @@ def test_volume_far_from_its_mask_is_an_unusable_scan(training_manifest, small_s
 
 
 def test_command_refuses_before_the_folder_is_touched(training_manifest, tmp_path, capsys):
-    text = training_manifest.read_text().replace(",1\r\n", ",0\r\n")
     table = training_manifest.with_name("survivors.csv")
-    table.write_text(text)
+    table.write_bytes(training_manifest.read_bytes().replace(b",1\r\n", b",0\r\n"))
     command = ["train", str(table), "--output", str(tmp_path / "run"), "--device", "cpu"]
     assert cli.main(command) == 1
     assert "no patient died of 20" in capsys.readouterr().err

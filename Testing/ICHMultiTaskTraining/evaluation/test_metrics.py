@@ -7,7 +7,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
+from ICHMultiTaskTrainingLib.data.manifest import Row
 from ICHMultiTaskTrainingLib.evaluation import metrics as ours
+from ICHMultiTaskTrainingLib.evaluation.evaluation import known_record
 from ICHMultiTaskTrainingLib.evaluation.hemorrhage import hemorrhage_metrics
 
 
@@ -110,3 +112,11 @@ def test_the_second_look_is_counted():
     assert (found["prognosis_withheld"], found["deaths_withheld"]) == (3, 2)
     assert found["auc_bleeds"] == 1.0  # the scan of 0 mL that was given 90 % is none of them
     assert hemorrhage_metrics(records[-1:]) is None
+
+
+def test_best_reachable_auc_is_given_what_the_image_shows():
+    """Of both probabilities a model that sees the image is held against the one without age and GCS."""
+    both = {"death_probability": "0.9", "death_probability_image": "0.2"}
+    for extra, expected in ((both, 0.2), ({"death_probability": "0.9"}, 0.9), ({}, None)):
+        record = known_record(Row("p", None, 1.0, 1, None, "", extra))
+        assert record["best_probability"] == expected

@@ -1,0 +1,25 @@
+"""The `ichmultitask-train predict` command."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.progress import ShellProgress
+
+from ..evaluation.prediction import FILE, predict
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument("folder", type=Path, help="scans: subfolders of DICOM files, .zip, NIfTI, NRRD, MetaImage")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
+    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    with ShellProgress() as progress:
+        records = predict(options.folder, options.output, options.model, options.device, progress)
+    left_out = sum(bool(record["problem"]) for record in records)
+    print(f"{len(records) - left_out} of {len(records)} scans: {options.output / FILE}")

@@ -1,0 +1,87 @@
+"""What a model says of a folder of scans of which nothing is known."""
+
+import time
+from pathlib import Path
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.tables import write_csv
+from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskLib.simulation.scans import find_scans
+
+FILE = "predictions.csv"
+COLUMNS = (
+    "scan", "patient_id", "series_uid", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
+    "mortality_probability", "prognosis", "warnings", "problem", "seconds", "model", "trained_on",
+)  # fmt: skip
+
+
+def predict(folder, output, bundle=None, device="auto", progress=None):
+    """Analyze every scan of a folder and write what the model says of it, a row a scan.
+
+    Parameters
+    ----------
+    folder : path
+        Its subfolders, .zip and volume files are the scans; it is the scan itself where it holds DICOM files.
+    output : path
+        New or empty folder, or that of earlier predictions; gets `predictions.csv`, whole or not at all. A scan that
+        could not be read says why in `problem`.
+    bundle : ModelBundle, path or None
+        None: the shipped bundle.
+    device : str
+    progress : callable (fraction, message), optional
+        May raise Canceled.
+
+    Returns
+    -------
+    list of dict
+        The rows.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no scans, or none of them can be analyzed.
+    """
+    scans = find_scans(folder)
+    with new_folder(output, "predictions", overwrite=True, inputs=[folder]) as partial:
+        analyzer, records = Analyzer(bundle, device), []
+        for n, path in enumerate(scans):
+            if progress is not None:
+                progress(n / len(scans), f"Scan {n + 1} of {len(scans)}")
+            records.append(_record(path, analyzer))
+        if all(record["problem"] for record in records):
+            raise InputError(
+                f"None of the {len(scans)} scans can be analyzed, the first since: {records[0]['problem']}"
+            )
+        write_csv(partial / FILE, records, COLUMNS)
+        if progress is not None:
+            progress(1.0, "Done")
+    return records
+
+
+def _record(path: Path, analyzer):
+    model = analyzer.bundle
+    record = dict.fromkeys(COLUMNS) | {
+        "scan": path.name, "problem": "", "model": f"{model.name} {model.version}", "trained_on": model.training_data,
+    }  # fmt: skip
+    start = time.perf_counter()
+    try:
+        analysis = analyzer.analyze(read_head_ct(path), attention=False)
+    except (Canceled, BundleError, DependencyError):
+        raise
+    except ICHMultiTaskError as error:
+        return record | {"problem": str(error)}
+    low, high = analysis.volume_interval_ml or (None, None)
+    facts = analysis.head_ct.facts
+    return record | {
+        "patient_id": facts.patient_id,
+        "series_uid": facts.series_uid,
+        "predicted_volume_ml": analysis.volume_ml,
+        "interval_low_ml": low,
+        "interval_high_ml": high,
+        "mortality_probability": analysis.mortality_probability,
+        "prognosis": analysis.prognosis,
+        "warnings": " ".join(analysis.warnings),
+        "seconds": time.perf_counter() - start,
+    }
