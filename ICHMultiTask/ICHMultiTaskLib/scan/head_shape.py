@@ -23,7 +23,7 @@ LEAKING = 0.9
 SYMMETRY_DIRECTIONS, SYMMETRY_SAMPLES, SYMMETRY_MARGIN = 90, 2500, 0.02
 LEAST_CAVITIES_ML = 2.5
 MIN_OFFSET_MM = 20.0
-CLOSED = 0.18
+OPEN, CLOSED = 0.18, 0.3
 EVEN = 0.93
 
 
@@ -146,10 +146,10 @@ def misplacement(shape: HeadShape) -> str | None:
     has_cavities = shape.cavities_ml >= LEAST_CAVITIES_ML
     up, forward = shape.cavities_mm if has_cavities else (0.0, 0.0)
     is_reversed = forward < -MIN_OFFSET_MM
-    if up > MIN_OFFSET_MM and shape.closed_above < CLOSED:
+    if up > MIN_OFFSET_MM and shape.closed_above < OPEN:
         return "upside down and with the face to the back" if is_reversed else "upside down"
     # Below a head that lies as stated is the neck. A phantom of ellipsoids is closed at both ends and even.
-    is_closed = shape.closed_below > CLOSED and (has_cavities or shape.closed_above > CLOSED)
+    is_closed = shape.closed_below > CLOSED and (has_cavities or shape.closed_above > OPEN)
     if is_closed and shape.evenness < EVEN:
         return "on its face or its back"
     return "with the face to the back" if is_reversed else None
@@ -259,7 +259,7 @@ def _closed(coarse, brain):
     stays = ~((level >= first_air) & (hu > -200)).any(axis=0)
     # Padding is no air: a resampled or registered scan has it below the neck. Scans whose air is clipped to the same
     # value have no other air; there, and only there, it counts unless a flat cut through much of the head ends at it.
-    beyond = (level > first_air) & (level <= first_air + 3)
+    beyond = (level > first_air + 1) & (level <= first_air + 4)  # after what interpolation blurs
     is_real = (beyond & (hu > LEAST_HU)).any(axis=0)
     air = coarse.hu[coarse.hu < AIR_HU]
     if np.mean(air == LEAST_HU) > 0.9:
