@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ICHMultiTaskLib import analyze
+from ICHMultiTaskLib.analysis import analyzer as analyzer_module
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.growth import growth
-from ICHMultiTaskLib.analysis.marking import mark
+from ICHMultiTaskLib.analysis.marking import mark, propose
 from ICHMultiTaskLib.cli.analyze import summary
 from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, InputError
@@ -138,6 +139,16 @@ def test_attention_peaks_on_the_bleed_in_any_geometry(tmp_path, step):
             found = prediction.network_input.to_scan(grid, analyzer.network.feature_strides[stage])
             peak = apply_affine(matrix, np.unravel_index(found.argmax(), shape)[::-1])
             assert np.linalg.norm(peak - bleed) < reach_mm, stage
+
+
+def test_second_look_follows_the_volume_head_whatever_map_is_shown(analyzer, scan, monkeypatch):
+    followed = []
+    monkeypatch.setattr(analyzer_module, "propose", lambda *of: followed.append(of[1]) or propose(*of))
+    found = analyzer.analyze(scan, head="prognosis", stage="stage3", method="layercam")
+    assert (found.attention.head, found.attention.stage, found.attention.method) == ("prognosis", "stage3", "layercam")
+    (map_followed,) = followed
+    np.testing.assert_array_equal(map_followed.array, found.attention_for("volume", "stage4", "gradcam").array)
+    assert map_followed.head == "volume"
 
 
 def test_without_attention_nothing_else_changes(analysis, analyzer, scan):

@@ -79,7 +79,9 @@ def test_learning_rate_warms_up_for_a_tenth_and_falls_to_nothing():
     assert rates(50, schedule="constant") == [1.0] * 100
 
 
-@pytest.mark.parametrize(("settings", "length"), [({}, 5.0), ({"gradient_clip": 0.5}, 0.5), ({"preset": "paper"}, 50.0)])
+@pytest.mark.parametrize(
+    ("settings", "length"), [({}, 5.0), ({"gradient_clip": 0.5}, 0.5), ({"preset": "paper"}, 50.0)]
+)
 def test_gradients_are_clipped_at_the_length_that_is_set(settings, length):
     """By default at 5, not at all as in the paper; a step of the rate 0.1 shows the gradient."""
     weight = torch.nn.Parameter(torch.zeros(2))
