@@ -148,6 +148,7 @@ def test_bleed_that_was_not_scanned_is_refused(healthy, monkeypatch):
 
 def test_command_uses_what_it_can_and_lists_the_rest(healthy, tmp_path, capsys):
     heads = tmp_path / "heads"
+    heads.mkdir()
     write_nifti(healthy.hu, healthy.ijk_to_ras, heads / "good.nii.gz")
     write_nifti(np.full((20, 40, 40), 30, np.int16), np.diag([-5.0, -5.0, 8.0, 1.0]), heads / "blank.nii.gz")
     (heads / "notes.txt").write_text("mine")
