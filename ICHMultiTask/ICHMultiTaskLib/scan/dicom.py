@@ -12,6 +12,10 @@ from .series_class import Rank
 from .stacks import holes, left_out_sentence, weave
 from .stated_geometry import believed_affine
 
+MOST_LENGTH_MM = 2500.0
+"""No scanner's table moves farther; positions beyond are damaged."""
+MOST_INTERPOLATED = 20
+"""Slices that may be made from one by interpolation."""
 SIMULATION = "ICHMultiTask simulation"
 """Manufacturer of the scans that ICHMultiTaskLib.simulation makes."""
 
@@ -51,6 +55,11 @@ def read_series(candidate, unreadable=(), path="", progress=None):
     direction, offsets = _offsets(positions, notes)
     steps = distinct_steps(offsets)
     grid, is_regular = regular_offsets(offsets)
+    if len(grid) > MOST_INTERPOLATED * len(slices):
+        raise InputError(
+            f"The distances between slices reach from {steps[0][0]:.2f} to {steps[-1][0]:.2f} mm; expected slices that "
+            "an interpolation can make even."
+        )
 
     hu, pixel_notes = read_hu(slices, progress)
     notes += pixel_notes
@@ -145,6 +154,10 @@ def _offsets(positions, notes):
     span = positions[-1] - positions[0]
     direction = span / np.linalg.norm(span)
     offsets = (positions - positions[0]) @ direction
+    if offsets[-1] > MOST_LENGTH_MM:
+        raise InputError(
+            f"The slices lie over {offsets[-1]:.4g} mm; expected a scan of a head, at most {MOST_LENGTH_MM:g}."
+        )
     astray = np.linalg.norm(positions - positions[0] - np.outer(offsets, direction), axis=1).max()
     if astray > 5.0:
         raise InputError(

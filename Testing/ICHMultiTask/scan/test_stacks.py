@@ -241,6 +241,20 @@ def test_scan_that_goes_on_in_another_series(tmp_path, dicom_files, head):
     assert "The scan goes on in another series, which was left out (“HEAD 2, 2 images”)" in warnings
 
 
+def test_positions_that_no_scan_has(tmp_path, dicom_files, head):
+    hu, affine = head
+    offsets = [*range(31), 1e9]
+    dicom_files.write(tmp_path / "far", hu, affine, offsets=offsets)
+    with pytest.raises(InputError, match=r"slices lie over 5e\+09 mm|Slices are missing"):
+        read_head_ct(tmp_path / "far")
+    places = np.cumsum([0.03 if k % 2 else 30.0 for k in range(32)])
+    dicom_files.write(tmp_path / "close", hu, dicom_files.affine(step_mm=1.0), offsets=places)
+    with pytest.raises(
+        InputError, match="Slices are missing|nothing in the headers tells apart|distances between slices"
+    ):
+        read_head_ct(tmp_path / "close")
+
+
 def test_file_that_the_disk_refuses(tmp_path, dicom_files, head, monkeypatch):
     hu, affine = head
     dicom_files.write(tmp_path, hu, affine)
