@@ -6,7 +6,6 @@ to the `show…` method of the same name, on the main thread.
 
 import itertools
 import json
-import re
 import shutil
 import tempfile
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from ..analysis.analyzer import Analyzer, restricted_to_head
 from ..common.choices import Stage
 from ..common.errors import InputError
+from ..common.names import safe_name
 from ..common.progress import NO_PROGRESS
 from ..common.writing import new_folder
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
@@ -279,7 +279,7 @@ class AnalysisLogic:
         """
         progress = progress or NO_PROGRESS
         analysis = self.check_analyzed(scan)
-        name = re.sub(r"[^\w.-]+", "-", scan.GetName()).strip("-.") or "scan"
+        name = safe_name(scan.GetName(), "scan")
         destination = unused_folder(parent, f"{name}-report")
         step = _("Writing the report")
         drawn = tempfile.TemporaryDirectory(prefix="ICHMultiTask-")
