@@ -45,7 +45,8 @@ def test_ich_score_as_published(changes, volume, points):
         ({}, 10, 0),
         ({"nihss": 6}, 10, 0), ({"nihss": 7}, 10, 1), ({"nihss": 13}, 10, 1), ({"nihss": 14}, 10, 2),
         ({"nihss": 20}, 10, 2), ({"nihss": 21}, 10, 3),
-        ({"age": 69}, 10, 0), ({"age": 70}, 10, 1), ({"age": 74}, 10, 1), ({"age": 75}, 10, 2), ({"age": 80}, 10, 3),
+        ({"age": 69}, 10, 0), ({"age": 70}, 10, 1), ({"age": 74}, 10, 1), ({"age": 75}, 10, 2),
+        ({"age": 79}, 10, 2), ({"age": 80}, 10, 3),
         ({"ivh": True}, 10, 1), ({"anticoagulation": True}, 10, 1),
         ({}, 29.9, 0), ({}, 30, 1),
         ({"location": "putamen"}, 9.9, 0), ({"location": "putamen"}, 10, 1), ({"location": "cerebellum"}, 10, 1),
@@ -106,6 +107,35 @@ def test_outcome_rates_are_the_published_ones_or_none():
     assert all(str(year) in score.source for score, year in zip(clinical_scores(known(), 10), (2001, 2017, 2008)))
 
 
+@pytest.mark.parametrize("points, percent", list(enumerate([85, 91, 69, 59, 47, 32, 29, 18, 0, 0])))
+def test_survival_of_every_max_ich(points, percent):
+    """Points come from age and NIHSS (up to 6), then the three findings that count 1 each."""
+    steps = [{"nihss": 7}, {"nihss": 14}, {"nihss": 21}, {"age": 70}, {"age": 75}, {"age": 80}, {"ivh": True},
+             {"anticoagulation": True}]  # fmt: skip
+    changes = {}
+    for step in steps[:points]:
+        changes |= step
+    found = max_ich_score(known(**changes), 30 if points == 9 else 10)
+    assert (found.points, found.outcome_percent, found.maximum) == (points, percent, 10)
+
+
+@pytest.mark.parametrize(
+    "changes, volume, points, percent",
+    [
+        ({"age": 80, "gcs": 8, "location": "cerebellum", "cognitive_impairment": True}, 10, 4, 0),
+        ({"age": 80, "gcs": 8, "location": "cerebellum"}, 10, 5, 13),
+        ({"age": 80, "location": "cerebellum", "cognitive_impairment": True}, 10, 6, 13),
+        ({"age": 80, "location": "cerebellum"}, 10, 7, 13),
+        ({"location": "cerebellum", "cognitive_impairment": True}, 10, 8, 42),
+        ({"location": "cerebellum"}, 10, 9, 66),
+        ({"location": "deep"}, 10, 10, 66),
+    ],
+)  # fmt: skip
+def test_independence_of_every_func(changes, volume, points, percent):
+    found = func_score(known(**changes), volume)
+    assert (found.points, found.outcome_percent, found.maximum) == (points, percent, 11)
+
+
 def test_a_score_without_its_fields_is_not_guessed():
     ich, max_ich, func = clinical_scores(ClinicalContext(age=70, gcs=12), 40, (30, 50))
     assert ich.points is None and ich.points_range is None and ich.outcome == "" and ich.outcome_percent is None
@@ -128,6 +158,16 @@ def test_interval_that_straddles_a_limit_is_said():
     assert "straddles 30 and 60 mL" in func_score(known(), 45, (25, 70)).notes[0]
     assert "straddles 30 mL" in func_score(known(), 45, (25, 60)).notes[0]
     assert "straddles 10 mL" in max_ich_score(known(location="thalamus"), 12, (8, 16)).notes[0]
+    # A limit belongs to the points above it, but 60 mL of FUNC to those below.
+    for limit, score, context in (
+        (30, ich_score, known()), (30, max_ich_score, known()), (30, func_score, known()),
+        (10, max_ich_score, known(location="cerebellum")),
+    ):  # fmt: skip
+        assert f"straddles {limit} mL" in score(context, limit, (limit - 1, limit)).notes[0]
+        assert score(context, limit, (limit, limit + 1)).notes == ()
+    assert ich_score(known(), 40, (35, 45)).maximum == 6
+    assert func_score(known(), 50, (40, 60)).notes == ()
+    assert "straddles 60 mL" in func_score(known(), 60, (60, 60.1)).notes[0]
 
 
 @pytest.mark.parametrize(
@@ -135,6 +175,7 @@ def test_interval_that_straddles_a_limit_is_said():
     [
         ("age", -1, "number from 0 to 120, found -1"), ("age", float("nan"), "found nan"),
         ("age", "old", "found 'old'"),
+        ("age", 120.5, "found 120.5"), ("nihss", -1, "found -1"),
         ("gcs", 2, "whole number from 3 to 15, found 2"), ("gcs", 16, "found 16"), ("gcs", 12.5, "found 12.5"),
         ("nihss", 43, "whole number from 0 to 42, found 43"),
         ("location", "frontal", "expected one of lobar, deep, putamen"),
@@ -154,6 +195,12 @@ def test_impossible_volume_is_refused(volume, interval):
             function(known(), volume, interval)
 
 
+def test_the_ends_of_what_is_possible_are_possible():
+    for field, values in (("age", (0, 120)), ("gcs", (3, 15)), ("nihss", (0, 42)), ("ivh", (0, 1))):
+        assert [getattr(ClinicalContext(**{field: value}), field) for value in values] == list(values)
+    assert ich_score(known(), 0, (0, 0)).points == 0
+
+
 def test_knows_when_nothing_is_known():
     assert ClinicalContext().is_empty and not ClinicalContext(ivh=False).is_empty
 
@@ -166,6 +213,9 @@ def test_cerebellar_alert(volume, count):
         assert f"{volume:.1f} mL is at or above the 15 mL" in found[0] and "not treatment advice" in found[0]
     assert "its interval 12.0 to 17.0 mL reaches it" in alerts(known(location="cerebellum"), 14, (12, 17))[0]
     assert "reaches below it" in alerts(known(location="cerebellum"), 16, (12, 20))[0]
+    assert "its interval 12.0 to 15.0 mL reaches it" in alerts(known(location="cerebellum"), 14, (12, 15))[0]
+    assert "reaches below it" not in alerts(known(location="cerebellum"), 16, (15, 20))[0]
+    assert alerts(known(location="cerebellum"), 13, (12, 14.9)) == ()
 
 
 @pytest.mark.parametrize(
@@ -188,10 +238,16 @@ def test_supratentorial_alert(gcs, volume, words, location):
 def test_supratentorial_alert_names_an_interval_across_the_limit():
     assert "its interval 14.0 to 24.0 mL reaches the 20 to 30 mL" in alerts(known(gcs=9), 19, (14, 24))[0]
     assert "The interval 18.0 to 30.0 mL reaches below 20 mL." in alerts(known(gcs=9), 24, (18, 30))[0]
-    assert alerts(known(gcs=9), 10, (8, 14)) == ()
+    assert alerts(known(gcs=9), 10, (8, 14)) == () == alerts(known(gcs=9), 15, (8, 20))
+    assert "reaches below 20 mL" in alerts(known(gcs=9), 24, (20, 30))[0]  # the volumes named are those above 20
+    assert "reaches below 20 mL" not in alerts(known(gcs=9), 24, (20.1, 30))[0]
+    assert "30.0 mL is within" in alerts(known(gcs=9), 30)[0]
+    assert "20.0 mL is below, but its interval 14.0 to 24.0 mL reaches" in alerts(known(gcs=9), 20, (14, 24))[0]
 
 
 def test_location_decides():
     assert alerts(known(location="brainstem", gcs=8), 25) == ()
     assert "location is not given" in alerts(known(location=None), 25)[0]
-    assert alerts(known(location=None), 5) == ()
+    assert alerts(known(location=None), 5) == () == alerts(known(location=None), 14.9, (5, 14.9))
+    assert "location is not given" in alerts(known(location=None), 15)[0]
+    assert "location is not given" in alerts(known(location=None), 5, (3, 15))[0]

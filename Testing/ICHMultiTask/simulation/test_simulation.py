@@ -180,9 +180,10 @@ def test_scan_covers_the_bleed_and_never_the_skull_with_it():
         assert np.percentile(patient.head_ct.hu[patient.mask], 90) < 130
 
 
-def test_what_the_image_tells_is_the_mean_over_age_and_gcs():
+@pytest.mark.parametrize(("volume_ml", "ivh"), [(40.0, 1), (15.0, 0)], ids=["about the cut at 4", "at 12"])
+def test_what_the_image_tells_is_the_mean_over_age_and_gcs(volume_ml, ivh):
     """Of patients with the same image: each cut of the GCS and the age of 80 weigh as often as they occur."""
-    findings = Findings(volume_ml=35.0, location="thalamus", ivh=1)
+    findings = Findings(volume_ml, "putamen", ivh)
     generator = np.random.default_rng(0)
     drawn = [draw_outcome(generator, draw_age_and_sex(generator)[0], "M", findings) for _ in range(4000)]
     risks = np.array([outcome.death_probability for outcome in drawn])
