@@ -102,6 +102,7 @@ def test_c_is_the_full_height_and_kotharis_is_weighted():
 
 def test_kothari_without_area():
     assert list(kothari_weights([0, 0])) == [0, 0] and kothari_weights([]).size == 0
+    assert list(kothari_weights([0.1, 0.3, 0.9])) == [0, 0.5, 1]  # mm²: the share counts, not the size
 
 
 GRIDS = {

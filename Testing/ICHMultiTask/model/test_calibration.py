@@ -261,6 +261,11 @@ def test_few_scans_keep_the_correction_of_the_start():
     assert kept["volume_correction"] == line
     assert kept["volume_interval"] == fit_volume_interval(correct_volume(predicted, line), true)
     assert any("volume correction is that of the start" in note for note in kept["notes"])
+    alone = fit_calibration(predicted, true, np.zeros(len(true)), np.zeros(len(true)))
+    enough = fit_calibration(*simulated_predictions(FEWEST_FOR_CORRECTION, np.random.default_rng(3)), None,
+                             np.zeros(FEWEST_FOR_CORRECTION), start=start)  # fmt: skip
+    assert enough["volume_correction"] != line
+    assert not any("volume correction" in note for note in (*alone["notes"], *enough["notes"]))
 
 
 def test_prognosis_recovers_temperature_and_bias():

@@ -55,6 +55,22 @@ def test_validation_patients_are_one_of_each_stretch(fraction, count):
     assert again == validation != names(draw_split(rows, fraction, 4)["validation"])
 
 
+def test_one_patient_at_least_validates():
+    rows = cohort(20)
+    assert len(names(draw_split([*rows, *rows], 0.001, 0)["validation"])) == 1
+    with pytest.raises(InputError, match="Too few scans for validation: expected at least 2, found 1"):
+        draw_split(rows, 0.001, 0)
+
+
+@pytest.mark.parametrize("sides", [("train", "validation"), ("train", "test"), ("validation", "test")])
+def test_a_patient_on_two_sides_is_named(sides):
+    rows = [*cohort(4, "train"), *(Row(f"q{n}", None, 1.0, 0, None, "validation", {}) for n in range(3))]
+    twice = [Row("twice", None, 1.0, 0, None, side, {}) for side in sides]
+    first, second = (side.replace("train", "training") for side in sides)
+    with pytest.raises(InputError, match=f"both {first} and {second}: expected each in one, found twice"):
+        draw_split([*rows, *twice], 0.2, 0)
+
+
 def test_one_fold_validates_and_the_others_train():
     rows = cohort(20)
     fold_of = draw_folds(rows, 4, 7)
