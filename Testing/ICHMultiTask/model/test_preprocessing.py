@@ -133,6 +133,12 @@ def test_averaging_keeps_the_mean_of_thin_slices():
     assert averaged.mean() == pytest.approx(plain.mean(), abs=2e-3)
 
 
+def test_averaging_where_the_grid_is_finer_is_linear_interpolation():
+    scan = solid((16, 112, 90))
+    plain, averaged = (prepare(scan, PreprocessingSettings((0, 100), average=a)).array for a in (False, True))
+    np.testing.assert_allclose(averaged, plain, atol=1e-6)  # float32
+
+
 @pytest.mark.parametrize(("settings", "low", "high"), [(PAPER, 40, 110), (DEFAULT, 0, 100)])
 def test_window(settings, low, high):
     # The size of the network's grid: the resize changes nothing.
@@ -146,7 +152,8 @@ def test_window(settings, low, high):
 
 def test_settings_round_trip_through_json_values():
     assert PreprocessingSettings(**DEFAULT.as_dict()) == DEFAULT
-    assert PAPER.window_hu == (40, 110) and PAPER.shape_kji == (32, 224, 224) and not PAPER.average
+    assert PAPER == PreprocessingSettings((40, 110), (32, 224, 224), False, None)
+    assert DEFAULT == PreprocessingSettings((0, 100), (32, 112, 112), True, 170)
 
 
 def box_scan(spacing=(1.0, 0.7, 3.0), rest=True):

@@ -62,6 +62,19 @@ def test_calibration_recovers_what_was_done_to_the_probability():
     assert intercept == pytest.approx(0.8, abs=0.03)
 
 
+def test_one_probability_for_all_has_no_slope():
+    slope, intercept = ours.calibration_line(np.full(10, 0.5), np.arange(10) < 2)
+    assert slope is None and intercept == pytest.approx(np.log(2 / 8))
+
+
+def test_certain_probabilities_are_bounded():
+    """0 and 1 have no log odds; a billionth from them stands for them, so that a slope comes out all the same."""
+    died = np.array([0, 0, 1, 0, 1, 1])
+    certain = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    slope, intercept = ours.calibration_line(certain, died)
+    assert slope == pytest.approx(np.log(2) / np.log(1e9), rel=1e-3) and intercept == pytest.approx(0, abs=1e-3)
+
+
 def test_bootstrap_intervals_equal_scipy(outcomes):
     _, intervals = ours.prognosis_metrics(*outcomes, seed=3)
     expected = stats.bootstrap(
