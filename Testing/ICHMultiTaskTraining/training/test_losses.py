@@ -66,10 +66,10 @@ def test_mask_loss_is_cross_entropy_and_dice_of_the_rows_with_a_mask():
     loss = mask_loss()
     generator = torch.Generator().manual_seed(1)
     features = {
-        "stage2": torch.randn(3, 3, 4, 4, 6, generator=generator),
-        "stage4": torch.randn(3, 5, 2, 2, 3, generator=generator),
+        "stage2": torch.randn(3, 3, 4, 6, 10, generator=generator),
+        "stage4": torch.randn(3, 5, 2, 3, 5, generator=generator),
     }
-    occupancy = torch.rand(3, 1, 8, 4, 6, generator=generator)
+    occupancy = torch.rand(3, 1, 8, 6, 10, generator=generator)
     has_mask = torch.tensor([True, False, True])
     expected = 0.0
     for name, values in features.items():
