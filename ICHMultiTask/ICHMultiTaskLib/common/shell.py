@@ -152,7 +152,7 @@ def _follow_launcher():
         with suppress(OSError):
             while os.read(0, 4096):
                 pass
-        _thread.interrupt_main()
+        _thread.interrupt_main(signal.SIGTERM)  # where started in the background, Ctrl-C is ignored
 
     threading.Thread(target=follow, daemon=True).start()
 

@@ -22,7 +22,8 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(str(REPOSITORY / name) for name in ("ICHMultiTask", "ICHMultiTaskTraining")),
 }
 COMMAND = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from ICHMultiTaskLib.common.shell import run_command
 def work():
     {work}

@@ -26,7 +26,7 @@ def test_every_scan_of_a_folder_gets_a_row(training_manifest, tmp_path, capsys):
     row = rows["scan1.nii.gz"]
     # The file has as many digits as are shown, or more.
     assert abs(float(row["predicted_volume_ml"]) - analysis.volume_ml) < 0.01 * max(analysis.volume_ml, 1)
-    assert row["prognosis"] == analysis.prognosis and row["interval_low_ml"] == ""
+    assert row["prognosis"] == (analysis.prognosis or "") and row["interval_low_ml"] == ""
     assert row["trained_on"] == "Random weights; no scans."
     shutil.copy(training_manifest, scans / "only.txt")
     (tmp_path / "none").mkdir()

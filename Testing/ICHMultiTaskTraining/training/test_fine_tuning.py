@@ -102,7 +102,8 @@ def test_anchor_pulls_toward_the_start(training_manifest, start, tmp_path):
 def test_run_that_ended_worse_gives_the_start_and_says_so(training_manifest, start, tmp_path, preset, capsys):
     settings = tmp_path / "settings.json"
     changes = {"start_from": str(start.folder), "epochs": 1, "learning_rate": 0.3, "coarse_epochs": []}
-    changes |= {"anchor": 0.0} if preset == "fine-tune" else {}
+    # So long a step that no part of the way is better than the start.
+    changes |= {"anchor": 0.0, "learning_rate": 30.0} if preset == "fine-tune" else {}
     settings.write_text(json.dumps(changes))
     command = ["train", str(training_manifest), "--output", str(tmp_path / "run"), "--device", "cpu"]
     assert cli.main([*command, "--preset", preset, "--config", str(settings)]) == 0

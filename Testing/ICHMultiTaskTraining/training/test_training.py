@@ -271,9 +271,12 @@ def test_settings_of_earlier_versions_are_read():
 
 def test_unusable_scans_are_an_error_or_left_out(training_manifest, tmp_path, small_settings):
     manifest = read_manifest(training_manifest)
-    (tmp_path / "broken.nii.gz").write_bytes(b"not a scan")
-    bad = tmp_path / "broken.nii.gz"
-    rows = (replace(row, image=bad) if n in (3, 11) else row for n, row in enumerate(manifest.rows))
+    for n in (3, 11):
+        (tmp_path / f"broken{n}.nii.gz").write_bytes(b"no scan %d" % n)
+    rows = (
+        replace(row, image=tmp_path / f"broken{n}.nii.gz") if n in (3, 11) else row
+        for n, row in enumerate(manifest.rows)
+    )
     manifest = replace(manifest, rows=tuple(rows))
     config = make_config(**small_settings)
     with pytest.raises(InputError, match="2 of 20 scans cannot be used: .*p3: .*p11: |2 of 20 .*p11: .*p3: "):
