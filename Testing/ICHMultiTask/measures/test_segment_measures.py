@@ -87,7 +87,8 @@ def test_names_of_earlier_tables_are_those_of_today():
     assert [present_name(name, None) for name in ("ABC/2", "ABC/2 simplified", "ABC/3", "Planimetry")] == [
         "ABC/2 (Kothari)", "ABC/2", "ABC/3", "Planimetry",
     ]  # fmt: skip
-    assert [present_name(name, DEFINITIONS_VERSION) for name in FORMULAS] == list(FORMULAS)
+    assert present_name("ABC/2", 1) == "ABC/2 (Kothari)" and present_name("ABC/2", 2) == "ABC/2"
+    assert [present_name(name, DEFINITIONS_VERSION) for name in FORMULAS] == list(FORMULAS) and DEFINITIONS_VERSION == 2
 
 
 def test_c_is_the_full_height_and_kotharis_is_weighted():
@@ -100,6 +101,7 @@ def test_c_is_the_full_height_and_kotharis_is_weighted():
     assert found.formulas_ml["ABC/2 (Kothari)"] == pytest.approx(product * found.c_kothari_mm)
 
 
+@pytest.mark.filterwarnings("error")
 def test_kothari_without_area():
     assert list(kothari_weights([0, 0])) == [0, 0] and kothari_weights([]).size == 0
     assert list(kothari_weights([0.1, 0.3, 0.9])) == [0, 0.5, 1]  # mm²: the share counts, not the size

@@ -123,5 +123,6 @@ def test_fold_column_must_hold_folds(text):
 
 def test_split_is_kept_for_good(tmp_path):
     rows, path = cohort(20), tmp_path / "splits.json"
+    assert split_rows(rows, 0.2, 0, tmp_path / "fold.json", 4) == draw_split(rows, 0.2, 0, 4, 5)
     first = split_rows(rows, 0.2, 0, path)
     assert path.exists() and split_rows(rows, 0.4, 5, path) == first == split_rows(rows, 0.2, 0, path, 1, 4)

@@ -88,6 +88,14 @@ def _precision(probability, died):
     return sklearn_metrics.average_precision_score(died, probability)
 
 
+def test_all_resamples_at_once_are_each_by_itself(outcomes):
+    probability, died = outcomes
+    rows = np.random.default_rng(7).integers(200, size=(5, 200))
+    for name, values in ours._prognosis(probability[rows], died[rows]).items():
+        each = [ours._prognosis(probability[row], died[row])[name] for row in rows]
+        np.testing.assert_allclose(values, each, rtol=1e-9, err_msg=name)
+
+
 def test_intervals_hold_the_estimate_and_come_again_with_the_seed(outcomes):
     found, intervals = ours.prognosis_metrics(*outcomes)
     for name, interval in intervals.items():
