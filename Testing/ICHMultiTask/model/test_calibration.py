@@ -169,6 +169,7 @@ def test_interval_by_hand():
     ("counts", "edges", "patients"),
     [
         ((40, 40, 40, 40), [1.0, 10.0, 30.0, None], [40, 40, 40, 40]),
+        ((40, 40, 40, 20), [1.0, 10.0, 30.0, None], [40, 40, 40, 20]),
         ((40, 40, 40, 19), [1.0, 10.0, None], [40, 40, 59]),
         ((19, 40, 40, 40), [10.0, 30.0, None], [59, 40, 40]),
         ((40, 30, 5, 25), [1.0, 10.0, None], [40, 30, 30]),
@@ -184,6 +185,11 @@ def test_strata_of_too_few_are_merged_with_their_smaller_neighbor(counts, edges,
     fitted = fit_volume_interval(predicted, predicted + 1)
     assert [stratum["up_to_ml"] for stratum in fitted["strata"]] == edges
     assert [stratum["patients"] for stratum in fitted["strata"]] == patients
+
+
+def test_a_prediction_at_an_edge_is_of_the_stratum_below():
+    predicted = np.repeat([1.0, 10.0, 30.0, 50.0], 40)
+    assert [stratum["patients"] for stratum in fit_volume_interval(predicted, predicted)["strata"]] == [40] * 4
 
 
 def test_each_stratum_has_its_own_width():

@@ -67,6 +67,10 @@ def test_one_probability_for_all_has_no_slope():
     assert slope is None and intercept == pytest.approx(np.log(2 / 8))
 
 
+def test_outcomes_told_apart_the_wrong_way_round_have_no_slope():
+    assert ours.calibration_line(np.array([0.9, 0.8, 0.1]), np.array([0, 0, 1]))[0] is None
+
+
 def test_certain_probabilities_are_bounded():
     """0 and 1 have no log odds; a billionth from them stands for them, so that a slope comes out all the same."""
     died = np.array([0, 0, 1, 0, 1, 1])
