@@ -79,11 +79,14 @@ def test_every_room_says_what_it_is_for():
         assert text.startswith('"""'), f"{folder} needs an __init__.py that says what the room is for"
 
 
-@pytest.mark.parametrize("arguments, status, words", [
-    ([], 2, "Expected a command, analyze or test; found none"),
-    (["analyse"], 2, "found 'analyse'"),
-    (["--help"], 0, "python3 run.py test"),
-])
+@pytest.mark.parametrize(
+    "arguments, status, words",
+    [
+        ([], 2, "Expected a command, analyze or test; found none"),
+        (["analyse"], 2, "found 'analyse'"),
+        (["--help"], 0, "python3 run.py test"),
+    ],
+)
 def test_run_py_says_what_it_expects(run_py, capsys, arguments, status, words):
     assert run_py.main(arguments) == status
     assert words in "".join(capsys.readouterr())

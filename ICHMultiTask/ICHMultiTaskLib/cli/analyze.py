@@ -170,8 +170,7 @@ def summary(analysis, true_volume_ml=None, comparison=None):
     if interval is not None:
         lines[0] = (
             "Volume",
-            f"{volume} mL  ({percent(analysis.interval_coverage)} interval "
-            f"{interval[0]:.1f} to {interval[1]:.1f} mL)",
+            f"{volume} mL  ({percent(analysis.interval_coverage)} interval {interval[0]:.1f} to {interval[1]:.1f} mL)",
         )
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))

@@ -14,9 +14,7 @@ SMALL_ML, SEVERE_ML = 5.0, 30.0
 RESAMPLES = 1000
 
 
-def volume_metrics(
-    measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0, resamples=RESAMPLES, patients=None
-):
+def volume_metrics(measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0, resamples=RESAMPLES, patients=None):
     """Agreement of measured or predicted hematoma volumes with reference volumes.
 
     Parameters

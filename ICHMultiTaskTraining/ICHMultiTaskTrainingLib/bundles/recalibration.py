@@ -21,9 +21,7 @@ FEWEST_PATIENTS = 20
 """Below this many a 90 % interval would rest on one or two of them."""
 
 
-def recalibrate(
-    manifest_path, bundle, output, outcome="died", device="auto", progress=None, name=None, version=None
-):
+def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", progress=None, name=None, version=None):
     """Fit volume, interval and probability on a manifest and write the bundle with them; the weights stay as they are.
 
     What the scans are too few for stays as it was, and the model card says so; see `fit_calibration`.

@@ -31,9 +31,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--anatomy", type=Path, metavar="FOLDER", help="head CTs without a hemorrhage, to insert hematomas into"
     )
-    parser.add_argument(
-        "--insertions", type=positive, default=8, metavar="N", help="into each of these (default 8)"
-    )
+    parser.add_argument("--insertions", type=positive, default=8, metavar="N", help="into each of these (default 8)")
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
     parser.set_defaults(run=run)
 

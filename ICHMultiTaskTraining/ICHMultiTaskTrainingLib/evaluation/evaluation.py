@@ -117,9 +117,7 @@ def summarize(records):
     prognosis = prognosis_intervals = None
     if (told := np.isfinite(probability)).any():  # none is given where no hemorrhage is found
         best = best[told] if np.isfinite(best[told]).all() else None
-        prognosis, prognosis_intervals = prognosis_metrics(
-            probability[told], died[told], best, patients=patients[told]
-        )
+        prognosis, prognosis_intervals = prognosis_metrics(probability[told], died[told], best, patients=patients[told])
     return {
         "volume": volume,
         "prognosis": prognosis,

@@ -57,9 +57,7 @@ class Learner(nn.Module):
         Whether batch norms keep their statistics.
     """
 
-    def __init__(
-        self, network, runtime, tasks="both", frozen_encoder=False, with_masks=True, frozen_norm=False
-    ):
+    def __init__(self, network, runtime, tasks="both", frozen_encoder=False, with_masks=True, frozen_norm=False):
         super().__init__()
         self.network, self.mask_loss = network, MaskLoss(network)
         self.runtime, self.frozen_encoder, self.frozen_norm = runtime, frozen_encoder, frozen_norm

@@ -120,9 +120,7 @@ def followed(folder, progress, rank=0):
         if not _lock_patiently(file):
             other = read_progress(folder)
             place = f" in process {other.process} on {other.computer}" if other else ""
-            raise InputError(
-                f"The run folder {folder} is in use: another training is running in this folder{place}."
-            )
+            raise InputError(f"The run folder {folder} is in use: another training is running in this folder{place}.")
         yield FollowedProgress(file, progress)
 
 

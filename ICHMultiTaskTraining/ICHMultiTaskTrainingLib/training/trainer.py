@@ -141,9 +141,7 @@ class Trainer:
         self.architecture = c.bundle_architecture() if frozen else c.architecture
         self.network = build_network(self.architecture)
         self.runtime = choose_runtime(c.precision, self.device)
-        self.learner = Learner(
-            self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm
-        )
+        self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm)
         if c.start_from is not None:
             self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict())
         if self.workers.count > 1 and self.device == "cuda":

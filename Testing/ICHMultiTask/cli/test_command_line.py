@@ -193,12 +193,15 @@ def test_interruption_leaves_nothing_behind(scan, bundle, tmp_path, sent):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ([], "the following arguments are required: COMMAND"),
-    (["analyze", "--device", "tpu"], "invalid choice: 'tpu'"),
-    (["analyze", "a", "b"], "unrecognized arguments: b"),
-    (["analyze", "--list-series"], "--series and --list-series need the PATH"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["analyze", "--device", "tpu"], "invalid choice: 'tpu'"),
+        (["analyze", "a", "b"], "unrecognized arguments: b"),
+        (["analyze", "--list-series"], "--series and --list-series need the PATH"),
+    ],
+)
 def test_wrong_usage_is_status_2(arguments, words, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
@@ -206,15 +209,18 @@ def test_wrong_usage_is_status_2(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error, words", [
-    (InputError("Wrong: expected a, found b."), "Wrong: expected a, found b."),
-    (Canceled(), "Canceled; nothing was written."),
-    (MemoryError(), "The memory is not enough"),
-    (RuntimeError("CUDA out of memory.\nmore lines"), "The memory is not enough; close other programs"),
-    (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "The disk is full: /tmp/x could not be written"),
-    (OSError(errno.EIO, "Input/output error", "/cd/1.dcm"), "/cd/1.dcm cannot be read: Input/output error."),
-    (ModuleNotFoundError("No module named 'x'", name="x"), "The package x is not installed"),
-])
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (InputError("Wrong: expected a, found b."), "Wrong: expected a, found b."),
+        (Canceled(), "Canceled; nothing was written."),
+        (MemoryError(), "The memory is not enough"),
+        (RuntimeError("CUDA out of memory.\nmore lines"), "The memory is not enough; close other programs"),
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "The disk is full: /tmp/x could not be written"),
+        (OSError(errno.EIO, "Input/output error", "/cd/1.dcm"), "/cd/1.dcm cannot be read: Input/output error."),
+        (ModuleNotFoundError("No module named 'x'", name="x"), "The package x is not installed"),
+    ],
+)
 def test_every_expected_error_is_one_sentence(monkeypatch, capsys, error, words):
     monkeypatch.setattr(analyze_command, "_analyze", lambda options: (_ for _ in ()).throw(error))
     assert cli.main(["analyze"]) == 1
@@ -238,9 +244,9 @@ def test_help_of_the_command_is_complete(capsys):
         assert option in shown
 
 
-@pytest.mark.parametrize("path, name", [
-    ("/data/Case 7 (a).nii.gz", "Case-7-a"), ("scan.nrrd", "scan"), ("/", "scan"), (None, "simulated")
-])
+@pytest.mark.parametrize(
+    "path, name", [("/data/Case 7 (a).nii.gz", "Case-7-a"), ("scan.nrrd", "scan"), ("/", "scan"), (None, "simulated")]
+)
 def test_default_output_is_new_and_named_after_the_scan(tmp_path, monkeypatch, path, name):
     monkeypatch.chdir(tmp_path)
     first = analyze_command._default_output(path)

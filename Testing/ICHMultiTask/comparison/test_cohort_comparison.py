@@ -261,7 +261,7 @@ def test_few_patients_give_dashes_and_never_nan(tmp_path, patients):
     if patients == 1:
         assert found.rows[0]["icc"] is None and found.rows[0]["limit_low_ml"] is None
         assert set(found.rows[0]["intervals_95"].values()) == {None}
-    assert f"<span class=\"soft\">{patients} patient{'s' if patients > 1 else ''}</span>" in page
+    assert f'<span class="soft">{patients} patient{"s" if patients > 1 else ""}</span>' in page
 
 
 @pytest.mark.filterwarnings("error")

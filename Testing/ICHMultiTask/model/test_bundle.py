@@ -76,10 +76,24 @@ def test_round_trip_gives_the_same_outputs(saved, network):
 
 def test_layout_and_keys_follow_monai_bundles(saved):
     assert {p.relative_to(saved).as_posix() for p in saved.rglob("*") if p.is_file()} == {
-        "configs/metadata.json", "models/model.safetensors", "docs/README.md", "LICENSE"}
+        "configs/metadata.json",
+        "models/model.safetensors",
+        "docs/README.md",
+        "LICENSE",
+    }
     metadata = ModelBundle.load(saved).metadata
-    required_by_monai = {"version", "changelog", "monai_version", "pytorch_version", "numpy_version", "task",
-                         "description", "authors", "copyright", "network_data_format"}
+    required_by_monai = {
+        "version",
+        "changelog",
+        "monai_version",
+        "pytorch_version",
+        "numpy_version",
+        "task",
+        "description",
+        "authors",
+        "copyright",
+        "network_data_format",
+    }
     assert required_by_monai <= metadata.keys()
     assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == [32, 224, 224]
 
@@ -139,10 +153,16 @@ def test_pickled_weights_are_never_opened(saved, tmp_path):
     assert not (tmp_path / "opened").exists()
 
 
-@pytest.mark.parametrize("architecture, message", [
-    ({**ARCHITECTURE, "width": 8}, r"belong to another network: 0 weights are missing, 0 unknown and \d+ of another"),
-    ({**ARCHITECTURE, "kernel": 5}, "describes a network that this version cannot build"),
-])
+@pytest.mark.parametrize(
+    "architecture, message",
+    [
+        (
+            {**ARCHITECTURE, "width": 8},
+            r"belong to another network: 0 weights are missing, 0 unknown and \d+ of another",
+        ),
+        ({**ARCHITECTURE, "kernel": 5}, "describes a network that this version cannot build"),
+    ],
+)
 def test_foreign_network_is_refused(saved, architecture, message):
     edit(saved, architecture=architecture)
     with pytest.raises(BundleError, match=message) as error:
@@ -156,17 +176,22 @@ def test_foreign_weights_are_refused(tmp_path):
         ModelBundle.load(tmp_path / "foreign").network()
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"training_data": None}, "is incomplete: training_data missing"),
-    ({"training_data": ""}, "training_data .* expected a text, found ''"),
-    ({"architecture": []}, "architecture .* expected an object"),
-    ({"target": "liters"}, "expected cube_root_ml, cube_root_fraction, fraction_percent; found 'liters'"),
-    ({"calibration": {"temperature": 0}}, "expected a temperature above 0"),
-    ({"calibration": {"temperature": "1"}}, "calibration .* is unusable"),
-    ({"calibration": {"volume_interval": {"coverage": 0.9}}}, "'strata'"),
-    ({"calibration": {"volume_interval": {"coverage": 0.9, "strata": [{"up_to_ml": 9, "half_width_cm": 1}]}}},
-     "the last without a limit"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"training_data": None}, "is incomplete: training_data missing"),
+        ({"training_data": ""}, "training_data .* expected a text, found ''"),
+        ({"architecture": []}, "architecture .* expected an object"),
+        ({"target": "liters"}, "expected cube_root_ml, cube_root_fraction, fraction_percent; found 'liters'"),
+        ({"calibration": {"temperature": 0}}, "expected a temperature above 0"),
+        ({"calibration": {"temperature": "1"}}, "calibration .* is unusable"),
+        ({"calibration": {"volume_interval": {"coverage": 0.9}}}, "'strata'"),
+        (
+            {"calibration": {"volume_interval": {"coverage": 0.9, "strata": [{"up_to_ml": 9, "half_width_cm": 1}]}}},
+            "the last without a limit",
+        ),
+    ],
+)
 def test_unusable_metadata_is_named(saved, changes, message):
     edit(saved, **changes)
     with pytest.raises(BundleError, match=message):
@@ -211,8 +236,10 @@ def test_bundles_are_found_in_folders_of_bundles_and_as_bundles(saved, tmp_path,
 
 
 def test_reading_metadata_needs_no_pytorch(saved):
-    code = ("import sys; from ICHMultiTaskLib.model.bundle import ModelBundle; "
-            f"ModelBundle.load({str(saved)!r}); assert 'torch' not in sys.modules")
+    code = (
+        "import sys; from ICHMultiTaskLib.model.bundle import ModelBundle; "
+        f"ModelBundle.load({str(saved)!r}); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY / "ICHMultiTask")
 
 

@@ -220,10 +220,13 @@ def test_what_a_bundle_determines_is_no_setting_of_the_run(tmp_path):
     assert make_config("paper", **found) == config
 
 
-@pytest.mark.parametrize("text, message", [
-    ("epochs", "expected name=value, found 'epochs'"),
-    ("a='b", "cannot be read: No closing quotation"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("epochs", "expected name=value, found 'epochs'"),
+        ("a='b", "cannot be read: No closing quotation"),
+    ],
+)
 def test_malformed_settings_are_named(text, message):
     with pytest.raises(InputError, match=message):
         parse_settings(text)

@@ -43,9 +43,7 @@ def test_a_death_counts_as_often_as_it_is_told_to():
     assert float(prognosis_loss(scores, death, 1.0)) == pytest.approx(cross_entropy.mean(), **CLOSE)
 
 
-@pytest.mark.parametrize(
-    ("deaths", "weight"), [(20, 4.0), (50, 1.0), (80, 0.25), (0, 19.0), (100, 1 / 19)]
-)
+@pytest.mark.parametrize(("deaths", "weight"), [(20, 4.0), (50, 1.0), (80, 0.25), (0, 19.0), (100, 1 / 19)])
 def test_rare_deaths_count_more(deaths, weight):
     """As many times as there are more survivals, within 1 to 20."""
     died = (np.arange(100) < deaths).astype(float)

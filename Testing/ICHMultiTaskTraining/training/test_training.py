@@ -221,9 +221,7 @@ def test_augmentation_turns_in_millimeters(monkeypatch):
         matrix = in_mm[n, :, :3].numpy()[::-1, ::-1]  # z, y, x
         assert matrix @ matrix.T == pytest.approx(np.eye(3), abs=1e-5)  # a rigid turn, or a mirrored one
         in_voxels = matrix * spacing[None, :] / spacing[:, None]
-        expected = ndimage.affine_transform(
-            head, in_voxels, center - in_voxels @ center, order=1, mode="grid-constant"
-        )
+        expected = ndimage.affine_transform(head, in_voxels, center - in_voxels @ center, order=1, mode="grid-constant")
         np.testing.assert_allclose(turned[n], expected, atol=1e-4)  # both trilinear, in float32
         assert np.abs(turned[n] - head).max() > 0.1
 
