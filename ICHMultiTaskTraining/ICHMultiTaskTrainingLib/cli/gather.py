@@ -7,7 +7,7 @@ from ..evaluation.cross_validation import gather_folds
 
 def add_arguments(parser):
     """Add the command's arguments to its parser."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run, one a fold")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run, one per fold")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.set_defaults(run=run)
 

@@ -59,7 +59,7 @@ class RunFolder:
 
     @property
     def history(self):
-        """Entries of `history.json`, one an epoch; those read before where it cannot be read."""
+        """Entries of `history.json`, one per epoch; those read before where it cannot be read."""
         path = self.path / "history.json"
         try:
             stamp = path.stat().st_mtime_ns
