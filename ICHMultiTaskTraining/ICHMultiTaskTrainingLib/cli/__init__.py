@@ -21,6 +21,7 @@ COMMANDS = Registry(
             "compare models, patient by patient, on scans that all of them were evaluated on",
             ".compare_models:add_arguments",
         ),
+        "release": ("make a model from nothing: simulate, train, calibrate, evaluate", ".release:add_arguments"),
     },
 )
 """Each adds its arguments to a parser and sets the default `run`, a callable (options)."""

@@ -1,0 +1,38 @@
+"""The `ichmultitask-train release` command: every step from nothing to a model with its model card."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.shell import positive
+
+from .steps import RECIPE, finished_steps, read_recipe, run_steps
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.description = (
+        "Simulate, train, average, calibrate, evaluate: run the commands of a recipe one after the other. The same "
+        "command goes on where an earlier one was stopped."
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for all that the steps write")
+    parser.add_argument(
+        "--recipe", type=Path, default=RECIPE, metavar="FILE", help="default: that of the next shipped model"
+    )
+    parser.add_argument("--device", choices=Device.values(), help="of every step")
+    parser.add_argument("--processes", type=positive, metavar="N", help="of every step")
+    parser.add_argument("--list", action="store_true", help="print the steps, and which are finished; run nothing")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    from . import COMMANDS
+
+    steps = read_recipe(options.recipe, COMMANDS)
+    if options.list:
+        finished = finished_steps(options.output, steps)
+        for n, step in enumerate(steps):
+            print(f"{'done' if n < finished else 'open'}  {step}")
+        return
+    run_steps(steps, options.output, COMMANDS, options.device, options.processes)
+    print(f"All {len(steps)} steps are finished: {options.output}")
