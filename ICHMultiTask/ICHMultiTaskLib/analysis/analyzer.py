@@ -17,7 +17,8 @@ from ..scan.head_ct import HeadCT
 from ..scan.head_region import head_region
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
-from .findings import Findings, find_place
+from .findings.find import find
+from .findings.finding import Findings
 from .marking import Marking, propose
 from .plausibility import volume_warnings
 from .prognosis_range import percentile_range, varied_images
@@ -91,7 +92,7 @@ class Analysis:
     marking : Marking or None
         What the second look found at the attention, blood or not.
     findings : Findings or None
-        Where the marked bleed lies; None where none was found, or its place cannot be told.
+        What the scan shows besides the volume; None where no hemorrhage was found, or its place cannot be told.
     """
 
     head_ct: HeadCT
@@ -299,7 +300,7 @@ class Analyzer:
             marking = propose(head_ct, looked, max(volume, LEAST_MARKED_ML))
             hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
             if hemorrhage == Hemorrhage.FOUND:
-                findings = find_place(head_ct, marking.mask)
+                findings = find(head_ct, marking.mask)
             clock.lap("second_look")
         death = death_range = None
         if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.analyzer import Analyzer
+from ..analysis.findings.finding import findings_text
 from ..analysis.prognosis_range import MEANING
 from ..analysis.second_look import Hemorrhage
 from ..common.choices import Device, Head, Stage
@@ -95,7 +96,7 @@ def _analyze(options):
             prognosis_range=True,
         )
         comparison = None
-        if not request.is_empty:
+        if not request.is_empty or analysis.findings is not None:
             from ..mrml.results import THRESHOLD
 
             comparison = request.compare(analyzer, analysis, THRESHOLD, bar.step("Comparing", 0.55, 0.6))
@@ -175,9 +176,7 @@ def summary(analysis, true_volume_ml=None, comparison=None):
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
     if analysis.findings is not None:
-        place = analysis.findings
-        half = "infratentorial" if place.infratentorial else "supratentorial"
-        lines.append(("Place", f"{place.location}, {place.side}, {half}  (from the marked bleed; to be checked)"))
+        lines.append(("Findings", f"{findings_text(analysis.findings)}  (from the marked bleed; to be checked)"))
     if analysis.hemorrhage_reason:
         lines.insert(0, ("Hemorrhage", analysis.hemorrhage_reason))
     prognosis = NOT_COMPUTED

@@ -9,7 +9,7 @@ guideline of 2022, doi 10.1161/STR.0000000000000407).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..common.errors import InputError
 
@@ -123,7 +123,7 @@ class ClinicalScore:
         The rate as a number, where one is published.
     source : str
     notes : tuple of str
-        What the volume interval does to the score.
+        What the volume interval does to the score; the points for each GCS where it alone is missing.
     """
 
     name: str
@@ -172,10 +172,15 @@ def ich_score(context, volume_ml, interval_ml=None):
     ----------
     Hemphill et al. 2001, Stroke 32:891.
     """
-    return _score(
+    found = _score(
         "ICH score", 6, ("age", "gcs", "location", "ivh"), _ich_points, _ich_outcome,
         "Hemphill et al. 2001, Stroke 32:891", (30.0,), context, volume_ml, interval_ml,
     )  # fmt: skip
+    if found.missing != (_WORDS["gcs"],):
+        return found
+    least = _ich_points(replace(context, gcs=15), volume_ml)
+    by_gcs = f"{least} with a GCS of 13 to 15, {least + 1} with 5 to 12, {least + 2} with 3 or 4"
+    return replace(found, notes=(f"The GCS is asked for: {by_gcs}.",))
 
 
 def max_ich_score(context, volume_ml, interval_ml=None):

@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timezone
 
 from ..analysis.analyzer import Analysis, Attention
+from ..analysis.findings.finding import Findings
 from ..analysis.second_look import Hemorrhage
 from ..report.result import report_dict
 from . import results
@@ -101,6 +102,7 @@ def restored_analysis(scan_node, facts):
         hemorrhage=facts["hemorrhage"],
         hemorrhage_reason=facts["hemorrhage_reason"],
         mortality_range=facts["mortality_range"] and tuple(facts["mortality_range"]),
+        findings=Findings.from_dict(facts["findings"]),
     )
 
 
@@ -129,7 +131,7 @@ def _completed(facts):
     defaults = {
         "format": 0, "analyzed": "", "volume_interval_ml": None, "interval_coverage": None, "prognosis": "",
         "mortality_probability": None, "attention": None, "timing_s": {}, "hemorrhage_reason": "",
-        "mortality_range": None,
+        "mortality_range": None, "findings": None,
     }  # fmt: skip
     facts = defaults | facts
     if not _is_number(facts["mortality_probability"]):

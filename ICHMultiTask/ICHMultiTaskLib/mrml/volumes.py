@@ -11,6 +11,7 @@ from ..common.errors import InputError
 from ..scan.geometry import tilt_deg
 from ..scan.head_ct import HeadCT, ScanFacts
 from ..scan.hounsfield import LEAST_HU, as_hu
+from ..scan.patient_age import patient_age
 from ..scan.stated_geometry import believed_affine
 from .hierarchy import file_under_study, identity_of
 from .transforms import (
@@ -25,7 +26,7 @@ from .transforms import (
 _FACTS_ATTRIBUTE = "ICHMultiTask.ScanFacts"
 _NODE_FACTS = (
     "series_description", "manufacturer", "kernel", "body_part", "contrast_agent", "slice_thickness_mm",
-    "slice_steps_mm", "simulated", "warnings",
+    "slice_steps_mm", "simulated", "warnings", "patient_age",
 )  # fmt: skip
 """Kept on the node. Identifiers are not: they belong to the subject hierarchy and must not enter exported files."""
 _DICOM_TAGS = {
@@ -35,6 +36,8 @@ _DICOM_TAGS = {
     "body_part": "0018,0015",
     "contrast_agent": "0018,0010",
 }
+_AGE_TAGS = ("0010,1010", "0010,0030", "0008,0020")
+"""PatientAge, PatientBirthDate, StudyDate."""
 
 
 def head_ct_from_node(node):
@@ -196,7 +199,7 @@ def _kept_facts(node):
     for key in _NODE_FACTS:
         default, value = getattr(ScanFacts, key), kept.get(key) if isinstance(kept, dict) else None
         value = tuple(value) if isinstance(value, list) else value
-        number = key == "slice_thickness_mm" and isinstance(value, (int, float))
+        number = key in ("slice_thickness_mm", "patient_age") and isinstance(value, (int, float))
         if value is not None and (number or type(value) is type(default)):
             facts[key] = value
     return facts
@@ -210,5 +213,6 @@ def _facts(node, affine):
     database = getattr(slicer, "dicomDatabase", None)
     if uids and database is not None:
         facts |= {key: database.instanceValue(uids[0], tag) for key, tag in _DICOM_TAGS.items()}
+        facts["patient_age"] = patient_age(*(database.instanceValue(uids[0], tag) for tag in _AGE_TAGS))
     facts |= _kept_facts(node)
     return ScanFacts(**facts)

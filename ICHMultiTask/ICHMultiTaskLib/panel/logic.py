@@ -37,10 +37,11 @@ class Logic:
         """Return what was compared with a scan, as the key `comparison` of report.json; None: nothing."""
         context, repeat = clinical.context_of(scan), self.growth.latest_of(scan)
         compared = self.comparison.compared_with(scan)
-        if not compared and context.is_empty and not repeat:
+        analysis = self.analysis.check_analyzed(scan)
+        if not compared and context.is_empty and not repeat and analysis.findings is None:
             return None
         return comparison_dict(
-            self.analysis.check_analyzed(scan),
+            analysis,
             compared.comparison if compared else None,
             None if context.is_empty else context,
             repeat.repeat if repeat else None,

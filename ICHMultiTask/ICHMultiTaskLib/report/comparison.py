@@ -5,11 +5,14 @@ comparison_view(comparison) -> dict, for the page's template, from that dict alo
 comparison_lines(comparison) -> list of (str, str), for the shell
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
+from ..analysis.findings.clinical import filled_context
+from ..analysis.findings.finding import Source
 from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT
+from ..analysis.second_look import Hemorrhage
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
-from ..measures.clinical_scores import alerts, clinical_scores
+from ..measures.clinical_scores import ClinicalContext, alerts, clinical_scores
 from ..measures.formulas import DEFINITIONS_VERSION
 
 _MEASURES = (
@@ -59,7 +62,7 @@ def comparison_dict(analysis, compared=None, context=None, repeat=None):
     return {
         "segments": [_segment_dict(segment) for segment in compared.segments] if compared else [],
         "readers": [asdict(pair) for pair in compared.readers] if compared else [],
-        "clinical": _clinical_dict(analysis, context) if context else None,
+        "clinical": _clinical_dict(analysis, context or ClinicalContext()),
         "repeat_scan": _repeat_dict(analysis, repeat) if repeat else None,
     }
 
@@ -78,17 +81,20 @@ def _segment_dict(segment):
     }
 
 
-def _clinical_dict(analysis, context):
+def _clinical_dict(analysis, entered):
+    """Scores from what was entered and, for the rest, from the scan; None where neither says anything."""
     volume, interval = analysis.volume_ml, analysis.volume_interval_ml
-    proposed = []
-    if context.location is None and analysis.findings is not None:
-        context = replace(context, location=analysis.findings.location)
-        proposed.append("location")
+    context, sources = filled_context(analysis.findings, analysis.head_ct.facts, entered)
+    if context.is_empty:
+        return None
+    # Without a hemorrhage the volume is none, and no score is meant.
+    bleeds = volume is not None and analysis.hemorrhage != Hemorrhage.NONE
     return {
         "context": asdict(context),
-        "proposed": proposed,
-        "scores": [asdict(score) for score in clinical_scores(context, volume, interval)],
-        "alerts": list(alerts(context, volume, interval)),
+        "sources": sources,
+        "proposed": [name for name, source in sources.items() if source != Source.ENTERED],
+        "scores": [asdict(score) for score in clinical_scores(context, volume, interval)] if bleeds else [],
+        "alerts": list(alerts(context, volume, interval)) if bleeds else [],
         "mortality_probability": analysis.mortality_probability,
     }
 
@@ -239,7 +245,7 @@ def _repeat_view(repeat):
 
 def _clinical_view(clinical):
     given = (
-        f"{key.replace('_', ' ')} {_word(v)}{' (from the marked bleed)' * (key in clinical.get('proposed', ()))}"
+        f"{key.replace('_', ' ')} {_word(v)} ({_source(clinical, key)})"
         for key, v in clinical["context"].items()
         if v is not None
     )
@@ -301,6 +307,12 @@ def comparison_lines(comparison):
 
 def _word(value):
     return yes_no(value) if isinstance(value, bool) else str(value)
+
+
+def _source(clinical, field):
+    """Where a field comes from; versions before the sources were named proposed the location alone."""
+    earlier = Source.BLEED if field in clinical.get("proposed", ()) else Source.ENTERED
+    return clinical.get("sources", {}).get(field, earlier.value)
 
 
 def _once(sentences):

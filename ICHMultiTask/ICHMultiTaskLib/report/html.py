@@ -1,8 +1,10 @@
 """The report of one analysis as an HTML page."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+from ..analysis.findings.finding import Findings, Source
 from ..common.numbers import date, position
 from .comparison import comparison_view
 from .pages import render
@@ -34,6 +36,7 @@ def report_html(report, facts, pictures=(), scene=None):
         pictures=[(_caption(Path(picture)), Path(picture).read_bytes()) for picture in pictures],
         scan_facts=_scan_facts(report["scan"], facts),
         run_facts=_model_facts(report, scene),
+        findings=_findings(report["findings"], (report.get("comparison") or {}).get("clinical")),
         **comparison_view(report.get("comparison")),
     )
 
@@ -73,11 +76,17 @@ def _scan_facts(scan, facts):
     }
 
 
-def _place(findings):
-    if not findings:
-        return ""
-    half = "infratentorial" if findings["infratentorial"] else "supratentorial"
-    return f"{findings['location']}, {findings['side']}, {half} (from the marked bleed; to be checked)"
+def _findings(kept, clinical):
+    """Rows of the table: what, its value, how often it is right; what was entered is said beside it."""
+    found = Findings.from_dict(kept)
+    sources, context = ((clinical or {}).get(key, {}) for key in ("sources", "context"))
+    rows = []
+    for item in found.items if found else ():
+        entered = item.correctable and sources.get(item.name) == Source.ENTERED
+        value = context[item.name] if entered else item.value
+        note = f"entered; {item.source}: {item.text}" if entered else item.source
+        rows.append((item.label, replace(item, value=value).text, note, item.accuracy))
+    return rows
 
 
 def _model_facts(report, scene):
@@ -86,7 +95,6 @@ def _model_facts(report, scene):
     return {
         "Model": f"{model['name']} {model['version']}",
         "Weights": f"SHA-256 {model['sha256'][:16]}…",
-        "Place of the bleed": _place(report["findings"]),
         "Attention peak": position(attention.get("peak_ras_mm")),
         "Attention map": attention.get("file", ""),
         "Scene": f"{scene} (opens in 3D Slicer)" if scene else "",

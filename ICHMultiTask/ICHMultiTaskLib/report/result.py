@@ -1,7 +1,7 @@
 """The result as files: report.json for programs, report.html for people, the attention map for viewers."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,7 @@ def report_dict(analysis, comparison=None):
             "mortality_range": analysis.mortality_range,
             "mortality_range_meaning": analysis.mortality_range and MEANING,
             "prognosis": analysis.prognosis,
-            "findings": asdict(analysis.findings) if analysis.findings else None,
+            "findings": analysis.findings and analysis.findings.as_dict(),
             "scan": {
                 "path": head_ct.facts.path,
                 "series_uid": head_ct.facts.series_uid,

@@ -7,6 +7,7 @@ from ..common.names import shown
 from .geometry import distinct_steps, regular_offsets, resample_slices, stack_affine, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
+from .patient_age import patient_age
 from .pixels import read_hu
 from .series_class import Rank
 from .stacks import holes, left_out_sentence, weave
@@ -79,6 +80,7 @@ def read_series(candidate, unreadable=(), path="", progress=None):
         format="DICOM",
         patient_id=first.text("PatientID"),
         patient_name=first.text("PatientName"),
+        patient_age=patient_age(first.text("PatientAge"), first.text("PatientBirthDate"), first.text("StudyDate")),
         study_uid=first.text("StudyInstanceUID"),
         study_date=first.text("StudyDate"),
         series_uid=first.text("SeriesInstanceUID"),

@@ -12,14 +12,15 @@ import numpy as np
 from ..common.progress import NO_PROGRESS
 
 HEADER_KEYWORDS = (
-    "SOPClassUID SOPInstanceUID Modality ImageType PatientID PatientName StudyInstanceUID StudyDate StudyTime "
-    "StudyDescription SeriesInstanceUID SeriesDescription SeriesNumber ProtocolName InstanceNumber AcquisitionNumber "
-    "AcquisitionTime ContentTime ImagesInAcquisition FrameType Manufacturer ConvolutionKernel BodyPartExamined KVP "
-    "ContrastBolusAgent ContrastBolusVolume ContrastBolusTotalDose ContrastFlowRate SliceThickness GantryDetectorTilt "
-    "SpacingBetweenSlices ReconstructionDiameter ImagePositionPatient ImageOrientationPatient PixelSpacing Rows "
-    "Columns NumberOfFrames SamplesPerPixel PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation "
-    "PixelPaddingValue PixelPaddingRangeLimit RescaleSlope RescaleIntercept RescaleType LossyImageCompression "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+    "SOPClassUID SOPInstanceUID Modality ImageType PatientID PatientName PatientAge PatientBirthDate StudyInstanceUID "
+    "StudyDate StudyTime StudyDescription SeriesInstanceUID SeriesDescription SeriesNumber ProtocolName "
+    "InstanceNumber AcquisitionNumber AcquisitionTime ContentTime ImagesInAcquisition FrameType Manufacturer "
+    "ConvolutionKernel BodyPartExamined KVP ContrastBolusAgent ContrastBolusVolume ContrastBolusTotalDose "
+    "ContrastFlowRate SliceThickness GantryDetectorTilt SpacingBetweenSlices ReconstructionDiameter "
+    "ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns NumberOfFrames SamplesPerPixel "
+    "PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit "
+    "RescaleSlope RescaleIntercept RescaleType LossyImageCompression SharedFunctionalGroupsSequence "
+    "PerFrameFunctionalGroupsSequence"
 ).split()
 
 CT_CLASSES = {

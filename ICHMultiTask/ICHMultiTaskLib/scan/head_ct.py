@@ -17,6 +17,8 @@ class ScanFacts:
     """"DICOM", "NIfTI", "NRRD", "MRML node" or "array"."""
     patient_id: str = ""
     patient_name: str = ""
+    patient_age: float | None = None
+    """Years, as the DICOM header states it."""
     study_uid: str = ""
     study_date: str = ""
     series_uid: str = ""

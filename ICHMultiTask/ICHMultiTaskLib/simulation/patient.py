@@ -207,6 +207,7 @@ def _simulate(seed, settings, patient_id, progress):
     facts = ScanFacts(
         format="array",
         patient_id=patient_id,
+        patient_age=float(age),
         patient_name=f"SimulatedPatient^{patient_id}",
         series_description="Simulated head CT",
         manufacturer="ICHMultiTask simulation",

@@ -77,6 +77,8 @@ def _instance(head_ct, k, source):
     ds.DerivationDescription = _derivation(facts)
     ds.PatientName = facts.patient_name or f"SimulatedPatient^{patient}"
     ds.PatientID = patient
+    if facts.patient_age is not None:
+        ds.PatientAge = f"{int(facts.patient_age):03d}Y"
     ds.PatientBirthDate = ds.PatientSex = ""
     ds.PatientComments = "Simulated"
     ds.BodyPartExamined = "HEAD"

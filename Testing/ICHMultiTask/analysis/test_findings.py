@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ICHMultiTaskLib.analysis.findings import find_place, place
+from ICHMultiTaskLib.analysis.findings.place import find_place, place
 from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS
 from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskLib.scan.geometry import apply_affine

@@ -12,7 +12,7 @@ import SimpleITK
 from ICHMultiTaskLib import cli
 from ICHMultiTaskLib.analysis.alignment import Alignment
 from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
-from ICHMultiTaskLib.analysis.findings import Findings
+from ICHMultiTaskLib.analysis.findings.finding import Finding, Findings
 from ICHMultiTaskLib.analysis.growth import growth
 from ICHMultiTaskLib.analysis.repeat import RepeatScan, compare_with_previous
 from ICHMultiTaskLib.cli.analyze import summary
@@ -190,15 +190,48 @@ def everything():
     return analysis, comparison_dict(analysis, compare(analysis, segments, shown_threshold=0.5), context, repeat)
 
 
+PLACE = Findings(
+    "left", "lobar", False,
+    (
+        Finding("location", "Location", "lobar", correctable=True), Finding("side", "Side", "left"),
+        Finding("infratentorial", "Infratentorial", False),
+    ),
+)  # fmt: skip
+
+
 def test_a_location_that_is_not_given_is_that_of_the_marked_bleed():
-    analysis = replace(made_analysis(), findings=Findings("left", "lobar", False))
+    analysis = replace(made_analysis(), findings=PLACE)
     found = comparison_dict(analysis, context=ClinicalContext(age=60, gcs=14, ivh=False))["clinical"]
     assert found["context"]["location"] == "lobar" and found["proposed"] == ["location"]
     assert found["scores"][0]["points"] == 0
     view = comparison_view({"segments": [], "readers": [], "clinical": found, "repeat_scan": None})
-    assert "location lobar (from the marked bleed)" in view["clinical"]["given"]
+    assert "location lobar (measured on the marked bleed)" in view["clinical"]["given"]
     kept = comparison_dict(analysis, context=ClinicalContext(age=60, location="cerebellum"))["clinical"]
     assert kept["context"]["location"] == "cerebellum" and kept["proposed"] == []
+    assert kept["sources"] == {"age": "entered", "location": "entered"}
+
+
+def test_a_score_fills_itself_in_but_for_the_gcs():
+    analysis = replace(made_analysis(), findings=PLACE)
+    aged = replace(analysis, head_ct=replace(analysis.head_ct, facts=ScanFacts(patient_age=84.0)))
+    found = comparison_dict(aged, context=ClinicalContext(ivh=True))["clinical"]
+    assert found["sources"] == {
+        "ivh": "entered", "location": "measured on the marked bleed", "age": "DICOM header",
+    }  # fmt: skip
+    score = found["scores"][0]
+    assert score["points"] is None and score["missing"] == ("GCS",)
+    assert score["notes"] == ("The GCS is asked for: 2 with a GCS of 13 to 15, 3 with 5 to 12, 4 with 3 or 4.",)
+    corrected = comparison_dict(aged, context=ClinicalContext(age=60, ivh=True, gcs=5))["clinical"]
+    assert corrected["scores"][0]["points"] == 2 and corrected["sources"]["age"] == "entered"
+
+
+def test_nothing_is_filled_in_without_a_hemorrhage():
+    for answer in ("none", "uncertain"):
+        aged = replace(made_analysis(), hemorrhage=answer)
+        aged = replace(aged, head_ct=replace(aged.head_ct, facts=ScanFacts(patient_age=84.0)))
+        assert comparison_dict(aged)["clinical"] is None
+    none = replace(made_analysis(), hemorrhage="none")
+    assert comparison_dict(none, context=ClinicalContext(80, 3, location="lobar", ivh=True))["clinical"]["scores"] == []
 
 
 def test_doubts_about_a_repeat_scan_are_said():

@@ -7,13 +7,13 @@ clinical scores; how often they are right: `Docs/user-guide.md`, "Where the blee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from ..scan.geometry import apply_affine
-from ..scan.head_ct import HeadCT
+from ...scan.geometry import apply_affine
+from ...scan.head_ct import HeadCT
 
 COARSE_MM = 4.0
 BONE_HU = 300
@@ -29,9 +29,8 @@ DEEP_ASIDE, DEEP_ALONG, DEEP_BELOW = 0.68, (-0.25, 0.55), 0.70
 BRAINSTEM_ASIDE, BRAINSTEM_ALONG = 0.22, -0.33
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Where the bleed lies, proposed for correction.
+class Place(NamedTuple):
+    """Where a bleed lies, in the words of the clinical scores.
 
     Attributes
     ----------
@@ -47,7 +46,7 @@ class Findings:
     infratentorial: bool
 
 
-def find_place(head_ct: HeadCT, mask: np.ndarray) -> Findings | None:
+def find_place(head_ct: HeadCT, mask: np.ndarray) -> Place | None:
     """Tell where a marked bleed lies.
 
     Parameters
@@ -58,7 +57,7 @@ def find_place(head_ct: HeadCT, mask: np.ndarray) -> Findings | None:
 
     Returns
     -------
-    Findings or None
+    Place or None
         None where nothing is marked, or no closed skull is found.
     """
     labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
@@ -70,7 +69,7 @@ def find_place(head_ct: HeadCT, mask: np.ndarray) -> Findings | None:
     return place(*_head_coordinates(points, center))
 
 
-def place(aside: float, along: float, below: float) -> Findings:
+def place(aside: float, along: float, below: float) -> Place:
     """Name the place of a point.
 
     Parameters
@@ -84,14 +83,14 @@ def place(aside: float, along: float, below: float) -> Findings:
 
     Returns
     -------
-    Findings
+    Place
     """
     side = "midline" if abs(aside) < MIDLINE else "right" if aside > 0 else "left"
     if below > TENTORIUM[0] + TENTORIUM[1] * along:
         in_brainstem = abs(aside) < BRAINSTEM_ASIDE and along > BRAINSTEM_ALONG
-        return Findings(side, "brainstem" if in_brainstem else "cerebellum", True)
+        return Place(side, "brainstem" if in_brainstem else "cerebellum", True)
     deep = abs(aside) < DEEP_ASIDE and DEEP_ALONG[0] < along < DEEP_ALONG[1] and below > DEEP_BELOW
-    return Findings(side, "deep" if deep else "lobar", False)
+    return Place(side, "deep" if deep else "lobar", False)
 
 
 def _cavity(head_ct):

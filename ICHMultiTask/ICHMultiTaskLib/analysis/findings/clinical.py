@@ -1,0 +1,64 @@
+"""Fields of the clinical scores that the scan fills in; what is entered wins."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from ...measures.clinical_scores import LOCATIONS, ClinicalContext
+from ...scan.head_ct import ScanFacts
+from .finding import Finding, Findings, Source
+
+NOTHING_KNOWN = ClinicalContext()
+
+
+def shown_findings(
+    findings: Findings | None, facts: ScanFacts, context: ClinicalContext = NOTHING_KNOWN
+) -> tuple[Finding, ...]:
+    """Findings as corrected, with the age where it is known.
+
+    Parameters
+    ----------
+    findings : Findings or None
+        Of the scan.
+    facts : ScanFacts
+        Its `patient_age` is the age in the DICOM header.
+    context : ClinicalContext
+        What was entered: it replaces what was found.
+
+    Returns
+    -------
+    tuple of Finding
+    """
+    found = {item.name: item for item in findings.items} if findings else {}
+    if facts.patient_age is not None and findings:
+        found["age"] = Finding("age", "Age", facts.patient_age, "years", Source.HEADER, correctable=True)
+    for name, item in found.items():
+        entered = getattr(context, name, None) if item.correctable else None
+        if entered is not None:
+            found[name] = replace(item, value=entered, source=Source.ENTERED, accuracy="")
+    if context.location is not None and "infratentorial" in found:
+        below = LOCATIONS[context.location] == "infratentorial"
+        found["infratentorial"] = replace(found["infratentorial"], value=below, source=Source.ENTERED, accuracy="")
+    return tuple(found.values())
+
+
+def filled_context(
+    findings: Findings | None, facts: ScanFacts, context: ClinicalContext = NOTHING_KNOWN
+) -> tuple[ClinicalContext, dict[str, str]]:
+    """Fill the fields of the clinical scores that were not entered.
+
+    Parameters are those of `shown_findings`. Without findings, nothing is filled in: no score comes from the image of
+    a scan in which no hemorrhage was found.
+
+    Returns
+    -------
+    context : ClinicalContext
+    sources : dict of str to str
+        A `Source` for each field that is known.
+    """
+    sources = {name: Source.ENTERED.value for name, value in asdict(context).items() if value is not None}
+    filled = {}
+    for item in shown_findings(findings, facts, context):
+        if item.correctable and item.name not in sources:
+            filled[item.name], sources[item.name] = item.value, str(item.source)
+    return replace(context, **filled), sources
