@@ -9,6 +9,7 @@ from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.common.writing import check_folder
 from ICHMultiTaskLib.model.bundle import check_bundle_folder
+from ICHMultiTaskLib.model.networks import TRAINABLE
 
 from ..data.manifest import read_manifest
 from ..evaluation.cross_validation import FOLDER, report_run
@@ -31,6 +32,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as epochs=50; repeatable"
     )
+    parser.add_argument("--network", metavar="NAME", help=f"one of {', '.join(TRAINABLE)} (default: the preset's)")
     parser.add_argument("--fold", type=int, metavar="N", help="cross-validation: hold out this fold, from 0")
     parser.add_argument("--folds", type=positive, metavar="K", help="their number (default 5)")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
@@ -105,5 +107,5 @@ def read_settings(options):
     if options.preset not in (None, preset):
         raise InputError(f"The presets differ: expected one, found {options.preset} and {preset} in {options.config}.")
     settings |= parse_assignments(options.set)
-    of_flags = {"fold": options.fold, "folds": options.folds}
+    of_flags = {"fold": options.fold, "folds": options.folds, "architecture.network": options.network}
     return preset, settings | {name: value for name, value in of_flags.items() if value is not None}

@@ -10,7 +10,7 @@ from ICHMultiTaskLib.common.choices import Precision, Stage
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.calibration import TARGETS
-from ICHMultiTaskLib.model.networks import DEFAULT_NETWORK, NETWORKS
+from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS, TRAINABLE
 from ICHMultiTaskLib.model.preprocessing import PRESETS as PREPROCESSING
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
 
@@ -20,10 +20,7 @@ SHIPPED = "shipped"
 LARGEST_ROTATION_DEG = 45
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run which starts from a bundle has from it."""
-NESTED = {
-    "architecture": ("network", "width", "stem_stride", "stage_strides", "final_relu"),
-    "preprocessing": tuple(f.name for f in fields(PreprocessingSettings)),
-}
+NESTED = ("architecture", "preprocessing")
 """Settings that have settings of their own, one of which is changed as ``architecture.width``."""
 GRID_STEP = 4
 """Rows and columns of the network's grid are multiples of it: of a cell of the masks, and of the coarsest epochs."""
@@ -47,9 +44,12 @@ class TrainingConfig:
         The preset it came from.
     architecture : dict
         The network's name in `ICHMultiTaskLib.model.networks.NETWORKS` and the keyword arguments of its class.
+        Another network than the preset's keeps the preset's strides and width where it has them, else `final_relu`
+        alone: its own defaults are those of its publication.
     dense_from : str or None
         Stage from which the bundle's network is computed without strides, for a finer attention map; see
-        `MultiTaskResNet`. Training keeps the strides, which give the same features at a fraction of the cost.
+        `MultiTaskResNet`, the only kind of network that can. Training keeps the strides, which give the same features
+        at a fraction of the cost.
     preprocessing : dict
         Fields of `PreprocessingSettings`.
     target : str
@@ -255,18 +255,48 @@ def make_config(preset="default", **changes):
                     for name, value in settings.items()}  # fmt: skip
     elif "mask_weight" not in changes:
         settings["mask_weight"] = 0.0
+    if settings["start_from"] is None:
+        settings |= _of_the_network(settings, changes, inner.get("architecture.network"))
     for name, value in inner.items():
         outer, _, key = name.partition(".")
-        if key not in NESTED[outer]:
-            raise InputError(
-                f"The setting {name} is unknown: expected {outer} of {', '.join(NESTED[outer])}, found {key!r}."
-            )
-        if isinstance(settings[outer], dict):
-            settings[outer] = settings[outer] | {key: value}
+        if not isinstance(settings[outer], dict):
+            continue
+        known = _inner_settings(outer, settings)
+        if key not in known:
+            raise InputError(f"The setting {name} is unknown: expected {outer} of {', '.join(known)}, found {key!r}.")
+        settings[outer] = settings[outer] | {key: value}
     _check(settings)
     if settings["start_from"] is not None:
         settings |= _of_the_start(settings, changes, inner)
     return TrainingConfig(**settings)
+
+
+def _of_the_network(settings, changes, chosen):
+    """What follows from the choice of a network: settings of the preset that it does not have are left out."""
+    architecture = settings["architecture"]
+    if not isinstance(architecture, dict):
+        return {}
+    before = architecture.get("network", DEFAULT_NETWORK)
+    name = before if chosen is None else chosen
+    NETWORKS.check(name)
+    if name != before and ARGUMENTS.get(name) != ARGUMENTS.get(before):
+        architecture = {key: value for key, value in architecture.items() if key == "final_relu"}
+    found = {"architecture": architecture | ({"network": name} if chosen is not None else {})}
+    if "dense_from" not in changes and not _can_be_dense(name):
+        found["dense_from"] = None
+    return found
+
+
+def _can_be_dense(network):
+    return "dense_from" in ARGUMENTS.get(network, ())
+
+
+def _inner_settings(outer, settings):
+    """Names of the settings that a setting has of its own."""
+    if outer == "preprocessing":
+        return tuple(f.name for f in fields(PreprocessingSettings))
+    network = settings["architecture"].get("network", DEFAULT_NETWORK)
+    return ("network", *(key for key in ARGUMENTS.get(network, ()) if key != "dense_from"))
 
 
 def _of_the_start(settings, changes, inner):
@@ -281,7 +311,7 @@ def _of_the_start(settings, changes, inner):
     dense_from = architecture.pop("dense_from", None)
     found = {"architecture": architecture, "preprocessing": metadata["preprocessing"], "target": metadata["target"]}
     asked = [(name, found[name], changes[name]) for name in FROM_BUNDLE if name in changes]
-    asked += [(name, found[outer].get(key), value)
+    asked += [(name, found[outer].get(key, DEFAULT_NETWORK if key == "network" else None), value)
               for name, value in inner.items() for outer, _, key in [name.partition(".")]]  # fmt: skip
     for name, expected, value in asked:
         if json.dumps(value) != json.dumps(expected):
@@ -327,7 +357,7 @@ def _check(settings):
                 f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
                 f"number of epochs, found {settings['coarse_epochs']}."
             )
-    _check_architecture(settings["architecture"])
+    _check_architecture(settings)
     _check_preprocessing(settings["preprocessing"])
     turns = settings["rotation_deg"]
     if len(turns) != 2 or any(type(t) not in (int, float) or not 0 <= t <= LARGEST_ROTATION_DEG for t in turns):
@@ -346,12 +376,25 @@ def _check(settings):
             )
 
 
-def _check_architecture(architecture):
-    NETWORKS.check(architecture.get("network", DEFAULT_NETWORK))
-    unknown = sorted(set(architecture) - set(NESTED["architecture"]))
+def _check_architecture(settings):
+    architecture = settings["architecture"]
+    network = architecture.get("network", DEFAULT_NETWORK)
+    NETWORKS.check(network)
+    if network not in TRAINABLE:
+        raise InputError(
+            f"The network {network} is not trained itself: expected one of {', '.join(TRAINABLE)}, found {network!r}."
+        )
+    known = _inner_settings("architecture", settings)
+    unknown = sorted(set(architecture) - set(known))
     if unknown:
         raise InputError(
-            f"The architecture is unknown: expected {', '.join(NESTED['architecture'])}, found {', '.join(unknown)}."
+            f"The architecture of {network} is unknown: expected {', '.join(known)}, found {', '.join(unknown)}."
+        )
+    if settings["dense_from"] is not None and not _can_be_dense(network):
+        dense = ", ".join(filter(_can_be_dense, TRAINABLE))
+        raise InputError(
+            f"The setting dense_from means nothing for the network {network}: expected null, or one of the networks "
+            f"{dense}; found {settings['dense_from']}."
         )
     strides = architecture.get("stage_strides", [1] * len(Stage))
     if not isinstance(strides, (list, tuple)) or len(strides) != len(Stage):
@@ -362,8 +405,8 @@ def _check_architecture(architecture):
             raise InputError(
                 f"A stride of the architecture is malformed: expected a number from 1 to 8, or three, found {stride}."
             )
-    if type(architecture.get("width", 1)) is not int or not 1 <= architecture.get("width", 1) <= 512:
-        raise InputError(f"The width is out of range: expected from 1 to 512, found {architecture['width']!r}.")
+    if type(architecture.get("width", 1)) is not int or not 1 <= architecture.get("width", 1) <= 2048:
+        raise InputError(f"The width is out of range: expected from 1 to 2048, found {architecture['width']!r}.")
     if type(architecture.get("final_relu", True)) is not bool:
         raise InputError(f"final_relu has a wrong value: expected bool, found {architecture['final_relu']!r}.")
 
@@ -375,7 +418,7 @@ def _check_preprocessing(preprocessing):
         depth, rows, columns = settings.shape_kji
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"The preprocessing is malformed: expected {', '.join(NESTED['preprocessing'])} with a window of two HU "
+            f"The preprocessing is malformed: expected {', '.join(_inner_settings('preprocessing', {}))} with a window of two HU "
             f"and a grid of three sizes, found {preprocessing} ({error})."
         ) from None
     if not -math.inf < low < high < math.inf:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from ICHMultiTaskLib.model.networks.resnet import BLOCKS, STAGES, MultiTaskResNet
+from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet, ResNet18, ResNet50
 
 SHIPPED = {"stem_stride": (1, 2, 2), "stage_strides": (1, 2, (1, 2, 2), 1), "final_relu": False}
 
 
-def random_network(seed=0, **architecture):
+def random_network(seed=0, kind=MultiTaskResNet, **architecture):
     """A network whose norms and biases do something: at their defaults, mistakes in them would not show."""
     torch.manual_seed(seed)
-    network = MultiTaskResNet(**architecture).eval()
+    network = kind(**architecture).eval()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
             module.weight.data.uniform_(0.5, 1.5)
@@ -25,13 +25,13 @@ def random_network(seed=0, **architecture):
 
 
 def monai_twin(network):
-    """MONAI's ResNet-34 with the network's weights; three outputs: volume, survival, death."""
+    """MONAI's ResNet of as many layers with the network's weights; three outputs: volume, survival, death."""
     nets = pytest.importorskip("monai.networks.nets", reason="the oracle, MONAI, is not installed")
     width = network.architecture["width"]
     with torch.device("meta"):  # no memory and no random weights for what is replaced below
         twin = nets.ResNet(
-            "basic",
-            list(BLOCKS),
+            "bottleneck" if isinstance(network, ResNet50) else "basic",
+            list(network.blocks),
             [width, 2 * width, 4 * width, 8 * width],
             n_input_channels=1,
             num_classes=3,
@@ -55,16 +55,18 @@ def monai_twin(network):
 
 
 @pytest.mark.parametrize(
-    ("width", "stem_stride", "shape"),
+    ("kind", "width", "stem_stride", "shape"),
     [
-        (64, 2, (1, 1, 9, 20, 17)),
-        (8, (1, 2, 2), (2, 1, 16, 56, 60)),
-        (5, 1, (1, 1, 13, 31, 40)),
-        (4, 2, (1, 1, 1, 1, 1)),
+        (MultiTaskResNet, 64, 2, (1, 1, 9, 20, 17)),
+        (MultiTaskResNet, 8, (1, 2, 2), (2, 1, 16, 56, 60)),
+        (MultiTaskResNet, 5, 1, (1, 1, 13, 31, 40)),
+        (MultiTaskResNet, 4, 2, (1, 1, 1, 1, 1)),
+        (ResNet18, 6, 2, (2, 1, 9, 20, 17)),
+        (ResNet50, 6, (1, 2, 2), (2, 1, 9, 20, 17)),
     ],
 )
-def test_equal_outputs_to_monai(width, stem_stride, shape):
-    network = random_network(width=width, stem_stride=stem_stride, final_relu=False)
+def test_equal_outputs_to_monai(kind, width, stem_stride, shape):
+    network = random_network(kind=kind, width=width, stem_stride=stem_stride, final_relu=False)
     image = torch.rand(shape)
     with torch.no_grad():
         volume, scores = network(image)
@@ -143,11 +145,12 @@ def test_feature_lies_at_stride_times_index(architecture, axis):
 
 
 @pytest.mark.parametrize("dense_from", ["stage2", "stage3", "stage4"])
-def test_dense_stages_hold_the_strided_ones(dense_from):
+@pytest.mark.parametrize("kind", [MultiTaskResNet, ResNet50], ids=["basic", "bottleneck"])
+def test_dense_stages_hold_the_strided_ones(kind, dense_from):
     """À trous: every stride-th feature is the strided network's own, and the grid is that much finer."""
     torch.manual_seed(0)
     settings = dict(width=4, stem_stride=(1, 2, 2), stage_strides=(1, 2, (1, 2, 2), (2, 1, 1)), final_relu=False)
-    strided, dense = MultiTaskResNet(**settings).eval(), MultiTaskResNet(**settings, dense_from=dense_from).eval()
+    strided, dense = kind(**settings).eval(), kind(**settings, dense_from=dense_from).eval()
     dense.load_state_dict(strided.state_dict())
     image = torch.rand(1, 1, 16, 64, 64)
     with torch.no_grad():
@@ -157,6 +160,6 @@ def test_dense_stages_hold_the_strided_ones(dense_from):
         assert np.prod(steps) > 1 if STAGES.index(name) >= STAGES.index(dense_from) else steps == [1, 1, 1]
         picked = fine[name][:, :, :: steps[0], :: steps[1], :: steps[2]]
         torch.testing.assert_close(picked, coarse[name], rtol=1e-4, atol=1e-5)
-    assert MultiTaskResNet(**dense.architecture).feature_strides == dense.feature_strides
+    assert kind(**dense.architecture).feature_strides == dense.feature_strides
     with pytest.raises(ValueError, match="expected one of stage1"):
         MultiTaskResNet(dense_from="stage9")

@@ -15,9 +15,25 @@ NETWORKS = Registry(
     __package__,
     {
         "resnet34": ("3D ResNet-34", ".resnet:MultiTaskResNet"),
+        "resnet18": ("3D ResNet-18", ".resnet:ResNet18"),
+        "resnet50": ("3D ResNet-50", ".resnet:ResNet50"),
+        "r2plus1d18": ("R(2+1)D-18", ".r2plus1d:R2Plus1D18"),
+        "r2plus1d34": ("R(2+1)D-34", ".r2plus1d:R2Plus1D34"),
         "ensemble": ("Several networks as one", ".ensemble:Ensemble"),
     },
 )
+
+TRAINABLE = tuple(name for name in NETWORKS if name != "ensemble")
+"""Networks that a training makes; an ensemble is made of their bundles."""
+
+_STRIDED = ("width", "stem_stride", "stage_strides", "final_relu", "dense_from")
+_COMMON = ("width", "final_relu")
+ARGUMENTS = {name: _COMMON for name in TRAINABLE} | {
+    "resnet34": _STRIDED,
+    "resnet18": _STRIDED,
+    "resnet50": _STRIDED,
+}
+"""Keyword arguments of each network's class, known without PyTorch as the names are."""
 
 DEFAULT_NETWORK = "resnet34"
 """Of bundles made before they named their network."""

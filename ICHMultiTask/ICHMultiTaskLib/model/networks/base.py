@@ -20,6 +20,42 @@ def triple(value) -> tuple[int, int, int]:
     return (value,) * 3 if isinstance(value, int) else tuple(int(v) for v in value)
 
 
+class Geometry:
+    """Where the nodes of a feature map lie in the input, layer after layer.
+
+    Attributes
+    ----------
+    stride : tuple of int
+        Input voxels (depth, height, width) from node to node.
+    offset : tuple of float
+        Input index of the first node.
+    """
+
+    def __init__(self):
+        self.stride, self.offset = (1, 1, 1), (0.0, 0.0, 0.0)
+
+    def add(self, stride, shift=0.0) -> None:
+        """Another layer.
+
+        Parameters
+        ----------
+        stride : int or tuple of int
+        shift : float or tuple of float
+            Of its first node, in nodes of the map before it: 0 for odd kernels padded by half, 0.5 for a kernel of two
+            that is not padded.
+        """
+        shifts = (shift,) * 3 if isinstance(shift, (int, float)) else shift
+        self.offset = tuple(o + s * step for o, s, step in zip(self.offset, shifts, self.stride))
+        self.stride = tuple(a * b for a, b in zip(self.stride, triple(stride)))
+
+
+def start_of_convolutions(network: nn.Module) -> None:
+    """Random weights of convolutions without bias, for ReLU (He et al. 2015); others keep PyTorch's own start."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d) and module.bias is None:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class VolumeHead(nn.Module):
     """Global average pool and a dense layer, as a 1×1×1 convolution. Section 3.3."""
 
@@ -54,26 +90,56 @@ class MultiTaskNetwork(nn.Module):
     """An encoder whose stages can be run one by one, and two heads on the last of them.
 
     A network's constructor sets `stem`, a module by the name of each stage, and calls `finish`. Losses, attention and
-    the trainer ask the network for its strides and channels and know nothing else of it.
+    the trainer ask the network for its strides, offsets and channels and know nothing else of it. What a publication
+    has between its last feature map and its outputs is the `neck`: pooling with hidden dense layers, dropout.
 
     Attributes
     ----------
     architecture : dict
         Keyword arguments that build the network again, plain values for JSON.
     feature_strides : dict of str to (int, int, int)
-        By stage: input voxels (depth, height, width) from one node of its features to the next. Node f lies at input
-        index stride × f, since every layer is centered (odd kernel, half padding).
+        By stage: input voxels (depth, height, width) from one node of its features to the next.
+    feature_offsets : dict of str to (float, float, float)
+        By stage: input index of the first node; node f lies at offset + stride × f. Zero where every layer is centered
+        (odd kernel, half padding); half a stride less half a voxel for patches side by side.
     stage_channels : dict of str to int
         By stage: channels of its features.
     """
 
-    def finish(self, architecture: dict, strides: dict, channels: dict, final_relu: bool) -> None:
-        """Say what the network is and add the heads; the last lines of a constructor."""
+    def finish(
+        self,
+        architecture: dict,
+        strides: dict,
+        channels: dict,
+        final_relu: bool,
+        offsets: dict | None = None,
+        neck: nn.Module | None = None,
+        neck_channels: int | None = None,
+    ) -> None:
+        """Say what the network is and add the heads; the last lines of a constructor.
+
+        Parameters
+        ----------
+        architecture : dict
+        strides, channels : dict
+            By stage.
+        final_relu : bool
+            As in `PrognosisHead`.
+        offsets : dict, optional
+            By stage; zero by default.
+        neck : Module, optional
+            From the features of the last stage to those [N, `neck_channels`, d, h, w] that the heads pool; by default
+            they are the same.
+        neck_channels : int, optional
+        """
         self.architecture = architecture
         self.feature_strides = {name: tuple(int(s) for s in strides[name]) for name in STAGES}
+        self.feature_offsets = {name: tuple(float(o) for o in (offsets or {}).get(name, (0,) * 3)) for name in STAGES}
         self.stage_channels = {name: int(channels[name]) for name in STAGES}
-        self.volume_head = VolumeHead(self.stage_channels[STAGES[-1]])
-        self.prognosis_head = PrognosisHead(self.stage_channels[STAGES[-1]], final_relu)
+        self.neck = neck or nn.Identity()
+        pooled = neck_channels or self.stage_channels[STAGES[-1]]
+        self.volume_head = VolumeHead(pooled)
+        self.prognosis_head = PrognosisHead(pooled, final_relu)
 
     def features(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (stage name, output [N, C, d, h, w]) stage by stage, so that a caller can stop between them.
@@ -91,7 +157,12 @@ class MultiTaskNetwork(nn.Module):
         """Regression output [N] and scores [N, 2] from the output of `stage`."""
         for name in STAGES[STAGES.index(stage) + 1 :]:
             features = getattr(self, name)(features)
-        return self.volume_head(features), self.prognosis_head(features)
+        pooled = self.neck(features)
+        return self.volume_head(pooled), self.prognosis_head(pooled)
+
+    def on_grid(self, features: torch.Tensor) -> torch.Tensor:
+        """The part [N, C, d, h, w] of a stage's features that lies in the image; all of it but for class tokens."""
+        return features
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Map images [N, 1, D, H, W] to (regression output [N], scores [N, 2])."""

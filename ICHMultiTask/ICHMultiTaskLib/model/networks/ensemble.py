@@ -31,7 +31,7 @@ class Ensemble(MultiTaskNetwork):
         self.members = nn.ModuleList(build_network(member) for _ in range(members))
         first = self.members[0]
         self.architecture = {"members": members, "member": dict(first.architecture)}
-        self.feature_strides = first.feature_strides
+        self.feature_strides, self.feature_offsets = first.feature_strides, first.feature_offsets
         self.stage_channels = {name: members * first.stage_channels[name] for name in STAGES}
 
     def features(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
@@ -44,3 +44,7 @@ class Ensemble(MultiTaskNetwork):
         parts = features.chunk(len(self.members), dim=1)
         volumes, scores = zip(*(member.heads(part, stage) for member, part in zip(self.members, parts)))
         return torch.stack(volumes).mean(0), torch.stack(scores).mean(0)
+
+    def on_grid(self, features: torch.Tensor) -> torch.Tensor:
+        """The part of a stage's features that lies in the image."""
+        return self.members[0].on_grid(features)

@@ -1,37 +1,66 @@
-"""The paper's network: a 3D ResNet-34 shared by a volume head and a prognosis head.
+"""3D ResNets; the one of 34 layers is the paper's network, shared by a volume head and a prognosis head.
 
-Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340). He et al. 2016 for the blocks.
+Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340). He et al. 2016 for the blocks (doi
+10.1109/CVPR.2016.90), Hara et al. 2018 for their form in 3D (doi 10.1109/CVPR.2018.00685).
 """
 
 from torch import nn
 
-from .base import STAGES, MultiTaskNetwork, triple
+from .base import STAGES, MultiTaskNetwork, start_of_convolutions, triple
 
-BLOCKS = (3, 4, 6, 3)
+
+def projection(in_channels, out_channels, stride):
+    """A 1×1×1 convolution with batch norm where a block changes the shape; None where it does not."""
+    if in_channels == out_channels and triple(stride) == (1, 1, 1):
+        return None
+    return nn.Sequential(nn.Conv3d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm3d(out_channels))
 
 
 class BasicBlock(nn.Module):
     """Two 3×3×3 convolutions with batch norm and a shortcut (1×1×1 convolution where the shape changes)."""
 
-    def __init__(self, in_channels, out_channels, stride=(1, 1, 1), dilations=((1, 1, 1), (1, 1, 1))):
+    expansion = 1
+
+    def __init__(self, in_channels, filters, stride=(1, 1, 1), dilations=((1, 1, 1), (1, 1, 1))):
         super().__init__()
         first, second = dilations
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride, padding=first, dilation=first, bias=False)
-        self.bn1 = nn.BatchNorm3d(out_channels)
-        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=second, dilation=second, bias=False)
-        self.bn2 = nn.BatchNorm3d(out_channels)
+        self.conv1 = nn.Conv3d(in_channels, filters, 3, stride, padding=first, dilation=first, bias=False)
+        self.bn1 = nn.BatchNorm3d(filters)
+        self.conv2 = nn.Conv3d(filters, filters, 3, padding=second, dilation=second, bias=False)
+        self.bn2 = nn.BatchNorm3d(filters)
         self.relu = nn.ReLU(inplace=True)
-        self.shortcut = None
-        if in_channels != out_channels or stride != (1, 1, 1):
-            self.shortcut = nn.Sequential(
-                nn.Conv3d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm3d(out_channels)
-            )
+        self.shortcut = projection(in_channels, filters, stride)
 
     def forward(self, x):
         """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         x = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(x)) + identity)
+
+
+class Bottleneck(nn.Module):
+    """A 3×3×3 convolution between two of 1×1×1, the last to four times the filters, and a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, in_channels, filters, stride=(1, 1, 1), dilations=((1, 1, 1), (1, 1, 1))):
+        super().__init__()
+        out_channels, dilation = self.expansion * filters, dilations[0]
+        self.conv1 = nn.Conv3d(in_channels, filters, 1, bias=False)
+        self.bn1 = nn.BatchNorm3d(filters)
+        self.conv2 = nn.Conv3d(filters, filters, 3, stride, padding=dilation, dilation=dilation, bias=False)
+        self.bn2 = nn.BatchNorm3d(filters)
+        self.conv3 = nn.Conv3d(filters, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm3d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = projection(in_channels, out_channels, stride)
+
+    def forward(self, x):
+        """Map features [N, C, d, h, w] to those of the next block."""
+        identity = x if self.shortcut is None else self.shortcut(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn3(self.conv3(x)) + identity)
 
 
 class MultiTaskResNet(MultiTaskNetwork):
@@ -54,11 +83,14 @@ class MultiTaskResNet(MultiTaskNetwork):
         stage before (Chen et al. 2018, doi 10.1109/TPAMI.2017.2699184).
     """
 
+    block = BasicBlock
+    blocks = (3, 4, 6, 3)
+
     def __init__(self, width=64, stem_stride=2, stage_strides=(1, 2, 2, 2), final_relu=True, dense_from=None):
         super().__init__()
         stem_stride, stage_strides = triple(stem_stride), [triple(s) for s in stage_strides]
-        if len(stage_strides) != len(BLOCKS):
-            raise ValueError(f"stage_strides has {len(stage_strides)} entries; expected {len(BLOCKS)}.")
+        if len(stage_strides) != len(STAGES):
+            raise ValueError(f"stage_strides has {len(stage_strides)} entries; expected {len(STAGES)}.")
         architecture = {
             "width": width,
             "stem_stride": list(stem_stride),
@@ -76,19 +108,29 @@ class MultiTaskResNet(MultiTaskNetwork):
         channels, dilation, is_dense = width, (1, 1, 1), False
         stride = tuple(2 * s for s in stem_stride)
         strides, stage_channels = {}, {}
-        for n, (name, blocks) in enumerate(zip(STAGES, BLOCKS)):
-            out_channels = width * 2**n
+        for n, (name, blocks) in enumerate(zip(STAGES, self.blocks)):
+            filters = width * 2**n
             is_dense |= name == dense_from
             stage_stride, before = stage_strides[n], dilation
             if is_dense:
                 dilation = tuple(d * s for d, s in zip(dilation, stage_stride))
                 stage_stride = (1, 1, 1)
-            layers = [BasicBlock(channels, out_channels, stage_stride, (before, dilation))]
-            layers += [BasicBlock(out_channels, out_channels, dilations=(dilation,) * 2) for _ in range(blocks - 1)]
+            layers = [self.block(channels, filters, stage_stride, (before, dilation))]
+            channels = stage_channels[name] = self.block.expansion * filters
+            layers += [self.block(channels, filters, dilations=(dilation,) * 2) for _ in range(blocks - 1)]
             setattr(self, name, nn.Sequential(*layers))
-            channels = stage_channels[name] = out_channels
             stride = strides[name] = tuple(a * b for a, b in zip(stride, stage_stride))
         self.finish(architecture, strides, stage_channels, final_relu)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d) and module.bias is None:  # the heads keep PyTorch's own start
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        start_of_convolutions(self)
+
+
+class ResNet18(MultiTaskResNet):
+    """3D ResNet-18; parameters as of `MultiTaskResNet`."""
+
+    blocks = (2, 2, 2, 2)
+
+
+class ResNet50(MultiTaskResNet):
+    """3D ResNet-50, of bottleneck blocks; parameters as of `MultiTaskResNet`."""
+
+    block = Bottleneck
