@@ -166,10 +166,11 @@ def growth(folder, counts, options):
 
 def by_processes(folder, options):
     """How many times as many scans a second two processes learn from, and as many as there are processors."""
-    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    from ICHMultiTaskLib.common.processes import usable_cores
+
     speeds = {}
     for turn in range(options.turns):
-        for count in sorted({1, 2, most}):
+        for count in sorted({1, 2, usable_cores()}):
             place = folder / f"{count}-{turn}"
             place.mkdir(parents=True)
             code = WORKER.format(paths=[str(Path(__file__).parent), *PATHS], folder=str(place), scans=2 * options.scans)

@@ -9,8 +9,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-def in_processes(function, jobs, count):
+
+def usable_cores() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # which Windows and macOS lack
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_processes(function, jobs, count, worth=1):
     """Call a function with each job, in several processes where there is more than one job.
 
     Parameters
@@ -19,7 +28,9 @@ def in_processes(function, jobs, count):
         Found by its name in a module, as its results and errors are, for they are pickled.
     jobs : sequence
     count : int
-        Of processes; with 1 the jobs are done here.
+        Of processes, of a thread each; with 1 the jobs are done here.
+    worth : int
+        Jobs for which a process is worth the seconds that it takes to start.
 
     Yields
     ------
@@ -32,16 +43,17 @@ def in_processes(function, jobs, count):
         If the system has ended a process, as it does where the memory is full. Whatever is raised, by the function or
         by who takes the results, ends all processes at once.
     """
-    if min(count, len(jobs)) < 2:
+    count = min(count, len(jobs) // worth)
+    if count < 2:
         for number, job in enumerate(jobs):
             yield number, function(job)
         return
     before = set(multiprocessing.active_children())
     # Spawned, since forking a process that runs threads (PyTorch's, say) can hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(count, len(jobs)), mp_context=context, initializer=_follow_parent)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent)
     try:
-        with _no_interrupt():
+        with _no_interrupt(), _one_thread_each():
             futures = {pool.submit(_do, function, job): number for number, job in enumerate(jobs)}
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
@@ -64,6 +76,18 @@ def _no_interrupt():
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _one_thread_each():
+    """Start children whose numerical libraries use one thread, or all of them together would use too many."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _do(function, job):

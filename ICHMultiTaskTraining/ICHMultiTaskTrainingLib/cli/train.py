@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.processes import usable_cores
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.common.writing import check_folder
@@ -36,7 +37,13 @@ def add_arguments(parser):
     parser.add_argument("--fold", type=int, metavar="N", help="cross-validation: hold out this fold, from 0")
     parser.add_argument("--folds", type=positive, metavar="K", help="their number (default 5)")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
-    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="for preparing the scans")
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=usable_cores(),
+        metavar="N",
+        help="that prepare the scans (default: one for each processor)",
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="of prepared scans, which runs and folds may share")
     parser.add_argument("--skip-unusable", action="store_true", help="leave out scans that cannot be used; say which")
     parser.add_argument("--name", help="of the bundle (default: ich-multitask, or that of the start with -fine-tuned)")

@@ -19,7 +19,8 @@ def augment(images, occupancy, generator, rotation_deg, size_mm, reduction=1, co
     occupancy : tensor [N, 1, D, h, w]
         Fraction of blood on a coarser grid of the same extent.
     generator : torch.Generator
-        On the CPU, so that every device sees the same draws.
+        On the CPU, so that every device sees the same draws; but for the noise, which is drawn on the device of the
+        images from a seed that this one gives: on another kind of device it is another noise.
     rotation_deg : sequence of float, length 2
         Largest turn out of the axial plane and in it.
     size_mm : tensor [N, 3]
@@ -44,19 +45,33 @@ def augment(images, occupancy, generator, rotation_deg, size_mm, reduction=1, co
 
     affine, growth = (drawn[own] for drawn in _affine(count, rotation_deg, generator))
     affine = _in_grid_units(affine, size_mm.to(affine))
-    images, occupancy = (_resample(volume, affine.to(device)) for volume in (images, occupancy))
+    in_plane, across = (largest * draw(-1.0, 1.0).clamp(0) for largest in (1.0 / reduction, 1.0))
+    smooth, amount = draw(0, 1) < 0.5, draw(-0.01, 0.05).clamp(0)  # half of the noise is grainy, half smooth
+    contrast, offset = draw(0.93, 1.07), draw(-0.06, 0.06)
+    numbers = torch.cat(
+        [growth[:, None], *(v.flatten(1) for v in (in_plane, across, amount, contrast, offset, affine))], 1
+    )
+    # Known here which images are blurred, and one copy of all numbers: a device is never waited for.
+    blurred, smoothed = [_rows(v, device) for v in (in_plane, across)], _rows(smooth, device)
+    numbers = numbers.to(device, non_blocking=True)
+    affine = numbers[:, 6:].view(-1, 3, 4)
+    in_plane, across, amount, contrast, offset = numbers[:, 1:6].T.reshape(5, -1, 1, 1, 1, 1)
+    images, occupancy = (_resample(volume, affine) for volume in (images, occupancy))
     tissue = images > 0  # what the window clipped to air stays air
-    for kernel, largest in (((1, 3, 3), 1.0 / reduction), ((3, 1, 1), 1.0)):
-        amount = largest * draw(-1.0, 1.0).clamp(0)
-        rows = amount.flatten().nonzero().flatten()  # half of the images stay sharp
-        images[rows] = images[rows].lerp(_mean(images[rows], kernel, inside=True), amount[rows].to(device))
-    noise = torch.randn(count, *images.shape[1:], generator=generator)[own].to(device)
-    rows = (draw(0, 1) < 0.5).flatten().nonzero().flatten()  # half of it is grainy, half smooth
-    noise[rows] = 3 * _mean(noise[rows], (1, 3, 3))
-    noise *= draw(-0.01, 0.05).clamp(0).to(device)
-    contrast, offset = draw(0.93, 1.07).to(device), draw(-0.06, 0.06).to(device)
-    images.sub_(0.3).mul_(contrast).add_(offset + 0.3).add_(noise)
-    return images.clamp_(0, 1).mul_(tissue), occupancy, growth.to(device)
+    for kernel, share, rows in (((1, 3, 3), in_plane, blurred[0]), ((3, 1, 1), across, blurred[1])):
+        images[rows] = images[rows].lerp(_mean(images[rows], kernel, inside=True), share[rows])
+    seed = int(torch.randint(2**62, (), generator=generator))
+    noise = torch.randn(
+        count, *images.shape[1:], device=device, generator=torch.Generator(device).manual_seed(seed)
+    )[own]  # fmt: skip
+    noise[smoothed] = 3 * _mean(noise[smoothed], (1, 3, 3))
+    images.sub_(0.3).mul_(contrast).add_(offset + 0.3).add_(noise.mul_(amount))
+    return images.clamp_(0, 1).mul_(tissue), occupancy, numbers[:, 0]
+
+
+def _rows(values, device):
+    """Numbers of the rows that are not zero; half of the images stay as sharp as they are."""
+    return values.flatten().nonzero().flatten().to(device, non_blocking=True)
 
 
 def _mean(volumes, kernel, inside=False):

@@ -1,6 +1,5 @@
 """What goes through the network at once: drawn in an order that depends on seed and epoch alone."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +22,12 @@ class Batch:
     occupancy : tensor [N, 1, D, h, w]
     target, death : tensor [N]
     has_mask : tensor of bool [N]
+        On the CPU, so that what depends on it needs no waiting for the device.
     crop_volume_mm3 : ndarray of shape (N,)
     shares : ndarray of shape (3,)
         How much of the optimizer's step, of all batches and processes that take part in it, lies in this batch: by
         rows, by their weights in the loss of the prognosis, by masks.
     completes_step : bool
-    generator_state : tensor
-        Of the random numbers, after this batch.
     """
 
     images: torch.Tensor
@@ -40,7 +38,6 @@ class Batch:
     crop_volume_mm3: np.ndarray
     shares: np.ndarray
     completes_step: bool
-    generator_state: torch.Tensor
 
 
 class TrainingBatches:
@@ -73,42 +70,35 @@ class TrainingBatches:
                 f"{len(death)}."
             )
         self.steps = max(1, len(death) // self._step_size + (len(death) % self._step_size >= fewest))
-        # On the CPU the network itself keeps every core busy.
-        self.drawn_ahead = device != "cpu"
 
-    def epoch(self, number, reduction, first_step=0, generator_state=None):
+    def epoch(self, number, reduction, first_step=0):
         """Iterate over the batches of an epoch.
 
         Parameters
         ----------
         number, reduction : int
         first_step : int
-            Of those that are still to be made, with the `generator_state` after the last one made.
+            Of those that are still to be made; what is drawn for a step depends on its number, not on those before.
 
-        Returns
-        -------
-        iterator of Batch
+        Yields
+        ------
+        Batch
         """
-        batches = self._draw(number, reduction, first_step, generator_state)
-        return _ahead(batches) if self.drawn_ahead else batches
-
-    def _draw(self, number, reduction, first_step, generator_state):
         c = self._config
-        generator = torch.Generator().manual_seed(c.seed * 100_003 + number)
-        order = torch.randperm(len(self._death), generator=generator).numpy()
-        if generator_state is not None:
-            generator.set_state(generator_state)
+        order = torch.randperm(len(self._death), generator=_generator(c.seed, number)).numpy()
         for step in range(first_step, self.steps):
             rows = order[step * self._step_size : (step + 1) * self._step_size]
             for n, part in enumerate(np.array_split(rows, c.accumulate)):
-                yield self._batch(part, rows, generator, reduction, n == c.accumulate - 1)
+                yield self._batch(part, rows, _generator(c.seed, number, step, n), reduction, n == c.accumulate - 1)
 
     def _batch(self, part, rows, generator, reduction, completes_step):
         c, scans, device = self._config, self._scans, self._device
         own = self._workers.shard(np.arange(len(part)))
         chosen = part[own]
         images, occupancy = load(scans, chosen, reduction, device)
-        target = torch.from_numpy(self._targets[chosen]).to(device)
+        target, death = (
+            torch.from_numpy(v[chosen]).to(device, non_blocking=True) for v in (self._targets, self._death)
+        )
         if c.augment:
             own = slice(int(own[0]), int(own[-1]) + 1)
             size = torch.from_numpy(scans.size_mm[chosen])
@@ -122,12 +112,11 @@ class TrainingBatches:
             images,
             occupancy,
             target,
-            torch.from_numpy(self._death[chosen]).to(device),
-            torch.from_numpy(scans.has_mask[chosen]).to(device),
+            death,
+            torch.from_numpy(scans.has_mask[chosen]),
             scans.crop_volume_mm3[chosen],
             shares,
             completes_step,
-            generator.get_state(),
         )
 
 
@@ -138,8 +127,7 @@ def fewest_scans(config, processes):
 
 def load(scans, chosen, reduction, device):
     """Images, reduced in the plane, and occupancies of chosen scans as tensors [N, 1, …] from 0 to 1."""
-    images = torch.from_numpy(scans.images[chosen]).to(device).float().div_(255)[:, None]
-    occupancy = torch.from_numpy(scans.occupancy[chosen]).to(device).float().div_(255)[:, None]
+    images, occupancy = (values.float().div_(255)[:, None] for values in scans.take(chosen, device))
     return (F.avg_pool3d(images, (1, reduction, reduction)) if reduction > 1 else images), occupancy
 
 
@@ -148,10 +136,7 @@ def scale_target(output, growth, target):
     return output * growth if target == "fraction_percent" else output * growth ** (1 / 3)
 
 
-def _ahead(items):
-    """Make the next item in a thread while the last one is worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
-            yield item
+def _generator(*numbers):
+    """Random numbers of their own for each seed, epoch, step and part of a step."""
+    state = np.random.SeedSequence([n % 2**32 for n in numbers]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

@@ -21,6 +21,8 @@ from .labels import check_mask_volume
 
 CELL = 4
 """Rows and columns of the network's grid over which the occupancy by blood is averaged."""
+SCANS_WORTH_A_PROCESS = 12
+"""A process starts in a few seconds, in which another one prepares about as many."""
 VERSION = 3
 """Of what a cached file holds and how it is made: raise it with either, for a cache outlives what wrote it."""
 
@@ -105,7 +107,7 @@ def prepare_all(rows, settings, folder, processes=1, progress=NO_PROGRESS, unusa
     remove_partial(folder)
     jobs = [(row, settings, folder) for row in rows]
     results = [None] * len(jobs)
-    for done, (number, result) in enumerate(in_processes(_try_row, jobs, processes), start=1):
+    for done, (number, result) in enumerate(in_processes(_try_row, jobs, processes, SCANS_WORTH_A_PROCESS), start=1):
         results[number] = result
         progress(done / len(rows), "Preparing scans")
     problems = [f"{row.patient_id}: {result}" for row, result in zip(rows, results) if isinstance(result, str)]
@@ -159,6 +161,9 @@ class CachedScans:
         Depth, height and width of the images.
     """
 
+    _resident = None
+    """Images and occupancies on a device, where they are kept there."""
+
     def __init__(self, rows, files):
         first = read_prepared(files[0])["image"].shape
         self.images = np.empty((len(rows), *first), np.uint8)
@@ -176,3 +181,32 @@ class CachedScans:
             if "occupancy" in data:
                 self.occupancy[n] = data["occupancy"]
                 self.has_mask[n] = True
+
+    def keep_on(self, device):
+        """Hold images and occupancies on a device from now on."""
+        import torch
+
+        self._resident = [torch.from_numpy(values).to(device) for values in (self.images, self.occupancy)]
+
+    def take(self, chosen, device):
+        """Images and occupancies of chosen scans.
+
+        Parameters
+        ----------
+        chosen : ndarray of int, shape (N,)
+        device : str
+
+        Returns
+        -------
+        list of tensor, uint8 [N, …]
+            On the device; from the memory of the CPU they are on their way, where that is pinned.
+        """
+        import torch
+
+        if self._resident:
+            index = torch.from_numpy(chosen).to(device, non_blocking=True)
+            return [values.index_select(0, index) for values in self._resident]
+        taken = [torch.from_numpy(values[chosen]) for values in (self.images, self.occupancy)]
+        if device == "cuda":
+            taken = [values.pin_memory() for values in taken]
+        return [values.to(device, non_blocking=True) for values in taken]

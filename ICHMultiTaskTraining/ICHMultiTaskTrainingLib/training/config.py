@@ -417,9 +417,10 @@ def _check_preprocessing(preprocessing):
         low, high = settings.window_hu
         depth, rows, columns = settings.shape_kji
     except (TypeError, ValueError) as error:
+        names = ", ".join(_inner_settings("preprocessing", {}))
         raise InputError(
-            f"The preprocessing is malformed: expected {', '.join(_inner_settings('preprocessing', {}))} with a window of two HU "
-            f"and a grid of three sizes, found {preprocessing} ({error})."
+            f"The preprocessing is malformed: expected {names} with a window of two HU and a grid of three sizes, "
+            f"found {preprocessing} ({error})."
         ) from None
     if not -math.inf < low < high < math.inf:
         raise InputError(f"window_hu is malformed: expected a low and a higher HU, found {list(settings.window_hu)}.")

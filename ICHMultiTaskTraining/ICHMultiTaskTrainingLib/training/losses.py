@@ -62,16 +62,18 @@ class MaskLoss(nn.Module):
         occupancy : tensor [N, 1, D, H / 4, W / 4]
             Fraction of blood, 0 to 1.
         has_mask : tensor of bool [N]
+            On the CPU a device need not be waited for.
         coarseness : int
             Full-resolution voxels per network voxel in the plane.
         """
         if not has_mask.any():
             return occupancy.new_zeros(())
+        rows = has_mask.nonzero().flatten().to(occupancy.device, non_blocking=True)
         total = 0.0
         for name, dense in self.dense.items():
-            logits = dense(features[name].to(dense.weight.dtype))[has_mask]
-            truth = self._around_nodes(occupancy[has_mask], name, coarseness, logits.shape[2:])
-            cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=logits.new_tensor(5.0))
+            logits = dense(features[name].to(dense.weight.dtype))[rows]
+            truth = self._around_nodes(occupancy[rows], name, coarseness, logits.shape[2:])
+            cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=logits.new_full((), 5.0))
             found = logits.sigmoid()
             overlap = 2 * (found * truth).sum((1, 2, 3, 4)) + 0.1
             dice = overlap / (found.sum((1, 2, 3, 4)) + truth.sum((1, 2, 3, 4)) + 0.1)

@@ -1,6 +1,7 @@
 """Train the multi-task network on a table of scans."""
 
 import contextlib
+import math
 import time
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from .selection import best_entry, choose, validation_losses
 
 CHECKPOINT_SECONDS = 600.0
 """A checkpoint is written after every epoch, and within one after this long."""
+READ_EVERY = 20
+"""Steps after which a GPU is waited for to read the losses; a CPU has nothing to wait for."""
 DRAW_SECONDS = 30.0
 """Drawing the curves takes half a second, which short epochs must not be slowed by."""
 LOSSES = ("volume_loss", "prognosis_loss", "mask_loss")
@@ -92,6 +95,7 @@ class Trainer:
     ):
         self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
         self.device = choose_device(device)
+        self.read_every = 1 if self.device == "cpu" else READ_EVERY
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifest_name = manifest.path.name
         self.simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
@@ -100,6 +104,7 @@ class Trainer:
         self.validation_rows = split["validation"]
         self.scans = CachedScans(split["train"], files[: len(split["train"])])
         self.validation = CachedScans(split["validation"], files[len(split["train"]) :])
+        self._keep_on_device()
         self.death, self.validation_death = (outcomes(split[name], config.outcome) for name in ("train", "validation"))
         self.death_weight = death_weight(config, self.death)
         self.start = start_calibration(config)
@@ -132,6 +137,14 @@ class Trainer:
         usable = {id(row) for row, file in zip(rows, files) if file is not None}
         split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
         return split, [file for file in files if file is not None]
+
+    def _keep_on_device(self):
+        """Keep the scans on the GPU where they take less than half of its free memory."""
+        both = self.scans, self.validation
+        size = sum(scans.images.nbytes + scans.occupancy.nbytes for scans in both)
+        if self.device == "cuda" and size < torch.cuda.mem_get_info()[0] / 2:
+            for scans in both:
+                scans.keep_on(self.device)
 
     def _build(self):
         c = self.config
@@ -172,7 +185,7 @@ class Trainer:
 
     def _begin_epoch(self):
         # Sums of the losses, of the absolute and squared errors in mL, and of the scans they are of.
-        self.step, self.sums, self.seconds, self.generator_state = 0, np.zeros(6), 0.0, None
+        self.step, self.sums, self.seconds, self.unread, self.norms = 0, np.zeros(6), 0.0, [], []
 
     def _resume(self):
         path = self.folder / "latest.pt"
@@ -190,7 +203,7 @@ class Trainer:
             self.scaler.load_state_dict(state["scaler"])
         if state.get("step"):
             self.step, self.seconds = state["step"], state["seconds"]
-            self.sums, self.generator_state = np.array(state["sums"]), state["generator"].cpu()
+            self.sums = np.array(state["sums"])
 
     def _save(self):
         self.saved = time.monotonic()
@@ -207,7 +220,6 @@ class Trainer:
             "step": self.step,
             "sums": self.sums.tolist(),
             "seconds": self.seconds,
-            "generator": self.generator_state,
             "provenance": provenance(self.device, self.runtime.name),
         }
         save_checkpoint(state, self.folder / "latest.pt")
@@ -296,14 +308,20 @@ class Trainer:
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
         reduction = self.reductions[self.epoch]
-        for batch in self.batches.epoch(self.epoch, reduction, self.step, self.generator_state):
-            loss = self._learn(batch, reduction)
+        loss = math.nan  # of the steps that were read last
+        for batch in self.batches.epoch(self.epoch, reduction, self.step):
+            self._learn(batch, reduction)
             if not batch.completes_step:
                 continue
+            self._clip_gradient()
+            steps = self.step + 1
+            reads = steps % self.read_every == 0 or steps == self.batches.steps
+            if reads:
+                loss = self._read()
             self._step_optimizer()
-            self.step += 1
-            self.generator_state, self.seconds = batch.generator_state, time.monotonic() - began
-            if time.monotonic() - self.saved >= CHECKPOINT_SECONDS and self.step < self.batches.steps:
+            self.step = steps
+            self.seconds = time.monotonic() - began
+            if reads and time.monotonic() - self.saved >= CHECKPOINT_SECONDS and self.step < self.batches.steps:
                 self._save()
             mae = self.history[-1]["validation_mae_ml"] if self.history else None
             self.progress(
@@ -313,7 +331,7 @@ class Trainer:
             )
 
     def _learn(self, batch, reduction):
-        """Add a batch's gradients and sums; return its part of the step's loss."""
+        """Add a batch's gradients; what else comes of it stays on the device until it is read."""
         waits = batch.completes_step or self.workers.count == 1
         with contextlib.nullcontext() if waits else self.parallel.no_sync():
             output, scores, mask_loss = self.parallel(batch.images, batch.occupancy, batch.has_mask, reduction)
@@ -325,15 +343,26 @@ class Trainer:
                 ]
             )
             # Each is a mean over this batch's rows, and shall be one over all rows of the step.
-            weights = self.weights * batch.shares
-            loss = losses @ losses.new_tensor(weights * self.workers.count)  # of which the processes' mean is taken
-            errors = self._volumes(output, batch) - self._volumes(batch.target, batch)
-            found = losses.detach().cpu().numpy() * batch.shares
-            sums = self.workers.total(np.r_[found, np.abs(errors).sum(), (errors**2).sum(), len(errors)])
-            value = float(sums[:3] @ self.weights)
-            self._check_finite("loss", value)
-            self.scaler.scale(loss).backward()
-        self.sums += sums
+            shares = torch.from_numpy(batch.shares).to(losses.dtype)
+            weights = shares * torch.from_numpy(self.weights) * self.workers.count  # processes' mean is taken
+            factors = torch.stack([shares, weights.to(shares)]).to(self.device, non_blocking=True)
+            self.scaler.scale(losses @ factors[1]).backward()
+        self.unread.append((losses.detach() * factors[0], output.detach(), batch.target, batch.crop_volume_mm3))
+
+    def _read(self):
+        """Wait for the device and add up what the steps since the last reading brought; return their mean loss."""
+        losses, outputs, targets, crops = zip(*self.unread)
+        crops = np.concatenate(crops)
+        errors = self._volumes(torch.cat(outputs), crops) - self._volumes(torch.cat(targets), crops)
+        found = torch.stack(losses).double().sum(0).cpu().numpy()
+        sums = self.workers.total(np.r_[found, np.abs(errors).sum(), (errors**2).sum(), len(errors)])
+        steps, norm = len(self.norms), float(torch.stack(self.norms).sum())
+        self.sums, self.unread, self.norms = self.sums + sums, [], []
+        value = float(sums[:3] @ self.weights) / steps
+        self._check_finite("loss", value)
+        # The scaler of fp16 leaves out a step and halves its scale where that was too large.
+        if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
+            self._check_finite("gradient", norm)
         return value
 
     def _calibrated(self, scores):
@@ -343,18 +372,16 @@ class Trainer:
         log_odds = (scores[:, 1] - scores[:, 0]) / self.start["temperature"] + self.start["bias"]
         return torch.stack([torch.zeros_like(log_odds), log_odds], dim=1)
 
-    def _volumes(self, output, batch):
-        output = output.detach().float().cpu().numpy()
-        volumes = output_to_volume(output, self.config.target, batch.crop_volume_mm3)
+    def _volumes(self, output, crop_volume_mm3):
+        volumes = output_to_volume(output.float().cpu().numpy(), self.config.target, crop_volume_mm3)
         return correct_volume(volumes, self.start.get("volume_correction"))
 
-    def _step_optimizer(self):
+    def _clip_gradient(self):
         self.scaler.unscale_(self.optimizer)
         limit = float("inf") if self.config.gradient_clip is None else self.config.gradient_clip
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
-        # The scaler of fp16 leaves out a step and halves its scale where that was too large.
-        if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
-            self._check_finite("gradient", norm.item())
+        self.norms.append(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
+
+    def _step_optimizer(self):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -155,6 +155,20 @@ def test_work_is_shared_by_processes_and_errors_come_back():
             list(in_processes(square, [1, -2, 3], count))
 
 
+def process_and_threads(_job):
+    return os.getpid(), os.environ.get("OMP_NUM_THREADS")
+
+
+def test_processes_have_a_thread_each_and_few_jobs_need_none(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    for count, (process, threads) in dict(in_processes(process_and_threads, [1, 2, 3, 4], 2, worth=2)).items():
+        assert process != os.getpid() and threads == "1", count
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+    for _, found in in_processes(process_and_threads, [1, 2, 3], 2, worth=2):
+        assert found == (os.getpid(), "7")
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="sees processes by /proc")
 def test_children_end_with_who_takes_their_results_and_with_their_parent(tmp_path):
     code = f"""

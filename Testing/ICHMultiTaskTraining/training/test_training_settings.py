@@ -117,14 +117,33 @@ def test_accumulated_batches_are_one_step(upstream, training_manifest, tmp_path)
         torch.testing.assert_close(parts.network.state_dict()[name], value, rtol=1e-3, atol=1e-5)
 
 
-def test_drawing_ahead_changes_nothing(training_manifest, small_settings, tmp_path):
+def test_scans_kept_on_the_device_and_losses_read_rarely_change_nothing(
+    training_manifest, small_settings, tmp_path, monkeypatch
+):
+    """As on a GPU, which would wait for a copy of each batch and for each reading."""
     expected = train(training_manifest, tmp_path / "a", small_settings)
     config = make_config(**small_settings | {"coarse_epochs": []})
-    trainer = Trainer(read_manifest(training_manifest), config, tmp_path / "b", "cpu")
-    trainer.batches.drawn_ahead = True
-    trainer.run()
-    found = trainer.network.state_dict()
+    other = Trainer(read_manifest(training_manifest), config, tmp_path / "b", "cpu")
+    for scans in (other.scans, other.validation):
+        scans.keep_on("cpu")
+    other.read_every, reads, read = 3, [], other._read
+    monkeypatch.setattr(other, "_read", lambda: reads.append(other.step + 1) or read())
+    other.run()
+    steps = other.batches.steps
+    assert reads == [*range(3, steps, 3), steps] * config.epochs and 3 < steps
+    found = other.network.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in expected.network.state_dict().items())
+    for name in ("volume_loss", "prognosis_loss", "mask_loss", "train_mae_ml", "train_mse_ml2"):
+        assert other.history[-1][name] == pytest.approx(expected.history[-1][name], rel=1e-6), name
+
+
+def test_what_is_not_finite_stops_where_it_is_read(training_manifest, small_settings, tmp_path):
+    trainer = Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")
+    trainer.read_every = 1000
+    trainer.network.stage4[2].conv2.weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainingError, match="is not finite in epoch 1: expected a number, found nan"):
+        trainer.run()
+    assert not (tmp_path / "latest.pt").exists()
 
 
 def test_number_formats(small_settings):

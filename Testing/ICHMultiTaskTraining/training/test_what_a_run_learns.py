@@ -59,6 +59,7 @@ def test_gradient_is_clipped_at_the_norm_that_is_told(trainer, limit, expected, 
         seen["norm"] = torch.sqrt(sum((p.grad**2).sum() for p in trainer.parameters)).item()
 
     monkeypatch.setattr(trainer.optimizer, "step", look)
+    trainer._clip_gradient()
     trainer._step_optimizer()
     assert seen["norm"] == pytest.approx(expected, rel=1e-4)
 
