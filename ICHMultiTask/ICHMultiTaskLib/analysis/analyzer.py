@@ -22,7 +22,7 @@ from .findings.finding import Findings
 from .marking import Marking, propose
 from .plausibility import volume_warnings
 from .prognosis_range import percentile_range, varied_images
-from .second_look import Hemorrhage, decide
+from .second_look import WITHOUT_PROGNOSIS, Hemorrhage, decide
 
 LEAST_MARKED_ML = 0.5
 """The second look seeks at least this much, or it would miss what the model reads too small."""
@@ -72,7 +72,8 @@ class Analysis:
         None where the bundle holds no interval.
     interval_coverage : float or None
     mortality_probability : float or None
-        Of death within 30 days; None where no hemorrhage was found, or the model was never trained for it.
+        Of death within 30 days; None where no hemorrhage was found, or the model was never trained for it. Not for
+        people to read where `hemorrhage` is uncertain, see `second_look.WITHOUT_PROGNOSIS`.
     prognosis : str or None
         "survival" or "death", by a probability of 0.5.
     attention : Attention or None
@@ -305,7 +306,7 @@ class Analyzer:
         death = death_range = None
         if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:
             death = self.bundle.probability(prediction.log_odds)
-            if prognosis_range:
+            if prognosis_range and hemorrhage not in WITHOUT_PROGNOSIS:
                 progress(0.8, "Range of the prognosis")
                 death_range = self.mortality_range(head_ct, prediction)
                 clock.lap("prognosis_range")

@@ -28,6 +28,13 @@ class Hemorrhage(Choice):
     NONE = "none"
 
 
+WITHOUT_PROGNOSIS = {
+    Hemorrhage.NONE: "No prognosis without a hemorrhage.",
+    Hemorrhage.UNCERTAIN: "No prognosis while the hemorrhage is uncertain.",
+}
+"""What people read in the place of a prognosis, also where the model gave a number."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """How much like blood a marked region is.
@@ -79,7 +86,7 @@ def decide(volume_ml: float, evidence: Evidence | None, marked_ml: float) -> tup
         return Hemorrhage.NONE, f"No hemorrhage found: the model reads {volume_ml:.1f} mL, and {doubt}."
     return Hemorrhage.UNCERTAIN, (
         f"Hemorrhage uncertain: the model reads {volume_ml:.1f} mL, but {doubt}. Look at the scan before you use the "
-        "volume and the prognosis."
+        "volume."
     )
 
 

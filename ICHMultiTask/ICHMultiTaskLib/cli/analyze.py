@@ -8,7 +8,7 @@ from pathlib import Path
 from ..analysis.analyzer import Analyzer
 from ..analysis.findings.finding import findings_text
 from ..analysis.prognosis_range import MEANING
-from ..analysis.second_look import Hemorrhage
+from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.choices import Device, Head, Stage
 from ..common.names import safe_name, stem
 from ..common.numbers import NOT_COMPUTED, number, percent, position, probability, probability_range
@@ -179,11 +179,9 @@ def summary(analysis, true_volume_ml=None, comparison=None):
         lines.append(("Findings", f"{findings_text(analysis.findings)}  (from the marked bleed; to be checked)"))
     if analysis.hemorrhage_reason:
         lines.insert(0, ("Hemorrhage", analysis.hemorrhage_reason))
-    prognosis = NOT_COMPUTED
-    if analysis.prognosis:
+    prognosis = WITHOUT_PROGNOSIS.get(analysis.hemorrhage, NOT_COMPUTED)
+    if analysis.prognosis and analysis.hemorrhage not in WITHOUT_PROGNOSIS:
         prognosis = f"{analysis.prognosis}  (probability of death {probability(analysis.mortality_probability)})"
-    elif analysis.hemorrhage == Hemorrhage.NONE:
-        prognosis = "none without a hemorrhage"
     lines.append(("Prognosis", prognosis))
     if analysis.mortality_range is not None:
         lines.append(("", f"range {probability_range(analysis.mortality_range)}: {MEANING}"))

@@ -7,6 +7,7 @@ import numpy as np
 import slicer
 import vtk
 
+from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, number, probability, probability_range
 from ..common.research_use import RESEARCH_USE
@@ -252,9 +253,7 @@ def result_rows(analysis):
         span = _("{low:.1f} to {high:.1f}").format(low=interval[0], high=interval[1])
         rows.append((_("{coverage:.0%} interval").format(coverage=analysis.interval_coverage), span, "mL"))
     rows += [
-        (_("30-day mortality probability"), probability(analysis.mortality_probability), ""),
-        (_("Range of its readings"), probability_range(analysis.mortality_range), ""),
-        (_("Prognosis"), analysis.prognosis or NOT_COMPUTED, ""),
+        *_prognosis_rows(analysis),
         (_("Model"), f"{analysis.model['name']} {analysis.model['version']}", ""),
         (_("Training data"), analysis.model["training_data"], ""),
         (_("Weights (SHA-256)"), analysis.model["sha256"], ""),
@@ -265,6 +264,16 @@ def result_rows(analysis):
         peak = ", ".join(f"{value:.1f}" for value in attention.peak_ras_mm)
         rows.append((_("Attention peak (R, A, S)"), peak, "mm"))
     return rows + [(_("Warning"), sentence, "") for sentence in analysis.warnings]
+
+
+def _prognosis_rows(analysis):
+    if analysis.hemorrhage in WITHOUT_PROGNOSIS:
+        return [(_("Prognosis"), _(WITHOUT_PROGNOSIS[analysis.hemorrhage]), "")]
+    return [
+        (_("30-day mortality probability"), probability(analysis.mortality_probability), ""),
+        (_("Range of its readings"), probability_range(analysis.mortality_range), ""),
+        (_("Prognosis"), analysis.prognosis or NOT_COMPUTED, ""),
+    ]
 
 
 def fill_table(node, titles, rows):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.analyzer import Analyzer, restricted_to_head
+from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.choices import Stage
 from ..common.errors import InputError
 from ..common.names import safe_name
@@ -152,7 +153,7 @@ class AnalysisLogic:
         run, analysis = self._analyses.get(scan.GetID(), (None, None))
         if analysis is None or analysis.prediction is None or analysis.mortality_range is not None:
             return None
-        if analysis.mortality_probability is None:
+        if analysis.mortality_probability is None or analysis.hemorrhage in WITHOUT_PROGNOSIS:
             return None
         step, bundle = _("Range of the prognosis"), self._bundle_of(analysis)
 

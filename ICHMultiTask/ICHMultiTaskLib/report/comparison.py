@@ -10,7 +10,7 @@ from dataclasses import asdict
 from ..analysis.findings.clinical import filled_context
 from ..analysis.findings.finding import Source
 from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT
-from ..analysis.second_look import Hemorrhage
+from ..analysis.second_look import WITHOUT_PROGNOSIS, Hemorrhage
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
 from ..measures.clinical_scores import ClinicalContext, alerts, clinical_scores
 from ..measures.formulas import DEFINITIONS_VERSION
@@ -96,6 +96,7 @@ def _clinical_dict(analysis, entered):
         "scores": [asdict(score) for score in clinical_scores(context, volume, interval)] if bleeds else [],
         "alerts": list(alerts(context, volume, interval)) if bleeds else [],
         "mortality_probability": analysis.mortality_probability,
+        "without_prognosis": WITHOUT_PROGNOSIS.get(analysis.hemorrhage),
     }
 
 
@@ -253,6 +254,7 @@ def _clinical_view(clinical):
     return {
         "given": ", ".join(given),
         "mortality_probability": clinical["mortality_probability"],
+        "without_prognosis": clinical.get("without_prognosis"),
         "rows": [
             (
                 score["name"],

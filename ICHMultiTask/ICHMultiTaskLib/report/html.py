@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..analysis.findings.finding import Findings, Source
+from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.numbers import date, position
 from .comparison import comparison_view
 from .pages import render
@@ -33,6 +34,7 @@ def report_html(report, facts, pictures=(), scene=None):
         report=report,
         title=" · ".join(filter(None, [facts.patient_name or facts.patient_id or "Head CT", date(facts.study_date)])),
         scale=_scale(report["volume_ml"], report["volume_interval_ml"]),
+        without_prognosis=WITHOUT_PROGNOSIS.get(report["hemorrhage"]),
         pictures=[(_caption(Path(picture)), Path(picture).read_bytes()) for picture in pictures],
         scan_facts=_scan_facts(report["scan"], facts),
         run_facts=_model_facts(report, scene),

@@ -8,6 +8,8 @@ import pytest
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.second_look import Evidence, Hemorrhage, decide
 from ICHMultiTaskLib.cli.analyze import summary
+from ICHMultiTaskLib.measures.clinical_scores import ClinicalContext
+from ICHMultiTaskLib.report.comparison import comparison_dict
 from ICHMultiTaskLib.report.result import report_dict, write_report
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
@@ -89,6 +91,34 @@ def test_no_bleed_gives_no_prognosis_and_leads_the_result(without_bleed, tmp_pat
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.index("No hemorrhage found") < page.index("Hematoma volume")
     assert "No prognosis without a hemorrhage." in page
+
+
+@pytest.fixture(scope="module")
+def infarct(analyzer, without_bleed):
+    """A head without blood in which the model is sure to read some: nothing at its attention is as dense as blood."""
+    small = Analyzer(device="cpu")
+    small.bundle = replace_volume(small.bundle, 7.0)
+    return small.analyze(without_bleed.head_ct, prognosis_range=True)
+
+
+def replace_volume(bundle, volume_ml):
+    class Reading(type(bundle)):
+        def volume_ml(self, output, crop_volume_mm3):
+            return volume_ml
+
+    found = object.__new__(Reading)
+    vars(found).update(vars(bundle))
+    return found
+
+
+def test_no_prognosis_while_it_is_uncertain(infarct, tmp_path):
+    assert infarct.hemorrhage == "uncertain" and infarct.mortality_range is None
+    context = ClinicalContext(age=81, gcs=9, location="putamen", ivh=True)
+    comparison = comparison_dict(infarct, context=context)
+    assert "while the hemorrhage is uncertain" in " ".join(summary(infarct, comparison=comparison).split())
+    write_report(infarct, tmp_path, comparison=comparison)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("No prognosis while the hemorrhage is uncertain.") == 2 and "Prognosis: " not in page
 
 
 def test_the_range_of_the_prognosis_says_what_it_is(with_bleed, tmp_path):

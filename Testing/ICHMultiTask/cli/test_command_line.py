@@ -101,7 +101,7 @@ def test_scan_file_to_result_folder(scan, bundle, tmp_path):
     assert report["scan"]["path"] == str(scan)
     assert report["attention"]["stage"] == "stage3" and report["attention"]["method"] == "layercam"
     assert report["model"]["training_data"] == "Random weights; no scans."
-    for words in (f"{report['volume_ml']:.1f} mL", "80 % interval", report["prognosis"], "Random weights; no scans.",
+    for words in (f"{report['volume_ml']:.1f} mL", "80 % interval", "Prognosis", "Random weights; no scans.",
                   "Research use only", str((folder / "report.html").resolve())):  # fmt: skip
         assert words in result.stdout
     assert "Analyzing …" in result.stderr

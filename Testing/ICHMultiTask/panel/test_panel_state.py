@@ -10,6 +10,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slicer application")
 pytest.importorskip("torch")
 
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage  # noqa: E402
 from ICHMultiTaskLib.common.choices import Device, Head, Stage  # noqa: E402
 from ICHMultiTaskLib.model import testing  # noqa: E402
 from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
@@ -132,7 +133,13 @@ def test_analysis_is_shown_and_the_volume_stands_in_the_list(case):
     assert case.panel.message("analysis") == ("", False) and case.analyze.can_analyze
 
 
-def test_the_range_of_the_mortality_follows_the_result(case):
+@pytest.fixture
+def anything_is_blood(monkeypatch):
+    """A network of random weights attends to anything; the second look would withhold its prognosis."""
+    monkeypatch.setattr("ICHMultiTaskLib.analysis.analyzer.decide", lambda *given: (Hemorrhage.FOUND, ""))
+
+
+def test_the_range_of_the_mortality_follows_the_result(case, anything_is_blood):
     node = case.analyzed()
     kept = kept_result(node)
     low, high = kept["mortality_range"]
