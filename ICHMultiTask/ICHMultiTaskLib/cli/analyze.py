@@ -15,13 +15,16 @@ from ..common.numbers import NOT_COMPUTED, number, percent, position, probabilit
 from ..common.progress import ShellProgress
 from ..common.research_use import RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder
-from ..model.attention import METHODS
+from ..model.attention import METHODS, SHOWN_FROM
 from ..model.bundle import ModelBundle, default_bundle
 from ..report.comparison import comparison_lines
+from ..report.result import HTML_FILE, JSON_FILE, SCENE_FILE, write_report
 from ..scan.reading import list_series, read_head_ct
 from . import analyze_options
 
 DEMO_FOLDER = "simulated-dicom"
+QUICK = ("json", "attention")
+"""Outputs of ``--quick``, by their names in `report.WRITERS`."""
 
 
 def add_arguments(parser):
@@ -41,6 +44,9 @@ def add_arguments(parser):
         help="new or empty folder for the result (default: a new one under ./ichmultitask-output)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
+    parser.add_argument(
+        "--quick", action="store_true", help="write report.json and attention.nrrd alone; needs a third of the time"
+    )
     parser.add_argument("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
     parser.add_argument(
         "--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)"
@@ -97,27 +103,36 @@ def _analyze(options):
         )
         comparison = None
         if not request.is_empty or analysis.findings is not None:
-            from ..mrml.results import THRESHOLD
-
-            comparison = request.compare(analyzer, analysis, THRESHOLD, bar.step("Comparing", 0.55, 0.6))
-        bar.step("Loading into a Slicer scene", 0.6, 0.65)(0.0, "")
-        clock = time.perf_counter()
-        from ..mrml.result_folder import SCENE_FILE, write_result_folder
-        from ..mrml.results import show_analysis
-        from ..mrml.scene import create_scene
-        from ..mrml.volumes import head_ct_to_node
-
-        scene = create_scene()
-        volume = head_ct_to_node(scene, analysis.head_ct, head_ct.facts.series_description or "Head CT")
-        nodes = show_analysis(scene, analysis, volume)
-        timing["display"] = time.perf_counter() - clock
-        analysis = replace(analysis, timing_s=timing | analysis.timing_s)
-        write_result_folder(
-            scene, analysis, volume, nodes.attention, folder, bar.step("Writing the report", 0.65, 1), comparison
-        )
+            comparison = request.compare(analyzer, analysis, SHOWN_FROM, bar.step("Comparing", 0.55, 0.6))
+        if options.quick:
+            analysis = replace(analysis, timing_s=timing | analysis.timing_s)
+            write_report(analysis, folder, comparison=comparison, outputs=QUICK)
+        else:
+            _write_all(analysis, timing, folder, bar, comparison)
     print(summary(analysis, truth, comparison))
-    print(f"Report      {destination.resolve() / 'report.html'}")
+    if options.quick:
+        print(f"Report      {destination.resolve() / JSON_FILE}")
+        return
+    print(f"Report      {destination.resolve() / HTML_FILE}")
     print(f"Scene       {destination.resolve() / SCENE_FILE}  (opens in 3D Slicer)")
+
+
+def _write_all(analysis, timing, folder, bar, comparison):
+    """Write every output; what needs Slicer's libraries, which take seconds to load, is imported here."""
+    bar.step("Loading into a Slicer scene", 0.6, 0.65)(0.0, "")
+    clock = time.perf_counter()
+    from ..mrml.result_folder import write_result_folder
+    from ..mrml.results import show_analysis
+    from ..mrml.scene import create_scene
+    from ..mrml.volumes import head_ct_to_node
+
+    scene = create_scene()
+    volume = head_ct_to_node(scene, analysis.head_ct, analysis.head_ct.facts.series_description or "Head CT")
+    nodes = show_analysis(scene, analysis, volume)
+    timing["display"] = time.perf_counter() - clock
+    analysis = replace(analysis, timing_s=timing | analysis.timing_s)
+    progress = bar.step("Writing the report", 0.65, 1)
+    write_result_folder(scene, analysis, volume, nodes.attention, folder, progress, comparison)
 
 
 def _default_output(path):

@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ..common import choices
-from ..model.attention import METHODS
-from .results import FOREGROUND_OPACITY, THRESHOLD
+from ..model.attention import METHODS, SHOWN_FROM
+from .results import FOREGROUND_OPACITY
 
 
 class Device(Enum):
@@ -86,6 +86,6 @@ class ICHMultiTaskParameterNode:
     attentionStage: AttentionStage = AttentionStage.STAGE4
     attentionMethod: AttentionMethod = AttentionMethod.GRADCAM
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = FOREGROUND_OPACITY
-    overlayThreshold: Annotated[float, WithinRange(0, 1)] = THRESHOLD
+    overlayThreshold: Annotated[float, WithinRange(0, 1)] = SHOWN_FROM
     comparedSegments: list[str] = []
     earlierVolume: vtkMRMLScalarVolumeNode

@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..common.progress import NO_PROGRESS
-from ..report.result import write_report
+from ..report.result import SCENE_FILE, write_report
 from .pictures import slice_pictures, thumbnail
 from .scene import save_mrb
 
-SCENE_FILE = "scene.mrb"
 PICTURES_FOLDER = "slices"
 
 

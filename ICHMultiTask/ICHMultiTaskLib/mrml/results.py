@@ -11,6 +11,7 @@ from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, number, probability, probability_range
 from ..common.research_use import RESEARCH_USE
+from ..model.attention import SHOWN_FROM
 from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
 from .layout import own_composites
@@ -19,8 +20,6 @@ from .translation import tr as _
 from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
 
 FOREGROUND_OPACITY = 0.4
-THRESHOLD = 0.4
-"""Attention below it is not shown."""
 
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Result"
@@ -153,7 +152,7 @@ def show_attention(scene, analysis, attention, volumeNode, jump=True):
         display.SetAndObserveColorNodeID(INFERNO_ID)
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(0, 1)
-        display.SetThreshold(THRESHOLD, 1)
+        display.SetThreshold(SHOWN_FROM, 1)
         display.SetApplyThreshold(True)
     head_ct = analysis.head_ct
     if is_aligned(volumeNode, head_ct):

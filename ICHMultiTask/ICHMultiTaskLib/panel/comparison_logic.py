@@ -7,6 +7,7 @@ thread.
 from ..analysis.marking import mark
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS
+from ..model.attention import SHOWN_FROM
 from ..mrml import clinical, layout, results
 from ..mrml.comparison import comparison_work, remove_tables, write_tables
 from ..mrml.diameters import remove_diameters, show_diameters
@@ -56,7 +57,7 @@ class ComparisonLogic:
             return found
         return [choice for choice in found if belongs_to(scene.GetNodeByID(choice.node_id), scan) is not False]
 
-    def compare(self, scan, segments=None, threshold=results.THRESHOLD, progress=None):
+    def compare(self, scan, segments=None, threshold=SHOWN_FROM, progress=None):
         """Compare a scan's analysis with segments and write the tables; returns when it is done.
 
         Parameters
@@ -80,7 +81,7 @@ class ComparisonLogic:
         choices = self.segments(scan) if segments is None else _choices(segments)
         return self.show_comparison(self.compare_work(scan, choices, threshold)(progress or NO_PROGRESS))
 
-    def compare_work(self, scan, choices, threshold=results.THRESHOLD):
+    def compare_work(self, scan, choices, threshold=SHOWN_FROM):
         """Read segments and return their comparison as a callable (progress) -> SceneComparison."""
         analysis = self.analysis.check_analyzed(scan)
         run = self.analysis.facts_of(scan)["analyzed"]

@@ -17,6 +17,7 @@ from .html import report_html
 JSON_FILE = "report.json"
 HTML_FILE = "report.html"
 ATTENTION_FILE = "attention.nrrd"
+SCENE_FILE = "scene.mrb"
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class ReportContent:
     scene: str | None
 
 
-def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
-    """Write every output of `WRITERS` into an existing folder: report.json, report.html and attention.nrrd.
+def write_report(analysis, folder, pictures=(), scene=None, comparison=None, outputs=WRITERS):
+    """Write outputs of an analysis into an existing folder: report.json, report.html and attention.nrrd.
 
     Parameters
     ----------
@@ -54,11 +55,13 @@ def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
         The saved .mrb scene, linked from the HTML page.
     comparison : dict, optional
         As `comparison_dict` makes it.
+    outputs : iterable of str
+        Their names in `WRITERS`; all by default.
 
     Returns
     -------
     dict of str to Path or None
-        What was written, by the names in `WRITERS`; None where there was nothing to write.
+        What was written, by name; None where there was nothing to write.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def write_report(analysis, folder, pictures=(), scene=None, comparison=None):
     """
     report = report_dict(analysis, comparison)
     content = ReportContent(analysis, report, tuple(pictures), Path(scene).name if scene else None)
-    return {name: WRITERS[name](content, Path(folder)) for name in WRITERS}
+    return {name: WRITERS[name](content, Path(folder)) for name in outputs}
 
 
 def write_json(content, folder):

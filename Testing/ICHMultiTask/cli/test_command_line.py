@@ -88,6 +88,12 @@ def assert_refused(result, words, folder, kept=()):
     assert sorted(p.name for p in folder.iterdir()) == sorted(kept)
 
 
+def run_analyze(scan, bundle, folder, *options):
+    done = run("analyze", scan, "--model", bundle, "--output", folder, *options, cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 def test_scan_file_to_result_folder(scan, bundle, tmp_path):
     pytest.importorskip("slicer", reason="needs slicer-core")
     result = run("analyze", scan, "--model", bundle, "--output", "deep/result", "--device", "cpu", cwd=tmp_path)
@@ -110,6 +116,37 @@ def test_scan_file_to_result_folder(scan, bundle, tmp_path):
     assert image.GetSize() == source.GetSize()
     np.testing.assert_allclose(image.GetOrigin(), source.GetOrigin(), atol=1e-9)
     np.testing.assert_allclose(image.GetDirection(), source.GetDirection(), atol=1e-9)
+
+
+def test_quick_result_has_the_same_numbers_without_pictures_and_scene(scan, bundle, tmp_path):
+    pytest.importorskip("slicer", reason="needs slicer-core")
+    whole = json.loads((run_analyze(scan, bundle, tmp_path / "whole") / "report.json").read_text())
+    folder = run_analyze(scan, bundle, tmp_path / "quick", "--quick")
+    assert {path.name for path in folder.iterdir()} == {"report.json", "attention.nrrd", LIST_FILE}
+    quick = json.loads((folder / "report.json").read_text())
+    changing = ("timing_s", "provenance")
+    assert {k: v for k, v in quick.items() if k not in changing} == {
+        k: v for k, v in whole.items() if k not in changing
+    }
+    maps = [
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(tmp_path / name / "attention.nrrd"))
+        for name in ("whole", "quick")
+    ]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_quick_result_needs_no_slicer(scan, bundle, tmp_path):
+    code = "import sys; sys.modules['slicer'] = None; from ICHMultiTaskLib.cli import main; sys.exit(main())"
+    arguments = ["analyze", scan, "--model", bundle, "--output", tmp_path / "result", "--quick"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "result" / "report.json") in done.stdout and "scene.mrb" not in done.stdout
 
 
 def test_without_a_scan_one_is_simulated_as_dicom_and_analyzed(bundle, tmp_path):

@@ -14,6 +14,9 @@ METHODS = Registry(
 )
 """Each takes features and gradients, both [N, C, d, h, w], and returns the weighted features of the same shape."""
 
+SHOWN_FROM = 0.4
+"""Attention below it is not shown."""
+
 
 def check_choice(head: str, stage: str, method: str) -> None:
     """Raise InputError if there is no such head, stage or method."""
