@@ -129,7 +129,10 @@ def _attention(prediction, head_ct, head, stage, method):
 
     check_choice(head, stage, method)
     grid = attention_map(prediction.network, prediction.features[stage], stage, head, method)[0].cpu().numpy()
-    array = prediction.network_input.to_scan(grid, prediction.network.feature_strides[stage])
+    strides, offsets = (
+        placed[stage] for placed in (prediction.network.feature_strides, prediction.network.feature_offsets)
+    )
+    array = prediction.network_input.to_scan(grid, strides, offsets)
     highest = float(array.max())
     if highest <= 0 or not np.isfinite(highest):
         return Attention(np.zeros_like(array), head, stage, method, None)

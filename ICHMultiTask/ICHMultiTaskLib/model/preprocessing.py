@@ -93,7 +93,7 @@ class NetworkInput:
         position = (np.asarray(indices, dtype=float) - low + 0.5) * size / (high - low) - 0.5
         return size - 1 - position if self.flips[axis] else position
 
-    def to_scan(self, grid, strides=(1, 1, 1)):
+    def to_scan(self, grid, strides=(1, 1, 1), offsets=(0.0, 0.0, 0.0)):
         """Spread values on the network's grid, or on a strided feature grid, over the scan's voxels.
 
         By the cubic B-spline kernel; 0 outside the crop. A peak can then lie between the nodes of a grid that is
@@ -103,7 +103,9 @@ class NetworkInput:
         ----------
         grid : ndarray of shape (d, h, w)
         strides : tuple of int
-            Network voxels per grid step; grid node f lies at network index stride × f.
+            Network voxels per grid step.
+        offsets : tuple of float
+            Network index of the first node; grid node f lies at offset + stride × f.
 
         Returns
         -------
@@ -114,7 +116,7 @@ class NetworkInput:
         matrices = []
         for axis in range(3):
             low, high = self.crop[axis]
-            nodes = self.scan_to_network(axis, np.arange(low, high)) / strides[axis]
+            nodes = (self.scan_to_network(axis, np.arange(low, high)) - offsets[axis]) / strides[axis]
             matrices.append(_spline_matrix(nodes, values.shape[axis]))
         # Depth and height first, on the small grid; the width makes the full-size array.
         values = np.einsum("ad,bh,dhw->abw", matrices[0], matrices[1], values, optimize=True)

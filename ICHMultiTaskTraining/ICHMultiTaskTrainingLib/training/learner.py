@@ -99,4 +99,5 @@ class Learner(nn.Module):
         output, scores = self.network.heads(features["stage4"].to(dtype))
         if not self.with_masks:
             return output, scores, output.new_zeros(())
-        return output, scores, self.mask_loss(features, occupancy, has_mask, reduction)
+        on_grid = {name: self.network.on_grid(features[name]) for name in MaskLoss.STAGES}
+        return output, scores, self.mask_loss(on_grid, occupancy, has_mask, reduction)

@@ -51,6 +51,7 @@ class MaskLoss(nn.Module):
     def __init__(self, network):
         super().__init__()
         self.strides = {name: network.feature_strides[name] for name in self.STAGES}
+        self.offsets = {name: network.feature_offsets[name] for name in self.STAGES}
         self.dense = nn.ModuleDict({name: nn.Conv3d(network.stage_channels[name], 1, 1) for name in self.STAGES})
 
     def forward(self, features, occupancy, has_mask, coarseness):
@@ -81,8 +82,14 @@ class MaskLoss(nn.Module):
         return total
 
     def _around_nodes(self, occupancy, name, coarseness, shape):
-        # Node f lies at voxel stride × f, so its cell reaches half a stride to both sides.
-        depth, height, width = self.strides[name]
-        kernel = (depth, height * coarseness // CELL, width * coarseness // CELL)
-        pooled = F.avg_pool3d(occupancy, kernel, kernel, padding=tuple(n // 2 for n in kernel))
-        return pooled[:, :, : shape[0], : shape[1], : shape[2]]
+        # Node f lies at voxel offset + stride × f, and its cell reaches half a stride to both sides.
+        kernel, padding = [], []
+        scales = (1, coarseness / CELL, coarseness / CELL)
+        for stride, offset, scale, nodes, cells in zip(
+            self.strides[name], self.offsets[name], scales, shape, occupancy.shape[2:]
+        ):
+            size = int(stride * scale)
+            before = size // 2 - round(offset * scale)
+            kernel.append(size)
+            padding = [before, nodes * size - before - cells, *padding]  # F.pad begins at the last axis
+        return F.avg_pool3d(F.pad(occupancy, padding), kernel, kernel)

@@ -55,8 +55,10 @@ def test_rare_deaths_count_more(deaths, weight):
 
 def mask_loss():
     strides = {"stage2": (2, 4, 4), "stage4": (4, 8, 8)}
+    offsets = dict.fromkeys(strides, (0.0, 0.0, 0.0))
     torch.manual_seed(0)
-    return MaskLoss(SimpleNamespace(feature_strides=strides, stage_channels={"stage2": 3, "stage4": 5}))
+    channels = {"stage2": 3, "stage4": 5}
+    return MaskLoss(SimpleNamespace(feature_strides=strides, feature_offsets=offsets, stage_channels=channels))
 
 
 def test_mask_loss_is_cross_entropy_and_dice_of_the_rows_with_a_mask():

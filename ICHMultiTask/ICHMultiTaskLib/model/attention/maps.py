@@ -36,4 +36,5 @@ def attention_map(network, features, stage, head="volume", method="gradcam"):
         volume, scores = network.heads(features, stage)
         score = volume if head == Head.VOLUME else scores[:, 1]
         (gradients,) = torch.autograd.grad(score.sum(), features)
-    return METHODS[method](features.detach(), gradients).sum(1).relu()
+    features, gradients = (network.on_grid(values) for values in (features.detach(), gradients))
+    return METHODS[method](features, gradients).sum(1).relu()

@@ -17,8 +17,19 @@ NETWORKS = Registry(
         "resnet34": ("3D ResNet-34", ".resnet:MultiTaskResNet"),
         "resnet18": ("3D ResNet-18", ".resnet:ResNet18"),
         "resnet50": ("3D ResNet-50", ".resnet:ResNet50"),
+        "densenet121": ("3D DenseNet-121", ".densenet:DenseNet121"),
+        "x3d": ("X3D-M", ".x3d:X3D"),
         "r2plus1d18": ("R(2+1)D-18", ".r2plus1d:R2Plus1D18"),
         "r2plus1d34": ("R(2+1)D-34", ".r2plus1d:R2Plus1D34"),
+        "p3d50": ("P3D ResNet-50", ".p3d:P3D50"),
+        "tsm18": ("TSM, ResNet-18", ".tsm:TSM18"),
+        "tsm34": ("TSM, ResNet-34", ".tsm:TSM34"),
+        "tsm50": ("TSM, ResNet-50", ".tsm:TSM50"),
+        "tin18": ("TIN, ResNet-18", ".tin:TIN18"),
+        "tin34": ("TIN, ResNet-34", ".tin:TIN34"),
+        "tin50": ("TIN, ResNet-50", ".tin:TIN50"),
+        "timesformer": ("TimeSformer", ".timesformer:TimeSformer"),
+        "uniformizing3d": ("Uniformizing-3D", ".uniformizing:Uniformizing3D"),
         "ensemble": ("Several networks as one", ".ensemble:Ensemble"),
     },
 )
@@ -27,11 +38,25 @@ TRAINABLE = tuple(name for name in NETWORKS if name != "ensemble")
 """Networks that a training makes; an ensemble is made of their bundles."""
 
 _STRIDED = ("width", "stem_stride", "stage_strides", "final_relu", "dense_from")
-_COMMON = ("width", "final_relu")
-ARGUMENTS = {name: _COMMON for name in TRAINABLE} | {
+_PLAIN = ("width", "final_relu")
+_DROPOUT = (*_PLAIN, "dropout")
+ARGUMENTS = {
     "resnet34": _STRIDED,
     "resnet18": _STRIDED,
     "resnet50": _STRIDED,
+    "densenet121": _PLAIN,
+    "x3d": _DROPOUT,
+    "r2plus1d18": _PLAIN,
+    "r2plus1d34": _PLAIN,
+    "p3d50": _DROPOUT,
+    "tsm18": _DROPOUT,
+    "tsm34": _DROPOUT,
+    "tsm50": _DROPOUT,
+    "tin18": (*_DROPOUT, "slices"),
+    "tin34": (*_DROPOUT, "slices"),
+    "tin50": (*_DROPOUT, "slices"),
+    "timesformer": (*_PLAIN, "grid", "drop_path"),
+    "uniformizing3d": (*_DROPOUT, "padding"),
 }
 """Keyword arguments of each network's class, known without PyTorch as the names are."""
 

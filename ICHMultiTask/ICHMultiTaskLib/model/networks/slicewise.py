@@ -1,0 +1,89 @@
+"""A 2D ResNet that runs on each slice, for methods that let neighboring slices meet before its convolutions.
+
+Lin et al. 2019 and Shao et al. 2020 build TSM and TIN on it, each with a module of its own at the start of the residual
+branch of every block. As 2D convolutions are 3D ones of 1×k×k, slices need no regrouping.
+"""
+
+from torch import nn
+
+from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
+from .resnet import projection
+
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
+
+
+def _convolution(in_channels, out_channels, kernel, stride=1):
+    half = kernel // 2
+    return nn.Sequential(
+        nn.Conv3d(in_channels, out_channels, (1, kernel, kernel), (1, stride, stride), (0, half, half), bias=False),
+        nn.BatchNorm3d(out_channels),
+    )
+
+
+class SlicewiseBlock(nn.Module):
+    """A residual block, its branch led by a module `meeting` in which slices meet.
+
+    Two convolutions of 1×3×3; with an `expansion` of 4 one of them between two of 1×1×1.
+    """
+
+    def __init__(self, in_channels, filters, stride, expansion, meeting):
+        super().__init__()
+        self.meeting = meeting
+        if expansion == 1:
+            convolutions = [_convolution(in_channels, filters, 3, stride), _convolution(filters, filters, 3)]
+        else:
+            convolutions = [
+                _convolution(in_channels, filters, 1),
+                _convolution(filters, filters, 3, stride),
+                _convolution(filters, expansion * filters, 1),
+            ]
+        self.convolutions = nn.ModuleList(convolutions)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = projection(in_channels, expansion * filters, (1, stride, stride))
+
+    def forward(self, x):
+        """Map features [N, C, d, h, w] to those of the next block."""
+        identity = x if self.shortcut is None else self.shortcut(x)
+        x = self.meeting(x)
+        for convolution in self.convolutions[:-1]:
+            x = self.relu(convolution(x))
+        return self.relu(self.convolutions[-1](x) + identity)
+
+
+class SlicewiseResNet(MultiTaskNetwork):
+    """ResNet of `layers` layers; subclasses say in `meeting` how slices meet. Its strides are in the plane alone."""
+
+    layers = 18
+
+    def build(self, architecture, width, final_relu, dropout):
+        """Make the layers and heads; the mean over the slices' scores is that over all features, as heads are linear.
+
+        Parameters
+        ----------
+        architecture : dict
+        width : int
+            Filters of the stem and first stage; later stages double them.
+        final_relu : bool
+        dropout : float
+        """
+        geometry, expansion = Geometry(), 4 if self.layers >= 50 else 1
+        self.stem = nn.Sequential(
+            *_convolution(1, width, 7, 2), nn.ReLU(inplace=True), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+        )
+        geometry.add((1, 4, 4))
+        channels, strides, stage_channels = width, {}, {}
+        for n, (name, blocks) in enumerate(zip(STAGES, BLOCKS[self.layers])):
+            filters, stride, stage = width * 2**n, 2 if n else 1, []
+            geometry.add((1, stride, stride))
+            for _ in range(blocks):
+                stage.append(SlicewiseBlock(channels, filters, stride, expansion, self.meeting(channels)))
+                channels, stride = expansion * filters, 1
+            setattr(self, name, nn.Sequential(*stage))
+            strides[name], stage_channels[name] = geometry.stride, channels
+        neck = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Dropout(dropout))
+        self.finish(architecture, strides, stage_channels, final_relu, neck=neck)
+        start_of_convolutions(self)
+
+    def meeting(self, channels: int) -> nn.Module:
+        """The module before the first convolution of a block with this many input channels."""
+        raise NotImplementedError

@@ -1,0 +1,213 @@
+"""TimeSformer: a transformer whose patches attend to those of other slices, then to those of their own.
+
+Bertasius et al. 2021 (arXiv:2102.05095), divided space-time attention, base size; the authors' code:
+facebookresearch/TimeSformer.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .base import STAGES, Geometry, MultiTaskNetwork
+
+PATCH = 16
+HEAD = 64
+"""Channels of an attention head."""
+BLOCKS = (3, 3, 3, 2)
+"""Of the four stages. The last of the twelve is in the neck: behind it only the class token counts."""
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention among tokens [N, n, C]."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.heads = max(1, width // HEAD)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def _queries_keys_values(self, x):
+        return self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [N, heads, n, C / heads]
+
+    def forward(self, x):
+        """Tokens [N, n, C] to the same."""
+        queries, keys, values = self._queries_keys_values(x)
+        mixed = F.scaled_dot_product_attention(queries, keys, values)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def weights(self, x):
+        """How much each token attends to each, [N, n, n], mean of the heads; rows add up to 1."""
+        queries, keys, _ = self._queries_keys_values(x)
+        scale = queries.shape[-1] ** -0.5
+        return (scale * queries @ keys.transpose(-2, -1)).softmax(-1).mean(1)
+
+
+class StochasticDepth(nn.Module):
+    """Leaves out a residual branch of some samples in training (Huang et al. 2016, arXiv:1603.09382)."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        """The branch's output, zero for some samples and larger for the others."""
+        if not self.training or self.rate == 0:
+            return x
+        kept = x.new_empty(len(x), *(1,) * (x.ndim - 1)).bernoulli_(1 - self.rate)
+        return x * kept / (1 - self.rate)
+
+
+class Block(nn.Module):
+    """Attention across the slices, attention within them, and an MLP."""
+
+    def __init__(self, width, drop_path):
+        super().__init__()
+        self.norm_across, self.across = nn.LayerNorm(width, eps=1e-6), Attention(width)
+        self.project_across = nn.Linear(width, width)
+        self.norm_within, self.within = nn.LayerNorm(width, eps=1e-6), Attention(width)
+        self.norm_mlp = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.drop_path = StochasticDepth(drop_path)
+
+    def columns(self, x):
+        """What attends across the slices: tokens [N, d, n, C] as [N × n, d, C], normalized."""
+        return self.norm_across(x.transpose(1, 2).flatten(0, 1))
+
+    def slices(self, x, token):
+        """What attends within the slices: the class token [N, C] and the slice's own, [N × d, 1 + n, C], normalized."""
+        token = token[:, None, None].expand(-1, x.shape[1], 1, -1)
+        return self.norm_within(torch.cat([token, x], dim=2).flatten(0, 1))
+
+    def after_columns(self, x):
+        """Tokens [N, d, n, C] after the attention across the slices."""
+        mixed = self.project_across(self.drop_path(self.across(self.columns(x))))
+        return x + mixed.unflatten(0, (len(x), -1)).transpose(1, 2)
+
+    def forward(self, x, token):
+        """Tokens [N, d, n, C] and the class token [N, C] to the same."""
+        x = self.after_columns(x)
+        mixed = self.drop_path(self.within(self.slices(x, token))).unflatten(0, (len(x), -1))
+        # The class token attends in each slice by itself; what it finds is averaged.
+        x, token = x + mixed[:, :, 1:], token + mixed[:, :, 0].mean(1)
+        return tuple(tokens + self.drop_path(self.mlp(self.norm_mlp(tokens))) for tokens in (x, token))
+
+
+def pack(x, token, shape):
+    """Tokens [N, d, n, C] as features [N, C, 1 + d, h, w]; the class token [N, C] fills the layer before the first."""
+    grid = x.unflatten(2, shape).permute(0, 4, 1, 2, 3)
+    return torch.cat([token[:, :, None, None, None].expand(-1, -1, 1, *shape), grid], dim=2)
+
+
+def unpack(features):
+    """The inverse of `pack`, but for the shape."""
+    return features[:, :, 1:].flatten(3).permute(0, 2, 3, 1), features[:, :, 0, 0, 0]
+
+
+class Blocks(nn.Module):
+    """Blocks one after the other, from features to features as `pack` makes them."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, features):
+        """Map features [N, C, 1 + d, h, w] to the same."""
+        x, token = unpack(features)
+        for block in self.blocks:
+            x, token = block(x, token)
+        return pack(x, token, features.shape[3:])
+
+
+class Patches(nn.Module):
+    """Patches of 16×16 of each slice as tokens, with learned embeddings of their place and slice."""
+
+    def __init__(self, width, grid):
+        super().__init__()
+        depth, height, columns = grid
+        self.project = nn.Conv3d(1, width, (1, PATCH, PATCH), (1, PATCH, PATCH))
+        self.place = nn.Parameter(torch.empty(1, width, height, columns))
+        self.slice = nn.Parameter(torch.zeros(1, width, depth))
+        self.token = nn.Parameter(torch.empty(1, width))
+        self.token_place = nn.Parameter(torch.empty(1, width))
+        for parameter in (self.place, self.token, self.token_place):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, image):
+        """Map images [N, 1, D, H, W] to features as `pack` makes them; rows and columns are filled up with zeros."""
+        height, width = image.shape[3:]
+        image = F.pad(image, (0, -width % PATCH, 0, -height % PATCH))
+        x = self.project(image)
+        place, places = self.place, self.slice
+        if place.shape[2:] != x.shape[3:]:
+            place = F.interpolate(place, x.shape[3:], mode="bilinear", align_corners=False)
+        if places.shape[2] != x.shape[2]:
+            places = F.interpolate(places, x.shape[2], mode="linear", align_corners=False)
+        x = x + place[:, :, None] + places[..., None, None]
+        token = (self.token + self.token_place)[:, :, None, None, None]
+        return torch.cat([token.expand(len(x), -1, 1, *x.shape[3:]), x], dim=2)
+
+
+class ClassToken(nn.Module):
+    """The last block and norm, and of them the class token, as features [N, C, 1, 1, 1]."""
+
+    def __init__(self, block, width):
+        super().__init__()
+        self.block, self.norm = block, nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, features):
+        """Map features as `pack` makes them to [N, C, 1, 1, 1]."""
+        _, token = self.block(*unpack(features))
+        return self.norm(token)[:, :, None, None, None]
+
+
+class TimeSformer(MultiTaskNetwork):
+    """TimeSformer of base size; any input size.
+
+    The features of a stage are its tokens on their grid, with a layer before the first slice that holds the class
+    token; `on_grid` leaves it out.
+
+    Parameters
+    ----------
+    width : int
+        Channels of a token (768 in the publication), in multiples of 64 from there on.
+    grid : sequence of int
+        Slices, rows and columns of the input that the embeddings of place are made for; interpolated for others.
+    final_relu : bool
+        Keep the paper's ReLU before the softmax.
+    drop_path : float
+        Share of samples for which the last block is left out in training; less for earlier ones, none for the first.
+    """
+
+    def __init__(self, width=768, grid=(32, 224, 224), final_relu=True, drop_path=0.1):
+        super().__init__()
+        if width > HEAD and width % HEAD:
+            raise ValueError(f"width is {width}; expected at most {HEAD}, or a multiple of it: an attention head each.")
+        depth, rows, columns = grid
+        self.stem = Patches(width, (depth, -(-rows // PATCH), -(-columns // PATCH)))
+        last = sum(BLOCKS)
+        blocks = [Block(width, drop_path * n / last) for n in range(last + 1)]
+        for name, count in zip(STAGES, BLOCKS):
+            setattr(self, name, Blocks(blocks[:count]))
+            blocks = blocks[count:]
+        geometry = Geometry()
+        geometry.add((1, PATCH, PATCH), (0, (PATCH - 1) / 2, (PATCH - 1) / 2))
+        architecture = {"width": width, "grid": list(grid), "final_relu": final_relu, "drop_path": drop_path}
+        self.finish(
+            architecture,
+            dict.fromkeys(STAGES, geometry.stride),
+            dict.fromkeys(STAGES, width),
+            final_relu,
+            dict.fromkeys(STAGES, geometry.offset),
+            ClassToken(blocks[0], width),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        # All but the first block start without attention across the slices.
+        for module in [m for m in self.modules() if isinstance(m, Block)][1:]:
+            nn.init.zeros_(module.project_across.weight)
+
+    def on_grid(self, features):
+        """Features without the class token's layer."""
+        return features[:, :, 1:]

@@ -1,0 +1,102 @@
+"""What every network of the registry must be: two heads, four stages that lie where they say, weights that all learn."""
+
+import inspect
+
+import pytest
+import torch
+
+from ICHMultiTaskLib.model.networks import ARGUMENTS, NETWORKS, TRAINABLE, build_network
+from ICHMultiTaskLib.model.networks.base import STAGES
+from ICHMultiTaskLib.model.networks.x3d import SqueezeExcitation
+
+LEAST_WIDTH = {"tin": 16, "tsm": 8, "timesformer": 16}
+"""Of each kind that cannot be narrower; 4 for the others."""
+FAMILIES = ("resnet18", "resnet50", "densenet121", "x3d", "r2plus1d18", "p3d50", "tsm18", "tin18", "timesformer", "uniformizing3d")  # fmt: skip
+"""One of each kind."""
+
+
+def tiny(name, **changes):
+    """A narrow network of that name, without the randomness of dropout."""
+    torch.manual_seed(0)
+    width = next((width for kind, width in LEAST_WIDTH.items() if name.startswith(kind)), 4)
+    quiet = {key: 0.0 for key in ("dropout", "drop_path") if key in ARGUMENTS[name]}
+    return build_network({"network": name, "width": width, "final_relu": False} | quiet | changes)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_arguments_are_those_of_the_class(name):
+    assert set(ARGUMENTS[name]) == set(inspect.signature(NETWORKS[name]).parameters)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_stages_and_heads_are_as_the_network_says(name):
+    """On a coarse epoch's grid; from each stage on, the heads say what they say of the image."""
+    network = tiny(name).eval()
+    image = torch.rand(2, 1, 32, 56, 56)
+    with torch.no_grad():
+        features, (volume, scores) = dict(network.features(image)), network(image)
+        assert volume.shape == (2,) and scores.shape == (2, 2)
+        for stage in STAGES:
+            grid = network.on_grid(features[stage])
+            assert grid.shape[:2] == (2, network.stage_channels[stage])
+            for size, nodes, stride, offset in zip(
+                image.shape[2:], grid.shape[2:], network.feature_strides[stage], network.feature_offsets[stage]
+            ):
+                last = offset + stride * (nodes - 1)
+                assert 0 <= offset < stride
+                assert last - stride / 2 < size and last + stride > size - stride, (stage, size, nodes, stride)
+            for found, expected in zip(network.heads(features[stage], stage), (volume, scores)):
+                torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_architecture_rebuilds_the_network_and_every_weight_learns(name):
+    network = tiny(name)
+    again = build_network(network.architecture)
+    again.load_state_dict(network.state_dict())
+    image = torch.rand(2, 1, 32, 56, 56)
+    with torch.no_grad():
+        for found, expected in zip(again.eval()(image), network.eval()(image)):
+            assert torch.equal(found, expected)
+    volume, scores = network.train()(image)
+    (volume.sum() + scores[:, 1].sum()).backward()
+    assert [key for key, parameter in network.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("densenet121", {}),
+        ("p3d50", {}),
+        ("r2plus1d18", {}),
+        ("tsm18", {}),
+        ("uniformizing3d", {"padding": 0}),
+        ("uniformizing3d", {"padding": 1}),
+        ("x3d", {}),
+    ],
+)
+@pytest.mark.parametrize("axis", [0, 2])
+def test_features_lie_where_the_network_says(name, changes, axis):
+    """Which nodes a voxel reaches, found with NaN: over all voxels of a stride, they lie around it evenly."""
+    network = tiny(name, **changes).eval()
+    for module in network.modules():
+        if isinstance(module, SqueezeExcitation):  # which reaches everything
+            module.forward = lambda x: x
+    thick = {"densenet121": 16, "p3d50": 8, "uniformizing3d": 24}.get(name, 1)  # or a pool would leave nothing
+    for stage in STAGES[:3]:
+        stride, offset = network.feature_strides[stage][axis], network.feature_offsets[stage][axis]
+        # As far to both sides as the stage sees: it must not see the ends.
+        middle = stride * {"densenet121": 28, "x3d": 16, "uniformizing3d": 4, "p3d50": 8}.get(name, 8)
+        length = 2 * middle
+        shape = [stride, 1, thick, thick, thick]
+        shape[2 + axis] = length
+        image = torch.zeros(shape)
+        for n in range(stride):
+            image.select(2 + axis, middle + n)[n] = float("nan")
+        with torch.no_grad():
+            output = dict(network.features(image))[stage]
+        reached = output.isnan().any(1).movedim(1 + axis, 1).flatten(2).any(2)
+        assert not reached[:, 0].any() and not reached[:, -1].any(), stage
+        places = offset + stride * torch.arange(reached.shape[1])
+        distances = [places[nodes].float().mean() - middle - n for n, nodes in enumerate(reached)]
+        assert abs(sum(distances) / stride) < 1e-3, (stage, distances)
