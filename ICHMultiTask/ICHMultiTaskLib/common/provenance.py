@@ -48,6 +48,32 @@ def provenance(device: str | None = None, number_format: str | None = None) -> d
     }
 
 
+def provenance_facts(made: dict | None) -> dict[str, str]:
+    """What a result was made with, in words for a page.
+
+    Parameters
+    ----------
+    made : dict or None
+        As `provenance` makes it; None or empty for a result of an earlier version.
+
+    Returns
+    -------
+    dict of str to str
+        Texts by their headings; empty where nothing is known.
+    """
+    if not made:
+        return {}
+    place = " ".join(filter(None, [made["device"], made["device_name"] and f"({made['device_name']})"]))
+    libraries = {"Python": made["python"], **made["libraries"]}
+    return {
+        "Software": f"{made['software']} {made['version']}, code {made['code_sha256']}",
+        "Made": made["date"],
+        "Computed": " in ".join(filter(None, [place, made["number_format"]])),
+        "System": made["system"],
+        "Libraries": ", ".join(f"{name} {version}" for name, version in libraries.items()),
+    }
+
+
 @functools.cache
 def _code_sha256(packages):
     digest = hashlib.sha256()

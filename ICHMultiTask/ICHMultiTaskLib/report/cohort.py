@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 
 from ..common.numbers import interval, number, percent
+from ..common.provenance import provenance, provenance_facts
 from ..common.tables import write_csv
 from ..common.writing import new_folder, write_json, write_text
 from ..comparison.cohort import compare_cohort
@@ -70,7 +71,7 @@ def write_cohort_report(comparison, folder, percent=False):
     percent : bool
         Draw Bland–Altman plots in percent, too.
     """
-    report = comparison.as_dict()
+    report = comparison.as_dict() | {"provenance": provenance()}
     report["figures"] = write_cohort_figures(comparison, folder, percent)
     write_json(folder / "report.json", report)
     rows = [_flat(row) for row in report["rows"]]
@@ -112,7 +113,7 @@ def cohort_html(report, pictures):
     Parameters
     ----------
     report : dict
-        As `CohortComparison.as_dict` makes it.
+        As `CohortComparison.as_dict` makes it; with `provenance` where that is known.
     pictures : dict of str to (str, bytes)
         Caption and PNG by file name.
 
@@ -122,7 +123,10 @@ def cohort_html(report, pictures):
     """
     simulated = _simulated(report) if report["simulated"] else ""
     title = "cohort comparison"
-    return render("cohort.html", title=title, report=report, metrics=METRICS, simulated=simulated, pictures=pictures)
+    made = provenance_facts(report.get("provenance"))
+    return render(
+        "cohort.html", title=title, report=report, metrics=METRICS, simulated=simulated, pictures=pictures, made=made
+    )
 
 
 def _simulated(report):

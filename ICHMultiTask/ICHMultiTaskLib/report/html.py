@@ -7,6 +7,7 @@ from pathlib import Path
 from ..analysis.findings.finding import Findings, Source
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.numbers import date, position
+from ..common.provenance import provenance_facts
 from .comparison import comparison_view
 from .pages import render
 
@@ -101,4 +102,5 @@ def _model_facts(report, scene):
         "Attention map": attention.get("file", ""),
         "Scene": f"{scene} (opens in 3D Slicer)" if scene else "",
         "Time": ", ".join(f"{step.replace('_', ' ')} {value:.2f} s" for step, value in seconds.items()),
+        **provenance_facts(report["provenance"]),
     }

@@ -32,38 +32,41 @@ CLASS_WORDS = {
         "screenshot|screenshots|bildschirmfoto|screensave|screen|snapshot|snapshots|capture|report|rapport|bericht|"
         "befund|summary|vrt|vr|ssd|rendering|rendered|volume render|dose report|dose info|dose information|"
         "dose sheet|dose page|dose summary|dose screen|dose sr|dose record|dosis|dosisprotokoll|dosisbericht|"
-        "patient protocol|patientenprotokoll|protocole patient|protocolo paciente|key images|keyimages|fused|overlay"
+        "patient protocol|patientenprotokoll|protocole patient|protocolo paciente|protocollo paziente|key images|"
+        "keyimages|fused|overlay|result|results|relatorio|informe|dosisrapport|bildschirmkopie|captura|pantalla|"
+        "ecran|schermata|presentation state"
     ),
     SeriesClass.LOCALIZER: (
-        "topogram|topogramm|topogramme|topograma|topogramma|topo|scout|scouts|scanogram|scanogramm|scanogramme|"
-        "prospective index|scano|surview|localizer|localiser|localizers|localizador|localizzatore|lokalizer|pilot|"
-        "scanview"
+        "topo|scout|scouts|loc|prospective index|scano|surview|survieuw|localizer|localiser|localizers|localizador|"
+        "localizzatore|lokalizer|pilot|scanview|toposcan|reperage|mode radio|radiogramma|ubersicht|"
+        "ubersichtsaufnahme|vista previa|overview|survey|localisateur|localizzazione"
     ),
     SeriesClass.SLAB: (
         "mip|mips|minip|minips|tmip|min ip|max ip|maximum intensity|minimum intensity|slab|raysum|ray sum|projection|"
         "projections"
     ),
     SeriesClass.MATERIAL: (
-        "vnc|vnca|tnc|virtual non|virtual native|virtual un enhanced|virtuell nativ|iodine|iodio|iode|yodo|jod|iodo|"
-        "mono|monoe|monoenergetic|monoenergetisch|monochromatic|monoplus|mono e|vmi|kev|rho|rhoz|zeff|z eff|"
-        "z effective|effective z|eff z|effective atomic|electron density|material density|md water|water iodine|gsi|"
-        "calcium suppressed|sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|mat fractional|"
-        "mat value|eff atomic"
+        "vnc|vnca|tnc|virtual non|virtual native|virtual un enhanced|virtuell nativ|iodine|jodkarte|jod map|"
+        "carte d iode|mapa de yodo|mappa di iodio|mono|monoe|monoenergetic|monoenergetisch|monochromatic|monoplus|"
+        "mono e|vmi|kev|rho|rhoz|zeff|z eff|z effective|effective z|eff z|effective atomic|electron density|"
+        "material density|md water|water iodine|gsi|calcium suppressed|ca supp|virtuelle native|virtuelles nativ|"
+        "sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|mat fractional|mat value|eff atomic"
     ),
     SeriesClass.PERFUSION: (
-        "perfusion|perfusions|perfusione|perfusao|perfusie|perfusions ct|perf|ctp|vpct|neuropct|cbf|cbv|cbp|mtt|ttp|"
-        "tmax|t max|penumbra|permeability|dynamic|dynamisch|dynamique|dinamico|dyn|dynmulti|4 d"
+        "perf|ctp|perfusao|pct|vpct|neuropct|shuttle|cbf|cbv|cbp|mtt|ttp|ttd|tmax|t max|penumbra|permeability|"
+        "dynamic|dynamisch|dynamique|dinamico|dyn|dynmulti|4 d"
     ),
     SeriesClass.ANGIOGRAPHY: (
-        "cta|ctas|ctv|mcta|angio|angios|angiography|angiographie|angiografia|angiografie|angiogram|angiotc|angiotac|"
-        "angioct|angioscanner|venogram|venography|venographie|willis|cow|tsa|supraaorticos|supraaortiques|"
-        "supra aortic|carotid|carotids|carotis|karotis|karotiden|carotidas|carotidi|bolus|monitoring|premonitoring|"
+        "cta|ctas|ctv|mcta|veno|trombo venoso|willis|cow|tsa|supraaorticos|supraaortiques|supra aortic|"
+        "supra aortiques|supra aorticos|carotid|carotids|carotis|karotis|karotiden|carotidas|carotidi|carotide|"
+        "carotides|carotiden|dsa|vessels|gefasse|hirngefasse|halsgefasse|vaisseaux|bolus|monitoring|premonitoring|"
         "smartprep|smart prep|surestart|sure start|real prep|tracker|tracking|locator|timing|subtraction|subtracted|"
         "subtraktion"
     ),
     SeriesClass.OTHER_PLANE: (
-        "cor|coro|coronal|coronals|coronale|coronales|coronaal|koronar|kor|sag|sagi|sagittal|sagittals|sagital|"
-        "sagittale|sagittaal|mpr|mprs|reformat|reformats|reformatted|curved|cpr|oblique|obliq|radial|parasagittal"
+        "cor|coro|coronal|coronals|coronale|coronales|coronaal|koronar|koronal|koronare|kor|coron|frontal|frontale|"
+        "frontales|sag|sagi|sagittal|sagittals|sagital|sagittale|sagittaal|mpr|mprs|reformat|reformats|reformatted|"
+        "curved|cpr|oblique|obliq|radial|parasagittal"
     ),
     SeriesClass.OTHER_PART: (
         "chest|thorax|thoracic|thoracique|torax|torace|brust|abdomen|abdominal|abd|addome|bauch|oberbauch|pelvis|"
@@ -74,11 +77,19 @@ CLASS_WORDS = {
         "orbita|dental|dentascan|facial|face|gesicht|mittelgesicht|maxillofacial|mandible|kiefer"
     ),
     SeriesClass.SHARP: (
-        "bone|bones|bony|boneplus|knochen|knochenfenster|osseux|osseuse|os|ossea|osseo|oseo|osea|hueso|ossos|osso|"
-        "bot|botten|botkernel|petrous|petrosal|felsenbein|felsenbeine|rocher|rochers|rocas|mastoid|mastoids|mastoide|"
-        "iac|inner ear|innenohr|oreille|oido|oidos|orecchio|sharp|edge|hrct|uhr|temporal bone|temporal bones"
+        "bone|bones|bony|boneplus|kn fenster|hartgewebe|osseous|osseux|osseuse|os|ossea|osseo|oseo|osea|hueso|ossos|"
+        "osso|bot|botten|botkernel|botwindow|botvenster|botreconstructie|petrous|petrosal|felsenbein|felsenbeine|"
+        "rocher|rochers|rocas|mastoid|mastoids|mastoide|mastoides|iac|iam|inner ear|innenohr|oreille|oido|oidos|"
+        "orecchio|sharp|edge|hrct|uhr|temporal bone|temporal bones"
     ),
 }  # fmt: skip
+CLASS_STEMS = {
+    SeriesClass.LOCALIZER: ("topogram", "scanogra", "scannogra", "escanogra"),
+    SeriesClass.PERFUSION: ("perfusion", "perfusie"),
+    SeriesClass.ANGIOGRAPHY: ("angio", "venogra"),
+    SeriesClass.SHARP: ("knochen",),
+}
+"""What words of a class begin with, where a language puts words together or ends them in many ways."""
 HEAD_WORDS = (
     "head|headseq|brain|skull|kopf|schadel|neurocranium|cranium|cranial|cranio|craneo|crane|cranien|craniale|kranial|"
     "cerebral|cerebrale|cerebrum|cerebro|cerebri|cerveau|cervello|zerebral|hirn|gehirn|tete|testa|capo|cabeza|cabeca|"
@@ -87,18 +98,35 @@ HEAD_WORDS = (
 AXIAL_WORDS = "ax|axial|axials|axiale|axiaal|axiales|tra|trans|transverse|transversal|transaxial"
 
 NEGATIONS = set(
-    "without wo no non not none minus free ohne o kein keine vor sans non avant sin s sem senza zonder geen pre before "
-    "antes prima un nil".split()
+    "without wo no non not none minus free ohne o kein keine vor sans non avant sin s sem senza zonder geen pre "
+    "before antes prima un nil z k niet nao pra voor zero keines keins keiner nihil nicht nein nie aucun aucune "
+    "pas ninguno ninguna ningun nessuno nessuna nessun nenhum nenhuma nada nul".split()
 )
-FILLERS = set(
-    "iv i v intravenous endovenoso intravenoso any of de di da du del mezzo medio produit medium media agent".split()
-)
+FILLER_STEMS = ("intraven", "endoven")
+FILLERS = set("iv i v any of de di da du del do mezzo medio meio produit prod medium media agent agente agents".split())
+CONJUNCTIONS = ("and", "und", "et", "e", "y", "en", "or")
 WITH = set("with w con c com mit avec met post nach apres despues dopo na".split())
 WITH_ALONE = {"w", "with", "mit", "avec", "met"}
 """“HEAD WITH”, “tête avec IV”; not “con” and “com”, which join other words as well."""
-CONTRAST_STEMS = ("contrast", "kontrast", "enhanc", "emhanc", "injec", "iniet", "inyec", "injek")
-CONTRAST_WORDS = set("dye apc km mdc pdc ce cect cec inj gd enh arterial arteriell venous venos portal delayed".split())
-AFTER_POST = set("contrast con c km iv inj gd".split())
+UNITS = {"ml", "cc", "mg", "g", "l"}
+CONTRAST_STEMS = (
+    "contrast", "kontrast", "enhanc", "emhanc", "injec", "iniet", "inyec", "injek", "poscontrast", "gadolin",
+    "arteri", "venos", "veineu", "spatphase",
+)  # fmt: skip
+CONTRAST_WORDS = set(
+    "dye apc km mdc pdc civ cte ce cect cec inj gd gad gado enh venous portal delay delayed late iode iodio iodo "
+    "yodo jod tardif tardive tardivo tardiva tardio tardia spat".split()
+)
+AFTER_POST = set("contrast con c km cm iv inj gd gad gado mdc pdc civ".split())
+
+
+_KNOWN = {
+    word
+    for phrases in (*CLASS_WORDS.values(), HEAD_WORDS, AXIAL_WORDS)
+    for word in re.split(r"[| ]", phrases)
+    if len(word) > 1
+}
+_BEGINNINGS = (*HEAD_WORDS.split("|"), *"axial ax coronal cor sagittal sag tra".split())
 
 
 def words_of(text):
@@ -116,16 +144,19 @@ def words_of(text):
     """
     text = unicodedata.normalize("NFKD", text)
     text = "".join(letter for letter in text if not unicodedata.combining(letter))
-    text = re.sub(r"i-?Dose|IDOSE", " iterative ", text)
+    text = re.sub(r"i-?Dose|IDOSE|AiCE", " iterative ", text)
     text = re.sub(r"(?<=\d)\s?(ke?V)p?(?![a-z])", lambda unit: f" {unit[1].lower()} ", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", " ", text).casefold()
     text = re.sub(r"\b([a-z])\.(?=[a-z]\b)", r"\1", text)  # m.d.c. and i.v.
-    text = re.sub(r"(?<![a-z0-9])(c\s?\+|\+\s?c(?![a-z]))", " with contrast ", text)
+    text = re.sub(r"(?<![a-z0-9])c\s?\+|\+\s?c(?![a-z])(?!.?sp)", " with contrast ", text)
     text = re.sub(r"(?<![a-z0-9])(c\s?-(?![a-z0-9])|-\s?c(?![a-z0-9])|s\s?/\s?c(?![a-z]))", " without contrast ", text)
     text = re.sub(r"(?<![a-z0-9])c\s?/\s?c(?![a-z])", " with contrast ", text)
-    text = re.sub(r"(?<![a-z])(non|pre|post|un)(?=contrast|con\b|enhanced)", r"\1 ", text)
-    text = re.sub(r"(?<![a-z0-9])w\s?[/_-]?\s?o(?![a-z])|(?<![a-z])w/o", " without ", text)
-    return re.findall(r"[a-z]+|\d+(?:[.,]\d+)?", text)
+    text = re.sub(r"(?<![a-z])(non|no|pre|post|un)(?=contrast|con\b|enhanced|iv\b)", r"\1 ", text)
+    text = re.sub(r"(?<![a-z0-9])(iv|km|mdc|pdc)\+", " with contrast ", text)
+    text = re.sub(r"(?<![a-z0-9])(iv|km|mdc|pdc)-(?![a-z0-9])", " without contrast ", text)
+    text = re.sub(r"(?<![a-z0-9])w\s?[/_'-]?\s?o(?:ut)?(?![a-z])|(?<![a-z])w/o", " without ", text)
+    words = re.findall(r"[a-z]+|\d+(?:[.,]\d+)?", text)
+    return [part for word in words for part in _unglued(word)]
 
 
 def classes_in(text):
@@ -177,8 +208,19 @@ def says_contrast(words):
         following = words[index + 1] if index + 1 < len(words) else ""
         if word == "post" and (following in AFTER_POST or not following or following[0].isdigit()):
             return True
+        if following == "c" and words[index + 2 : index + 3] and words[index + 2].startswith("sp"):
+            continue  # “head with C spine”
         if word in WITH_ALONE and (not following or following in AFTER_POST | {"without"}):
             return True
+        if word in WITH and following in ("iv", "c"):
+            return True
+        if (
+            word in WITH
+            and following in CONJUNCTIONS
+            and words[index + 2 : index + 3]
+            and words[index + 2] in NEGATIONS
+        ):
+            return True  # “with and without”
         if word == "oral" or (word == "cc" and index and words[index - 1][0].isdigit()):
             return True  # an injection, as in “4cc sec 150cc”
         is_abbreviation = word == "con" and index and words[index - 1] in NEGATIONS | {"post", "w", "with"}
@@ -192,10 +234,15 @@ def denies_contrast(text):
     """Whether a text, such as a value of ContrastBolusAgent, says that no contrast was given."""
     words = words_of(text)
     if not any(word.isalpha() for word in words):
-        return True  # “-” or “0”
-    denying = NEGATIONS | {"n", "a", "na", "null", "nativ", "native", "plain", "unknown"}
-    rest = [word for word in words if word not in denying | FILLERS | CONTRAST_WORDS]
-    return bool(set(words) & denying) and all(word.startswith(CONTRAST_STEMS) for word in rest)
+        return not any(word.strip("0.,") for word in words)  # “-” or “0”; “100” is an amount
+    if not any(word.strip("0.,") for word in words if word not in UNITS):
+        return True  # “0 ml”
+    denying = NEGATIONS | set(
+        "n a na nc null false nativ native plain unknown unspecified applicable specified".split()
+    )
+    given = set("given used applied administered administre administrado administra aplicado se yet".split())
+    rest = [word for word in words if word not in denying | given | FILLERS | CONTRAST_WORDS]
+    return bool(set(words) & denying) and all(word.startswith((*FILLER_STEMS, *CONTRAST_STEMS)) for word in rest)
 
 
 def kernel_in(text):
@@ -240,21 +287,39 @@ def _is_denied(words, index):
     """Whether a negation stands before the word, or right after it (“contrast: none”), and nothing affirms it."""
     if words[index].endswith(("frei", "free", "los")):
         return True
-    if words[index + 1 : index + 2] and words[index + 1] in ("none", "no", "free", "without", "kein", "nein"):
+    if words[index + 1 : index + 2] and words[index + 1] in (
+        "none",
+        "no",
+        "free",
+        "frei",
+        "without",
+        "kein",
+        "nein",
+        "nil",
+        "not",
+    ):
         return True
     before = index - 1
-    while before >= 0 and (words[before] in FILLERS or words[before].startswith(CONTRAST_STEMS)):
+    while before >= 0 and (words[before] in FILLERS or words[before].startswith((*FILLER_STEMS, *CONTRAST_STEMS))):
         before -= 1
     if before < 0 or words[before] not in NEGATIONS:
         return False
-    conjunctions = ("and", "und", "et", "e", "y", "en", "or")
-    while before > 0 and words[before - 1] in conjunctions:
+    while before > 0 and words[before - 1] in CONJUNCTIONS:
         before -= 1
     return before == 0 or words[before - 1] not in WITH
 
 
+def _unglued(word):
+    """A word that begins with a plane or the head and goes on with another known word (“axmip”) in two parts."""
+    for first in () if word in _KNOWN else _BEGINNINGS:
+        if word.startswith(first) and word[len(first) :] in _KNOWN:
+            return first, word[len(first) :]
+    return (word,)
+
+
 def _names(words, kind):
-    return _any_of(words, CLASS_WORDS.get(kind, ""))
+    stems = CLASS_STEMS.get(kind)
+    return _any_of(words, CLASS_WORDS.get(kind, "")) or bool(stems) and any(word.startswith(stems) for word in words)
 
 
 def _any_of(words, phrases):

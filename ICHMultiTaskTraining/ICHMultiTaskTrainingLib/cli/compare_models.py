@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.writing import check_file, write_json
 from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder
 
@@ -24,7 +25,7 @@ def run(options):
     check_file(options.output, is_comparison)
     if options.record:
         check_bundle_folder(options.record)
-    comparison = {"note": options.note, **compare_models(options.first, *options.others)}
+    comparison = {"note": options.note, **compare_models(options.first, *options.others), "provenance": provenance()}
     write_json(options.output, comparison)
     if options.record:
         record_metrics(ModelBundle.load(options.record), comparison, "comparison")

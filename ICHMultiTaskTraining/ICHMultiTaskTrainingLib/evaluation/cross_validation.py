@@ -7,6 +7,7 @@ import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import read_csv
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.bundle import ModelBundle
@@ -56,6 +57,7 @@ def report_run(trainer, bundle, output, command, choice=None):
         "data": f"{len(records)} validation scans of {trainer.manifest_name}",
         "simulated": simulated,
         "model": {name: getattr(bundle, name) for name in ("name", "version", "sha256", "training_data")},
+        "provenance": provenance(trainer.device, trainer.runtime.name),
     }
     analyzer, examples = Analyzer(bundle, trainer.device), []
     for row in (rows[n] for n in example_rows(rows) if config.tasks != "prognosis"):
@@ -126,6 +128,7 @@ def gather_folds(runs, output):
         "data": f"{len(records)} scans of {Path(manifest).name}, cross-validated in {len(runs)} folds",
         "simulated": any(record["simulated"] == "1" for record in records),
         "model": None,
+        "provenance": provenance(),
         "folds": [
             {"mae_ml": fold["volume"]["mae_ml"], "auc": fold["prognosis"] and fold["prognosis"]["auc"]}
             for fold in by_fold

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ICHMultiTaskLib.common.provenance import provenance_facts
 from ICHMultiTaskLib.common.writing import write_text
 from ICHMultiTaskLib.report.pages import render
 
@@ -108,6 +109,7 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
         remarks=remarks,
         left_out=[f"{row['patient_id']}: {row['reason']}" for row in metrics.get("skipped", ())],
         figures=[(captions[figure.name], figure.read_bytes(), figure.name in WIDE) for figure in figures],
+        made=provenance_facts(metrics.get("provenance")),
         settings={name: _plain(value) for name, value in (settings or {}).items()},
     )
     write_text(path, page)

@@ -1,6 +1,7 @@
 """Cohort comparison: tables of all kinds, what is recognized and refused, numbers, report and command."""
 
 import csv
+import html
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ from sklearn import metrics as sklearn_metrics
 
 from ICHMultiTaskLib import cli
 from ICHMultiTaskLib.common.errors import InputError, OutputError
+from ICHMultiTaskLib.common.provenance import provenance_facts
 from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.comparison.cohort import compare_cohort
 from ICHMultiTaskLib.comparison.statistics import icc
@@ -129,7 +131,11 @@ def test_files_say_the_same(comparison):
     found, folder = comparison
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     assert set(report["figures"]) == {p.name for p in folder.glob("*.png")} and len(report["figures"]) == 5
+    made = report.pop("provenance")
     assert {name: value for name, value in report.items() if name != "figures"} == found.as_dict()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert made["libraries"]["numpy"] == np.__version__
+    assert all(html.escape(text) in page for text in provenance_facts(made).values())
     with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, expected in zip(rows, found.rows, strict=True):

@@ -13,6 +13,7 @@ import SimpleITK
 
 from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
 from ICHMultiTaskLib.common.errors import OutputError
+from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.report.result import report_dict, write_report
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts
@@ -118,6 +119,14 @@ def test_page_is_whole_in_itself_and_escapes_what_the_scan_says(analysis, tmp_pa
                   "2 <simulated> scans.", "Research use only", "23.4", "90 % interval 17.5 to 30.5 mL", "31 %",
                   "Prognosis: survival", "18.5°", "4.22, 7.38 mm", "R 1, P 2, S 3 mm", "scene.mrb"):  # fmt: skip
         assert words in page.text, words
+
+
+def test_page_says_what_the_result_was_made_with(analysis, tmp_path):
+    made = provenance("cpu", "float32")
+    write_report(replace(analysis, provenance=made), tmp_path)
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    for words in (made["version"], made["code_sha256"], made["date"], "in float32", f"numpy {np.__version__}"):
+        assert words in text, words
 
 
 @pytest.mark.parametrize("probability, words", [(0.004, "below 1 %"), (0.9999, "above 99 %"), (0.5, "50 %")])

@@ -3,7 +3,9 @@
 `series_descriptions.csv` lists descriptions with the class that they mean, their maker and where they were found; those
 marked “(u)” are a maker's usual names, not seen in a public source. The rows marked “held_back” were not looked at
 while the words were collected: at their first run all 72 of the first batch were right, and 118 of 134 of the second
-(four that mean several things were left out of the table afterwards, words were added for the other twelve).
+(four that mean several things were left out of the table afterwards, words were added for the other twelve). Of three
+further batches, written as people type in seven languages, 326 of 383, 255 of 293 and 89 of 102 were right at first;
+those that were not, and a quarter of the others, are the rows “written as people type”.
 """
 
 import csv
@@ -53,6 +55,9 @@ def test_description(row):
         ("cranio c/c", SeriesClass.CONTRAST),
         ("head m.d.c.", SeriesClass.CONTRAST),
         ("senza m.d.c.", SeriesClass.PLAIN),
+        ("Head with C-spine", SeriesClass.PLAIN),
+        ("Head + C-Spine", SeriesClass.PLAIN),
+        ("Hemiparesis", SeriesClass.PLAIN),
     ],
 )
 def test_words_are_told_from_letters(text, expected):
@@ -61,15 +66,24 @@ def test_words_are_told_from_letters(text, expected):
 
 @pytest.mark.parametrize(
     "agent",
-    ["NO CONTRAST", "without", "W/O", "-", "None", "no", "0", "kein KM", "sans", "N/A", "w/o IV contrast", "NIL"],
-)
+    [
+        "NO CONTRAST", "without", "W/O", "-", "None", "no", "0", "kein KM", "sans", "N/A", "w/o IV contrast", "NIL",
+        "KEINES", "nicht", "aucun", "pas de produit", "ninguno", "nessun MDC", "nenhum", "geen", "NOT GIVEN", "0 ml",
+        "non administré", "No se administra", "none given", "KM: nein", "NOIV", "NO_CONTRAST", "IV CONTRAST: NONE", ".",
+        "no intravenous contrast", "Not Applicable", "S/C", "unspecified",
+    ],
+)  # fmt: skip
 def test_agents_that_are_none(agent):
     assert denies_contrast(agent)
 
 
 @pytest.mark.parametrize(
-    "agent", ["IOMERON", "Omnipaque 350", "CE", "CONTRAST", "APPLIED", "100 ml Ultravist 370", "IV"]
-)
+    "agent",
+    [
+        "IOMERON", "Omnipaque 350", "CE", "CONTRAST", "APPLIED", "100 ml Ultravist 370", "IV", "100", "100 ml", "given",
+        "nonionic contrast", "Non-ionic iodinated", "Ultravist, no reaction", "KM i.v.", "ja", "yes", "oral & IV",
+    ],
+)  # fmt: skip
 def test_agents(agent):
     assert not denies_contrast(agent)
 

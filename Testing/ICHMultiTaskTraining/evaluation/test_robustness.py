@@ -243,6 +243,7 @@ def test_whole_run_writes_what_it_measured(whole_run):
     assert names == {"robustness.json", "readings.csv", LIST_FILE, *results["figures"]}
     assert all((folder / "out" / name).read_bytes().startswith(b"\x89PNG") for name in results["figures"])
     assert json.loads((folder / "out" / "robustness.json").read_text(encoding="utf-8")) == results
+    assert (results["provenance"]["device"], results["provenance"]["number_format"]) == ("cpu", "float32")
     fractions = [fraction for fraction, _ in reports]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] == 1
     assert results["scanner"]["patients"] == 1 and results["scanner"]["variations"]["all"]["scans"] == 6
@@ -319,7 +320,9 @@ def test_models_compared(tmp_path, capsys):
     bundle = shutil.copytree(default_bundle(), tmp_path / "bundle")
     arguments = [first, second, alone, "--note", "Said above.", "--record", bundle]
     assert main(["compare-models", *map(str, arguments), "--output", str(tmp_path / "out.json")]) == 0
-    assert json.loads((tmp_path / "out.json").read_text()) == {"note": "Said above.", **found}
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written.pop("provenance")["software"] == "ICHMultiTask"
+    assert written == {"note": "Said above.", **found}
     table = capsys.readouterr().out.strip()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert rows[2] == ["first", "2.00", "", "+0.00", "1.000", ""]

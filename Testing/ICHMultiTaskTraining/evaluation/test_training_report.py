@@ -117,6 +117,8 @@ def test_report_of_a_run_stands_alone(folds):
     tables = {"metrics.json", "predictions.csv", "report.html", LIST_FILE}
     assert {path.name for path in report.iterdir()} == names | tables
     page = (report / "report.html").read_text(encoding="utf-8")
+    made = json.loads((report / "metrics.json").read_text(encoding="utf-8"))["provenance"]
+    assert made["code_sha256"] in page and made["date"] in page
     assert page.count("data:image/png;base64,") == len(names) + 1, "the curves are in it, too"
     for part in ("Mean absolute error", "AUC", "Research use only", "--fold 0 --folds 2", "learning_rate"):
         assert part in page, part

@@ -5,6 +5,7 @@ import itertools
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.simulation import find_scans
@@ -56,7 +57,7 @@ def robustness(
     dict
         The content of `robustness.json`: `scanner` (see `scanner_metrics`), `erased` and `erased_of_manifest` (see
         `erasure_metrics`; None without a manifest), `real_anatomy` (see `anatomy_metrics`; None without a folder),
-        `data`, `skipped`, `model` and `figures`.
+        `data`, `skipped`, `model`, `provenance` and `figures`.
 
     Raises
     ------
@@ -84,6 +85,7 @@ def robustness(
             "data": f"{patients} simulated patients of seed {seed}",
             **summarize(readings),
             "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
+            "provenance": provenance(analyzer.device, analyzer.runtime.name),
         }
         results["figures"] = write_figures(readings, results, folder)
         write_csv(folder / "readings.csv", readings, COLUMNS)
