@@ -15,7 +15,6 @@ from slicer.ScriptedLoadableModule import (
 )
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
-from ICHMultiTaskLib.common.progress import duration
 from ICHMultiTaskLib.common.writing import os_error_sentence
 from ICHMultiTaskLib.mrml.parameters import Device
 from ICHMultiTaskLib.panel.dependencies import TRAINING, install_missing_packages
@@ -23,11 +22,13 @@ from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
 from ICHMultiTaskTrainingLib.cli.process import CommandProcess, LogReader
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.panel.curves import CurvesSection
+from ICHMultiTaskTrainingLib.panel.finished import FinishedSection
+from ICHMultiTaskTrainingLib.panel.run_state import more_epochs, shown_history, view_of
 from ICHMultiTaskTrainingLib.panel.settings import SettingsSection
 from ICHMultiTaskTrainingLib.panel.simulation import SimulationSection, spare_processes
 from ICHMultiTaskTrainingLib.training.config import make_config
-from ICHMultiTaskTrainingLib.training.run_folder import LOG, RunFolder, check_same_run
-from ICHMultiTaskTrainingLib.training.settings_text import assignments, manifest_text, plan_text
+from ICHMultiTaskTrainingLib.training.run_folder import LOG, RunFolder
+from ICHMultiTaskTrainingLib.training.settings_text import assignments, manifest_text, plan_text, problem_lines
 
 FOLLOW_MSEC = 500
 TYPING_MSEC = 400
@@ -65,12 +66,13 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self.logic = ICHMultiTaskTrainingLogic()
         self.run = self._log = self._manifest = None
         self._processes = {}
-        self._running, self._outcome = False, ("", False)
+        self._running, self._outcome, self._shown = False, ("", False), (None, [])
         for device in Device:
             ui.deviceSelector.addItem(device.label(), device.value)
         self.settings = SettingsSection(ui, self._changed)
         self.simulation = SimulationSection(ui, self.useManifest)
         self.curves = CurvesSection(ui)
+        self.finished = FinishedSection(ui, self.trainOn, self._device)
         self.check = Work(lambda task: None, self._onCheckFailed)
         self._typing = qt.QTimer()
         self._typing.setSingleShot(True)
@@ -82,7 +84,6 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         ui.manifestPath.connect("currentPathChanged(QString)", self._onManifestChanged)
         ui.outputPath.connect("currentPathChanged(QString)", self._onOutputChanged)
         ui.startButton.connect("clicked(bool)", self.onStartButton)
-        ui.useModelButton.connect("clicked(bool)", self.onUseModelButton)
         self._restorePaths()
 
     def cleanup(self):
@@ -93,6 +94,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         for process in self._processes.values():
             process.stop()
         self.simulation.cleanup()
+        self.finished.cleanup()
         self.curves.cleanup()
 
     def enter(self):
@@ -116,28 +118,38 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
 
     def onStartButton(self, checked=False):
         """Start or continue the run, or stop the running one."""
-        try:
-            if self._running:
+        if self._running:
+            try:
                 self._stop()
-                return
+            except ICHMultiTaskError as error:
+                self._say(str(error), failed=True)
+            return
+        self._start(self.settings.preset, self.settings.changes)
+
+    def trainOn(self, epochs):
+        """Let a finished run go on for more epochs."""
+        self._start(None, lambda: more_epochs(self.run, epochs))
+
+    def _start(self, preset, readSettings):
+        try:
             install_missing_packages(TRAINING)
+            settings = readSettings()
+            table = self.ui.manifestPath.currentPath
+            if preset is None:
+                preset, settings = settings
+                table = self.run.stored["manifest"]
             self._processes[self.run.path] = self.logic.start(
-                self.ui.manifestPath.currentPath, self.run.path, self.settings.preset, self._device(),
-                self.settings.changes(), self.ui.skipCheckBox.checked,
-            )  # fmt: skip
+                table, self.run.path, preset, self._device(), settings, self.ui.skipCheckBox.checked
+            )
         except ICHMultiTaskError as error:
             self._say(str(error), failed=True)
             return
         for name in ("manifestPath", "outputPath"):
             qt.QSettings().setValue(SETTINGS_KEY + name, getattr(self.ui, name).currentPath)
+        if settings.get("epochs"):
+            self.settings.showEpochs(settings["epochs"])
         self._running = True
         self._say("")
-
-    def onUseModelButton(self, checked=False):
-        """Go to the module that analyzes scans, with the trained model chosen."""
-        bundle = str(self.run.bundle)
-        slicer.util.selectModule("ICHMultiTask")
-        slicer.modules.ICHMultiTaskWidget.panel.analyze.useBundle(bundle)
 
     def _stop(self):
         if self.process is not None:
@@ -181,7 +193,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
     def _onCheckFailed(self, text, failed):
         if not text:
             return
-        problems = text.replace(" unusable rows: ", " unusable rows:\n").replace("; line ", "\nline ").split("\n")
+        problems = problem_lines(text)
         if len(problems) > SHOWN_PROBLEMS:
             for problem in problems:
                 self.ui.logText.appendPlainText(problem)
@@ -191,9 +203,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self._update()
 
     def _sayOfManifest(self, text, failed=False):
-        label = self.ui.manifestInfoLabel
-        label.text, label.visible = text, bool(text)
-        label.styleSheet = WARNING_STYLE if failed else ""
+        _show(self.ui.manifestInfoLabel, text, failed)
 
     def _onOutputChanged(self, path):
         """Show the run of a folder: its settings, curves and log."""
@@ -214,6 +224,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
     def _follow(self):
         """Look at what runs and at the run's folder."""
         self.simulation.follow()
+        self.finished.follow()
         process = self.process
         status = process.status if process else None  # asked before the last lines are read
         if self._log is not None:
@@ -224,8 +235,9 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             self._ended(self._processes.pop(self.run.path), status)
         elif before != self._running:
             self._update()
-        self.curves.show(self.run.history if self.run else [])
-        self._showProgress()
+        self.curves.show(self._history())
+        if self._running:
+            self._update()
 
     def _ended(self, process, status):
         if process.stopped:
@@ -249,65 +261,40 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         ui, running = self.ui, self._running
         for widget in (ui.manifestPath, ui.presetSelector, ui.startFromSelector, ui.deviceSelector, ui.settingsBox):
             widget.enabled = not running
-        begun = bool(self.run and self.run.begun)
-        ui.startButton.text = _("Stop") if running else _("Continue") if begun else _("Start")
-        ui.startButton.enabled, text, failed = (True, "", False) if running else self._readiness(begun)
-        if self._outcome[0]:
-            text, failed = self._outcome
-        ui.statusLabel.text, ui.statusLabel.visible = text, bool(text)
-        ui.statusLabel.styleSheet = WARNING_STYLE if failed else ""
-        ui.useModelButton.visible = bool(self.run and self.run.bundle)
-        self._showProgress()
+        chosen = bool(ui.manifestPath.currentPath)
+        view = view_of(self.run, self.settings.config, self._manifest, chosen, running, self.process is not None)
+        ui.startButton.text, ui.startButton.enabled = view.button, view.enabled
+        text, failed = self._outcome if self._outcome[0] else (view.text, view.failed)
+        _show(ui.statusLabel, text, failed)
+        _show(ui.planLabel, view.plan)
+        _show(ui.epochsInfoLabel, self._epochsText())
+        ui.progressBar.visible = running
+        ui.progressBar.value = round(1000 * (view.fraction or 0.0))
+        _show(ui.stageLabel, view.stage)
+        self.finished.show(self.run, view.finished and not running)
 
-    def _readiness(self, begun):
-        """Whether the run can be started or continued, what to say of it, and whether that is an error."""
-        if self.run is None:
-            return False, _("Choose a folder for the run."), False
+    def _epochsText(self):
         try:
-            if begun and self.run.finished:
-                self.ui.startButton.text = _("Finished")
-                return False, self._finishedText(), False
-            config = self.settings.config()
-            self.ui.planLabel.text = plan_text(config)
-            if not self.ui.manifestPath.currentPath:
-                return False, _("Choose a table of scans, or simulate some."), False
-            if self._manifest is None:  # what is the matter stands beside the table
-                return False, "", False
-            if begun:
-                stored = self.run.stored
-                chosen = {"config": config.as_dict(), "manifest": str(self._manifest.path.resolve())}
-                check_same_run(self.run.path, stored, stored | chosen)
-        except ICHMultiTaskError as error:
-            return False, str(error), True
-        if not begun:
-            return True, "", False
-        done, total = self.run.epochs_done, len(config.reductions())
-        return True, _("{done} of {total} epochs are done.").format(done=done, total=total), False
+            return plan_text(self.settings.config())
+        except ICHMultiTaskError:
+            return ""
 
-    def _finishedText(self):
-        entry = self.run.history[-1]
-        text = _("Finished after {n} epochs.").format(n=self.run.epochs_done)
-        if entry.get("validation_mae_ml") is not None:
-            text += _(" Validation MAE {mae:.1f} mL.").format(mae=entry["validation_mae_ml"])
-        if entry.get("validation_auc") is not None:
-            text += _(" AUC {auc:.2f}.").format(auc=entry["validation_auc"])
-        if self.run.report:
-            text += _(' <a href="{address}">Report</a>').format(address=self.run.report.resolve().as_uri())
-        return text
+    def _history(self):
+        """The history of the run as the curves show it."""
+        if self.run is None:
+            return []
+        history = self.run.history
+        if history is not self._shown[0]:
+            self._shown = history, shown_history(history, *self.run.validation_counts(self._manifest))
+        return self._shown[1]
 
-    def _showProgress(self):
-        ui, running = self.ui, self._running
-        ui.progressBar.visible = ui.stageLabel.visible = running
-        if not running:
-            return
-        progress = self.run.progress if self.run.running else None
-        ui.progressBar.value = round(1000 * progress.fraction) if progress else 0
-        text = progress.message if progress else _("Starting…")
-        if progress and progress.seconds_left:
-            text += _("; {time} left").format(time=duration(progress.seconds_left))
-        if progress and self.process is None:
-            text += _(" (process {n} on {computer})").format(n=progress.process, computer=progress.computer)
-        ui.stageLabel.text = text
+
+def _show(label, text, failed=False):
+    """Show a text in a label that is there only where there is one."""
+    if label.text != text:
+        label.text = text
+    label.visible = bool(text)
+    label.styleSheet = WARNING_STYLE if failed else ""
 
 
 class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):

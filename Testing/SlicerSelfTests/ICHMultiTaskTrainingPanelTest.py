@@ -137,7 +137,10 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
     def test_trainStopContinueAndUseTheModel(self):
         ui, widget = self.ui, self.widget
         self.assertRegex(ui.manifestInfoLabel.text, rf"^{PATIENTS} scans of {PATIENTS} patients, \d died .* mL")
-        self.assertIn("14 epochs: 12 at 1/2", ui.planLabel.text)
+        self.assertIn("14 epochs: 12 at lower resolution come first", ui.epochsInfoLabel.text)
+        self.assertIn("12 epochs at half resolution", ui.planLabel.text)
+        self.assertIn("Minutes follow", ui.planLabel.text)
+        self.screenshot("training-planned")
         self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Start", True))
         with self.alive():
             ui.startButton.click()
@@ -145,11 +148,13 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
             self.assertFalse(ui.settingsBox.enabled)
             self.waitFor(lambda: len(widget.run.history) > 1)
         self.screenshot("training-running")
-        self.assertGreater(ui.progressBar.value, 0)
+        self.assertGreater(ui.progressBar.value, 100)
+        self.assertLess(ui.progressBar.value, 950)
+        self.assertRegex(ui.planLabel.text, r"▶ 12 epochs at half resolution, \d+ done")
         self.waitFor(lambda: re.search(r"^Epoch \d+ of 14, loss .* left$", ui.stageLabel.text), 30)
         self.assertEqual(ui.curveSelector.itemText(0), "Loss")
         self.assertTrue(widget.curves.plot.visible)
-        self.assertFalse(ui.useModelButton.visible)
+        self.assertFalse(ui.finishedWidget.visible)
         ui.startButton.click()
         self.waitFor(lambda: not widget._running)
         done = len(widget.run.history)
@@ -175,8 +180,25 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         self.assertIn("Finished after 14 epochs", ui.statusLabel.text)
         self.assertEqual([entry["epoch"] for entry in widget.run.history], list(range(1, 15)))
         self.assertIn("report.html", ui.statusLabel.text)
+        self.assertRegex(ui.statusLabel.text, r"MAE .* on 2 validation patients, too few")
+        self.assertNotIn("AUC 0", ui.statusLabel.text)
+        self.assertTrue(ui.finishedWidget.visible)
         self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Finished", False))
         self.screenshot("training-finished")
+
+        ui.compareModelsButton.click()
+        self.assertEqual(ui.compareModelsButton.text, "Stop")
+        with self.alive():
+            self.waitFor(lambda: not widget.finished.work.running)
+        self.assertIn("validation patients this model's MAE is", ui.followUpLabel.text)
+        self.screenshot("training-compared")
+        widget.finished.calibrate(str(self.manifest))
+        self.assertIn("cannot be calibrated on patients that it was trained on", ui.followUpLabel.text)
+
+        widget.trainOn(1)
+        self.waitFor(lambda: widget.run.running)
+        self.waitFor(lambda: not widget._running)
+        self.assertIn("Finished after 15 epochs", ui.statusLabel.text)
 
         ui.useModelButton.click()
         self.assertEqual(slicer.util.selectedModule(), "ICHMultiTask")
@@ -209,6 +231,30 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         self.write("learning_rate=0.01")
         self.assertTrue(self.ui.startButton.enabled)
 
+    def test_fineTuneIsTheFirstChoiceWithAModel(self):
+        ui, selector = self.ui, self.ui.startFromSelector
+        self.write("")
+        selector.currentIndex = 1
+        self.widget.settings.onStartFromSelected(1)
+        self.assertEqual((ui.presetSelector.currentText, ui.epochsSpinBox.value), ("fine-tune", 20))
+        self.assertIn("20 epochs at full resolution", ui.planLabel.text)
+        selector.currentIndex = 0
+        self.widget.settings.onStartFromSelected(0)
+        self.assertEqual(ui.presetSelector.currentText, "default")
+
+    def test_stopDuringTheReportIsNoDeadEnd(self):
+        self.ui.epochsSpinBox.value = 1
+        self.write(settings_text(TINY | {"coarse_epochs": []}))
+        self.ui.startButton.click()
+        self.waitFor(lambda: "Writing the report" in self.ui.stageLabel.text or not self.widget._running)
+        self.assertTrue(self.widget._running, "it was too fast for this test")
+        self.ui.startButton.click()
+        self.waitFor(lambda: not self.widget._running)
+        self.assertEqual((self.ui.startButton.text, self.ui.startButton.enabled), ("Continue", True))
+        self.ui.startButton.click()
+        self.waitFor(lambda: not self.widget._running)
+        self.assertEqual(self.ui.startButton.text, "Finished")
+
     def test_failureIsShownWithItsReason(self):
         self.write(settings_text({**TINY, "outcome": "sex"}))
         self.ui.startButton.click()
@@ -217,7 +263,7 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
 
     def test_runOfAnotherProcessIsFollowedAndStopped(self):
         ui, run = self.ui, self.folder / "other"
-        folders = [str(Path(slicer.modules.ichmultitasktraining.path).parent), str(Path(testing.__file__).parents[1])]
+        folders = [str(Path(slicer.modules.ichmultitasktraining.path).parent), str(Path(testing.__file__).parents[2])]
         code = HOLDER.format(folders=folders, folder=str(run))
         process = subprocess.Popen(
             [python_executable(), "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True

@@ -12,8 +12,9 @@ import numpy as np
 from ..common.errors import InputError
 from ..scan.volume_files import read_stored, suffix_of
 from .segment import DRAFT_TAG, Segment, fingerprint
+from .segment_dicom import is_dicom_segmentation, read_dicom_segments
 
-_EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included) or MetaImage file"
+_EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included), MetaImage or DICOM SEG file"
 _MOST_LABELS = 100
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Tags)")
 _DRAFT = re.compile(rf"(?:^|\|){re.escape(DRAFT_TAG)}:([^|]*)")
@@ -25,7 +26,8 @@ def read_segments(path):
     Parameters
     ----------
     path : str or Path
-        .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd; a .seg.nrrd as 3D Slicer writes it, overlapping segments included.
+        .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd; a .seg.nrrd as 3D Slicer writes it, overlapping segments included; a
+        DICOM segmentation object.
 
     Returns
     -------
@@ -41,6 +43,8 @@ def read_segments(path):
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; {_EXPECTED}.")
+    if suffix_of(path) is None and is_dicom_segmentation(path):
+        return read_dicom_segments(path)
     if suffix_of(path) is None:
         raise InputError(f"{path.name} is not a segmentation; {_EXPECTED}.")
     try:

@@ -9,6 +9,7 @@ COMMANDS = Registry(
     __package__,
     {
         "simulate": ("write a cohort of simulated patients with exact volumes", ".simulate:add_arguments"),
+        "manifest": ("make the table of scans from segmentations beside them", ".manifest:add_arguments"),
         "train": ("train on a manifest and write a model bundle", ".train:add_arguments"),
         "gather": ("put the folds of a cross-validation together", ".gather:add_arguments"),
         "evaluate": ("measure a model on a manifest", ".evaluate:add_arguments"),
@@ -22,6 +23,7 @@ COMMANDS = Registry(
             ".compare_models:add_arguments",
         ),
         "release": ("make a model from nothing: simulate, train, calibrate, evaluate", ".release:add_arguments"),
+        "compare-run": ("compare a finished run's model with the shipped one", ".compare_run:add_arguments"),
     },
 )
 """Each adds its arguments to a parser and sets the default `run`, a callable (options)."""

@@ -15,7 +15,7 @@ from ICHMultiTaskLib.model.networks import TRAINABLE
 from ..data.manifest import read_manifest
 from ..evaluation.cross_validation import FOLDER, report_run
 from ..training.config import PRESETS, make_config
-from ..training.progress_file import followed
+from ..training.progress_file import TRAINED, followed
 from ..training.run_folder import RunFolder, check_start
 from ..training.settings_text import parse_assignments
 
@@ -81,14 +81,14 @@ def run(options):
         trainer.run()
         if workers.rank:
             return
-        progress(1.0, "Calibrating and writing the model")
+        progress(TRAINED, "Calibrating and writing the model")
         choice = trainer.choose()
         if choice.note:
             progress.line(choice.note)
         described = (options.name, options.bundle_version, options.training_data, options.command_line)
         bundle = export_bundle(trainer, options.output / "bundle", *described, choice)
         best = export_best(trainer, options.output / "bundle-best", *described, choice)
-        progress(1.0, "Writing the report")
+        progress((1.0 + TRAINED) / 2, "Writing the report")
         report_run(trainer, bundle, options.output / FOLDER, options.command_line, choice)
     print(f"Model bundle: {bundle.folder}")
     if best is not None:

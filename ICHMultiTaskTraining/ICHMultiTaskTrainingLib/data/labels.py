@@ -1,21 +1,18 @@
 """Labels that cannot be: what a table of scans says, held against itself before hours are spent on it."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.measures.labeled_scan import LARGEST_ML
+from ICHMultiTaskLib.scan.identity import image_identity
 
 from .manifest import Row
 
-LARGEST_ML = 500.0
-"""No intracerebral hemorrhage that reaches a scanner is larger; a third of all that the skull holds."""
 MASK_FACTOR = 10.0
 """A volume and that of its mask differ by less, however the mask was drawn."""
 LEAST_ML = 1.0
 """Volumes below it are not held against their masks, in which a few voxels make a factor."""
-SAMPLE_BYTES = 1 << 20
 
 
 def check_labels(rows: Sequence[Row], with_prognosis: bool = True) -> None:
@@ -80,7 +77,7 @@ def _outcomes(rows):
 def _images(rows):
     same = defaultdict(list)
     for row in rows:
-        same[_identity(row.image)].append(row)
+        same[image_identity(row.image)].append(row)
     for copies in same.values():
         patients = sorted({row.patient_id for row in copies})
         volumes = sorted({row.volume_ml for row in copies})
@@ -89,17 +86,3 @@ def _images(rows):
         elif len(volumes) > 1:
             texts = " and ".join(f"{volume:g}" for volume in volumes)
             yield f"one image of {patients[0]} has volumes of {texts} mL: {copies[0].image.name}"
-
-
-def _identity(image):
-    """What tells an image from others without reading it whole: its size, and a megabyte from the middle of it."""
-    files = sorted(path for path in image.rglob("*") if path.is_file()) if image.is_dir() else [image]
-    files = files or [image]
-    sizes = tuple(file.stat().st_size for file in files)
-    return sizes, _sample(files[len(files) // 2])
-
-
-def _sample(file: Path):
-    with file.open("rb") as stream:
-        stream.seek(max(0, (file.stat().st_size - SAMPLE_BYTES) // 2))
-        return hashlib.sha256(stream.read(SAMPLE_BYTES)).hexdigest()

@@ -91,6 +91,8 @@ def comparison_table(comparison):
 
 
 def _name(model):
+    if "name" in model:
+        return model["name"]
     path = Path(model["predictions"])
     return path.resolve().parent.name if path.name == "predictions.csv" else path.stem
 

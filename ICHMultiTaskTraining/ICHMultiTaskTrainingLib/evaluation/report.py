@@ -5,11 +5,14 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.provenance import provenance_facts
 from ICHMultiTaskLib.common.writing import write_text
+from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
 from ICHMultiTaskLib.report.pages import render
 
 from .figures import CAPTIONS
 
 CURVES = "curves.png"
+FEWEST_PATIENTS = 10
+"""Below this many, the page says that its numbers are of too few."""
 WIDE = ("attention.png", "histogram.png", CURVES)
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES = {
@@ -106,7 +109,7 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
         metrics=metrics,
         training_data=(metrics.get("model") or {}).get("training_data"),
         tables=[table for part in TABLES if (table := _table(metrics, part))],
-        remarks=remarks,
+        remarks=[*remarks, *_too_few(metrics)],
         left_out=[f"{row['patient_id']}: {row['reason']}" for row in metrics.get("skipped", ())],
         figures=[(captions[figure.name], figure.read_bytes(), figure.name in WIDE) for figure in figures],
         made=provenance_facts(metrics.get("provenance")),
@@ -115,10 +118,26 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
     write_text(path, page)
 
 
+def _too_few(metrics):
+    """Sentences on numbers that rest on too few patients."""
+    volume, prognosis = metrics.get("volume") or {}, metrics.get("prognosis") or {}
+    if 0 < volume.get("patients", 0) < FEWEST_PATIENTS:
+        yield f"{volume['patients']} patients are too few to judge a model by: the next ones may give other numbers."
+    if prognosis.get("patients") and not _has_enough(prognosis):
+        yield (
+            f"The prognosis has no numbers here: expected at least {FEWEST_OF_EACH_OUTCOME} patients who died and as "
+            f"many who lived, found {prognosis['deaths']:.3g} and {prognosis['patients'] - prognosis['deaths']:.3g}."
+        )
+
+
+def _has_enough(prognosis):
+    return min(prognosis["deaths"], prognosis["patients"] - prognosis["deaths"]) >= FEWEST_OF_EACH_OUTCOME
+
+
 def _table(metrics, part):
     """Heading, values and rows of a part that was measured."""
     values = metrics.get(part)
-    if not values or not values["patients"]:
+    if not values or not values["patients"] or (part == "prognosis" and not _has_enough(values)):
         return None
     heading, rows = TABLES[part]
     intervals = metrics["intervals_95"].get(part) or {}

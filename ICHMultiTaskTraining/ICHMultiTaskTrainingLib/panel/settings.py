@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from ..training.config import PRESETS, SHIPPED, make_config
 from ..training.settings_text import changes_of, parse_settings, settings_text
+from .run_state import preset_for
 
 OWN_WIDGETS = ("epochs", "batch_size", "start_from")
 """Settings with a widget of their own; all others are written as text."""
@@ -107,12 +108,27 @@ class SettingsSection:
         selector = self.ui.startFromSelector
         if index < selector.count - 1:
             self._startFrom = index
-            self._changed()
+            self._followStart()
             return
         selector.currentIndex = self._startFrom
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder of a model bundle"))
         if folder:
             self.startFrom(folder)
+            self._followStart()
+
+    def showEpochs(self, epochs):
+        """Show for how many epochs a run was started."""
+        self.ui.epochsSpinBox.value = epochs
+
+    def _followStart(self):
+        """Take the preset that goes with what the training begins with."""
+        start = self.ui.startFromSelector.itemData(self.ui.startFromSelector.currentIndex) or ""
+        preset = preset_for(start, self.preset)
+        if preset != self.preset:
+            self.ui.presetSelector.currentText = preset
+            self._showPreset()
+            self.startFrom(start)
+        self._changed()
 
     def _showPreset(self):
         preset = PRESETS[self.preset]

@@ -6,6 +6,7 @@ import socket
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError, OutputError
@@ -13,6 +14,8 @@ from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.common.writing import os_error_sentence
 
 NAME = "progress.json"
+PREPARED, TRAINED = 0.1, 0.95
+"""How far a run is when its scans are prepared, and when its last epoch is done: model and report are what is left."""
 WRITE_SECONDS = 0.5
 """The file is written at most this often."""
 _LENGTH = 2000
@@ -32,7 +35,7 @@ class Progress:
     computer : str
         Name of the computer that it runs on.
     fraction : float
-        0 to 1, of the phase: the preparation of the scans, then the training.
+        0 to 1, of the whole run. Its phases end at `PREPARED`, at `TRAINED` and at 1.
     message : str
     time : float
         When it said so, in seconds since 1970.
@@ -49,10 +52,21 @@ class Progress:
     first: float
 
     @property
+    def phase(self):
+        """Where the phase begins and where it ends, as fractions of the run."""
+        return phase_of(self.fraction)
+
+    @property
     def seconds_left(self):
         """Of the phase, by its speed so far; None before the speed is known."""
         done = self.fraction - self.first
-        return (self.time - self.began) * (1 - self.fraction) / done if done > 0 else None
+        return (self.time - self.began) * (self.phase[1] - self.fraction) / done if done > 0 else None
+
+
+def phase_of(fraction):
+    """The phase of a run that a fraction of it lies in, as (start, stop)."""
+    ends = (0.0, PREPARED, TRAINED, 1.0)
+    return next(((a, b) for a, b in pairwise(ends) if fraction < b), ends[-2:])
 
 
 class FollowedProgress:
@@ -67,12 +81,13 @@ class FollowedProgress:
     def __call__(self, fraction, message):
         """Pass the progress on and write it to the file."""
         self._progress(fraction, message)
-        if self._phase is None or fraction in (0.0, 1.0) or time.time() - self._written >= WRITE_SECONDS:
+        begins = self._phase is None or phase_of(fraction) != phase_of(self._last)
+        if begins or fraction in (0.0, 1.0) or time.time() - self._written >= WRITE_SECONDS:
             self._write(fraction, message)
 
     def _write(self, fraction, message):
         now = time.time()
-        if self._phase is None or fraction < self._last:
+        if self._phase is None or phase_of(fraction) != phase_of(self._last) or fraction < self._last:
             self._phase = (now, fraction)
         self._last, self._written = fraction, now
         progress = Progress(os.getpid(), socket.gethostname(), fraction, message[:200], now, *self._phase)

@@ -87,17 +87,52 @@ class RunFolder:
         return (self.path / "config.json").is_file()
 
     @property
-    def finished(self):
-        """Whether all its epochs are done and the model is written."""
-        if self.bundle is None or not self.history:
+    def trained(self):
+        """Whether all its epochs are done."""
+        if not self.history:
             return False
         total = len(TrainingConfig(**self.stored["config"]).reductions())
         return self.epochs_done >= total or bool(self.history[-1].get("stopped_early"))
 
     @property
+    def finished(self):
+        """Whether all its epochs are done, and the model and the report are those of the last one."""
+        if not self.trained or self.bundle is None or self.report is None:
+            return False
+        made, told = (_read_json(path) for path in (self.bundle / "configs" / "metadata.json", self.metrics_file))
+        try:
+            of_this = present_names(made["training"]["config"])["epochs"] == self.stored["config"]["epochs"]
+            return of_this and told["model"]["sha256"] == made["sha256"]
+        except (KeyError, TypeError):
+            return True  # by an earlier version, which wrote less
+
+    @property
+    def metrics_file(self):
+        """What the report's numbers stand in."""
+        return self.path / "report" / "metrics.json"
+
+    @property
+    def metrics(self):
+        """The numbers of the report, as `evaluate` returns them; None where there are none."""
+        return _read_json(self.metrics_file)
+
+    @property
     def epochs_done(self):
         """How many epochs are done; epoch 0, the start as it is, is none."""
         return self.history[-1]["epoch"] if self.history else 0
+
+    def validation_counts(self, manifest):
+        """How many patients validate, and how many of them died; None and None where that is not known.
+
+        Parameters
+        ----------
+        manifest : Manifest or None
+        """
+        split = _read_json(self.path / "splits.json")
+        if manifest is None or split is None:
+            return None, None
+        died = {row.patient_id: row.died for row in manifest.rows if row.patient_id in split["validation"]}
+        return len(died), sum(died.values())
 
     @property
     def bundle(self):
@@ -129,6 +164,14 @@ class RunFolder:
         os.kill(progress.process, signal.SIGTERM)
 
 
+def _read_json(path):
+    """What a file holds, or None where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def check_start(manifest, config, processes=1):
     """See that a new run has what it needs, before its folder is touched.
 
@@ -158,7 +201,7 @@ def check_start(manifest, config, processes=1):
 def claim_run(folder, manifest, config, processes=1):
     """Write a run's settings into its folder, or see that those already there are the same.
 
-    A finished run may be given more epochs.
+    A run whose epochs are done may be given more of them.
 
     Parameters
     ----------
@@ -207,9 +250,9 @@ def run_settings(manifest, config, processes=1):
 
 
 def _is_longer(folder, stored, settings):
-    """Whether a finished run is to go on for more epochs, all else being the same."""
+    """Whether a run whose epochs are done is to go on for more of them, all else being the same."""
     there, here = stored["config"]["epochs"], settings["config"]["epochs"]
-    if here <= there or not RunFolder(folder).finished:
+    if here <= there or not RunFolder(folder).trained:
         return False
     check_same_run(folder, stored, settings | {"config": settings["config"] | {"epochs": there}})
     return True

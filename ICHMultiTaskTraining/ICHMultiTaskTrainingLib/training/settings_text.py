@@ -94,7 +94,7 @@ def changes_of(config):
 
 
 def plan_text(config):
-    """The epochs of a run in words, such as "24 epochs: 14 at 1/4, 8 at 1/2, 2 at full resolution".
+    """The epochs of a run in words: how many there are, and why there are more than were asked for.
 
     Parameters
     ----------
@@ -104,10 +104,19 @@ def plan_text(config):
     -------
     str
     """
-    total = len(config.reductions())
-    text = f"{total} epoch{'s' if total > 1 else ''}"
-    phases = [f"{epochs} at 1/{factor}" for factor, epochs in config.coarse_epochs if epochs]
-    return f"{text}: {', '.join(phases)}, {config.epochs} at full resolution" if phases else text
+    coarse = sum(epochs for _, epochs in config.coarse_epochs)
+    if not coarse:
+        return f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+    return (
+        f"{coarse + config.epochs} epochs: {coarse} at lower resolution come first, at a fraction of the cost (setting "
+        f"coarse_epochs), then the {config.epochs} chosen"
+    )
+
+
+def problem_lines(text):
+    """A refused table's problems, a line each, behind the line that says how many there are."""
+    head, unusable, rows = text.partition(" unusable rows: ")
+    return [head + unusable.rstrip(), *rows.replace("; row ", "\nrow ").split("\n")] if unusable else [text]
 
 
 def manifest_text(manifest):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS, duration
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, duration, part
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.writing import remove_partial, write_json
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
@@ -28,6 +28,8 @@ from .distributed import ALONE
 from .learner import Learner, choose_runtime
 from .lineage import death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
+from .plan import seconds_of
+from .progress_file import PREPARED, TRAINED
 from .run_folder import claim_run
 from .selection import best_entry, choose, validation_losses
 
@@ -60,7 +62,8 @@ class Trainer:
     processes : int
         For preparing scans.
     progress : callable (fraction, message)
-        May raise Canceled; the run can be resumed afterwards.
+        Of the whole run: the scans are prepared at `PREPARED`, the epochs done at `TRAINED`. May raise Canceled; the
+        run can be resumed afterwards.
     log : callable (line)
         Gets a line after every epoch.
     workers : Workers
@@ -133,7 +136,7 @@ class Trainer:
         split = split_rows(manifest.rows, c.validation_fraction, c.seed, self.folder / "splits.json", c.fold, c.folds)
         rows = [*split["train"], *split["validation"]]
         unusable = self.log if skip_unusable else None
-        files = prepare_all(rows, c.preprocessing, cache, processes, self.progress, unusable)
+        files = prepare_all(rows, c.preprocessing, cache, processes, part(self.progress, 0.0, PREPARED), unusable)
         usable = {id(row) for row, file in zip(rows, files) if file is not None}
         split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
         return split, [file for file in files if file is not None]
@@ -295,9 +298,7 @@ class Trainer:
         return line + (f", {duration(self._seconds_left())} left" if self.epoch < total else "")
 
     def _seconds_left(self):
-        known = {entry["reduction"]: entry["seconds"] for entry in self.history if "seconds" in entry}
-        last = self.reductions[self.epoch - 1]
-        return sum(known.get(r, known[last] * (last / r) ** 2) for r in self.reductions[self.epoch :])
+        return sum(seconds_of(self.history, reduction) for reduction in self.reductions[self.epoch :])
 
     def _train_epoch(self):
         total_cost = sum(1 / r**2 for r in self.reductions)
@@ -307,7 +308,7 @@ class Trainer:
         self.saved = time.monotonic()
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
-        reduction = self.reductions[self.epoch]
+        reduction, progress = self.reductions[self.epoch], part(self.progress, PREPARED, TRAINED)
         loss = math.nan  # of the steps that were read last
         for batch in self.batches.epoch(self.epoch, reduction, self.step):
             self._learn(batch, reduction)
@@ -324,9 +325,10 @@ class Trainer:
             if reads and time.monotonic() - self.saved >= CHECKPOINT_SECONDS and self.step < self.batches.steps:
                 self._save()
             mae = self.history[-1]["validation_mae_ml"] if self.history else None
-            self.progress(
+            progress(
                 done + cost * self.step / self.batches.steps,
-                f"Epoch {self.epoch + 1} of {len(self.reductions)}, loss {loss:.3f}"
+                f"Epoch {self.epoch + 1} of {len(self.reductions)}"
+                + (f", loss {loss:.3f}" if math.isfinite(loss) else "")
                 + (f", validation MAE {mae:.1f} mL" if mae is not None else ""),
             )
 

@@ -26,6 +26,7 @@ from ICHMultiTaskTrainingLib.training.settings_text import (
     manifest_text,
     parse_settings,
     plan_text,
+    problem_lines,
     settings_text,
 )
 
@@ -91,22 +92,24 @@ def test_progress_is_passed_on_and_the_time_left_is_that_of_the_phase(tmp_path, 
     monkeypatch.setattr(progress_file.time, "time", lambda: clock[0])
     with followed(tmp_path, shell) as progress:
         assert read_progress(tmp_path).seconds_left is None
-        for seconds, fraction, message in ((5, 0.5, "Preparing"), (2, 0.75, "Preparing"), (1, 0.0, "Epoch 1")):
+        for seconds, fraction, message in ((5, 0.05, "Preparing"), (2, 0.075, "Preparing"), (1, 0.1, "Epoch 1")):
             clock[0] += seconds
             progress(fraction, message)
-            if fraction == 0.75:
-                # A quarter in 2 s; the half that was there before costs nothing.
+            if fraction == 0.075:
+                # A quarter of the preparation in 2 s; the half that was there before costs nothing.
                 assert read_progress(tmp_path).seconds_left == pytest.approx(2.0)
         clock[0] += 3
-        progress(0.1, "Epoch 1")
-        assert read_progress(tmp_path).seconds_left == pytest.approx(27.0)
+        progress(0.185, "Epoch 1")
+        assert read_progress(tmp_path).seconds_left == pytest.approx(27.0), "of the epochs, not of the whole"
         clock[0] += 0.1
         progress(0.2, "ä" * 300)
-        assert read_progress(tmp_path).fraction == 0.1, "written too often"
+        assert read_progress(tmp_path).fraction == 0.185, "written too often"
+        progress(0.95, "Writing the model")
+        assert read_progress(tmp_path).message == "Writing the model", "a new phase is told at once"
         progress(1.0, "ä" * 300)
         assert read_progress(tmp_path).message == "ä" * 200
         progress.line("a line")
-    assert shell.seen[2] == (0.0, "Epoch 1") and len(shell.seen) == 6 and shell.lines == ["a line"]
+    assert shell.seen[2] == (0.1, "Epoch 1") and len(shell.seen) == 7 and shell.lines == ["a line"]
 
 
 def test_only_the_first_of_several_processes_writes(tmp_path):
@@ -243,10 +246,18 @@ def _set(settings):
     return [part for assignment in assignments(settings) for part in ("--set", assignment)]
 
 
-def test_plan_names_the_phases():
+def test_more_epochs_than_were_chosen_are_explained():
     config = make_config(coarse_epochs=[[4, 3], [2, 0]], epochs=2)
-    assert plan_text(config) == "5 epochs: 3 at 1/4, 2 at full resolution"
+    assert plan_text(config).startswith("5 epochs: 3 at lower resolution come first")
     assert plan_text(TrainingConfig(coarse_epochs=[], epochs=1)) == "1 epoch"
+
+
+def test_problems_of_a_table_stand_in_lines_of_their_own():
+    refused = "The manifest m.csv has 2 unusable rows: row 2: image a does not exist; row 7: died must be 0 or 1"
+    assert problem_lines(refused) == [
+        "The manifest m.csv has 2 unusable rows:", "row 2: image a does not exist", "row 7: died must be 0 or 1",
+    ]  # fmt: skip
+    assert problem_lines("The table is empty.") == ["The table is empty."]
 
 
 def test_manifest_in_a_sentence():

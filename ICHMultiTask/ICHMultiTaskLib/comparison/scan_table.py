@@ -1,0 +1,198 @@
+"""A table of scans with the volumes of their segments and the outcomes of their patients, which grows scan by scan.
+
+It is what `ichmultitask-train` trains and evaluates on: paths are relative to the table, and the scans stand beside it.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..common.names import safe_name
+from ..common.tables import parsed_number, read_csv, write_csv
+from ..measures.grids import resampled_mask
+from ..measures.labeled_scan import Label, label_of
+from ..measures.segment import Segment
+from ..scan.head_ct import HeadCT
+from ..scan.identity import image_identity
+from ..simulation.writers import write_nifti
+
+COLUMNS = ("patient_id", "image", "volume_ml", "died", "mask", "segment")
+IMAGES, MASKS = "images", "masks"
+
+
+@dataclass(frozen=True)
+class Addition:
+    """A scan that a table can be given.
+
+    Attributes
+    ----------
+    patient_id : str
+    died : int
+        1 if dead within 30 days.
+    head_ct : HeadCT
+    segment : Segment
+    label : Label
+    """
+
+    patient_id: str
+    died: int
+    head_ct: HeadCT
+    segment: Segment
+    label: Label
+
+
+@dataclass(frozen=True)
+class Added:
+    """What became of it: the row, and how many scans the table holds now."""
+
+    row: dict
+    scans: int
+
+
+def check_addition(table, patient_id, died, head_ct, segment, may_be_empty=False) -> Addition:
+    """Measure a segment and see that the scan can be added to a table.
+
+    Parameters
+    ----------
+    table : path
+        A CSV file; need not exist.
+    patient_id : str
+    died : int or None
+        None: not known.
+    head_ct : HeadCT
+    segment : Segment
+    may_be_empty : bool
+        As in `label_of`.
+
+    Returns
+    -------
+    Addition
+
+    Raises
+    ------
+    InputError
+        With all that speaks against it.
+    """
+    problems = []
+    patient_id = patient_id.strip()
+    if not patient_id:
+        problems.append("the patient has no name in the table: expected an ID, found none")
+    if died not in (0, 1):
+        problems.append("the outcome is not known: expected whether the patient died within 30 days, found no answer")
+    label = label_of(segment, head_ct, may_be_empty)
+    problems += label.problems
+    for row in _rows(table)[0]:
+        if row["patient_id"] == patient_id and died in (0, 1) and row["died"] != str(died):
+            problems.append(f"the table says another outcome of {patient_id}: expected {row['died']}, found {died}")
+            break
+    if problems:
+        raise InputError("The scan cannot be added to the table: " + "; ".join(problems) + ".")
+    return Addition(patient_id, int(died), head_ct, segment, label)
+
+
+def add_scan(table, addition: Addition, progress=None) -> Added:
+    """Save a scan and its mask beside a table, and add its row; all of it or nothing.
+
+    Parameters
+    ----------
+    table : path
+    addition : Addition
+    progress : callable (fraction, message), optional
+        May raise Canceled; nothing is written then.
+
+    Returns
+    -------
+    Added
+
+    Raises
+    ------
+    InputError
+        If the same image is in the table already.
+    OutputError
+    """
+    table = Path(table)
+    rows, columns = _rows(table)
+    folders = [table.parent / name for name in (IMAGES, MASKS)]
+    made = [folder for folder in folders if not folder.exists()]
+    name = _unused_name(folders, addition.patient_id)
+    image, mask = (folder / f"{name}.nii.gz" for folder in folders)
+    try:
+        for folder in made:
+            folder.mkdir(parents=True)
+        hu = np.rint(addition.head_ct.hu).astype(np.int16)
+        inside = resampled_mask(addition.segment, addition.head_ct.ijk_to_ras, hu.shape)
+        if progress:
+            progress(0.3, "Writing the scan")
+        write_labeled(image, mask, hu, inside, addition.head_ct.ijk_to_ras)
+        _check_new(image, table, rows)
+        row = {
+            "patient_id": addition.patient_id,
+            "image": image.relative_to(table.parent).as_posix(),
+            "volume_ml": f"{addition.label.volume_ml:.4f}",
+            "died": addition.died,
+            "mask": mask.relative_to(table.parent).as_posix(),
+            "segment": addition.segment.label,
+        }
+        if addition.head_ct.facts.simulated:
+            row["simulated"] = 1
+        if progress:
+            progress(0.9, "Writing the table")
+        write_csv(table, [*rows, row], [*columns, *(name for name in row if name not in columns)])
+    except BaseException:
+        for path in (image, mask):
+            path.unlink(missing_ok=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+    return Added(row, len(rows) + 1)
+
+
+def write_labeled(image, mask, hu, inside, ijk_to_ras):
+    """Write a scan and its mask as NIfTI files, which hold voxels and geometry and nothing of the patient.
+
+    Parameters
+    ----------
+    image, mask : Path
+    hu : ndarray of shape (K, J, I), int16
+    inside : ndarray of shape (K, J, I), bool
+    ijk_to_ras : ndarray of shape (4, 4)
+    """
+    write_nifti(hu, ijk_to_ras, image, "Head CT")
+    write_nifti(inside.astype(np.uint8), ijk_to_ras, mask, "Hemorrhage")
+
+
+def _rows(table):
+    """Rows of a table as they are, and its columns; none where there is no table yet."""
+    table = Path(table)
+    if not table.exists():
+        if not table.name.lower().endswith(".csv"):
+            raise InputError(f"The table of scans needs the ending .csv: expected such a name, found {table.name}.")
+        return [], list(COLUMNS)
+    found = read_csv(table)
+    found.require(COLUMNS[:4])
+    rows = [record for _, record in found.records()]
+    for row in rows:  # it is written with points and commas from now on
+        number = parsed_number(row["volume_ml"], found.decimal_comma)
+        row["volume_ml"] = row["volume_ml"] if number is None else f"{number:g}"
+    return rows, [name for name in found.header if name]
+
+
+def _unused_name(folders, patient_id):
+    base = safe_name(patient_id, "scan")
+    taken = {path.name.casefold() for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    names = [base, *(f"{base}-{n}" for n in range(2, len(taken) + 3))]
+    return next(name for name in names if f"{name}.nii.gz".casefold() not in taken)
+
+
+def _check_new(image, table, rows):
+    identity = image_identity(image)
+    for row in rows:
+        other = table.parent / row["image"]
+        if other != image and other.is_file() and image_identity(other) == identity:
+            raise InputError(
+                f"The scan is in the table already, as {row['image']} of {row['patient_id']}: expected each scan once."
+            )

@@ -1,0 +1,139 @@
+"""A scan with a segment of its bleed: the volume that a model shall learn from it, and what speaks against it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..scan.geometry import apply_affine
+from ..scan.head_ct import HeadCT
+from .segment import Segment, measure
+
+LARGEST_ML = 500.0
+"""No intracerebral hemorrhage that reaches a scanner is larger; a third of all that the skull holds."""
+BLOOD_HU = (15.0, 120.0)
+"""Between them lies the mean density of a bleed with its edema, whoever drew it; beyond lie air, fat, CSF and bone."""
+OUTSIDE = 0.01
+"""Part of a segment that may lie outside its scan."""
+GRID_MM = 0.5
+"""Corners of two grids that lie closer are the same."""
+_BLEED = re.compile(r"h(a?e)matoma|h(a?e)morrhage|bleed|blood|(?<![a-z])(ich|iph)(?![a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a segment says of a scan.
+
+    Attributes
+    ----------
+    volume_ml : float
+        Voxel count × voxel volume (determinant of the affine) of the segment on its own grid.
+    on_grid : bool
+        Whether the segment lies on the scan's grid, voxel by voxel.
+    problems : tuple of str
+        Why the pair cannot be learned from; empty where it can.
+    """
+
+    volume_ml: float
+    on_grid: bool
+    problems: tuple = ()
+
+
+def choose_segment(segments: Sequence[Segment], name: str | None = None) -> Segment:
+    """The segment of the bleed among those of a segmentation.
+
+    Parameters
+    ----------
+    segments : sequence of Segment
+    name : str, optional
+        Its name, in upper or lower case, or the number at the end of it ("1" is "Label 1"); None: the only one, else
+        the only one that is named like a bleed.
+
+    Raises
+    ------
+    InputError
+        If there is none, or more than one that may be meant; it names them.
+    """
+    if not segments:
+        raise InputError("The segmentation holds no segment: expected one of the bleed, found none.")
+    if len(segments) == 1 and not segments[0].reader:
+        return segments[0]  # of a file with one label that has no name
+    if name is None:
+        found = list(segments) if len(segments) == 1 else [s for s in segments if _BLEED.search(s.name)]
+    else:
+        wanted = name.strip().casefold()
+        found = [s for s in segments if s.name.strip().casefold() == wanted]
+        found = found or [s for s in segments if s.name.casefold() == f"label {wanted}"]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(f"“{segment.label}”" for segment in segments)
+    what = "the one of the bleed, by a name" if name is None else f"one named “{name}”"
+    raise InputError(f"It is not clear which segment is meant: expected {what}, found {names}.")
+
+
+def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> Label:
+    """Measure a segment and hold it against its scan.
+
+    Parameters
+    ----------
+    segment : Segment
+    head_ct : HeadCT
+    may_be_empty : bool
+        An empty segment says that there is no hemorrhage, in place of being one that was forgotten.
+
+    Returns
+    -------
+    Label
+    """
+    measures = measure(segment, head_ct)
+    on_grid = same_grid(segment, head_ct)
+    problems = []
+    if segment.draft:
+        problems.append(
+            "the segment is the model's own draft: expected one that a person has drawn or corrected, else the model "
+            "would learn from itself"
+        )
+    if not measures.voxels:
+        if not may_be_empty:
+            problems.append("the segment is empty: expected the bleed in it")
+        return Label(0.0, on_grid, tuple(problems))
+    outside = measures.outside_scan_fraction or 0.0
+    if segment.mask.shape == head_ct.hu.shape and not on_grid:
+        problems.append(
+            "the segment is on a wrong grid: it has the scan's number of voxels, but they lie elsewhere than the scan's"
+        )
+    elif outside > OUTSIDE:
+        problems.append(f"the segment is not of this scan: {outside:.0%} of it lies outside")
+    elif measures.hu_mean is None:
+        problems.append("the segment is smaller than the scan's voxels and holds the center of none")
+    elif not BLOOD_HU[0] <= measures.hu_mean <= BLOOD_HU[1]:
+        problems.append(
+            f"the segment does not lie on blood: expected a mean of {BLOOD_HU[0]:g} to {BLOOD_HU[1]:g} HU, found "
+            f"{measures.hu_mean:.0f}"
+        )
+    if measures.volume_ml > LARGEST_ML:
+        problems.append(
+            f"the volume is impossible: expected at most {LARGEST_ML:g} mL, found {measures.volume_ml:.0f} mL"
+        )
+    return Label(measures.volume_ml, on_grid, tuple(problems))
+
+
+def same_grid(segment: Segment, head_ct: HeadCT) -> bool:
+    """Whether a segment lies on the grid of a scan, voxel by voxel."""
+    if segment.mask.shape != head_ct.hu.shape:
+        return False
+    last = np.array(segment.mask.shape[::-1]) - 1
+    corners = np.array([[i, j, k] for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])], dtype=float)
+    apart = apply_affine(segment.ijk_to_ras, corners) - apply_affine(head_ct.ijk_to_ras, corners)
+    return bool(np.abs(apart).max() <= GRID_MM)
+
+
+def on_lattice(segment: Segment, head_ct: HeadCT) -> bool:
+    """Whether a segment's voxels are voxels of a scan: its grid is the scan's, or a part of it."""
+    to_scan = np.linalg.inv(head_ct.ijk_to_ras) @ segment.ijk_to_ras
+    shift = np.rint(to_scan[:3, 3])
+    size = np.array(segment.mask.shape[::-1])
+    exact = np.abs(to_scan[:3, :3] - np.eye(3)) @ size + np.abs(to_scan[:3, 3] - shift)
+    return bool(exact.max() < 0.1 and (shift >= 0).all() and (shift + size <= head_ct.hu.shape[::-1]).all())

@@ -1,0 +1,27 @@
+"""The `ichmultitask-train compare-run` command."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.progress import ShellProgress
+
+from ..evaluation.model_comparison import comparison_table
+from ..evaluation.run_comparison import COMPARISON, compare_run
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.description = "Compare the model of a finished run with another one on the run's validation patients."
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="the other one; default: the shipped one")
+    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Evaluate, compare and print."""
+    with ShellProgress() as progress:
+        comparison = compare_run(options.folder, options.model, options.device, progress)
+    print(comparison_table(comparison))
+    print(comparison["note"])
+    print(f"Comparison: {options.folder / COMPARISON}")

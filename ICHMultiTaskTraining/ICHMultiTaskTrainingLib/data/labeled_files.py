@@ -1,0 +1,244 @@
+"""Scans in a folder, and the segmentations that lie beside them."""
+
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.names import shown
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.measures.labeled_scan import on_lattice
+from ICHMultiTaskLib.measures.segment_dicom import SEGMENTATION_CLASSES, referenced_series
+from ICHMultiTaskLib.measures.segment_files import labels_of, read_segments
+from ICHMultiTaskLib.scan.dicom_files import Slice, is_media_directory, read_header
+from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskLib.scan.volume_files import read_stored, suffix_of
+
+SCENES = (".mrb", ".mrml")
+MOST_LABELS = 20
+"""A file of whole numbers with more of them than this is a scan."""
+_WORDS = r"seg|segs|segm|segmentations?|masks?|labels?|labelmaps?|rois?|annotations?|ground ?truth|gt|manual|outlines?"
+_IS_SEGMENTATION = re.compile(rf"(?:^|[^a-z])(?:{_WORDS})(?:tr|ts)?(?:$|[^a-z])", re.IGNORECASE)
+_KINDS = rf"(?:{_WORDS}|images?|scans?|cts?|dicom|data|nifti|volumes?)(?:tr|ts)?"
+_IS_KIND = re.compile(_KINDS, re.IGNORECASE)
+"""Names of folders that say what is in them, and not of whom it is."""
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """A scan: a file, or a folder of DICOM images.
+
+    Attributes
+    ----------
+    path : Path
+    patient_id : str
+        Of its DICOM headers.
+    series : dict of str to Path
+        First image of each DICOM series in the folder itself.
+    """
+
+    path: Path
+    patient_id: str = ""
+    series: dict = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A scan and the segmentations of it.
+
+    Attributes
+    ----------
+    scan : ScanFile
+    segmentations : tuple of Path
+    """
+
+    scan: ScanFile
+    segmentations: tuple
+
+
+@dataclass
+class Found:
+    """What a folder holds.
+
+    Attributes
+    ----------
+    pairs : list of Pair
+        Every scan, also those without a segmentation; none of a patient with a scene.
+    scenes : list of Path
+    alone : list of (Path, str)
+        Segmentations whose scan is not clear, and why.
+    unreadable : list of (Path, str)
+    """
+
+    pairs: list = field(default_factory=list)
+    scenes: list = field(default_factory=list)
+    alone: list = field(default_factory=list)
+    unreadable: list = field(default_factory=list)
+
+
+def find_labeled(folder: Path, progress=NO_PROGRESS) -> Found:
+    """Find scans (DICOM, NIfTI, NRRD, MetaImage) and the segmentations of each.
+
+    A segmentation belongs to the scan that a DICOM SEG names; else to the scan of the same name beside it or in a
+    parallel folder ("images/p1.nii.gz" and "masks/p1_mask.nii.gz"); else to the only scan in its patient's folder, or
+    the only one there with the same grid. Files are told apart by their names (.seg.nrrd, mask, label, …) and, where
+    these say nothing, by their voxels.
+
+    Parameters
+    ----------
+    folder : Path
+    progress : callable (fraction, message), optional
+
+    Returns
+    -------
+    Found
+
+    Raises
+    ------
+    InputError
+        If it is no folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        found = "a file" if folder.is_file() else "nothing"
+        raise InputError(f"The folder of scans is missing: expected a folder, found {found} at {folder}.")
+    found, scans, segmentations = Found(), [], []
+    walked = [(Path(place), sorted(names)) for place, inner, names in os.walk(folder) if _sort(inner)]
+    for n, (place, names) in enumerate(walked):
+        progress(n / len(walked), "Looking for scans")
+        series, patient_id = {}, ""
+        for path in (place / name for name in names if not name.startswith(".")):
+            if path.suffix.lower() in SCENES:
+                found.scenes.append(path)
+            elif suffix_of(path) is not None:
+                _sort_file(path, scans, segmentations, found)
+            elif path.suffix.lower() == ".zip":
+                scans.append(ScanFile(path))
+            elif (item := _dicom(path)) is not None:
+                if item.sop_class in SEGMENTATION_CLASSES:
+                    segmentations.append(path)
+                elif item.is_ct:
+                    series.setdefault(item.text("SeriesInstanceUID"), path)
+                    patient_id = patient_id or item.text("PatientID")
+        if series:
+            scans.append(ScanFile(place, patient_id, series))
+    _pair(folder, scans, segmentations, found)
+    return found
+
+
+def core_name(path: Path) -> str:
+    """What is left of a file's name without its ending and without words such as "mask": it names the patient."""
+    suffix = "" if path.is_dir() else suffix_of(path) or path.suffix
+    name = path.name[: len(path.name) - len(suffix)]
+    name = re.sub(r"_0000$", "", name)  # of nnU-Net's channels
+    words = [re.sub(rf"^{_KINDS}(?=\d)", "", word, flags=re.IGNORECASE) for word in re.split(r"[\s._-]+", name)]
+    words = [word for word in words if word and not _IS_KIND.fullmatch(word)]
+    return "-".join(words).casefold()
+
+
+def _sort(inner):
+    """Visit folders in the order of their names, hidden ones not at all."""
+    inner[:] = sorted(name for name in inner if not name.startswith("."))
+    return True
+
+
+def _sort_file(path, scans, segmentations, found):
+    if _IS_SEGMENTATION.search(path.name) or _IS_SEGMENTATION.fullmatch(path.parent.name):
+        segmentations.append(path)
+        return
+    try:
+        values = read_stored(path).values
+    except (InputError, OSError) as error:
+        found.unreadable.append((path, str(error)))
+        return
+    try:
+        is_mask = values.ndim == 4 or len(labels_of(path.name, values)) <= MOST_LABELS
+    except InputError:
+        is_mask = False
+    (segmentations.append if is_mask else lambda scan: scans.append(ScanFile(scan)))(path)
+
+
+def _dicom(path):
+    try:
+        header = read_header(path)
+    except OSError:
+        return None
+    return None if header is None or is_media_directory(header) else Slice(path, header)
+
+
+def _pair(folder, scans, segmentations, found):
+    of_scan = defaultdict(list)
+    left = []
+    for path in segmentations:
+        named = [scan for scan in scans if _is_named_by(path, scan, folder)]
+        if len(named) == 1:
+            of_scan[named[0]].append(path)
+        else:
+            left.append(path)
+    for path in left:
+        home = _home(path, folder)
+        near = [scan for scan in scans if scan.path.is_relative_to(home) and scan not in of_scan]
+        if home == folder:  # which is no patient's: names that differ say that they are of two
+            near = [scan for scan in near if not (core_name(path) and core_name(scan.path))]
+        chosen = [(scan, scan) for scan in near] if len(near) == 1 and len(near[0].series) < 2 else []
+        chosen = chosen or _of_same_grid(path, near)
+        if len(chosen) == 1:
+            scan, drawn_on = chosen[0]
+            scans[scans.index(scan)] = drawn_on
+            of_scan[drawn_on].append(path)
+            continue
+        what = ", ".join(shown(scan.path.name) for scan in near[:4]) + (", …" if len(near) > 4 else "")
+        found.alone.append(
+            (path, f"it is not clear which scan it is of: expected one beside it, found {what or 'none without one'}")
+        )
+    homes = {_home(scene, folder) for scene in found.scenes} - {folder}
+    names = {core_name(scene) for scene in found.scenes if _home(scene, folder) == folder}
+    # What a scene was saved of counts once, as the scene has it: with its transforms.
+    found.pairs = [
+        Pair(scan, tuple(of_scan.get(scan, ())))
+        for scan in scans
+        if _home(scan.path, folder) not in homes and core_name(scan.path) not in names
+    ]
+
+
+def _home(path, folder):
+    """The folder of a patient, or of all of them, in which a file lies."""
+    home = path.parent
+    while home != folder and _IS_KIND.fullmatch(home.name):
+        home = home.parent
+    return home
+
+
+def _is_named_by(path, scan, folder):
+    """Whether a segmentation says by its reference or its name which scan it is of."""
+    if scan.series and suffix_of(path) is None:
+        uid = referenced_series(path)
+        if uid:
+            return uid in scan.series
+    name = core_name(path)
+    return bool(name) and core_name(scan.path) == name and _home(path, folder) == _home(scan.path, folder)
+
+
+def _of_same_grid(path, scans):
+    """Scans on whose voxels a segmentation was drawn, each with itself, or with the one of its series that it was."""
+    try:
+        segment = next(iter(read_segments(path)), None)
+    except InputError:
+        return []
+    if segment is None:
+        return []
+    return [(scan, drawn_on) for scan in scans if (drawn_on := _on_grid(segment, scan)) is not None]
+
+
+def _on_grid(segment, scan):
+    """A scan on whose voxels a segment lies, or the one of its series that is, named by its first image."""
+    others = list(scan.series.values()) if len(scan.series) > 1 else []
+    for image in (scan.path, *others):
+        try:
+            if on_lattice(segment, read_head_ct(image)):
+                return replace(scan, path=image)
+        except (InputError, OSError):
+            continue
+    return None

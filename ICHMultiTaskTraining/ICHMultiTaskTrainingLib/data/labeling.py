@@ -1,0 +1,301 @@
+"""A table of scans made from segmentations: what each scan of a folder gives, its checks, and the writing of the table.
+
+The volumes are measured on the segmentations, each on its own grid; the outcomes come from a table of patients.
+"""
+
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.names import shown
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.tables import plain_name, read_csv, write_csv
+from ICHMultiTaskLib.common.writing import check_folder, new_folder
+from ICHMultiTaskLib.measures.labeled_scan import choose_segment, label_of
+from ICHMultiTaskLib.measures.segment_files import read_segments
+from ICHMultiTaskLib.scan.identity import image_identity
+from ICHMultiTaskLib.scan.reading import read_head_ct
+
+from .labeled_files import Found, Pair, core_name
+from .manifest import REQUIRED
+
+COLUMNS = ("patient_id", "image", "volume_ml", "died", "mask", "segmentation", "segment")
+SCENE_FILES = "scans"
+"""What the scans taken out of scenes are called, as a kind of result."""
+_DIED = {"1": 1, "yes": 1, "true": 1, "dead": 1, "died": 1, "death": 1,
+         "0": 0, "no": 0, "false": 0, "alive": 0, "survived": 0, "survival": 0}  # fmt: skip
+
+
+@dataclass
+class Entry:
+    """One scan, and what was found of it.
+
+    Attributes
+    ----------
+    image : Path
+        What the table will name.
+    source : Path
+        What was found: the image, or the scene that it stands in.
+    patient_id : str
+    segmentation : Path or None
+    segment : str
+    volume_ml : float or None
+    died : int or None
+    mask : Path or None
+        The segmentation where it can serve as a mask in training: on the scan's grid, with the bleed alone in it.
+    extra : dict of str to str
+        Further columns of the table of outcomes.
+    problems : list of str
+        Why it cannot be learned from; empty where it can.
+    export : callable (folder), or None
+        Writes image and mask of a scene's scan into a folder, under the names that `image` and `mask` have there.
+    """
+
+    image: Path
+    source: Path
+    patient_id: str = ""
+    segmentation: Path | None = None
+    segment: str = ""
+    volume_ml: float | None = None
+    died: int | None = None
+    mask: Path | None = None
+    extra: dict = field(default_factory=dict)
+    problems: list = field(default_factory=list)
+    export: Callable | None = None
+
+
+class Outcomes:
+    """Who died, by patient.
+
+    Parameters
+    ----------
+    path : path or None
+        A table with `patient_id` and `died` (0 or 1, or yes and no); further columns are kept. None: nothing is known.
+
+    Raises
+    ------
+    InputError
+        With every row that cannot be, all at once.
+    """
+
+    def __init__(self, path):
+        self._rows, problems = {}, []
+        if path is None:
+            return
+        table = read_csv(path)
+        table.require(("patient_id", "died"))
+        for number, record in table.records():
+            died = _DIED.get(re.sub(r"\.0+$", "", record["died"].strip().casefold()))
+            key = _key(record["patient_id"])
+            if not key:
+                problems.append(f"row {number}: patient_id is empty")
+            elif died is None:
+                problems.append(f"row {number}: died must be 0 or 1, found {record['died']!r}")
+            elif key in self._rows and self._rows[key][1] != died:
+                problems.append(f"row {number}: {record['patient_id']} stands there twice, with both outcomes")
+            else:
+                self._rows[key] = record, died
+        if problems:
+            raise InputError(f"The table of outcomes {path} has {len(problems)} unusable rows: " + "; ".join(problems))
+
+    def __bool__(self):
+        return bool(self._rows)
+
+    def find(self, names):
+        """The record and the outcome of a patient under one of some names, or None."""
+        return next((self._rows[key] for name in names if (key := _key(name)) in self._rows), None)
+
+    def without(self, patients):
+        """Patients of the table who are not among some names."""
+        known = {_key(name) for name in patients}
+        return [record["patient_id"] for key, (record, _) in self._rows.items() if key not in known]
+
+
+def measure_pair(pair: Pair, segment=None, segmentation=None, may_be_empty=False) -> Entry:
+    """Measure the segmentation of a scan.
+
+    Parameters
+    ----------
+    pair : Pair
+    segment : str, optional
+        Name of the segment, as in `choose_segment`.
+    segmentation : str, optional
+        Pattern with * of the file's name, where several lie beside a scan.
+    may_be_empty : bool
+        As in `label_of`.
+
+    Returns
+    -------
+    Entry
+        With what is wrong in its problems.
+    """
+    entry = Entry(pair.scan.path, pair.scan.path)
+    files = [path for path in pair.segmentations if segmentation is None or path.match(segmentation)]
+    if not files:
+        what = f" that is called {segmentation}" if segmentation else ""
+        entry.problems.append(f"no segmentation{what} lies beside it")
+        return entry
+    entry.segmentation = files[0]
+    try:
+        scan = read_head_ct(pair.scan.path)
+        if len(pair.scan.series) > 1 and scan.facts.series_uid in pair.scan.series and pair.scan.path.is_dir():
+            entry.image = pair.scan.series[scan.facts.series_uid]  # so that training reads the same one
+        found = [(path, part) for path in files for part in read_segments(path)]
+        chosen = choose_segment([part for _, part in found], segment)
+        entry.segmentation = next(path for path, part in found if part is chosen)
+        label = label_of(chosen, scan, may_be_empty)
+    except (ICHMultiTaskError, OSError) as error:
+        entry.problems.append(str(error).rstrip("."))
+        return entry
+    entry.segment, entry.volume_ml = chosen.name, label.volume_ml
+    entry.problems += label.problems
+    # As a mask in training, everything in the file counts.
+    if label.on_grid and sum(path == entry.segmentation for path, _ in found) == 1:
+        entry.mask = entry.segmentation
+    return entry
+
+
+def name_patients(entries: Sequence[Entry], folder: Path, outcomes: Outcomes, ids: dict) -> None:
+    """Give each entry its patient and outcome: by the DICOM header, the names of its folders, or its own name.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Changed in place.
+    folder : Path
+    outcomes : Outcomes
+    ids : dict of Path to str
+        Patient IDs by the scan's path, where its file states one.
+    """
+    for entry in entries:
+        inside = entry.source.relative_to(folder).parent.parts[::-1]
+        own = core_name(entry.source)
+        names = [name for name in (ids.get(entry.source), entry.source.stem.split(".")[0], own, *inside) if name]
+        found = outcomes.find(names)
+        if found:
+            record, entry.died = found
+            entry.patient_id = record["patient_id"]
+            taken = {"patient_id", "died", *COLUMNS}
+            entry.extra = {name: cell for name, cell in record.items() if plain_name(name) not in taken and name}
+            continue
+        entry.patient_id = (inside[-1] if inside and not own else own) or names[0]
+        entry.problems.append("the patient has no outcome: expected a row in the table of outcomes, found none under "
+                              + ", ".join(dict.fromkeys(map(repr, names))))  # fmt: skip
+
+
+def check_twice(entries: Sequence[Entry]) -> None:
+    """Mark images that stand there twice, under whichever patient; entries are changed in place."""
+    same = defaultdict(list)
+    for entry in entries:
+        if entry.export is None and entry.source.exists():
+            same[image_identity(entry.source)].append(entry)
+    for copies in same.values():
+        for entry in copies[1:]:
+            entry.problems.append(f"the same image is there twice: {shown(copies[0].source)} is a copy of it")
+
+
+def listing(entries: Sequence[Entry], found: Found, outcomes: Outcomes, folder: Path) -> list[str]:
+    """What was found, in lines: a table of the scans, then everything that is wrong."""
+    rows = [("patient", "scan", "segment", "mL", "died", "")]
+    for entry in entries:
+        volume = "" if entry.volume_ml is None else f"{entry.volume_ml:.1f}"
+        died = "" if entry.died is None else str(entry.died)
+        segment = f"{shown(entry.segmentation.name)}: {entry.segment}" if entry.segmentation else ""
+        state = "left out" if entry.problems else "mask" if entry.mask else ""
+        rows.append((entry.patient_id, shown(entry.source.relative_to(folder)), segment, volume, died, state))
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines += ["", *(f"{shown(entry.source.relative_to(folder))}: {problem}" for entry in entries
+                    for problem in entry.problems)]  # fmt: skip
+    lines += [f"{shown(path.relative_to(folder))}: {why}" for path, why in [*found.alone, *found.unreadable]]
+    absent = outcomes.without(entry.patient_id for entry in entries)
+    if absent:
+        names = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
+        lines.append(f"Patients of the table of outcomes without a scan ({len(absent)}): {names}.")
+    good = [entry for entry in entries if not entry.problems]
+    patients = {entry.patient_id for entry in good}
+    lines.append(
+        f"{len(good)} of {len(entries)} scans can be used: {len(patients)} patients, "
+        f"{len({entry.patient_id for entry in good if entry.died})} of them died."
+    )
+    return lines
+
+
+def write_manifest(entries: Sequence[Entry], output: Path, progress=NO_PROGRESS) -> None:
+    """Write the table of scans, whole or not at all; scans of scenes go into a folder beside it.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        Those that can be used.
+    output : Path
+    progress : callable (fraction, message), optional
+
+    Raises
+    ------
+    OutputError
+    """
+    output, exported = Path(output), [entry for entry in entries if entry.export is not None]
+    columns = [*COLUMNS, *dict.fromkeys(name for entry in entries for name in entry.extra)]
+    beside = output.with_name(f"{output.stem}-{SCENE_FILES}")
+    if not exported:
+        write_csv(output, [_record(entry, output.parent) for entry in entries], columns)
+        return
+    with new_folder(beside, SCENE_FILES, overwrite=True) as folder:
+        for n, entry in enumerate(exported):
+            progress(n / len(exported), f"Writing scan {n + 1} of {len(exported)}")
+            entry.export(folder)
+    for entry in exported:
+        entry.image = beside / entry.image
+        entry.mask = entry.mask and beside / entry.mask
+    try:
+        write_csv(output, [_record(entry, output.parent) for entry in entries], columns)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def check_output(output: Path, entries: Sequence[Entry]) -> None:
+    """Refuse an output that cannot be written, before the work.
+
+    Raises
+    ------
+    OutputError
+    """
+    if any(entry.export is not None for entry in entries):
+        check_folder(Path(output).with_name(f"{Path(output).stem}-{SCENE_FILES}"), SCENE_FILES, overwrite=True)
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file is a table of scans, which another one may replace."""
+    try:
+        return set(REQUIRED) <= set(read_csv(path).header)
+    except InputError:
+        return False
+
+
+def _record(entry, folder):
+    names = {"patient_id": entry.patient_id, "volume_ml": f"{entry.volume_ml:.4f}", "died": entry.died}
+    paths = {name: _relative(getattr(entry, name), folder) for name in ("image", "mask", "segmentation")}
+    return {**entry.extra, **names, **paths, "segment": entry.segment}
+
+
+def _relative(path, folder):
+    """A path as it stands in the table: relative to its folder, with slashes."""
+    if path is None:
+        return ""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return path.resolve().as_posix()
+
+
+def _key(name):
+    """A patient's name as tables and folders may both write it: spreadsheets drop zeros at its beginning."""
+    name = name.strip().casefold()
+    return name.lstrip("0") or "0" if name.isdecimal() else name

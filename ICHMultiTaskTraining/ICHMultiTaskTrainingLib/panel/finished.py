@@ -1,0 +1,116 @@
+"""The section of the training panel that offers what can be done with a finished run."""
+
+from html import escape
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError
+from ICHMultiTaskLib.panel.work import WARNING_STYLE
+
+from .follow_up import FollowUp
+
+MORE_EPOCHS = 5
+"""Proposed where a run is to go on."""
+
+
+class FinishedSection:
+    """Use the model, compare it, calibrate it, train it for longer.
+
+    Parameters
+    ----------
+    ui : namespace
+        Widgets of the panel.
+    train : callable (int)
+        Lets the run go on for so many more epochs.
+    device : callable () -> str
+    """
+
+    def __init__(self, ui, train, device):
+        self.ui, self._train, self._device = ui, train, device
+        self._works = {}  # by the folder of the run
+        self.work = None
+        ui.useModelButton.connect("clicked(bool)", self.onUseModelButton)
+        ui.compareModelsButton.connect("clicked(bool)", self.onCompareButton)
+        ui.calibrateButton.connect("clicked(bool)", self.onCalibrateButton)
+        ui.moreEpochsButton.connect("clicked(bool)", self.onMoreEpochsButton)
+
+    def cleanup(self):
+        """End what runs."""
+        for work in self._works.values():
+            work.stop()
+
+    def show(self, run, finished):
+        """Offer what a run allows.
+
+        Parameters
+        ----------
+        run : RunFolder or None
+        finished : bool
+        """
+        self.ui.finishedWidget.visible = finished
+        self.work = self._works.setdefault(run.path, FollowUp(run, self._device())) if finished else None
+        if self.work is not None:
+            self.update()
+
+    def follow(self):
+        """Look at what runs; called by the panel's timer."""
+        for work in self._works.values():
+            if work.follow() and work is self.work:
+                self.update()
+
+    def update(self):
+        """Show what is said, and what can be done now."""
+        ui, work = self.ui, self.work
+        idle = not work.running
+        for button in (ui.useModelButton, ui.calibrateButton, ui.moreEpochsButton):
+            button.enabled = idle
+        ui.compareModelsButton.text = _("Compare with the shipped model") if idle else _("Stop")
+        label = ui.followUpLabel
+        label.text, label.visible = escape(work.text), bool(work.text)
+        label.styleSheet = WARNING_STYLE if work.failed else ""
+
+    def onUseModelButton(self, checked=False):
+        """Go to the module that analyzes scans, with the trained model chosen."""
+        bundle = str(self.work.bundle)
+        slicer.util.selectModule("ICHMultiTask")
+        slicer.modules.ICHMultiTaskWidget.panel.analyze.useBundle(bundle)
+
+    def onCompareButton(self, checked=False):
+        """Compare with the shipped model, or stop what runs."""
+        if self.work.running:
+            self.work.stop()
+        else:
+            self._try(self.work.compare)
+
+    def onCalibrateButton(self, checked=False):
+        """Let the user choose a table of scans and calibrate on it."""
+        path = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), _("Choose a table of scans that the model has not seen"), "", "CSV (*.csv)"
+        )
+        if path:
+            self.calibrate(path)
+
+    def calibrate(self, path):
+        """Calibrate the model on the scans of a table."""
+        self._try(lambda: self.work.calibrate(path))
+
+    def onMoreEpochsButton(self, checked=False):
+        """Ask for how many more epochs, and train on."""
+        epochs = qt.QInputDialog.getInt(
+            slicer.util.mainWindow(), _("Train for more epochs"), _("Epochs at full resolution, in addition:"),
+            MORE_EPOCHS, 1, 100000,
+        )  # fmt: skip
+        if isinstance(epochs, tuple):  # (value, whether it was confirmed), as PythonQt returns it in some versions
+            epochs = epochs[0] if epochs[1] else 0
+        if epochs:
+            self._train(epochs)
+
+    def _try(self, begin):
+        self.work.device = self._device()
+        try:
+            begin()
+        except ICHMultiTaskError as error:
+            self.work.text, self.work.failed = str(error), True
+        self.update()

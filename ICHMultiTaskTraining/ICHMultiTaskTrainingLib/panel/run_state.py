@@ -1,0 +1,236 @@
+"""What the training panel shows of a run and offers to do with it. Needs no Qt."""
+
+from dataclasses import dataclass, replace
+from html import escape
+
+from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.progress import duration
+from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
+from ICHMultiTaskLib.mrml.translation import tr as _
+
+from ..evaluation.report import FEWEST_PATIENTS
+from ..training.config import TrainingConfig, make_config
+from ..training.plan import DONE, NOW, plan_of
+from ..training.run_folder import check_same_run
+from ..training.settings_text import changes_of
+
+FINE_TUNE, DEFAULT = "fine-tune", "default"
+_MARKS = {DONE: "✓", NOW: "▶"}
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What is on show.
+
+    Attributes
+    ----------
+    button : str
+        Text of the button.
+    enabled : bool
+    text : str
+        What is said, as rich text; "" for nothing.
+    failed : bool
+        Whether it says what is wrong.
+    plan : str
+        The phases of the run, as rich text.
+    fraction : float or None
+        Of the whole run; None where it does not go on.
+    stage : str
+        What it does now.
+    finished : bool
+        Whether its model can be used, compared, calibrated and trained for longer.
+    """
+
+    button: str
+    enabled: bool = False
+    text: str = ""
+    failed: bool = False
+    plan: str = ""
+    fraction: float | None = None
+    stage: str = ""
+    finished: bool = False
+
+
+def view_of(run, read_config, manifest, table_chosen, running, own=True):
+    """What the panel shows of a run.
+
+    Parameters
+    ----------
+    run : RunFolder or None
+    read_config : callable () -> TrainingConfig
+        The settings chosen; may raise.
+    manifest : Manifest or None
+        The table chosen, once it was read.
+    table_chosen : bool
+        Whether one was chosen at all.
+    running : bool
+        Whether the run goes on now.
+    own : bool
+        Whether this panel has started it.
+
+    Returns
+    -------
+    RunView
+    """
+    begun = bool(run and run.begun)
+    if running:
+        return _running(run, manifest, own)
+    button = _("Continue") if begun else _("Start")
+    if run is None:
+        return RunView(button, text=_("Choose a folder for the run."))
+    try:
+        config = read_config()
+        finished = begun and run.finished
+        plan = _plan(config, manifest, run.history if begun else [], None, finished)
+        if finished and config.epochs <= run.stored["config"]["epochs"]:
+            return RunView(_("Finished"), text=finished_text(run), plan=plan, finished=True)
+        if not table_chosen:
+            return RunView(button, text=_("Choose a table of scans, or simulate some."), plan=plan)
+        if manifest is None:  # what is the matter stands beside the table
+            return RunView(button, plan=plan, finished=finished)
+        if begun:
+            stored = run.stored
+            longer = config.epochs > stored["config"]["epochs"] and run.trained
+            asked = replace(config, epochs=stored["config"]["epochs"]) if longer else config
+            chosen = {"config": asked.as_dict(), "manifest": str(manifest.path.resolve())}
+            check_same_run(run.path, stored, stored | chosen)
+    except ICHMultiTaskError as error:
+        return RunView(button, text=escape(str(error)), failed=True)
+    return RunView(button, True, _progress_text(run, config) if begun else "", plan=plan, finished=finished)
+
+
+def finished_text(run):
+    """What came of a finished run, each number with the patients that it is of.
+
+    Parameters
+    ----------
+    run : RunFolder
+
+    Returns
+    -------
+    str
+        Rich text.
+    """
+    parts = [_("Finished after {n} epochs.").format(n=run.epochs_done), *_numbers(run.metrics or {})]
+    if run.report:
+        parts.append(f'<a href="{run.report.resolve().as_uri()}">{_("Report")}</a>')
+    return " ".join(parts)
+
+
+def _numbers(metrics):
+    volume, prognosis = metrics.get("volume") or {}, metrics.get("prognosis") or {}
+    if volume.get("mae_ml") is not None:
+        few = volume["patients"] < FEWEST_PATIENTS
+        words = _("MAE {mae:.1f} mL on {n} validation patients, too few to judge the model by.") if few else _(
+            "MAE {mae:.1f} mL on {n} validation patients."
+        )  # fmt: skip
+        yield words.format(mae=volume["mae_ml"], n=volume["patients"])
+    if prognosis.get("auc") is not None:
+        deaths, patients = prognosis["deaths"], prognosis["patients"]
+        if enough_outcomes(patients, deaths):
+            yield _("AUC {auc:.2f} ({deaths} of {n} died).").format(auc=prognosis["auc"], deaths=deaths, n=patients)
+        else:
+            yield too_few_outcomes(patients, deaths)
+
+
+def enough_outcomes(patients, deaths):
+    """Whether a number that tells deaths from survivals rests on enough of both."""
+    return min(deaths, patients - deaths) >= FEWEST_OF_EACH_OUTCOME
+
+
+def too_few_outcomes(patients, deaths):
+    """Why no AUC is shown."""
+    words = _("No AUC: it takes {least} patients who died and {least} who lived, there are {deaths} and {lived}.")
+    return words.format(least=FEWEST_OF_EACH_OUTCOME, deaths=deaths, lived=patients - deaths)
+
+
+def shown_history(history, patients, deaths):
+    """A history as the curves show it: without an AUC of too few outcomes.
+
+    Parameters
+    ----------
+    history : list of dict
+    patients, deaths : int or None
+        Of the validation; None where it is not known.
+    """
+    if patients is None or enough_outcomes(patients, deaths):
+        return history
+    return [entry | {"validation_auc": None} for entry in history]
+
+
+def preset_for(start_from, preset):
+    """The preset that goes with what a training begins with: fine-tune where that is a model, unless it is paper's.
+
+    Parameters
+    ----------
+    start_from : str
+        "" for random weights.
+    preset : str
+        The one chosen now.
+    """
+    if start_from and preset == DEFAULT:
+        return FINE_TUNE
+    return DEFAULT if not start_from and preset == FINE_TUNE else preset
+
+
+def more_epochs(run, epochs):
+    """Preset and settings with which a finished run goes on.
+
+    Parameters
+    ----------
+    run : RunFolder
+    epochs : int
+        How many more.
+
+    Returns
+    -------
+    (str, dict)
+
+    Raises
+    ------
+    InputError
+        If the run is not finished, or the number is not above 0.
+    """
+    if not run.trained:
+        raise InputError(
+            "The run cannot be given more epochs: expected one whose epochs are done, found one that is not."
+        )
+    if epochs < 1:
+        raise InputError(f"The number of further epochs is out of range: expected at least 1, found {epochs}.")
+    config = run.stored["config"]
+    changes = changes_of(config) | {"epochs": config["epochs"] + epochs}
+    make_config(config["preset"], **changes)
+    return config["preset"], changes
+
+
+def _running(run, manifest, own):
+    progress = run.progress if run.running else None
+    stage = progress.message if progress else _("Starting…")
+    if progress and progress.seconds_left:
+        stage += _("; {time} left").format(time=duration(progress.seconds_left))
+    if progress and not own:
+        stage += _(" (process {n} on {computer})").format(n=progress.process, computer=progress.computer)
+    plan = ""
+    try:
+        if run.stored is not None:
+            config = TrainingConfig(**run.stored["config"])  # as it is: the bundle to start from is not looked at
+            plan = _plan(config, manifest, run.history, progress, False)
+    except ICHMultiTaskError:
+        pass  # what cannot be read is said when it has ended
+    return RunView(_("Stop"), True, plan=plan, fraction=progress.fraction if progress else 0.0, stage=stage)
+
+
+def _plan(config, manifest, history, progress, finished):
+    scans = sum(row.split != "test" for row in manifest.rows) if manifest else None
+    steps = plan_of(config, scans, history, progress, finished)
+    lines = [f"{_MARKS.get(step.state, '·')} {escape(str(step))}" for step in steps]
+    if not history and progress is None:
+        lines.append(f"<i>{_('Minutes follow when the first epoch is measured.')}</i>")
+    return "<br>".join(lines)
+
+
+def _progress_text(run, config):
+    done, total = run.epochs_done, len(config.reductions())
+    if done < total:
+        return _("{done} of {total} epochs are done.").format(done=done, total=total)
+    return _("All {total} epochs are done; the model and the report are still to be written.").format(total=total)
