@@ -108,7 +108,7 @@ def random_bundle(folder):
     metadata = {
         "name": "random", "version": "0", "license": "Apache-2.0", "intended_use": "Benchmarks.",
         "training_data": "Random weights; no scans.", "architecture": SHIPPED, "target": "cube_root_fraction",
-        "preprocessing": PRESETS["default"].as_dict(), "attention": {}, "calibration": NO_CALIBRATION, "metrics": {},
+        "preprocessing": PRESETS["default"].as_dict(), "calibration": NO_CALIBRATION, "metrics": {},
     }  # fmt: skip
     save_bundle(folder, MultiTaskResNet(**SHIPPED).state_dict(), metadata, "# Random\n")
     return folder

@@ -1,1 +1,1 @@
-"""What is found in one scan, or between two of them."""
+"""Analysis of one scan, and comparison of two scans of one patient."""

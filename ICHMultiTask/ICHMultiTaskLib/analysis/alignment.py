@@ -1,7 +1,9 @@
-"""Rigid alignment of two scans of one head.
+"""Rigid registration of two scans of one head.
 
 align(fixed, moving) -> Alignment, whose `moving_to_fixed` is a 4×4 RAS-to-RAS matrix
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
@@ -10,31 +12,32 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..scan.geometry import LPS_TO_RAS, apply_affine
+from ..scan.head_ct import HeadCT
 
 GRID_MM = 3.0
 _BONE_HU = (100.0, 1000.0)
-"""Bone does not change between the scans; the brain does."""
+"""Bone does not change between the scans, unlike the brain."""
 _BAND_VOXELS = 3
-_LEAST_BONE_VOXELS = 500
-_LEAST_CORRELATION = 0.78
-"""Measured: 0.94 and more for a simulated patient scanned twice, 0.83 and more for a real phantom in two protocols, at
-most 0.74 for two simulated patients."""
+_MIN_BONE_VOXELS = 500
+_MIN_CORRELATION = 0.78
+"""Measured: at least 0.94 for a simulated patient scanned twice, at least 0.83 for a real phantom in two protocols, at
+most 0.74 for two different simulated patients."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a second scan lies on the first.
+    """Rigid transform from a second scan to the first.
 
     Attributes
     ----------
     moving_to_fixed : ndarray of shape (4, 4)
         Maps RAS mm of the moving scan to RAS mm of the fixed scan: rotation and translation.
     correlation : float or None
-        Of the two scans around the bone after the alignment, -1 to 1; None if they do not overlap.
+        Of the two scans around the bone after alignment, -1 to 1; None if they do not overlap.
     rotation_deg, translation_mm : float
-        How far the head had moved: angle, and way of the middle of the moving scan.
+        Rotation angle, and displacement of the center of the moving scan.
     succeeded : bool
-        Whether the correlation is that of one and the same skull.
+        Whether the correlation is high enough for one and the same skull.
     notes : tuple of str
     """
 
@@ -46,10 +49,10 @@ class Alignment:
     notes: tuple = ()
 
 
-def align(fixed, moving):
+def align(fixed: HeadCT, moving: HeadCT) -> Alignment:
     """Align a second scan of the same patient with the first, for viewing them side by side.
 
-    The bone is registered rigidly by its correlation, from 12 to 3 mm. The same scans give the same result.
+    Bone is registered rigidly by correlation, at resolutions from 12 to 3 mm. The result is reproducible.
 
     Parameters
     ----------
@@ -58,7 +61,7 @@ def align(fixed, moving):
     Returns
     -------
     Alignment
-        A failed one has `succeeded` False and a note; its matrix is not to be used.
+        If it failed, `succeeded` is False, `notes` say why, and the matrix must not be used.
 
     Raises
     ------
@@ -91,17 +94,17 @@ def align(fixed, moving):
     method.SetSmoothingSigmasPerLevel([6.0, 3.0, 1.5])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetInitialTransform(transform, inPlace=True)
-    method.SetNumberOfThreads(1)  # the order of sums, and so the last digits, would depend on the machine
+    method.SetNumberOfThreads(1)  # otherwise the order of summation, and so the last digits, depend on the machine
     try:
         method.Execute(fixed_image, moving_image)
         correlation = _correlation(fixed_image, moving_image, moving_scanned, transform, band)
-    except RuntimeError:  # the scans were driven apart
+    except RuntimeError:  # the scans no longer overlap
         correlation = None
     return _alignment(_moving_to_fixed(transform), correlation, moving)
 
 
 def _bone_image(head_ct):
-    """The bone, equally sharp in all directions, on an upright grid of `GRID_MM`; and what of it was scanned."""
+    """Bone, equally sharp in all directions, on an axis-aligned grid of `GRID_MM`; and a mask of the scanned part."""
     import SimpleITK
 
     ijk_to_lps = LPS_TO_RAS @ head_ct.ijk_to_ras
@@ -111,7 +114,7 @@ def _bone_image(head_ct):
     image.SetSpacing(spacing.tolist())
     image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
     image = SimpleITK.BinShrink(image, [max(1, int(GRID_MM / 2 / mm)) for mm in spacing])
-    # Thick slices blur bone across them. Blurred as much within them, a turned head does not look deformed.
+    # Thick slices blur bone across the slices. It is blurred equally in plane, so that a rotated head looks the same.
     blur = 0.5 * np.array([*image.GetSpacing(), GRID_MM])
     for axis, sigma in enumerate(np.sqrt(blur.max() ** 2 - blur[:3] ** 2)):
         if sigma > 0.1:
@@ -136,12 +139,12 @@ def _bone_image(head_ct):
 
 
 def _band(image, which):
-    """Bone and what lies around it."""
+    """Mask of bone and its surroundings."""
     import SimpleITK
 
     bone = SimpleITK.Cast(image > 100.0, SimpleITK.sitkUInt8)
     found = int(SimpleITK.GetArrayViewFromImage(bone).sum())
-    if found < _LEAST_BONE_VOXELS:
+    if found < _MIN_BONE_VOXELS:
         raise InputError(
             f"The {which} scan cannot be aligned: expected a skull, found {found * GRID_MM**3 / 1000:.0f} mL of bone."
         )
@@ -166,7 +169,7 @@ def _correlation(fixed_image, moving_image, moving_scanned, transform, band):
 
 
 def _moving_to_fixed(transform):
-    """SimpleITK's transform maps LPS positions of the fixed image to the moving one."""
+    """4×4 RAS matrix from moving to fixed; SimpleITK's transform maps LPS positions from fixed to moving."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
     fixed_to_moving = np.eye(4)
     fixed_to_moving[:3, :3] = np.column_stack([transform.TransformPoint(tuple(e)) - origin for e in np.eye(3)])
@@ -175,12 +178,12 @@ def _moving_to_fixed(transform):
 
 
 def _alignment(matrix, correlation, moving):
-    succeeded = correlation is not None and correlation >= _LEAST_CORRELATION
+    succeeded = correlation is not None and correlation >= _MIN_CORRELATION
     notes = ()
     if not succeeded:
         found = "none" if correlation is None else f"{correlation:.2f}"
         notes = (
-            f"The scans could not be aligned: expected a correlation of the bone of at least {_LEAST_CORRELATION:g}, "
+            f"The scans could not be aligned: expected a correlation of the bone of at least {_MIN_CORRELATION:g}, "
             f"found {found}. They may show different heads or too little of the same one.",
         )
     middle = apply_affine(moving.ijk_to_ras, (np.array(moving.hu.shape[::-1]) - 1) / 2)

@@ -1,15 +1,19 @@
-"""From a head CT to volume, prognosis and attention: the whole way, without Slicer."""
+"""From a head CT to volume, prognosis and attention, without Slicer."""
 
+from __future__ import annotations
+
+import os
 import time
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..common.choices import Head
 from ..common.errors import InputError
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress, part
 from ..common.provenance import provenance
-from ..model.attention import check_choice
+from ..model.attention import LOCATOR, check_choice
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..scan.geometry import apply_affine
@@ -24,8 +28,13 @@ from .plausibility import volume_warnings
 from .prognosis_range import percentile_range, varied_images
 from .second_look import WITHOUT_PROGNOSIS, Hemorrhage, decide
 
-LEAST_MARKED_ML = 0.5
-"""The second look seeks at least this much, or it would miss what the model reads too small."""
+if TYPE_CHECKING:
+    import torch
+
+    from ..model.networks.base import MultiTaskNetwork
+
+MIN_MARKED_ML = 0.5
+"""The second look searches for at least this volume, so that it finds bleeds that the model underestimates."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Attention:
     Attributes
     ----------
     array : ndarray of shape (K, J, I), float32
-        0 to 1, the highest attention being 1; scaled for each map by itself, so not comparable between patients.
+        0 to 1; the maximum of each map is 1, so that maps are not comparable between patients.
     head, stage, method : str
     peak_ras_mm : tuple of float or None
         RAS position of the highest attention; None if the map is blank.
@@ -50,32 +59,32 @@ class Attention:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The network's outputs and features, kept so that other attention maps need no second run."""
+    """Outputs and features of the network, kept so that other attention maps need no second run."""
 
     network_input: NetworkInput
     output: float
     log_odds: float
-    features: dict
-    network: object
+    features: dict[str, torch.Tensor]
+    network: MultiTaskNetwork
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything known of one scan after the analysis.
+    """Results of the analysis of one scan.
 
     Attributes
     ----------
     head_ct : HeadCT
     volume_ml : float or None
-        None where the model was never trained for it.
+        None if the model was not trained to measure it.
     volume_interval_ml : (float, float) or None
-        None where the bundle holds no interval.
+        None if the bundle has no calibrated interval.
     interval_coverage : float or None
     mortality_probability : float or None
-        Of death within 30 days; None where no hemorrhage was found, or the model was never trained for it. Not for
-        people to read where `hemorrhage` is uncertain, see `second_look.WITHOUT_PROGNOSIS`.
+        Of death within 30 days; None if no hemorrhage was found, or the model was not trained to predict it. Not to be
+        shown to people if `hemorrhage` is uncertain, see `second_look.WITHOUT_PROGNOSIS`.
     prognosis : str or None
-        "survival" or "death", by a probability of 0.5.
+        "survival" or "death", at a probability threshold of 0.5.
     attention : Attention or None
     model : dict
         `name`, `version`, `sha256`, `training_data`.
@@ -83,17 +92,17 @@ class Analysis:
     timing_s : dict of str to float
         Seconds by step.
     provenance : dict
-        As `common.provenance.provenance` makes it.
+        From `common.provenance.provenance`.
     hemorrhage : Hemorrhage or None
-        "found", "uncertain" or "none", see `second_look`; None where the model was never trained for the volume.
+        "found", "uncertain" or "none", see `second_look`; None if the model was not trained to measure the volume.
     hemorrhage_reason : str
-        A sentence that belongs before every number; empty where a hemorrhage was found.
+        A sentence to show before every number; empty if a hemorrhage was found.
     mortality_range : (float, float) or None
-        How steady the probability is, as `prognosis_range.MEANING` says; None where it was not asked for.
+        Stability of the probability, see `prognosis_range.MEANING`; None if not requested.
     marking : Marking or None
-        What the second look found at the attention, blood or not.
+        The region that the second look marked at the attention, blood or not.
     findings : Findings or None
-        What the scan shows besides the volume; None where no hemorrhage was found, or its place cannot be told.
+        Findings besides the volume; None if no hemorrhage was found, or its location is unclear.
     """
 
     head_ct: HeadCT
@@ -114,8 +123,8 @@ class Analysis:
     marking: Marking | None = field(default=None, repr=False)
     findings: Findings | None = None
 
-    def attention_for(self, head="volume", stage="stage4", method="gradcam"):
-        """Another attention map of the same run, without running the encoder again.
+    def attention_for(self, head: str = "volume", stage: str = "stage4", method: str = "gradcam") -> Attention:
+        """Compute another attention map from the same run, without running the encoder again.
 
         Returns
         -------
@@ -145,16 +154,16 @@ def _peak(array, head_ct):
     return tuple(float(v) for v in apply_affine(head_ct.ijk_to_ras, peak_kji[::-1]))
 
 
-def restricted_to_head(attention, head_ct):
-    """An attention map without what lies around the head.
+def restricted_to_head(attention: Attention, head_ct: HeadCT) -> Attention:
+    """Set an attention map to 0 outside the head, and rescale it to a maximum of 1.
 
-    The network's fine stages answer to the border of the head, and to what it lies on.
+    Early stages of the network respond to the surface of the head and to the headrest.
 
     Parameters
     ----------
     attention : Attention
     head_ct : HeadCT
-        The scan that it is of.
+        The scan of the attention map.
 
     Returns
     -------
@@ -169,7 +178,7 @@ def restricted_to_head(attention, head_ct):
 
 
 class Analyzer:
-    """A network held ready to analyze scans.
+    """A network loaded and ready to analyze scans.
 
     Parameters
     ----------
@@ -183,10 +192,10 @@ class Analyzer:
     BundleError
         If the bundle is incomplete or altered.
     InputError
-        If the device is not there.
+        If the device is not available.
     """
 
-    def __init__(self, bundle=None, device="auto"):
+    def __init__(self, bundle: ModelBundle | str | os.PathLike | None = None, device: str = "auto"):
         from ..model.runtime import choose_device, inference_runtime
 
         self.bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle or default_bundle())
@@ -196,7 +205,7 @@ class Analyzer:
         self.runtime = inference_runtime(self.device)
         self.runtime.arrange(self.network)
 
-    def predict(self, network_input, progress=NO_PROGRESS):
+    def predict(self, network_input: NetworkInput, progress: Progress = NO_PROGRESS) -> Prediction:
         """Run the network on a prepared scan; `progress` is called between the stages and may raise Canceled.
 
         Returns
@@ -219,8 +228,8 @@ class Analyzer:
             raise InputError("The network's output is not finite: expected numbers, found NaN or infinity.")
         return Prediction(network_input, output, log_odds, features, self.network)
 
-    def mortality_range(self, head_ct, prediction):
-        """How far the probability of death moves under small changes of the scan, as `prognosis_range.MEANING` says.
+    def mortality_range(self, head_ct: HeadCT, prediction: Prediction) -> tuple[float, float]:
+        """Range of the probability of death under small changes of the scan, see `prognosis_range.MEANING`.
 
         Returns
         -------
@@ -235,21 +244,28 @@ class Analyzer:
         return percentile_range([self.bundle.probability(value) for value in log_odds])
 
     def analyze(
-        self, head_ct, head="volume", stage=None, method=None, attention=True, progress=None, prognosis_range=False
-    ):
+        self,
+        head_ct: HeadCT,
+        head: str = "volume",
+        stage: str = "stage4",
+        method: str = "gradcam",
+        attention: bool = True,
+        progress: Progress | None = None,
+        prognosis_range: bool = False,
+    ) -> Analysis:
         """Analyze one scan.
 
         Parameters
         ----------
         head_ct : HeadCT
         head, stage, method : str
-            Of the attention map; None: the bundle's own stage and method.
+            Of the attention map.
         attention : bool
-            Whether to make an attention map.
+            Whether to compute an attention map.
         progress : callable (fraction, message)
             May raise Canceled.
         prognosis_range : bool
-            Whether to make nine more readings for `mortality_range`, which take several times as long as the one.
+            Whether to compute `mortality_range` from nine more runs of the network.
 
         Returns
         -------
@@ -258,13 +274,9 @@ class Analyzer:
         Raises
         ------
         InputError
-            If the scan is not one the network can read, or the volume is more than a head can hold.
+            If the network cannot read the scan, or the volume is larger than a head can hold.
         """
         clock, progress = _Clock(), progress or NO_PROGRESS
-
-        metadata = self.bundle.metadata
-        stage = stage or metadata["attention"].get("stage", "stage4")
-        method = method or metadata["attention"].get("method", "gradcam")
         check_choice(head, stage, method)  # before the work, not after it
         tasks = self.bundle.tasks
         progress(0.0, "Checking the scan")
@@ -273,7 +285,7 @@ class Analyzer:
         progress(0.05, "Preparing")
         network_input = prepare(head_ct, self.settings)
         clock.lap("prepare")
-        prediction = self.predict(network_input, lambda f, message: progress(0.15 + 0.45 * f, message))
+        prediction = self.predict(network_input, part(progress, 0.15, 0.6))
         clock.lap("network")
         warnings = list(head_ct.facts.warnings)
         volume = interval = None
@@ -282,26 +294,26 @@ class Analyzer:
             warnings.extend(volume_warnings(volume, head_ct.facts.intracranial_ml))
             interval = self.bundle.volume_interval_ml(volume)
             if interval is None:
-                warnings.append("The model holds no calibrated interval; the volume is shown without one.")
+                warnings.append("The model has no calibrated interval; the volume is shown without one.")
         for task in set(Head.values()) - set(tasks):
-            warnings.append(f"The model was trained for the {tasks[0]} alone: it gives no {task}.")
+            warnings.append(f"The model was trained for the {tasks[0]} only: it gives no {task}.")
         if head not in tasks:
-            warnings.append(f"The attention map is of the {tasks[0]} head: the {head} head was never trained.")
+            warnings.append(f"The attention map is of the {tasks[0]} head: the {head} head was not trained.")
             head = tasks[0]
         progress(0.6, "Attention map")
-        # The coarse map of the volume head tells where to look, whatever map is asked for.
-        looked = found = None
+        # The second look uses the coarse map of the volume head, whichever map is requested.
+        locator = shown = None
         if volume is not None:
-            looked = found = _attention(prediction, head_ct, "volume", "stage4", "gradcam")
-        if attention and (looked is None or (head, stage, method) != (looked.head, looked.stage, looked.method)):
-            found = _attention(prediction, head_ct, head, stage, method)
-        if attention and found.peak_ras_mm is None:
+            locator = shown = _attention(prediction, head_ct, *LOCATOR)
+        if attention and (locator is None or (head, stage, method) != LOCATOR):
+            shown = _attention(prediction, head_ct, head, stage, method)
+        if attention and shown.peak_ras_mm is None:
             warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
         clock.lap("attention")
         hemorrhage, reason, marking, findings = None, "", None, None
         if volume is not None:
             progress(0.7, "Second look")
-            marking = propose(head_ct, looked, max(volume, LEAST_MARKED_ML))
+            marking = propose(head_ct, locator, max(volume, MIN_MARKED_ML))
             hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
             if hemorrhage == Hemorrhage.FOUND:
                 findings = find(head_ct, marking.mask)
@@ -321,7 +333,7 @@ class Analyzer:
             interval_coverage=self.bundle.interval_coverage,
             mortality_probability=death,
             prognosis=None if death is None else "death" if death > 0.5 else "survival",
-            attention=found if attention else None,
+            attention=shown if attention else None,
             model={
                 "name": self.bundle.name,
                 "version": self.bundle.version,
@@ -340,7 +352,15 @@ class Analyzer:
         )
 
 
-def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=None, progress=None):
+def analyze(
+    scan: str | os.PathLike | HeadCT,
+    bundle: ModelBundle | str | os.PathLike | None = None,
+    device: str = "auto",
+    head: str = "volume",
+    stage: str = "stage4",
+    method: str = "gradcam",
+    progress: Progress | None = None,
+) -> Analysis:
     """Analyze a scan: from a file, folder or HeadCT to volume, prognosis and attention map.
 
     Parameters
@@ -364,11 +384,11 @@ def analyze(scan, bundle=None, device="auto", head="volume", stage=None, method=
     """
     clock, progress = _Clock(), progress or NO_PROGRESS
     if not isinstance(scan, HeadCT):
-        scan = read_head_ct(scan, progress=lambda f, message: progress(0.3 * f, message))
+        scan = read_head_ct(scan, progress=part(progress, 0.0, 0.3))
         clock.lap("read")
     analyzer = Analyzer(bundle, device)
     clock.lap("load_model")
-    analysis = analyzer.analyze(scan, head, stage, method, progress=lambda f, message: progress(0.4 + 0.6 * f, message))
+    analysis = analyzer.analyze(scan, head, stage, method, progress=part(progress, 0.4, 1.0))
     return replace(analysis, timing_s=clock.laps | analysis.timing_s)
 
 
@@ -379,7 +399,7 @@ class _Clock:
         self.laps = {}
         self._last = time.perf_counter()
 
-    def lap(self, name):
+    def lap(self, name: str) -> None:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now

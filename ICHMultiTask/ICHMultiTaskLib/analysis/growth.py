@@ -1,7 +1,9 @@
-"""Growth of a hematoma between two scans, with what the two volume intervals leave open.
+"""Growth of a hematoma between two scans, with the uncertainty of both volume intervals.
 
 growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None, shows_bleed=True) -> Growth
 """
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -9,10 +11,10 @@ from dataclasses import dataclass
 from ..common.errors import InputError
 
 EXPANSION_ML, EXPANSION_PERCENT = 6.0, 33.0
-"""Hematoma expansion: growth by at least either of the two."""
+"""Hematoma expansion: growth by at least one of the two."""
 RELATIVE_FROM_ML = 2.0
-"""First volumes below it are not told from none: real heads without a hemorrhage have read 1.7 mL. Growth by a third of
-such a reading is noise, so that the absolute growth alone decides."""
+"""First volumes below this cannot be distinguished from no hemorrhage: real heads without one measured up to 1.7 mL.
+Growth by a third of such a volume is noise, so only the absolute growth counts."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,19 @@ class Growth:
     relative_percent : float or None
         Of the first volume; None if that is 0 mL.
     relative_interval_percent : (float, float or None) or None
-        A high bound of None: none can be given, since the first volume may be 0 mL.
+        An upper bound of None means no upper bound, since the first volume may be 0 mL.
     is_expansion : bool or None
         Whether the two volumes meet the published definition: `EXPANSION_ML`, or `EXPANSION_PERCENT` of a first volume
-        that is told from none (`RELATIVE_FROM_ML`, and 0 mL outside its interval); None if no hemorrhage was found
-        on either scan.
+        that differs from none (at least `RELATIVE_FROM_ML`, and 0 mL outside its interval); None if no hemorrhage was
+        found on either scan.
     verdict : str or None
-        "likely": every growth within one of the intervals is an expansion; "unlikely": none within both is;
-        "undecided" else. None without intervals.
+        "likely" if every growth within one of the intervals is an expansion; "unlikely" if none within both is; else
+        "undecided". None without intervals.
     within_error : bool or None
-        Whether the intervals of the two volumes overlap, so that the change is within measurement error; None without
+        Whether the intervals of the two volumes overlap: the change is within measurement error. None without
         intervals.
     coverage : float or None
-        Of both volume intervals, and so of those of the growth.
+        Of both volume intervals, and therefore of the growth intervals.
     notes : tuple of str
     """
 
@@ -56,13 +58,20 @@ class Growth:
     notes: tuple = ()
 
 
-def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=None, shows_bleed=True):
+def growth(
+    first_ml: float,
+    first_interval_ml: tuple[float, float] | None,
+    second_ml: float,
+    second_interval_ml: tuple[float, float] | None,
+    coverage: float | None = None,
+    shows_bleed: bool = True,
+) -> Growth:
     """Growth of a hematoma, absolute and relative, and whether it is an expansion.
 
-    The intervals come from those of the two volumes by the square-and-add method (MOVER, Zou and Donner 2008, doi
-    10.1002/sim.3095): the distance from each estimate to the bound that matters, added in quadrature; of the volumes
-    for the absolute growth, of their logarithms for the relative one. It keeps skewed intervals skewed and supposes the
-    errors of the two scans independent; errors that both scans share cancel, so the intervals are rather too wide.
+    The intervals combine those of the two volumes by the square-and-add method (MOVER, Zou and Donner 2008, doi
+    10.1002/sim.3095): the distances from each estimate to the relevant bound are added in quadrature, on the volumes
+    for the absolute growth and on their logarithms for the relative one. Skewed intervals stay skewed. The method
+    assumes independent errors of the two scans; shared errors cancel, so that the intervals tend to be too wide.
 
     Parameters
     ----------
@@ -80,7 +89,7 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
     Raises
     ------
     InputError
-        If a volume is not a number from 0, or an interval does not hold its volume.
+        If a volume is not a number of at least 0, or an interval does not contain its volume.
     """
     _check("first", first_ml, first_interval_ml)
     _check("second", second_ml, second_interval_ml)
@@ -88,7 +97,7 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
     relative = 100.0 * absolute / first_ml if first_ml > 0 else None
     notes = []
     if relative is None:
-        notes.append("The first volume is 0 mL: no relative growth can be given; the absolute growth decides.")
+        notes.append("The first volume is 0 mL: there is no relative growth; only the absolute growth counts.")
     both = first_interval_ml is not None and second_interval_ml is not None
     absolute_interval = _absolute(first_ml, first_interval_ml, second_ml, second_interval_ml) if both else None
     relative_interval = None
@@ -97,12 +106,12 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
     if both and relative_interval and relative_interval[1] is None:
         notes.append("The first volume may be 0 mL: the relative growth has no upper bound.")
     if not both:
-        notes.append("At least one volume has no interval; how sure the growth is cannot be told.")
-    told_from_none = first_ml >= RELATIVE_FROM_ML and (first_interval_ml is None or first_interval_ml[0] > 0)
-    is_expansion = absolute >= EXPANSION_ML or (told_from_none and relative >= EXPANSION_PERCENT)
-    if relative is not None and not told_from_none and relative >= EXPANSION_PERCENT:
-        notes.append("The first volume is not told from none: the absolute growth alone decides on expansion.")
-    verdict = _verdict(absolute_interval, relative_interval if told_from_none else None) if both else None
+        notes.append("At least one volume has no interval; the uncertainty of the growth is unknown.")
+    is_measurable = first_ml >= RELATIVE_FROM_ML and (first_interval_ml is None or first_interval_ml[0] > 0)
+    is_expansion = absolute >= EXPANSION_ML or (is_measurable and relative >= EXPANSION_PERCENT)
+    if relative is not None and not is_measurable and relative >= EXPANSION_PERCENT:
+        notes.append("The first volume may be 0 mL: only the absolute growth counts for expansion.")
+    verdict = _verdict(absolute_interval, relative_interval if is_measurable else None) if both else None
     within_error = None
     if both:
         within_error = first_interval_ml[0] <= second_interval_ml[1] and second_interval_ml[0] <= first_interval_ml[1]
@@ -128,12 +137,12 @@ def growth(first_ml, first_interval_ml, second_ml, second_interval_ml, coverage=
 
 def _check(which, volume_ml, interval_ml):
     if volume_ml is None:
-        raise InputError(f"There is no {which} volume: expected a model that was trained for it.")
+        raise InputError(f"There is no {which} volume: expected a model trained to measure volume.")
     if not (math.isfinite(volume_ml) and volume_ml >= 0):
-        raise InputError(f"The {which} volume is not possible: expected a number of mL from 0, found {volume_ml!r}.")
+        raise InputError(f"The {which} volume is impossible: expected 0 mL or more, found {volume_ml!r}.")
     if interval_ml is not None and not 0 <= interval_ml[0] <= volume_ml <= interval_ml[1] < math.inf:
         raise InputError(
-            f"The interval of the {which} volume is not possible: expected bounds from 0 around {volume_ml:g} mL, "
+            f"The interval of the {which} volume is impossible: expected bounds from 0 around {volume_ml:g} mL, "
             f"found {interval_ml[0]:g} to {interval_ml[1]:g} mL."
         )
 
@@ -141,7 +150,7 @@ def _check(which, volume_ml, interval_ml):
 def _absolute(first, first_interval, second, second_interval):
     down = math.hypot(second - second_interval[0], first_interval[1] - first)
     up = math.hypot(second_interval[1] - second, first - first_interval[0])
-    # Growth can be no less than the loss of all that may have been there, nor more than all that may be there now.
+    # The growth is at least the loss of the largest first volume, and at most the largest second volume.
     return max(second - first - down, -first_interval[1]), min(second - first + up, second_interval[1])
 
 
@@ -154,7 +163,7 @@ def _relative(first, first_interval, second, second_interval):
     if first_interval[0] > 0 and second > 0:
         spread = math.hypot(math.log(second_interval[1] / second), math.log(first / first_interval[0]))
         high = second / first * math.exp(spread)
-    elif first_interval[0] > 0:  # 0 mL has no logarithm: the outermost bounds
+    elif first_interval[0] > 0:  # 0 mL has no logarithm: use the outermost bounds
         high = second_interval[1] / first_interval[0]
     return 100.0 * (low - 1.0), None if high is None else 100.0 * (high - 1.0)
 

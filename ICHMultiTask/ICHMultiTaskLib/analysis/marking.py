@@ -1,40 +1,50 @@
 """Mark the bleed: a segmentation proposed from attention, density and the predicted volume.
 
-No mask was ever drawn for it. Attention says where, density (HU) says what, and the volume says how far out: among the
-smooth regions of blood density around the attention, the one that holds the predicted volume is taken. The regions
-come from total-variation denoising (Rudin, Osher and Fatemi 1992, doi 10.1016/0167-2789(92)90242-F), each level set
-of which has the shortest border for what it encloses (Chambolle 2004, doi 10.1023/B:JMIV.0000011325.36760.1e).
+No masks are needed for training. Attention says where to look, density (HU) what is blood, and the volume how far it
+extends: among the smooth regions of blood density around the attention, the one with the predicted volume is chosen.
+The regions come from total-variation denoising (Rudin, Osher and Fatemi 1992, doi 10.1016/0167-2789(92)90242-F), whose
+level sets have the shortest border for the enclosed region (Chambolle 2004, doi 10.1023/B:JMIV.0000011325.36760.1e).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress
 from ..measures.grids import bounding_box
+from ..measures.segment import TOUCHING
+from ..model.attention import LOCATOR
+from ..scan.head_ct import HeadCT
 from .second_look import Evidence, Hemorrhage
 
+if TYPE_CHECKING:
+    from .analyzer import Analysis, Attention
+
 NEAR_MM = 15.0
-"""The bleed lies within the hottest part of the map: as large as a ball of its volume, made this much thicker."""
+"""The bleed lies within the hottest part of the map: as large as a ball of its volume, with this much more radius."""
 SEED_MM = 3.0
-"""Every component of the bleed reaches into a smaller part of that kind."""
+"""Every component of the bleed reaches into the hottest part defined with this smaller margin."""
 MIN_COMPONENT_ML = 0.1
 """Smaller components are left out."""
 MARGIN_MM = 6.0
 EDGE_MM = 4.0
-"""Room around the bleed for a smooth border."""
+"""Margin around the bleed for a smooth border."""
 COARSE_MM = 4.0
-"""Attention has no detail below it."""
+"""The attention map has no finer detail."""
 GRID_MM = 1.0
 GRID_VOXELS = 300_000
 BONE_HU = 160
 BONE_RIM_MM = 1.5
-"""Around bone, where bone and brain in one voxel look like blood."""
+"""Rim around bone in which the partial volume of bone and brain looks like blood."""
 FORAMEN_MM = 3.0
-"""Openings of the skull of up to twice this width are closed."""
+"""Openings of the skull up to twice this width are closed."""
 BLOOD_HU = (5.0, 110.0)
 CONTRAST_HU = 8.0
 """Blood is at least this much denser than brain."""
@@ -42,38 +52,37 @@ DENOISING_HU = 8.0
 RIM_MM = (2.0, 6.0)
 """Distance from the bleed at which its surroundings are measured."""
 RIM_PERCENTILE = 80
-"""Of the surroundings' density: blood stands out from almost all of them, a sinus or the tentorium goes on in them."""
+"""Of the surrounding density: blood is denser than nearly all of it, while a sinus or the tentorium extends into it."""
 NEAR_BONE_MM = 4.0
 DENSE_HU = 100.0
-"""Above it: bone, calcium, metal or contrast in the vessels, not blood."""
+"""Denser than this: bone, calcium, metal or contrast in vessels, not blood."""
 LATITUDE = 0.15
-"""How far the border may be moved to reach the predicted volume, as a fraction of the step from brain to blood."""
+"""How far the border may move to reach the predicted volume, as a fraction of the step from brain to blood."""
 TOLERANCE = 0.1, 0.5
 """Volumes differ beyond this fraction and this many mL."""
 NO_BLOOD = "Nothing is marked: nothing near the attention is as dense as blood."
-TOUCHING = np.ones((3, 3, 3))
 
 
 @dataclass(frozen=True)
 class Marking:
-    """A proposed segmentation, to be looked at and corrected by a person.
+    """A proposed segmentation, to be checked and corrected by a person.
 
     Attributes
     ----------
     mask : ndarray of shape (K, J, I), bool
-        On the scan's grid; all False where nothing could be marked.
+        On the scan's grid; all False if nothing could be marked.
     volume_ml : float
         Of the mask.
     model_volume_ml : float
-        The volume that the mask was to have: the model's, unless another one was asked for.
+        Target volume of the mask: the model's, unless another one was requested.
     components_ml : tuple of float
         Volumes of the separate parts, descending.
     agrees : bool
-        Whether the mask has that volume.
+        Whether the mask reaches that volume.
     notes : tuple of str
-        Sentences for the user: why nothing was marked, or why the volumes differ.
+        For the user: why nothing was marked, or why the volumes differ.
     evidence : Evidence or None
-        How much like blood the marked region is; None where nothing was marked.
+        How much the marked region resembles blood; None if nothing was marked.
     """
 
     mask: np.ndarray = field(repr=False)
@@ -85,23 +94,23 @@ class Marking:
     evidence: Evidence | None = None
 
 
-def mark(analysis, volume_ml=None, progress=None):
+def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress | None = None) -> Marking:
     """Propose a segmentation of the bleed.
 
     Parameters
     ----------
     analysis : Analysis
-        Its volume head's attention shows where the bleed is.
+        The attention of its volume head shows where the bleed is.
     volume_ml : float, optional
-        Volume that the mask shall have; the model's by default.
+        Target volume of the mask; by default the model's.
     progress : callable (fraction, message), optional
         May raise Canceled.
 
     Returns
     -------
     Marking
-        Its mask keeps to the borders in the scan: where they enclose plainly more or less than `volume_ml`, it does
-        too, `agrees` is False and a note says so.
+        The mask follows the borders in the scan: if they enclose clearly more or less than `volume_ml`, so does the
+        mask, `agrees` is False and a note says so.
 
     Raises
     ------
@@ -110,11 +119,9 @@ def mark(analysis, volume_ml=None, progress=None):
     """
     wanted = analysis.volume_ml if volume_ml is None else float(volume_ml)
     if wanted is None:
-        raise InputError("Nothing can be marked: expected a model that was trained for the volume, or a volume in mL.")
-    if wanted is None:
-        raise InputError("The model was never trained for the volume: expected a volume to mark, found none.")
+        raise InputError("Nothing can be marked: expected a model trained to measure volume, or a volume in mL.")
     if not np.isfinite(wanted) or wanted < 0:
-        raise InputError(f"The volume to mark is not usable: expected mL, 0 or more, found {wanted:g}.")
+        raise InputError(f"The volume to mark is not usable: expected 0 mL or more, found {wanted:g}.")
     head_ct, done = analysis.head_ct, analysis.marking
     if volume_ml is None and analysis.hemorrhage == Hemorrhage.NONE:
         return _nothing(head_ct, wanted, f"Nothing is marked. {analysis.hemorrhage_reason}", True)
@@ -125,16 +132,22 @@ def mark(analysis, volume_ml=None, progress=None):
     return propose(head_ct, _attention(analysis), wanted, volume_ml is None, progress)
 
 
-def propose(head_ct, attention, wanted, is_model_volume=True, progress=None):
-    """Mark what lies at the attention and is denser than brain, whatever it is.
+def propose(
+    head_ct: HeadCT,
+    attention: Attention,
+    wanted: float,
+    is_model_volume: bool = True,
+    progress: Progress | None = None,
+) -> Marking:
+    """Mark the region at the attention that is denser than brain, blood or not.
 
     Parameters
     ----------
     head_ct : HeadCT
     attention : Attention
-        Of the volume head, coarse: "gradcam" of "stage4".
+        The map of `LOCATOR`.
     wanted : float
-        Volume that the mask shall have, mL, above 0.
+        Target volume of the mask in mL, above 0.
     is_model_volume : bool
         Whether the model measured it, for the notes.
     progress : callable (fraction, message), optional
@@ -162,15 +175,15 @@ def propose(head_ct, attention, wanted, is_model_volume=True, progress=None):
     mask = _on_scan(level, region, border, grid, volume)
     progress(1.0, "Done")
     evidence = _evidence(region, grid)
-    return _marking(head_ct, mask, wanted, evidence, "the model measured" if is_model_volume else "was asked for")
+    return _marking(head_ct, mask, wanted, evidence, "the model measured" if is_model_volume else "was requested")
 
 
 def _attention(analysis):
-    """The coarse map of the volume head, whatever map is on show: it is the paper's, and needs no second run."""
+    """The map of `LOCATOR`, whichever map is on display."""
     shown = analysis.attention
-    if shown is not None and (shown.head, shown.stage, shown.method) == ("volume", "stage4", "gradcam"):
+    if shown is not None and (shown.head, shown.stage, shown.method) == LOCATOR:
         return shown
-    return analysis.attention_for("volume", "stage4", "gradcam")
+    return analysis.attention_for(*LOCATOR)
 
 
 def _nothing(head_ct, wanted, sentence, agrees=False):
@@ -178,7 +191,7 @@ def _nothing(head_ct, wanted, sentence, agrees=False):
 
 
 def _marking(head_ct, mask, wanted, evidence, source):
-    """Measure the mask and say where it departs from the volume wanted."""
+    """Measure the mask, and note if it differs from the target volume."""
     labels, _ = ndimage.label(mask[box], TOUCHING) if (box := bounding_box(mask)) else (np.zeros(1, int), 0)
     components = np.sort(np.bincount(labels.ravel())[1:])[::-1] * head_ct.voxel_volume_mm3 / 1000.0
     volume = float(components.sum())
@@ -194,7 +207,7 @@ def _marking(head_ct, mask, wanted, evidence, source):
 
 
 def _evidence(region, grid):
-    """What tells blood from bone, calcium and streaks; the core is the deeper half of the region."""
+    """Features that distinguish blood from bone, calcium and streaks; the core is the deeper half of the region."""
     around = np.pad(region, 1)
     depth = ndimage.distance_transform_edt(around, sampling=grid.spacing)[1:-1, 1:-1, 1:-1]
     core = depth >= np.median(depth[region])
@@ -216,7 +229,7 @@ def _same(volume, wanted):
 class _WorkGrid:
     """Density and attention around the peak, averaged to voxels of about a millimeter.
 
-    Averaging takes the noise out of thin slices and small pixels, and makes the cost independent of them.
+    Averaging reduces the noise of thin slices and small pixels, and makes the cost independent of the scan's grid.
     """
 
     def __init__(self, head_ct, attention, wanted_ml):
@@ -244,13 +257,13 @@ class _WorkGrid:
             ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
         )
         soft = (from_bone > BONE_RIM_MM) & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
-        self.soft = soft & _inside_skull(soft, from_bone, self.attention, self.spacing)
+        self.soft = soft & _intracranial(soft, from_bone, self.attention, self.spacing)
         samples = head_ct.hu[strides]
         samples = samples[(samples > 10) & (samples < 60)]
         self.brain_hu = float(np.median(samples)) if samples.size else 30.0
 
-    def cropped(self, part):
-        """The same grid, within slices of it alone."""
+    def cropped(self, part: tuple[slice, slice, slice]) -> _WorkGrid:
+        """A part of the grid."""
         smaller = copy(self)
         smaller.box = tuple(
             slice(whole.start + p.start * f, min(whole.stop, whole.start + p.stop * f))
@@ -262,7 +275,7 @@ class _WorkGrid:
 
 
 def _hottest(attention, voxel_ml, volume_ml, thicker_mm):
-    """Attention from which on the map is as large as a ball of a volume, made thicker; always above 0."""
+    """Threshold at which the map has the size of a ball of a volume with an enlarged radius; always above 0."""
     radius_mm = np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)) + thicker_mm
     count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))
     values = attention[attention > 0]
@@ -270,7 +283,7 @@ def _hottest(attention, voxel_ml, volume_ml, thicker_mm):
 
 
 def _factors(shape, spacing):
-    """Voxels to average along each axis: to `GRID_MM`, or to more where there would be too many."""
+    """Voxels to average along each axis: to `GRID_MM`, or coarser if there would be too many."""
     target = GRID_MM
     while True:
         factors = tuple(int(f) for f in np.maximum(1, np.round(target / spacing)))
@@ -280,7 +293,7 @@ def _factors(shape, spacing):
 
 
 def _block_mean(array, factors):
-    """Mean over blocks of voxels; the last ones repeat the edge."""
+    """Mean over blocks of voxels; incomplete blocks are padded with the edge values."""
     array = np.pad(
         array.astype(np.float32), [(0, -n % f) for n, f in zip(array.shape, factors, strict=True)], mode="edge"
     )
@@ -291,8 +304,8 @@ def _block_mean(array, factors):
     return array
 
 
-def _inside_skull(soft, from_bone, attention, spacing):
-    """The space between bones that holds most of the attention, its foramina closed: muscle is as dense as blood."""
+def _intracranial(soft, from_bone, attention, spacing):
+    """The space between bones with most of the attention, foramina closed; excludes muscle, as dense as blood."""
     labels, count = ndimage.label(soft & (from_bone > FORAMEN_MM))
     if not count:
         return soft
@@ -301,7 +314,7 @@ def _inside_skull(soft, from_bone, attention, spacing):
 
 
 def _level(grid):
-    """Denoised density as 0 for brain and 1 for blood; None where nothing is as dense as blood."""
+    """Denoised density, scaled to 0 for brain and 1 for blood; None if nothing is as dense as blood."""
     hu = np.clip(np.where(grid.soft, grid.hu, grid.brain_hu), 0, 95)
     hu = denoise(hu, DENOISING_HU, grid.spacing)
     blood = grid.soft & (grid.attention >= grid.seed) & (hu > grid.brain_hu + CONTRAST_HU)
@@ -328,10 +341,10 @@ def _region(level, grid, border):
 
 
 def _border(level, grid, wanted):
-    """Level at which the border lies, with the part of the grid and of the levels that matters from there on.
+    """Level of the border, with the relevant part of the grid and of the levels.
 
-    Half way between blood and the surroundings is where a voxel is half filled; surroundings are measured, since
-    edema is less dense than brain. From there the border is moved toward the wanted volume, within `LATITUDE`.
+    A voxel halfway between blood and its surroundings is half filled; the surroundings are measured, since edema is
+    less dense than brain. From there the border moves toward the target volume, within `LATITUDE`.
     """
     core = _region(level, grid, 0.5)
     distance = ndimage.distance_transform_edt(~core, sampling=grid.spacing)
@@ -354,7 +367,7 @@ def _border(level, grid, wanted):
 
 
 def _on_scan(level, region, border, grid, volume):
-    """The region with a smooth border on the scan's grid, its voxels counted out to a volume in mL."""
+    """The region with a smooth border on the scan's grid, with the number of voxels of a volume in mL."""
     around = ndimage.binary_dilation(region, TOUCHING)
     height = np.clip(level - border, -0.5, 0.5)
     height[~around] = -0.5
@@ -371,7 +384,7 @@ def _on_scan(level, region, border, grid, volume):
     return mask
 
 
-def denoise(image, weight, spacing, iterations=15):
+def denoise(image: np.ndarray, weight: float, spacing: Sequence[float], iterations: int = 15) -> np.ndarray:
     """Total-variation denoising: minimize ½‖u − image‖² + weight · TV(u).
 
     Accelerated projected gradient on the dual (Beck and Teboulle 2009, doi 10.1109/TIP.2009.2028250).
@@ -380,9 +393,9 @@ def denoise(image, weight, spacing, iterations=15):
     ----------
     image : ndarray of shape (K, J, I)
     weight : float
-        In the image's unit; steps much smaller than this are flattened.
+        In units of the image; steps much smaller than this are smoothed out.
     spacing : sequence of 3 floats
-        Differences count per millimeter, relative to the finest axis.
+        Differences are taken per millimeter, relative to the finest axis.
     iterations : int
 
     Returns

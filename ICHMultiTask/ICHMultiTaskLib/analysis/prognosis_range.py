@@ -1,22 +1,31 @@
-"""How far the prognosis moves when the same head is mirrored, turned or measured a little denser.
+"""How much the prognosis changes if the same head is mirrored, rotated or slightly shifted in HU.
 
-It says how steady the model's reading of this scan is, and nothing of how right it is.
+This shows how stable the model's prediction for this scan is, not how accurate it is.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ..model.preprocessing import NetworkInput
+
+if TYPE_CHECKING:
+    import torch
 
 OFFSET_HU, TURN_DEG = 3.0, 3.0
 PERCENTILES = (5.0, 95.0)
 MEANING = (
-    f"5th to 95th percentile of the readings of this scan, mirrored or not, each as it is, {OFFSET_HU:g} HU lighter "
-    f"and darker, and turned by {TURN_DEG:g}° either way; not a confidence interval"
+    f"5th to 95th percentile of ten predictions for this scan: original and mirrored, each unchanged, shifted by "
+    f"±{OFFSET_HU:g} HU, and rotated by ±{TURN_DEG:g}°; not a confidence interval"
 )
 
 
-def varied_images(network_input, spacing_kji, window_hu):
-    """The images of the other nine readings, made on the network's grid.
+def varied_images(network_input: NetworkInput, spacing_kji: np.ndarray, window_hu: tuple[float, float]) -> torch.Tensor:
+    """Make the nine variations of an image, on the network's grid.
 
     Parameters
     ----------
@@ -24,7 +33,7 @@ def varied_images(network_input, spacing_kji, window_hu):
     spacing_kji : ndarray of shape (3,)
         Of the scan, mm.
     window_hu : (float, float)
-        HU that the input's 0 and 1 stand for.
+        HU that map to 0 and 1.
 
     Returns
     -------
@@ -34,7 +43,7 @@ def varied_images(network_input, spacing_kji, window_hu):
 
     image = torch.from_numpy(network_input.array)
     step = OFFSET_HU / (window_hu[1] - window_hu[0])
-    # What is 0 or 1 lies beyond the window, as air and bone do; it stays there.
+    # 0 and 1 are outside the window, like air and bone; they stay unchanged.
     inside = ((image > 0) & (image < 1)).float()
     images = [(image + sign * step * inside).clamp(0.0, 1.0) for sign in (-1, 1)]
     height, width = (
@@ -46,7 +55,7 @@ def varied_images(network_input, spacing_kji, window_hu):
 
 
 def _turned(image, aspect, degrees):
-    """The image [1, D, H, W], whose height is `aspect` of its width, turned about the axis through its slices."""
+    """Rotate an image [1, D, H, W], whose height is `aspect` × its width, in plane."""
     import torch
     from torch.nn.functional import affine_grid, grid_sample
 
@@ -57,8 +66,8 @@ def _turned(image, aspect, degrees):
     return grid_sample(image, grid, "bicubic", "zeros", align_corners=False).clamp(0.0, 1.0)
 
 
-def percentile_range(probabilities):
-    """The range of calibrated readings, the shown one among them.
+def percentile_range(probabilities: Sequence[float]) -> tuple[float, float]:
+    """5th and 95th percentile of calibrated probabilities, including the one on display.
 
     Returns
     -------

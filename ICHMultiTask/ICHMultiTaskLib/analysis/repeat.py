@@ -1,13 +1,15 @@
-"""A scan beside an earlier one of the same patient.
+"""Comparison of a scan with an earlier one of the same patient.
 
 compare_with_previous(analysis, previous, progress=None) -> RepeatScan
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress
 from .alignment import Alignment, align
 from .analyzer import Analysis
 from .growth import Growth, growth
@@ -16,7 +18,7 @@ from .second_look import Hemorrhage
 
 @dataclass(frozen=True)
 class RepeatScan:
-    """An earlier scan beside the later one.
+    """Comparison of a scan with an earlier one.
 
     Attributes
     ----------
@@ -25,9 +27,9 @@ class RepeatScan:
     growth : Growth
         From the earlier to the later scan.
     alignment : Alignment
-        Its `moving_to_fixed` maps RAS mm of the earlier scan to those of the later one.
+        Its `moving_to_fixed` maps RAS mm of the earlier scan to the later one.
     notes : tuple of str
-        What a reader of the numbers should see.
+        Remarks to show with the numbers.
     """
 
     previous: Analysis
@@ -36,13 +38,13 @@ class RepeatScan:
     notes: tuple = ()
 
 
-def compare_with_previous(analysis, previous, progress=None):
+def compare_with_previous(analysis: Analysis, previous: Analysis, progress: Progress | None = None) -> RepeatScan:
     """Compare the analysis of a scan with that of an earlier one.
 
     Parameters
     ----------
     analysis, previous : Analysis
-        By the same model, else the growth may be the models' difference; that is said.
+        By the same model; otherwise a note warns that the growth may be a difference between the models.
     progress : callable (fraction, message), optional
         May raise Canceled.
 
@@ -71,7 +73,7 @@ def compare_with_previous(analysis, previous, progress=None):
 
 
 def _doubts(analysis, previous):
-    """Why the two may not be an earlier and a later scan of one patient."""
+    """Reasons to doubt that the two are an earlier and a later scan of one patient."""
     later, earlier = analysis.head_ct.facts, previous.head_ct.facts
     if later.patient_id and earlier.patient_id and later.patient_id != earlier.patient_id:
         yield "The two scans are filed under different patients."

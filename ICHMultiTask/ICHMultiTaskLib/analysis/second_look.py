@@ -1,23 +1,25 @@
-"""A second look: whether the scan shows a hemorrhage at all.
+"""Second look: decides whether the scan shows a hemorrhage at all.
 
-A network that was trained to measure bleeds reads a little blood into heads without one, and no interval holds 0 there.
-So what it attends to is looked at again: blood is denser than the brain around it, and is neither bone nor calcium.
-The one place that decides this. Limits and how often they are wrong: `Docs/user-guide.md`, "Is there a hemorrhage?".
+A network trained to measure bleeds also gives a small volume for heads without one, and its interval never contains 0.
+Therefore the region at its attention is checked: blood is denser than the surrounding brain, and is neither bone nor
+calcium. Error rates of these limits: `Docs/user-guide.md`, "Is there a hemorrhage?".
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ..common.choices import Choice
 
 SMALL_ML = 1.0
-"""Below it a reading that nothing in the scan bears out is no hemorrhage; above it, it stays uncertain."""
+"""A volume below this without matching density in the scan means no hemorrhage; a larger one is uncertain."""
 TRACE_ML = 0.3
-"""Below it nothing was read, whatever lies at the attention."""
+"""A volume below this counts as none measured."""
 CONTRAST_HU = 11.0
 """Blood is at least this much denser than its surroundings."""
 NEAR_BONE = 0.4
 DENSE = 0.25
-"""Largest shares of a bleed that lie along bone, and that are denser than blood can be."""
+"""Largest shares of a bleed that may lie along bone, and that may be denser than blood."""
 
 
 class Hemorrhage(Choice):
@@ -37,12 +39,12 @@ WITHOUT_PROGNOSIS = {
 
 @dataclass(frozen=True)
 class Evidence:
-    """How much like blood a marked region is.
+    """How much a marked region resembles blood.
 
     Attributes
     ----------
     contrast_hu : float
-        Median HU of its deeper half, less the 80th percentile of HU 2 to 6 mm around it: free of a scanner's offset.
+        Median HU of its deeper half minus the 80th percentile of HU 2 to 6 mm around it; independent of a HU offset.
     near_bone : float
         Share of it within 4 mm of bone, 0 to 1.
     dense : float
@@ -55,16 +57,16 @@ class Evidence:
 
 
 def decide(volume_ml: float, evidence: Evidence | None, marked_ml: float) -> tuple[Hemorrhage, str]:
-    """Decide from what the model read and what was marked there.
+    """Decide from the model's volume and the region marked at its attention.
 
-    A large reading is never called "none": the marking may have failed, not the model.
+    A large volume is never classified as "none", since the marking may have failed instead of the model.
 
     Parameters
     ----------
     volume_ml : float
-        The model's.
+        Measured by the model.
     evidence : Evidence or None
-        Of the region marked at the model's attention; None where nothing was marked.
+        Of the region marked at the model's attention; None if nothing was marked.
     marked_ml : float
         Volume of that region.
 
@@ -72,33 +74,33 @@ def decide(volume_ml: float, evidence: Evidence | None, marked_ml: float) -> tup
     -------
     hemorrhage : Hemorrhage
     reason : str
-        A sentence for the user; empty where a hemorrhage was found.
+        A sentence for the user; empty if a hemorrhage was found.
     """
     doubt = _doubt(evidence)
     if not doubt:
         if volume_ml >= TRACE_ML:
             return Hemorrhage.FOUND, ""
         return Hemorrhage.UNCERTAIN, (
-            f"Hemorrhage uncertain: the model reads {volume_ml:.1f} mL, but {marked_ml:.1f} mL at its attention are as "
-            "dense as blood. Look at the scan there."
+            f"Hemorrhage uncertain: the model measured {volume_ml:.1f} mL, but {marked_ml:.1f} mL at its attention are "
+            "as dense as blood. Check the scan there."
         )
     if volume_ml < SMALL_ML:
-        return Hemorrhage.NONE, f"No hemorrhage found: the model reads {volume_ml:.1f} mL, and {doubt}."
+        return Hemorrhage.NONE, f"No hemorrhage found: the model measured {volume_ml:.1f} mL, and {doubt}."
     return Hemorrhage.UNCERTAIN, (
-        f"Hemorrhage uncertain: the model reads {volume_ml:.1f} mL, but {doubt}. Look at the scan before you use the "
+        f"Hemorrhage uncertain: the model measured {volume_ml:.1f} mL, but {doubt}. Check the scan before you use the "
         "volume."
     )
 
 
 def _doubt(evidence):
-    """Why a marked region is no blood, as a clause; empty where it may be."""
+    """Why a marked region is not blood, as a clause; empty if it may be."""
     if evidence is None:
         return "nothing near its attention is as dense as blood"
     if evidence.dense > DENSE:
-        return "what is dense near its attention is bone, calcium or metal"
+        return "the dense region near its attention is bone, calcium or metal"
     if evidence.near_bone > NEAR_BONE:
-        return "what is dense near its attention lies along bone"
+        return "the dense region near its attention lies along bone"
     if evidence.contrast_hu < CONTRAST_HU:
         more = f"only {evidence.contrast_hu:.0f} HU denser than" if evidence.contrast_hu >= 0.5 else "not denser than"
-        return f"what is dense near its attention is {more} what surrounds it; fresh blood is plainly denser"
+        return f"the dense region near its attention is {more} its surroundings; fresh blood is clearly denser"
     return ""

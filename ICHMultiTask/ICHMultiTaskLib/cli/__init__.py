@@ -1,5 +1,9 @@
 """The command `ichmultitask`: one file for each of its subcommands."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 from .. import __version__
 from ..common.registry import Registry
 from ..common.research_use import RESEARCH_USE
@@ -18,7 +22,7 @@ COMMANDS = Registry(
 DESCRIPTION = "Volume, prognosis and attention of an intracerebral hemorrhage on a non-contrast head CT."
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0 done, 1 refused or failed, 2 wrong usage."""
 
     def work():

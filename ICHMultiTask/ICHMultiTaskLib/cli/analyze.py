@@ -1,33 +1,37 @@
 """The `ichmultitask analyze` command."""
 
+from __future__ import annotations
+
+import argparse
 import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from ..analysis.analyzer import Analyzer
+from ..analysis.analyzer import Analysis, Analyzer
 from ..analysis.findings.finding import findings_text
 from ..analysis.prognosis_range import MEANING
 from ..analysis.second_look import WITHOUT_PROGNOSIS
-from ..common.choices import Device, Head, Stage
+from ..common.choices import Head, Stage
 from ..common.names import safe_name, stem
 from ..common.numbers import NOT_COMPUTED, number, percent, position, probability, probability_range
 from ..common.progress import ShellProgress
 from ..common.research_use import RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder
-from ..model.attention import METHODS, SHOWN_FROM
+from ..model.attention import LOCATOR, METHODS, SHOWN_FROM
 from ..model.bundle import ModelBundle, default_bundle
 from ..report.comparison import comparison_lines
 from ..report.result import HTML_FILE, JSON_FILE, SCENE_FILE, write_report
 from ..scan.reading import list_series, read_head_ct
-from . import analyze_options
+from ..simulation import DEMONSTRATION_SEED, simulate_patient, write_dicom
+from . import analyze_options, scan_options
 
 DEMO_FOLDER = "simulated-dicom"
 QUICK = ("json", "attention")
 """Outputs of ``--quick``, by their names in `report.WRITERS`."""
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
         "Analyze one head CT and write report.html, report.json, attention.nrrd, slices/*.png and scene.mrb. Without "
@@ -36,34 +40,31 @@ def add_arguments(parser):
     parser.epilog = (
         "Exit status: 0 done, 1 scan refused or work failed (one sentence on standard error), 2 wrong usage."
     )
-    parser.add_argument(
-        "path", nargs="?", metavar="PATH", help="folder, file or .zip of DICOM images; NIfTI, NRRD or MetaImage file"
-    )
+    scan_options.add_options(parser, nargs="?")
     parser.add_argument(
         "--output", metavar="DIR", type=Path,
         help="new or empty folder for the result (default: a new one under ./ichmultitask-output)",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     parser.add_argument(
-        "--quick", action="store_true", help="write report.json and attention.nrrd alone; needs a third of the time"
+        "--quick", action="store_true", help="write only report.json and attention.nrrd; takes a third of the time"
     )
-    parser.add_argument("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
-    parser.add_argument(
-        "--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)"
-    )
-    parser.add_argument("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
     parser.add_argument("--list-series", action="store_true", help="list the DICOM series in PATH and stop")
     parser.add_argument(
         "--head", choices=Head.values(), default=Head.VOLUME, help="output that the attention map explains"
     )
-    parser.add_argument("--stage", choices=Stage.values(), help="network stage of the map (default: the model's own)")
-    parser.add_argument("--method", choices=tuple(METHODS), help="kind of attention map (default: the model's own)")
+    parser.add_argument(
+        "--stage", choices=Stage.values(), default=LOCATOR[1], help="network stage of the map (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--method", choices=tuple(METHODS), default=LOCATOR[2], help="kind of attention map (default: %(default)s)"
+    )
     analyze_options.add_options(parser)
     parser.set_defaults(run=run)
 
 
-def run(options):
-    """List the series or analyze, as the options say."""
+def run(options: argparse.Namespace) -> None:
+    """List the series, or analyze the scan."""
     if options.path is None and (options.series or options.list_series):
         options.parser.error("--series and --list-series need the PATH of a folder, file or .zip of DICOM images")
     _list_series(options) if options.list_series else _analyze(options)
@@ -80,7 +81,7 @@ def _analyze(options):
     destination = options.output or _default_output(options.path)
     inputs = [path for path in (options.path, options.previous, *options.segmentation) if path is not None]
     with new_folder(destination, "analysis", options.overwrite, inputs) as folder, ShellProgress() as bar:
-        bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
+        bundle = ModelBundle.load(options.model or default_bundle())  # fails before the long work starts
         request = analyze_options.ComparisonRequest.from_options(options)
         truth = None
         if options.path is None:
@@ -146,12 +147,6 @@ def _default_output(path):
 
 def _simulate(folder, progress):
     """Write a simulated patient as a DICOM series; return the true volume in mL."""
-    from ..simulation import (  # SciPy's optimizers, which nothing else needs
-        DEMONSTRATION_SEED,
-        simulate_patient,
-        write_dicom,
-    )
-
     patient = simulate_patient(DEMONSTRATION_SEED, progress=progress)
     write_dicom(patient.head_ct, folder)
     return patient.volume_ml
@@ -161,12 +156,12 @@ def _read(options, folder, destination, progress):
     if options.path is not None:
         return read_head_ct(options.path, options.series, progress)
     head_ct = read_head_ct(folder / DEMO_FOLDER, None, progress)
-    # The folder that it was read from is about to be renamed.
+    # The folder of the scan will be renamed to its final name.
     return replace(head_ct, facts=replace(head_ct.facts, path=str(destination.resolve() / DEMO_FOLDER)))
 
 
-def summary(analysis, true_volume_ml=None, comparison=None):
-    """The result in a few lines of plain text.
+def summary(analysis: Analysis, true_volume_ml: float | None = None, comparison: dict | None = None) -> str:
+    """Summarize the result in a few lines of plain text.
 
     Parameters
     ----------
@@ -174,7 +169,7 @@ def summary(analysis, true_volume_ml=None, comparison=None):
     true_volume_ml : float, optional
         Known for a simulated scan.
     comparison : dict, optional
-        As `comparison.report.comparison_dict` makes it.
+        From `report.comparison.comparison_dict`.
 
     Returns
     -------

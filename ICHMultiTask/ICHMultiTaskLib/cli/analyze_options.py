@@ -1,14 +1,21 @@
-"""The options of `ichmultitask analyze` that compare the result with something."""
+"""Options of `ichmultitask analyze` for comparisons: segmentations, an earlier scan, clinical data."""
 
+from __future__ import annotations
+
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..analysis.analyzer import Analysis, Analyzer
 from ..analysis.repeat import compare_with_previous
 from ..common.errors import InputError
+from ..common.progress import Progress, part
 from ..comparison.side_by_side import compare
 from ..measures.clinical_scores import ClinicalContext
+from ..measures.segment import Segment
 from ..measures.segment_files import read_segments
 from ..report.comparison import comparison_dict
+from ..scan.head_ct import HeadCT
 from ..scan.reading import read_head_ct
 
 _YES_NO = {"yes": True, "no": False}
@@ -19,8 +26,8 @@ _FLAGS = {
 }
 
 
-def add_options(parser):
-    """Add them to the parser of the command."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options to the parser of the command."""
     group = parser.add_argument_group("comparison")
     add = group.add_argument
     add(
@@ -28,7 +35,7 @@ def add_options(parser):
         help="segmentation of the bleed to compare with, as NIfTI, NRRD (also .seg.nrrd) or MetaImage; may be repeated",
     )  # fmt: skip
     add("--previous", metavar="PATH", help="an earlier scan of the same patient: growth and alignment")
-    add("--age", metavar="YEARS", type=float, help="for the clinical scores, as all that follow")
+    add("--age", metavar="YEARS", type=float, help="for the clinical scores, like the options below")
     add("--gcs", metavar="N", type=int, help="Glasgow Coma Scale, 3 to 15")
     add("--nihss", metavar="N", type=int, help="National Institutes of Health Stroke Scale, 0 to 42")
     add("--location", metavar="PLACE", help="lobar, deep, putamen, thalamus, caudate, cerebellum or brainstem")
@@ -38,7 +45,7 @@ def add_options(parser):
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """What the result shall be compared with, read and checked.
+    """What to compare the result with, read and checked.
 
     Attributes
     ----------
@@ -47,18 +54,18 @@ class ComparisonRequest:
     previous : HeadCT or None
     """
 
-    segments: tuple = ()
-    context: object = None
-    previous: object = None
+    segments: tuple[Segment, ...] = ()
+    context: ClinicalContext | None = None
+    previous: HeadCT | None = None
 
     @property
-    def is_empty(self):
-        """Whether nothing is to be compared."""
+    def is_empty(self) -> bool:
+        """Whether there is nothing to compare with."""
         return not self.segments and self.context is None and self.previous is None
 
     @classmethod
-    def from_options(cls, options):
-        """Read the files and check the values that the options name.
+    def from_options(cls, options: argparse.Namespace) -> ComparisonRequest:
+        """Read the files and check the values of the options.
 
         Raises
         ------
@@ -73,7 +80,7 @@ class ComparisonRequest:
             previous = _as_earlier(lambda: read_head_ct(options.previous))
         return cls(segments, None if context.is_empty else context, previous)
 
-    def compare(self, analyzer, analysis, shown_threshold, progress):
+    def compare(self, analyzer: Analyzer, analysis: Analysis, shown_threshold: float, progress: Progress) -> dict:
         """Compare an analysis with everything requested.
 
         Parameters
@@ -82,13 +89,13 @@ class ComparisonRequest:
             For the earlier scan.
         analysis : Analysis
         shown_threshold : float
-            From which the report's pictures show attention.
+            Threshold above which the report's pictures show attention.
         progress : callable (fraction, message)
 
         Returns
         -------
         dict
-            As `comparison_dict` makes it.
+            From `comparison_dict`.
 
         Raises
         ------
@@ -97,9 +104,7 @@ class ComparisonRequest:
         """
         compared = repeat = None
         if self.segments:
-            compared = compare(
-                analysis, self.segments, None, shown_threshold, lambda f, message: progress(0.4 * f, message)
-            )
+            compared = compare(analysis, self.segments, None, shown_threshold, part(progress, 0.0, 0.4))
         if self.previous is not None:
             progress(0.4, "Analyzing the earlier scan")
             previous = _as_earlier(lambda: analyzer.analyze(self.previous, attention=False))
@@ -109,7 +114,7 @@ class ComparisonRequest:
 
 
 def _as_earlier(action):
-    """Say of which scan an error speaks."""
+    """Name the earlier scan in error messages about it."""
     try:
         return action()
     except InputError as error:

@@ -1,47 +1,47 @@
 """The `ichmultitask mark` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ..analysis.analyzer import Analyzer
-from ..analysis.marking import mark
-from ..common.choices import Device
+from ..analysis.marking import Marking, mark
 from ..common.errors import OutputError
 from ..common.names import safe_name, stem
 from ..common.signature import is_unchanged
 from ..common.writing import check_file
 from ..model.bundle import ModelBundle, default_bundle
 from ..scan.reading import read_head_ct
+from . import scan_options
 
 SUFFIX = ".seg.nrrd"
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
         "Propose a segmentation of the bleed on one head CT, from the model's attention and volume and the density of "
         "the scan, and write it as an editable segmentation. It is a draft to be corrected by a person."
     )
     parser.epilog = (
-        "Exit status: 0 done, also where there is nothing to mark; 1 scan refused or work failed (one sentence on "
-        "standard error), 2 wrong usage."
+        "Exit status: 0 done, even if there is nothing to mark; 1 scan refused or work failed (one sentence on "
+        "standard error); 2 wrong usage."
     )
+    scan_options.add_options(parser)
     add = parser.add_argument
-    add("path", metavar="PATH", help="folder, file or .zip of DICOM images; NIfTI, NRRD or MetaImage file")
     add("--output", metavar=f"FILE{SUFFIX}", type=Path, help="new file (default: named after PATH, in this folder)")
-    add("--overwrite", action="store_true", help="replace an earlier file, unless somebody has changed it")
+    add("--overwrite", action="store_true", help="replace an earlier file, unless it was changed since")
     add("--volume", metavar="ML", type=float, help="volume to mark (default: the model's)")
-    add("--model", metavar="BUNDLE", help="folder of a model bundle (default: the shipped one)")
-    add("--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)")
-    add("--series", metavar="UID", help="DICOM series to analyze (default: the best suited one)")
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Mark, write and print."""
     destination = options.output or Path(safe_name(stem(options.path), "scan") + SUFFIX)
     _check_destination(destination, options.overwrite)
 
-    bundle = ModelBundle.load(options.model or default_bundle())  # found out before the long work starts
+    bundle = ModelBundle.load(options.model or default_bundle())  # fails before the long work starts
     head_ct = read_head_ct(options.path, options.series)
     analysis = Analyzer(bundle, options.device).analyze(head_ct, attention=False)
     marking = mark(analysis, options.volume)
@@ -52,8 +52,8 @@ def run(options):
     print(summary(marking, destination))
 
 
-def summary(marking, path):
-    """What was marked, in one line.
+def summary(marking: Marking, path: Path) -> str:
+    """Summarize what was marked, in one line.
 
     Parameters
     ----------

@@ -1,15 +1,20 @@
-"""Work in a thread, followed by polling: for windows that must not freeze. Knows nothing of any window system."""
+"""Run work in a thread and poll it, so that a window stays responsive; independent of the GUI toolkit."""
+
+from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 from .errors import Canceled
+from .progress import Progress
 
 
 class BackgroundTask:
-    """One call that runs in a thread of its own.
+    """One call that runs in its own thread.
 
     The work must not touch Qt or MRML. PyTorch and NumPy release Python's lock while they compute, so that the
-    window stays alive.
+    window stays responsive.
 
     Parameters
     ----------
@@ -23,43 +28,43 @@ class BackgroundTask:
     message : str
     """
 
-    def __init__(self, work):
+    def __init__(self, work: Callable[[Progress], Any]):
         self.fraction = 0.0
         self.message = ""
         self._work = work
         self._result = None
         self._error = None
         self._canceled = threading.Event()
-        # A daemon, so that an application that quits does not wait for a long computation.
+        # A daemon thread, so that an application can quit during a long computation.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     @property
-    def done(self):
-        """Whether the work has ended, in whatever way."""
+    def done(self) -> bool:
+        """Whether the work has ended: completed, failed or canceled."""
         return not self._thread.is_alive()
 
     @property
-    def canceled(self):
+    def canceled(self) -> bool:
         """Whether `cancel` was called."""
         return self._canceled.is_set()
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Ask the work to stop at its next report of progress."""
         self._canceled.set()
 
-    def wait(self, seconds=None):
+    def wait(self, seconds: float | None = None) -> bool:
         """Block until the work has ended or the time is up; return `done`."""
         self._thread.join(seconds)
         return self.done
 
-    def result(self):
+    def result(self) -> Any:
         """Wait for the work and return what it returned, or raise what it raised.
 
         Raises
         ------
         Canceled
-            If it was canceled, even if the work came to its end first.
+            If it was canceled, even if the work had already finished.
         """
         self.wait()
         if self.canceled:
@@ -73,7 +78,7 @@ class BackgroundTask:
             self._result = self._work(self._progress)
         except BaseException as error:
             self._error = error
-        self._work = None  # what the work holds, such as a scan, is freed with it
+        self._work = None  # frees the objects that the work refers to, such as a scan
 
     def _progress(self, fraction, message):
         if self.canceled:

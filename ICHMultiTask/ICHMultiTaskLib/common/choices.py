@@ -1,4 +1,4 @@
-"""Choices that a user has, each once: help texts, panels and checks are made from them."""
+"""Choices of the user, each defined once: help texts, panels and checks are made from them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Choice(str, Enum):
 
     @classmethod
     def values(cls) -> tuple[str, ...]:
-        """What may be typed, in the order in which it is shown."""
+        """Valid values, in the order in which they are shown."""
         return tuple(member.value for member in cls)
 
     @classmethod
     def check(cls, value: object, what: str) -> None:
-        """Raise InputError unless `value` is one of the choices; `what` names the choice in the sentence."""
+        """Raise InputError unless `value` is one of the choices; `what` names the choice in the message."""
         if value not in cls.values():
             raise InputError(f"The {what} is unknown: expected one of {', '.join(cls.values())}, found {value!r}.")
 
@@ -60,7 +60,7 @@ class Precision(Choice):
 
 
 class Cohort(Choice):
-    """What kind of patients a simulated cohort is made of."""
+    """Kind of simulated cohort."""
 
     TRAINING = "training"
     PAPER = "paper"

@@ -1,4 +1,4 @@
-"""Errors whose message is one sentence for the user: what was wrong, expected, found."""
+"""Errors with a one-sentence message for the user: what was wrong, what was expected, what was found."""
 
 import errno
 import re
@@ -11,19 +11,19 @@ _NO_MEMORY = re.compile(
 
 
 class ICHMultiTaskError(Exception):
-    """Base of every error that the panel and the shell show as a sentence, without a traceback."""
+    """Base class of all errors that the panel and the shell show as a message, without a traceback."""
 
 
 class InputError(ICHMultiTaskError, ValueError):
-    """The scan, table or setting given cannot be used."""
+    """A scan, table or setting cannot be used."""
 
 
 class BundleError(ICHMultiTaskError, ValueError):
-    """A model bundle is incomplete, altered or not one of this project's networks."""
+    """A model bundle is incomplete, altered or not for a network of this project."""
 
 
 class DependencyError(ICHMultiTaskError, ImportError):
-    """A package that this step needs is not installed."""
+    """A required package is not installed."""
 
 
 class OutputError(ICHMultiTaskError, OSError):
@@ -34,8 +34,8 @@ class Canceled(ICHMultiTaskError):
     """The user stopped the work; nothing was written."""
 
 
-def is_out_of_memory(error):
-    """Whether an error, also one of the libraries in C++, means that the memory was not enough."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, including errors of C++ libraries."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, (RuntimeError, ImportError)) and _NO_MEMORY.search(str(error)) is not None

@@ -1,27 +1,30 @@
-"""Names of files and folders that every system, library and page can use."""
+"""Names of files and folders that work on every operating system, in every library and on every page."""
+
+from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
 
 RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?|.*[. ]|.*[<>:\"|?*].*", re.I | re.S)
-"""What Windows allows no file to be called."""
+"""File names that Windows does not allow."""
 _LONGEST = 100
-"""Bytes of a name made from another: most systems allow 255, and endings are added."""
+"""Most bytes in a generated name: most systems allow 255, and suffixes are added."""
 _WITH_DATA_BESIDE = (".mhd", ".nhdr")
 
 
-def safe_name(text, otherwise):
-    """A name for a file or folder made from any text.
+def safe_name(text: str, otherwise: str) -> str:
+    """Make a valid name for a file or folder from any text.
 
     Parameters
     ----------
     text : str
     otherwise : str
-        Where nothing usable is in it.
+        Name if `text` has no usable characters; prefix if it is a reserved name.
 
     Returns
     -------
@@ -31,18 +34,18 @@ def safe_name(text, otherwise):
     return f"{otherwise}-{name}" if RESERVED.fullmatch(name) else name or otherwise
 
 
-def stem(path):
-    """The name of a file or folder without the ending of its format."""
+def stem(path: str | os.PathLike) -> str:
+    """Name of a file or folder without the suffix of its format, such as ".nii.gz"."""
     return re.sub(r"(\.(nii|seg))?\.[^.]*$", "", Path(path).resolve().name)
 
 
-def shown(path):
-    """A path as text that can be printed and stored: bytes that are no UTF-8, as of old CDs, become �."""
+def shown(path: str | os.PathLike) -> str:
+    """A path as text that can be printed and stored: bytes that are not UTF-8, as on old CDs, become �."""
     return os.fsencode(path).decode("utf-8", "replace") if os.name != "nt" else str(path)
 
 
-def is_utf8(path):
-    """Whether libraries in C++ can open a path."""
+def is_utf8(path: str | os.PathLike) -> bool:
+    """Whether C++ libraries can open a path."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -51,13 +54,13 @@ def is_utf8(path):
 
 
 @contextmanager
-def utf8_path(path):
-    """Give a path that libraries in C++ can open: the same one, or a temporary link or copy.
+def utf8_path(path: Path) -> Iterator[Path]:
+    """Provide a path that C++ libraries can open: the same one, or a temporary link or copy.
 
     Parameters
     ----------
     path : Path
-        Of a file; the data of a header beside it are found as well.
+        Of a file; a data file next to a header file is linked as well.
 
     Yields
     ------

@@ -1,15 +1,15 @@
-"""Numbers as text, one way for the shell, reports, tables and panels."""
+"""Numbers as text, formatted the same way in the shell, reports, tables and panels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 NOT_COMPUTED = "–"
-"""Where no number was computed, or none is meant."""
+"""Shown if a number was not computed or does not apply."""
 
 
 def number(value: float | None, digits: int = 1, factor: float = 1, sign: bool = False) -> str:
-    """A number with a fixed count of decimals; a true minus sign, but none before zero; a dash for None."""
+    """A number with a fixed number of decimals; a true minus sign, but not before zero; a dash for None."""
     if value is None:
         return NOT_COMPUTED
     text = f"{value * factor:{'+' if sign else ''}.{digits}f}"
@@ -56,19 +56,19 @@ def p_value(value: float | None) -> str:
 
 
 def yes_no(value: bool | None) -> str:
-    """Yes, no, or a dash where it could not be told."""
+    """Yes, no, or a dash if unknown."""
     return NOT_COMPUTED if value is None else "yes" if value else "no"
 
 
 def position(ras_mm: Sequence[float | None] | None) -> str:
-    """A RAS position as read on a scan, such as "L 12, A 30, S 5 mm"; empty if there is none."""
+    """A RAS position as displayed on scans, such as "L 12, A 30, S 5 mm"; empty if there is none."""
     if not ras_mm or None in ras_mm:
         return ""
     return ", ".join(f"{pair[v < 0]} {abs(v):.0f}" for v, pair in zip(ras_mm, ("RL", "AP", "SI"))) + " mm"
 
 
 def date(dicom_date: str) -> str:
-    """A DICOM date as ISO; anything else as it is."""
+    """A DICOM date in ISO format; other texts unchanged."""
     if len(dicom_date) == 8 and dicom_date.isdigit():
         return f"{dicom_date[:4]}-{dicom_date[4:6]}-{dicom_date[6:]}"
     return dicom_date

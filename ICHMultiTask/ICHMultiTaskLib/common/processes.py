@@ -1,47 +1,53 @@
-"""Work shared by several processes, which end with this one."""
+"""Distribute work to several processes, which end with this one."""
+
+from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import Any
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def usable_cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # which Windows and macOS lack
+    """Number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # missing on Windows and macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def in_processes(function, jobs, count, worth=1):
-    """Call a function with each job, in several processes where there is more than one job.
+def in_processes(
+    function: Callable[[Any], Any], jobs: Sequence[Any], count: int, worth: int = 1
+) -> Iterator[tuple[int, Any]]:
+    """Call a function with each job, in several processes if there is more than one job.
 
     Parameters
     ----------
     function : callable (job)
-        Found by its name in a module, as its results and errors are, for they are pickled.
+        Defined at module level, like its results and errors, because they are pickled.
     jobs : sequence
     count : int
-        Of processes, of a thread each; with 1 the jobs are done here.
+        Of processes, with one thread each; with 1 the jobs run in this process.
     worth : int
-        Jobs for which a process is worth the seconds that it takes to start.
+        Jobs that make up for the seconds that a process takes to start.
 
     Yields
     ------
     (int, object)
-        Number of the job and what the function returned, as they come.
+        Number of the job and the result of the function, as they become available.
 
     Raises
     ------
     BrokenProcessPool
-        If the system has ended a process, as it does where the memory is full. Whatever is raised, by the function or
-        by who takes the results, ends all processes at once.
+        If the system has ended a process, as it does when memory runs out. Any error, of the function or of the
+        consumer of the results, ends all processes at once.
     """
     count = min(count, len(jobs) // worth)
     if count < 2:
@@ -49,7 +55,7 @@ def in_processes(function, jobs, count, worth=1):
             yield number, function(job)
         return
     before = set(multiprocessing.active_children())
-    # Spawned, since forking a process that runs threads (PyTorch's, say) can hang.
+    # Spawned, because forking a process with running threads, such as PyTorch's, can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent)
     try:
@@ -67,7 +73,7 @@ def in_processes(function, jobs, count, worth=1):
 
 @contextmanager
 def _no_interrupt():
-    """Start children that ignore Ctrl-C, which a terminal sends to them as well: who started them ends them."""
+    """Let child processes ignore Ctrl-C, which a terminal also sends to them: their parent ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -93,14 +99,14 @@ def _one_thread_each():
 def _do(function, job):
     try:
         return function(job)
-    except SystemExit:  # which the pool would take for an error of the job
+    except SystemExit:  # the pool would report it as an error of the job
         os._exit(1)
 
 
 def _follow_parent():
-    """End this process as soon as the one that started it has ended, in whatever way."""
+    """End this process as soon as its parent has ended, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what is half-written is removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # lets half-written files be removed
     parent = multiprocessing.parent_process().sentinel
 
     def follow():

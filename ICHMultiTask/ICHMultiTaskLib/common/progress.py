@@ -1,14 +1,20 @@
-"""Progress of long work: everything that takes long takes a callable (fraction, message), which may raise Canceled."""
+"""Progress of long work: every long function takes a callable (fraction, message), which may raise Canceled."""
+
+from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from typing import TextIO
 
+Progress = Callable[[float, str], object]
+"""Called with the completed fraction, 0 to 1, and a message; may raise Canceled."""
 LINE_SECONDS = 60.0
-"""Where a bar cannot be drawn over, a line is written at most this often."""
+"""In a log, where there is no bar, lines within a step are at least this far apart."""
 
 
 class ShellProgress:
-    """A bar on a terminal; elsewhere a line for each step, and now and then one within it.
+    """A progress bar on a terminal; in a log, a line for each step and occasional lines within it.
 
     Parameters
     ----------
@@ -16,7 +22,7 @@ class ShellProgress:
         None: standard error.
     """
 
-    def __init__(self, stream=None):
+    def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stderr
         self._bar, self._last = None, time.monotonic()
 
@@ -32,27 +38,27 @@ class ShellProgress:
         if self._bar is not None:
             self._bar.close()
 
-    def __call__(self, fraction, message):
-        """Show how far the work is, 0 to 1, and what it does."""
+    def __call__(self, fraction: float, message: str) -> None:
+        """Show the completed fraction, 0 to 1, and a message."""
         if self._bar is None:
             if time.monotonic() - self._last >= LINE_SECONDS:
                 self.line(f"{message} ({fraction:.0%})")
             return
         if self._bar.n == 0 or fraction < self._bar.n:
             self._bar.reset()
-            # What an earlier run has done says nothing of the speed of this one.
+            # The work of an earlier run must not count toward the speed of this one.
             self._bar.initial = self._bar.n = fraction
         self._bar.set_description_str(message, refresh=False)
         self._bar.update(fraction - self._bar.n)
 
-    def step(self, name, start, stop):
-        """Begin a step, which covers `start` to `stop` of the whole; return its progress."""
+    def step(self, name: str, start: float, stop: float) -> Progress:
+        """Begin a step that covers `start` to `stop` of the whole; return its progress."""
         if self._bar is None:
             self.line(f"{name} …")
         return part(lambda fraction, message: self(fraction, message or name), start, stop)
 
-    def line(self, text):
-        """Write a line that stays, above the bar where there is one."""
+    def line(self, text: str) -> None:
+        """Write a line that stays, above the bar if there is one."""
         self._last = time.monotonic()
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
@@ -63,19 +69,19 @@ class ShellProgress:
 class NullProgress:
     """Discards progress."""
 
-    def __call__(self, fraction, message):
+    def __call__(self, fraction: float, message: str) -> None:
         """Show nothing."""
 
-    def line(self, text):
+    def line(self, text: str) -> None:
         """Write nothing."""
 
 
 NO_PROGRESS = NullProgress()
-"""What a function takes where it is given no other."""
+"""Default of functions that take a progress."""
 
 
-def part(progress, start, stop):
-    """The progress of a step, which covers `start` to `stop` of the whole.
+def part(progress: Progress, start: float, stop: float) -> Progress:
+    """Progress of a step that covers `start` to `stop` of the whole.
 
     Parameters
     ----------
@@ -89,8 +95,8 @@ def part(progress, start, stop):
     return lambda fraction, message: progress(start + (stop - start) * fraction, message)
 
 
-def duration(seconds):
-    """A duration in words, such as "2 h 05 min"."""
+def duration(seconds: float) -> str:
+    """A duration as text, such as "2 h 05 min"."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""What a result was made with, so that it can be made again."""
+"""Provenance of a result: software, device and libraries, so that it can be reproduced."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ _LIBRARIES = {
     "numpy": "numpy", "scipy": "scipy", "torch": "torch", "safetensors": "safetensors", "SimpleITK": "SimpleITK",
     "pydicom": "pydicom", "sklearn": "scikit-learn", "vtk": "vtk", "slicer": "slicer-core",
 }  # fmt: skip
-"""Names of those that numbers pass through, as they are imported and as they are installed."""
+"""Libraries that affect numbers: name for import, and name of the distribution."""
 
 
 def provenance(device: str | None = None, number_format: str | None = None) -> dict:
-    """What is at work here and now.
+    """Describe the software and hardware in use.
 
     Parameters
     ----------
     device : str, optional
-        Where a network runs: "cpu", "cuda" or "mps".
+        Device of the network: "cpu", "cuda" or "mps".
     number_format : str, optional
-        In which it computes, such as "float32".
+        Of the network's computations, such as "float32".
 
     Returns
     -------
     dict
-        `software`, `version`, `code_sha256` (of all Python files of the program, in short), `date` (UTC, ISO 8601),
-        `device`, `device_name`, `number_format`, `python`, `system` and `libraries`, the version of each loaded.
+        `software`, `version`, `code_sha256` (first 16 digits of the SHA-256 of all Python files of the program), `date`
+        (UTC, ISO 8601), `device`, `device_name`, `number_format`, `python`, `system` and `libraries` (version of each
+        loaded library).
     """
     return {
         "software": "ICHMultiTask",

@@ -1,8 +1,8 @@
-"""One way to name the things of a kind: networks, attention methods, file formats, outputs, commands."""
+"""Registries of plug-ins by name: networks, attention methods, outputs, commands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -10,19 +10,19 @@ from .errors import InputError
 
 
 class Registry(Mapping):
-    """The known things of one kind, by name; each is imported on first use.
+    """Entries of one kind, by name; each is imported on first use.
 
-    A name, its label and the place of its code are known without importing it, so that ``--help``, panels and checks
-    need no PyTorch.
+    Name, label and location of an entry are known without importing it, so that ``--help``, panels and checks need no
+    PyTorch.
 
     Parameters
     ----------
     kind : str
-        What the things are, for messages: "network", "attention method".
+        Kind of the entries, for messages: "network", "attention method".
     package : str
-        Package that relative places start from; ``__package__`` of the registry's file.
+        Package that relative locations refer to: ``__package__`` of the registry's file.
     entries : dict of str to (str, str)
-        Label for a reader and place "module:attribute", by name, in the order in which they are shown.
+        Label for users and location "module:attribute", by name, in display order.
     """
 
     def __init__(self, kind: str, package: str, entries: Mapping[str, tuple[str, str]]):
@@ -31,18 +31,18 @@ class Registry(Mapping):
         self._entries = dict(entries)
 
     def __getitem__(self, name: str) -> Any:
-        """The class or function of that name.
+        """Import the class or function of that name.
 
         Raises
         ------
         InputError
-            If the name is unknown; the sentence lists the known ones.
+            If the name is unknown; the message lists the known ones.
         """
         self.check(name)
         module, _, attribute = self._entries[name][1].partition(":")
         return getattr(import_module(module, self._package), attribute)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class Registry(Mapping):
         return name in self._entries  # Mapping's own would import the code
 
     def label(self, name: str) -> str:
-        """Text for a reader."""
+        """Label for users."""
         self.check(name)
         return self._entries[name][0]
 
@@ -63,7 +63,7 @@ class Registry(Mapping):
             raise InputError(f"The {self.kind} is unknown: expected one of {known}, found {name!r}.")
 
     def add(self, name: str, label: str, place: str) -> None:
-        """Register one more; for extensions and tests. A name is given only once."""
+        """Register one more entry; for extensions and tests. Names are unique."""
         if name in self._entries:
-            raise InputError(f"The {self.kind} {name!r} is registered already.")
+            raise InputError(f"The {self.kind} {name!r} is already registered.")
         self._entries[name] = (label, place)

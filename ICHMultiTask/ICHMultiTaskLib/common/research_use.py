@@ -1,7 +1,7 @@
-"""What stands wherever a number of the model is shown."""
+"""Disclaimers to show with every number of the model."""
 
 RESEARCH_USE = "Research use only; not validated on patients."
-"""For panels, tables and the shell's help."""
+"""For panels, tables and command-line help."""
 
 RESEARCH_USE_IN_FULL = (
     "Research use only. Not a medical device, not validated on patients. A probability of this kind must not be the "

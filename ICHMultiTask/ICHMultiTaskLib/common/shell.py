@@ -1,4 +1,6 @@
-"""What every command does around its work: streams that may close, signals that end it, errors as one sentence."""
+"""Common frame of all commands: closed streams, signals, and errors as one sentence."""
+
+from __future__ import annotations
 
 import _thread
 import argparse
@@ -8,32 +10,34 @@ import shlex
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 
 from .errors import Canceled, ICHMultiTaskError, is_out_of_memory
+from .registry import Registry
 from .writing import os_error_sentence
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""Windows has no SIGHUP, the others no SIGBREAK."""
+"""Windows has no SIGHUP, other systems no SIGBREAK."""
 _ENDS_WITH_INPUT = "ICHMULTITASK_ENDS_WITH_INPUT"
-"""Set by a launcher that stays: `run.py` on Windows, and the one in 3D Slicer."""
+"""Environment variable set by a launcher that keeps running: `run.py` on Windows, and the panel in 3D Slicer."""
 _UNREADABLE = (errno.ENOENT, errno.EIO, errno.EISDIR)
 
 
-def run_command(work, canceled="Canceled; nothing was written."):
-    """Do the work of a command.
+def run_command(work: Callable[[], object], canceled: str = "Canceled; nothing was written.") -> int:
+    """Run the work of a command.
 
     Parameters
     ----------
     work : callable ()
     canceled : str
-        Said where the user has ended it.
+        Message if the user has ended it.
 
     Returns
     -------
     int
-        The exit status: 0 done, 1 refused, failed or ended, with one sentence on standard error.
+        Exit status: 0 done; 1 refused, failed or canceled, with one sentence on standard error.
     """
     with lasting_streams(), ended_by_signals():
         try:
@@ -50,15 +54,22 @@ def run_command(work, canceled="Canceled; nothing was written."):
         return 1
 
 
-def parse(program, commands, arguments, description, epilog=None, version=None):
-    """Parse the arguments of a program with subcommands; only the one that is asked for is imported.
+def parse(
+    program: str,
+    commands: Registry,
+    arguments: Sequence[str | os.PathLike] | None,
+    description: str,
+    epilog: str | None = None,
+    version: str | None = None,
+) -> argparse.Namespace:
+    """Parse the arguments of a program with subcommands; only the requested subcommand is imported.
 
     Parameters
     ----------
     program : str
     commands : Registry
-        By name: what `--help` says of the command, and a function that adds its arguments to a parser and sets the
-        default `run`, a callable (options).
+        Subcommands by name: a label for `--help`, and a function that adds arguments to a parser and sets the default
+        `run`, a callable (options).
     arguments : sequence of str or None
         None: those of this process.
     description, epilog, version : str
@@ -82,16 +93,16 @@ def parse(program, commands, arguments, description, epilog=None, version=None):
     return parser.parse_args(arguments)
 
 
-def positive(text):
-    """An integer of at least 1, as the `type` of an argument."""
+def positive(text: str) -> int:
+    """Parse an integer of at least 1, as the `type` of an argument."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
     return value
 
 
-def sentence_of(error):
-    """What the user can do about an error, in one sentence; None for one that is the program's own fault.
+def sentence_of(error: BaseException) -> str | None:
+    """Message for the user about an error, in one sentence; None for an error of the program itself.
 
     Parameters
     ----------
@@ -104,10 +115,10 @@ def sentence_of(error):
     if isinstance(error, ICHMultiTaskError):
         return str(error)
     if isinstance(error, BrokenProcessPool):
-        return "A process that shared the work was ended by the system, which most often means that the memory is full."
+        return "The system ended a worker process, which usually means that memory ran out."
     if is_out_of_memory(error):
-        found = (str(error).strip().splitlines() or ["no more could be had"])[0].rstrip(".")
-        return f"The memory is not enough; close other programs, or give a smaller scan or batch. Found: {found}."
+        found = (str(error).strip().splitlines() or ["the system could not provide more"])[0].rstrip(".")
+        return f"There is not enough memory; close other programs, or use a smaller scan or batch. Found: {found}."
     if isinstance(error, ModuleNotFoundError):
         return f"The package {error.name} is not installed; install ICHMultiTask with its dependencies."
     if isinstance(error, OSError):
@@ -118,20 +129,20 @@ def sentence_of(error):
 
 
 @contextmanager
-def ended_by_signals():
-    """Let every signal that asks the process to end do what Ctrl-C does: raise KeyboardInterrupt, once.
+def ended_by_signals() -> Iterator[None]:
+    """Let every termination signal do what Ctrl-C does: raise KeyboardInterrupt, once.
 
-    A signal that was ignored before, as `nohup` does, stays so.
+    Signals that were ignored before, as by `nohup`, stay ignored.
     """
     numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
-        yield  # elsewhere Python allows no handlers
+        yield  # other threads cannot set handlers
         return
     before = {n: handler for n in numbers if (handler := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
 
     def end(_number, _frame):
         for n in before:
-            signal.signal(n, signal.SIG_IGN)  # nothing shall interrupt the cleaning up
+            signal.signal(n, signal.SIG_IGN)  # do not interrupt the cleanup
         raise KeyboardInterrupt
 
     for n in before:
@@ -144,7 +155,7 @@ def ended_by_signals():
 
 
 def _follow_launcher():
-    """End like Ctrl-C where the launcher ends, even by force: it holds the other end of standard input."""
+    """End as by Ctrl-C when the launcher ends, even if it was killed: it holds the other end of standard input."""
     if os.environ.pop(_ENDS_WITH_INPUT, None) is None:
         return
 
@@ -152,16 +163,16 @@ def _follow_launcher():
         with suppress(OSError):
             while os.read(0, 4096):
                 pass
-        _thread.interrupt_main(signal.SIGTERM)  # where started in the background, Ctrl-C is ignored
+        _thread.interrupt_main(signal.SIGTERM)  # a background process ignores Ctrl-C
 
     threading.Thread(target=follow, daemon=True).start()
 
 
 @contextmanager
-def lasting_streams():
-    """Keep standard output and error usable: where nobody reads any more, or there are none, the work goes on.
+def lasting_streams() -> Iterator[None]:
+    """Keep working if standard output or error is closed or missing.
 
-    A character that the console lacks is replaced.
+    Characters that the console does not support are replaced.
     """
     _fill_descriptors()
     before = sys.stdout, sys.stderr
@@ -175,7 +186,7 @@ def lasting_streams():
 
 
 def _fill_descriptors():
-    """Open what a service or `>&-` has closed: else the next file opened would get what libraries print."""
+    """Reopen standard streams closed by a service or `>&-`: the next file opened would receive what libraries print."""
     for n in range(3):
         try:
             os.fstat(n)
@@ -188,7 +199,7 @@ def _fill_descriptors():
 
 
 class _Lasting:
-    """A text stream that drops what can no longer be shown."""
+    """A text stream that discards output after its reader is gone."""
 
     def __init__(self, stream):
         self._stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
@@ -212,7 +223,7 @@ class _Lasting:
             self._let_go()
 
     def _let_go(self):
-        """Lead the descriptor into nothing, or the interpreter would fail on it at its end."""
+        """Redirect the descriptor to the null device, or the interpreter would fail when it exits."""
         with suppress(OSError, ValueError):
             number, nothing = self._stream.fileno(), os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, number)

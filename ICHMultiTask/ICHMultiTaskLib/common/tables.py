@@ -1,10 +1,14 @@
-"""Tables as files: CSV as spreadsheets and programs write it."""
+"""Tables as CSV files, in the variants that spreadsheets and programs write."""
+
+from __future__ import annotations
 
 import csv
 import difflib
 import io
 import math
+import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,30 +21,30 @@ _WORKBOOKS = {b"PK\x03\x04": "an Excel workbook or a .zip", b"\xd0\xcf\x11\xe0":
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A table as it was read.
+    """A table read from a file.
 
     Attributes
     ----------
     path : Path
     header : list of str
-        No name stands twice; a column without a name is "".
+        Unique names; a column without a name is "".
     rows : list of (int, list of str)
-        Those that are not blank, each with its number as a spreadsheet counts it and as many cells as the header.
+        Rows that are not blank: number as in a spreadsheet, and as many cells as the header.
     decimal_comma : bool
-        Other signs stand between the cells, so that 1,5 can only be a number.
+        Whether the delimiter is not a comma, so that 1,5 must be a number.
     """
 
     path: Path
-    header: list
-    rows: list
+    header: list[str]
+    rows: list[tuple[int, list[str]]]
     decimal_comma: bool
 
-    def records(self):
+    def records(self) -> list[tuple[int, dict[str, str]]]:
         """Rows as (number, dict of cells by column)."""
         return [(number, {name: cell for name, cell in zip(self.header, row) if name}) for number, row in self.rows]
 
-    def require(self, names):
-        """Refuse a table that lacks columns, in words that name those that may be meant.
+    def require(self, names: Sequence[str]) -> None:
+        """Refuse a table without the named columns; the message suggests similar names.
 
         Raises
         ------
@@ -57,8 +61,8 @@ class CsvTable:
         )
 
 
-def read_csv(path):
-    """Read a table: UTF-8, UTF-16 or Windows-1252, with commas, semicolons, tabs or bars between the cells.
+def read_csv(path: str | os.PathLike) -> CsvTable:
+    """Read a table: UTF-8, UTF-16 or Windows-1252, delimited by commas, semicolons, tabs or bars.
 
     Parameters
     ----------
@@ -71,7 +75,7 @@ def read_csv(path):
     Raises
     ------
     InputError
-        If it cannot be read, is empty, names a column twice, or a row has more cells than the header.
+        If it cannot be read, is empty, has two columns of the same name, or a row has more cells than the header.
     """
     path = Path(path)
     try:
@@ -81,7 +85,7 @@ def read_csv(path):
     except OSError as error:
         raise InputError(f"The table cannot be read: expected a CSV file, found {path} ({error.strerror}).") from error
     text = _decoded(content, path)
-    stated = re.match(r"sep=(.)\r?\n", text)  # Excel writes and heeds it
+    stated = re.match(r"sep=(.)\r?\n", text)  # Excel's statement of the delimiter
     first = 2 if stated else 1
     text = text[stated.end() :] if stated else text
     delimiter = stated[1] if stated else _delimiter(text)
@@ -107,15 +111,15 @@ def read_csv(path):
     return CsvTable(path, header, [(n, (row + [""] * width)[:width]) for n, row in rows[1:]], delimiter != ",")
 
 
-def write_csv(path, rows, columns):
-    """Write a table (UTF-8, commas), whole or not at all; None is an empty cell.
+def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Write a table (UTF-8, commas), atomically; None becomes an empty cell.
 
     Parameters
     ----------
     path : path-like
     rows : iterable of dict
     columns : sequence of str
-        Those to be written, in this order.
+        Columns to write, in this order.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
@@ -124,26 +128,26 @@ def write_csv(path, rows, columns):
     write_text(path, text.getvalue())
 
 
-def plain_name(name):
-    """A column's name in lower case with underscores, so that "Volume (mL)" equals "volume_ml"."""
+def plain_name(name: str) -> str:
+    """Normalize the name of a column: "Volume (mL)" becomes "volume_ml"."""
     return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
 
 
-def near_name(name, columns):
-    """The column whose name is nearest to one that is missing, or None where none is near."""
+def near_name(name: str, columns: Sequence[str]) -> str | None:
+    """The column with the name most similar to a missing one, or None if none is similar."""
     by_name = {plain_name(column): column for column in reversed(columns) if column}
     near = difflib.get_close_matches(plain_name(name), by_name, n=1, cutoff=0.75)
     return by_name[near[0]] if near else None
 
 
-def parsed_number(text, decimal_comma=False):
-    """The finite number that a cell is, or None.
+def parsed_number(text: str, decimal_comma: bool = False) -> float | None:
+    """Parse the finite number in a cell, or return None.
 
     Parameters
     ----------
     text : str
     decimal_comma : bool
-        Of the table. Where commas stand between the cells, 1,234 in quotes may be thousands and is no number.
+        Of the table. If commas are the delimiter, a quoted 1,234 may mean thousands and is not accepted.
     """
     text = text.strip().replace("−", "-")
     if re.fullmatch(r"[+-]?\d+,\d+" if decimal_comma else r"[+-]?\d+,(?!\d{3}$)\d+", text):
@@ -159,7 +163,7 @@ def _decoded(content, path):
     workbook = next((what for start, what in _WORKBOOKS.items() if content.startswith(start)), None)
     if workbook:
         raise InputError(f"The table cannot be read: expected CSV, found {workbook} at {path}; save it as CSV first.")
-    zeros = content[:200:2].count(0), content[1:200:2].count(0)  # every other byte of most letters in UTF-16
+    zeros = content[:200:2].count(0), content[1:200:2].count(0)  # in UTF-16, every other byte of Latin text
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
     elif max(zeros) > 0.4 * len(content[:200:2]):
@@ -179,13 +183,13 @@ def _decoded(content, path):
 
 
 def _delimiter(text):
-    """The sign that cuts the header into the most cells."""
+    """The delimiter that splits the header into the most cells."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     return max(_DELIMITERS, key=lambda sign: len(next(csv.reader([header], delimiter=sign), ())))
 
 
 def _parsed(text, delimiter):
-    """Rows of cells; a quotation mark that is never closed is an error, for it would swallow the rows behind it."""
+    """Rows of cells; an unclosed quotation mark is an error, since it would swallow the following rows."""
     try:
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:

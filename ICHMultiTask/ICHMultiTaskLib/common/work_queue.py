@@ -1,82 +1,101 @@
-"""Pieces of work one after another, each in a thread. Knows nothing of any window system: its owner drains it."""
+"""Jobs run one after another, each in a thread; independent of the GUI toolkit: the owner polls the queue."""
+
+from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .background import BackgroundTask
 from .errors import Canceled, ICHMultiTaskError
+from .progress import Progress
 
 
 class Job:
-    """One piece of work in a queue.
+    """One job in a queue.
 
     Attributes
     ----------
     kind : str
-        There is at most one job of a kind: a new one takes the place of the old one.
+        There is at most one job of a kind: a new one replaces the old one.
     about : tuple
-        What the work is about, such as the nodes that it was read from.
+        Objects that the job depends on, such as its input nodes.
     submitted : float
-        When, by `time.monotonic`.
+        Time of submission, by `time.monotonic`.
     """
 
-    def __init__(self, kind, work, when_done, when_ended, about):
+    def __init__(
+        self,
+        kind: str,
+        work: Callable[[Progress], Any],
+        when_done: Callable[[Any], object],
+        when_ended: Callable[[Exception | None], object] | None,
+        about: Sequence[object],
+    ):
         self.kind, self.about = kind, tuple(about)
         self.submitted = time.monotonic()
         self._work, self._when_done, self._when_ended = work, when_done, when_ended
         self._task = None
 
     @property
-    def waiting(self):
-        """Whether it has not been started."""
+    def waiting(self) -> bool:
+        """Whether it has not started yet."""
         return self._task is None
 
     @property
-    def canceled(self):
+    def canceled(self) -> bool:
         """Whether it was asked to stop."""
         return self._task is not None and self._task.canceled
 
     @property
-    def fraction(self):
+    def fraction(self) -> float:
         """0 to 1, as last reported."""
         return 0.0 if self._task is None else self._task.fraction
 
     @property
-    def message(self):
-        """As last reported; empty while it waits."""
+    def message(self) -> str:
+        """As last reported; empty while waiting."""
         return "" if self._task is None else self._task.message
 
 
 class WorkQueue:
-    """One queue for all work on a scene, so that two pieces never use one network at once.
+    """One queue for all work on a scene, so that two jobs never use the same network at once.
 
-    `submit`, `cancel`, `drop` and `drain` are called from one thread, the owner's; so are the callbacks of a job.
+    `submit`, `cancel`, `drop` and `drain` are called from the owner's thread only; so are the callbacks of a job.
     """
 
     def __init__(self):
-        self.listeners = []
-        """Callables (), called whenever what `job` says has changed."""
+        self.listeners: list[Callable[[], object]] = []
+        """Called whenever the state of a job has changed."""
         self._running = None
         self._waiting = []
         self._stopping = []
         self._told = None
 
-    def submit(self, kind, work, when_done, when_ended=None, about=()):
-        """Let work wait for its turn.
+    def submit(
+        self,
+        kind: str,
+        work: Callable[[Progress], Any],
+        when_done: Callable[[Any], object],
+        when_ended: Callable[[Exception | None], object] | None = None,
+        about: Sequence[object] = (),
+    ) -> Job:
+        """Add a job to the queue.
 
         Parameters
         ----------
         kind : str
-            A job of the same kind is dropped.
+            An earlier job of the same kind is dropped.
         work : callable (progress)
-            As in `BackgroundTask`; touches nothing that belongs to the owner's thread.
+            As in `BackgroundTask`; must not touch anything that belongs to the owner's thread.
         when_done : callable (result)
-            Called by `drain`. What it raises counts as the work's error.
+            Called by `drain`. An exception counts as an error of the job.
         when_ended : callable (error), optional
-            Called by `drain` after that, or by `cancel`; error is None, or what was raised: `Canceled`, another
-            `ICHMultiTaskError`, or any exception.
+            Called by `drain` afterwards, or by `cancel`, with None or the exception: `Canceled`, another
+            `ICHMultiTaskError`, or any other.
         about : sequence
-            What the work is about.
+            Objects that the job depends on.
 
         Returns
         -------
@@ -89,17 +108,17 @@ class WorkQueue:
         self._tell()
         return job
 
-    def job(self, kind):
-        """The job of a kind that runs or waits, or None."""
+    def job(self, kind: str) -> Job | None:
+        """The running or waiting job of a kind, or None."""
         return next((job for job in self._jobs() if job.kind == kind), None)
 
     @property
-    def busy(self):
-        """Whether `drain` has to be called again."""
+    def busy(self) -> bool:
+        """Whether `drain` must be called again."""
         return bool(self._running or self._waiting)
 
-    def cancel(self, kind):
-        """Ask the job of a kind to stop; it ends with `Canceled`. No-op where there is none."""
+    def cancel(self, kind: str) -> None:
+        """Ask the job of a kind to stop; it ends with `Canceled`. Does nothing if there is none."""
         job = self.job(kind)
         if job is None:
             return
@@ -111,18 +130,18 @@ class WorkQueue:
             job._task.cancel()
         self._tell()
 
-    def drop(self, about=None):
-        """Stop and forget the jobs about something, or all; nothing more is heard of them."""
+    def drop(self, about: object = None) -> None:
+        """Stop and forget the jobs that depend on an object, or all jobs; their callbacks are not called."""
         self._drop(lambda job: about is None or any(about is other for other in job.about))
         self._tell()
 
-    def drain(self, seconds=0.0):
-        """Start what waits and hand over what has ended.
+    def drain(self, seconds: float = 0.0) -> bool:
+        """Start waiting jobs, and call the callbacks of jobs that have ended.
 
         Parameters
         ----------
         seconds : float
-            The running work gets the processor for so long, if it needs that; the call returns earlier when it ends.
+            Longest time to wait for the running job.
 
         Returns
         -------
@@ -140,7 +159,7 @@ class WorkQueue:
             self._start_next()
         running = self._running
         state = running and (running.fraction, running.message), running, len(self._waiting)
-        if state != self._told:  # not at every turn of the owner's clock
+        if state != self._told:  # not at every call of the owner's timer
             self._told = state
             self._tell()
         return self.busy
@@ -149,7 +168,7 @@ class WorkQueue:
         return [*([self._running] if self._running else ()), *self._waiting]
 
     def _start_next(self):
-        # What was dropped may still be using the network until its next report of progress.
+        # A dropped job may use the network until its next report of progress.
         self._stopping = [task for task in self._stopping if not task.done]
         if self._running is None and self._waiting and not self._stopping:
             job = self._running = self._waiting.pop(0)

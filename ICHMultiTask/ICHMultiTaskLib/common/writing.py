@@ -1,4 +1,6 @@
-"""Files and folders that appear whole or not at all; a folder replaces only files which this software wrote."""
+"""Write files and folders atomically; only files written by this software are ever replaced."""
+
+from __future__ import annotations
 
 import errno
 import hashlib
@@ -7,33 +9,35 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from .errors import OutputError
 from .names import RESERVED, is_utf8
 
 LIST_FILE = ".ichmultitask.json"
-"""Names the files of a result with their SHA-256: what is not in it, or was changed since, is the user's."""
+"""Lists the files of a result with their SHA-256: files not listed, or changed since, belong to the user."""
 PARTIAL = (".ichmultitask-", ".partial")
-"""How the names of half-written files and folders begin and end; short, for the final name may be as long as can be."""
+"""Start and end of the names of half-written files and folders; short, so that long final names still fit."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _WINDOWS = os.name == "nt"
 _WINDOWS_LIMIT = 260
 _OPEN_ELSEWHERE = (32, 33)
-"""Windows' codes for a file that another program holds open."""
+"""Windows error codes of a file that another program holds open."""
 _CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")
-"""What file managers leave behind: a folder of nothing else is as good as empty."""
+"""Files left by file managers: a folder that contains nothing else counts as empty."""
 STALE_SECONDS = 3600.0
-"""What has not changed for as long is nobody's work any more."""
+"""Half-written files unchanged for this long are abandoned."""
 _INNER_LENGTH = 60
-"""Names inside a result are shorter."""
+"""Longest path inside a result, in characters."""
 
 
-def os_error_sentence(error, path):
-    """Say in one sentence why writing under `path` failed."""
+def os_error_sentence(error: OSError, path: object) -> str:
+    """Message for the user about a failure to write `path`, in one sentence."""
     if error.errno in _FULL:
         return f"The disk is full: {path} could not be written; free some space or choose another folder."
     if getattr(error, "winerror", None) in _OPEN_ELSEWHERE:
@@ -46,13 +50,13 @@ def os_error_sentence(error, path):
 
 
 @contextmanager
-def whole_file(path):
-    """Open a file for writing that takes the place of `path` when the block ends and its bytes are on the disk.
+def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a temporary file for writing; it replaces `path` when the block ends and its data are on the disk.
 
     Parameters
     ----------
     path : path-like
-        Of a file; a link stays, and what it points to is replaced.
+        Of a file; for a link, the target is replaced.
 
     Yields
     ------
@@ -61,20 +65,20 @@ def whole_file(path):
     Raises
     ------
     OutputError
-        If the disk is full or the file cannot be written; what was at `path` is still there.
+        If the disk is full or the file cannot be written; an existing file at `path` is kept.
     """
     with whole_path(path) as draft, draft.open("wb") as file:
         yield file
 
 
 @contextmanager
-def whole_path(path):
-    """As `whole_file`, for libraries that write by name.
+def whole_path(path: str | os.PathLike) -> Iterator[Path]:
+    """As `whole_file`, for libraries that take a file name.
 
     Yields
     ------
     Path
-        Of the same name in a temporary folder.
+        Same name in a temporary folder.
     """
     path = _real(path)
     stage = partial_path(path.parent)
@@ -92,25 +96,25 @@ def whole_path(path):
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def write_text(path, text):
-    """Write a text file (UTF-8), whole or not at all; text that is no Unicode, as of old file names, becomes "?"."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file (UTF-8) atomically; characters that cannot be encoded, as in old file names, become "?"."""
     with whole_file(path) as file:
         file.write(text.encode(errors="replace"))
 
 
-def write_json(path, value):
-    """Write a value as JSON, whole or not at all; a number that is not finite is an error."""
+def write_json(path: str | os.PathLike, value: object) -> None:
+    """Write a value as JSON, atomically; a number that is not finite is an error."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def check_file(path, is_ours=None):
-    """Refuse a file that cannot be written without losing what others wrote, before the work whose result it takes.
+def check_file(path: str | os.PathLike, is_ours: Callable[[Path], bool] | None = None) -> None:
+    """Check, before the work, that a file can be written without losing data of the user.
 
     Parameters
     ----------
     path : path-like
     is_ours : callable (path), optional
-        Whether a file that exists may be replaced; without it, none may.
+        Whether an existing file may be replaced; by default no.
 
     Raises
     ------
@@ -120,7 +124,7 @@ def check_file(path, is_ours=None):
     _check_name(path)
     try:
         with suppress(FileNotFoundError):
-            os.lstat(path)  # which says that a name is too long
+            os.lstat(path)  # raises if the name is too long
         if path.is_dir():
             raise OutputError(f"{path} is a folder; expected the path of a file.")
         if not path.parent.is_dir():
@@ -133,30 +137,36 @@ def check_file(path, is_ours=None):
 
 
 @contextmanager
-def new_folder(path, kind, overwrite=False, inputs=(), layout=None):
+def new_folder(
+    path: str | os.PathLike,
+    kind: str,
+    overwrite: bool = False,
+    inputs: Sequence[str | os.PathLike] = (),
+    layout: Sequence[str] | None = None,
+) -> Iterator[Path]:
     """Write a folder atomically.
 
-    A new one is renamed into its place. Into one that exists (a mount point, a link, one in a folder without
-    permission) the files are moved one by one, and moved back where one of them fails.
+    A new folder is renamed to its final name. If the folder exists (a mount point, a link, one in a folder without
+    permission), the files are moved one by one, and moved back if one of them fails.
 
     Parameters
     ----------
     path : path-like
-        The folder that shall exist afterwards. Missing parents are created. An empty one may exist.
+        The folder to write. Missing parents are created. It may exist if it is empty.
     kind, overwrite, inputs, layout
-        As `check_folder` takes them.
+        As for `check_folder`.
 
     Yields
     ------
     Path
         A temporary folder on the same disk to write into. It becomes `path` when the block ends, and is removed if the
-        block raises, whatever it raises.
+        block raises any exception.
 
     Raises
     ------
     OutputError
         Before the block runs if `path` is taken or cannot be written; after it if the disk is full. If `path` was taken
-        in the meantime, the result is kept under another name, which the sentence says.
+        in the meantime, the result is kept under another name, which is in the message.
     """
     path = _real(path)
     check_folder(path, kind, overwrite, inputs, layout)
@@ -165,7 +175,7 @@ def new_folder(path, kind, overwrite=False, inputs=(), layout=None):
     stage = partial_path(path if inside else path.parent)
     try:
         stage.mkdir(parents=True)
-        # A path as long as the longest of the result.
+        # Probe with a path as long as the longest one of the result.
         length = min(255, _INNER_LENGTH + max(0, len(str(path)) - len(str(stage))))
         _try_writing(stage / "probe".ljust(length, "-"))
     except OSError as error:
@@ -176,7 +186,7 @@ def new_folder(path, kind, overwrite=False, inputs=(), layout=None):
         _finish(stage, kind, layout)
     except BaseException as error:
         _discard(stage, created)
-        if isinstance(error, OutputError):  # names a file of the temporary folder, which the user never sees
+        if isinstance(error, OutputError):  # may name a file of the temporary folder, which the user never sees
             raise OutputError(str(error).replace(str(stage), str(path))) from error
         if isinstance(error, OSError) and (error.errno in _FULL or str(error.filename).startswith(str(stage))):
             raise OutputError(os_error_sentence(error, path)) from error
@@ -191,21 +201,26 @@ def new_folder(path, kind, overwrite=False, inputs=(), layout=None):
         raise
 
 
-def check_folder(path, kind, overwrite=False, inputs=(), layout=None):
-    """Refuse a folder that cannot be written without losing what others put there.
+def check_folder(
+    path: str | os.PathLike,
+    kind: str,
+    overwrite: bool = False,
+    inputs: Sequence[str | os.PathLike] = (),
+    layout: Sequence[str] | None = None,
+) -> list[str]:
+    """Check that a folder can be written without losing data of the user.
 
     Parameters
     ----------
     path : path-like
     kind : str
-        Of result, such as "analysis"; one of another kind is not replaced.
+        Kind of result, such as "analysis"; a result of another kind is not replaced.
     overwrite : bool
-        An earlier result there may be replaced: the files that its list names and that are as they were written. All
-        others stay where they are.
+        Whether an earlier result may be replaced: the files in its list that are unchanged. All other files stay.
     inputs : sequence of path-like
-        What the work reads: none of it may be among the files to be replaced.
+        Inputs of the work, which must not be among the files to be replaced.
     layout : sequence of str, optional
-        Names of all files of a folder that holds no list, such as a model bundle; the first one tells it.
+        Names of all files of a folder without a list, such as a model bundle; the first one identifies it.
 
     Returns
     -------
@@ -238,14 +253,14 @@ def check_folder(path, kind, overwrite=False, inputs=(), layout=None):
     return _replaceable(path, kind, inputs, layout)
 
 
-def remove_partial(folder, seconds=STALE_SECONDS):
-    """Delete what killed processes have left half-written in a folder.
+def remove_partial(folder: str | os.PathLike, seconds: float = STALE_SECONDS) -> None:
+    """Delete half-written files that killed processes have left in a folder.
 
     Parameters
     ----------
     folder : path-like
     seconds : float
-        Only what has not changed for as long: another process may be at work.
+        Only files unchanged for this long are deleted: another process may be writing.
     """
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
@@ -256,8 +271,8 @@ def remove_partial(folder, seconds=STALE_SECONDS):
                     Path(entry.path).unlink(missing_ok=True)
 
 
-def partial_path(folder):
-    """A new name in a folder for something that is not complete yet."""
+def partial_path(folder: str | os.PathLike) -> Path:
+    """A new name in a folder for a file or folder that is not complete yet."""
     return Path(folder) / uuid.uuid4().hex[:8].join(PARTIAL)
 
 
@@ -266,7 +281,7 @@ def _is_partial(entry):
 
 
 def _real(path):
-    """Where a path leads: a link stays, and what it points to is written."""
+    """The target of a path: links stay, and their targets are written."""
     try:
         return Path(os.path.realpath(path))
     except OSError as error:
@@ -274,7 +289,7 @@ def _real(path):
 
 
 def _check_name(path):
-    """Refuse names that the system, or the libraries that write images and scenes, cannot use."""
+    """Refuse names that the system, or the libraries for images and scenes, cannot use."""
     if not is_utf8(path):
         raise OutputError(
             f"The name of the output is not valid UTF-8: expected letters, found {os.fsencode(path)!r}; choose another "
@@ -282,11 +297,11 @@ def _check_name(path):
         )
     reserved = [part for part in path.parts[1:] if _WINDOWS and RESERVED.fullmatch(part)]
     if reserved:
-        raise OutputError(f"Windows allows no file of the name {reserved[0]}; choose another one for {path}.")
+        raise OutputError(f"Windows does not allow the file name {reserved[0]}; choose another one for {path}.")
 
 
 def _try_writing(probe):
-    """Write a file and remove it, so that a refusal comes before the work."""
+    """Write a file and remove it, so that an error appears before the work."""
     try:
         with open(probe, "wb") as file:
             file.write(bytes(1 << 16))
@@ -297,7 +312,7 @@ def _try_writing(probe):
 
 
 def _finish(stage, kind, layout):
-    """See that the files are on the disk, and list them."""
+    """Flush the files to the disk, and write their list."""
     for name in _files(stage):
         _flush(stage / name)
     if layout is None:
@@ -324,13 +339,13 @@ def _sha256(path):
 
 
 def _flush(path):
-    """See that a file is on the disk."""
+    """Flush a file to the disk."""
     with open(path, "r+b") as file:
         os.fsync(file.fileno())
 
 
 def _replaceable(path, kind, inputs, layout):
-    """Names of the files of an earlier result."""
+    """Names of the files of an earlier result that may be replaced."""
     if layout is None:
         listed = _listed(path, kind)
     else:
@@ -351,7 +366,7 @@ def _replaceable(path, kind, inputs, layout):
     try:
         changed = [name for name in names if listed[name] and not _is_unchanged(path / name, listed[name])]
         for name in names if _WINDOWS else ():
-            open(path / name, "r+b").close()  # another program may hold it, such as a spreadsheet
+            open(path / name, "r+b").close()  # fails if another program, such as a spreadsheet, has it open
     except OSError as error:
         raise OutputError(os_error_sentence(error, error.filename or path)) from error
     if changed:
@@ -362,7 +377,7 @@ def _replaceable(path, kind, inputs, layout):
 
 
 def _listed(path, kind):
-    """SHA-256 of each file of an earlier result by its name, or None where the folder is none of this kind."""
+    """SHA-256 of each file of an earlier result by name, or None if the folder is not a result of this kind."""
     try:
         stored = json.loads((path / LIST_FILE).read_text(encoding="utf-8"))
         if stored["kind"] != kind:
@@ -382,13 +397,13 @@ def _is_unchanged(path, sha256):
 
 
 def _move(stage, path, replaced):
-    """Bring the files of `stage` to `path`, all or none of them; `replaced` are removed last."""
+    """Move the files of `stage` to `path`, all or none of them; `replaced` are removed last."""
     if not os.path.lexists(path):
         patiently(os.rename, stage, path)
         return
     remove_partial(path)
     aside = partial_path(path)
-    moves = [(path / name, aside / name) for name in reversed(replaced)]  # the list first, so that it never lies
+    moves = [(path / name, aside / name) for name in reversed(replaced)]  # the list first, so that it is never wrong
     moves += [(stage / name, path / name) for name in _files(stage) if name != LIST_FILE]
     moves += [(stage / LIST_FILE, path / LIST_FILE)] if (stage / LIST_FILE).is_file() else []
     done = []
@@ -412,7 +427,7 @@ def _move(stage, path, replaced):
 
 
 def _kept(stage, path):
-    """Give a complete folder that cannot take its place another name, and return that."""
+    """Rename a complete folder that cannot be moved to its final name; return the new name."""
     beside = [path.with_name(f"{path.name}-{n}") for n in range(2, 100)]
     for other in [*beside, *(path / f"result-{n}" for n in range(2, 100))]:
         if not os.path.lexists(other):
@@ -422,8 +437,8 @@ def _kept(stage, path):
     return stage
 
 
-def patiently(function, *arguments):
-    """Call a function of the file system; on Windows again for a second, while a virus scanner holds the file."""
+def patiently(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function of the file system; on Windows retry for a second, while a virus scanner holds the file."""
     for _ in range(10 if _WINDOWS else 0):
         try:
             return function(*arguments)

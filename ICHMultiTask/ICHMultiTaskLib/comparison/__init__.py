@@ -1,1 +1,1 @@
-"""The model beside segmentations, bedside formulas, clinical scores, earlier scans and other readers."""
+"""Comparison of the model with segmentations, bedside formulas and readers; tables and statistics of a cohort."""

@@ -1,11 +1,16 @@
-"""A cohort compared: volumes of a model, of formulas and of raters against reference volumes."""
+"""Comparison of a cohort: volumes of a model, of formulas and of raters with reference volumes."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..common.errors import InputError
 from .cohort_columns import Cohort, read_cohort
+from .cohort_table import Tables
 from .statistics import compare_errors, holm, icc, mean_where, plain, volume_metrics, with_intervals
 
 RESAMPLES = 2000
@@ -18,21 +23,21 @@ class CohortComparison:
     Attributes
     ----------
     cohort : Cohort
-        The volumes, which columns they came from, and warnings.
+        The volumes, the columns they were read from, and warnings.
     rows : tuple of dict
-        For each method, that named by `against` first and raters last: `name`, `kind` ("model", "method" or "rater"),
-        `column`, `experience_years`, `patients_above_0` (those with a reference above 0, of which the percentages
-        are), the metrics of `ICHMultiTaskLib.comparison.statistics.volume_metrics`, and `intervals_95` of them.
+        For each method, `against` first and raters last: `name`, `kind` ("model", "method" or "rater"), `column`,
+        `experience_years`, `patients_above_0` (patients with a reference above 0, whom the percentages refer to), the
+        metrics of `ICHMultiTaskLib.comparison.statistics.volume_metrics`, and their `intervals_95`.
     against : str
         The method that the others are tested against.
     tests : tuple of dict
-        For each other method: `name`, what `compare_errors` says of it (first) and `against` (second), and
+        For each other method: `name`, the result of `compare_errors` of it (first) and `against` (second), and
         `wilcoxon_p_holm`, `mcnemar_p_holm`, corrected for the number of methods.
     raters : dict or None
-        With two raters or more: `names`; `icc`, `mae_ml` and `patients`, lists of lists by rater and rater, None on
-        the diagonal; `icc_all` of all raters at once, `icc_all_interval` and `patients_all`, who have every rater.
+        With two raters or more: `names`; `icc`, `mae_ml` and `patients` of each pair, as lists of lists with None on
+        the diagonal; `icc_all` of all raters, `icc_all_interval` and `patients_all`, the patients with every rater.
     seed, resamples : int
-        Of the bootstrap, whose resamples are the same for all methods.
+        Of the bootstrap; the resamples are the same for all methods.
     """
 
     cohort: Cohort
@@ -43,8 +48,8 @@ class CohortComparison:
     seed: int
     resamples: int
 
-    def as_dict(self):
-        """The content of report.json."""
+    def as_dict(self) -> dict:
+        """Content of report.json."""
         reference = self.cohort.reference_ml
         return {
             "patients": len(self.cohort.patients),
@@ -68,9 +73,11 @@ class CohortComparison:
 
 
 def compare_cohort(
-    tables, *, patient=None, reference=None, model=None, methods=None, raters=None, method_column=None,
-    volume_column=None, experience=None, unit="ml", complete=False, seed=0, resamples=RESAMPLES,
-):  # fmt: skip
+    tables: Tables, *, patient: str | None = None, reference: str | None = None, model: str | None = None,
+    methods: Sequence[str] | None = None, raters: Sequence[str] | None = None, method_column: str | None = None,
+    volume_column: str | None = None, experience: str | os.PathLike | Mapping[str, float] | None = None,
+    unit: str = "ml", complete: bool = False, seed: int = 0, resamples: int = RESAMPLES,
+) -> CohortComparison:  # fmt: skip
     """Compare the volumes of a cohort with reference volumes.
 
     Parameters
@@ -79,23 +86,22 @@ def compare_cohort(
         CSV (UTF-8; comma, semicolon or tab) with one row per patient, or columns of such a table. Several tables, such
         as a manifest with raters and `predictions.csv` of an evaluation, are joined by patient.
     patient : str, optional
-        Column that names the patient; several with commas between them where one does not tell patients apart.
+        Column that identifies the patient; several columns, separated by commas, if one does not identify patients.
     reference, model : str, optional
         Columns of the reference volumes, and of the method that the others are tested against (default: the model's,
         else the first method). In a long table `model` is one of the names in `method_column`.
     methods, raters : sequence of str, optional
-        Columns of further volumes (in a long table: names in `method_column`), in place of those recognized by name:
+        Columns of other volumes (in a long table: names in `method_column`), instead of those recognized by name:
         `rater_1`, `Reader A`, …; names that end in mL or that contain ABC or Sh.
     method_column, volume_column : str, optional
-        Of a long table, which has a row for each patient and method: the column that names the method, and the one
-        with its volumes.
+        In a long table, which has a row for each patient and method: the columns of the method's name and volume.
     experience : path or mapping of str to float, optional
         Years of experience by rater, or a CSV file with the columns rater, years. Column names such as
-        "rater_1 (8 years)" say it, too.
+        "rater_1 (8 years)" are also recognized.
     unit : {"ml", "mm3"}
         Of all volumes.
     complete : bool
-        Only patients that have every volume, so that all rows are of the same patients.
+        Use only patients with every volume, so that all rows are of the same patients.
     seed, resamples : int
         Of the bootstrap.
 
@@ -110,15 +116,15 @@ def compare_cohort(
         reference and another volume.
     """
     if resamples < 100:
-        raise InputError(f"A bootstrap needs resamples: expected at least 100, found {resamples}.")
+        raise InputError(f"There are too few bootstrap resamples: expected at least 100, found {resamples}.")
     cohort = read_cohort(
         tables, patient, reference, model, methods, raters, method_column, volume_column, experience, unit, complete
     )
     return compare(cohort, seed, resamples)
 
 
-def compare(cohort, seed=0, resamples=RESAMPLES):
-    """Compare volumes that were read already.
+def compare(cohort: Cohort, seed: int = 0, resamples: int = RESAMPLES) -> CohortComparison:
+    """Compare volumes that were already read.
 
     Parameters
     ----------

@@ -1,18 +1,22 @@
-"""Which column of a cohort's table is the reference, the model, a method or a rater, and the volumes in them."""
+"""Assign the columns of a cohort's table to the reference, the model, methods and raters; read their volumes."""
+
+from __future__ import annotations
 
 import math
+import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..common.errors import InputError
 from ..common.tables import plain_name, read_csv
-from .cohort_table import detect, listed, missing_column, read_tables
+from .cohort_table import Tables, detect, listed, missing_column, read_tables
 
 UNITS = {"ml": 1.0, "mm3": 1e-3}
 LARGEST_ML = 2000.0
-"""More than a head holds: such a number is in the wrong unit, or a typo."""
+"""More than fits into a head: a larger number is in the wrong unit, or a typo."""
 
 REFERENCE = (
     "reference_ml", "reference_volume_ml", "ground_truth_ml", "gold_standard_ml", "reference", "reference_volume",
@@ -27,7 +31,7 @@ RATER = re.compile(r"(rater|reader|clinician|observer|radiologist|surgeon)[ _-]*
 METHOD = re.compile(r"(^|_)(abc|sh)(_|$|\d)|_ml$|_volume$")
 _AMBIGUOUS = re.compile(r"abc_?2(_(m?l|volume))*")
 OTHER_VOLUME = re.compile(r"^interval|ivh|edema|growth|difference|error")
-"""Columns in mL that are no volume of the hematoma."""
+"""Columns in mL that are not volumes of the hematoma."""
 MISSING = {"", "na", "n/a", "nan", "none", "null", "-", "–", "."}
 
 
@@ -38,17 +42,17 @@ class Method:
     Attributes
     ----------
     name : str
-        As shown.
+        For display.
     kind : str
         "model", "method" or "rater".
     column : str
-        As in the table.
+        Name in the table.
     volumes_ml : ndarray of shape (N,)
-        NaN where missing.
+        NaN if missing.
     experience_years : float or None
         Of a rater.
     interval_ml : tuple of two ndarray of shape (N,), or None
-        Bounds that came with the volumes of a model.
+        Bounds of a model's interval.
     """
 
     name: str
@@ -61,7 +65,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Cohort:
-    """Volumes of the patients that have a reference.
+    """Volumes of the patients with a reference.
 
     Attributes
     ----------
@@ -70,9 +74,9 @@ class Cohort:
     methods : tuple of Method
         First the one that the others are tested against, such as the model; then methods, then raters.
     simulated : int
-        How many of the patients are simulated.
+        Number of simulated patients.
     columns : dict
-        `reference`, `model`, `methods`, `raters`: columns taken as such; `not_used`: all others.
+        `reference`, `model`, `methods`, `raters`: columns with these roles; `not_used`: all others.
     warnings : tuple of str
     """
 
@@ -85,9 +89,11 @@ class Cohort:
 
 
 def read_cohort(
-    tables, patient=None, reference=None, model=None, methods=None, raters=None, method_column=None,
-    volume_column=None, experience=None, unit="ml", complete=False,
-):  # fmt: skip
+    tables: Tables, patient: str | None = None, reference: str | None = None, model: str | None = None,
+    methods: Sequence[str] | None = None, raters: Sequence[str] | None = None, method_column: str | None = None,
+    volume_column: str | None = None, experience: str | os.PathLike | Mapping[str, float] | None = None,
+    unit: str = "ml", complete: bool = False,
+) -> Cohort:  # fmt: skip
     """Read the volumes of a cohort; see `compare_cohort` for the parameters.
 
     Returns
@@ -139,8 +145,8 @@ def read_cohort(
         bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
         intervals[models[1]] = tuple(array(bound) for bound in bounds)
     warnings += [
-        f"{name} is taken as the table names it: the table does not say whether C is the full height (Tada) or "
-        "weighted by the slices' areas (Kothari); some call either of them ABC/2."
+        f"{name} is used as named in the table, which does not say whether C is the full height (Tada) or weighted by "
+        "the slices' areas (Kothari); both are called ABC/2."
         for name in columns["methods"]
         if _AMBIGUOUS.fullmatch(plain_name(name))
     ]
@@ -153,12 +159,12 @@ def read_cohort(
     counts = {method.name: int(np.isfinite(method.volumes_ml).sum()) for method in built}
     empty = [name for name, count in counts.items() if not count]
     if empty:
-        warnings.append(f"No volume of any patient who has a reference: {', '.join(empty)}.")
+        warnings.append(f"No volume of any patient with a reference: {', '.join(empty)}.")
     if len(set(counts.values()) - {0}) > 1:
         warnings.append(
             f"The methods have volumes of {min(filter(None, counts.values()))} to {max(counts.values())} patients, so "
-            "that their rows are of different patients. The paired tests compare those with both volumes; the option "
-            "for complete patients makes all rows alike."
+            "their rows are of different patients. The paired tests use patients with both volumes; the option for "
+            "complete patients uses the same patients in all rows."
         )
     marks = table.cells.get("simulated", {})
     simulated = sum(marks.get(name, ("", ""))[0].casefold() in ("1", "true") for name in patients)
@@ -167,7 +173,7 @@ def read_cohort(
 
 
 def _assign(table, reference, model, methods, raters):
-    """Take the columns that were named; recognize the others by their names."""
+    """Use the columns that were named; recognize the others by their names."""
     columns = list(table.cells)
     wide = [name for name in columns if name not in table.methods]
     for role, names in (("reference", [reference]), ("model", [model]), ("method", methods), ("rater", raters)):
@@ -187,8 +193,8 @@ def _assign(table, reference, model, methods, raters):
     methods = [name for name in dict.fromkeys(methods) if name not in (reference, model, *raters)]
     if not (model or methods or raters):
         raise InputError(
-            f"There is nothing to compare with {reference}: expected columns of a model, methods or raters, or to be "
-            f"told which they are; found {', '.join(columns)}."
+            f"There is nothing to compare with {reference}: expected columns of a model, methods or raters, or options "
+            f"that name them; found {', '.join(columns)}."
         )
     used = {reference, model, *methods, *raters, *INTERVAL, "simulated"}
     return {
@@ -204,11 +210,11 @@ def _is_volume(table, name):
 
 
 def _volumes(table, name, unit, smallest=0.0):
-    """Volumes in mL by patient; what is no volume is left out and named."""
+    """Volumes in mL by patient; other values are left out with a warning."""
     if name in table.conflicts:
         raise InputError(
-            f"{name} must be one number a patient: {listed(table.conflicts[name], 3)}. Correct the table; or name "
-            "columns that tell the scans of a patient apart; or, where each method has a row of its own, its column."
+            f"{name} must be one number per patient: {listed(table.conflicts[name], 3)}. Correct the table, name the "
+            "columns that identify a patient's scans or, if each method has its own row, name the method's column."
         )
     volumes, problems = {}, []
     for patient, (text, place) in table.cells[name].items():
@@ -221,7 +227,7 @@ def _volumes(table, name, unit, smallest=0.0):
             problems.append(f"{place}, {name}: {text} is negative")
         elif number * UNITS[unit] > LARGEST_ML:
             hint = ", or is it in mm³?" if unit == "ml" else ""
-            problems.append(f"{place}, {name}: {number * UNITS[unit]:.0f} mL is more than a head holds{hint}")
+            problems.append(f"{place}, {name}: {number * UNITS[unit]:.0f} mL is more than fits into a head{hint}")
         else:
             volumes[patient] = number * UNITS[unit]
     if problems:
@@ -230,7 +236,7 @@ def _volumes(table, name, unit, smallest=0.0):
 
 
 def _experience(source, raters):
-    """Years by column, from the names of raters and from what was given."""
+    """Years of experience by column, from the names of raters and from `source`."""
     years = {name: float(found[1]) for name in raters if (found := EXPERIENCE.search(name))}
     if source is None:
         return years

@@ -1,31 +1,38 @@
 """Tables of a cohort: one or several CSV files, wide or long, as cells by column and patient."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from ..common.errors import InputError
 from ..common.tables import near_name, parsed_number, plain_name, read_csv
 
 PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
 """Names by which the column of patients is recognized."""
+Tables = str | os.PathLike | Sequence[str | os.PathLike] | Mapping[str, Sequence]
+"""A CSV file, several, or columns by name."""
 
 
 @dataclass
 class Table:
-    """What the tables say about each patient.
+    """Cells of the tables by column and patient.
 
     Attributes
     ----------
     cells : dict of str to dict of str to (str, str)
-        By column and patient: the text, and the place where it stands, such as "row 5".
+        By column and patient: the text and its location, such as "row 5".
     patients : dict of str to True
         In the order of the table.
     conflicts : dict of str to list of str
-        By column: patients about whom the table says two different things.
+        By column: patients with two different values.
     methods : list of str
-        The methods named in a long table; columns of `cells`, too.
+        Methods named in a long table; they are also columns of `cells`.
     decimal_comma : bool
-        Other signs stand between the cells. Where commas do, 1,234 in quotes may be thousands and is no number.
+        As in `CsvTable`.
     warnings : list of str
     """
 
@@ -36,12 +43,12 @@ class Table:
     decimal_comma: bool = False
     warnings: list = field(default_factory=list)
 
-    def number(self, text):
-        """The finite number that a text is, or None."""
+    def number(self, text: str) -> float | None:
+        """Parse a finite number, or return None."""
         return parsed_number(text, self.decimal_comma)
 
-    def put(self, column, patient, text, place):
-        """Keep a cell; note where it differs from what is known."""
+    def put(self, column: str, patient: str, text: str, place: str) -> None:
+        """Store a cell; note a conflict with an earlier one."""
         cells = self.cells.setdefault(column, {})
         before, where = cells.get(patient, ("", ""))
         if not before:
@@ -51,17 +58,19 @@ class Table:
             self.conflicts.setdefault(column, []).append(conflict)
 
 
-def read_tables(tables, patient=None, method_column=None, volume_column=None):
+def read_tables(
+    tables: Tables, patient: str | None = None, method_column: str | None = None, volume_column: str | None = None
+) -> Table:
     """Read tables and join them by patient.
 
     Parameters
     ----------
     tables : path, sequence of path, or mapping of str to sequence
-        As `common.tables.read_csv` reads them, or columns.
+        Files for `common.tables.read_csv`, or columns.
     patient : str, optional
-        Column that names the patient; several with commas between them where one does not tell patients apart.
+        Column that identifies the patient; several columns, separated by commas, if one does not identify patients.
     method_column, volume_column : str, optional
-        Of a long table, which has a row for each patient and method.
+        In a long table, which has a row for each patient and method.
 
     Returns
     -------
@@ -96,22 +105,22 @@ def read_tables(tables, patient=None, method_column=None, volume_column=None):
     return table
 
 
-def detect(standard, columns):
-    """The column that has the first of the standard names found, or None."""
+def detect(standard: Sequence[str], columns: Sequence[str]) -> str | None:
+    """The column with the first of the standard names that occurs, or None."""
     by_name = {plain_name(column): column for column in reversed(columns)}
     return next((by_name[name] for name in standard if name in by_name), None)
 
 
-def missing_column(role, standard, columns):
+def missing_column(role: str, standard: Sequence[str], columns: Sequence[str]) -> NoReturn:
     """Raise InputError: no column has a standard name of this role."""
     raise InputError(
-        f"No column was recognized as the {role}: expected a name such as {', '.join(standard[:4])}, or to be told "
-        f"which it is; found {', '.join(columns)}."
+        f"No column was recognized as the {role}: expected a name such as {', '.join(standard[:4])}, or an option "
+        f"that names it; found {', '.join(columns)}."
     )
 
 
-def listed(items, most=10):
-    """Items as one text, which says how many more there are."""
+def listed(items: Sequence[str], most: int = 10) -> str:
+    """Join items to one text; beyond `most`, only count them."""
     return "; ".join(items[:most]) + (f"; and {len(items) - most} more" if len(items) > most else "")
 
 
@@ -150,7 +159,7 @@ def _fill(table, header, rows, key, of_methods):
             if method not in table.methods:
                 table.methods.append(method)
     if nameless:
-        table.warnings.append(f"Left out, since {' or '.join(key)} is empty: {listed(nameless)}.")
+        table.warnings.append(f"Left out because {' or '.join(key)} is empty: {listed(nameless)}.")
     repeated = {}
     for (patient, _), found in places.items():
         if len(found) > 1:

@@ -1,12 +1,16 @@
-"""An analysis beside segments: volumes by every method, attention, and reader against reader.
+"""Comparison of an analysis with segments: volumes by every method, attention, and agreement between readers.
 
 compare(analysis, segments, attention=None, shown_threshold=None, progress=None) -> Comparison
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..common.progress import NO_PROGRESS
+from ..analysis.analyzer import Analysis, Attention
+from ..common.progress import NO_PROGRESS, Progress
 from ..measures.agreement import (
     AttentionAgreement,
     VolumeComparison,
@@ -15,14 +19,14 @@ from ..measures.agreement import (
     compare_volumes,
     volume_rows,
 )
-from ..measures.segment import SegmentMeasures, measure
+from ..measures.segment import Segment, SegmentMeasures, measure
 
-DRAFT_NOTE = "Draft from the model, made from its volume and not yet edited by a person: not compared with the model."
+DRAFT_NOTE = "Draft made by the model from its volume, not yet edited by a person: not compared with the model."
 
 
 @dataclass(frozen=True)
 class SegmentComparison:
-    """One segment beside the analysis.
+    """Comparison of one segment with the analysis.
 
     Attributes
     ----------
@@ -31,11 +35,11 @@ class SegmentComparison:
     volumes : tuple of VolumeComparison
         Planimetry first, then the formulas.
     attention : AttentionAgreement or None
-        None where the analysis made no attention map.
+        None if the analysis has no attention map.
     notes : tuple of str
-        What a reader of the numbers should see.
+        Remarks to show with the numbers.
     draft : bool
-        Whether it is the model's own proposal: its volumes are not compared with the model's then.
+        Whether it is the model's own proposal, whose volumes are not compared with the model's.
     """
 
     label: str
@@ -48,7 +52,7 @@ class SegmentComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Segments beside an analysis, and beside each other.
+    """Comparison of segments with an analysis, and with each other.
 
     Attributes
     ----------
@@ -56,11 +60,11 @@ class Comparison:
     interval_ml : (float, float) or None
     interval_coverage : float or None
     attention_head : str or None
-        Which of the network's outputs the compared attention map explains.
+        Output of the network that the attention map explains.
     segments : tuple of SegmentComparison
         In the order given.
     readers : tuple of SegmentAgreement
-        Of every pair of segments.
+        For every pair of segments.
     """
 
     model_ml: float
@@ -71,7 +75,13 @@ class Comparison:
     readers: tuple
 
 
-def compare(analysis, segments, attention=None, shown_threshold=None, progress=None):
+def compare(
+    analysis: Analysis,
+    segments: Sequence[Segment],
+    attention: Attention | None = None,
+    shown_threshold: float | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
     """Compare an analysis with segments.
 
     Parameters
@@ -80,9 +90,9 @@ def compare(analysis, segments, attention=None, shown_threshold=None, progress=N
     segments : sequence of Segment
         Of the same head, on any grid.
     attention : Attention, optional
-        Another map of the same analysis than its own.
+        Another map of the same analysis; by default its own.
     shown_threshold : float, optional
-        From which attention is shown, for the overlap at it.
+        Threshold of the attention on display, for the overlap at that threshold.
     progress : callable (fraction, message), optional
         May raise Canceled.
 
@@ -114,13 +124,13 @@ def compare(analysis, segments, attention=None, shown_threshold=None, progress=N
 def _compare_segment(analysis, segment, attention, shown_threshold):
     measures = measure(segment, analysis.head_ct)
     rows = volume_rows(measures)
-    if segment.draft:  # it was made from the model's volume: any agreement with that would mean nothing
+    if segment.draft:  # made from the model's volume, so agreement with it would be meaningless
         volumes = [VolumeComparison(method, ml) for method, ml in rows]
     else:
         volumes = compare_volumes(analysis.volume_ml, analysis.volume_interval_ml, rows)
     agreement = None
     if attention is not None:
-        threshold = shown_threshold or None  # at 0 all of the scan would be shown
+        threshold = shown_threshold or None  # at 0 the whole scan is shown
         agreement = compare_attention(attention.array, analysis.head_ct.ijk_to_ras, segment, threshold)
     notes = ((DRAFT_NOTE,) if segment.draft else ()) + (*measures.notes, *(agreement.notes if agreement else ()))
     notes += tuple(note for row in volumes for note in row.notes)

@@ -1,28 +1,41 @@
 """Agreement of volumes, intraclass correlation, bootstrap intervals and paired tests.
 
-Metrics are computed along the last axis, so that all bootstrap resamples go through them at once; a NaN among the
-volumes marks a missing one, and its patient is left out of what needs it. A metric that is not defined (no bleed, one
-patient, …) is NaN in arrays and None in dictionaries.
+Metrics are computed along the last axis, so that all bootstrap resamples are processed at once. NaN marks a missing
+volume; its patient is left out of the metrics that need it. An undefined metric (no bleed, one patient, …) is NaN in
+arrays and None in dictionaries.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..model.calibration import EDGES_ML
 
 SMALL_ML, SEVERE_ML = 5.0, 30.0
-"""Below the first, percentages say little; from the second on, a bleed counts as large in the ICH score."""
+"""Below the first, percentages mean little; from the second, a bleed counts as large in the ICH score."""
 RESAMPLES = 1000
 
 
-def volume_metrics(measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0, resamples=RESAMPLES, patients=None):
+def volume_metrics(
+    measured_ml: ArrayLike,
+    reference_ml: ArrayLike,
+    low_ml: ArrayLike | None = None,
+    high_ml: ArrayLike | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    patients: Sequence | None = None,
+) -> tuple[dict[str, float | int | None], dict[str, list[float] | None]]:
     """Agreement of measured or predicted hematoma volumes with reference volumes.
 
     Parameters
     ----------
     measured_ml, reference_ml : ndarray of shape (N,)
-        NaN where a patient has none.
+        NaN if missing.
     low_ml, high_ml : ndarray of shape (N,), optional
-        Bounds of the interval given for each measured volume.
+        Bounds of the interval of each measured volume.
     seed, resamples : int
         Of the bootstrap. Calls with the same seed and N draw the same resamples, so that their results are paired.
     patients : sequence of shape (N,), optional
@@ -31,14 +44,14 @@ def volume_metrics(measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0,
     Returns
     -------
     metrics : dict of str to float, int or None
-        `patients` with both volumes, and where some have several `scans`;
-        `mae_ml`, `mse_ml2`; `mape_percent` where the reference is above 0,
-        `mape_percent_from_5_ml` from 5 mL; `mean_error_below_5_ml`: mean absolute error below 5 mL; `bias_ml`: mean of
+        `patients` with both volumes and, if some have several, `scans`; `mae_ml`, `mse_ml2`; `mape_percent` for
+        references above 0, `mape_percent_from_5_ml` from 5 mL; `mean_error_below_5_ml`: mean absolute error below 5 mL;
+        `bias_ml`: mean of
         measured − reference; `limit_low_ml`, `limit_high_ml`: 95 % limits of agreement (Bland and Altman 1986); `icc`:
         see `icc`; `r` (Pearson); `within_5_ml`, `within_20_percent` (of bleeds above 0), `misclassified_30_ml`:
-        fractions; `no_bleed_below_1_ml`: fraction of scans without a bleed that read below 1 mL; `interval_coverage`
-        of all, and `…_up_to_1_ml`, `…_1_to_10_ml`, `…_10_to_30_ml`, `…_above_30_ml` by the measured volume, which is
-        what the interval is promised by.
+        fractions; `no_bleed_below_1_ml`: fraction of scans without a bleed measured below 1 mL; `interval_coverage`
+        of all, and `…_up_to_1_ml`, `…_1_to_10_ml`, `…_10_to_30_ml`, `…_above_30_ml` by the measured volume, since the
+        coverage is guaranteed per stratum of it.
     intervals : dict of str to [float, float] or None
         95 % bootstrap percentile intervals over patients.
     """
@@ -49,18 +62,18 @@ def volume_metrics(measured_ml, reference_ml, low_ml=None, high_ml=None, seed=0,
     return with_intervals(_agreement, columns, counts, seed, resamples, patients)
 
 
-def icc(*ratings):
+def icc(*ratings: ArrayLike) -> np.ndarray:
     """ICC(2,1): two-way random effects, absolute agreement, single measurement.
 
     Parameters
     ----------
     *ratings : ndarray of shape (..., N)
-        Two or more raters of the same N patients; those that one of them did not rate (NaN) are left out.
+        Two or more raters of the same N patients; patients that one of them did not rate (NaN) are left out.
 
     Returns
     -------
     ndarray of shape (...)
-        NaN where it is not defined.
+        NaN if undefined.
 
     References
     ----------
@@ -86,26 +99,33 @@ def icc(*ratings):
     )
 
 
-def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLES, patients=None):
+def compare_errors(
+    first_ml: ArrayLike,
+    second_ml: ArrayLike,
+    reference_ml: ArrayLike,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    patients: Sequence | None = None,
+) -> dict[str, float | int | list[float] | None]:
     """Paired comparison of two methods by their errors against the same reference.
 
     Parameters
     ----------
     first_ml, second_ml, reference_ml : ndarray of shape (N,)
-        NaN where a patient has none; patients with all three are compared.
+        NaN if missing; patients with all three are compared.
     seed, resamples : int
         Of the bootstrap.
     patients : sequence of shape (N,), optional
-        As in `with_intervals`; the two tests take each scan for a patient of its own.
+        As in `with_intervals`; the two tests treat each scan as a separate patient.
 
     Returns
     -------
     dict of str to float, int, list or None
         `patients`; `mae_difference_ml`: mean absolute error of the first − that of the second, and its 95 % bootstrap
         interval `mae_difference_ml_interval`; `wilcoxon_p`: two-sided signed-rank test of the absolute errors
-        (Wilcoxon 1945); `only_first_misclassified`, `only_second_misclassified`: patients whom one of the two puts on
-        the wrong side of 30 mL, and `mcnemar_p` of them (exact; McNemar 1947). A test that nothing can be said by is
-        None: no patient, no difference in any patient.
+        (Wilcoxon 1945); `only_first_misclassified`, `only_second_misclassified`: patients whom only one of the two puts
+        on the wrong side of 30 mL, and their `mcnemar_p` (exact; McNemar 1947). A test is None if there is no patient
+        or no difference in any patient.
     """
     from scipy.stats import binomtest, wilcoxon
 
@@ -114,7 +134,7 @@ def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLE
     counts = count_patients(known, patients)
     result, intervals = with_intervals(_error_difference, columns, counts, seed, resamples, patients)
     first, second, reference = (column[known] for column in columns)
-    # Rounded, so that differences of equal size rank as equal whatever their last binary digit.
+    # Rounded, so that equal differences have equal ranks despite rounding errors.
     difference = np.round(np.abs(first - reference) - np.abs(second - reference), 9)
     severe = reference >= SEVERE_ML
     first_wrong, second_wrong = (first >= SEVERE_ML) != severe, (second >= SEVERE_ML) != severe
@@ -129,8 +149,8 @@ def compare_errors(first_ml, second_ml, reference_ml, seed=0, resamples=RESAMPLE
     }
 
 
-def holm(p_values):
-    """Correct p values for their number (Holm 1979); None among them is no test and stays None."""
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Correct p values for multiple testing (Holm 1979); None, which means no test, stays None."""
     tested = sorted((p, n) for n, p in enumerate(p_values) if p is not None)
     corrected, highest = [None] * len(p_values), 0.0
     for rank, (p, n) in enumerate(tested):
@@ -139,8 +159,8 @@ def holm(p_values):
     return corrected
 
 
-def count_patients(known, patients=None):
-    """How many patients the scans are of that are `known`, bool of shape (N,), and how many scans where these are more.
+def count_patients(known: np.ndarray, patients: Sequence | None = None) -> dict[str, int]:
+    """Count the patients of the scans that are `known`, bool of shape (N,), and the scans if there are more.
 
     Returns
     -------
@@ -152,7 +172,14 @@ def count_patients(known, patients=None):
     return {"patients": count, "scans": scans}
 
 
-def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES, patients=None):
+def with_intervals(
+    function: Callable[..., dict[str, np.ndarray]],
+    columns: Sequence[np.ndarray],
+    counts: dict[str, int],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    patients: Sequence | None = None,
+) -> tuple[dict[str, float | int | None], dict[str, list[float] | None]]:
     """Metrics of a table and their 95 % bootstrap percentile intervals over its patients.
 
     Parameters
@@ -161,41 +188,41 @@ def with_intervals(function, columns, counts, seed=0, resamples=RESAMPLES, patie
         Takes the columns, each of shape (..., N), and returns a dict of str to ndarray of shape (...).
     columns : sequence of ndarray of shape (N,)
     counts : dict
-        Put in front of the metrics as they are.
+        Added in front of the metrics.
     seed, resamples : int
     patients : sequence of shape (N,), optional
-        Whose row each is. Patients are drawn with all their rows, since the rows of one are alike (cluster bootstrap,
-        Davison and Hinkley 1997, section 3.8). None: a patient a row.
+        Patient of each row. Patients are drawn with all their rows, which are correlated (cluster bootstrap, Davison
+        and Hinkley 1997, section 3.8). None: one patient per row.
 
     Returns
     -------
     metrics : dict of str to float, int or None
     intervals : dict of str to [float, float] or None
-        None where a metric is not defined on the table, or on half of its resamples, or is of one patient.
+        None if a metric is undefined on the table or on half of its resamples, or if there is only one patient.
     """
     metrics = counts | {name: plain(value) for name, value in function(*columns).items()}
     intervals = {}
     for name, values in _bootstrap(function, columns, seed, resamples, patients).items():
         values = values[np.isfinite(values)]
-        # A resample may lack what the metric needs; where half of them do, the rest says nothing.
+        # The metric may be undefined on some resamples; if it is on half of them, the rest is not representative.
         enough = metrics[name] is not None and counts.get("patients") != 1 and len(values) > resamples / 2
         intervals[name] = [float(v) for v in np.percentile(values, [2.5, 97.5])] if enough else None
     return metrics, intervals
 
 
-def mean_where(values, where):
-    """Mean along the last axis of the values that count; NaN where none does."""
+def mean_where(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Mean along the last axis of the values selected by `where`; NaN if none is."""
     return divide(_sum(values, where), where.sum(-1))
 
 
-def divide(numerator, denominator):
-    """Quotient that is NaN, without a warning, where the denominator is 0."""
+def divide(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
+    """Quotient; NaN, without a warning, where the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
     return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator != 0)
 
 
-def plain(value):
-    """A number for JSON: None in place of NaN and infinity."""
+def plain(value: float | np.ndarray) -> float | None:
+    """A number for JSON: None instead of NaN and infinity."""
     value = float(value)
     return value if np.isfinite(value) else None
 

@@ -1,1 +1,1 @@
-"""What can be measured on a mask, and the published clinical scores."""
+"""Measurements on a mask: volume, shape, bedside formulas, agreement; and the published clinical scores."""

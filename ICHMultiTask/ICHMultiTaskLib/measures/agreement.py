@@ -1,4 +1,4 @@
-"""How far volumes, attention and readers agree.
+"""Agreement of volumes, attention maps and readers.
 
     compare_volumes(model_ml, interval_ml, rows) -> list of VolumeComparison
     compare_attention(attention_array, attention_affine, segment, shown_threshold=None) -> AttentionAgreement
@@ -7,7 +7,11 @@
 A value that cannot be computed is None, and `notes` say why.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import binary_erosion
@@ -17,8 +21,10 @@ from ..common.errors import InputError
 from ..scan.geometry import apply_affine, voxel_volume_mm3
 from .grids import bounding_box, box_corners, resampled_mask
 
+if TYPE_CHECKING:
+    from .segment import Segment, SegmentMeasures
 WITHIN_ML, WITHIN_PERCENT = 5.0, 20.0
-"""Acceptance used in trials."""
+"""Acceptance limits used in trials."""
 PLANIMETRY = "Planimetry"
 _BORDER_VOXELS = 20_000
 _LEVELS = 200
@@ -27,7 +33,7 @@ _LEVELS = 200
 
 @dataclass(frozen=True)
 class VolumeComparison:
-    """One method beside the model; differences are method − model, percentages are of the model's volume."""
+    """One method compared with the model; differences are method − model, percentages are of the model's volume."""
 
     method: str
     volume_ml: float | None
@@ -41,7 +47,7 @@ class VolumeComparison:
 
 @dataclass(frozen=True)
 class AttentionAgreement:
-    """An attention map beside a segment.
+    """An attention map compared with a segment.
 
     Attributes
     ----------
@@ -52,9 +58,9 @@ class AttentionAgreement:
     attention_inside_fraction : float or None
         Sum of the attention inside the segment ÷ sum of all of it.
     best_threshold, best_dice : float or None
-        Where attention from that threshold on overlaps best with the segment.
+        Threshold of the attention that overlaps best with the segment, and that overlap.
     shown_threshold, shown_dice : float or None
-        The same at the threshold that is shown.
+        The same for the threshold on display.
     notes : tuple of str
     """
 
@@ -81,8 +87,8 @@ class SegmentAgreement:
     notes: tuple = ()
 
 
-def volume_rows(measures):
-    """What `compare_volumes` takes, from the measures of one segment: planimetry and the formulas.
+def volume_rows(measures: SegmentMeasures) -> list[tuple[str, float | None]]:
+    """Volumes of one segment by planimetry and the formulas, as `compare_volumes` takes them.
 
     Parameters
     ----------
@@ -90,13 +96,15 @@ def volume_rows(measures):
 
     Returns
     -------
-    list of (str, float)
+    list of (str, float or None)
     """
     return [(PLANIMETRY, measures.volume_ml), *measures.formulas_ml.items()]
 
 
-def compare_volumes(model_ml, interval_ml, rows):
-    """Compare the volume by other methods with the model's.
+def compare_volumes(
+    model_ml: float | None, interval_ml: tuple[float, float] | None, rows: Iterable[tuple[str, float | None]]
+) -> list[VolumeComparison]:
+    """Compare the volumes of other methods with the model's.
 
     Parameters
     ----------
@@ -108,9 +116,14 @@ def compare_volumes(model_ml, interval_ml, rows):
     Returns
     -------
     list of VolumeComparison
+
+    Raises
+    ------
+    InputError
+        If `model_ml` is None.
     """
     if model_ml is None:
-        raise InputError("There is no volume to compare with: expected a model that was trained for it.")
+        raise InputError("There is no volume to compare with: expected a model trained to measure volume.")
     return [_compare_volume(float(model_ml), interval_ml, method, ml) for method, ml in rows]
 
 
@@ -123,7 +136,7 @@ def _compare_volume(model_ml, interval_ml, method, ml):
     if model_ml > 0:
         percent = 100.0 * difference / model_ml
     else:
-        notes.append("The model measured 0 mL; no percentage of it can be given.")
+        notes.append("The model measured 0 mL; there is no percentage of it.")
     if interval_ml is None:
         notes.append("The model gave no interval.")
     else:
@@ -140,8 +153,10 @@ def _compare_volume(model_ml, interval_ml, method, ml):
     )
 
 
-def compare_attention(attention_array, attention_affine, segment, shown_threshold=None):
-    """Where attention and a segment agree.
+def compare_attention(
+    attention_array: np.ndarray, attention_affine: np.ndarray, segment: Segment, shown_threshold: float | None = None
+) -> AttentionAgreement:
+    """Compare an attention map with a segment.
 
     Parameters
     ----------
@@ -175,7 +190,7 @@ def compare_attention(attention_array, attention_affine, segment, shown_threshol
             peak_inside=False,
             peak_distance_mm=distance,
             shown_threshold=shown_threshold,
-            notes=("The segment holds no voxel of the attention map; no overlap can be given.",),
+            notes=("The segment contains no voxel of the attention map; there is no overlap.",),
         )
     above_all, above_inside = (_counts_above(values) for values in (array, inside))
     dice = 2 * above_inside / (above_all + inside.size)
@@ -202,10 +217,10 @@ def _counts_above(values):
     return np.bincount(levels, minlength=_LEVELS + 1)[::-1].cumsum()[::-1][1:]
 
 
-def compare_segments(first, second):
+def compare_segments(first: Segment, second: Segment) -> SegmentAgreement:
     """Overlap, distance and volume difference of two readers' segments.
 
-    Both are looked up on one grid: that of the segment with the smaller voxels, extended beyond its bounds.
+    Both are sampled on one grid: that of the segment with the smaller voxels, extended beyond its bounds.
 
     Parameters
     ----------
@@ -215,8 +230,7 @@ def compare_segments(first, second):
     -------
     SegmentAgreement
         `hausdorff_95_mm` is the larger of the two directed 95th percentiles of the distances between border voxels, as
-        in MONAI; of borders with more voxels, 20,000 spread evenly are looked from. Volumes are those of the segments'
-        own grids.
+        in MONAI, from at most 20,000 evenly spaced voxels of each border. Volumes are those of the segments' own grids.
     """
     volumes = [np.count_nonzero(s.mask) * voxel_volume_mm3(s.ijk_to_ras) / 1000.0 for s in (first, second)]
     difference = float(volumes[1] - volumes[0])
@@ -227,18 +241,18 @@ def compare_segments(first, second):
     if not all(volumes):
         return SegmentAgreement(first.label, second.label, 0.0, None, difference, percent, tuple(notes))
     grid = min((first, second), key=lambda s: voxel_volume_mm3(s.ijk_to_ras)).ijk_to_ras
-    masks, starts = zip(*(_on_endless_grid(grid, s) for s in (first, second)))
+    masks, starts = zip(*(_on_extended_grid(grid, s) for s in (first, second)))
     dice = distance = None
     if all(mask.any() for mask in masks):
         dice = float(2 * _overlap(masks, starts) / sum(np.count_nonzero(mask) for mask in masks))
         distance = _hausdorff_95([_border_mm(mask, start, grid) for mask, start in zip(masks, starts)])
     else:
-        notes.append("One segment is too small to be seen on the grid of the other; no overlap can be given.")
+        notes.append("One segment contains no voxel center of the other's grid; there is no overlap.")
     return SegmentAgreement(first.label, second.label, dice, distance, difference, percent, tuple(notes))
 
 
-def _on_endless_grid(grid, segment):
-    """The segment on a grid without end, cropped to its box: the mask, and the index (k, j, i) where it starts."""
+def _on_extended_grid(grid, segment):
+    """The segment on a grid extended to its box: the mask, and the index (k, j, i) where it starts."""
     corners = box_corners(bounding_box(segment.mask), np.linalg.inv(grid) @ segment.ijk_to_ras)
     start = np.floor(corners.min(0)).astype(int)
     shape = np.ceil(corners.max(0)).astype(int) + 1 - start
@@ -258,7 +272,7 @@ def _overlap(masks, starts):
 
 
 def _border_mm(mask, start, grid):
-    """RAS positions of the voxels that touch the outside with a face."""
+    """RAS positions of the voxels that share a face with the outside."""
     return apply_affine(grid, (np.argwhere(mask & ~binary_erosion(mask)) + start)[:, ::-1])
 
 

@@ -1,4 +1,4 @@
-"""Clinical scores and volume alerts from what is known of the patient.
+"""Clinical scores and volume alerts from the patient's clinical data.
 
     context = ClinicalContext(age=71, gcs=11, location="putamen", ivh=True)
     clinical_scores(context, volume_ml, interval_ml=None) -> (ICH score, max-ICH, FUNC), each a ClinicalScore
@@ -7,6 +7,8 @@
 A severity score is recommended at baseline and must not be the sole basis for prognosis or for limiting care (AHA/ASA
 guideline of 2022, doi 10.1161/STR.0000000000000407).
 """
+
+from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ LOCATIONS = {
     "cerebellum": "infratentorial",
     "brainstem": "infratentorial",
 }
-"""Locations and what the scores make of them."""
+"""Locations, and the region that the scores assign them to."""
 GUIDELINE = "AHA/ASA guideline of 2022"
 CEREBELLAR_ML = 15.0
 SUPRATENTORIAL_ML = (20.0, 30.0)
@@ -41,7 +43,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class ClinicalContext:
-    """What is known of the patient; None where it is not.
+    """Clinical data of the patient; None if unknown.
 
     Attributes
     ----------
@@ -59,7 +61,7 @@ class ClinicalContext:
     Raises
     ------
     InputError
-        If a value is not possible.
+        If a value is impossible.
     """
 
     age: float | None = None
@@ -76,8 +78,7 @@ class ClinicalContext:
             whole = "" if name == "age" else "whole "
             if value is not None and not _is_number(value, low, high, bool(whole)):
                 raise InputError(
-                    f"The {_WORDS[name]} is not possible: expected a {whole}number from {low} to {high}, "
-                    f"found {value!r}."
+                    f"The {_WORDS[name]} is impossible: expected a {whole}number from {low} to {high}, found {value!r}."
                 )
         if self.location is not None and self.location not in LOCATIONS:
             raise InputError(
@@ -89,8 +90,8 @@ class ClinicalContext:
                 raise InputError(f"The field {_WORDS[name]} must be yes or no (true or false), found {value!r}.")
 
     @property
-    def is_empty(self):
-        """Whether nothing is known."""
+    def is_empty(self) -> bool:
+        """Whether all values are unknown."""
         return all(getattr(self, name) is None for name in _WORDS)
 
 
@@ -110,20 +111,20 @@ class ClinicalScore:
     ----------
     name : str
     points : int or None
-        None where something is missing.
+        None if a value is missing.
     points_range : (int, int) or None
-        Least and most points over the volume interval; None without points or interval.
+        Fewest and most points over the volume interval; None without points or interval.
     maximum : int
-        Most points that the score gives.
+        Maximum of the score.
     missing : tuple of str
-        What the score needs and was not given.
+        Values that the score needs and that are unknown.
     outcome : str
-        What patients with these points were found to have, with the rate as published; empty without points.
+        Outcome of patients with these points, with the published rate; empty without points.
     outcome_percent : float or None
-        The rate as a number, where one is published.
+        The rate as a number, if published.
     source : str
     notes : tuple of str
-        What the volume interval does to the score; the points for each GCS where it alone is missing.
+        How the volume interval affects the score; the points for each GCS if only the GCS is missing.
     """
 
     name: str
@@ -137,7 +138,9 @@ class ClinicalScore:
     notes: tuple = ()
 
 
-def clinical_scores(context, volume_ml, interval_ml=None):
+def clinical_scores(
+    context: ClinicalContext, volume_ml: float, interval_ml: tuple[float, float] | None = None
+) -> tuple[ClinicalScore, ...]:
     """ICH score, max-ICH and FUNC.
 
     Parameters
@@ -154,12 +157,14 @@ def clinical_scores(context, volume_ml, interval_ml=None):
     Raises
     ------
     InputError
-        If the volume is not a number from 0.
+        If the volume is not a number of at least 0.
     """
     return tuple(score(context, volume_ml, interval_ml) for score in (ich_score, max_ich_score, func_score))
 
 
-def ich_score(context, volume_ml, interval_ml=None):
+def ich_score(
+    context: ClinicalContext, volume_ml: float, interval_ml: tuple[float, float] | None = None
+) -> ClinicalScore:
     """ICH score, 0 to 6, with the 30-day mortality of its derivation cohort.
 
     Parameters and errors as `clinical_scores`.
@@ -183,10 +188,12 @@ def ich_score(context, volume_ml, interval_ml=None):
     return replace(found, notes=(f"The GCS is asked for: {by_gcs}.",))
 
 
-def max_ich_score(context, volume_ml, interval_ml=None):
-    """max-ICH score, 0 to 10, with the 5-year survival that its authors found in 1022 maximally treated patients.
+def max_ich_score(
+    context: ClinicalContext, volume_ml: float, interval_ml: tuple[float, float] | None = None
+) -> ClinicalScore:
+    """max-ICH score, 0 to 10, with the 5-year survival of 1022 maximally treated patients.
 
-    One location gives at most 9 points. Parameters and errors as `clinical_scores`.
+    A bleed in one location gives at most 9 points. Parameters and errors as `clinical_scores`.
 
     Returns
     -------
@@ -204,11 +211,13 @@ def max_ich_score(context, volume_ml, interval_ml=None):
     )  # fmt: skip
 
 
-def func_score(context, volume_ml, interval_ml=None):
-    """FUNC score, 0 to 11; more points mean a better outlook.
+def func_score(
+    context: ClinicalContext, volume_ml: float, interval_ml: tuple[float, float] | None = None
+) -> ClinicalScore:
+    """FUNC score, 0 to 11; more points mean a better outcome.
 
-    Rates are those of the paper's figure, of all patients and of those alive after 90 days, as calculators reprint them
-    (QxMD calculator 117 has those of the survivors); its abstract says 0 % up to 4 points and above 80 % for 11.
+    Rates are from the paper's figure, for all patients and for survivors at 90 days, as calculators reprint them
+    (QxMD calculator 117 has those of the survivors); its abstract states 0 % up to 4 points and above 80 % for 11.
 
     Parameters and errors as `clinical_scores`.
 
@@ -265,7 +274,7 @@ def _func_outcome(points):
 
 
 def _score(name, maximum, needs, points, outcome, source, limits, context, volume_ml, interval_ml):
-    """A score whose points depend on the volume only by whether it reaches each of `limits`, in mL."""
+    """A score whose points depend on the volume only through the thresholds `limits`, in mL."""
     _check_volume(volume_ml, interval_ml)
     missing = tuple(_WORDS[need] for need in needs if getattr(context, need) is None)
     if missing:
@@ -283,10 +292,12 @@ def _score(name, maximum, needs, points, outcome, source, limits, context, volum
     return ClinicalScore(name, value, (low, high), maximum, (), words, percent, source, notes)
 
 
-def alerts(context, volume_ml, interval_ml=None):
-    """What the guideline ties to the volume, by location and GCS, in words; never treatment advice.
+def alerts(
+    context: ClinicalContext, volume_ml: float, interval_ml: tuple[float, float] | None = None
+) -> tuple[str, ...]:
+    """Volume thresholds of the guideline that the hematoma reaches, by location and GCS; never treatment advice.
 
-    The AHA/ASA guideline of 2022 (doi 10.1161/STR.0000000000000407) names 15 mL for the cerebellum, and above 20 to
+    The AHA/ASA guideline of 2022 (doi 10.1161/STR.0000000000000407) names 15 mL for the cerebellum, and more than 20 to
     30 mL with GCS 5 to 12 for supratentorial hematomas; it names no volume for the brainstem.
 
     Parameters
@@ -302,13 +313,13 @@ def alerts(context, volume_ml, interval_ml=None):
     Raises
     ------
     InputError
-        If the volume is not a number from 0.
+        If the volume is not a number of at least 0.
     """
     _check_volume(volume_ml, interval_ml)
     if context.location is None:
         if max((volume_ml, *(interval_ml or ()))) < CEREBELLAR_ML:
             return ()
-        return ("The location is not given; which volumes the guideline names depends on it.",)
+        return ("The location is not given; the volume thresholds of the guideline depend on it.",)
     if context.location == "cerebellum":
         return _limit_alert("cerebellar hematoma", CEREBELLAR_ML, volume_ml, interval_ml)
     if context.location == "brainstem":
@@ -359,4 +370,4 @@ def _span(interval_ml):
 def _check_volume(volume_ml, interval_ml):
     for ml in (volume_ml, *(interval_ml or ())):
         if not _is_number(ml, 0, math.inf, False):
-            raise InputError(f"The hematoma volume is not possible: expected a number of mL from 0, found {ml!r}.")
+            raise InputError(f"The hematoma volume is impossible: expected 0 mL or more, found {ml!r}.")

@@ -1,24 +1,27 @@
 """Bedside formulas for the volume of a hematoma.
 
-`formula_volumes(a_mm, b_mm, slice_areas_mm2, thickness_mm)` gives every formula; `kothari_weights` is the rule that
-decides which slices count. Lengths in mm, areas in mm², volumes in mL.
+`formula_volumes(a_mm, b_mm, slice_areas_mm2, thickness_mm)` evaluates every formula; `kothari_weights` is the rule for
+which slices count. Lengths in mm, areas in mm², volumes in mL.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
 class Extent:
-    """What a bedside formula is given.
+    """Input of a bedside formula.
 
     Attributes
     ----------
     a_mm, b_mm : float
         Greatest diameter on the slice with the largest area, and the greatest at 90° to it.
     height_mm : float
-        Every slice with hematoma × thickness.
+        Number of slices with hematoma × thickness.
     kothari_height_mm : float
         The same with each slice weighted by its area, see `kothari_weights`.
     largest_area_mm2 : float
@@ -39,22 +42,22 @@ FORMULAS = {
     "1/2 Sh": lambda e: e.largest_area_mm2 * e.height_mm / 2,
     "2/3 Sh": lambda e: 2 * e.largest_area_mm2 * e.height_mm / 3,
 }
-"""Volume in mm³ from an `Extent`, by name, in the order of the tables. A new formula is a line here."""
+"""Volume in mm³ from an `Extent`, by name, in the order of the tables. A new formula is one line here."""
 DEFINITIONS_VERSION = 2
-"""Of the names in `FORMULAS`; every table and report that holds them states it. Version 1 stated none: it called
-Kothari's formula "ABC/2", and Tada's "ABC/2 simplified"."""
+"""Version of the names in `FORMULAS`, stated in every table and report that uses them. Tables of version 1 state none:
+they call Kothari's formula "ABC/2", and Tada's "ABC/2 simplified"."""
 _NAMES_OF_VERSION_1 = {"ABC/2": "ABC/2 (Kothari)", "ABC/2 simplified": "ABC/2"}
 
 
-def present_name(name, version):
-    """Name of a formula today, as a table of another version of the definitions calls it.
+def present_name(name: str, version: int | None) -> str:
+    """Translate the name of a formula in an older table to the current one.
 
     Parameters
     ----------
     name : str
-        A name that is not a formula's stays as it is.
+        Names that are not of a formula are returned unchanged.
     version : int or None
-        Of the table; None: it states none.
+        `DEFINITIONS_VERSION` stated in the table; None if it states none.
 
     Returns
     -------
@@ -63,8 +66,8 @@ def present_name(name, version):
     return _NAMES_OF_VERSION_1.get(name, name) if version in (None, 1) else name
 
 
-def kothari_weights(slice_areas_mm2):
-    """How much each slice counts for C: 1 above 75 % of the largest area, 0 below 25 %, else one half.
+def kothari_weights(slice_areas_mm2: ArrayLike) -> np.ndarray:
+    """Weight of each slice in C: 1 above 75 % of the largest area, 0 below 25 %, else one half.
 
     Parameters
     ----------
@@ -86,15 +89,16 @@ def kothari_weights(slice_areas_mm2):
     return np.where(share > 0.75, 1.0, np.where(share >= 0.25, 0.5, 0.0))
 
 
-def formula_volumes(a_mm, b_mm, slice_areas_mm2, thickness_mm):
+def formula_volumes(a_mm: float, b_mm: float, slice_areas_mm2: ArrayLike, thickness_mm: float) -> dict[str, float]:
     """Volume by each of `FORMULAS`.
 
-    C and h are the height of the hematoma: every slice with hematoma × thickness. ABC/2 is Tada's formula, as surgeons
-    and the paper use it; Kothari's weighs each slice by its area (`kothari_weights`). S is the largest slice area.
+    C and h are the height of the hematoma: number of slices with hematoma × thickness. ABC/2 is Tada's formula, as used
+    by surgeons and in the paper; Kothari's weights each slice by its area (`kothari_weights`). S is the largest slice
+    area.
 
-    On an ellipsoid, whose volume is π/6·A·B·C, ABC/2 reads 3/π of the volume, ABC/2.4 2.5/π, ABC/3 2/π, 1/2 Sh 3/4
-    and 2/3 Sh all of it. On thin slices Kothari's C is (1/2 + √3/2) / 2 = 0.68 of the height there, so that formula
-    reads 0.65 of the volume.
+    For an ellipsoid, whose volume is π/6·A·B·C, ABC/2 gives 3/π of the volume, ABC/2.4 2.5/π, ABC/3 2/π, 1/2 Sh 3/4
+    and 2/3 Sh all of it. On thin slices Kothari's C is (1/2 + √3/2) / 2 = 0.68 of the height of an ellipsoid, so that
+    formula gives 0.65 of the volume.
 
     Parameters
     ----------

@@ -1,15 +1,21 @@
-"""Masks on other grids."""
+"""Masks: bounding boxes, and resampling to other grids."""
+
+from __future__ import annotations
 
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from ..scan.geometry import apply_affine
 
+if TYPE_CHECKING:
+    from .segment import Segment
 
-def bounding_box(mask):
-    """Slices of the array around what is inside.
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """Smallest box that contains a mask.
 
     Parameters
     ----------
@@ -29,7 +35,7 @@ def bounding_box(mask):
     return tuple(box)
 
 
-def box_corners(box, affine):
+def box_corners(box: tuple[slice, ...], affine: np.ndarray) -> np.ndarray:
     """Outer corners of a box in array indices (k, j, i), mapped through an affine of (i, j, k).
 
     Returns
@@ -41,13 +47,19 @@ def box_corners(box, affine):
     return apply_affine(affine, np.array(list(product(*bounds))))[:, ::-1]
 
 
-def on_grid(positions_kji, shape):
-    """Whether positions in array indices lie on a grid, half a voxel around the outermost centers included."""
+def on_grid(positions_kji: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Whether positions (..., 3) in array indices lie within a grid, up to the outer faces of its voxels; bool."""
     return ((positions_kji >= -0.5 - 1e-6) & (positions_kji <= np.array(shape) - 0.5 + 1e-6)).all(-1)
 
 
-def resampled_part(mask, box, mask_ijk_to_ras, ijk_to_ras, shape):
-    """The inside of a mask on another grid: a voxel there is inside if its center lies in a voxel of the mask.
+def resampled_part(
+    mask: np.ndarray,
+    box: tuple[slice, ...],
+    mask_ijk_to_ras: np.ndarray,
+    ijk_to_ras: np.ndarray,
+    shape: tuple[int, int, int],
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Resample a mask to another grid: a voxel there is inside if its center lies in a voxel of the mask.
 
     Parameters
     ----------
@@ -62,7 +74,7 @@ def resampled_part(mask, box, mask_ijk_to_ras, ijk_to_ras, shape):
     Returns
     -------
     part : tuple of slice
-        Where the box lies on the other grid; empty if it lies outside.
+        Box on the other grid; empty if the mask lies outside of it.
     inside : ndarray of bool
         The voxels of that part.
     """
@@ -74,13 +86,13 @@ def resampled_part(mask, box, mask_ijk_to_ras, ijk_to_ras, shape):
         to_mask = np.linalg.inv(mask_ijk_to_ras) @ ijk_to_ras
         matrix = to_mask[2::-1, 2::-1]
         offset = to_mask[2::-1, 3] + matrix @ start
-        # "grid-constant": the outer half of the outermost voxels counts, too.
+        # "grid-constant" includes the outer half of the outermost voxels.
         ndimage.affine_transform(mask.view(np.uint8), matrix, offset, output=found, order=0, mode="grid-constant")
     return tuple(slice(int(a), int(b)) for a, b in zip(start, stop)), found.view(bool)
 
 
-def resampled_mask(segment, ijk_to_ras, shape):
-    """A whole `Segment` on another grid, as `resampled_part`.
+def resampled_mask(segment: Segment, ijk_to_ras: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Resample a whole `Segment` to another grid, as `resampled_part`.
 
     Returns
     -------

@@ -1,11 +1,13 @@
-"""Measures of one segmented hematoma, in the geometry of its own grid.
+"""Measurements of one segmented hematoma, on its own grid.
 
     segment = Segment(name, mask [K, J, I] bool, ijk_to_ras 4×4, reader="")
     measures = measure(segment, head_ct=None) -> SegmentMeasures
 
 `SegmentMeasures` holds planimetry, A, B and C with their end points in RAS mm, the volume by each formula
-(`formulas_ml`), shape, HU and `notes`, the sentences that a reader of the numbers should see.
+(`formulas_ml`), shape, HU and `notes`: remarks to show with the numbers.
 """
+
+from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
@@ -15,20 +17,19 @@ from scipy import ndimage
 
 from ..common.errors import InputError
 from ..scan.geometry import apply_affine, voxel_volume_mm3
+from ..scan.head_ct import HeadCT
 from .formulas import formula_volumes, kothari_weights
 from .grids import bounding_box, box_corners, on_grid, resampled_part
 from .shape import border_hull, greatest_diameter, perpendicular_diameter, surface_area_mm2
 
 TOUCHING = np.ones((3, 3, 3))
-"""Voxels that share a corner belong together: thick slices often meet no further."""
-
-
+"""Structuring element: voxels that share a corner are connected, since on thick slices many share no more."""
 DRAFT_TAG = "ICHMultiTask.Draft"
-"""Tag of a segment that this software proposed: the `fingerprint` of what it proposed."""
+"""Tag of a segment proposed by this software; its value is the `fingerprint` of the proposal."""
 
 
-def fingerprint(mask):
-    """Short text that changes with the shape of a mask, wherever its array begins and ends.
+def fingerprint(mask: np.ndarray) -> str:
+    """Short text that identifies the shape of a mask, independent of empty space around it.
 
     Parameters
     ----------
@@ -43,19 +44,19 @@ def fingerprint(mask):
 
 @dataclass(frozen=True)
 class Segment:
-    """A segmented hematoma on a grid that need not be that of the scan.
+    """A segmented hematoma; its grid may differ from the scan's.
 
     Attributes
     ----------
     name : str
     mask : ndarray of shape (K, J, I)
-        Kept as bool: everything that is not 0 is inside.
+        Stored as bool: every value other than 0 is inside.
     ijk_to_ras : ndarray of shape (4, 4)
         Maps (i, j, k, 1) to RAS millimeters; may be sheared.
     reader : str
-        Who drew it; empty if unknown.
+        Who segmented it; empty if unknown.
     draft : bool
-        Whether it is the model's proposal, as no person has edited it yet.
+        Whether it is the model's proposal, not yet edited by a person.
 
     Raises
     ------
@@ -86,24 +87,24 @@ class Segment:
         object.__setattr__(self, "ijk_to_ras", matrix)
 
     @property
-    def label(self):
-        """Name and reader, as tables show them."""
+    def label(self) -> str:
+        """Name and reader, for tables."""
         return f"{self.name} ({self.reader})" if self.reader else self.name
 
 
 @dataclass(frozen=True)
 class SegmentMeasures:
-    """What `measure` found; None where it could not be measured, for the reason that `notes` states.
+    """Result of `measure`; a value that could not be measured is None, and `notes` say why.
 
-    Volume, components and HU are those of the whole segment. Everything else is of its largest component, as a bedside
-    reader measures one bleed, and as a stray voxel across the head shall not stretch A.
+    Volume, components and HU are of the whole segment. All other measurements are of its largest component: a bedside
+    reader measures one bleed, and a stray voxel on the other side of the head must not lengthen A.
 
     Attributes
     ----------
     name, reader : str
     volume_ml : float
-        Planimetry: voxel count × voxel volume. Equal to Segment Statistics' labelmap volume on an orthogonal grid; on a
-        sheared one that multiplies the spacings, which is too much by 1 / cos(tilt).
+        Planimetry: voxel count × voxel volume. Equals the labelmap volume of Segment Statistics on an orthogonal grid;
+        on a sheared one, Segment Statistics multiplies the spacings and overestimates by 1 / cos(tilt).
     voxels : int
     components_ml : tuple of float
         Descending; voxels that share a corner belong to one component.
@@ -112,12 +113,12 @@ class SegmentMeasures:
     thickness_mm : float
         Distance between the planes of neighboring slices.
     largest_area_cm2, a_mm, b_mm, c_mm : float or None
-        C is the full height: every slice with hematoma × thickness.
+        C is the full height: number of slices with hematoma × thickness.
     c_kothari_mm : float or None
         C with each slice weighted by its area.
     a_line_ras_mm, b_line_ras_mm, c_line_ras_mm : ndarray of shape (2, 3) or None
         End points. A and B lie in the slice with the largest area, B at 90° to A, both across the convex hull of
-        the outline. C stands on their slice and reaches as far above and below it as the hematoma does.
+        the outline. C is perpendicular to that slice and reaches as far above and below it as the hematoma does.
     formulas_ml : dict of str to (float or None)
         By `formulas.FORMULAS`; empty without any voxel.
     max_diameter_mm : float or None
@@ -160,15 +161,15 @@ class SegmentMeasures:
     notes: tuple = ()
 
 
-def measure(segment, head_ct=None):
+def measure(segment: Segment, head_ct: HeadCT | None = None) -> SegmentMeasures:
     """Measure a segment.
 
     Parameters
     ----------
     segment : Segment
-        May be empty: its volume is 0 mL then.
+        May be empty: its volume is then 0 mL.
     head_ct : HeadCT, optional
-        For HU, and to see whether the segment lies in the scan.
+        For HU, and to check whether the segment lies within the scan.
 
     Returns
     -------
@@ -190,7 +191,7 @@ def measure(segment, head_ct=None):
     if len(counts) > 1:
         mask = labels == 1 + int(counts.argmax())
         notes.append(
-            f"The segment has {len(counts)} separate components; the formulas and the shape are those of the "
+            f"The segment has {len(counts)} separate components; the formulas and the shape are of the "
             f"largest ({components_ml[0]:.1f} of {sum(components_ml):.1f} mL)."
         )
     values = _shape(mask, steps, _position(segment.ijk_to_ras, inside), axis, thickness_mm)
@@ -213,7 +214,7 @@ def measure(segment, head_ct=None):
 
 
 def _slices(steps):
-    """Array axis across the planes nearest to axial, and the distance between those planes."""
+    """Array axis across the planes closest to axial, and the distance between those planes."""
     normals = np.array([np.cross(steps[n - 2], steps[n - 1]) for n in range(3)])
     areas = np.linalg.norm(normals, axis=1)
     axis = int(np.abs(normals[:, 2] / areas).argmax())
@@ -264,10 +265,10 @@ def _shape(mask, steps, origin, axis, thickness_mm):
 
 
 def _in_scan(segment, box, head_ct):
-    """HU under the segment, and how much of it lies outside the scan.
+    """HU within the segment, and the share of it outside the scan.
 
     Every voxel of the scan whose center lies in the segment counts once, as in Segment Statistics. Sampling the scan at
-    the segment's voxels instead would interpolate, or skip slices where the segment is the coarser one.
+    the segment's voxels would interpolate, or skip slices if the segment is coarser.
     """
     shape = head_ct.hu.shape
     to_scan = np.linalg.inv(head_ct.ijk_to_ras) @ segment.ijk_to_ras
@@ -284,7 +285,7 @@ def _in_scan(segment, box, head_ct):
     hu = head_ct.hu[part][found].astype(np.float64)
     if not hu.size:
         if outside < 1:
-            notes.append("The segment holds no voxel center of the scan; no HU can be measured.")
+            notes.append("The segment contains no voxel center of the scan; no HU can be measured.")
         return {"outside_scan_fraction": outside}, notes
     values = {"hu_mean": hu.mean(), "hu_sd": hu.std(), "hu_min": hu.min(), "hu_max": hu.max()}
     return {name: float(v) for name, v in values.items()} | {"outside_scan_fraction": outside}, notes

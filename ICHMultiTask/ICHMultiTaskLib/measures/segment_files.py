@@ -4,6 +4,9 @@ read_segments(path) -> list of Segment
 labels_of(name, array) -> list of int
 """
 
+from __future__ import annotations
+
+import os
 import re
 from pathlib import Path
 
@@ -15,12 +18,12 @@ from .segment import DRAFT_TAG, Segment, fingerprint
 from .segment_dicom import is_dicom_segmentation, read_dicom_segments
 
 _EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included), MetaImage or DICOM SEG file"
-_MOST_LABELS = 100
+_MAX_LABELS = 100
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Tags)")
 _DRAFT = re.compile(rf"(?:^|\|){re.escape(DRAFT_TAG)}:([^|]*)")
 
 
-def read_segments(path):
+def read_segments(path: str | os.PathLike) -> list[Segment]:
     """Read the segments of a segmentation or labelmap file, each in the file's own geometry.
 
     Parameters
@@ -32,13 +35,13 @@ def read_segments(path):
     Returns
     -------
     list of Segment
-        By label value, named as in the file, else "Label 1" and so on; the reader is the file's name. A file whose only
-        label has no name gives the segment the file's name. A file without any label gives one empty segment.
+        By label value, named as in the file, else "Label 1" and so on; the reader is the file's name. If the only label
+        has no name, the segment is named after the file. A file without any label gives one empty segment.
 
     Raises
     ------
     InputError
-        If the file cannot be read, states no geometry, or does not hold labels from 0.
+        If the file cannot be read, states no geometry, or does not contain labels.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -71,13 +74,13 @@ def read_segments(path):
     return segments
 
 
-def labels_of(name, array):
+def labels_of(name: str, array: np.ndarray) -> list[int]:
     """Label values of a labelmap.
 
     Parameters
     ----------
     name : str
-        Of the labelmap, for the sentence that refuses it.
+        Of the labelmap, for error messages.
     array : ndarray of shape (K, J, I)
 
     Returns
@@ -88,15 +91,15 @@ def labels_of(name, array):
     Raises
     ------
     InputError
-        If it holds fractions, negative values, or as many values as a scan does.
+        If it contains fractions, negative values, or as many different values as a scan.
     """
     values = _distinct(array)
     if not np.array_equal(values, np.rint(values)):
         raise InputError(f"{name} holds fractions or NaN; expected a segmentation with whole label values.")
-    if len(values) > _MOST_LABELS:
+    if len(values) > _MAX_LABELS:
         raise InputError(
             f"{name} holds {len(values)} different values, as a scan does; expected a segmentation with at most "
-            f"{_MOST_LABELS} labels."
+            f"{_MAX_LABELS} labels."
         )
     if values[0] < 0:
         raise InputError(f"{name} holds the label {values[0]:g}; expected 0 outside and labels above 0.")
@@ -104,7 +107,7 @@ def labels_of(name, array):
 
 
 def _distinct(array):
-    """Values of an array, ascending. Most slices of a labelmap hold one value, which is seen faster than sorted."""
+    """Distinct values of an array, ascending; fast if most planes are constant, as in a labelmap."""
     found = set()
     for plane in array:
         low, high = plane.min(), plane.max()
@@ -119,7 +122,7 @@ def _named_segments(header):
         if match := _SEGMENT_KEY.fullmatch(key):
             found.setdefault(int(match[1]), {})[match[2]] = text
     return {
-        # Files of before layers were introduced have one layer a segment, and 1 as its value.
+        # Files older than layers have one layer per segment, with the value 1.
         (int(entry.get("Layer", number)), int(entry.get("LabelValue", 1))): {"Name": f"Segment {number + 1}", **entry}
         for number, entry in sorted(found.items())
     }

@@ -1,8 +1,8 @@
-"""Diameters and surface of a mask on any regular grid, sheared and anisotropic ones included.
+"""Diameters and surface of a mask on any regular grid, including sheared and anisotropic ones.
 
-A mask's border runs midway between a voxel inside and its neighbor outside, where the 0.5 contour of the mask lies.
-From voxel center to voxel center a diameter comes out one voxel too short on small bleeds, and from corner to corner
-up to 3 % too long on large ones; both were measured on ellipses at random positions and angles.
+The border runs midway between voxels inside and their neighbors outside, on the 0.5 contour of the mask. Measured
+between voxel centers, diameters are one voxel too short on small bleeds; between voxel corners, up to 3 % too long on
+large ones (ellipses at random positions and angles).
 """
 
 from itertools import product
@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull, SphericalVoronoi
 from scipy.spatial.distance import pdist
 
 
-def border_hull(mask):
+def border_hull(mask: np.ndarray) -> np.ndarray:
     """Corners of the convex hull of a mask's border, in array indices.
 
     Parameters
@@ -33,8 +33,8 @@ def border_hull(mask):
     return points[ConvexHull(points).vertices]
 
 
-def greatest_diameter(points_mm):
-    """The two points that lie farthest apart.
+def greatest_diameter(points_mm: np.ndarray) -> np.ndarray:
+    """The two points farthest apart.
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ def greatest_diameter(points_mm):
     """
     farthest = int(pdist(points_mm).argmax())
     rows = np.arange(len(points_mm))
-    starts = rows * (2 * len(rows) - rows - 1) // 2  # where pdist's distances of each point to the later ones begin
+    starts = rows * (2 * len(rows) - rows - 1) // 2  # index in pdist of each point's first distance
     first = int(np.searchsorted(starts[:-1], farthest, side="right")) - 1
     return points_mm[[first, first + 1 + farthest - starts[first]]]
 
 
-def perpendicular_diameter(polygon_mm, line_mm):
+def perpendicular_diameter(polygon_mm: np.ndarray, line_mm: np.ndarray) -> np.ndarray:
     """The longest chord of a convex polygon at 90° to a line.
 
     Parameters
@@ -73,7 +73,7 @@ def perpendicular_diameter(polygon_mm, line_mm):
     across = aside[np.linalg.norm(aside, axis=1).argmax()]
     across = across / np.linalg.norm(across)
     side = aside @ across
-    # The corners between the ends of the diameter, one way round and the other; a chord is longest at a corner.
+    # The corners on both sides of the diameter; the longest chord ends at a corner.
     start = int(position.argmin())
     position, side = np.roll(position, -start), np.roll(side, -start)
     end = int(position.argmax())
@@ -84,11 +84,11 @@ def perpendicular_diameter(polygon_mm, line_mm):
     return np.array([foot + there[best] * across, foot + back[best] * across])
 
 
-def surface_area_mm2(mask, steps_mm):
-    """Surface area by the Crofton formula: how often lines through the grid cross the border.
+def surface_area_mm2(mask: np.ndarray, steps_mm: np.ndarray) -> float:
+    """Surface area by the Crofton formula, from the number of intersections of grid lines with the border.
 
     Lines run in the 13 directions from a voxel to its neighbors, each weighted by its share of the sphere of
-    directions (Lehmann and Legland 2012, Insight Journal; as SimpleITK's perimeter, but for sheared grids as well).
+    directions (Lehmann and Legland 2012, Insight Journal; as SimpleITK's perimeter, but also for sheared grids).
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def surface_area_mm2(mask, steps_mm):
     weights = SphericalVoronoi(vectors / lengths[:, None]).calculate_areas() / (4 * np.pi)
     voxel_mm3 = abs(np.linalg.det(steps_mm))
     core = tuple(slice(1, -1) for _ in range(3))
-    # A line enters as often as it leaves, so both directions of an axis count the entries of one.
+    # A line enters as often as it leaves, so counting entries in both directions counts every crossing.
     entries = [
         np.count_nonzero(padded[core] & ~padded[tuple(slice(1 + o, n - 1 + o) for o, n in zip(offset, padded.shape))])
         for offset in offsets

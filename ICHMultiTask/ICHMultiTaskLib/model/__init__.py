@@ -1,1 +1,1 @@
-"""The network, its bundle, what goes into it and what its outputs mean."""
+"""The network: preprocessing, architectures, attention, bundles, calibration, runtime."""

@@ -1,54 +1,58 @@
-"""Model bundles: a trained network with everything needed to use it and to judge it.
+"""Model bundles: a trained network with everything needed to use it and to assess it.
 
-A bundle is a folder laid out like a MONAI Bundle, with metadata of its schema but no configuration of an inference:
-this software runs it, `monai.bundle` does not::
+A bundle is a folder in the layout of a MONAI Bundle, with metadata of its schema but no inference configuration: it is
+run by this software, not by `monai.bundle`::
 
-    configs/metadata.json     what the model is, how it was trained, how its outputs are read
+    configs/metadata.json     description, training, calibration
     models/model.safetensors  the weights
     docs/README.md            the model card
     LICENSE
 
-The metadata holds the keys of MONAI's schema and those of `REQUIRED_KEYS`:
+The metadata has the keys of MONAI's schema and those of `REQUIRED_KEYS`:
 
 ``architecture``
-    What `ICHMultiTaskLib.model.networks.build_network` takes: the network's name and keyword arguments.
+    Argument of `ICHMultiTaskLib.model.networks.build_network`: the network's name and keyword arguments.
 ``preprocessing``
     Fields of `ICHMultiTaskLib.model.preprocessing.PreprocessingSettings`.
 ``target``
-    What the regression output is, one of `ICHMultiTaskLib.model.calibration.TARGETS`.
-``attention``
-    Default ``head``, ``stage`` and ``method``.
+    Meaning of the regression output, one of `ICHMultiTaskLib.model.calibration.TARGETS`.
 ``training_data``
-    One sentence, shown beside every number.
+    One sentence, shown with every number.
 ``calibration``
     ``volume_correction``: null or missing, or ``slope``, ``offset_cm`` and ``softening_ml``; see
     `ICHMultiTaskLib.model.calibration.fit_volume`.
-    ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 where missing) and ``strata``, a list of
-    ``{up_to_ml, half_width_cm}`` in ascending order of ``up_to_ml``, whose last has null there; see
+    ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 if missing) and ``strata``, a list of
+    ``{up_to_ml, half_width_cm}`` in ascending order of ``up_to_ml``, which is null in the last one; see
     `ModelBundle.volume_interval_ml`.
     ``temperature`` and ``bias``: see `ModelBundle.probability`.
-    ``notes``: sentences on what was not calibrated, missing where all was.
+    ``notes``: sentences on anything that was not calibrated; may be missing.
 ``derived_from``
-    Missing, or of each model that this one was made from ``how``, ``name``, ``version``, ``license``,
+    Missing, or for each model that this one was made from: ``how``, ``name``, ``version``, ``license``,
     ``training_data`` and ``sha256``.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import math
+import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.errors import BundleError, DependencyError, InputError
 from ..common.provenance import provenance
 from ..common.writing import check_folder, new_folder, write_text
-from .calibration import (  # NumPy: importing this file must stay quick
-    TARGETS,  # here, since it needs NumPy and importing this file must stay quick
-    correct_volume,
-    output_to_volume,
-)
+from .calibration import TARGETS, correct_volume, output_to_volume
 from .networks import build_network
+
+if TYPE_CHECKING:
+    import torch
+
+    from .networks.base import MultiTaskNetwork
 
 METADATA = "configs/metadata.json"
 WEIGHTS = "models/model.safetensors"
@@ -65,7 +69,6 @@ REQUIRED_KEYS = {
     "architecture": dict,
     "preprocessing": dict,
     "target": str,
-    "attention": dict,
     "calibration": dict,
     "metrics": dict,
     "sha256": str,
@@ -76,21 +79,21 @@ NO_CALIBRATION = {"volume_interval": None, "temperature": 1.0, "bias": 0.0}
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A verified bundle; make it with `ModelBundle.load`.
+    """A verified bundle; create it with `ModelBundle.load`.
 
     Attributes
     ----------
     folder : Path
     metadata : dict
-        The content of ``configs/metadata.json``.
+        Content of ``configs/metadata.json``.
     """
 
     folder: Path
     metadata: dict
 
     @classmethod
-    def load(cls, folder):
-        """Read a bundle and verify it, weights included, without opening the weights.
+    def load(cls, folder: str | os.PathLike) -> ModelBundle:
+        """Read a bundle and verify it, including the checksum of the weights.
 
         Raises
         ------
@@ -105,46 +108,46 @@ class ModelBundle:
         return bundle
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Name of the model."""
         return self.metadata["name"]
 
     @property
-    def version(self):
+    def version(self) -> str:
         """Version of the model, not of the software."""
         return self.metadata["version"]
 
     @property
-    def sha256(self):
+    def sha256(self) -> str:
         """SHA-256 of the weights file, 64 hexadecimal digits."""
         return self.metadata["sha256"]
 
     @property
-    def training_data(self):
-        """One sentence on what the model was trained on, shown beside every number."""
+    def training_data(self) -> str:
+        """One sentence on the training data, shown with every number."""
         return self.metadata["training_data"]
 
     @property
-    def tasks(self):
-        """Heads that were trained, a tuple of "volume" and "prognosis"; what another one says means nothing."""
+    def tasks(self) -> tuple[str, ...]:
+        """Heads that were trained: "volume", "prognosis" or both; the output of an untrained head is meaningless."""
         tasks = self.metadata.get("training", {}).get("config", {}).get("tasks", "both")
         return ("volume", "prognosis") if tasks == "both" else (tasks,)
 
     @property
-    def interval_coverage(self):
-        """Fraction of patients whose volume the interval should hold, or None without an interval."""
+    def interval_coverage(self) -> float | None:
+        """Nominal coverage of the volume interval, or None without an interval."""
         interval = self.metadata["calibration"].get("volume_interval")
         return float(interval["coverage"]) if interval else None
 
-    def volume_ml(self, output, crop_volume_mm3):
-        """Hematoma volume in mL, as `output_to_volume` gives it and corrected as calibrated."""
+    def volume_ml(self, output: float, crop_volume_mm3: float) -> float:
+        """Hematoma volume in mL, from `output_to_volume` with the calibrated correction."""
         volume = output_to_volume(output, self.metadata["target"], crop_volume_mm3)
         return float(correct_volume(volume, self.metadata["calibration"].get("volume_correction")))
 
-    def volume_interval_ml(self, volume_ml):
+    def volume_interval_ml(self, volume_ml: float) -> tuple[float, float] | None:
         """Interval of a predicted volume.
 
-        The interval is symmetric in the cube root of the volume, a length in cm, where errors spread evenly:
+        The interval is symmetric in the cube root of the volume, a length in cm, in which errors are homogeneous:
         ``(c - h)³ - s … (c + h)³ - s`` with ``c = (volume + s)^(1/3)``, ``s = softening_ml`` and
         ``h = half_width_cm``, taken from the stratum of the *predicted* volume, so that coverage holds
         within each (split-conformal).
@@ -168,8 +171,8 @@ class ModelBundle:
         low, high = (max(center + side * half_width, 0.0) ** 3 - softening for side in (-1, 1))
         return max(low, 0.0), high
 
-    def probability(self, margin):
-        """Probability of death from the network's margin, the death output minus the survival output.
+    def probability(self, margin: float) -> float:
+        """Probability of death from the network's margin: score of death minus score of survival.
 
         ``1 / (1 + exp(-(margin ÷ temperature + bias)))``; temperature 1 and bias 0 give the plain softmax.
         """
@@ -177,7 +180,7 @@ class ModelBundle:
         logit = margin / calibration.get("temperature", 1.0) + calibration.get("bias", 0.0)
         return 0.5 * (1.0 + math.tanh(0.5 * logit))  # the same function, without overflow
 
-    def network(self, device="cpu"):
+    def network(self, device: str = "cpu") -> MultiTaskNetwork:
         """Build the network with the bundle's weights, in evaluation mode.
 
         Returns
@@ -188,7 +191,7 @@ class ModelBundle:
         Raises
         ------
         BundleError
-            If the weights are not those of the network that the metadata describes.
+            If the weights do not belong to the network described in the metadata.
         """
         try:
             import safetensors
@@ -228,13 +231,13 @@ class ModelBundle:
         return data
 
 
-def find_bundles(extra_folders=()):
+def find_bundles(extra_folders: Iterable[str | os.PathLike] = ()) -> list[Path]:
     """List the bundles that come with the software and those in the user's folders.
 
     Parameters
     ----------
     extra_folders : iterable of path-like
-        Each is a bundle itself or holds bundles.
+        Bundles, or folders of bundles.
 
     Returns
     -------
@@ -250,19 +253,25 @@ def find_bundles(extra_folders=()):
     return list(dict.fromkeys(path.resolve() for path in found))
 
 
-def default_bundle():
-    """Return the folder of the first bundle that comes with the software."""
+def default_bundle() -> Path:
+    """Folder of the first bundle that comes with the software."""
     bundles = find_bundles()
     if not bundles:
         raise BundleError(
-            f"No model bundle came with this installation: expected one under {_shipped_models()[0]}; "
-            "choose a bundle folder yourself."
+            f"No model bundle came with this installation: expected one in {_shipped_models()[0]}; choose the folder "
+            "of another bundle."
         )
     return bundles[0]
 
 
-def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
-    """Write a bundle, whole or not at all.
+def save_bundle(
+    folder: str | os.PathLike,
+    network_state: Mapping[str, torch.Tensor],
+    metadata: Mapping,
+    model_card: str,
+    overwrite: bool = False,
+) -> ModelBundle:
+    """Write a bundle, atomically.
 
     Parameters
     ----------
@@ -270,11 +279,11 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
     network_state : dict of str to torch.Tensor
         The network's ``state_dict``. Convolution and dense weights are stored in 16 bits, norms in full precision.
     metadata : dict
-        `REQUIRED_KEYS` but for ``sha256``; MONAI's keys, and ``provenance``, are added where missing.
+        `REQUIRED_KEYS` except ``sha256``; MONAI's keys and ``provenance`` are added if missing.
     model_card : str
         Markdown.
     overwrite : bool
-        Replace a bundle already at `folder`.
+        Replace an existing bundle at `folder`.
 
     Returns
     -------
@@ -312,8 +321,8 @@ def save_bundle(folder, network_state, metadata, model_card, overwrite=False):
     return ModelBundle.load(folder)
 
 
-def check_bundle_folder(folder):
-    """Refuse a folder that no bundle can be written into, before the work that makes the bundle.
+def check_bundle_folder(folder: str | os.PathLike) -> None:
+    """Check, before the work, that a bundle can be written to a folder.
 
     Raises
     ------
@@ -322,8 +331,8 @@ def check_bundle_folder(folder):
     check_folder(folder, "bundle", overwrite=True, layout=FILES)
 
 
-def remove_bundle(folder):
-    """Delete a bundle; files that are not of it stay."""
+def remove_bundle(folder: str | os.PathLike) -> None:
+    """Delete a bundle; other files in its folder are kept."""
     folder = Path(folder)
     if not (folder / METADATA).is_file():
         return
@@ -335,7 +344,7 @@ def remove_bundle(folder):
 
 
 def _shipped_models():
-    """Folders of shipped bundles: the source tree and the Slicer extension, then an installed wheel."""
+    """Folders of shipped bundles: in the source tree and the Slicer extension; in an installed wheel."""
     here = Path(__file__).resolve().parents[1]
     return [here.parent / "Resources" / "Models", here / "Resources" / "Models"]
 
@@ -395,7 +404,7 @@ def _check_calibration(calibration, folder):
 
 
 def _check_weights(state, expected, folder):
-    """Compare names and shapes; PyTorch's own message runs over many lines."""
+    """Compare names and shapes; the message of PyTorch has many lines."""
     missing, foreign = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     other = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
     if missing or foreign or other:
@@ -410,7 +419,7 @@ def _stored(name, tensor):
 
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point():
-        # Norm statistics span many orders of magnitude and weigh nothing: only the large weights are halved.
+        # Norm statistics span many orders of magnitude and are small: only the large weights are stored in 16 bits.
         tensor = tensor.to(torch.float16 if tensor.ndim >= 2 else torch.float32)
         if not torch.isfinite(tensor).all():
             raise BundleError(f"The weight {name!r} is not finite: expected a network whose training converged.")

@@ -1,4 +1,9 @@
-"""What the network's two outputs mean: mL with an interval, and a probability. The one place that says so."""
+"""Conversion of the network's outputs to mL with an interval and to a probability, and their calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -7,7 +12,7 @@ from ..common.errors import BundleError
 TARGETS = ("cube_root_ml", "cube_root_fraction", "fraction_percent")
 
 
-def volume_to_output(volume_ml, target, crop_volume_mm3):
+def volume_to_output(volume_ml: float | np.ndarray, target: str, crop_volume_mm3: float | np.ndarray) -> np.ndarray:
     """Regression target for a hematoma volume.
 
     Parameters
@@ -15,9 +20,18 @@ def volume_to_output(volume_ml, target, crop_volume_mm3):
     volume_ml : float or ndarray
     target : str
         "cube_root_ml": cube root of mL (the paper); "cube_root_fraction": cube root of hematoma ÷ crop volume;
-        "fraction_percent": hematoma ÷ crop volume in percent, which a global average pool can add up from its parts.
+        "fraction_percent": hematoma ÷ crop volume in percent, which a global average pool can sum over its inputs.
     crop_volume_mm3 : float or ndarray
-        Physical volume of the image that the network sees.
+        Physical volume of the network's input.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    BundleError
+        If the target is unknown.
     """
     volume_ml = np.asarray(volume_ml, dtype=float)
     if target == "cube_root_ml":
@@ -26,7 +40,7 @@ def volume_to_output(volume_ml, target, crop_volume_mm3):
     return np.cbrt(fraction) if target == "cube_root_fraction" else _percent(target) * fraction
 
 
-def output_to_volume(output, target, crop_volume_mm3):
+def output_to_volume(output: float | np.ndarray, target: str, crop_volume_mm3: float | np.ndarray) -> np.ndarray:
     """Hematoma volume in mL from the regression output; the inverse of `volume_to_output`, never negative."""
     output = np.maximum(np.asarray(output, dtype=float), 0.0)
     if target == "cube_root_ml":
@@ -42,34 +56,41 @@ def _percent(target):
 
 
 CUBE_ROOT_OFFSET_ML = 1.0
-"""Added to both volumes before the cube root, which would otherwise blow up errors of a fraction of a milliliter."""
+"""Added to both volumes before the cube root, which otherwise magnifies errors of a fraction of a milliliter."""
 EDGES_ML = (1.0, 10.0, 30.0)
-"""Predicted volumes at which a stratum of the interval ends."""
+"""Upper limits, in predicted mL, of the strata of the interval; the last stratum has none."""
 FEWEST_IN_STRATUM = 20
-"""Patients; the quantile of fewer rests on one or two of them."""
+"""Patients; the quantile of fewer depends on one or two of them."""
 FEWEST_FOR_CORRECTION = 100
-"""Patients; a line through fewer would move large bleeds by a tenth by chance."""
+"""Patients; a line through fewer would change large bleeds by 10 % by chance."""
 FEWEST_OF_EACH_OUTCOME = 10
-"""Patients who died, and who survived; a slope through fewer is chance."""
+"""Patients who died, and patients who survived; a slope from fewer is due to chance."""
 AS_THE_NETWORK_SAYS = {"temperature": 1.0, "bias": 0.0}
 
 
-def fit_calibration(predicted_ml, true_ml, log_odds, died, patients=None, start=None):
-    """Everything that a bundle's `calibration` holds, from scans that neither trained nor chose the model.
+def fit_calibration(
+    predicted_ml: np.ndarray | None,
+    true_ml: np.ndarray,
+    log_odds: np.ndarray | None,
+    died: np.ndarray,
+    patients: Sequence | None = None,
+    start: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Fit the `calibration` of a bundle, on scans used neither to train nor to select the model.
 
     Parameters
     ----------
     predicted_ml : ndarray of shape (N,) or None
-        As the network says them, not corrected; None: its volume was never trained.
+        Of the network, not corrected; None if it was not trained to measure volume.
     true_ml : ndarray of shape (N,)
     log_odds : ndarray of shape (N,) or None
-        Of death; None: the prognosis was never trained.
+        Of death; None if the network was not trained to predict it.
     died : ndarray of shape (N,)
         0, 1 or a probability.
     patients : sequence of shape (N,), optional
-        Whose scan each is; several scans of a patient count as one. None: a patient a scan.
+        Patient of each scan; several scans of a patient count as one. None: one scan per patient.
     start : dict, optional
-        The calibration that holds where the scans are too few for one of their own.
+        Calibration to keep if there are too few scans to fit a new one.
 
     Returns
     -------
@@ -82,11 +103,10 @@ def fit_calibration(predicted_ml, true_ml, log_odds, died, patients=None, start=
         volume = fit_volume(predicted_ml, true_ml, patients, start.get("volume_correction"))
         if _count(patients, len(true_ml)) < FEWEST_FOR_CORRECTION and start.get("volume_correction"):
             notes.append(
-                "The volume correction is that of the start: of fewer than "
-                f"{FEWEST_FOR_CORRECTION} patients none is fitted."
+                f"The earlier volume correction was kept: a new one needs at least {FEWEST_FOR_CORRECTION} patients."
             )
         if volume["volume_interval"] is None:
-            notes.append(f"No interval: {_count(patients, len(true_ml))} patients are too few for one.")
+            notes.append(f"No interval: {_count(patients, len(true_ml))} patients are too few.")
     if log_odds is None:
         return {**volume, **_base_rate(died, patients), "notes": notes}
     prognosis = fit_prognosis(log_odds, died, patients)
@@ -95,29 +115,34 @@ def fit_calibration(predicted_ml, true_ml, log_odds, died, patients=None, start=
         weight = _weights(patients, len(died))
         deaths = float(weight @ np.asarray(died, dtype=float))
         notes.append(
-            "The probability is calibrated as it was before: expected at least "
-            f"{FEWEST_OF_EACH_OUTCOME} patients of each outcome, found {deaths:.3g} deaths and "
-            f"{weight.sum() - deaths:.3g} survivals."
+            f"The earlier calibration of the probability was kept: expected at least {FEWEST_OF_EACH_OUTCOME} patients "
+            f"of each outcome, found {deaths:.3g} deaths and {weight.sum() - deaths:.3g} survivals."
         )
     return {**volume, **prognosis, "notes": notes}
 
 
-def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=EDGES_ML, patients=None):
+def fit_volume_interval(
+    predicted_ml: np.ndarray,
+    true_ml: np.ndarray,
+    coverage: float = 0.9,
+    edges_ml: Sequence[float] = EDGES_ML,
+    patients: Sequence | None = None,
+) -> dict[str, Any] | None:
     """Split-conformal interval of the volume, by stratum of the predicted volume.
 
     The half width is the finite-sample quantile of |cube root of truth − cube root of prediction| (Lei et al. 2018,
-    doi 10.1080/01621459.2017.1307116), `CUBE_ROOT_OFFSET_ML` added to both, so that small and large bleeds get
-    intervals in proportion. Each stratum has a quantile of its own, so that the coverage holds in each; one of too
-    few patients is merged with its smaller neighbor. The scans of a patient share that patient's weight (Lee, Barber
-    and Willett 2023, arXiv:2306.06342), so that the coverage holds for a scan of a new patient.
+    doi 10.1080/01621459.2017.1307116), with `CUBE_ROOT_OFFSET_ML` added to both, so that the intervals of small and
+    large bleeds are in proportion. Each stratum has its own quantile, so that the coverage holds in each; a stratum
+    with too few patients is merged with its smaller neighbor. The scans of a patient share that patient's weight (Lee,
+    Barber and Willett 2023, arXiv:2306.06342), so that the coverage holds for a scan of a new patient.
 
     Parameters
     ----------
     predicted_ml, true_ml : ndarray of shape (N,)
-        Of cases used neither for training nor for choosing the model.
+        Of cases used neither to train nor to select the model.
     coverage : float
     edges_ml : sequence of float
-        Predicted volumes up to which a stratum goes.
+        Upper limits of the strata of the predicted volume.
     patients : sequence of shape (N,), optional
         As in `fit_calibration`.
 
@@ -125,7 +150,7 @@ def fit_volume_interval(predicted_ml, true_ml, coverage=0.9, edges_ml=EDGES_ML, 
     -------
     dict or None
         The bundle's `volume_interval`: `coverage`, `softening_ml` and `strata` of `up_to_ml`, `half_width_cm` and
-        `patients`. None where there are too few for the coverage: where ⌈(patients + 1) × coverage⌉ > patients.
+        `patients`. None if there are too few patients: if ⌈(patients + 1) × coverage⌉ > patients.
     """
     predicted_ml, true_ml = np.asarray(predicted_ml, dtype=float), np.asarray(true_ml, dtype=float)
     patients = np.arange(len(true_ml)) if patients is None else np.asarray(patients)
@@ -165,7 +190,7 @@ def _rank(count, coverage):
 
 
 def _quantile(values, coverage, patients):
-    """Smallest value that holds `coverage` of the patients and one more, each of whose scans has an equal part."""
+    """Conformal quantile over patients plus one; the scans of a patient share that patient's weight."""
     order = np.argsort(values, kind="stable")
     weight = _weights(patients, len(values))
     reached = np.cumsum(weight[order]) >= (weight.sum() + 1) * coverage - 1e-9
@@ -173,7 +198,7 @@ def _quantile(values, coverage, patients):
 
 
 def _weights(patients, count):
-    """Part of each scan in its patient, shape (N,); sums up to the number of patients."""
+    """Weight of each scan, 1 ÷ scans of the patient, shape (N,); the sum is the number of patients."""
     if patients is None:
         return np.ones(count)
     _, patient, scans = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
@@ -184,18 +209,23 @@ def _count(patients, count):
     return count if patients is None else len(set(patients))
 
 
-def fit_volume(predicted_ml, true_ml, patients=None, start=None):
-    """Straight line that takes the predicted volumes to the true ones, and the interval around it.
+def fit_volume(
+    predicted_ml: np.ndarray,
+    true_ml: np.ndarray,
+    patients: Sequence | None = None,
+    start: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Fit a line from the predicted volumes to the true ones, and the interval around it.
 
-    Squared errors draw predictions toward the middle; the line, between cube roots with `CUBE_ROOT_OFFSET_ML` added,
-    takes that back. The residuals of the interval are of patients who had no part in their line (five-fold).
+    Squared errors shrink predictions toward the mean; the line, between cube roots with `CUBE_ROOT_OFFSET_ML` added,
+    reverses that. The residuals of the interval are cross-fitted: of patients not used for the line (five-fold).
 
     Parameters
     ----------
     predicted_ml, true_ml, patients
         As in `fit_calibration`.
     start : dict, optional
-        The `volume_correction` that is kept where there are fewer than `FEWEST_FOR_CORRECTION` patients.
+        `volume_correction` to keep if there are fewer than `FEWEST_FOR_CORRECTION` patients.
 
     Returns
     -------
@@ -220,20 +250,20 @@ def fit_volume(predicted_ml, true_ml, patients=None, start=None):
 
 
 def _folds(patients, count):
-    """Fold of each scan, 0 to 4, all scans of a patient in one."""
+    """Fold of each scan, 0 to 4; all scans of a patient are in the same fold."""
     patient = np.arange(count) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     return patient % 5
 
 
 def _fit_line(predicted_ml, true_ml, patients):
     roots = (np.cbrt(volumes + CUBE_ROOT_OFFSET_ML) for volumes in (predicted_ml, true_ml))
-    # The square root, as polyfit squares its weights.
+    # The square root, because polyfit squares its weights.
     slope, offset = np.polyfit(*roots, 1, w=np.sqrt(_weights(patients, len(true_ml))))
     return {"slope": float(slope), "offset_cm": float(offset), "softening_ml": CUBE_ROOT_OFFSET_ML}
 
 
-def correct_volume(volume_ml, correction):
-    """A predicted volume moved along the bundle's `volume_correction`, never below 0; as it is where that is None."""
+def correct_volume(volume_ml: float | np.ndarray, correction: Mapping[str, float] | None) -> float | np.ndarray:
+    """Apply the bundle's `volume_correction` to a predicted volume, never below 0; without one it stays unchanged."""
     if not correction:
         return volume_ml
     softening = correction["softening_ml"]
@@ -241,8 +271,8 @@ def correct_volume(volume_ml, correction):
     return np.maximum(root**3 - softening, 0.0)
 
 
-def before_correction(volume_ml, correction):
-    """The volume that `correct_volume` takes to `volume_ml`, never below 0: its inverse."""
+def before_correction(volume_ml: float | np.ndarray, correction: Mapping[str, float] | None) -> float | np.ndarray:
+    """Invert `correct_volume`; never below 0."""
     if not correction:
         return volume_ml
     softening = correction["softening_ml"]
@@ -250,25 +280,25 @@ def before_correction(volume_ml, correction):
     return np.maximum(root**3 - softening, 0.0)
 
 
-def fit_prognosis(log_odds, died, patients=None):
-    """Temperature and bias which make the probability of death calibrated (Platt scaling).
+def fit_prognosis(log_odds: np.ndarray, died: np.ndarray, patients: Sequence | None = None) -> dict[str, float] | None:
+    """Fit temperature and bias that calibrate the probability of death (Platt scaling).
 
     The outcomes are smoothed as by Platt (1999, "Probabilistic outputs for support vector machines", section 2.2): a
-    death counts (D + 1) ÷ (D + 2), a survival 1 ÷ (S + 2) of a death, D and S being their numbers. No probability
-    then comes near 0 or 1 because a few patients were told apart.
+    death counts (D + 1) ÷ (D + 2), a survival 1 ÷ (S + 2) of a death, where D and S are their numbers. This keeps the
+    probabilities away from 0 and 1 if a few patients are separated perfectly.
 
     Parameters
     ----------
     log_odds, died : ndarray of shape (N,)
-        `died` may hold probabilities, where a simulation knows them.
+        `died` may hold probabilities, if known from a simulation.
     patients : sequence of shape (N,), optional
         As in `fit_calibration`.
 
     Returns
     -------
     dict or None
-        `temperature` and `bias`, as `ModelBundle.probability` uses them; None where fewer than
-        `FEWEST_OF_EACH_OUTCOME` patients died or survived.
+        `temperature` and `bias` for `ModelBundle.probability`; None if fewer than `FEWEST_OF_EACH_OUTCOME` patients
+        died or survived.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -279,14 +309,14 @@ def fit_prognosis(log_odds, died, patients=None):
     if min(deaths, survivals) < FEWEST_OF_EACH_OUTCOME:
         return None
     smoothed = died * (deaths + 1) / (deaths + 2) + (1 - died) / (survivals + 2)
-    # Each case counts as a death by its probability and as a survival by the rest.
+    # Each case counts as a death with its probability, and as a survival with the rest.
     outcome, weight = np.repeat([1, 0], died.size), np.concatenate([weight * smoothed, weight * (1 - smoothed)])
     fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
     fit.fit(np.tile(log_odds, 2)[:, None], outcome, sample_weight=weight)
     slope = float(fit.coef_[0, 0])
     if slope > 0:
         return {"temperature": 1.0 / slope, "bias": float(fit.intercept_[0])}
-    # A head that has learned nothing or worse: the base rate is all that can honestly be said.
+    # The head has learned nothing: the base rate is the best estimate.
     return _base_rate(died, patients)
 
 

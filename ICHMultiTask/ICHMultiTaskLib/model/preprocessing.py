@@ -1,8 +1,10 @@
 """From a head CT to the network's input, and the exact map between the two grids.
 
-The one preprocessing of training and inference. Gong et al. 2023, section 4.3: window, cut out the blank part,
-resize to 32×224×224 by linear interpolation.
+Used by training and inference alike. Gong et al. 2023, section 4.3: window, crop the blank part, resize to 32×224×224
+by linear interpolation.
 """
+
+from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
@@ -10,19 +12,20 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..scan.geometry import spacing_kji, voxel_volume_mm3
+from ..scan.head_ct import HeadCT
 
 BONE_THRESHOLD_HU = 300
 HEAD_THRESHOLD_HU = -300
-"""Above it: scalp, brain, bone; below it: air, foam, hair."""
+"""Above: scalp, brain, bone; below: air, foam, hair."""
 SKULL_MM = 100
 """Bone shorter than this is not a skull."""
 BATCH = 32
-"""Slices in one matrix product: few large ones, since on a busy machine the threads wait for each other in each."""
+"""Slices per matrix product: a few large products, since on a busy machine the threads wait for each other in each."""
 
 
 @dataclass(frozen=True)
 class PreprocessingSettings:
-    """How a scan becomes network input.
+    """Settings of the preprocessing.
 
     Attributes
     ----------
@@ -31,10 +34,10 @@ class PreprocessingSettings:
     shape_kji : tuple of int
         Slices, rows and columns of the network's grid.
     average : bool
-        Average the source voxels under each network voxel where the grid is coarser than the scan (less noise, thin
-        slices used in full). Without: plain linear interpolation between neighbors, as in the paper.
+        Average all voxels of the scan under each network voxel if the network's grid is coarser (less noise; uses all
+        of thin slices). Without: linear interpolation between neighbors, as in the paper.
     max_height_mm : float or None
-        Keep at most this much below the top of the head, so that neck in the field of view changes nothing.
+        Keep at most this much below the top of the head, so that the neck in the field of view has no effect.
     """
 
     window_hu: tuple = (40.0, 110.0)
@@ -46,7 +49,7 @@ class PreprocessingSettings:
         object.__setattr__(self, "window_hu", tuple(float(v) for v in self.window_hu))
         object.__setattr__(self, "shape_kji", tuple(int(v) for v in self.shape_kji))
 
-    def as_dict(self):
+    def as_dict(self) -> dict:
         """Plain values for JSON; `PreprocessingSettings(**d)` is the inverse."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
@@ -61,7 +64,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """The network's image and where it lies in the scan.
+    """Input image of the network, and its location in the scan.
 
     Attributes
     ----------
@@ -86,18 +89,23 @@ class NetworkInput:
     scan_shape: tuple
     crop_volume_mm3: float
 
-    def scan_to_network(self, axis, indices):
-        """Continuous network index along network axis `axis` of scan indices along the matching scan axis."""
+    def scan_to_network(self, axis: int, indices: np.ndarray) -> np.ndarray:
+        """Convert scan indices along the scan axis of network axis `axis` to continuous network indices."""
         low, high = self.crop[axis]
         size = self.array.shape[1 + axis]
         position = (np.asarray(indices, dtype=float) - low + 0.5) * size / (high - low) - 0.5
         return size - 1 - position if self.flips[axis] else position
 
-    def to_scan(self, grid, strides=(1, 1, 1), offsets=(0.0, 0.0, 0.0)):
-        """Spread values on the network's grid, or on a strided feature grid, over the scan's voxels.
+    def to_scan(
+        self,
+        grid: np.ndarray,
+        strides: tuple[int, int, int] = (1, 1, 1),
+        offsets: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> np.ndarray:
+        """Resample values on the network's grid, or on a strided feature grid, to the scan's voxels.
 
-        By the cubic B-spline kernel; 0 outside the crop. A peak can then lie between the nodes of a grid that is
-        coarser than a small hematoma, where linear interpolation puts it on a node.
+        Uses the cubic B-spline kernel; 0 outside the crop. Unlike with linear interpolation, a peak can lie between
+        the nodes of a grid that is coarser than a small hematoma.
 
         Parameters
         ----------
@@ -128,7 +136,7 @@ class NetworkInput:
         return out
 
 
-def prepare(head_ct, settings=PRESETS["default"]):
+def prepare(head_ct: HeadCT, settings: PreprocessingSettings = PRESETS["default"]) -> NetworkInput:
     """Window, crop and resize a head CT to the network's grid.
 
     Parameters
@@ -146,14 +154,14 @@ def prepare(head_ct, settings=PRESETS["default"]):
         If nothing in the scan is denser than air.
     """
     axes, flips = _orientation(head_ct.ijk_to_ras)
-    # Source slices are read in the scan's order and reversed at the end: contiguous reads, tiny reversal.
+    # Slices are read in the scan's order, for contiguous reads; only the small result is flipped.
     volume = head_ct.hu.transpose(axes)
     steps = np.asarray(spacing_kji(head_ct.ijk_to_ras))[list(axes)]
     crop = _head_box(volume, steps)
     if settings.max_height_mm is not None:
         keep = max(1, round(settings.max_height_mm / steps[0]))
         low, high = crop[0]
-        # The top of the head is the last slice, or the first where the scan runs from head to feet.
+        # The top of the head is the last slice, or the first one if the scan runs from head to feet.
         crop[0] = (low, min(high, low + keep)) if flips[0] else (max(low, high - keep), high)
     cropped = volume[tuple(slice(*c) for c in crop)]
     array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average)
@@ -181,10 +189,10 @@ def _orientation(ijk_to_ras):
 
 
 def _head_box(volume, steps):
-    """Bounding box of the skull, or of the largest part above air where there is no bone.
+    """Bounding box of the skull, or of the largest part above air if there is no bone.
 
-    The largest connected bone, because table, head rest and cushions often touch the scalp but never the skull.
-    Found on about 4 mm samples, at a fraction of the cost of touching every voxel, and padded by one sample.
+    The largest connected bone is used because table, headrest and cushions often touch the scalp but never the skull.
+    It is found on samples of about 4 mm, at a fraction of the cost of all voxels, and padded by one sample.
     """
     import SimpleITK as sitk
 
@@ -211,8 +219,8 @@ def _head_box(volume, steps):
     return crop
 
 
-def resize(cropped, window, shape, average):
-    """Windowed, linearly resized copy of a volume.
+def resize(cropped: np.ndarray, window: tuple[float, float], shape: tuple[int, int, int], average: bool) -> np.ndarray:
+    """Window and linearly resize a volume.
 
     Parameters
     ----------
@@ -237,17 +245,17 @@ def resize(cropped, window, shape, average):
             np.clip(source, low, high, out=source)
             source *= row[k]
             stack[:, n] += source
-    # Both axes of all slices in one product each.
+    # One matrix product per axis for all slices.
     stack = _product(stack.reshape(-1, cropped.shape[2]), weights[2].T).reshape(cropped.shape[1], -1)
     out = _product(weights[1], stack).reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)
     out -= low
     out /= high - low
-    # Rounding can leave the interval by one part in ten million.
+    # Rounding errors can exceed the interval by 1e-7.
     return np.clip(out, 0.0, 1.0, out=out)
 
 
 def _product(a, b):
-    """Matrix product by PyTorch: NumPy's threads would wait busily on while the network needs the cores."""
+    """Matrix product by PyTorch: NumPy's threads would keep spinning while the network needs the cores."""
     import torch
 
     return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
@@ -288,6 +296,6 @@ def _resize_matrix(source, target, average):
     centers = (np.arange(target) + 0.5) * scale - 0.5
     if not average or scale <= 1:
         return _linear_matrix(centers, source)
-    # A triangle as wide as the step: what linear interpolation becomes when every source voxel shall count.
+    # A triangle kernel as wide as the step, so that every source voxel counts.
     matrix = np.maximum(0.0, 1.0 - np.abs(np.arange(source)[None] - centers[:, None]) / scale)
     return (matrix / matrix.sum(1, keepdims=True)).astype(np.float32)

@@ -1,4 +1,8 @@
-"""Small things to try the software with: a head of simple shapes and a bundle of random weights."""
+"""Test data: a head phantom of simple shapes and a bundle with random weights."""
+
+from __future__ import annotations
+
+import os
 
 import numpy as np
 
@@ -10,8 +14,10 @@ HEMATOMA_ML = 33.5
 """Volume of the phantom's hematoma, a ball of 20 mm radius."""
 
 
-def phantom(shape_kji=(28, 128, 128), spacing_kji=(6.0, 1.8, 1.8)):
-    """A skull, a brain and a hematoma in the right hemisphere, as ellipsoids in air.
+def phantom(
+    shape_kji: tuple[int, int, int] = (28, 128, 128), spacing_kji: tuple[float, float, float] = (6.0, 1.8, 1.8)
+) -> HeadCT:
+    """Make a head phantom: skull, brain and a hematoma in the right hemisphere, as ellipsoids in air.
 
     Returns
     -------
@@ -35,8 +41,8 @@ def phantom(shape_kji=(28, 128, 128), spacing_kji=(6.0, 1.8, 1.8)):
     return HeadCT(hu, affine, ScanFacts(simulated=True))
 
 
-def tiny_bundle(folder, seed=0):
-    """Save a bundle of a small network with random weights: fast, complete, and right about nothing.
+def tiny_bundle(folder: str | os.PathLike, seed: int = 0) -> str | os.PathLike:
+    """Save a bundle with a small network and random weights: fast and complete, but its results mean nothing.
 
     Returns
     -------
@@ -56,7 +62,6 @@ def tiny_bundle(folder, seed=0):
         "architecture": architecture,
         "preprocessing": {},
         "target": "cube_root_ml",
-        "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
         "calibration": NO_CALIBRATION,
         "metrics": {},
     }

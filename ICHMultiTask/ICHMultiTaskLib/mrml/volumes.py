@@ -10,7 +10,7 @@ import vtk
 from ..common.errors import InputError
 from ..scan.geometry import tilt_deg
 from ..scan.head_ct import HeadCT, ScanFacts
-from ..scan.hounsfield import LEAST_HU, as_hu
+from ..scan.hounsfield import MIN_HU, as_hu
 from ..scan.patient_age import patient_age
 from ..scan.stated_geometry import believed_affine
 from .hierarchy import file_under_study, identity_of
@@ -105,7 +105,7 @@ def array_in_world(node):
         return scalars, affine, {}
     own, parent = ijk_to_ras_of(node), node.GetParentTransformNode()
     steps = slice_steps(node.GetImageData().GetDimensions(), own, parent)
-    scalars, affine = resample_to_world(scalars, own, parent, affine, float(np.median(steps)), LEAST_HU)
+    scalars, affine = resample_to_world(scalars, own, parent, affine, float(np.median(steps)), MIN_HU)
     found = sorted(set(steps.round(2).ravel().tolist()))
     spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
     sentence = (

@@ -107,7 +107,7 @@ class AnalysisLogic:
         if found is not None and scan.GetScene() is not None:
             acquisition.correct(scan, found)
 
-    def work(self, scan, bundle=None, device="auto", head="volume", stage=None, method=None):
+    def work(self, scan, bundle=None, device="auto", head="volume", stage="stage4", method="gradcam"):
         """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis)."""
         head_ct, step = head_ct_from_node(scan), _("Loading the model")
         if bundle is not None:
@@ -230,7 +230,7 @@ class AnalysisLogic:
 
         return compute
 
-    def attention_work(self, scan, head="volume", stage=None, method=None):
+    def attention_work(self, scan, head="volume", stage="stage4", method="gradcam"):
         """Return another map of a scan's analysis as a callable (progress) -> (node, Analysis, Attention)."""
         analysis = self.check_analyzed(scan)
         complete = self.with_features(analysis)

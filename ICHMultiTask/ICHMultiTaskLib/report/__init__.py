@@ -1,4 +1,4 @@
-"""What leaves the software as a file for a reader: pages, tables, JSON; one writer for each output of an analysis."""
+"""Results as files: HTML pages, tables, JSON, images; one writer for each output of an analysis."""
 
 from ..common.registry import Registry
 
@@ -11,4 +11,4 @@ WRITERS = Registry(
         "attention": ("attention.nrrd", ".result:write_attention"),
     },
 )
-"""Each takes a `ReportContent` and an existing folder, and returns the path of what it wrote there, or None."""
+"""Each takes a `ReportContent` and an existing folder, and returns the path of the file it wrote, or None."""

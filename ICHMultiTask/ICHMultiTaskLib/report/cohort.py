@@ -1,13 +1,19 @@
 """A cohort comparison as files: report.html for people, report.json and table.csv for programs, figures."""
 
+from __future__ import annotations
+
+import os
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..common.numbers import interval, number, percent
 from ..common.provenance import provenance, provenance_facts
 from ..common.tables import write_csv
 from ..common.writing import new_folder, write_json, write_text
-from ..comparison.cohort import compare_cohort
+from ..comparison.cohort import CohortComparison, compare_cohort
+from ..comparison.cohort_table import Tables
 from .cohort_figures import write_cohort_figures
 from .pages import render
 
@@ -26,17 +32,19 @@ METRICS = (
 """Columns of the table: key, heading, decimals, factor."""
 
 
-def report_cohort(tables, output, *, percent=False, overwrite=False, **options):
-    """Compare the volumes of a cohort and write the comparison into a folder.
+def report_cohort(
+    tables: Tables, output: str | os.PathLike, *, percent: bool = False, overwrite: bool = False, **options: Any
+) -> CohortComparison:
+    """Compare the volumes of a cohort and write the comparison to a folder.
 
     Parameters
     ----------
     tables
         As in `compare_cohort`.
     output : path
-        New or empty folder; it appears whole or not at all, with report.html, report.json, table.csv and figures.
+        New or empty folder, written atomically: report.html, report.json, table.csv and figures.
     percent : bool
-        Draw Bland–Altman plots in percent, too.
+        Also draw Bland–Altman plots in percent.
     overwrite : bool
         Replace an earlier comparison in `output`.
     **options
@@ -49,7 +57,7 @@ def report_cohort(tables, output, *, percent=False, overwrite=False, **options):
     Raises
     ------
     InputError
-        As `compare_cohort` raises it.
+        From `compare_cohort`.
     OutputError
         If the folder is taken or cannot be written.
     """
@@ -61,15 +69,15 @@ def report_cohort(tables, output, *, percent=False, overwrite=False, **options):
     return comparison
 
 
-def write_cohort_report(comparison, folder, percent=False):
-    """Write report.html, report.json, table.csv and figures as PNG into an existing folder.
+def write_cohort_report(comparison: CohortComparison, folder: Path, percent: bool = False) -> None:
+    """Write report.html, report.json, table.csv and figures as PNG to an existing folder.
 
     Parameters
     ----------
     comparison : CohortComparison
     folder : Path
     percent : bool
-        Draw Bland–Altman plots in percent, too.
+        Also draw Bland–Altman plots in percent.
     """
     report = comparison.as_dict() | {"provenance": provenance()}
     report["figures"] = write_cohort_figures(comparison, folder, percent)
@@ -80,8 +88,8 @@ def write_cohort_report(comparison, folder, percent=False):
     write_text(folder / "report.html", cohort_html(report, pictures))
 
 
-def summary(comparison):
-    """The comparison in a few lines of plain text: what was compared, warnings, one row per method.
+def summary(comparison: CohortComparison) -> str:
+    """Summarize the comparison in plain text: columns, warnings, one row per method.
 
     Returns
     -------
@@ -107,13 +115,13 @@ def summary(comparison):
     return "\n".join([*(textwrap.fill(line, 110, subsequent_indent=" " * 11) for line in lines), "", *table])
 
 
-def cohort_html(report, pictures):
-    """Make the page.
+def cohort_html(report: dict, pictures: Mapping[str, tuple[str, bytes]]) -> str:
+    """Make the HTML page.
 
     Parameters
     ----------
     report : dict
-        As `CohortComparison.as_dict` makes it; with `provenance` where that is known.
+        From `CohortComparison.as_dict`, with `provenance` if known.
     pictures : dict of str to (str, bytes)
         Caption and PNG by file name.
 
@@ -135,7 +143,7 @@ def _simulated(report):
 
 
 def _flat(row):
-    """A row with its intervals in columns of their own."""
+    """A row with its intervals in separate columns."""
     flat = {key: value for key, value in row.items() if key != "intervals_95"}
     for key, bounds in row["intervals_95"].items():
         flat[f"{key}_ci_low"], flat[f"{key}_ci_high"] = bounds or (None, None)

@@ -1,17 +1,21 @@
 """Figures of a cohort comparison."""
 
+from __future__ import annotations
+
 import math
+from pathlib import Path
 
 import numpy as np
 
+from ..comparison.cohort import CohortComparison
 from .plots import bland_altman
 
 COLORS = {"model": "#D55E00", "method": "#0072B2", "rater": "#009E73"}
-"""From the palette of Okabe and Ito, which color-blind readers can tell apart."""
+"""From the color-blind safe palette of Okabe and Ito."""
 COLUMNS = 4
 
 
-def write_cohort_figures(comparison, folder, percent=False):
+def write_cohort_figures(comparison: CohortComparison, folder: Path, percent: bool = False) -> dict[str, str]:
     """Draw mean absolute errors, scatter and Bland–Altman plots, and the agreement of raters.
 
     Parameters
@@ -19,12 +23,12 @@ def write_cohort_figures(comparison, folder, percent=False):
     comparison : CohortComparison
     folder : Path
     percent : bool
-        Draw Bland–Altman plots in percent, too.
+        Also draw Bland–Altman plots in percent.
 
     Returns
     -------
     dict of str to str
-        Caption by file name; empty where matplotlib is not installed, which no number depends on.
+        Caption by file name; empty if matplotlib is not installed, since no number depends on it.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -47,13 +51,13 @@ def write_cohort_figures(comparison, folder, percent=False):
     }
     if percent:
         drawings["bland_altman_percent.png"] = (
-            "Bland–Altman in percent of the mean of both volumes, where that is above 0",
+            "Bland–Altman in percent of the mean of both volumes, if above 0",
             lambda figure: _bland_altman(figure, methods, cohort.reference_ml, True),
         )
     if comparison.raters is not None:
         drawings["raters.png"] = ("Rater against rater", lambda figure: _raters(figure, comparison.raters))
     for name, (_, draw) in drawings.items():
-        figure = Figure(layout="constrained")  # without pyplot: no window system, no global state
+        figure = Figure(layout="constrained")  # without pyplot: no GUI, no global state
         FigureCanvasAgg(figure)
         draw(figure)
         figure.savefig(folder / name, dpi=120)
@@ -128,7 +132,7 @@ def _raters(figure, raters):
 
 
 def _panels(figure, methods, height):
-    """Axes for each method, alike in size and limits."""
+    """Axes for each method, of the same size and limits."""
     rows = math.ceil(len(methods) / COLUMNS)
     columns = math.ceil(len(methods) / rows)
     figure.set_size_inches(max(2.9 * columns + 0.6, 5), height * rows + 0.6)
@@ -136,7 +140,7 @@ def _panels(figure, methods, height):
     for axes in grid.flat[len(methods) :]:
         axes.remove()
     for axes in grid.flat[max(0, len(methods) - columns) : len(methods)]:
-        axes.xaxis.set_tick_params(labelbottom=True)  # also above a place left empty
+        axes.xaxis.set_tick_params(labelbottom=True)  # also above an empty cell
     for axes, method in zip(grid.flat, methods):
         _plain(axes)
         yield axes, method

@@ -1,17 +1,23 @@
-"""The comparison in report.json, report.html and the shell.
+"""Comparisons in report.json, report.html and the shell.
 
 comparison_dict(analysis, compared=None, context=None, repeat=None) -> dict, the key `comparison` of report.json
-comparison_view(comparison) -> dict, for the page's template, from that dict alone: the page shows no other number
+comparison_view(comparison) -> dict, for the template of the page, made from that dict alone
 comparison_lines(comparison) -> list of (str, str), for the shell
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import asdict
 
+from ..analysis.analyzer import Analysis
 from ..analysis.findings.clinical import filled_context
 from ..analysis.findings.finding import Source
-from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT
+from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT, Growth
+from ..analysis.repeat import RepeatScan
 from ..analysis.second_look import WITHOUT_PROGNOSIS, Hemorrhage
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
+from ..comparison.side_by_side import Comparison
 from ..measures.clinical_scores import ClinicalContext, alerts, clinical_scores
 from ..measures.formulas import DEFINITIONS_VERSION
 
@@ -42,22 +48,27 @@ _ATTENTION = (
 )
 
 
-def comparison_dict(analysis, compared=None, context=None, repeat=None):
-    """What is compared with an analysis, for report.json.
+def comparison_dict(
+    analysis: Analysis,
+    compared: Comparison | None = None,
+    context: ClinicalContext | None = None,
+    repeat: RepeatScan | None = None,
+) -> dict:
+    """Collect the comparisons with an analysis for report.json.
 
     Parameters
     ----------
     analysis : Analysis
     compared : Comparison, optional
-        Of segments, as `side_by_side.compare` makes it.
+        Of segments, from `side_by_side.compare`.
     context : ClinicalContext, optional
     repeat : RepeatScan, optional
 
     Returns
     -------
     dict
-        `segments` (each with `formula_definitions`, the version of what the names of its volumes mean) and `readers`
-        (lists), `clinical` and `repeat_scan` (None where not asked for).
+        `segments` (each with `formula_definitions`, the version of the definitions of its volumes' names) and `readers`
+        (lists), `clinical` and `repeat_scan` (None if not requested).
     """
     return {
         "segments": [_segment_dict(segment) for segment in compared.segments] if compared else [],
@@ -82,12 +93,12 @@ def _segment_dict(segment):
 
 
 def _clinical_dict(analysis, entered):
-    """Scores from what was entered and, for the rest, from the scan; None where neither says anything."""
+    """Scores from entered values and, for the rest, from the scan; None if there are no values."""
     volume, interval = analysis.volume_ml, analysis.volume_interval_ml
     context, sources = filled_context(analysis.findings, analysis.head_ct.facts, entered)
     if context.is_empty:
         return None
-    # Without a hemorrhage the volume is none, and no score is meant.
+    # Without a hemorrhage there is no volume, and scores do not apply.
     bleeds = volume is not None and analysis.hemorrhage != Hemorrhage.NONE
     return {
         "context": asdict(context),
@@ -129,31 +140,31 @@ def _repeat_dict(analysis, repeat):
 _GROWTH_VERDICTS = {
     (True, "likely", False): "Expansion.",
     (True, "likely", True): "Expansion is likely, although the intervals of the two volumes overlap.",
-    (True, "undecided", False): "Expansion by the two volumes; their intervals leave it open.",
+    (True, "undecided", False): "Expansion by the two volumes; their intervals do not confirm it.",
     (True, "undecided", True): "Expansion is neither shown nor excluded: the change is within measurement error.",
-    (True, None, None): "Expansion by the two volumes; how sure that is cannot be told without intervals.",
-    (False, "undecided", False): "No expansion by the two volumes; their intervals leave it open.",
+    (True, None, None): "Expansion by the two volumes; the uncertainty is unknown without intervals.",
+    (False, "undecided", False): "No expansion by the two volumes; their intervals do not exclude it.",
     (False, "undecided", True): "No expansion by the two volumes; the change is within measurement error.",
     (False, "unlikely", False): "No expansion.",
     (False, "unlikely", True): "No expansion; the change is within measurement error.",
-    (False, None, None): "No expansion by the two volumes; how sure that is cannot be told without intervals.",
+    (False, None, None): "No expansion by the two volumes; the uncertainty is unknown without intervals.",
 }
 """By `is_expansion`, `verdict` and `within_error` of a Growth."""
 
 
-def growth_verdict(growth):
-    """Whether a hematoma has expanded, and how sure that is, in one sentence.
+def growth_verdict(growth: Growth | Mapping) -> str:
+    """Whether a hematoma has expanded, and with which certainty, in one sentence.
 
     Parameters
     ----------
     growth : Growth, or its dict in report.json
-        One of an earlier version does not say whether it is within measurement error.
+        In earlier versions it does not state whether the change is within measurement error.
 
     Returns
     -------
     str
     """
-    found = growth if isinstance(growth, dict) else asdict(growth)
+    found = growth if isinstance(growth, Mapping) else asdict(growth)
     if found["is_expansion"] is None:
         return "No hemorrhage was measured on either scan."
     expansion, verdict = found["is_expansion"], found["verdict"]
@@ -161,18 +172,18 @@ def growth_verdict(growth):
     return _GROWTH_VERDICTS.get(key, _GROWTH_VERDICTS[expansion, None, None])
 
 
-def comparison_view(comparison):
-    """What the page's template shows, as texts.
+def comparison_view(comparison: dict | None) -> dict:
+    """Format the comparisons as texts for the template of the page.
 
     Parameters
     ----------
     comparison : dict or None
-        As `comparison_dict` makes it, after JSON.
+        From `comparison_dict`, as in JSON.
 
     Returns
     -------
     dict
-        `compared`, `repeat` and `clinical`; None where there is nothing to show.
+        `compared`, `repeat` and `clinical`; None if there is nothing to show.
     """
     if comparison is None:
         return {"compared": None, "repeat": None, "clinical": None}
@@ -268,8 +279,8 @@ def _clinical_view(clinical):
     }
 
 
-def comparison_lines(comparison):
-    """The comparison in a few lines.
+def comparison_lines(comparison: dict) -> list[tuple[str, str]]:
+    """Summarize the comparisons in a few lines.
 
     Parameters
     ----------
@@ -312,7 +323,7 @@ def _word(value):
 
 
 def _source(clinical, field):
-    """Where a field comes from; versions before the sources were named proposed the location alone."""
+    """Source of a field; older reports have no sources, and only proposed the location."""
     earlier = Source.BLEED if field in clinical.get("proposed", ()) else Source.ENTERED
     return clinical.get("sources", {}).get(field, earlier.value)
 

@@ -1,6 +1,10 @@
 """The report of one analysis as an HTML page."""
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,23 +12,26 @@ from ..analysis.findings.finding import Findings, Source
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.numbers import date, position
 from ..common.provenance import provenance_facts
+from ..scan.head_ct import ScanFacts
 from .comparison import comparison_view
 from .pages import render
 
 
-def report_html(report, facts, pictures=(), scene=None):
-    """Make the page.
+def report_html(
+    report: dict, facts: ScanFacts, pictures: Sequence[str | os.PathLike] = (), scene: str | None = None
+) -> str:
+    """Make the HTML page.
 
     Parameters
     ----------
     report : dict
-        As `ICHMultiTaskLib.report.result.report_dict` makes it.
+        From `ICHMultiTaskLib.report.result.report_dict`.
     facts : ScanFacts
-        For what the page shows of the patient and the series beyond the report; may hold anything, and is escaped.
+        Patient and series, which are not in the report; any text is escaped.
     pictures : sequence of path-like
-        PNG files; their names, as in "axial-12.png", become the captions.
+        PNG files; their names, such as "axial-12.png", become the captions.
     scene : str, optional
-        File name of the saved scene beside the page.
+        File name of the scene saved next to the page.
 
     Returns
     -------
@@ -45,7 +52,7 @@ def report_html(report, facts, pictures=(), scene=None):
 
 
 def _scale(volume, interval):
-    """Where the drawing of the interval has its marks, on a scale from 0 to a round number; None without one."""
+    """Positions of the marks in the drawing of the interval, on a scale from 0 to a round number; None without one."""
     if volume is None or interval is None or None in interval:
         return None
     low, high = interval
@@ -80,7 +87,7 @@ def _scan_facts(scan, facts):
 
 
 def _findings(kept, clinical):
-    """Rows of the table: what, its value, how often it is right; what was entered is said beside it."""
+    """Rows of the table: label, value, source, accuracy; an entered value replaces the measured one, which is noted."""
     found = Findings.from_dict(kept)
     sources, context = ((clinical or {}).get(key, {}) for key in ("sources", "context"))
     rows = []

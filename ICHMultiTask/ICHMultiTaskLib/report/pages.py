@@ -1,7 +1,9 @@
 """HTML pages from Jinja2 templates: one style, no external resources, readable on screen and on paper."""
 
 import base64
+import os
 from pathlib import Path
+from typing import Any
 
 from ..common import numbers
 from ..common.research_use import RESEARCH_USE_IN_FULL
@@ -9,7 +11,7 @@ from ..common.research_use import RESEARCH_USE_IN_FULL
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template, folder=TEMPLATES, **values):
+def render(template: str, folder: str | os.PathLike = TEMPLATES, **values: Any) -> str:
     """Fill a template; every text is escaped.
 
     Parameters
@@ -17,10 +19,10 @@ def render(template, folder=TEMPLATES, **values):
     template : str
         File name.
     folder : path
-        Where it is; templates that it extends or includes may also be in `TEMPLATES`.
+        Folder of the template; templates that it extends or includes may also be in `TEMPLATES`.
     **values
-        What the template names. The functions of `common.numbers` are filters there, `png` makes the source of an
-        image from the bytes of a PNG file.
+        Variables of the template. The functions of `common.numbers` are filters; the filter `png` makes the source of
+        an image from the bytes of a PNG file.
 
     Returns
     -------

@@ -1,9 +1,18 @@
-"""Drawings that several figures share."""
+"""Plots that several figures share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..common.numbers import interval, number
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def bland_altman(axes, mean, difference, color="C0"):
+
+def bland_altman(axes: Axes, mean: np.ndarray, difference: np.ndarray, color: str = "C0") -> None:
     """Draw differences against means with bias (solid) and 95 % limits of agreement (dashed).
 
     Parameters

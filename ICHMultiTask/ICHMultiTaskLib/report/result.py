@@ -1,11 +1,16 @@
 """The result as files: report.json for programs, report.html for people, the attention map for viewers."""
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..analysis.analyzer import Analysis
 from ..analysis.prognosis_range import MEANING
 from ..common import writing
 from ..common.choices import Choice
@@ -22,46 +27,53 @@ SCENE_FILE = "scene.mrb"
 
 @dataclass(frozen=True)
 class ReportContent:
-    """What a writer may show of an analysis.
+    """Input of a writer.
 
     Attributes
     ----------
     analysis : Analysis
     report : dict
-        The content of report.json, see `report_dict`.
+        Content of report.json, see `report_dict`.
     pictures : sequence of path
         PNG files.
     scene : str or None
         File name of the saved .mrb scene.
     """
 
-    analysis: object
+    analysis: Analysis
     report: dict
     pictures: tuple
     scene: str | None
 
 
-def write_report(analysis, folder, pictures=(), scene=None, comparison=None, outputs=WRITERS):
-    """Write outputs of an analysis into an existing folder: report.json, report.html and attention.nrrd.
+def write_report(
+    analysis: Analysis,
+    folder: str | os.PathLike,
+    pictures: Sequence[str | os.PathLike] = (),
+    scene: str | os.PathLike | None = None,
+    comparison: dict | None = None,
+    outputs: Iterable[str] = WRITERS,
+) -> dict[str, Path | None]:
+    """Write outputs of an analysis to an existing folder: report.json, report.html and attention.nrrd.
 
     Parameters
     ----------
     analysis : Analysis
     folder : path-like
-        `ICHMultiTaskLib.common.writing.new_folder` makes one that appears whole or not at all.
+        Use `ICHMultiTaskLib.common.writing.new_folder` to write it atomically.
     pictures : sequence of path-like
-        PNG files, shown in the HTML page and copied into it.
+        PNG files to embed in the HTML page.
     scene : path-like, optional
         The saved .mrb scene, linked from the HTML page.
     comparison : dict, optional
-        As `comparison_dict` makes it.
+        From `comparison_dict`.
     outputs : iterable of str
-        Their names in `WRITERS`; all by default.
+        Their names in `WRITERS`; by default all.
 
     Returns
     -------
     dict of str to Path or None
-        What was written, by name; None where there was nothing to write.
+        Files by name; None if there was nothing to write.
 
     Raises
     ------
@@ -73,14 +85,14 @@ def write_report(analysis, folder, pictures=(), scene=None, comparison=None, out
     return {name: WRITERS[name](content, Path(folder)) for name in outputs}
 
 
-def write_json(content, folder):
+def write_json(content: ReportContent, folder: Path) -> Path:
     """Write report.json, for programs."""
     path = folder / JSON_FILE
     writing.write_json(path, content.report)
     return path
 
 
-def write_html(content, folder):
+def write_html(content: ReportContent, folder: Path) -> Path:
     """Write report.html, for people."""
     path = folder / HTML_FILE
     page = report_html(content.report, content.analysis.head_ct.facts, content.pictures, content.scene)
@@ -88,8 +100,8 @@ def write_html(content, folder):
     return path
 
 
-def write_attention(content, folder):
-    """Write the attention map, for viewers; nothing where none was made."""
+def write_attention(content: ReportContent, folder: Path) -> Path | None:
+    """Write the attention map, for viewers; nothing if there is none."""
     attention = content.analysis.attention
     if attention is None:
         return None
@@ -98,8 +110,8 @@ def write_attention(content, folder):
     return path
 
 
-def report_dict(analysis, comparison=None):
-    """The content of report.json; with the key `comparison` where something was compared.
+def report_dict(analysis: Analysis, comparison: dict | None = None) -> dict:
+    """Content of report.json; has the key `comparison` only if something was compared.
 
     Numbers that are not finite become None, each with a warning. `spacing_mm` is in the order of `shape_kji`; on a
     tilted scan its first number is the step along the tilted axis.
@@ -152,7 +164,7 @@ def report_dict(analysis, comparison=None):
 
 
 def _plain(value, key, unusable):
-    """Python's own types for JSON; names of numbers that are not finite go to `unusable`."""
+    """Built-in types for JSON; names of numbers that are not finite are added to `unusable`."""
     if isinstance(value, dict):
         return {k: _plain(v, f"{key}.{k}".lstrip("."), unusable) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -167,8 +179,8 @@ def _plain(value, key, unusable):
     return value
 
 
-def write_nrrd(array, ijk_to_ras, path):
-    """Write an array [k, j, i] with its affine, shear included, as a compressed NRRD file.
+def write_nrrd(array: np.ndarray, ijk_to_ras: np.ndarray, path: str | os.PathLike) -> None:
+    """Write an array [k, j, i] with its affine, including shear, as a compressed NRRD file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A coarse copy of a scan in the patient's axes, on which the checks run within milliseconds."""
+"""A coarse copy of a scan along the patient's axes, on which the checks take milliseconds."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,10 @@ from .head_ct import HeadCT
 
 COARSE_MM = 4.0
 NOISY_HU = 20.0
-"""Thin slices and sharp kernels; the usual scan has 4 to 12 HU."""
+"""Noise of thin slices and sharp kernels is above this; most scans have 4 to 12 HU."""
+IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
+IN_PLANE[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+"""Structuring element: a voxel and its four neighbors in the plane of the first axis."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +23,15 @@ class CoarseHead:
     hu : ndarray of shape (S, A, R)
         Samples.
     peak : ndarray of shape (S, A, R)
-        Largest HU around each sample within its axial plane: keeps thin bone closed.
+        Largest HU around each sample within its axial plane, so that thin bone has no gaps.
     step_mm : ndarray of shape (3,)
-        Distance between samples along each axis; that of the planes is across a gantry tilt.
+        Distance between samples along each axis; between planes, it is measured perpendicular to them.
     voxel_ml : float
     strides : tuple of int
         Voxels of the scan per sample along each axis.
     steps_mm : ndarray of shape (3, 3)
-        Columns: step from sample to sample along each axis, in mm to superior, anterior and right. Not diagonal where
-        the scan lies oblique or its gantry was tilted.
+        Columns: step from sample to sample along each axis, in mm to superior, anterior and right. Not diagonal if the
+        scan is oblique or the gantry was tilted.
     """
 
     hu: np.ndarray
@@ -42,6 +45,13 @@ class CoarseHead:
     def pixel_cm2(self) -> float:
         """Area of a sample in its axial plane."""
         return float(self.step_mm[1] * self.step_mm[2]) / 100.0
+
+
+def plane_edges(shape: tuple[int, int, int]) -> np.ndarray:
+    """Voxels on the edge of each plane of an array; bool."""
+    edges = np.ones(shape, dtype=bool)
+    edges[:, 1:-1, 1:-1] = False
+    return edges
 
 
 def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -72,7 +82,7 @@ def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def coarse_head(head_ct: HeadCT) -> CoarseHead:
-    """Make the coarse copy of a scan; of a noisy one, of averages over some 2 mm within the plane."""
+    """Subsample a scan; a noisy one is first averaged over about 2 mm in plane."""
     hu, spacing, steps = in_patient_axes(head_ct)
     strides = np.maximum(1, np.floor(COARSE_MM / spacing + 0.1)).astype(int)
     planes = hu[:: strides[0]]
@@ -96,7 +106,7 @@ def coarse_head(head_ct: HeadCT) -> CoarseHead:
 
 
 def _noise_hu(samples):
-    """Standard deviation of soft tissue from neighbor to neighbor, the steps of anatomy over 4 mm included."""
+    """Standard deviation of soft tissue between neighbors; includes anatomical differences over 4 mm."""
     steps = np.abs(np.diff(samples.astype(np.float32), axis=2))
     soft = (samples > -150) & (samples < 200)
     steps = steps[soft[:, :, 1:] & soft[:, :, :-1]]
@@ -104,7 +114,7 @@ def _noise_hu(samples):
 
 
 def _averaged(planes, size):
-    """Means of blocks of voxels within the plane, the incomplete ones at the edge left out; float32."""
+    """Means of in-plane blocks of voxels, without incomplete blocks at the edge; float32."""
     rows, columns = np.array(planes.shape[1:]) // size
     blocks = planes[:, : rows * size[0], : columns * size[1]].reshape(len(planes), rows, size[0], columns, size[1])
     return blocks.mean(axis=(2, 4), dtype=np.float32)

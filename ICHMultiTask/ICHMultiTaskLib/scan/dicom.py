@@ -1,5 +1,12 @@
 """One DICOM series as a HeadCT: geometry from the slice positions, Hounsfield units from the stored values."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..common.errors import InputError
@@ -13,15 +20,24 @@ from .series_class import Rank
 from .stacks import holes, left_out_sentence, weave
 from .stated_geometry import believed_affine
 
-MOST_LENGTH_MM = 2500.0
-"""No scanner's table moves farther; positions beyond are damaged."""
-MOST_INTERPOLATED = 20
-"""Slices that may be made from one by interpolation."""
+if TYPE_CHECKING:
+    from ..common.progress import Progress
+    from .series_choice import Candidate
+
+MAX_LENGTH_MM = 2500.0
+"""No scanner table moves farther; larger offsets come from damaged positions."""
+MAX_INTERPOLATED = 20
+"""Most interpolated slices per slice read."""
 SIMULATION = "ICHMultiTask simulation"
 """Manufacturer of the scans that ICHMultiTaskLib.simulation makes."""
 
 
-def read_series(candidate, unreadable=(), path="", progress=None):
+def read_series(
+    candidate: Candidate,
+    unreadable: Sequence[Path] = (),
+    path: str | os.PathLike = "",
+    progress: Progress | None = None,
+) -> HeadCT:
     """Read the pixels of one series.
 
     Parameters
@@ -46,7 +62,7 @@ def read_series(candidate, unreadable=(), path="", progress=None):
     """
     stack = candidate.stack
     if stack is None:
-        raise InputError(f"The series is of the kind: {candidate.verdict.reasons[0]}; expected CT images.")
+        raise InputError(f"The series holds no CT slices; expected CT images, found: {candidate.verdict.reasons[0]}.")
     _refuse_incomplete(candidate, unreadable)
     notes = _left_out(candidate, unreadable)
     slices, first = stack.slices, stack.slices[0]
@@ -56,10 +72,10 @@ def read_series(candidate, unreadable=(), path="", progress=None):
     direction, offsets = _offsets(positions, notes)
     steps = distinct_steps(offsets)
     grid, is_regular = regular_offsets(offsets)
-    if len(grid) > MOST_INTERPOLATED * len(slices):
+    if len(grid) > MAX_INTERPOLATED * len(slices):
         raise InputError(
-            f"The distances between slices reach from {steps[0][0]:.2f} to {steps[-1][0]:.2f} mm; expected slices that "
-            "an interpolation can make even."
+            f"The distances between slices range from {steps[0][0]:.2f} to {steps[-1][0]:.2f} mm; expected slices that "
+            "can be interpolated to an even spacing."
         )
 
     hu, pixel_notes = read_hu(slices, progress)
@@ -99,7 +115,7 @@ def read_series(candidate, unreadable=(), path="", progress=None):
 
 
 def _further_spacings(first, is_regular):
-    """What the header states of the voxels beside PixelSpacing and the slice positions, in mm along i, j, k."""
+    """Voxel sizes that the header states besides PixelSpacing and the slice positions, in mm along i, j, k."""
     found = {}
     step = first.number("SpacingBetweenSlices", None)
     if step is not None and step > 0 and is_regular:
@@ -111,7 +127,7 @@ def _further_spacings(first, is_regular):
 
 
 def _refuse_incomplete(candidate, unreadable):
-    """Refuse a volume that lacks slices or holds those of several."""
+    """Refuse a volume with missing slices, or with slices of several acquisitions."""
     stack = candidate.stack
     if len(stack.slices) < 2:
         raise InputError("The series has 1 slice; expected a stack of slices through the whole head.")
@@ -130,23 +146,23 @@ def _refuse_incomplete(candidate, unreadable):
             )
     if weave(stack) >= max(3, 0.1 * len(stack.slices)):
         raise InputError(
-            "The series holds several acquisitions that nothing in the headers tells apart; expected slices at even "
-            f"distances, found {weave(stack)} that lie between those of another."
+            "The series holds several acquisitions that the headers do not distinguish; expected evenly spaced slices, "
+            f"found {weave(stack)} that lie between those of another acquisition."
         )
 
 
 def _left_out(candidate, unreadable):
-    """Sentences on images that were not used."""
+    """Warnings about images that were not used."""
     sentence = left_out_sentence(len(candidate.slices), candidate.stack, candidate.others, candidate.odd)
     notes = [sentence] if sentence else []
     if candidate.continued_by:
         names = "; ".join(f"“{label}”" for label in candidate.continued_by)
-        notes.append(f"The scan goes on in another series, which was left out ({names}); what lies there is not seen.")
+        notes.append(f"The scan continues in another series, which was not used ({names}).")
     if unreadable:
         count = f"{len(unreadable)} file{'s' if len(unreadable) > 1 else ''}"
         notes.append(
             f"{count} could not be read and {'were' if len(unreadable) > 1 else 'was'} left out (first: "
-            f"{unreadable[0].name}); the scan has no gap, but may end early if the file belongs to it."
+            f"{unreadable[0].name}); the scan has no gap, but may end too early if the file belongs to it."
         )
     return notes
 
@@ -156,22 +172,20 @@ def _offsets(positions, notes):
     span = positions[-1] - positions[0]
     direction = span / np.linalg.norm(span)
     offsets = (positions - positions[0]) @ direction
-    if offsets[-1] > MOST_LENGTH_MM:
+    if offsets[-1] > MAX_LENGTH_MM:
+        raise InputError(f"The slices span {offsets[-1]:.4g} mm; expected a head scan, at most {MAX_LENGTH_MM:g} mm.")
+    off_axis = np.linalg.norm(positions - positions[0] - np.outer(offsets, direction), axis=1).max()
+    if off_axis > 5.0:
         raise InputError(
-            f"The slices lie over {offsets[-1]:.4g} mm; expected a scan of a head, at most {MOST_LENGTH_MM:g}."
+            f"The slices do not lie on one line; expected a stack, found one {off_axis:.1f} mm off its axis."
         )
-    astray = np.linalg.norm(positions - positions[0] - np.outer(offsets, direction), axis=1).max()
-    if astray > 5.0:
-        raise InputError(
-            f"The slices do not lie on one line; expected a stack, found one {astray:.1f} mm off its axis."
-        )
-    if astray > 0.5:
-        notes.append(f"Some slices lie off the stack axis by up to {astray:.1f} mm, and so do positions on them.")
+    if off_axis > 0.5:
+        notes.append(f"Some slices lie off the stack axis by up to {off_axis:.1f} mm, and so do positions on them.")
     return direction, offsets
 
 
 def _spacing_sentence(steps, slices, offsets, grid):
-    """Name the distances found between slices, overlaps and missing slices, and the grid made of them."""
+    """Warn that the slice spacing varies: the distances found, overlaps, and the interpolated grid."""
     thickness = [item.number("SliceThickness", 0.0) for item in slices]
     overlaps = sum(
         step < 0.6 * min(pair)
@@ -186,31 +200,31 @@ def _spacing_sentence(steps, slices, offsets, grid):
 
 
 def _header_notes(candidate):
-    """Sentences on signs in the headers that the series is not whole or not plain."""
+    """Warnings from the headers: missing images, lossy compression, contrast, sharp kernel, reformats."""
     first, verdict = candidate.stack.slices[0], candidate.verdict
     stated = first.number("ImagesInAcquisition", 0)
     acquisitions = {item.acquisition for item in candidate.stack.slices}
     if len(acquisitions) == 1 and stated > len(candidate.stack.slices) + candidate.stack.repeats:
         yield f"The header states {stated:.0f} images in the acquisition; {len(candidate.stack.slices)} were found."
     if first.text("LossyImageCompression") == "01":
-        yield "The images were compressed with loss; Hounsfield units are approximate."
+        yield "The images were stored with lossy compression; Hounsfield units are approximate."
     if verdict.rank is Rank.NEVER or verdict.rank is Rank.OTHER_PART:
-        yield f"By its header the series is {verdict.reasons[0]}; expected a head CT without contrast."
+        yield f"According to its header the series is {verdict.reasons[0]}; expected a head CT without contrast."
     elif verdict.rank is Rank.SHARP and "kernel" in verdict.reasons[0]:
         yield f"The scan was reconstructed with a {verdict.reasons[0]}; a soft-tissue kernel is expected."
     elif verdict.rank is Rank.SHARP:
-        yield f"The scan was made with a {verdict.reasons[0]}; 100 to 140 kV are expected."
+        yield f"The scan was acquired with a {verdict.reasons[0]}; 100 to 140 kV are expected."
     elif verdict.rank is Rank.INCOMPLETE or "reformat" in verdict.words:
-        yield f"The choice of the series: {verdict.reasons[0]}; expected original axial slices of the whole head."
+        yield f"The series analyzed: {verdict.reasons[0]}; expected original axial slices of the whole head."
 
 
 def _tilt(first, affine, notes):
-    """Tilt in degrees from the geometry, with the sign of GantryDetectorTilt, and a warning where the two disagree."""
+    """Tilt in degrees from the geometry, with the sign of GantryDetectorTilt; warns if the two disagree."""
     geometric = tilt_deg(affine)
     stated = first.number("GantryDetectorTilt", None)
     if stated is None:
         return round(geometric, 2)
-    # The standard leaves the sign to the maker: GE and Philips give opposite ones for the same geometry.
+    # The standard does not define the sign: GE and Philips state opposite ones for the same geometry.
     if abs(abs(stated) - abs(geometric)) > 1.0:
         notes.append(
             f"The header states a gantry tilt of {stated:g}°, but the slice positions show {abs(geometric):.1f}°; "

@@ -1,15 +1,23 @@
 """Finding the DICOM images under a folder, and the values in their headers."""
 
+from __future__ import annotations
+
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..common.progress import NO_PROGRESS
+
+if TYPE_CHECKING:
+    import pydicom
+
+    from ..common.progress import Progress
 
 HEADER_KEYWORDS = (
     "SOPClassUID SOPInstanceUID Modality ImageType PatientID PatientName PatientAge PatientBirthDate StudyInstanceUID "
@@ -39,14 +47,14 @@ class Slice:
     header: object
     frame: int | None = None
 
-    def value(self, keyword):
+    def value(self, keyword: str) -> Any:
         """Return a tag's value, or None where missing or malformed."""
         try:
             return self.header.get(keyword)
         except Exception:  # pydicom converts on access, and raises many types on damaged values
             return None
 
-    def numbers(self, keyword, count):
+    def numbers(self, keyword: str, count: int) -> np.ndarray | None:
         """Return a tag's `count` numbers as an array, or None where missing, empty or malformed."""
         value = self.value(keyword)
         try:
@@ -57,44 +65,44 @@ class Slice:
             array = array[:1]  # stated several times
         return array if array.shape == (count,) and np.isfinite(array).all() else None
 
-    def number(self, keyword, default=0.0):
+    def number(self, keyword: str, default: float | None = 0.0) -> float | None:
         """Return a tag's number, or the default where missing."""
         value = self.numbers(keyword, 1)
         return default if value is None else float(value[0])
 
-    def text(self, keyword):
+    def text(self, keyword: str) -> str:
         """Return a tag's text; several values are joined by a space."""
         value = self.value(keyword)
         try:
             several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
             return "" if value is None else " ".join(map(str, value if several else [value])).strip()
-        except Exception:  # names in a character set that is none
+        except Exception:  # text in an invalid character set
             return ""
 
     @cached_property
-    def sop_class(self):
-        """UID of the storage class, from the file's meta information where the image lacks it, or ""."""
+    def sop_class(self) -> str:
+        """UID of the storage class, from the file meta information if the dataset lacks it, or ""."""
         stated = self.text("SOPClassUID") or _meta_text(self.header, "MediaStorageSOPClassUID")
         return stated.split(" ")[0]
 
     @cached_property
-    def transfer_syntax(self):
+    def transfer_syntax(self) -> str:
         """UID of the transfer syntax; implicit little endian where none is stated."""
         return _meta_text(self.header, "TransferSyntaxUID") or "1.2.840.10008.1.2"
 
     @cached_property
-    def image_type(self):
+    def image_type(self) -> str:
         """Values of ImageType and FrameType, upper case, in one string."""
         return f"{self.text('ImageType')} {self.text('FrameType')}".upper().strip()
 
     @property
-    def acquisition(self):
+    def acquisition(self) -> float:
         """AcquisitionNumber, or that of the frame; 0 where missing."""
         return self.number("FrameAcquisitionNumber", self.number("AcquisitionNumber"))
 
     @property
-    def time(self):
-        """A number that grows with the time of acquisition, or None: place in a time series, else time of day."""
+    def time(self) -> float | None:
+        """A number that increases with acquisition time, or None: position in a time series, else time of day."""
         for keyword in ("TemporalPositionIndex", "FrameAcquisitionDateTime", "AcquisitionTime", "ContentTime"):
             try:
                 return float(self.text(keyword))
@@ -103,18 +111,18 @@ class Slice:
         return None
 
     @property
-    def is_ct(self):
-        """Whether the image is of a CT storage class, or of none and of modality CT; localizers are not."""
+    def is_ct(self) -> bool:
+        """Whether the storage class is CT, or is missing and the modality is CT; False for localizers."""
         is_stored_as_ct = self.sop_class in CT_CLASSES or (not self.sop_class and self.text("Modality") == "CT")
         return is_stored_as_ct and "LOCALIZER" not in self.image_type
 
     @cached_property
-    def position(self):
+    def position(self) -> np.ndarray | None:
         """ImagePositionPatient (LPS mm), or None."""
         return self.numbers("ImagePositionPatient", 3)
 
     @cached_property
-    def orientation(self):
+    def orientation(self) -> np.ndarray | None:
         """ImageOrientationPatient of two perpendicular unit vectors, or None."""
         values = self.numbers("ImageOrientationPatient", 6)
         if values is None or not np.allclose(values.reshape(2, 3) @ values.reshape(2, 3).T, np.eye(2), atol=0.01):
@@ -122,12 +130,12 @@ class Slice:
         return values
 
     @cached_property
-    def normal(self):
+    def normal(self) -> np.ndarray | None:
         """Unit normal of the slice (row × column direction, LPS), or None without an orientation."""
         return None if self.orientation is None else np.cross(self.orientation[:3], self.orientation[3:])
 
     @cached_property
-    def pixel_spacing(self):
+    def pixel_spacing(self) -> np.ndarray | None:
         """PixelSpacing in mm, or None where missing or not above 0."""
         values = self.numbers("PixelSpacing", 2)
         return values if values is not None and values.min() > 0 else None
@@ -135,15 +143,15 @@ class Slice:
 
 @dataclass(frozen=True)
 class FoundImages:
-    """What a folder holds."""
+    """DICOM images found in a folder."""
 
     slices: list = field(default_factory=list)
-    """Every DICOM image, one `Slice` a frame."""
+    """Every DICOM image, one `Slice` per frame."""
     unreadable: list = field(default_factory=list)
     """Paths of files that should be DICOM images but are empty, truncated or damaged."""
 
 
-def find_images(folder, recursive=True, progress=None):
+def find_images(folder: Path, recursive: bool = True, progress: Progress | None = None) -> FoundImages:
     """Read the headers of all DICOM images under a folder.
 
     Parameters
@@ -182,7 +190,7 @@ def find_images(folder, recursive=True, progress=None):
             try:
                 images.slices.extend(_frames(item))
                 continue
-            except Exception:  # functional groups that are none
+            except Exception:  # malformed functional groups
                 pass
         elif _is_other_object(item.sop_class):
             continue
@@ -192,7 +200,7 @@ def find_images(folder, recursive=True, progress=None):
     return images
 
 
-def read_header(path):
+def read_header(path: Path) -> pydicom.Dataset | None:
     """Read a DICOM header without pixels; None if the file is not DICOM, an empty dataset if it is damaged."""
     import pydicom
 
@@ -215,13 +223,13 @@ def read_header(path):
         return damaged
 
 
-def is_media_directory(header):
+def is_media_directory(header: pydicom.Dataset) -> bool:
     """Whether a header is that of a DICOMDIR."""
     return _meta_text(header, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY
 
 
 def _is_other_object(sop_class):
-    """Whether a storage class is one of the standard's, or a maker's, without an image; a cut-off one is none."""
+    """Whether a storage class is a standard or private one without an image; False for a truncated UID."""
     from pydicom.uid import UID
 
     if not re.fullmatch(r"[\d.]+", sop_class) or sop_class in CT_CLASSES:
@@ -232,7 +240,7 @@ def _is_other_object(sop_class):
 
 
 def _meta_text(header, keyword):
-    """Text of an element of the file's meta information, or "" where missing or malformed."""
+    """Text of an element of the file meta information, or "" if missing or malformed."""
     try:
         return str(header.file_meta.get(keyword) or "").strip()
     except Exception:  # an unknown value representation, among others
@@ -240,7 +248,7 @@ def _meta_text(header, keyword):
 
 
 def _frames(item):
-    """One Slice a frame; functional groups of enhanced objects are flattened to the classic attributes."""
+    """One Slice per frame; functional groups of enhanced objects are flattened to the classic attributes."""
     import pydicom
 
     header = item.header

@@ -3,12 +3,15 @@
 Arrays are indexed [k, j, i]; affines map homogeneous (i, j, k, 1) to RAS millimeters, as in MRML.
 """
 
+from __future__ import annotations
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def spacing_kji(ijk_to_ras):
+def spacing_kji(ijk_to_ras: ArrayLike) -> np.ndarray:
     """Distance between voxel centers along each array axis.
 
     Parameters
@@ -24,18 +27,18 @@ def spacing_kji(ijk_to_ras):
     return np.linalg.norm(np.asarray(ijk_to_ras, dtype=float)[:3, :3], axis=0)[::-1]
 
 
-def voxel_volume_mm3(ijk_to_ras):
-    """Volume of one voxel in mm³: the determinant, so that shear by gantry tilt is accounted for."""
+def voxel_volume_mm3(ijk_to_ras: ArrayLike) -> float:
+    """Volume of one voxel in mm³: the determinant, which accounts for the shear of a gantry tilt."""
     return float(abs(np.linalg.det(np.asarray(ijk_to_ras, dtype=float)[:3, :3])))
 
 
-def apply_affine(affine, points):
+def apply_affine(affine: ArrayLike, points: ArrayLike) -> np.ndarray:
     """Map points of shape (..., 3) through a 4×4 affine."""
     affine = np.asarray(affine, dtype=float)
     return np.asarray(points, dtype=float) @ affine[:3, :3].T + affine[:3, 3]
 
 
-def tilt_deg(ijk_to_ras):
+def tilt_deg(ijk_to_ras: ArrayLike) -> float:
     """Angle in degrees between the slice normal and the step from slice to slice.
 
     Zero for an orthogonal grid. The sign is that of the step's component along the in-plane
@@ -51,7 +54,7 @@ def tilt_deg(ijk_to_ras):
     return float(np.degrees(np.arctan2(sideways, along)) * (-1.0 if across < 0 else 1.0))
 
 
-def stack_affine(position, orientation, pixel_spacing, step):
+def stack_affine(position: ArrayLike, orientation: ArrayLike, pixel_spacing: ArrayLike, step: ArrayLike) -> np.ndarray:
     """IJK-to-RAS affine of a stack of DICOM slices.
 
     Parameters
@@ -78,7 +81,7 @@ def stack_affine(position, orientation, pixel_spacing, step):
     return LPS_TO_RAS @ affine
 
 
-def distinct_steps(offsets, tolerance=0.05):
+def distinct_steps(offsets: np.ndarray, tolerance: float = 0.05) -> list[tuple[float, int]]:
     """Distances between neighboring slices, close ones merged.
 
     Parameters
@@ -91,18 +94,18 @@ def distinct_steps(offsets, tolerance=0.05):
     Returns
     -------
     list of (float, int)
-        Step in mm (mean of its group) and how often it occurs, ascending.
+        Step in mm (mean of its group) and its count, ascending.
     """
     steps = np.sort(np.diff(offsets))
     groups = np.split(steps, np.flatnonzero(np.diff(steps) > tolerance) + 1)
     return [(float(group.mean()), len(group)) for group in groups if len(group)]
 
 
-def regular_offsets(offsets, tolerance=0.1):
+def regular_offsets(offsets: ArrayLike, tolerance: float = 0.1) -> tuple[np.ndarray, bool]:
     """Regular grid for slices at the given offsets, and whether they already lie on it.
 
-    The grid keeps the first and the last slice. Its step is the smallest that makes up at least a fifth of
-    all steps, so that a block of thin slices keeps its detail and one overlapping pair does not set the grid.
+    The grid keeps the first and the last slice. Its step is the smallest one that accounts for at least a fifth of
+    all steps: a block of thin slices keeps its detail, and one overlapping pair does not define the grid.
 
     Parameters
     ----------
@@ -126,7 +129,7 @@ def regular_offsets(offsets, tolerance=0.1):
     return np.linspace(offsets[0], offsets[-1], max(count, 2)), False
 
 
-def resample_slices(array, offsets, grid):
+def resample_slices(array: np.ndarray, offsets: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Interpolate slices linearly from ascending `offsets` onto `grid` (both mm along the slice step).
 
     Parameters

@@ -1,5 +1,7 @@
 """The head CT that everything downstream works on."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +12,7 @@ from .geometry import spacing_kji, voxel_volume_mm3
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What is known of a scan beside its voxels; empty strings and None where unknown."""
+    """What is known about a scan besides its voxels; empty strings and None if unknown."""
 
     path: str = ""
     format: str = ""
@@ -24,14 +26,14 @@ class ScanFacts:
     series_uid: str = ""
     series_description: str = ""
     series_choice: str = ""
-    """Which of the series was taken, and why, as a sentence."""
+    """Which series was analyzed, and why, as a sentence."""
     manufacturer: str = ""
     kernel: str = ""
     body_part: str = ""
     contrast_agent: str = ""
     slice_thickness_mm: float | None = None
     gantry_tilt_deg: float = 0.0
-    """Degrees from the slice positions; the sign is the scanner's own where it states a tilt (makers differ),
+    """Degrees from the slice positions; the sign is the scanner's own if it states a tilt (manufacturers differ),
     else that of `geometry.tilt_deg`."""
     slice_steps_mm: tuple = ()
     """Distinct distances between neighboring source slices along the step from slice to slice, before resampling."""
@@ -68,15 +70,15 @@ class HeadCT:
         object.__setattr__(self, "ijk_to_ras", matrix)
 
     @property
-    def spacing_kji(self):
+    def spacing_kji(self) -> np.ndarray:
         """Distance between voxel centers in mm, in the order k, j, i."""
         return spacing_kji(self.ijk_to_ras)
 
     @property
-    def voxel_volume_mm3(self):
+    def voxel_volume_mm3(self) -> float:
         """Volume of one voxel in mm³ (pixel area × slice step × cos(tilt))."""
         return voxel_volume_mm3(self.ijk_to_ras)
 
-    def with_warnings(self, *sentences):
+    def with_warnings(self, *sentences: str) -> HeadCT:
         """Return the same scan with warnings appended."""
         return replace(self, facts=replace(self.facts, warnings=self.facts.warnings + tuple(sentences)))

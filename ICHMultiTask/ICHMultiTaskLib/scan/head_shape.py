@@ -1,27 +1,27 @@
-"""What the voxels themselves say of the geometry: the head's size, and which way up it lies.
+"""Size and orientation of the head, measured on the voxels as a check of the stated geometry.
 
-A head is nearly mirrored in one plane only, the sagittal one; at the vertex, and nowhere else along the body's axis,
-air, scalp, bone and brain follow each other; the air of nose and sinuses lies below the brain and in front. Left and
-right cannot be told from a head, and nothing here claims to.
+A head is nearly symmetric about one plane only, the sagittal plane. Only at the vertex do air, scalp, bone and brain
+follow each other along the body axis. The air of the nose and sinuses lies below the brain and in front of it. Left
+and right cannot be distinguished by the shape of a head.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .coarse_head import CoarseHead
-from .hounsfield import LEAST_HU
+from .coarse_head import IN_PLANE, CoarseHead, plane_edges
+from .hounsfield import MIN_HU
 
 BONE_HU, AIR_HU = 300, -500
 SOFT_HU = (-200, 300)
 CORE_MM = 8.0
-"""What is thinner than twice this is no brain: scalp, neck muscles in their fat, the orbits' content."""
+"""Soft tissue thinner than twice this is not brain: scalp, neck muscles within fat, contents of the orbits."""
 LARGEST_ML = 2400.0
 LEAKING = 0.9
-"""Below this share of bone on its surface, what was found is more than the brain. Whole heads have 0.98 or more."""
-# What follows was set on simulated heads and 2 real ones, as they are, turned to the side, and with exchanged axes.
+"""If less of its surface than this is covered by bone, the region extends beyond the brain. Whole heads have 0.98."""
+# The values below were set on simulated heads and 2 real ones: as they are, rotated, and with swapped axes.
 SYMMETRY_DIRECTIONS, SYMMETRY_SAMPLES, SYMMETRY_MARGIN = 90, 2500, 0.02
-LEAST_CAVITIES_ML = 2.5
+MIN_CAVITIES_ML = 2.5
 MIN_OFFSET_MM = 20.0
 OPEN, CLOSED = 0.18, 0.3
 EVEN = 0.93
@@ -34,29 +34,29 @@ class HeadShape:
     Attributes
     ----------
     brain : ndarray of shape (S, A, R), bool
-        Where brain lies on the coarse copy, its surface up to the skull included.
+        Brain on the coarse copy, out to the skull.
     intracranial_ml : float
-        Its volume; some 5 % more than the skull's content, for the upper spinal canal.
+        Its volume; about 5 % above the intracranial volume, because it includes the upper spinal canal.
     width_mm, length_mm : float
         Of the skull, outer table to outer table, along the patient's axes.
     vault_mm : float
-        From the vertex down to where the brain's cross-section falls below half of its largest.
+        From the vertex down to where the brain's cross-section falls below half of its maximum.
     covered : float
-        Share of the brain's surface, on its large cross-sections, that bone lies on.
+        Share of the brain's surface, on its large cross-sections, that is covered by bone.
     is_whole : bool
-        Whether the scan holds both ends of that height.
+        Whether both ends of that height are within the scan.
     symmetry : tuple of float
-        How well the brain covers its mirror image, from 0 to 1: the best of the mirrors across the superior, the
-        anterior and the right axis; a mirror up to 55° from the right axis counts as across that one.
+        Overlap of the brain with its mirror image, 0 to 1: the best mirror plane normal to the superior, the anterior
+        and the right axis; a normal within 55° of the right axis counts as right.
     evenness : float
-        How well it covers itself after half a turn about the right axis: 1 for an ellipsoid.
+        Overlap with itself after rotation by 180° about the right axis: 1 for an ellipsoid.
     closed_above, closed_below : float
         Share of the columns through the middle of the brain along which brain, bone, scalp and then air follow each
-        other, going up and going down.
+        other, upward and downward.
     cavities_ml : float
-        Air in bone beside the brain: nose, sinuses, mastoids.
+        Enclosed air next to the brain: nose and sinuses.
     cavities_mm : tuple of float
-        Their middle from the brain's, to superior and anterior.
+        Offset of their center from the brain's, to superior and anterior.
     """
 
     brain: np.ndarray
@@ -91,9 +91,9 @@ def measure_head(coarse: CoarseHead) -> HeadShape:
     Returns
     -------
     HeadShape
-        With a volume of 0 and nothing else where no brain is found.
+        With a volume of 0 and nothing else if no brain is found.
     """
-    # The bone of averaged scans is blurred: the brain leaks out unless it counts from lower HU and wider gaps close.
+    # Bone is blurred on averaged scans: without a lower threshold and wider closing the region leaks out.
     for bone_hu, core_mm in ((BONE_HU, CORE_MM), (0.6 * BONE_HU, 2 * CORE_MM), (0.4 * BONE_HU, 2.5 * CORE_MM)):
         brain = _brain(coarse, bone_hu, core_mm)
         volume = float(brain.sum()) * coarse.voxel_ml
@@ -126,7 +126,7 @@ def measure_head(coarse: CoarseHead) -> HeadShape:
 
 
 def misplacement(shape: HeadShape) -> str | None:
-    """Say how the head lies if it does not lie as the header states, where that is beyond doubt.
+    """Describe the head's orientation if it clearly contradicts the header.
 
     Parameters
     ----------
@@ -135,20 +135,20 @@ def misplacement(shape: HeadShape) -> str | None:
     Returns
     -------
     str or None
-        "upside down", for example; None where the head lies as stated, or where it cannot be told.
+        "upside down", for example; None if the orientation is as stated or cannot be determined.
     """
     superior, anterior, right = shape.symmetry
     if superior > max(right + SYMMETRY_MARGIN, anterior):
         return "with its plane of symmetry across the axis from head to feet"
-    # A head turned far to the side is still longer than wide.
+    # Even a head rotated far to the side is longer than wide.
     if anterior > right + SYMMETRY_MARGIN and shape.width_mm > 1.03 * shape.length_mm:
         return "with its plane of symmetry across the axis from back to front"
-    has_cavities = shape.cavities_ml >= LEAST_CAVITIES_ML
+    has_cavities = shape.cavities_ml >= MIN_CAVITIES_ML
     up, forward = shape.cavities_mm if has_cavities else (0.0, 0.0)
     is_reversed = forward < -MIN_OFFSET_MM
     if up > MIN_OFFSET_MM and shape.closed_above < OPEN:
         return "upside down and with the face to the back" if is_reversed else "upside down"
-    # Below a head that lies as stated is the neck. A phantom of ellipsoids is closed at both ends and even.
+    # In the stated orientation the neck is below. A phantom made of ellipsoids is closed at both ends and even.
     is_closed = shape.closed_below > CLOSED and (has_cavities or shape.closed_above > OPEN)
     if is_closed and shape.evenness < EVEN:
         return "on its face or its back"
@@ -156,7 +156,7 @@ def misplacement(shape: HeadShape) -> str | None:
 
 
 def _brain(coarse, bone_hu, core_mm):
-    """The largest piece of soft tissue that is nowhere thin, grown back to its surface."""
+    """The largest piece of soft tissue after erosion, dilated back to its surface."""
     from scipy import ndimage
 
     soft = (coarse.peak < bone_hu) & (coarse.hu > SOFT_HU[0]) & (coarse.hu < SOFT_HU[1])
@@ -167,13 +167,13 @@ def _brain(coarse, bone_hu, core_mm):
         return np.zeros_like(soft)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    # One more sample within the plane: the surface that the pooled maximum gave to the bone.
+    # One more sample in plane: the surface that the pooled maximum counted as bone.
     grown = _along_axes(ndimage.binary_dilation, labels == sizes.argmax(), counts + [0, 1, 1])
     return grown & (coarse.hu > SOFT_HU[0]) & (coarse.hu < bone_hu)
 
 
 def _along_axes(operation, mask, counts):
-    """Erosion or dilation by a box, one axis after the other."""
+    """Erode or dilate by a box, one axis after the other."""
     for axis, count in enumerate(counts):
         if count:
             shape = [1, 1, 1]
@@ -195,7 +195,7 @@ def _covered(coarse, brain):
 
 
 def _skull_size(coarse, brain, levels):
-    """Width and length of the skull in mm, of bone within 14 mm of the brain."""
+    """Width and length of the skull in mm, from bone within 14 mm of the brain."""
     from scipy import ndimage
 
     counts = [0, *np.maximum(1, np.round(14.0 / coarse.step_mm[1:])).astype(int)]
@@ -209,10 +209,10 @@ def _skull_size(coarse, brain, levels):
 
 
 def _overlaps(coarse, brain):
-    """Share of the brain that its mirror images cover, by the nearest axis of the mirror, and that half a turn does."""
+    """Overlap of the brain with its mirror images, by the axis nearest to the normal, and with its 180° rotation."""
     places = np.argwhere(brain)
     places = places[:: max(1, len(places) // SYMMETRY_SAMPLES)]
-    # In mm, so that neither a tilted gantry nor an oblique grid counts.
+    # In mm, so that neither a gantry tilt nor an oblique grid matters.
     points = places @ coarse.steps_mm.T
     middle = points.mean(axis=0)
     points = points - middle
@@ -226,14 +226,14 @@ def _overlaps(coarse, brain):
 
     best = [0.0, 0.0, 0.0]
     for normal in _directions(SYMMETRY_DIRECTIONS):
-        # Heads are turned to the side by up to half a right angle; no head lies on its ear.
+        # Heads are rotated to the side by up to 45°; nobody is scanned lying on the ear.
         nearest = 2 if abs(normal[2]) > np.cos(np.radians(55.0)) else int(np.abs(normal[:2]).argmax())
         best[nearest] = max(best[nearest], covered(points - 2 * (points @ normal)[:, None] * normal))
     return tuple(best), covered(points * [-1.0, -1.0, 1.0])
 
 
 def _directions(count):
-    """Unit vectors spread evenly over half a sphere (Fibonacci's spiral), and the three axes; shape (count + 3, 3)."""
+    """Unit vectors spread evenly over a hemisphere (Fibonacci spiral), and the three axes; shape (count + 3, 3)."""
     n = np.arange(count) + 0.5
     height, turn = 1.0 - n / count, np.pi * (1.0 + np.sqrt(5.0)) * n
     radius = np.sqrt(1.0 - height**2)
@@ -241,7 +241,7 @@ def _directions(count):
 
 
 def _closed(coarse, brain):
-    """Share of the columns in the middle of the brain that go up through bone into air within 30 mm, and stay there."""
+    """Share of the central columns that pass upward through bone into air within 30 mm, and stay in air."""
     from scipy import ndimage
 
     footprint = brain.any(axis=0)
@@ -257,12 +257,12 @@ def _closed(coarse, brain):
     reaches = (first_air < count) & ((first_air - last) * coarse.step_mm[0] <= 30.0)
     through_bone = (above & (level <= first_air) & (peak > 0.8 * BONE_HU)).any(axis=0)
     stays = ~((level >= first_air) & (hu > -200)).any(axis=0)
-    # Padding is no air: a resampled or registered scan has it below the neck. Scans whose air is clipped to the same
-    # value have no other air; there, and only there, it counts unless a flat cut through much of the head ends at it.
-    beyond = (level > first_air + 1) & (level <= first_air + 4)  # after what interpolation blurs
-    is_real = (beyond & (hu > LEAST_HU)).any(axis=0)
+    # Padding does not count as air: a resampled or registered scan has it below the neck. If all air is clipped to the
+    # padding value, it counts, unless the head ends there in a large flat cross-section.
+    beyond = (level > first_air + 1) & (level <= first_air + 4)  # past the blur of interpolation
+    is_real = (beyond & (hu > MIN_HU)).any(axis=0)
     air = coarse.hu[coarse.hu < AIR_HU]
-    if np.mean(air == LEAST_HU) > 0.9:
+    if np.mean(air == MIN_HU) > 0.9:
         tissue = (coarse.hu > -300).mean(axis=(1, 2))
         ends = np.flatnonzero(tissue > 0.02)
         is_real |= tissue[ends[-1]] < 0.35 * tissue.max()
@@ -270,23 +270,19 @@ def _closed(coarse, brain):
 
 
 def _cavities(coarse, brain):
-    """Volume in mL of the air enclosed beside the brain, and its middle from the brain's in mm, up and forward."""
+    """Volume in mL of enclosed air next to the brain, and its offset from the brain's center in mm, up and forward."""
     from scipy import ndimage
 
-    within_plane = np.zeros((3, 3, 3), dtype=bool)
-    within_plane[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
-    # The head without what is thin: a headrest that closes a gap behind the scalp is no part of it.
-    thick = ndimage.binary_erosion(coarse.hu > -300, within_plane)
+    # The head without thin parts: a headrest that encloses air behind the scalp does not belong to it.
+    thick = ndimage.binary_erosion(coarse.hu > -300, IN_PLANE)
     labels, _ = ndimage.label(thick)
-    head = ndimage.binary_dilation(labels == np.bincount(labels[brain & thick]).argmax(), within_plane)
-    labels, _ = ndimage.label(~(head & (coarse.hu > -300)), within_plane)
-    rim = np.ones(head.shape, dtype=bool)
-    rim[:, 1:-1, 1:-1] = False
+    head = ndimage.binary_dilation(labels == np.bincount(labels[brain & thick]).argmax(), IN_PLANE)
+    labels, _ = ndimage.label(~(head & (coarse.hu > -300)), IN_PLANE)
     is_outside = np.zeros(labels.max() + 1, dtype=bool)
-    is_outside[labels[rim]] = True
+    is_outside[labels[plane_edges(head.shape)]] = True
     is_outside[0] = True
     near = _along_axes(ndimage.binary_dilation, brain, np.maximum(1, np.round(20.0 / coarse.step_mm)).astype(int))
-    # Not the mastoids, which lie to the sides and behind.
+    # Without the mastoids, which lie to the sides and behind.
     aside = np.abs(np.arange(brain.shape[2]) - np.nonzero(brain)[2].mean()) * coarse.step_mm[2]
     cavities = ~is_outside[labels] & near & (aside < 32.0)
     count = np.count_nonzero(cavities)

@@ -1,26 +1,26 @@
 """Stored values as Hounsfield units: one function for files, DICOM series and volume nodes.
 
-Masks and maps never come here: their values are no Hounsfield units.
+Not for masks and maps, whose values are not Hounsfield units.
 """
 
 import numpy as np
 
 from ..common.errors import InputError
 
-LEAST_HU, MOST_HU = -1024, 32767
-"""Padding and everything below air; the largest value that 16 bits hold."""
+MIN_HU, MAX_HU = -1024, 32767
+"""Value of padding and of everything below air; largest value of int16."""
 UNSCALED_OFFSET = 1024
-"""What scanners add before they store: RescaleIntercept is -1024 in nearly all CTs."""
+"""Offset that scanners add before storing: RescaleIntercept is -1024 in nearly all CTs."""
 _SAMPLES = 500_000
 _BRAIN_MODES = (22, 45)
-"""HU at which the commonest soft tissue of a head lies: white and gray matter, 25 to 40, a few HU of bias."""
+"""Where the histogram of a head peaks, in HU: white and gray matter at 25 to 40, plus a few HU of bias."""
 
 
 def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Hounsfield units of stored values.
 
-    Values below -1024 become -1024 and those above 32,767 become 32,767. A CT whose offset of 1024 was never taken off
-    is recognized by its peaks of air and brain, and mended.
+    Values are clipped to -1024 … 32,767. A CT stored without subtracting the offset of 1024 is recognized by its peaks
+    of air and brain, and corrected.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 
     Returns
     -------
-    hu : ndarray of shape (K, J, I), int16 where that is exact, else float32
-        `values` itself where nothing had to be changed. NaN and infinity stay, for the check that refuses them.
+    hu : ndarray of shape (K, J, I), int16 if that is exact, else float32
+        `values` itself if nothing had to be changed. NaN and infinity are kept; `check_head_ct` refuses them.
     warnings : tuple of str
 
     Raises
@@ -47,15 +47,15 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         with np.errstate(over="ignore"):
             return values.astype(np.float32), ()
     warnings = ()
-    offset = UNSCALED_OFFSET if low > LEAST_HU / 10 and _is_unscaled(values) else 0
+    offset = UNSCALED_OFFSET if low > MIN_HU / 10 and _is_unscaled(values) else 0
     if offset:
         warnings = (
             f"The values were stored without their offset (air at {_mode(values, 0, 75):.0f}, brain at "
             f"{_mode(values, 950, 1150):.0f}); {UNSCALED_OFFSET} was subtracted to get Hounsfield units.",
         )
-    least = LEAST_HU + offset
-    if high > MOST_HU:
-        values = np.minimum(values, MOST_HU)
+    least = MIN_HU + offset
+    if high > MAX_HU:
+        values = np.minimum(values, MAX_HU)
     if low < least:
         values = np.maximum(values, least)
     if offset:
@@ -69,7 +69,7 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _is_unscaled(values):
-    """Whether values without negatives are plainly HU + 1024: air at 0 to 74, brain at its place, little between."""
+    """Whether nonnegative values are clearly HU + 1024: air at 0 to 74, brain in its range, little in between."""
     counts = _histogram(values)
     total = counts.sum()
     air, brain = counts[:75].sum(), counts[974:1125].sum()
@@ -83,13 +83,13 @@ def _is_unscaled(values):
 
 
 def _mode(values, low, high):
-    """Commonest value from low to high, of a histogram smoothed over 9 units."""
+    """Most frequent value from low to high, of a histogram smoothed over 9 units."""
     counts = np.convolve(_histogram(values)[low:high], np.ones(9), mode="same")
     return low + int(counts.argmax())
 
 
 def _histogram(values):
-    """Counts of the values 0, 1, … 3071 in a sample; what lies above counts as 3071."""
+    """Counts of the values 0, 1, … 3071 in a sample; larger values count as 3071."""
     flat = values.reshape(-1)
     sample = flat[:: max(1, flat.size // _SAMPLES)]
     return np.bincount(np.clip(np.rint(sample), 0, 3071).astype(np.int64), minlength=3072)

@@ -1,7 +1,7 @@
 """NIfTI files: their header, voxels and geometry.
 
-Read here rather than through a library since those that Slicer ships refuse or straighten a sheared sform, which is
-what a tilted gantry gives.
+Read without a library because those that Slicer ships refuse or orthogonalize a sheared sform, which a gantry tilt
+gives.
 """
 
 import gzip
@@ -15,16 +15,16 @@ import numpy as np
 
 from ..common.errors import InputError
 from .stated_geometry import MM_PER_UNIT, believed_affine
-from .stored_volume import StoredVolume, three_sizes
+from .stored_volume import ONE_VALUE, StoredVolume, three_sizes
 
 TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
 COLOR_TYPES = (128, 2304)
 UNITS = {0: "mm", 1: "m", 2: "mm", 3: "um"}
-"""xyzt_units of nifti1.h; unknown is taken for mm, as everybody does."""
+"""xyzt_units of nifti1.h; unknown is taken as mm, as is common practice."""
 TEMPLATE_CODES = (3, 4, 5)
-"""Codes of an affine to Talairach, MNI or another template: it may stretch the head."""
+"""Codes of an affine to Talairach, MNI or another template, which may scale the head."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def read_nifti(path: Path) -> StoredVolume:
     Raises
     ------
     InputError
-        If the file is damaged, color, not one 3-D volume, or its geometry cannot be believed.
+        If the file is damaged, in color, not one 3-D volume, or its geometry is not plausible.
     """
     header, content = _header_and_content(path)
     if header.kind in COLOR_TYPES:
-        raise InputError(f"{path.name} is a color image; expected a CT with one value a voxel.")
+        raise InputError(f"{path.name} is a color image; {ONE_VALUE}.")
     if header.kind not in TYPES:
         raise InputError(f"{path.name} holds values of NIfTI type {header.kind}; expected whole or real numbers.")
     shape = three_sizes(path, header.dim[1 : header.dim[0] + 1])
@@ -123,7 +123,7 @@ def _second(order, content):
 
 
 def _geometry(path, header):
-    """Believed affine in mm and warnings: sform, qform and pixdim held against each other."""
+    """Affine in mm and warnings, after checking sform, qform and pixdim against each other."""
     unit = UNITS.get(header.units & 7)
     if unit is None:
         raise InputError(f"{path.name} states a length unit of code {header.units & 7}; expected m, mm or µm.")
@@ -139,15 +139,15 @@ def _geometry(path, header):
     if header.qform_code > 0:
         matrices["qform"] = _qform(path, header, spacing)
         if header.sform_code in TEMPLATE_CODES and header.qform_code not in TEMPLATE_CODES:
-            # The sform leads to a template and may stretch the head; the qform is where the scanner saw it.
+            # An sform to a template may scale the head; the qform is in scanner coordinates.
             if not np.allclose(matrices["sform"], matrices["qform"], rtol=0, atol=0.01 * spacing.max()):
-                warnings.append("The header's sform leads to a template; the scanner's own geometry (qform) was used.")
+                warnings.append("The header's sform maps to a template; the scanner's own geometry (qform) was used.")
             del matrices["sform"]
     if not matrices:
         raise InputError(f"{path.name} states no orientation; expected an sform or a qform in the NIfTI header.")
     for matrix in matrices.values():
         matrix[:3] *= factor
-    # 0 is how a header says that it states no spacing beside its sform.
+    # A pixdim of 0 means that the header states no spacing besides its sform.
     stated = [length * factor if length > 0 or not np.isfinite(length) else None for length in spacing]
     affine, found = believed_affine(path.name, matrices, {"pixdim": stated})
     return affine, (*warnings, *found)

@@ -1,23 +1,31 @@
 """Hounsfield units of DICOM images: stored values decoded by pydicom and its plug-ins, and rescaled slice by slice."""
 
+from __future__ import annotations
+
 import warnings
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..common.errors import DependencyError, InputError
 from ..common.progress import NO_PROGRESS
-from .hounsfield import LEAST_HU, MOST_HU
+from .hounsfield import MAX_HU, MIN_HU
+
+if TYPE_CHECKING:
+    from ..common.progress import Progress
+    from .dicom_files import Slice
 
 NATIVE_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".2")}
 """Implicit, explicit, deflated and big endian: pixels that need no decoder."""
-MOST_SLOPE, MOST_INTERCEPT = 100.0, 70_000.0
-"""Beyond them 16 bits hold no Hounsfield units."""
+MAX_SLOPE, MAX_INTERCEPT = 100.0, 70_000.0
+"""Larger values cannot give Hounsfield units in 16 bits."""
 PACKAGES = "python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls"
 """Packages by which pydicom decodes compressed images."""
 
 
-def read_hu(slices, progress=None):
+def read_hu(slices: Sequence[Slice], progress: Progress | None = None) -> tuple[np.ndarray, list[str]]:
     """Read the pixels of the slices of one volume.
 
     Parameters
@@ -29,9 +37,9 @@ def read_hu(slices, progress=None):
     Returns
     -------
     hu : ndarray of shape (K, J, I)
-        int16, or float32 where slope or intercept are not whole numbers; padding is -1024.
+        int16, or float32 if slope or intercept are not whole numbers; padding is -1024.
     notes : list of str
-        Sentences on repaired or missing rescale values.
+        Warnings about repaired or missing rescale values.
 
     Raises
     ------
@@ -45,7 +53,7 @@ def read_hu(slices, progress=None):
     is_whole = all(slope == 1.0 and intercept.is_integer() for slope, intercept in scaling)
     hu = np.empty((len(slices), *stored[0].shape), dtype=np.int16 if is_whole else np.float32)
     for index, (item, plane, scale) in enumerate(zip(slices, stored, scaling, strict=True)):
-        np.clip(_rescaled(item, plane, scale), LEAST_HU, MOST_HU, out=hu[index], casting="unsafe")
+        np.clip(_rescaled(item, plane, scale), MIN_HU, MAX_HU, out=hu[index], casting="unsafe")
         stored[index] = None  # two copies of the scan at most
     return hu, notes
 
@@ -69,7 +77,7 @@ def _read_stored(slices, progress):
 
 
 def _decode(item, is_signed):
-    """Stored values of a file, (rows, columns) or (frames, rows, columns); the sign counts where it states none."""
+    """Stored values of a file, (rows, columns) or (frames, rows, columns); `is_signed` if the header states nothing."""
     import pydicom
     from pydicom.pixels import get_decoder, pixel_array
 
@@ -110,7 +118,7 @@ def _decode(item, is_signed):
 
 
 def _complete(dataset, is_signed):
-    """Give a stripped header the values that a CT, and its other slices, have."""
+    """Complete a stripped header with the values of a CT and of its other slices."""
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     for keyword, value in (("BitsAllocated", 16), ("PixelRepresentation", is_signed), ("NumberOfFrames", None)):
         if dataset.get(keyword) in (None, ""):
@@ -135,33 +143,33 @@ def _rescaled(item, plane, scale):
         plane = plane.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     padding = _padding_hu(item, slope, intercept)
     if padding is not None:
-        plane[(plane >= padding[0]) & (plane <= padding[1])] = LEAST_HU
+        plane[(plane >= padding[0]) & (plane <= padding[1])] = MIN_HU
     return plane
 
 
 def _padding_hu(item, slope, intercept):
-    """Lowest and highest padding value in HU, or None where there is none to replace."""
+    """Lowest and highest padding value in HU, or None if there is none to replace."""
     values = [item.number("PixelPaddingValue", None), item.number("PixelPaddingRangeLimit", None)]
     if values[0] is None:
         return None
     if item.number("PixelRepresentation"):
         values = [value - 65536 if value is not None and value > 32767 else value for value in values]
     in_hu = sorted(value * slope + intercept for value in values if value is not None)
-    # A padding value among those of tissue is a header left over from a conversion: it would erase anatomy.
+    # A padding value in the range of tissue is left over from a conversion: replacing it would erase anatomy.
     if in_hu[-1] < -200 or in_hu[0] > 3071:
         return in_hu[0], in_hu[-1]
     return None
 
 
 def _scaling(slices, stored):
-    """Slope and intercept of each slice, completed where the other slices and the pixels leave no doubt."""
+    """Slope and intercept of each slice; missing ones are filled in if the other slices and the pixels agree."""
     stated = [_stated_scale(item) for item in slices]
     if None not in stated and len(set(stated)) == 1:
         return stated, []
     known = [index for index, scale in enumerate(stated) if scale is not None]
     if not known:
         return [(1.0, 0.0)] * len(slices), [
-            "The headers state no rescale intercept; the stored values were taken for Hounsfield units."
+            "The headers state no rescale intercept; the stored values were used as Hounsfield units."
         ]
     usual = Counter(stated[index] for index in known).most_common(1)[0][0]
     repaired = []
@@ -177,15 +185,15 @@ def _scaling(slices, stored):
             if not is_sure or fits_usual < max(0.5, 2 * _agreement(_histogram(item, plane, (1.0, 0.0)), reference)):
                 raise InputError(
                     f"{item.path.name} states no rescale intercept while {len(known)} other slices do; expected one in "
-                    "each, found pixels that leave it open."
+                    "each, and its pixels do not show which."
                 )
             repaired.append(item)
             stated[index] = usual
         elif fits_usual > 1.2 * _agreement(_histogram(item, plane, own), reference):
             raise InputError(
                 f"{item.path.name} states a rescale intercept of {own[1]:g} and a slope of {own[0]:g}, the usual slice "
-                f"{usual[1]:g} and {usual[0]:g}; expected values that fit the pixels, found that those of "
-                f"{item.path.name} do not."
+                f"{usual[1]:g} and {usual[0]:g}; expected values that fit the pixels, but those of {item.path.name} do "
+                "not."
             )
     notes = []
     differing = [item for item, scale in zip(slices, stated, strict=True) if scale != usual]
@@ -203,23 +211,23 @@ def _scaling(slices, stored):
 
 
 def _stated_scale(item):
-    """Slope and intercept in the header, or None where the intercept is missing."""
+    """Slope and intercept in the header, or None if the intercept is missing."""
     slope, intercept = item.number("RescaleSlope", 1.0), item.number("RescaleIntercept", None)
     if intercept is None or slope == 0.0:
         return None
-    if not 0.0 < slope <= MOST_SLOPE or abs(intercept) > MOST_INTERCEPT:
+    if not 0.0 < slope <= MAX_SLOPE or abs(intercept) > MAX_INTERCEPT:
         raise InputError(
             f"{item.path.name} states a rescale slope of {slope:g} and an intercept of {intercept:g}; expected those "
-            "of a CT, usually 1 and -1024, found values that give no Hounsfield units."
+            "of a CT, usually 1 and -1024."
         )
     return slope, intercept
 
 
 def _histogram(item, plane, scale):
-    """Shares of the gray values of a slice, in bins of 20 HU; one in 4 × 4 pixels of a large image counts."""
+    """Normalized histogram of a slice in bins of 20 HU; large images are subsampled by 4."""
     stride = 4 if min(plane.shape) > 200 else 1
-    values = np.clip(_rescaled(item, plane[::stride, ::stride], scale), LEAST_HU, 2000)
-    counts = np.histogram(values, bins=np.arange(LEAST_HU, 2000 + 40, 20))[0]
+    values = np.clip(_rescaled(item, plane[::stride, ::stride], scale), MIN_HU, 2000)
+    counts = np.histogram(values, bins=np.arange(MIN_HU, 2000 + 40, 20))[0]
     return counts / counts.sum()
 
 

@@ -1,11 +1,15 @@
 """Reading a head CT from DICOM, NIfTI, NRRD or MetaImage."""
 
+from __future__ import annotations
+
+import os
 import tempfile
 import zipfile
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, part
@@ -13,12 +17,16 @@ from . import dicom, dicom_files, series_choice
 from .series_choice import SeriesSummary
 from .volume_files import read_volume_file, suffix_of
 
+if TYPE_CHECKING:
+    from ..common.progress import Progress
+    from .head_ct import HeadCT
+
 __all__ = ["SeriesSummary", "list_series", "read_head_ct"]
 
 EXPECTED = "expected a folder, file or .zip of DICOM images, or a NIfTI, NRRD or MetaImage file"
 
 
-def read_head_ct(path, series_uid=None, progress=None):
+def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progress: Progress | None = None) -> HeadCT:
     """Read a head CT.
 
     Parameters
@@ -60,7 +68,7 @@ def read_head_ct(path, series_uid=None, progress=None):
     return head_ct
 
 
-def list_series(folder):
+def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
     """List the DICOM series that a folder, file or .zip holds.
 
     Parameters
@@ -70,7 +78,7 @@ def list_series(folder):
     Returns
     -------
     list of SeriesSummary
-        The one that `read_head_ct` takes first, then by preference; none is chosen where it takes none by itself.
+        The one that `read_head_ct` would read first, then by preference; if it would read none, none is marked chosen.
 
     Raises
     ------
@@ -88,7 +96,7 @@ def list_series(folder):
 
 @contextmanager
 def _dicom_images(path, progress):
-    """Give the DICOM images at a path and the series of the file it names (None for a folder or .zip)."""
+    """Yield the DICOM images at a path and the series of the file it names (None for a folder or .zip)."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {EXPECTED}.")
     with _readable(path), _without_validation():
@@ -97,7 +105,7 @@ def _dicom_images(path, progress):
 
 @contextmanager
 def _without_validation():
-    """Let values that break the standard's rules of form pass without a line for each on standard error."""
+    """Keep pydicom from printing a warning for each value that violates its value representation."""
     from pydicom import config
 
     with config.disable_value_validation():
@@ -106,7 +114,7 @@ def _without_validation():
 
 @contextmanager
 def _readable(path):
-    """Turn what the operating system reports into one sentence."""
+    """Report errors of the operating system in one sentence."""
     try:
         yield
     except OSError as error:
@@ -125,8 +133,9 @@ def _images_at(path, progress):
     else:
         header = dicom_files.read_header(path)
         if header is None:
-            raise InputError(f"{path.name} is not a CT; {EXPECTED}, found a {path.suffix or 'nameless'} file.")
-        if dicom_files.is_media_directory(header):  # stands for the medium it lists
+            found = f"a {path.suffix} file" if path.suffix else "a file without extension"
+            raise InputError(f"{path.name} is not a CT; {EXPECTED}, found {found}.")
+        if dicom_files.is_media_directory(header):  # means all files of the medium
             yield _some(dicom_files.find_images(path.parent, progress=progress), path.parent), None
             return
         images = dicom_files.find_images(path.parent, recursive=False, progress=progress)
@@ -149,7 +158,7 @@ def _extract(path, folder):
             archive.extractall(folder)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path.name} cannot be unpacked; expected a complete .zip without password, found: {error}."
+            f"{path.name} cannot be unpacked; expected a complete .zip without a password, found: {error}."
         ) from error
 
 

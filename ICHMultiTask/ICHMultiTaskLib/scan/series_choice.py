@@ -1,22 +1,29 @@
 """Choosing the series to analyze among those of a folder."""
 
+from __future__ import annotations
+
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
 from .series_class import Rank, Verdict, judge, judge_foreign, study_date
 from .series_words import names_head
 from .stacks import Stack, odd_kind, split_stacks
 
+if TYPE_CHECKING:
+    from .dicom_files import Slice
+
 WHOLE_HEAD_MM = 150.0
-"""A volume that covers this much is whole, however much more another covers."""
+"""A volume that covers this much counts as complete even if another one covers more."""
 ENOUGH = 0.8
-"""A volume that covers less than this share of another of its study is not the whole scan."""
+"""A volume that covers less than this share of another one of its study is incomplete."""
 
 
 @dataclass(frozen=True)
 class SeriesSummary:
-    """A series under a folder, and why it is, or is not, the one analyzed."""
+    """A series in a folder, and why it was or was not chosen for analysis."""
 
     uid: str
     description: str
@@ -30,7 +37,7 @@ class SeriesSummary:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A series and its best suited volume.
+    """A series and its most suitable volume.
 
     Attributes
     ----------
@@ -38,14 +45,14 @@ class Candidate:
     slices : list of Slice
         All images of the series.
     stack : Stack or None
-        The volume; None where no image is a slice of one.
+        The volume; None if no image can be a slice of one.
     verdict : Verdict
     others : list of Stack
         Further volumes of the series.
     odd : list of (Slice, str)
-        Images that are no slices, and why.
+        Images that are not slices, and why.
     continued_by : list of str
-        Labels of other series that go on where the volume ends.
+        Labels of other series that continue where the volume ends.
     """
 
     uid: str
@@ -57,34 +64,37 @@ class Candidate:
     continued_by: list = field(default_factory=list)
 
     @property
-    def first(self):
-        """An image that stands for the series."""
+    def first(self) -> Slice:
+        """An image that represents the series."""
         return self.stack.slices[0] if self.stack else self.slices[0]
 
     @property
-    def count(self):
-        """Number of slices of the volume, or of images where there is none."""
+    def count(self) -> int:
+        """Number of slices of the volume, or of images if there is none."""
         return len(self.stack.slices) if self.stack else len(self.slices)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Description and number of images, in words."""
         total = len(self.slices)
         return f"{self.first.text('SeriesDescription') or 'no description'}, {total} image{'s' if total > 1 else ''}"
 
 
-def choose_series(slices, series_uid=None):
+def choose_series(
+    slices: Sequence[Slice], series_uid: str | None = None
+) -> tuple[Candidate, list[SeriesSummary], bool]:
     """Choose the axial soft-tissue series of the head.
 
-    Preferred are original axial slices of 2.5 to 6 mm with a soft-tissue kernel, then thin, then thick ones, then axial
-    reformats, then sharp kernels; never taken by themselves are localizers, projections, reformats of another plane,
-    material images and series with contrast. Of several studies the newest that holds a soft-tissue series counts.
+    The order of preference is: original axial slices of 2.5 to 6 mm with a soft-tissue kernel, thin slices, thick
+    slices, axial reformats, sharp kernels. Localizers, projections, reformats in another plane, material images and
+    series with contrast are never chosen automatically. Of several studies the newest with a soft-tissue series is
+    used.
 
     Parameters
     ----------
     slices : list of Slice
     series_uid : str, optional
-        Take this series whatever speaks against it.
+        Use this series, even if it would not be chosen automatically.
 
     Returns
     -------
@@ -92,12 +102,12 @@ def choose_series(slices, series_uid=None):
     summaries : list of SeriesSummary
         All series, the chosen one first, then by preference.
     is_clear : bool
-        Whether it is a soft-tissue series, no other one is of the same rank, and there is one study.
+        Whether it is a soft-tissue series, no other one has the same rank, and there is one study.
 
     Raises
     ------
     InputError
-        If the series asked for is absent, no series can be taken, or CT series of several patients are present.
+        If the requested series is missing, no series is suitable, or CT series of several patients are present.
     """
     candidates = rank_series(slices)
     if series_uid is not None:
@@ -111,7 +121,7 @@ def choose_series(slices, series_uid=None):
         if chosen.verdict.rank is Rank.NEVER:
             kinds = Counter(f"{candidate.verdict.reasons[0]} ({candidate.label})" for candidate in candidates)
             found = "; ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
-            hint = ": such a series is taken only when asked for by its UID (--list-series)" if chosen.stack else ""
+            hint = ": such a series is analyzed only if requested by its UID (--list-series)" if chosen.stack else ""
             raise InputError(
                 f"There is no axial CT series to analyze; expected a non-contrast head CT, found {found}{hint}."
             )
@@ -126,8 +136,8 @@ def choose_series(slices, series_uid=None):
     return chosen, summarize([chosen, *others], chosen, is_asked_for), is_asked_for or is_good
 
 
-def rank_series(slices):
-    """Judge every series.
+def rank_series(slices: Sequence[Slice]) -> list[Candidate]:
+    """Rank every series.
 
     Parameters
     ----------
@@ -136,21 +146,23 @@ def rank_series(slices):
     Returns
     -------
     list of Candidate
-        By preference.
+        In order of preference.
     """
     return sorted(_candidates(slices), key=_preference)
 
 
-def summarize(candidates, chosen=None, is_asked_for=False):
+def summarize(
+    candidates: Sequence[Candidate], chosen: Candidate | None = None, is_asked_for: bool = False
+) -> list[SeriesSummary]:
     """Summaries of series in the order given.
 
     Parameters
     ----------
     candidates : list of Candidate
     chosen : Candidate, optional
-        The one that is taken; by default the first, if it is one that is taken by itself.
+        By default the first, if it may be chosen automatically.
     is_asked_for : bool
-        Whether the chosen series was asked for by its UID.
+        Whether the chosen series was requested by its UID.
 
     Returns
     -------
@@ -182,7 +194,7 @@ def _candidate(uid, slices):
 
 
 def _coverage_step(stack):
-    """Coverage in steps of 20 mm, up to that of a whole head: a slice more or less does not count."""
+    """Coverage in steps of 20 mm, up to a whole head, so that one slice more or less makes no difference."""
     return round(min(stack.coverage_mm, WHOLE_HEAD_MM) / 20)
 
 

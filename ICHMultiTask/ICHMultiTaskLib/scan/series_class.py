@@ -1,19 +1,27 @@
-"""What a volume of CT slices is, and how well suited, by its header: DICOM's own fields first, words after them."""
+"""Classify a volume of CT slices by its header and rank it: by DICOM attributes first, then by words."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from . import series_words
 from .series_words import SeriesClass
 
+if TYPE_CHECKING:
+    from .dicom_files import Slice
+    from .stacks import Stack
+
 USUAL_THICKNESS_MM = (2.5, 6.0)
 MIN_COVERAGE_MM = 100.0
-"""A volume that covers less holds no whole head of an adult."""
+"""A volume that covers less does not contain the whole head of an adult."""
 MIN_FIELD_MM = 150.0
-"""A smaller field of view cuts off the head: a close-up of the petrous bone or the orbits."""
+"""A smaller field of view cuts off the head, as in scans of the petrous bone or the orbits."""
 USUAL_KV = (90.0, 145.0)
-"""Outside it, gray values of blood differ; such images are one of the two energies of a dual-energy scan."""
+"""Outside this range blood has other HU; such images are one energy of a dual-energy scan."""
 
 
 class Rank(IntEnum):
@@ -27,7 +35,7 @@ class Rank(IntEnum):
     INCOMPLETE = 6
     OTHER_PART = 7
     NEVER = 9
-    """Taken only when asked for by its UID."""
+    """Analyzed only if requested by its UID."""
 
 
 RANK_WORDS = {
@@ -45,32 +53,32 @@ CLASS_RANKS = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """How well suited a volume is.
+    """How suitable a volume is.
 
     Attributes
     ----------
     rank : Rank
     reasons : tuple of str
-        What speaks against it, the weightiest first; empty for an original axial soft-tissue series.
+        Reasons against it, the most important first; empty for an original axial soft-tissue series.
     """
 
     rank: Rank
     reasons: tuple
 
     @property
-    def words(self):
+    def words(self) -> str:
         """The reasons, or what the volume is, in words."""
         return ", ".join(self.reasons) or RANK_WORDS[self.rank]
 
 
-def judge(stack, repeats=1):
-    """Judge a volume by its header.
+def judge(stack: Stack, repeats: int = 1) -> Verdict:
+    """Rank a volume by its header.
 
     Parameters
     ----------
     stack : Stack
     repeats : int
-        How many volumes of its series cover the same range; three or more are a dynamic series.
+        Number of volumes of its series that cover the same range; three or more are a dynamic series.
 
     Returns
     -------
@@ -91,14 +99,14 @@ def judge(stack, repeats=1):
     return Verdict(rank, tuple(dict.fromkeys(text for _, text in ranked)))
 
 
-def judge_foreign(slices, why):
-    """Judge a series without a slice of a volume.
+def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
+    """Describe a series that has no slice of a volume.
 
     Parameters
     ----------
     slices : list of Slice
     why : str
-        Why its images are no slices of a volume, as `stacks.odd_kind` says.
+        Why its images are not slices of a volume, from `stacks.odd_kind`.
 
     Returns
     -------
@@ -120,7 +128,7 @@ def judge_foreign(slices, why):
 
 
 def _classes(item, slices):
-    """Classes that the header of a slice states, in their order, and the words for each; contrast is that of any."""
+    """Classes stated by the header of a slice, in order, with words for each; contrast of any slice counts."""
     description, kernel = item.text("SeriesDescription"), item.text("ConvolutionKernel")
     values = item.image_type.replace("\\", " ").split(" ")
     of_type = series_words.classes_in(" ".join(values[2:]).replace("_", " "))
@@ -131,9 +139,9 @@ def _classes(item, slices):
     elif series_words.is_sharp_kernel(kernel):
         found[SeriesClass.SHARP] = None
     elif SeriesClass.SHARP in of_text and series_words.is_known_kernel(kernel):
-        found.pop(SeriesClass.SHARP)  # a protocol's name; the kernel is what counts
+        found.pop(SeriesClass.SHARP)  # the name of a protocol; the kernel decides
     if item.normal is not None and SeriesClass.OTHER_PLANE in found:
-        # The slices' own orientation says which plane it is.
+        # ImageOrientationPatient decides which plane it is.
         found.pop(SeriesClass.OTHER_PLANE)
         found[SeriesClass.AXIAL_REFORMAT] = None
     agents = {other.text("ContrastBolusAgent") for other in slices} - {""}
@@ -157,14 +165,14 @@ def _classes(item, slices):
 
 
 def _in_words(kind):
-    """Class with its article."""
+    """Name of a class, with its article."""
     if kind in (SeriesClass.CONTRAST, SeriesClass.ANGIOGRAPHY, SeriesClass.MATERIAL):
         return kind.value
     return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
 
 
 def _physical(stack, first):
-    """Reasons from measures in the header: coverage, number of slices, field of view, tube voltage."""
+    """Reasons from numbers in the header: coverage, number of slices, field of view, tube voltage."""
     coverage = stack.coverage_mm + (stack.thickness_mm or 0.0)
     count = len(stack.slices)
     if count < 8:
@@ -186,7 +194,7 @@ def _thickness_rank(thickness):
     return Rank.THIN if thickness < USUAL_THICKNESS_MM[0] else Rank.THICK
 
 
-def study_date(item):
+def study_date(item: Slice) -> int:
     """Date and time of the study as one number, 0 where missing."""
     digits = re.sub(r"\D", "", item.text("StudyDate"))[:8]
     time = re.sub(r"\D", "", item.text("StudyTime").split(".")[0])[:6].ljust(6, "0")

@@ -1,20 +1,27 @@
-"""Which slices of a series make one volume: a series may hold several acquisitions, copies and foreign images."""
+"""Group the slices of a series into volumes: a series may hold several acquisitions, copies and unrelated images."""
+
+from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .dicom_files import Slice
 
 ANGLE_TOLERANCE = 0.005
 """Largest difference of a direction cosine within a volume: 0.3°."""
 SPACING_TOLERANCE = 0.003
-"""Largest relative difference of the pixel spacing within a volume; another field of view differs by more."""
+"""Largest relative difference of the pixel spacing within a volume; other fields of view differ by more."""
 SAME_PLACE_MM = 0.02
-"""Slices closer than this lie at one place."""
+"""Slices closer than this are at the same position."""
 MIN_VOLUME = 5
-"""Fewer slices are no volume of their own beside another one."""
+"""Fewer slices do not count as a separate volume next to another one."""
 MAX_SHARED = 2
-"""Blocks of one scan (skull base, vertex) share at most this many slices' range."""
+"""Blocks of one scan (skull base, vertex) overlap by at most this many slices."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +31,13 @@ class Stack:
     Attributes
     ----------
     slices : list of Slice
-        Ordered along their normal, one at each place.
-    offsets : ndarray
-        Place of each slice along the normal in mm, ascending.
+        Ordered along their normal, one at each position.
+    offsets : ndarray of shape (K,)
+        Position of each slice along the normal in mm, ascending.
     copies : int
-        Images left out since they are copies of others.
+        Images left out because they are copies of others.
     repeats : int
-        Images left out since they lie at the place of another.
+        Images left out because another one is at the same position.
     """
 
     slices: list
@@ -39,33 +46,33 @@ class Stack:
     repeats: int = 0
 
     @property
-    def coverage_mm(self):
+    def coverage_mm(self) -> float:
         """Distance from the first to the last slice plane."""
         return float(self.offsets[-1] - self.offsets[0])
 
     @property
-    def thickness_mm(self):
-        """Slice thickness, from the usual step where the header states none; None for a single slice."""
+    def thickness_mm(self) -> float | None:
+        """Slice thickness in mm; the median step if the header states none; None for a single slice."""
         stated = self.slices[len(self.slices) // 2].number("SliceThickness", 0.0)
         if stated > 0:
             return stated
         return float(np.median(np.diff(self.offsets))) if len(self.offsets) > 1 else None
 
     @property
-    def start(self):
-        """Order of acquisition: a key by which the earliest of several stacks comes first."""
+    def start(self) -> tuple[float, float]:
+        """Sort key: the stack acquired first comes first."""
         times = [item.time for item in self.slices if item.time is not None]
         return min(map(_sequence, self.slices)), min(times, default=0.0)
 
-    def repeats_of(self, other):
-        """Whether the other stack shows the same range in the same way, as another time does; true for itself."""
+    def repeats_of(self, other: Stack) -> bool:
+        """Whether the other stack covers the same range in the same way, as another time point; True for itself."""
         return (
             _alike(self.slices[0], other.slices[0])
             and self.thickness_mm == other.thickness_mm
             and abs(self.coverage_mm - other.coverage_mm) <= 0.2 * self.coverage_mm
         )
 
-    def goes_on_in(self, other):
+    def goes_on_in(self, other: Stack) -> bool:
         """Whether the other stack begins or ends one slice beyond this one, and looks like it."""
         one, two = self.slices[0], other.slices[0]
         if len(self.slices) < 2 or not _alike(one, two):
@@ -75,14 +82,14 @@ class Stack:
         return any(0.5 * step < gap < 1.6 * step for gap in gaps)
 
 
-def odd_kind(item):
-    """Say why an image cannot be a slice of a volume, or None if it can."""
+def odd_kind(item: Slice) -> str | None:
+    """Why an image cannot be a slice of a volume, or None if it can."""
     if item.number("SamplesPerPixel", 1) != 1:
         return "in color"
     if "LOCALIZER" in item.image_type:
         return "of a localizer"
     if not item.is_ct:
-        return "of another kind than CT"
+        return "of another modality than CT"
     if item.frame is None and item.number("NumberOfFrames", 1) > 1:
         return "of several frames without positions"
     if item.position is None:
@@ -94,11 +101,11 @@ def odd_kind(item):
     return None
 
 
-def split_stacks(slices):
+def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
     """Split the usable slices of a series into volumes.
 
-    Slices of one volume agree in size, kernel and kind, and within tolerances in orientation and pixel spacing. Where
-    several acquisitions cover one range, they are told apart by acquisition number, slice thickness, time and runs of
+    Slices of one volume agree in size, kernel and kind, and within tolerances in orientation and pixel spacing.
+    Acquisitions that cover the same range are separated by acquisition number, slice thickness, time and runs of
     instance numbers; blocks that follow each other stay together.
 
     Parameters
@@ -127,23 +134,23 @@ def split_stacks(slices):
     return sorted(stacks, key=lambda stack: (-len(stack.slices), stack.start))
 
 
-def weave(stack):
-    """Count slices that lie close between two others, as where two acquisitions are woven into one."""
+def weave(stack: Stack) -> int:
+    """Count slices close to their neighbors on both sides, as where two acquisitions are interleaved."""
     steps = np.diff(stack.offsets)
     if len(steps) < 3:
         return 0
     return int(np.sum(steps[1:-1] < 0.5 * np.minimum(steps[:-2], steps[2:])))
 
 
-def holes(stack):
-    """Places where slices are missing: steps of more than 1.6 times the usual one around them.
+def holes(stack: Stack) -> list[tuple[int, float, float]]:
+    """Find gaps where slices are missing: steps of more than 1.6 times the median of their neighbors.
 
-    A step that changes for a whole block, as from the skull base to the vertex, is no hole.
+    A step that changes for a whole block, as from the skull base to the vertex, is not a gap.
 
     Returns
     -------
     list of (int, float, float)
-        Number of the slice before the hole, its width and the usual step in mm.
+        Number of the slice before the gap, width of the gap and usual step in mm.
     """
     steps = np.diff(stack.offsets)
     found = []
@@ -155,7 +162,7 @@ def holes(stack):
 
 
 def _group(slices):
-    """Group slices that look alike; each is compared with the first of a group, and with what any of it states."""
+    """Group similar slices; each is compared with the grid of a group's first slice and with the traits of all."""
     groups = []
     for item in slices:
         traits = _traits(item)
@@ -185,14 +192,14 @@ def _has_same_grid(one, other):
 
 
 def _traits(item):
-    """What slices of one volume have in common, where it is stated."""
+    """Header values that slices of one volume share; "" if not stated."""
     derived = {"O": "original", "D": "derived"}.get(item.image_type[:1], "")
     same = ("PatientID", "StudyInstanceUID", "ConvolutionKernel", "Rows", "Columns", "ContrastBolusAgent")
     return [derived, *(item.text(keyword) for keyword in same)]
 
 
 def _without_copies(slices):
-    """Drop images that came twice, of each the smaller file (a transfer that broke off)."""
+    """Drop duplicate images; the larger file is kept, since the smaller may be an interrupted transfer."""
     kept = {}
     for item in slices:
         place = tuple(np.round(item.position, 2))
@@ -200,7 +207,7 @@ def _without_copies(slices):
         key = (name, item.frame or 0, place)
         if key not in kept or item.path.stat().st_size > kept[key].path.stat().st_size:
             kept[key] = item
-    # A second export names its images anew.
+    # A second export gives its images new UIDs.
     exports = {}
     for item in kept.values():
         number = item.number("InstanceNumber", None)
@@ -210,12 +217,12 @@ def _without_copies(slices):
 
 
 def _sequence(item):
-    """Order of acquisition."""
+    """Sort key of a slice: acquisition, then instance number."""
     return item.acquisition * 1e6 + item.number("InstanceNumber")
 
 
 def _acquisitions(indices, slices, offsets):
-    """Split slices that look alike into volumes that do not cover the same range; lists of indices."""
+    """Split similar slices that cover the same range several times into volumes; lists of indices."""
     if len(indices) < 2 * MIN_VOLUME:
         return [indices]
     for parts in _ways_to_split(indices, slices, offsets):
@@ -230,7 +237,7 @@ def _acquisitions(indices, slices, offsets):
 
 
 def _ways_to_split(indices, slices, offsets):
-    """Yield lists of parts: by acquisition, thickness, runs in time, runs of instance numbers, and their repetition."""
+    """Yield ways to split: by acquisition, thickness, runs in time, runs of instance numbers, repeated numbers."""
     for trait in (lambda item: item.acquisition, lambda item: round(item.number("SliceThickness"), 1)):
         values = np.array([trait(slices[index]) for index in indices])
         if len(np.unique(values)) > 1:
@@ -242,10 +249,10 @@ def _ways_to_split(indices, slices, offsets):
             continue
         ranked = indices[np.lexsort(([number or 0 for number in numbers], order))]
         runs = _runs(ranked, offsets)
-        # Many short runs are numbers without order, not acquisitions.
+        # Many short runs are unordered numbers, not acquisitions.
         if 1 < len(runs) <= max(2, len(indices) // MIN_VOLUME):
             yield runs
-    # Acquisitions that were each numbered from 1, in the order of their files.
+    # Acquisitions each numbered from 1, in the order of their files.
     seen, turns = Counter(), np.empty(len(indices), dtype=int)
     for place in sorted(range(len(indices)), key=lambda place: slices[indices[place]].path):
         turns[place] = seen[numbers[place]]
@@ -255,7 +262,7 @@ def _ways_to_split(indices, slices, offsets):
 
 
 def _runs(indices, offsets):
-    """Cut an order of slices where it does not go on in its direction."""
+    """Split an ordered list of slices wherever the direction of the steps changes."""
     runs, direction = [[indices[0]]], 0.0
     for before, index in zip(indices[:-1], indices[1:], strict=True):
         step = offsets[index] - offsets[before]
@@ -269,7 +276,7 @@ def _runs(indices, offsets):
 
 
 def _join_blocks(parts, slices, offsets):
-    """Join parts that follow each other along the stack; parts that cover one range stay apart."""
+    """Join parts that follow each other along the stack; parts that cover the same range stay separate."""
     volumes = []
     for part in sorted(parts, key=lambda part: (-len(part), offsets[part].min())):
         for number, volume in enumerate(volumes):
@@ -282,7 +289,7 @@ def _join_blocks(parts, slices, offsets):
 
 
 def _covers_same(part, volume, slices, offsets):
-    """Whether two parts cover one range, each as a whole."""
+    """Whether two parts each cover the same range completely."""
     one, other = np.sort(offsets[part]), np.sort(offsets[volume])
     if len(one) < 2:
         return False
@@ -291,14 +298,16 @@ def _covers_same(part, volume, slices, offsets):
     nearest = np.minimum(np.abs(one - other[places - 1]), np.abs(one - other[np.minimum(places, len(other) - 1)]))
     if np.sum(nearest <= 0.55 * step + SAME_PLACE_MM) <= MAX_SHARED:
         return False
-    # Odd slices first, even ones after: neither part is whole by itself, since its slices leave gaps.
+    # Interleaved acquisition, odd slices first: each part alone has gaps.
     thickness = float(np.median([slices[index].number("SliceThickness") for index in part]))
     is_gapped = step > 1.5 * thickness > 0 and np.median(np.diff(other)) > 1.5 * thickness
     return not (is_gapped and nearest.min() > 0.7 * thickness)
 
 
-def left_out_sentence(series_size, chosen, others, odd):
-    """Say what of a series was left out, or None if nothing was.
+def left_out_sentence(
+    series_size: int, chosen: Stack, others: Sequence[Stack], odd: Sequence[tuple[Slice, str]]
+) -> str | None:
+    """Describe which images of a series were not used; None if all were.
 
     Parameters
     ----------
@@ -307,7 +316,7 @@ def left_out_sentence(series_size, chosen, others, odd):
     chosen : Stack
     others : list of Stack
     odd : list of (Slice, str)
-        Images that are no slices, and why.
+        Images that are not slices, and why.
 
     Returns
     -------
@@ -316,7 +325,7 @@ def left_out_sentence(series_size, chosen, others, odd):
     parts = []
     for count, words in ((chosen.copies, "copied image"), (chosen.repeats, "image")):
         if count:
-            where = " at the place of another" if words == "image" else ""
+            where = " at the position of another" if words == "image" else ""
             parts.append(f"{count} {words}{'s' if count > 1 else ''}{where}")
     for kind, count in Counter(kind for _, kind in odd).items():
         names = [item.path.name for item, its_kind in odd if its_kind == kind]

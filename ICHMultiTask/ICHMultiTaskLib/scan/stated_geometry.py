@@ -1,7 +1,7 @@
-"""Whether the geometry that a header states can be believed: one set of rules for every format.
+"""Consistency checks of the geometry that a header states: one set of rules for every format.
 
-A reader collects what its header says, each statement under its name; `believed_affine` holds them against each other.
-What the voxels themselves say of the geometry is in `head_shape`.
+A reader collects the statements of its header by name; `believed_affine` checks them against each other. Checks of the
+geometry against the voxels are in `head_shape`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from .geometry import spacing_kji
 
 MM_PER_UNIT = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 0.001, "µm": 0.001}
 SPACING_TOLERANCE = 0.01
-"""Relative; 1 % along each axis is 3 % of a volume."""
+"""Relative; 1 % along each axis is 3 % of the volume."""
 TURN_TOLERANCE_DEG = 2.0
 PLACE_TOLERANCE_MM = 5.0
-MOST_TILT_DEG = 36.0
-"""Gantries tilt by up to 30°."""
-MOST_OBLIQUE_DEG = 41.0
-"""Beyond it the axes nearest to superior, posterior and left are no longer sure; the series choice of DICOM has the
-same limit (a normal with less than 0.75 along the body)."""
+MAX_TILT_DEG = 36.0
+"""Gantries tilt by up to 30°; this leaves a margin."""
+MAX_OBLIQUE_DEG = 41.0
+"""Beyond this the axes nearest to superior, posterior and left are ambiguous; `series_class` has the same limit (a
+normal with less than 0.75 along the body)."""
 
 
 def believed_affine(
@@ -29,18 +29,18 @@ def believed_affine(
     spacings: Mapping[str, Sequence[float | None]] | None = None,
     lesser: Mapping[str, Sequence[float | None]] | None = None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Hold the statements of a header against each other.
+    """Check the statements of a header against each other.
 
     Parameters
     ----------
     name : str
-        Of the file, series or node, for the sentences.
+        Of the file, series or node, for messages.
     matrices : dict of str to ndarray of shape (4, 4)
-        At least one: IJK-to-RAS in mm by the name of the statement, the one that counts first.
+        At least one: IJK-to-RAS in mm by the name of the statement; the first one is returned.
     spacings : dict of str to sequence of 3
-        Further statements of the distance between voxels along i, j and k in mm; None where nothing is stated.
+        Other statements of the distance between voxels along i, j and k in mm; None if not stated.
     lesser : dict of str to sequence of 3
-        The same, of fields that the format ranks below: a difference is a warning, not a refusal.
+        The same, of less authoritative fields: a difference is a warning, not a refusal.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def believed_affine(
     Raises
     ------
     InputError
-        If orientation or spacing is impossible, a default, or stated twice and differently.
+        If orientation or spacing is impossible, or if two statements of it differ.
     """
     (first, affine), *others = ((key, np.array(value, dtype=float)) for key, value in matrices.items())
     for key, matrix in ((first, affine), *others):
@@ -66,13 +66,13 @@ def believed_affine(
         for axis, own, other in _differences(affine, spacing):
             warnings.append(
                 f"The header states two spacings along the axis {axis}: {own:.4g} mm by {first} and {other:.4g} mm by "
-                f"{key}; {first} was used, and if it is wrong, so is every volume."
+                f"{key}; {first} was used. If it is wrong, so is every volume."
             )
     return affine, tuple(warnings)
 
 
 def refuse_defaults(ijk_to_ras: np.ndarray) -> None:
-    """Refuse what libraries write when they were told nothing: 1 mm voxels along the axes, the first at the origin.
+    """Refuse the default geometry of libraries: 1 mm voxels along the axes, the first one at the origin.
 
     Raises
     ------
@@ -86,40 +86,40 @@ def refuse_defaults(ijk_to_ras: np.ndarray) -> None:
 
 
 def refuse_oblique(ijk_to_ras: np.ndarray) -> None:
-    """Refuse a grid whose axes lie too far from the patient's: no axis of it would be superior without doubt.
+    """Refuse a grid so oblique that its axes cannot be assigned to the patient's.
 
     Raises
     ------
     InputError
     """
     columns = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    # The normal of each pair of axes: the shear of a tilted gantry turns the planes no further than the tilt.
+    # The normal of each pair of axes: the shear of a tilted gantry rotates it by no more than the tilt.
     normals = np.linalg.inv(columns)
     shares = np.abs(normals) / np.linalg.norm(normals, axis=1, keepdims=True)
     nearest = shares.argmax(axis=1)
     worst = float(np.degrees(np.arccos(np.clip(shares.max(axis=1).min(), 0.0, 1.0))))
-    if worst > MOST_OBLIQUE_DEG or len(set(nearest.tolist())) < 3:
+    if worst > MAX_OBLIQUE_DEG or len(set(nearest.tolist())) < 3:
         raise InputError(
             f"The scan lies {worst:.0f}° oblique to the patient's axes; expected axial slices, or others along the "
-            f"patient's axes, within {MOST_OBLIQUE_DEG:.0f}°."
+            f"patient's axes, within {MAX_OBLIQUE_DEG:.0f}°."
         )
 
 
 def _refuse_impossible(name, key, matrix):
-    """Refuse a matrix that no scanner gives: not finite, flat, or sheared otherwise than by a gantry's tilt."""
+    """Refuse a matrix that no scanner produces: not finite, singular, or sheared other than by a gantry tilt."""
     columns = matrix[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
     if not np.isfinite(matrix).all() or lengths.min() == 0.0:
         found = " × ".join(f"{length:g}" for length in lengths)
         raise InputError(f"{name} states no usable spacing ({key}); expected three lengths above 0 mm, found {found}.")
     cosines = np.abs((columns / lengths).T @ (columns / lengths))[[0, 0, 1], [1, 2, 2]]
-    # One pair of axes is that of the images; the third may lean from their normal.
+    # One pair of axes spans the images; the third may be inclined to their normal.
     volume = abs(np.linalg.det(columns / lengths))
     lean = np.degrees(np.arccos(np.clip(volume, 0.0, 1.0)))
-    if cosines.min() > np.sin(np.radians(1.0)) or lean > MOST_TILT_DEG:
+    if cosines.min() > np.sin(np.radians(1.0)) or lean > MAX_TILT_DEG:
         raise InputError(
             f"{name} states a sheared grid ({key}); expected perpendicular axes, or slices shifted by a gantry tilt "
-            f"of up to {MOST_TILT_DEG:.0f}°, found axes at "
+            f"of up to {MAX_TILT_DEG:.0f}°, found axes at "
             f"{', '.join(f'{np.degrees(np.arccos(cosine)):.0f}°' for cosine in cosines)}."
         )
 
@@ -133,9 +133,9 @@ def _refuse_difference(name, first, affine, key, spacing):
 
 
 def _differences(affine, spacing):
-    """Axis, own and other spacing wherever they differ."""
+    """Axis, own and other spacing for each axis on which they differ."""
     along = spacing_kji(affine)[::-1]
-    # Across a tilt, some write the step along the axis and some the distance of the planes.
+    # With a gantry tilt some write the step along the axis, others the distance between planes.
     across = 1.0 / np.linalg.norm(np.linalg.inv(affine[:3, :3]), axis=1)
     for axis, own, plane, other in zip("ijk", along, across, spacing, strict=True):
         if other is None:
@@ -145,7 +145,7 @@ def _differences(affine, spacing):
 
 
 def _compare_turn(name, first, affine, key, other):
-    """Hold two orientations against each other, both freed of shear."""
+    """Compare two orientations after removing shear."""
     turns = []
     for matrix in (affine[:3, :3], other[:3, :3]):
         left, _, right = np.linalg.svd(matrix / np.linalg.norm(matrix, axis=0))
@@ -158,12 +158,12 @@ def _compare_turn(name, first, affine, key, other):
     turn = np.degrees(np.arccos(np.clip((np.trace(turns[0].T @ turns[1]) - 1) / 2, -1.0, 1.0)))
     if turn > TURN_TOLERANCE_DEG:
         raise InputError(
-            f"{name} states two different orientations; expected {first} and {key} to agree, found them turned by "
-            f"{turn:.0f}° against each other."
+            f"{name} states two different orientations; expected {first} and {key} to agree, found a rotation of "
+            f"{turn:.0f}° between them."
         )
 
 
 def _compare_place(first, affine, key, other):
     shift = float(np.linalg.norm(affine[:3, 3] - other[:3, 3]))
     if shift > PLACE_TOLERANCE_MM:
-        yield f"The header places the scan twice, {shift:.0f} mm apart ({first} and {key}); {first} was used."
+        yield f"The header states two positions {shift:.0f} mm apart ({first} and {key}); {first} was used."

@@ -1,5 +1,6 @@
-"""What a volume file holds before anything is said of Hounsfield units: the same for scans, masks and maps."""
+"""Contents of a volume file before conversion to Hounsfield units: the same for scans, masks and maps."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,21 +8,24 @@ import numpy as np
 
 from ..common.errors import InputError
 
+ONE_VALUE = "expected a CT with one value per voxel"
+"""For messages about color images and time series."""
+
 
 @dataclass(frozen=True)
 class StoredVolume:
-    """Values and believed geometry of a file.
+    """Values and checked geometry of a file.
 
     Attributes
     ----------
-    values : ndarray of shape (K, J, I), or (K, J, I, C) in a segmentation of several layers
-        As the header scales them.
+    values : ndarray of shape (K, J, I), or (K, J, I, C) in a segmentation with several layers
+        Scaled as the header states.
     ijk_to_ras : ndarray of shape (4, 4)
         Millimeters.
     header : dict of str to str
-        Further fields, by name.
+        Other fields, by name.
     warnings : tuple of str
-        What was found of the geometry.
+        About the geometry.
     """
 
     values: np.ndarray
@@ -30,13 +34,13 @@ class StoredVolume:
     warnings: tuple = ()
 
 
-def three_sizes(path: Path, sizes) -> list[int]:
+def three_sizes(path: Path, sizes: Iterable[float]) -> list[int]:
     """Drop trailing axes of length one.
 
     Raises
     ------
     InputError
-        If there are not three axes left.
+        Unless exactly three axes are left.
     """
     sizes = [int(size) for size in sizes]
     while len(sizes) > 3 and sizes[-1] == 1:

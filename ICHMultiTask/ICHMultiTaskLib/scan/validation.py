@@ -1,6 +1,6 @@
-"""Whether a scan is a head CT that the model was made for, and whether its geometry can be believed.
+"""Checks that a scan is a head CT the model was made for, and that its geometry is plausible.
 
-The same for every format, after reading. Works on a coarse copy of about 4 mm, so that it takes some milliseconds.
+The same for every format, after reading. They run on a coarse copy of about 4 mm and take milliseconds.
 """
 
 from dataclasses import replace
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..common.errors import InputError
-from .coarse_head import CoarseHead, coarse_head, in_patient_axes
+from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, plane_edges
 from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
 from .stated_geometry import refuse_defaults, refuse_oblique
@@ -17,30 +17,30 @@ MIN_SLICES = 8
 MIN_EXTENT_MM = 75.0
 """Half of an adult head; a scan must cover at least this along every axis."""
 MIN_SKULL_ML = 250.0
-"""Least volume inside closed rings of bone: a sixth of an adult's, so that a craniectomy passes."""
+"""Smallest volume inside closed rings of bone: a sixth of an adult's, so that a craniectomy passes."""
 OPEN_SKULL = 0.6
-"""Least share of bone on the brain's surface in a head without closed rings; a wide craniectomy leaves 0.79."""
+"""Smallest share of the brain's surface covered by bone without closed rings; a wide craniectomy leaves 0.79."""
 METAL_HU, METAL_ML = 3000, 0.1
 CONTRAST_HU, CONTRAST_ML = 110, 5.0
-"""Clots reach 100 HU. Above 110 HU lay up to 1.4 mL in 40 simulated heads and up to 2.3 mL (calcium) in 2 real ones."""
+"""Clots reach 100 HU. 40 simulated heads had up to 1.4 mL above 110 HU, 2 real ones up to 2.3 mL (calcium)."""
 
 HUMAN_ML, ADULT_ML = (650.0, 2400.0), (950.0, 2100.0)
 """Intracranial volume. Abbott et al. 2000 (J Craniofac Surg 11:211, CT of 157 people), mean ± SD: at 1 year girls
-1025 ± 84 mL; at 20 years women 1322 ± 108, men 1473 ± 117 mL. Human: from such a girl less 4 SD to a man plus 7 SD
-(large heads, and what this coarse measure adds); adult: a woman less 3.5 SD to a man plus 5 SD."""
+1025 ± 84 mL; at 20 years women 1322 ± 108, men 1473 ± 117 mL. Human: girls at 1 year - 4 SD to men + 7 SD (large heads,
+and the bias of this coarse measurement); adult: women - 3.5 SD to men + 5 SD."""
 HUMAN_WIDTH_MM, ADULT_WIDTH_MM = (105.0, 180.0), (120.0, 172.0)
 HUMAN_LENGTH_MM, ADULT_LENGTH_MM = (130.0, 235.0), (150.0, 222.0)
-"""Skull, outer table to outer table. 100 simulated adults, turned as in practice: 132 to 156 and 167 to 218 mm; the
-limits scale them with the cube root of the volumes above."""
+"""Skull, outer table to outer table. 100 simulated adults, rotated as in practice: 132 to 156 and 167 to 218 mm; the
+limits scale these ranges with the cube root of the volumes above."""
 HUMAN_RATIOS, ADULT_RATIOS = (0.55, 1.15), (0.62, 1.0)
-"""Width by length: a spacing that is wrong along one axis only."""
+"""Width / length: detects a spacing that is wrong along one axis only."""
 HUMAN_VAULT, ADULT_VAULT = (0.42, 1.0), (0.52, 0.84)
-"""Height of the vault by the root of width × length; 0.59 to 0.76 in the simulated adults."""
+"""Height of the vault / √(width × length); 0.59 to 0.76 in the simulated adults."""
 BRAIN_HU, POSSIBLE_BRAIN_HU = (15.0, 55.0), (5.0, 65.0)
 
 
 def check_head_ct(head_ct: HeadCT) -> HeadCT:
-    """Refuse what is not a head CT or not where it claims to be, and warn of what makes the results doubtful.
+    """Refuse a scan that is not a head CT or has an implausible geometry; warn about anything that limits the results.
 
     Parameters
     ----------
@@ -54,9 +54,8 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
     Raises
     ------
     InputError
-        If the scan is too small, has no or unusable values, is not in HU, is not of a whole head, or if its geometry
-        cannot be believed: nothing stated, too oblique, a head of no human size, or one that lies otherwise than
-        stated.
+        If the scan is too small, has no usable values, is not in HU or not of a whole head, or if its geometry is not
+        plausible: not stated, too oblique, no human head size, or another orientation than stated.
     """
     _refuse_grid(head_ct)
     coarse = coarse_head(head_ct)
@@ -68,7 +67,7 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
     warnings = [*_grid_warnings(head_ct), *_cut_warnings(coarse, inside), *_content_warnings(coarse, inside)]
     warnings += [*_shape_warnings(shape), *_dense_warnings(head_ct, coarse, shape)]
     facts = head_ct.facts
-    # A scan that was checked before has its warnings already.
+    # A scan that was checked before already has its warnings.
     new = tuple(sentence for sentence in warnings if sentence not in facts.warnings)
     volume = round(shape.intracranial_ml, 1) if shape.covered >= LEAKING else None
     return replace(head_ct, facts=replace(facts, warnings=facts.warnings + new, intracranial_ml=volume))
@@ -95,7 +94,7 @@ def _refuse_grid(head_ct):
 
 
 def _extent_mm(head_ct):
-    """Height of the grid perpendicular to each pair of axes, in the order k, j, i (shear adds nothing)."""
+    """Height of the grid perpendicular to each pair of axes, in mm, in the order k, j, i (without shear)."""
     inverse = np.linalg.inv(head_ct.ijk_to_ras[:3, :3])
     return (np.array(head_ct.hu.shape[::-1]) / np.linalg.norm(inverse, axis=1))[::-1]
 
@@ -103,7 +102,7 @@ def _extent_mm(head_ct):
 def _refuse_values(hu, coarse):
     if hu.dtype.kind == "f" and not np.isfinite(hu.sum(dtype=np.float64)):
         count = int(hu.size - np.isfinite(hu).sum())
-        raise InputError(f"The scan holds {count} voxels of NaN or infinity; expected a number of HU in every voxel.")
+        raise InputError(f"The scan holds {count} voxels of NaN or infinity; expected a HU value in every voxel.")
     low, high = float(coarse.min()), float(coarse.max())
     if low == high:
         low, high = float(hu.min()), float(hu.max())
@@ -119,33 +118,24 @@ def _refuse_values(hu, coarse):
 
 
 def _inside_skull(coarse):
-    """Where bone closes around a place within its axial plane, a rim of 4 mm left out; bool, as `coarse.hu`."""
+    """Samples enclosed by bone within their axial plane, without a rim of 4 mm; bool, shape of `coarse.hu`."""
     from scipy import ndimage
 
-    within_plane = np.zeros((3, 3, 3), dtype=bool)
-    within_plane[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
-    # Dilated, so that sutures, burr holes and thin temporal bone do not open the skull.
-    bone = ndimage.binary_dilation(coarse.peak > BONE_HU, within_plane)
-    regions, count = ndimage.label(~bone, within_plane)
-    # Outside is what reaches the edge of the field of view as air, or along much of the edge; a skull that the edge
-    # cuts off reaches it as brain.
-    rim = _rim(regions)
+    # Dilation closes sutures, burr holes and thin temporal bone.
+    bone = ndimage.binary_dilation(coarse.peak > BONE_HU, IN_PLANE)
+    regions, count = ndimage.label(~bone, IN_PLANE)
+    # Outside are regions that reach the edge of the field of view as air, or along much of the edge: a skull cut off by
+    # the field of view reaches it as brain.
+    edges = plane_edges(regions.shape)
     is_outside = np.zeros(count + 1, dtype=bool)
-    is_outside[regions[rim & (coarse.hu < AIR_HU)]] = True
-    is_outside |= np.bincount(regions[rim], minlength=count + 1) > rim[0].sum() / 3
+    is_outside[regions[edges & (coarse.hu < AIR_HU)]] = True
+    is_outside |= np.bincount(regions[edges], minlength=count + 1) > edges[0].sum() / 3
     is_outside[0] = True
     return ~is_outside[regions]
 
 
-def _rim(array):
-    """Samples on the edge of each plane; bool, as `array`."""
-    rim = np.ones(array.shape, dtype=bool)
-    rim[:, 1:-1, 1:-1] = False
-    return rim
-
-
 def _refuse_other_body(coarse, inside, shape):
-    """Refuse what no closed ring of bone surrounds, unless it is a head with much of its skull open, or a small one."""
+    """Refuse a scan without closed rings of bone, unless it is a head with a wide craniectomy, or a small head."""
     volume = float(inside.sum()) * coarse.voxel_ml
     if shape.intracranial_ml <= HUMAN_ML[1] and shape.covered > OPEN_SKULL:
         return
@@ -159,7 +149,7 @@ def _refuse_other_body(coarse, inside, shape):
 def _grid_warnings(head_ct):
     spacing = np.sort(head_ct.spacing_kji)
     if spacing[2] > 10.5:
-        yield f"Slices are {spacing[2]:.1f} mm apart; at more than 10 mm small hemorrhages are missed."
+        yield f"Slices are {spacing[2]:.1f} mm apart; above 10 mm small hemorrhages are missed."
     if spacing[1] > 1.6 or spacing[0] < 0.2:
         yield f"The pixel size of {spacing[0]:.2f} × {spacing[1]:.2f} mm is unusual for a head CT (0.3 to 0.6 mm)."
     if _extent_mm(head_ct).max() > 320.0:
@@ -167,7 +157,7 @@ def _grid_warnings(head_ct):
 
 
 def _cut_warnings(coarse, inside):
-    """Warn of, or refuse, a head cut off above or below, by the area inside the skull on the end planes."""
+    """Refuse, or warn about, a head cut off above or below, by the area inside the skull on the end planes."""
     area = inside.sum(axis=(1, 2)) * coarse.pixel_cm2
     height = len(area) * coarse.step_mm[0]
     for end, name, usual in ((-1, "vertex", 0.25), (0, "skull base", 0.4)):
@@ -179,12 +169,12 @@ def _cut_warnings(coarse, inside):
             )
         if share > usual:
             yield f"The scan seems to end before the {name}; hemorrhage beyond its last slice is not seen."
-    if (inside & _rim(inside)).any():
-        yield "The field of view cuts off a part of the skull; hemorrhage beyond its edge is not seen."
+    if (inside & plane_edges(inside.shape)).any():
+        yield "The field of view cuts off part of the skull; hemorrhage beyond its edge is not seen."
 
 
 def _content_warnings(coarse, inside):
-    """Refuse what is no brain by its HU, and warn of a doubtful one."""
+    """Refuse contents that are not brain by their HU; warn about doubtful ones."""
     values = coarse.hu[inside]
     soft = values[(values > -100) & (values < 200)]
     if soft.size < 0.5 * values.size:
@@ -206,7 +196,7 @@ def _content_warnings(coarse, inside):
 
 
 def _shape_warnings(shape: HeadShape):
-    """Refuse a head of no human size or one that lies otherwise than stated; warn of one that is no adult's."""
+    """Refuse a head of no human size or of another orientation than stated; warn if its size is not an adult's."""
     measured = [
         ("an intracranial volume", "{:.0f} mL", shape.intracranial_ml, HUMAN_ML, ADULT_ML),
         ("a skull width", "{:.0f} mm", shape.width_mm, HUMAN_WIDTH_MM, ADULT_WIDTH_MM),
@@ -225,13 +215,13 @@ def _shape_warnings(shape: HeadShape):
             )
         )
     if 0.0 < shape.covered < LEAKING:
-        return  # through an open skull the brain was taken together with what lies outside
-    # A head of which not enough was found has no shape to judge its place by.
+        return  # through an open skull the region includes what lies outside
+    # The orientation of a head is not judged if too little of it was found.
     lies = misplacement(shape) if shape.intracranial_ml >= HUMAN_ML[0] else None
     if lies is not None:
         raise InputError(
-            f"The head lies {lies}, seen from its shape; expected it as the header states, with the vertex upward and "
-            "the face to the front."
+            f"The head lies {lies}, judging by its shape; expected the orientation that the header states, with the "
+            "vertex up and the face to the front."
         )
     for name, form, value, (low, high), _ in measured:
         if not low <= value <= high:
@@ -250,14 +240,14 @@ def _shape_warnings(shape: HeadShape):
 
 
 def _dense_warnings(head_ct, coarse: CoarseHead, shape: HeadShape):
-    """Warn of metal at the level of the brain and of what looks like vessels filled with contrast medium."""
+    """Warn about metal at the level of the brain, and about what looks like vessels filled with contrast medium."""
     hu, *_ = in_patient_axes(head_ct)
     area = shape.brain.sum(axis=(1, 2))
     levels = np.flatnonzero(area > 0.3 * area.max())  # teeth and fillings lie below
     slab = hu[levels[0] * coarse.strides[0] : (levels[-1] + 1) * coarse.strides[0]]
     metal = np.count_nonzero(slab > METAL_HU) * head_ct.voxel_volume_mm3 / 1000.0
     if metal > METAL_ML:
-        yield f"The scan shows about {metal:.1f} mL of metal at the level of the brain; streaks may mislead."
+        yield f"The scan shows about {metal:.1f} mL of metal at the level of the brain; streaks may affect the results."
     dense = _dense_ml(hu, coarse, shape)
     if dense > CONTRAST_ML:
         yield (
@@ -267,14 +257,14 @@ def _dense_warnings(head_ct, coarse: CoarseHead, shape: HeadShape):
 
 
 def _dense_ml(hu, coarse, shape):
-    """Volume denser than any clot in the upper two thirds of the brain, 4 mm off the bone."""
+    """Volume denser than any clot in the upper two thirds of the brain, 4 mm from the bone."""
     from scipy import ndimage
 
     area = shape.brain.sum(axis=(1, 2))
     levels = np.flatnonzero(area > 0.5 * area.max())
     part = slice(levels[0] + round(0.35 * len(levels)), levels[-1] + 1)
     deep = ndimage.binary_erosion(shape.brain[part], np.ones((1, 3, 3), dtype=bool))
-    # Samples about 1 mm apart within the plane; each belongs to one of the coarse copy.
+    # Samples about 1 mm apart in plane; each belongs to one sample of the coarse copy.
     fine = [
         next(size for size in range(max(1, stride // 4), 0, -1) if stride % size == 0) for stride in coarse.strides[1:]
     ]

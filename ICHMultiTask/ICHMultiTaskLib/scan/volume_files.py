@@ -1,4 +1,4 @@
-"""NIfTI, NRRD and MetaImage files: voxels and believed geometry, and the same as a HeadCT."""
+"""NIfTI, NRRD and MetaImage files: voxels with checked geometry, and as a HeadCT."""
 
 import re
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
 from .nifti import read_nifti
 from .stated_geometry import MM_PER_UNIT, believed_affine
-from .stored_volume import StoredVolume, three_sizes
+from .stored_volume import ONE_VALUE, StoredVolume, three_sizes
 
 _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
 _HEADER_BYTES = 1 << 20
-"""Of a file with voxels behind its header; Slicer writes some 10 kB for a segmentation."""
+"""Largest header before the voxels; Slicer writes about 10 kB for a segmentation."""
 
 
 def read_stored(path: Path) -> StoredVolume:
-    """Read a file of one of `FORMATS` as it is: a scan, a mask or a map.
+    """Read a file of one of `FORMATS` without conversion: a scan, a mask or a map.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def read_stored(path: Path) -> StoredVolume:
     Raises
     ------
     InputError
-        If the file is damaged, color, not one 3-D volume, or its geometry cannot be believed.
+        If the file is damaged, in color, not one 3-D volume, or its geometry is not plausible.
     """
     return FORMATS[suffix_of(path)][1](path)
 
@@ -45,13 +45,12 @@ def read_volume_file(path: Path) -> HeadCT:
     Returns
     -------
     HeadCT
-        The gantry tilt is what the grid's shear shows: these formats have no field for it.
+        The gantry tilt is calculated from the shear of the grid: these formats have no field for it.
     """
     stored = read_stored(path)
     if stored.values.ndim != 3:
         raise InputError(
-            f"{path.name} has {stored.values.shape[3]} values a voxel (color or several frames); "
-            "expected a CT with one."
+            f"{path.name} has {stored.values.shape[3]} values per voxel (color or several frames); {ONE_VALUE}."
         )
     hu, warnings = as_hu(stored.values)
     facts = ScanFacts(
@@ -64,7 +63,7 @@ def read_volume_file(path: Path) -> HeadCT:
 
 
 def suffix_of(path: Path) -> str | None:
-    """The suffix in `FORMATS` that a path ends in, whatever its case; None for other files."""
+    """The suffix in `FORMATS` that a path ends with, in any case; None for other files."""
     return next((suffix for suffix in FORMATS if path.name.lower().endswith(suffix)), None)
 
 
@@ -92,7 +91,7 @@ def read_nrrd(path: Path) -> StoredVolume:
 
 
 def nrrd_fields(path: Path) -> dict[str, str]:
-    """Fields of an NRRD header by lower-case name; key/value pairs (``:=``) are left to the library."""
+    """Fields of an NRRD header by lower-case name, without key/value pairs (``:=``)."""
     lines = path.read_bytes()[:_HEADER_BYTES].split(b"\n\n")[0].split(b"\r\n\r\n")[0].decode("latin-1").splitlines()
     pairs = (line.split(": ", 1) for line in lines if ": " in line and not line.startswith("#"))
     return {key.strip().lower(): value.strip() for key, value in pairs if ":=" not in key}
@@ -119,19 +118,19 @@ def read_metaimage(path: Path) -> StoredVolume:
     warnings = []
     if not {"TransformMatrix", "Rotation", "Orientation"} & fields.keys():
         warnings.append(
-            "The MetaImage header states no orientation; its voxels were taken to run from right to left, front to "
-            "back and upward, as the format presumes: left and right rest on that."
+            "The MetaImage header states no orientation; the default of the format was assumed: voxels from right to "
+            "left, front to back and upward. Left and right may be wrong."
         )
     _compare_letters(path, image, fields.get("AnatomicalOrientation", ""))
     extent = _numbers(fields.get("ElementSize", ""))
-    # Along the third axis it may be the thickness of the slices.
+    # Along the third axis it may be the slice thickness.
     spacings = {"ElementSize": [*extent[:2], None]} if len(extent) == 3 else {}
     unit = MM_PER_UNIT.get(fields.get("DistanceUnits", "mm"), 1.0)
     return _stored(path, image, size, np.full(3, unit), spacings, tuple(warnings))
 
 
 def _compare_letters(path, image, letters):
-    """Hold AnatomicalOrientation against the direction matrix: some write where axes come from, some where they go."""
+    """Check AnatomicalOrientation against the direction matrix: some write where axes start, others where they end."""
     if image.GetDimension() != 3 or not re.fullmatch("[RLAPIS]{3}", letters):
         return
     direction = np.reshape(image.GetDirection(), (3, 3))
@@ -162,7 +161,7 @@ def _image(path, format_name, image_io):
 
 
 def _stored(path, image, size, scale, spacings, warnings=()):
-    """Values, believed geometry and header of an image; `scale` is mm per unit along the axes of space."""
+    """Values, checked geometry and header of an image; `scale` is mm per unit along each spatial axis."""
     import SimpleITK
 
     dimension = image.GetDimension()
@@ -178,7 +177,7 @@ def _stored(path, image, size, scale, spacings, warnings=()):
 
 
 def _numbers(text):
-    """Numbers in a field, empty where it holds anything else."""
+    """Numbers in a field; empty if it holds anything else."""
     try:
         return [float(word) for word in text.split()]
     except ValueError:
@@ -193,4 +192,4 @@ FORMATS: dict[str, tuple[str, Callable[[Path], StoredVolume]]] = {
     ".mha": ("MetaImage", read_metaimage),
     ".mhd": ("MetaImage", read_metaimage),
 }
-"""Suffix to the format's name and its reader: another format is one more line."""
+"""Name and reader of each format, by suffix: another format is one more line."""

@@ -56,7 +56,6 @@ def export_bundle(trainer, folder, name, version, training_data, command, choice
         "architecture": config.bundle_architecture(),
         "preprocessing": config.preprocessing,
         "target": config.target,
-        "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
         "calibration": trainer.calibration(choice),
         "metrics": {"validation": validation, "validation_scans": len(trainer.validation.died)},
         "training": {"config": config.as_dict(), "command": command, "scans": scans, "note": choice.note},

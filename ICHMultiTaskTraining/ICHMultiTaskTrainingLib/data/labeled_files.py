@@ -17,7 +17,7 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.volume_files import read_stored, suffix_of
 
 SCENES = (".mrb", ".mrml")
-MOST_LABELS = 20
+MAX_LABELS = 20
 """A file of whole numbers with more of them than this is a scan."""
 _WORDS = r"seg|segs|segm|segmentations?|masks?|labels?|labelmaps?|rois?|annotations?|ground ?truth|gt|manual|outlines?"
 _IS_SEGMENTATION = re.compile(rf"(?:^|[^a-z])(?:{_WORDS})(?:tr|ts)?(?:$|[^a-z])", re.IGNORECASE)
@@ -154,7 +154,7 @@ def _sort_file(path, scans, segmentations, found):
         found.unreadable.append((path, str(error)))
         return
     try:
-        is_mask = values.ndim == 4 or len(labels_of(path.name, values)) <= MOST_LABELS
+        is_mask = values.ndim == 4 or len(labels_of(path.name, values)) <= MAX_LABELS
     except InputError:
         is_mask = False
     (segmentations.append if is_mask else lambda scan: scans.append(ScanFile(scan)))(path)

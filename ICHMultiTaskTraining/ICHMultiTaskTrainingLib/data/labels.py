@@ -11,7 +11,7 @@ from .manifest import Row
 
 MASK_FACTOR = 10.0
 """A volume and that of its mask differ by less, however the mask was drawn."""
-LEAST_ML = 1.0
+MIN_ML = 1.0
 """Volumes below it are not held against their masks, in which a few voxels make a factor."""
 
 
@@ -45,7 +45,7 @@ def check_mask_volume(row: Row, mask_ml: float) -> None:
     InputError
     """
     smaller, larger = sorted((row.volume_ml, mask_ml))
-    if larger >= LEAST_ML and larger > MASK_FACTOR * smaller:
+    if larger >= MIN_ML and larger > MASK_FACTOR * smaller:
         raise InputError(
             f"volume_ml and mask do not belong together: expected volumes within a factor of {MASK_FACTOR:g}, found "
             f"{row.volume_ml:.1f} mL and a mask of {mask_ml:.1f} mL"

@@ -35,7 +35,7 @@ def save(folder, network, **changes):
         "name": "test", "version": "0.0.1", "license": "Apache-2.0", "intended_use": "Tests.",
         "training_data": "Random weights; no scans.", "architecture": network.architecture,
         "preprocessing": PRESETS["default"].as_dict(), "target": "cube_root_ml",
-        "attention": {"stage": "stage3", "method": "layercam"}, "calibration": NO_CALIBRATION, "metrics": {},
+        "calibration": NO_CALIBRATION, "metrics": {},
     }  # fmt: skip
     return save_bundle(folder, network.state_dict(), {**metadata, **changes}, "# Test\n")
 
@@ -62,7 +62,7 @@ def scan():
 
 @pytest.fixture(scope="module")
 def analysis(analyzer, scan):
-    return analyzer.analyze(scan)
+    return analyzer.analyze(scan, stage="stage3", method="layercam")
 
 
 def test_numbers_are_those_of_the_network_and_the_calibration(analysis, bundle, scan):
@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_network_and_the_calibration(analysis, bundle, 
     }  # fmt: skip
 
 
-def test_attention_lies_in_the_scan_and_follows_the_bundle(analysis, scan):
+def test_attention_lies_in_the_scan(analysis, scan):
     attention = analysis.attention
     assert (attention.head, attention.stage, attention.method) == ("volume", "stage3", "layercam")
     assert attention.array.shape == scan.hu.shape and attention.array.dtype == np.float32
@@ -203,7 +203,7 @@ def test_analyze_from_a_file_equals_analyze_in_memory(tmp_path, scan, bundle, an
     image.SetDirection((lps[:3, :3] / spacing).ravel())
     image.SetOrigin(lps[:3, 3])
     sitk.WriteImage(image, str(tmp_path / "scan.nii.gz"))
-    found = analyze(tmp_path / "scan.nii.gz", bundle, "cpu")
+    found = analyze(tmp_path / "scan.nii.gz", bundle, "cpu", stage="stage3", method="layercam")
     assert found.volume_ml == pytest.approx(analysis.volume_ml, rel=1e-4)
     assert found.attention.peak_ras_mm == pytest.approx(analysis.attention.peak_ras_mm, abs=1e-3)
     assert list(found.timing_s)[:2] == ["read", "load_model"]
@@ -216,13 +216,13 @@ def test_warnings_of_the_scan_and_of_the_model_are_passed_on(tmp_path, scan):
     for head in (network.volume_head, network.prognosis_head):
         head.dense.weight.data.abs_().neg_()  # nothing in the scan can raise a score
         head.dense.bias.data.zero_()
-    analysis = Analyzer(save(tmp_path / "blank", network, attention={}), "cpu").analyze(marked)
+    analysis = Analyzer(save(tmp_path / "blank", network), "cpu").analyze(marked)
     assert analysis.attention.peak_ras_mm is None and not analysis.attention.array.any()
     warnings = " ".join(analysis.warnings)
     assert "The scan has a dent." in warnings
-    assert "The model holds no calibrated interval" in warnings
+    assert "The model has no calibrated interval" in warnings
     assert analysis.hemorrhage == "none"
-    assert analysis.hemorrhage_reason.startswith("No hemorrhage found: the model reads")
+    assert analysis.hemorrhage_reason.startswith("No hemorrhage found: the model measured")
     assert analysis.mortality_probability is None and analysis.prognosis is None
     assert "The attention map of the volume head is blank" in warnings
 
@@ -288,12 +288,12 @@ def test_head_that_was_never_trained_gives_null_and_a_word(task, other, tmp_path
     given = {"volume": report["volume_ml"], "prognosis": report["mortality_probability"]}
     assert given[task] is not None and given[other] is None
     assert (report["prognosis"] is None) == (other == "prognosis")
-    assert f"The model was trained for the {task} alone: it gives no {other}." in report["scan"]["warnings"]
+    assert f"The model was trained for the {task} only: it gives no {other}." in report["scan"]["warnings"]
     assert report["attention"]["head"] == task
     line = {"volume": "Volume      – mL", "prognosis": "Prognosis   –"}[other]
     assert line in summary(analysis).split("\n")
     if other == "volume":
-        with pytest.raises(InputError, match="expected a model that was trained for the volume"):
+        with pytest.raises(InputError, match="expected a model trained to measure volume"):
             mark(analysis)
         with pytest.raises(InputError, match="There is no first volume"):
             growth(analysis.volume_ml, None, 5.0, None)

@@ -84,7 +84,7 @@ def test_what_cannot_be_told_is_said():
     maybe_zero = growth(3, (0, 5), 6, (4, 9), 0.9)
     assert maybe_zero.relative_interval_percent[1] is None and "no upper bound" in maybe_zero.notes[0]
     assert maybe_zero.relative_percent == pytest.approx(100) and not maybe_zero.is_expansion
-    assert "not told from none: the absolute growth alone decides" in maybe_zero.notes[1]
+    assert "may be 0 mL: only the absolute growth counts" in maybe_zero.notes[1]
     gone = growth(20, (17, 24), 0, (0, 1.5), 0.9)
     assert gone.relative_interval_percent == pytest.approx((-100, 100 * (1.5 / 17 - 1)))
     assert (gone.is_expansion, gone.verdict) == (False, "unlikely")
@@ -127,9 +127,9 @@ def test_growth_stays_within_what_is_possible():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ((-1, None, 5, None), "The first volume is not possible"),
-        ((5, None, float("nan"), None), "The second volume is not possible"),
-        ((5, (6, 7), 5, None), "The interval of the first volume is not possible: expected bounds from 0 around 5 mL"),
+        ((-1, None, 5, None), "The first volume is impossible"),
+        ((5, None, float("nan"), None), "The second volume is impossible"),
+        ((5, (6, 7), 5, None), "The interval of the first volume is impossible: expected bounds from 0 around 5 mL"),
         ((5, None, 5, (1, 4)), "The interval of the second volume"),
         ((5, (-1, 7), 5, None), "The interval of the first volume"),
     ],

@@ -215,7 +215,7 @@ def test_no_blood_near_the_attention(head_ct):
 
 @pytest.mark.parametrize("volume", [-1.0, float("nan"), float("inf")])
 def test_unusable_volume(analysis, volume):
-    with pytest.raises(InputError, match="expected mL, 0 or more"):
+    with pytest.raises(InputError, match="expected 0 mL or more"):
         mark(analysis, volume)
 
 

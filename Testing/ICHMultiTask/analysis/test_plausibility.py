@@ -30,7 +30,7 @@ def test_an_analysis_is_held_against_the_measured_head(tmp_path, monkeypatch, vo
     analyzer = Analyzer(tiny_bundle(tmp_path / "bundle"), "cpu")
     monkeypatch.setattr(type(analyzer.bundle), "volume_ml", lambda self, output, crop: volume)
     if refused:
-        with pytest.raises(InputError, match="cannot be a hemorrhage's, so none is given"):
+        with pytest.raises(InputError, match="cannot be that of a hemorrhage and is not shown"):
             analyzer.analyze(phantom(), attention=False)
         return
     analysis = analyzer.analyze(phantom(), attention=False)

@@ -34,12 +34,12 @@ def test_blood_is_found_whatever_its_volume():
 def test_what_is_no_blood_is_said(evidence, words):
     small, reason = decide(0.4, evidence, 0.2)
     assert small == Hemorrhage.NONE
-    assert reason.startswith("No hemorrhage found: the model reads 0.4 mL") and words in reason
+    assert reason.startswith("No hemorrhage found: the model measured 0.4 mL") and words in reason
     # The marking may have failed: a large reading is never called none.
     for volume in (2.0, 12.0, 60.0):
         large, reason = decide(volume, evidence, 0.2)
         assert large == Hemorrhage.UNCERTAIN
-        assert reason.startswith(f"Hemorrhage uncertain: the model reads {volume:.1f}") and words in reason
+        assert reason.startswith(f"Hemorrhage uncertain: the model measured {volume:.1f}") and words in reason
 
 
 def test_dense_as_blood_where_nothing_was_read_is_uncertain():

@@ -41,7 +41,7 @@ def bundle(tmp_path_factory):
         "name": "tiny", "version": "0.0.1", "license": "Apache-2.0", "intended_use": "Tests.",
         "training_data": "Random weights; no scans.", "architecture": architecture,
         "preprocessing": PRESETS["default"].as_dict(), "target": "cube_root_ml",
-        "attention": {"head": "volume", "stage": "stage3", "method": "layercam"},
+
         "calibration": {"volume_interval": {"coverage": 0.8, "strata": [{"up_to_ml": None, "half_width_cm": 0.3}]}},
         "metrics": {},
     }, "# Tiny\n")  # fmt: skip
@@ -96,7 +96,8 @@ def run_analyze(scan, bundle, folder, *options):
 
 def test_scan_file_to_result_folder(scan, bundle, tmp_path):
     pytest.importorskip("slicer", reason="needs slicer-core")
-    result = run("analyze", scan, "--model", bundle, "--output", "deep/result", "--device", "cpu", cwd=tmp_path)
+    kind = ("--stage", "stage3", "--method", "layercam")
+    result = run("analyze", scan, "--model", bundle, "--output", "deep/result", "--device", "cpu", *kind, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "deep" / "result"
     written = {"report.html", "report.json", "attention.nrrd", "scene.mrb", "slices", LIST_FILE}
@@ -251,8 +252,8 @@ def test_wrong_usage_is_status_2(arguments, words, capsys):
     [
         (InputError("Wrong: expected a, found b."), "Wrong: expected a, found b."),
         (Canceled(), "Canceled; nothing was written."),
-        (MemoryError(), "The memory is not enough"),
-        (RuntimeError("CUDA out of memory.\nmore lines"), "The memory is not enough; close other programs"),
+        (MemoryError(), "There is not enough memory"),
+        (RuntimeError("CUDA out of memory.\nmore lines"), "There is not enough memory; close other programs"),
         (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "The disk is full: /tmp/x could not be written"),
         (OSError(errno.EIO, "Input/output error", "/cd/1.dcm"), "/cd/1.dcm cannot be read: Input/output error."),
         (ModuleNotFoundError("No module named 'x'", name="x"), "The package x is not installed"),

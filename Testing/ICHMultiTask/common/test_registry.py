@@ -46,7 +46,7 @@ def test_unknown_names_list_the_known_ones(action):
     registry = Registry("thing", __package__, {"a": ("A", "m:a"), "b": ("B", "m:b")})
     with pytest.raises(InputError, match="The thing is unknown: expected one of a, b, found 'x'"):
         action(registry)
-    with pytest.raises(InputError, match="'a' is registered already"):
+    with pytest.raises(InputError, match="'a' is already registered"):
         registry.add("a", "A", "m:a")
 
 

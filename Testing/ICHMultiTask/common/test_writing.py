@@ -227,7 +227,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
 def test_windows_names_and_files_in_use(tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "_WINDOWS", True)
     for name in ("CON", "nul.txt", "com1", "ends.", "ends ", "what?", "a:b"):
-        with pytest.raises(OutputError, match="Windows allows no file of the name"):
+        with pytest.raises(OutputError, match="Windows does not allow the file name"):
             write(tmp_path / name, {"a": "1"})
     write(tmp_path / "console", {"a": "1"})
     calls, rename = [], os.rename

@@ -191,7 +191,7 @@ def test_impossible_values_are_refused(field, value, words):
 @pytest.mark.parametrize("volume, interval", [(-1, None), (float("nan"), None), (10, (-2, 5))])
 def test_impossible_volume_is_refused(volume, interval):
     for function in (clinical_scores, alerts):
-        with pytest.raises(InputError, match="expected a number of mL from 0"):
+        with pytest.raises(InputError, match="expected 0 mL or more"):
             function(known(), volume, interval)
 
 

@@ -35,7 +35,7 @@ def test_what_cannot_be_compared_is_empty_and_said():
     assert (zero.difference_ml, zero.difference_percent, zero.within_20_percent) == (3.0, None, None)
     assert zero.within_5_ml is True and zero.inside_interval is None
     assert zero.notes == (
-        "The model measured 0 mL; no percentage of it can be given.", "The model gave no interval.",
+        "The model measured 0 mL; there is no percentage of it.", "The model gave no interval.",
     )  # fmt: skip
     for ml in (None, float("nan")):
         (missing,) = compare_volumes(20.0, (15, 25), [("ABC/2", ml)])

@@ -28,7 +28,6 @@ METADATA_VALUES = {
     "architecture": ARCHITECTURE,
     "preprocessing": {"window_hu": [0.0, 100.0], "shape_kji": [32, 224, 224]},
     "target": "cube_root_ml",
-    "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
     "calibration": {
         "volume_interval": {
             "coverage": 0.9,
@@ -72,6 +71,11 @@ def test_round_trip_gives_the_same_outputs(saved, network):
     with torch.no_grad():
         for found, expected in zip(again(image), network(image)):
             torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)  # weights are stored in 16 bits
+
+
+def test_bundles_of_versions_that_named_an_attention_map_load(saved):
+    edit(saved, attention={"head": "volume", "stage": "stage4", "method": "gradcam"})
+    assert ModelBundle.load(saved).name == "tiny"
 
 
 def test_layout_and_keys_follow_monai_bundles(saved):

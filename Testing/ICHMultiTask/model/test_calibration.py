@@ -126,7 +126,7 @@ def test_too_few_cases_give_no_interval(count):
     assert fit_volume_interval(predicted, true) is None
     found = fit_calibration(predicted, true, np.zeros(count), np.zeros(count))
     assert found["volume_interval"] is None
-    assert f"No interval: {count} patients are too few for one." in found["notes"]
+    assert f"No interval: {count} patients are too few." in found["notes"]
 
 
 def test_interval_of_several_scans_a_patient_holds_for_a_new_patient():
@@ -266,7 +266,7 @@ def test_few_scans_keep_the_correction_of_the_start():
     kept = fit_calibration(predicted, true, np.zeros(len(true)), np.zeros(len(true)), start=start)
     assert kept["volume_correction"] == line
     assert kept["volume_interval"] == fit_volume_interval(correct_volume(predicted, line), true)
-    assert any("volume correction is that of the start" in note for note in kept["notes"])
+    assert any("earlier volume correction was kept" in note for note in kept["notes"])
     alone = fit_calibration(predicted, true, np.zeros(len(true)), np.zeros(len(true)))
     enough = fit_calibration(*simulated_predictions(FEWEST_FOR_CORRECTION, np.random.default_rng(3)), None,
                              np.zeros(FEWEST_FOR_CORRECTION), start=start)  # fmt: skip

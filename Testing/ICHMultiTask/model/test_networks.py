@@ -9,7 +9,7 @@ from ICHMultiTaskLib.model.networks import ARGUMENTS, NETWORKS, TRAINABLE, build
 from ICHMultiTaskLib.model.networks.base import STAGES
 from ICHMultiTaskLib.model.networks.x3d import SqueezeExcitation
 
-LEAST_WIDTH = {"tin": 16, "tsm": 8, "timesformer": 16}
+MIN_WIDTH = {"tin": 16, "tsm": 8, "timesformer": 16}
 """Of each kind that cannot be narrower; 4 for the others."""
 FAMILIES = (
     "resnet18", "resnet50", "densenet121", "x3d", "r2plus1d18", "p3d50", "tsm18", "tin18", "timesformer",
@@ -21,7 +21,7 @@ FAMILIES = (
 def tiny(name, **changes):
     """A narrow network of that name, without the randomness of dropout."""
     torch.manual_seed(0)
-    width = next((width for kind, width in LEAST_WIDTH.items() if name.startswith(kind)), 4)
+    width = next((width for kind, width in MIN_WIDTH.items() if name.startswith(kind)), 4)
     quiet = {key: 0.0 for key in ("dropout", "drop_path") if key in ARGUMENTS[name]}
     return build_network({"network": name, "width": width, "final_relu": False} | quiet | changes)
 

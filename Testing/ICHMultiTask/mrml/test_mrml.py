@@ -235,7 +235,7 @@ def test_unusable_nodes_are_refused_by_name(mrmlScene, head_ct):
     image.SetDimensions(4, 4, 4)
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
     color.SetAndObserveImageData(image)
-    with pytest.raises(InputError, match="volume color has 3 values a voxel"):
+    with pytest.raises(InputError, match="volume color has 3 values per voxel"):
         volumes.head_ct_from_node(color)
 
 

@@ -64,7 +64,7 @@ def test_png_alone_in_a_folder_and_renamed(tmp_path):
 def test_not_a_ct(tmp_path, dicom_files, head, kind, modality, words):
     paths = dicom_files.write(tmp_path, *head, SOPClassUID=kind, Modality=modality)
     refused(tmp_path, rf"no axial CT series to analyze; expected a non-contrast head CT, found {words}.*32 images")
-    refused(paths[0], rf"The series is of the kind: {words}.*; expected CT images")
+    refused(paths[0], rf"The series holds no CT slices; expected CT images, found: {words}")
 
 
 def test_localizer_sagittal_and_angiography_alone(tmp_path, dicom_files, head):
@@ -77,7 +77,7 @@ def test_localizer_sagittal_and_angiography_alone(tmp_path, dicom_files, head):
     refused(
         tmp_path / "cta",
         r"no axial CT series to analyze; expected a non-contrast .*, found angiography \(CTA HEAD 0\.6, 32 images\): "
-        "such a series is taken only when asked for by its UID",
+        "such a series is analyzed only if requested by its UID",
     )
 
 
@@ -200,7 +200,7 @@ def test_wrong_values_and_shapes(tmp_path, head, suffix):
     refuse(noise, "The scan holds almost nothing but air; expected a head, found values from -1010 to -991 HU")
     with_nan = hu.astype(np.float32)
     with_nan[4, 5, 6] = np.nan
-    refuse(with_nan, "The scan holds 1 voxels of NaN or infinity; expected a number of HU in every voxel")
+    refuse(with_nan, "The scan holds 1 voxels of NaN or infinity; expected a HU value in every voxel")
     with_nan[4, 5, 6] = np.inf
     refuse(with_nan, "The scan holds 1 voxels of NaN or infinity")
     refuse(np.full(hu.shape, np.nan, np.float32), "voxels of NaN or infinity")
@@ -210,7 +210,7 @@ def test_wrong_values_and_shapes(tmp_path, head, suffix):
     toy = (2 / 56, 2 / 56, 2 / 32)
     refuse(hu, "covers too little of a head; expected .* 75 mm along every axis, found 2 × 2 × 2 mm", spacing=toy)
     refuse(np.stack([hu, hu]), r"has (4 dimensions \(56, 56, 32, 2\)|.*several frames)")
-    refuse(np.stack([hu] * 3, axis=-1).astype(np.uint8), "values a voxel|dimensions|color", vector=True)
+    refuse(np.stack([hu] * 3, axis=-1).astype(np.uint8), "values per voxel|dimensions|color", vector=True)
 
 
 def test_truncated_volume_files(tmp_path, head):

@@ -99,7 +99,7 @@ WRONG = {
 def test_a_head_that_lies_otherwise_is_refused(head, words, mirrored):
     """Each with right and left as they are and exchanged, which the head cannot tell."""
     left_right = np.diag([-1 if mirrored else 1, 1, 1])
-    with pytest.raises(InputError, match=f"The head lies .*{words}.*expected it as the header states"):
+    with pytest.raises(InputError, match=f"The head lies .*{words}.*expected the orientation that the header states"):
         check_head_ct(with_header(head, WRONG[words] @ left_right))
 
 

@@ -262,7 +262,7 @@ def test_no_intercept_at_all(tmp_path, dicom_files, head):
     dicom_files.write(tmp_path, hu, affine, change=without_intercept(99))
     head_ct = read_head_ct(tmp_path)
     np.testing.assert_array_equal(head_ct.hu, hu)
-    assert any("state no rescale intercept; the stored values were taken" in text for text in head_ct.facts.warnings)
+    assert any("state no rescale intercept; the stored values were used" in text for text in head_ct.facts.warnings)
 
 
 def test_range_of_padding_values(tmp_path, dicom_files, head):

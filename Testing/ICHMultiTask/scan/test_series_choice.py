@@ -208,12 +208,12 @@ def test_kernel_outweighs_the_words():
 @pytest.mark.parametrize("description", ["CTA HEAD", "HEAD C+", "AX MIP 10", "VNC HEAD", "HEAD PERFUSION 5.0"])
 def test_series_that_is_taken_only_when_asked_for(tmp_path, dicom_files, head, description):
     dicom_files.write(tmp_path, *head, SeriesDescription=description)
-    with pytest.raises(InputError, match="no axial CT series to analyze; .* only when asked for by its UID"):
+    with pytest.raises(InputError, match="no axial CT series to analyze; .* only if requested by its UID"):
         read_head_ct(tmp_path)
     (summary,) = list_series(tmp_path)
     assert (summary.uid, summary.chosen) == ("1.2.3.4", False)
     facts = read_head_ct(tmp_path, series_uid=summary.uid).facts
-    assert any(text.startswith("By its header the series is ") for text in facts.warnings)
+    assert any(text.startswith("According to its header the series is ") for text in facts.warnings)
 
 
 def test_other_objects_of_a_study_are_left_alone(tmp_path, dicom_files, head):

@@ -83,7 +83,7 @@ def test_two_acquisitions_of_one_range_are_not_woven_together(tmp_path, dicom_fi
     found, warnings = read(tmp_path)
     np.testing.assert_array_equal(found, hu)
     assert ("32 of the series' 64 images were used; left out: another stack of 32 slices" in warnings) or (
-        "32 images at the place of another" in warnings
+        "32 images at the position of another" in warnings
     )
 
 
@@ -111,7 +111,7 @@ def test_blocks_of_one_scan_stay_together(tmp_path, dicom_files, head):
     )  # fmt: skip
     found, warnings = read(tmp_path)
     np.testing.assert_array_equal(found, hu)
-    assert "1 image at the place of another" in warnings
+    assert "1 image at the position of another" in warnings
 
 
 def test_odd_slices_first_and_even_ones_after_are_one_scan(tmp_path, dicom_files, head):
@@ -157,7 +157,7 @@ def test_woven_acquisitions_without_any_mark_are_refused(tmp_path, dicom_files, 
 
     dicom_files.write(tmp_path, hu, affine, change=strip)
     dicom_files.write(tmp_path, hu + 100, shifted, name="other", change=strip)
-    with pytest.raises(InputError, match="several acquisitions that nothing in the headers tells apart"):
+    with pytest.raises(InputError, match="several acquisitions that the headers do not distinguish"):
         read_head_ct(tmp_path)
 
 
@@ -189,7 +189,7 @@ def test_dynamic_series_is_not_a_scan(tmp_path, dicom_files, head):
         ({"ImageOrientationPatient": None}, "without a usable slice orientation"),
         ({"PixelSpacing": None}, "without a usable pixel spacing"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "of a localizer"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "of another kind than CT"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "of another modality than CT"),
         ({"NumberOfFrames": 3}, "of several frames without positions"),
     ],
 )
@@ -238,20 +238,18 @@ def test_scan_that_goes_on_in_another_series(tmp_path, dicom_files, head):
     dicom_files.write(tmp_path, hu[30:], top, name="top", SeriesInstanceUID="1.2.3.5", SeriesDescription="HEAD 2")
     found, warnings = read(tmp_path)
     np.testing.assert_array_equal(found, hu[:30])
-    assert "The scan goes on in another series, which was left out (“HEAD 2, 2 images”)" in warnings
+    assert "The scan continues in another series, which was not used (“HEAD 2, 2 images”)" in warnings
 
 
 def test_positions_that_no_scan_has(tmp_path, dicom_files, head):
     hu, affine = head
     offsets = [*range(31), 1e9]
     dicom_files.write(tmp_path / "far", hu, affine, offsets=offsets)
-    with pytest.raises(InputError, match=r"slices lie over 5e\+09 mm|Slices are missing"):
+    with pytest.raises(InputError, match=r"slices span 5e\+09 mm|Slices are missing"):
         read_head_ct(tmp_path / "far")
     places = np.cumsum([0.03 if k % 2 else 30.0 for k in range(32)])
     dicom_files.write(tmp_path / "close", hu, dicom_files.affine(step_mm=1.0), offsets=places)
-    with pytest.raises(
-        InputError, match="Slices are missing|nothing in the headers tells apart|distances between slices"
-    ):
+    with pytest.raises(InputError, match="Slices are missing|the headers do not distinguish|distances between slices"):
         read_head_ct(tmp_path / "close")
 
 

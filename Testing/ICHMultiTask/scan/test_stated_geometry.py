@@ -199,10 +199,10 @@ def test_nifti_placed_twice(head, tmp_path):
     path, moved = tmp_path / "scan.nii", affine.copy()
     refused(nifti(path, hu, affine, qform=1, other=turned(30) @ affine), "two different orientations; .* turned by 30°")
     moved[0, 3] += 40
-    accepted(nifti(path, hu, affine, qform=1, other=moved), head, "places the scan twice, 40 mm apart .sform and qform")
+    accepted(nifti(path, hu, affine, qform=1, other=moved), head, "states two positions 40 mm apart .sform and qform")
     # An sform to a template stretches the head; the scanner's own geometry does not.
     refused(nifti(path, hu, stretched(affine, 1.2), qform=1, other=affine), "two different spacings")
-    accepted(nifti(path, hu, stretched(affine, 1.2), sform=4, qform=1, other=affine), head, "sform leads to a template")
+    accepted(nifti(path, hu, stretched(affine, 1.2), sform=4, qform=1, other=affine), head, "sform maps to a template")
     refused(nifti(path, hu, stretched(affine, 1.2), sform=4, pixdim=(1.4, 1.4, 4.25)), "expected sform and pixdim to")
 
 
@@ -351,7 +351,9 @@ def test_metaimage_statements_that_agree(head, tmp_path):
         accepted(metaimage(path, hu, affine, AnatomicalOrientation=letters, ElementSize="1.4 1.4 6"), head)
     accepted(metaimage(path, hu, np.diag([0.1, 0.1, 0.1, 1]) @ affine, DistanceUnits="cm"), head)
     without = metaimage(path, hu, affine, drop=("TransformMatrix",))
-    accepted(without, head, "states no orientation; .* as the format presumes: left and right rest on that")
+    accepted(
+        without, head, "states no orientation; the default of the format was assumed: .* Left and right may be wrong"
+    )
 
 
 def test_dicom_statements(head, tmp_path, dicom_files):
@@ -364,7 +366,7 @@ def test_dicom_statements(head, tmp_path, dicom_files):
         tmp_path / "step", head, "4.25 mm by the slice positions and PixelSpacing and 8.5 mm by SpacingBetweenSlices"
     )
     dicom_files.write(tmp_path / "diameter", hu, affine, ReconstructionDiameter=160)
-    accepted(tmp_path / "diameter", head, "and 1 mm by ReconstructionDiameter; .* if it is wrong, so is every volume")
+    accepted(tmp_path / "diameter", head, "and 1 mm by ReconstructionDiameter; .* If it is wrong, so is every volume")
     dicom_files.write(tmp_path / "oblique", hu, turned(44) @ affine)
     refused(tmp_path / "oblique", "not axial|44° oblique")
     dicom_files.write(tmp_path / "spacing", hu, affine, PixelSpacing=[0.7, 0.7])

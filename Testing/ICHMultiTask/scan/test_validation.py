@@ -89,7 +89,7 @@ def test_metal_at_the_brain_but_not_in_the_teeth(head_ct):
 
 def test_thick_slices(head_ct):
     thick = HeadCT(head_ct.hu[::3], head_ct.ijk_to_ras @ np.diag([1, 1, 3, 1]))
-    assert "Slices are 15.0 mm apart; at more than 10 mm small hemorrhages are missed." in warnings_of(thick)
+    assert "Slices are 15.0 mm apart; above 10 mm small hemorrhages are missed." in warnings_of(thick)
 
 
 def test_slightly_cut_head_is_warned_of(head_ct):
@@ -102,7 +102,7 @@ def test_slightly_cut_head_is_warned_of(head_ct):
 def test_skull_cut_by_the_field_of_view_is_warned_of(head_ct):
     bone = np.flatnonzero((head_ct.hu > 300).any(axis=(0, 2)))
     cut = HeadCT(head_ct.hu[:, : bone[-1] - 3], head_ct.ijk_to_ras)
-    assert any("The field of view cuts off a part of the skull" in sentence for sentence in warnings_of(cut))
+    assert any("The field of view cuts off part of the skull" in sentence for sentence in warnings_of(cut))
     assert not any("field of view" in sentence for sentence in warnings_of(head_ct))
 
 

@@ -104,7 +104,7 @@ def two_processes(training_manifest, small_settings, tmp_path_factory):
         "target": "cube_root_ml", "training_data": "Random weights; no scans.",
         "architecture": small_settings["architecture"],
         "preprocessing": small_settings["preprocessing"], "calibration": NO_CALIBRATION, "metrics": {},
-        "attention": {"head": "volume", "stage": "stage4", "method": "gradcam"},
+
     }  # fmt: skip
     torch.manual_seed(0)
     start = build_network(small_settings["architecture"])

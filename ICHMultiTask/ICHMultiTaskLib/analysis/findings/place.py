@@ -1,8 +1,8 @@
-"""Where a marked bleed lies: side, location, above or below the tentorium.
+"""Location of a marked bleed: side, region, above or below the tentorium.
 
-The space inside the skull is the ruler: its midline, length and vertex are found on samples of about 4 mm, and the
-bleed's center is told in shares of them. The regions were set on simulated patients, which have the locations of the
-clinical scores; how often they are right: `Docs/user-guide.md`, "Where the bleed lies".
+Midline, length and vertex of the intracranial space are measured on samples of about 4 mm; the center of the bleed is
+expressed relative to them. The limits of the regions were set on simulated patients, which have the locations of the
+clinical scores. How often they are right: `Docs/user-guide.md`, "Where the bleed lies".
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ...scan.head_ct import HeadCT
 
 COARSE_MM = 4.0
 BONE_HU = 300
-LEAST_CAVITY_ML, MOST_CAVITY_ML = 500.0, 2600.0
+MIN_CAVITY_ML, MAX_CAVITY_ML = 500.0, 2600.0
 UPPER_MM = 85.0
-"""Below the vertex: the part of the cavity that is scanned in every head, and symmetric."""
+"""Depth below the vertex of the part of the cavity that every scan covers, and that is symmetric."""
 MIDLINE = 0.06
-"""In shares of the half width: nearer to the midline no side is named."""
+"""In half widths: closer to the midline no side is named."""
 TENTORIUM = 1.38, 0.75
-"""Depth of the tentorium below the vertex at the middle of the head, and its rise toward the back."""
+"""Depth of the tentorium below the vertex at the center of the head, and its rise toward the back."""
 DEEP_ASIDE, DEEP_ALONG, DEEP_BELOW = 0.68, (-0.25, 0.55), 0.70
-"""The basal ganglia and the thalamus: least distance from the side, range along the head, least depth."""
+"""Basal ganglia and thalamus: largest distance from the midline, range along the head, smallest depth."""
 BRAINSTEM_ASIDE, BRAINSTEM_ALONG = 0.22, -0.33
 
 
 class Place(NamedTuple):
-    """Where a bleed lies, in the words of the clinical scores.
+    """Proposed location of the bleed, in the terms of the clinical scores.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 
 def find_place(head_ct: HeadCT, mask: np.ndarray) -> Place | None:
-    """Tell where a marked bleed lies.
+    """Locate a marked bleed.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def find_place(head_ct: HeadCT, mask: np.ndarray) -> Place | None:
     Returns
     -------
     Place or None
-        None where nothing is marked, or no closed skull is found.
+        None if nothing is marked, or no closed skull is found.
     """
     labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
     points = _cavity(head_ct) if count else None
@@ -70,16 +70,16 @@ def find_place(head_ct: HeadCT, mask: np.ndarray) -> Place | None:
 
 
 def place(aside: float, along: float, below: float) -> Place:
-    """Name the place of a point.
+    """Name the region of a point.
 
     Parameters
     ----------
     aside : float
-        From the midline to the patient's right, in half widths of the cavity.
+        Distance from the midline to the patient's right, in half widths of the cavity.
     along : float
-        From its middle forward, in half lengths.
+        Distance from its center to the front, in half lengths.
     below : float
-        From the vertex downward, in half lengths.
+        Distance below the vertex, in half lengths.
 
     Returns
     -------
@@ -94,13 +94,13 @@ def place(aside: float, along: float, below: float) -> Place:
 
 
 def _cavity(head_ct):
-    """RAS mm of samples inside the skull, shape (N, 3), or None."""
+    """RAS mm of samples inside the skull, shape (N, 3); None if no closed skull is found."""
     up = 2 - int(np.abs(head_ct.ijk_to_ras[2, :3]).argmax())  # the array axis from slice to slice
     axes = (up, *(axis for axis in range(3) if axis != up))
     hu, spacing = head_ct.hu.transpose(axes), head_ct.spacing_kji[list(axes)]
     steps = np.maximum(1, np.round(COARSE_MM / spacing)).astype(int)
     rows, columns = (n // step for n, step in zip(hu.shape[1:], steps[1:]))
-    # The largest value of each block keeps thin bone closed.
+    # The maximum of each block keeps thin bone closed.
     blocks = hu[:: steps[0], : rows * steps[1], : columns * steps[2]]
     bone = blocks.reshape(len(blocks), rows, steps[1], columns, steps[2]).max((2, 4)) > BONE_HU
     within = np.zeros((3, 3, 3), bool)
@@ -112,7 +112,7 @@ def _cavity(head_ct):
         return None
     largest = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
     found = np.argwhere(ndimage.binary_dilation(largest, within) & inside)
-    if not LEAST_CAVITY_ML < len(found) * np.prod(steps) * head_ct.voxel_volume_mm3 / 1000 < MOST_CAVITY_ML:
+    if not MIN_CAVITY_ML < len(found) * np.prod(steps) * head_ct.voxel_volume_mm3 / 1000 < MAX_CAVITY_ML:
         return None
     index = np.empty((len(found), 3))
     index[:, axes] = found * steps + (0, (steps[1] - 1) / 2, (steps[2] - 1) / 2)
@@ -120,16 +120,16 @@ def _cavity(head_ct):
 
 
 def _head_coordinates(points, center):
-    """The point's place in shares of the cavity: aside, along, below, as `place` takes them."""
+    """Coordinates of a point relative to the cavity: aside, along, below, as for `place`."""
     top = np.percentile(points[:, 2], 99.8)
     upper = points[points[:, 2] > top - UPPER_MM]
     middle = upper[:, :2].mean(0)
-    # The head is longer than wide: its long axis, of which the front is the one nearer to anterior, tells the turn.
+    # The head is longer than wide: its long axis, oriented to anterior, gives the rotation.
     axis = np.linalg.eigh(np.cov((upper[:, :2] - middle).T))[1][:, 1]
     axis = axis * np.sign(axis[1])
     turn = np.array([[axis[1], -axis[0]], [axis[0], axis[1]]])
     flat = (upper[:, :2] - middle) @ turn.T
-    # A head that leans to one side has its midline run aside with depth.
+    # In a head tilted to one side the midline shifts with depth.
     lean = np.polyfit(upper[:, 2] - top, flat[:, 0], 1)
     half_width = np.percentile(np.abs(flat[:, 0] - np.polyval(lean, upper[:, 2] - top)), 99)
     back, front = np.percentile(flat[:, 1], (0.5, 99.5))

@@ -1,4 +1,4 @@
-"""Attention methods, one file each: where the network looked, on the grid of one of its stages."""
+"""Attention methods, one file each: maps of where the network looked, on the grid of one of its stages."""
 
 from ...common.choices import Head, Stage
 from ...common.registry import Registry
@@ -12,14 +12,16 @@ METHODS = Registry(
         "layercam": ("LayerCAM", ".layercam:weigh"),
     },
 )
-"""Each takes features and gradients, both [N, C, d, h, w], and returns the weighted features of the same shape."""
+"""Each takes features and gradients, both [N, C, d, h, w], and returns weighted features of the same shape."""
+LOCATOR = ("volume", "stage4", "gradcam")
+"""Head, stage and method of the default map, the paper's. The second look and the marking search where it is high."""
 
 SHOWN_FROM = 0.4
 """Attention below it is not shown."""
 
 
 def check_choice(head: str, stage: str, method: str) -> None:
-    """Raise InputError if there is no such head, stage or method."""
+    """Raise InputError unless head, stage and method exist."""
     Head.check(head, "attention head")
     Stage.check(stage, "attention stage")
     METHODS.check(method)

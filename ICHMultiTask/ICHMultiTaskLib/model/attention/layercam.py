@@ -1,6 +1,13 @@
-"""LayerCAM: each place counts by its own positive gradient (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943)."""
+"""LayerCAM: each location weighted by its positive gradient (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
-def weigh(features, gradients):
-    """Features weighted by their own positive gradients; tensors [N, C, d, h, w]."""
+def weigh(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    """Weight features by their own positive gradients; tensors [N, C, d, h, w]."""
     return gradients.relu() * features

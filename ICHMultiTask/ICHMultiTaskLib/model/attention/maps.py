@@ -1,16 +1,21 @@
-"""An attention map of one stage and one head.
+"""Attention map of one stage and one head.
 
-Gradients are taken from a head down to the stage's stored features; the encoder is not run again.
+Gradients are computed from a head back to the stored features of the stage; the encoder is not run again.
 """
+
+from __future__ import annotations
 
 import torch
 
 from ...common.choices import Head
+from ..networks.base import MultiTaskNetwork
 from . import METHODS, check_choice
 
 
-def attention_map(network, features, stage, head="volume", method="gradcam"):
-    """Attention on the grid of a stage.
+def attention_map(
+    network: MultiTaskNetwork, features: torch.Tensor, stage: str, head: str = "volume", method: str = "gradcam"
+) -> torch.Tensor:
+    """Compute attention on the grid of a stage.
 
     Parameters
     ----------
@@ -21,14 +26,14 @@ def attention_map(network, features, stage, head="volume", method="gradcam"):
     stage : str
         "stage1" … "stage4".
     head : str
-        "volume": what raises the regression output; "prognosis": what raises the score of death.
+        "volume": regions that raise the regression output; "prognosis": regions that raise the score of death.
     method : str
         A name in `METHODS`.
 
     Returns
     -------
     tensor [N, d, h, w]
-        Not negative, not normalized; all zero where nothing in the image raises the score.
+        Not negative, not normalized; all zero if nothing in the image raises the score.
     """
     check_choice(head, stage, method)
     features = features.detach().float().requires_grad_()
