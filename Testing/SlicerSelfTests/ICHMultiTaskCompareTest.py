@@ -18,6 +18,7 @@ from panel_case import PanelCase, run  # noqa: E402
 from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
 from ICHMultiTaskLib.model import testing  # noqa: E402
 from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
+from ICHMultiTaskLib.panel.scan_table import ScanTableDialog  # noqa: E402
 
 COHORT = "patient_id,volume_ml,predicted_volume_ml,rater_1\na,10,11,9\nb,20,19,26\nc,30,33,31\n"
 
@@ -60,6 +61,29 @@ class ICHMultiTaskCompareTest(PanelCase):
             for row in range(widget.rowCount)
         ]
         return {row[0]: row[1:] for row in text}
+
+    def test_scanAndSegmentAreAddedToATable(self):
+        scan = self.load()
+        self.draw(scan)
+        self.settle()
+        self.panel.compare.refresh()
+        self.settle()
+        ui, compare = self.panel.compare.ui, self.panel.compare
+        self.panel.compare.widget.collapsed = False
+        self.assertTrue(ui.addToTableButton.enabled)
+        dialog = ScanTableDialog(compare.scanTable.proposed_patient(), compare.current().short_name)
+        add = dialog.buttons.button(qt.QDialogButtonBox.Ok)
+        table = Path(self.folder.name) / "table.csv"
+        self.assertFalse(add.enabled)
+        dialog.path.text, dialog.outcome.currentIndex = str(table), 2
+        self.assertTrue(add.enabled)
+        compare.addToTable(compare.current(), *dialog.answer())
+        self.settle()
+        self.assertRegex(ui.tableLabel.text, r"^Added to table.csv: \d+\.\d mL of .* It holds 1 scans now")
+        self.assertTrue(ui.tableLabel.visible)
+        self.assertIn("images/", table.read_text(encoding="utf-8"))
+        self.assertNothingIsCut(compare.widget)
+        self.screenshot("compare-table")
 
     def test_nothingToCompareWithIsSaid(self):
         self.settle()

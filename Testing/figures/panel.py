@@ -1,14 +1,20 @@
-"""The pictures of the panel in the documentation, drawn in the running application.
+"""The pictures of the panels in the documentation, drawn in the running application.
 
-Slicer --testing --no-splash --additional-module-paths ICHMultiTask --python-script Testing/figures/panel.py
+Slicer --testing --no-splash --additional-module-paths ICHMultiTask ICHMultiTaskTraining
+    --python-script Testing/figures/panel.py [guide] [tutorial] [training]
 
-writes panel.png, compare.png, panel-3d.png, repeat.png and panel-table.png into Docs, or into the folder that
-ICHMULTITASK_SCREENSHOTS names. The readers' segments are made from the simulated mask; the earlier scan is the same
-patient with less blood.
+writes into Docs, or into the folder that ICHMULTITASK_SCREENSHOTS names, all of them or those asked for:
+
+- guide: panel.png, compare.png, panel-3d.png, repeat.png and panel-table.png. The readers' segments are made from the
+  simulated mask; the earlier scan is the same patient with less blood.
+- tutorial: tutorial-1.png to tutorial-5.png, from a DICOM series, which is that of a simulated patient, to a report.
+- training: training-panel.png, a short run on a small simulated cohort.
 """
 
 import dataclasses
 import os
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,9 +27,13 @@ from vtk.util.numpy_support import numpy_to_vtk
 from ICHMultiTaskLib.mrml import volumes
 from ICHMultiTaskLib.mrml.sample_data import show_sample, simulate_sample
 from ICHMultiTaskLib.scan.head_ct import HeadCT
+from ICHMultiTaskLib.simulation.writers import write_dicom
 
 FOLDER = Path(os.environ.get("ICHMULTITASK_SCREENSHOTS") or Path(__file__).parents[2] / "Docs")
 SIZE = 1500, 980
+SMALL = 1366, 768
+COLORS = 96
+"""Of the tutorial's pictures, which are many, so that the repository stays small."""
 READERS = (("Dr. A", (0.1, 0.6, 0.9), ndimage.binary_dilation), ("Dr. B", (0.2, 0.8, 0.3), ndimage.binary_erosion))
 
 
@@ -65,12 +75,20 @@ def earlier_scan(patient):
     return HeadCT(hu, patient.head_ct.ijk_to_ras, dataclasses.replace(patient.head_ct.facts))
 
 
-def main():
-    """Draw every picture in turn."""
-    qt.QSettings().setValue("ICHMultiTask/TourDone", "1")
+def small_picture(panel, name):
+    """Save a picture of the window in few colors."""
+    from PIL import Image
+
+    picture(panel, name)
+    path = FOLDER / f"{name}.png"
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    image.quantize(COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def guide(panel, patient):
+    """Pictures of the user guide."""
     slicer.util.mainWindow().resize(*SIZE)
-    slicer.util.selectModule("ICHMultiTask")
-    panel, patient = slicer.modules.ICHMultiTaskWidget.panel, simulate_sample()
     scan = show_sample(patient)
     settle(panel)
     panel.analyze.ui.analyzeButton.click()
@@ -109,5 +127,63 @@ def main():
     picture(panel, "panel-table")
 
 
-main()
+def tutorial(panel, patient):
+    """Pictures of the tutorial: load a DICOM series, analyze, mark and correct the bleed, compare, save the report."""
+    slicer.util.mainWindow().resize(*SMALL)
+    slicer.mrmlScene.Clear(0)
+    settle(panel)
+    with tempfile.TemporaryDirectory() as folder:
+        series = write_dicom(patient.head_ct, Path(folder) / "study")
+        scan = slicer.util.loadVolume(str(min(series.iterdir())), {"name": "Head CT, simulated patient"})
+        settle(panel)
+        panel.state.choose(scan)
+        small_picture(panel, "tutorial-1")
+        panel.analyze.ui.analyzeButton.click()
+        small_picture(panel, "tutorial-2")
+        panel.attention.widget.collapsed = True
+        panel.clinical.widget.collapsed = True
+        panel.compare.widget.collapsed = False
+        panel.compare.ui.markButton.click()
+        settle(panel)
+        small_picture(panel, "tutorial-3")
+        draw(scan, *READERS[0][:2], READERS[0][2](patient.mask))
+        settle(panel)
+        panel.compare.state.tick(panel.compare.state.choices)
+        settle(panel)
+        panel.compare.ui.sideBySideButton.click()
+        small_picture(panel, "tutorial-4")
+        panel.compare.ui.sideBySideButton.click()
+        panel.compare.widget.collapsed = True
+        panel.analyze.saveReport(folder)
+        small_picture(panel, "tutorial-5")
+
+
+def training(panel, patient):
+    """The training panel with a finished run."""
+    import ICHMultiTaskTrainingPanelTest as tests  # which simulates, trains and waits
+
+    slicer.util.mainWindow().resize(*SIZE)
+    case = tests.ICHMultiTaskTrainingPanelTest()
+    case.setUpClass()
+    try:
+        case.setUp()
+        case.ui.startButton.click()
+        case.waitFor(lambda: not case.widget._running)
+        small_picture(panel, "training-panel")
+    finally:
+        case.doClassCleanups()
+
+
+def main(parts):
+    """Draw every picture in turn, or those of some parts."""
+    qt.QSettings().setValue("ICHMultiTask/TourDone", "1")
+    sys.path.append(str(Path(__file__).parents[1] / "SlicerSelfTests"))
+    slicer.util.selectModule("ICHMultiTask")
+    panel, patient = slicer.modules.ICHMultiTaskWidget.panel, simulate_sample()
+    for part in (guide, tutorial, training):
+        if not parts or part.__name__ in parts:
+            part(panel, patient)
+
+
+main(sys.argv[1:])
 slicer.util.exit(0)

@@ -11,6 +11,9 @@ from slicer.util import VTKObservationMixin
 from ..common.errors import ICHMultiTaskError
 from ..mrml.scene import nodes_of_class
 from .compare_state import NO, SECTION
+from .scan_table import ScanTableDialog
+from .scan_table_state import SECTION as TABLE
+from .scan_table_state import ScanTableState
 from .work import WARNING_STYLE
 
 WAIT_MSEC = 500
@@ -64,6 +67,8 @@ class CompareSection(VTKObservationMixin):
         self.ui.tablesButton.connect("clicked(bool)", self.onTablesButton)
         self.ui.markButton.connect("clicked(bool)", self.onMarkButton)
         self.ui.segmentEditorButton.connect("clicked(bool)", self.onSegmentEditorButton)
+        self.scanTable = ScanTableState(state)
+        self.ui.addToTableButton.connect("clicked(bool)", self.onAddToTableButton)
         self._fitColumns()
         scene = slicer.mrmlScene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
@@ -123,6 +128,20 @@ class CompareSection(VTKObservationMixin):
         editor.setSourceVolumeNode(self.panel.scan)
         editor.setCurrentSegmentID(choice.segment_id)
 
+    def onAddToTableButton(self, checked=False):
+        """Add the scan and the highlighted segment to a table that the user chooses."""
+        choice = self.current()
+        answer = ScanTableDialog(self.scanTable.proposed_patient(), choice.short_name).ask()
+        if answer is not None:
+            self.addToTable(choice, *answer)
+
+    def addToTable(self, choice, table, patientID, died):
+        """Add the scan and a segment to a table."""
+        try:
+            self.scanTable.add(table, choice, patientID, died)
+        except ICHMultiTaskError as error:
+            self.panel.say(TABLE, str(error), failed=True)
+
     def update(self):
         """Show the latest comparison, or say why there is none, and offer what can be done now."""
         ui, state, compared = self.ui, self.state, self.state.compared
@@ -135,6 +154,10 @@ class CompareSection(VTKObservationMixin):
         ui.threeDButton.enabled = scan is not None
         ui.tablesButton.enabled = ui.diametersBox.enabled = compared is not None
         ui.segmentEditorButton.enabled = self._isSegmentation(self.current())
+        ui.addToTableButton.enabled = self.scanTable.can_add(self.current())
+        said = self.panel.message(TABLE)
+        ui.tableLabel.text, ui.tableLabel.visible = escape(said.text), bool(said.text)
+        ui.tableLabel.styleSheet = WARNING_STYLE if said.failed else ""
         reason, message = state.reason(), self.panel.message(SECTION)
         ui.noComparisonLabel.text, ui.noComparisonLabel.visible = reason, bool(reason)
         ui.comparisonWidget.visible = compared is not None

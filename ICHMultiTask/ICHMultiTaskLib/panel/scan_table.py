@@ -1,0 +1,82 @@
+"""The dialog that adds a scan and a segment to a table of scans."""
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+SETTINGS_KEY = "ICHMultiTask/ScanTable"
+
+
+class ScanTableDialog:
+    """Asks for the table, the patient and the outcome.
+
+    Parameters
+    ----------
+    patient_id : str
+        Proposed.
+    segment : str
+        Name of the segment, as it is shown.
+    """
+
+    def __init__(self, patient_id, segment):
+        self.dialog = dialog = qt.QDialog(slicer.util.mainWindow())
+        dialog.setWindowTitle(_("Add to a table of scans"))
+        form = qt.QFormLayout(dialog)
+        words = _(
+            "The volume of “{segment}” is measured and checked. Scan and mask are saved beside the table, and nothing "
+            "else of the patient."
+        )
+        about = qt.QLabel(words.format(segment=segment))
+        about.wordWrap = True
+        form.addRow(about)
+        self.path = qt.QLineEdit(qt.QSettings().value(SETTINGS_KEY) or "")
+        self.path.setToolTip(_("A CSV file; a new one is begun"))
+        choose = qt.QToolButton()
+        choose.setText("…")
+        choose.setToolTip(_("Choose the table, or name a new one"))
+        choose.connect("clicked()", self._choose)
+        row = qt.QHBoxLayout()
+        row.addWidget(self.path)
+        row.addWidget(choose)
+        form.addRow(_("Table:"), row)
+        self.patient = qt.QLineEdit(patient_id)
+        self.patient.setToolTip(_("As the table shall call the patient: a pseudonym, where names must not be in it"))
+        form.addRow(_("Patient:"), self.patient)
+        self.outcome = qt.QComboBox()
+        self.outcome.setToolTip(_("Within 30 days"))
+        for text, died in ((_("Choose…"), None), (_("survived 30 days"), 0), (_("died within 30 days"), 1)):
+            self.outcome.addItem(text, died)
+        form.addRow(_("Outcome:"), self.outcome)
+        self.buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+        self.buttons.button(qt.QDialogButtonBox.Ok).setText(_("Add"))
+        self.buttons.connect("accepted()", dialog.accept)
+        self.buttons.connect("rejected()", dialog.reject)
+        form.addRow(self.buttons)
+        dialog.setMinimumWidth(420)
+        self.path.connect("textChanged(QString)", self._update)
+        self.patient.connect("textChanged(QString)", self._update)
+        self.outcome.connect("currentIndexChanged(int)", self._update)
+        self._update()
+
+    def answer(self):
+        """What was filled in: table, patient and outcome (None: not chosen)."""
+        return self.path.text.strip(), self.patient.text.strip(), self.outcome.itemData(self.outcome.currentIndex)
+
+    def ask(self):
+        """Show the dialog; return the answer, or None where it was canceled."""
+        if not self.dialog.exec_():
+            return None
+        qt.QSettings().setValue(SETTINGS_KEY, self.path.text.strip())
+        return self.answer()
+
+    def _choose(self):
+        options = qt.QFileDialog.DontConfirmOverwrite  # a table that is there grows
+        path = qt.QFileDialog.getSaveFileName(
+            self.dialog, _("Choose a table of scans"), self.path.text, "CSV (*.csv)", "", options
+        )
+        if path:
+            self.path.text = path if path.lower().endswith(".csv") else f"{path}.csv"
+
+    def _update(self, value=None):
+        table, patient, died = self.answer()
+        self.buttons.button(qt.QDialogButtonBox.Ok).enabled = bool(table and patient and died is not None)

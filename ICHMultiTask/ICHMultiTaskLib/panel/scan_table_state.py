@@ -1,0 +1,72 @@
+"""A scan and a segment of it for a table of scans: what is proposed, and the adding. Needs no Qt."""
+
+from pathlib import Path
+
+from ..comparison.scan_table import add_scan, check_addition
+from ..mrml.hierarchy import identity_of
+from ..mrml.scene import create_scene
+from ..mrml.segments import concerns, read_segment
+from ..mrml.translation import tr as _
+from ..mrml.volumes import head_ct_from_node
+
+SECTION = "table"
+
+
+class ScanTableState:
+    """Adds the chosen scan and one of its segments to a table of scans.
+
+    Parameters
+    ----------
+    compare : CompareState
+    """
+
+    def __init__(self, compare):
+        self.compare, self.panel = compare, compare.panel
+
+    def can_add(self, choice):
+        """Whether there is a scan, and a segment that is not known to be of another one.
+
+        Parameters
+        ----------
+        choice : SegmentChoice or None
+        """
+        busy = self.panel.queue.job(SECTION) is not None
+        return self.panel.scan is not None and choice is not None and not self.compare.is_foreign(choice) and not busy
+
+    def proposed_patient(self):
+        """The patient's ID as the scan states it, else the scan's name."""
+        scan = self.panel.scan
+        return identity_of(scan).get("patient_id") or scan.GetName()
+
+    def add(self, table, choice, patient_id, died):
+        """Measure, check and add; what came of it is said in the section Compare.
+
+        Parameters
+        ----------
+        table : path
+        choice : SegmentChoice
+        patient_id : str
+        died : int or None
+            1 if dead within 30 days; None: not known.
+
+        Raises
+        ------
+        InputError
+            If the segment or the scan cannot be read.
+        """
+        scan = self.panel.scan
+        node = create_scene().GetNodeByID(choice.node_id)
+        head_ct, segment = head_ct_from_node(scan), read_segment(node, choice.segment_id)
+        doubts = concerns(node, scan)
+
+        def work(progress):
+            progress(0.0, _("Measuring"))
+            return add_scan(table, check_addition(table, patient_id, died, head_ct, segment), progress)
+
+        def done(added):
+            words = _("Added to {table}: {volume:.1f} mL of {patient}. It holds {n} scans now.")
+            volume = float(added.row["volume_ml"])
+            text = words.format(table=Path(table).name, volume=volume, patient=added.row["patient_id"], n=added.scans)
+            self.panel.say(SECTION, " ".join([text, *doubts]), scan=scan)
+
+        self.panel.submit(SECTION, work, done, (scan,))
