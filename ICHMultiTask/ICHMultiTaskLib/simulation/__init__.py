@@ -2,6 +2,7 @@
 
 from .cohort import patient_seed, write_cohort
 from .insertion import Anatomy, insert_hematoma
+from .mask_insertion import insert_mask
 from .patient import DEMONSTRATION_SEED, SimulatedPatient, SimulationSettings, simulate_patient
 from .scans import find_scans, usable_scans
 from .writers import write_dicom, write_nifti
@@ -13,6 +14,7 @@ __all__ = [
     "SimulationSettings",
     "find_scans",
     "insert_hematoma",
+    "insert_mask",
     "patient_seed",
     "simulate_patient",
     "usable_scans",

@@ -212,7 +212,7 @@ def _paint(anatomy, hematoma):
     sigma = anatomy.psf_mm / anatomy.head_ct.spacing_kji
     weight = ndimage.gaussian_filter(coverage, sigma, mode="nearest")
     blood = ndimage.gaussian_filter(blood, sigma, mode="nearest") + weight * anatomy.offset_hu
-    hu[box] += blood - weight * np.minimum(hu[box], SOFT_HU) + weight * _noise(scan[box], anatomy.pixel_mm)
+    hu[box] += blood - weight * np.minimum(hu[box], SOFT_HU) + weight * scan_noise(scan[box], anatomy.pixel_mm)
     if scan.dtype.kind == "i":
         hu = np.rint(hu)
     return hu.astype(scan.dtype), mask, edema_ml
@@ -281,7 +281,7 @@ def _edema(anatomy, hematoma, box, hu):
     return change, voxels * anatomy.head_ct.voxel_volume_mm3 / 1000.0
 
 
-def _noise(scan, pixel_mm):
+def scan_noise(scan, pixel_mm):
     """The scan's own noise: what a median within the slice takes away, without what is too large for noise."""
     import SimpleITK as sitk
 

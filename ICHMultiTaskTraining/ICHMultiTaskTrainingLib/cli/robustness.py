@@ -32,6 +32,10 @@ def add_arguments(parser):
         "--anatomy", type=Path, metavar="FOLDER", help="head CTs without a hemorrhage, to insert hematomas into"
     )
     parser.add_argument("--insertions", type=positive, default=8, metavar="N", help="into each of these (default 8)")
+    parser.add_argument(
+        "--masks", type=Path, metavar="FOLDER",
+        help="segmentations of real hematomas, drawn on other heads, to be inserted into those of --anatomy as well",
+    )  # fmt: skip
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
     parser.set_defaults(run=run)
 
@@ -43,7 +47,7 @@ def run(options):
     with ShellProgress() as progress:
         results = robustness(
             options.output, options.model, options.device, options.patients, options.seed, options.manifest,
-            options.anatomy, options.insertions, progress=progress,
+            options.anatomy, options.insertions, progress=progress, masks=options.masks,
         )  # fmt: skip
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), results, "robustness")

@@ -20,7 +20,7 @@ from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
 from ICHMultiTaskTrainingLib.evaluation.robustness import scans as robustness_scans
 from ICHMultiTaskTrainingLib.evaluation.robustness import variations
 from ICHMultiTaskTrainingLib.evaluation.robustness.erasing import erase_hematoma, midline_plane
-from ICHMultiTaskTrainingLib.evaluation.robustness.metrics import summarize
+from ICHMultiTaskTrainingLib.evaluation.robustness.metrics import summarize, summary
 from ICHMultiTaskTrainingLib.evaluation.robustness.run import robustness
 from ICHMultiTaskTrainingLib.evaluation.robustness.variations import (
     REFERENCE,
@@ -183,6 +183,7 @@ def test_metrics_of_readings():
         readings.append(reading("anatomy", case, "as_it_is", 0.0, 0.5 + 2 * case))
         readings.append(reading("anatomy", case, "inserted", 10.0, 13.0, peak_inside=case))
         readings.append(reading("anatomy", case, "inserted", 30.0, 29.0, peak_inside=1))
+        readings.append(reading("anatomy", case, "real_shape", 20.0, 24.0, peak_inside=0, in_interval=case))
     found = summarize(readings)
     scanner = found["scanner"]
     assert scanner["patients"] == 4 and scanner["reference_mae_ml"] == pytest.approx((0 + 5 + 0 + 5) / 4)
@@ -207,6 +208,15 @@ def test_metrics_of_readings():
     assert without["as_it_is"] == {"median_ml": 1.5, "highest_ml": 2.5, "below_2_ml_fraction": 0.5}
     assert without["offset_plus_6_hu"]["median_ml"] is None
     assert real["inserted"]["mae_ml"] == pytest.approx(2) and real["inserted"]["bias_ml"] == pytest.approx(1)
+    assert real["inserted"]["patients"] == 4 and real["inserted"]["in_interval_fraction"] is None
+    shapes = real["real_shapes"]
+    assert (shapes["patients"], shapes["mae_ml"], shapes["bias_ml"], shapes["in_interval_fraction"]) == (
+        2,
+        4.0,
+        4.0,
+        0.5,
+    )
+    assert "2 inserted shapes of real hematomas: MAE 4.0 mL, bias +4.0 mL, 50 % in the interval." in summary(found)
     assert found["skipped"] == [{"patient_id": "P3", "scan": "turned", "reason": "no head"}]
 
 
@@ -225,13 +235,17 @@ def whole_run(tmp_path_factory):
     (folder / "manifest.csv").write_text(
         f"patient_id,image,volume_ml,died,mask\nA,scan.nii.gz,{HEMATOMA_ML},0,mask.nii.gz\nB,scan.nii.gz,3,0,\n"
     )
+    (folder / "masks").mkdir()
+    (folder / "masks" / "notes.txt").write_text("no mask")
+    for name, part in (("whole", mask), ("too-small", mask & (np.arange(mask.shape[2]) < mask.shape[2] // 3))):
+        write_nifti(part.astype(np.uint8), scan.ijk_to_ras, folder / "masks" / f"{name}.nii.gz")
     bundle = tiny_bundle(folder / "tiny")
     reports = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(variations, "SCANNERS", {})
         results = robustness(
             folder / "out", bundle, "cpu", patients=1, seed=5, manifest=folder / "manifest.csv", anatomy=heads,
-            insertions=2, matrix=64, progress=lambda *report: reports.append(report),
+            insertions=2, matrix=64, progress=lambda *report: reports.append(report), masks=folder / "masks",
         )  # fmt: skip
     return results, folder, reports
 
@@ -256,6 +270,22 @@ def test_whole_run_writes_what_it_measured(whole_run):
     assert all(row["location"] and row["peak_inside"] in "01" for row in inserted)
     assert float(next(row for row in rows if row["scan"] == "as_it_is")["volume_ml"]) == HEMATOMA_ML
     assert results["real_anatomy"]["inserted"]["patients"] == 2
+    (shape,) = (row for row in rows if row["scan"] == "real_shape")
+    assert shape["location"] == "whole.nii.gz" and shape["in_interval"] in "01" and not shape["problem"]
+    assert float(shape["volume_ml"]) == pytest.approx(HEMATOMA_ML, rel=0.1)
+    assert results["real_anatomy"]["real_shapes"]["patients"] == 1
+
+
+def test_masks_need_heads_and_a_volume(whole_run, tmp_path):
+    _, folder, _ = whole_run
+    with pytest.raises(InputError, match="Masks need heads"):
+        robustness(tmp_path / "out", folder / "tiny", "cpu", patients=1, masks=folder / "masks")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="expected segmentations of 4 to 60 mL in .*, found none"):
+        robustness(
+            tmp_path / "out", folder / "tiny", "cpu", patients=1, anatomy=folder / "heads", masks=tmp_path / "empty"
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_model_card_tells_the_robustness(whole_run):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .metrics import changes_percent
-from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS
+from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, REAL_SHAPE
 from .variations import REFERENCE, VARIATIONS, words
 
 
@@ -85,6 +85,7 @@ def _anatomy(axes, readings):
         "no hemorrhage": ("s", [r for r in chosen if r["scan"] in OFFSETS]),
         "inserted": ("o", [r for r in chosen if r["scan"] == INSERTED and r["peak_inside"]]),
         "inserted, attention elsewhere": ("x", [r for r in chosen if r["scan"] == INSERTED and not r["peak_inside"]]),
+        "shape of a real one": ("^", [r for r in chosen if r["scan"] == REAL_SHAPE]),
     }
     for label, (marker, group) in groups.items():
         if group:

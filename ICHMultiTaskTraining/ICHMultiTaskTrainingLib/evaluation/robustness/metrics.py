@@ -6,7 +6,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.numbers import number, percent
 from ICHMultiTaskLib.comparison.statistics import plain, volume_metrics
 
-from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, PARTS
+from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, PARTS, REAL_SHAPE
 from .variations import REFERENCE, VARIATIONS, words
 
 
@@ -127,20 +127,29 @@ def anatomy_metrics(readings):
     -------
     dict
         `heads`; `without_hemorrhage`: for the heads as they are and with their HU shifted `median_ml`, `highest_ml`,
-        `below_2_ml_fraction`; `inserted`: some of `volume_metrics`; `peak_inside_fraction`: of the inserted hematomas
-        that hold the hottest point of the attention.
+        `below_2_ml_fraction`; `inserted`: some of `volume_metrics` and how many lie in their interval;
+        `peak_inside_fraction`: of the inserted hematomas that hold the hottest point of the attention; `real_shapes`:
+        of the masks of real hematomas what `inserted` is of the simulated ones.
     """
     inserted = [r for r in readings if r["scan"] == INSERTED]
-    read, true = (np.array([r[name] for r in inserted]) for name in ("predicted_volume_ml", "volume_ml"))
-    metrics = volume_metrics(read, true)[0] if inserted else {"patients": 0}
-    names = ("patients", "mae_ml", "bias_ml", "r", "mape_percent_from_5_ml", "within_5_ml", "within_20_percent")
     return {
         "heads": len({r["case"] for r in readings}),
         "without_hemorrhage": {
             name: _without([r["predicted_volume_ml"] for r in readings if r["scan"] == name]) for name in OFFSETS
         },
-        "inserted": {name: metrics.get(name) for name in names},
+        "inserted": _inserted(inserted),
         "peak_inside_fraction": plain(np.mean([r["peak_inside"] for r in inserted])) if inserted else None,
+        "real_shapes": _inserted([r for r in readings if r["scan"] == REAL_SHAPE]),
+    }
+
+
+def _inserted(readings):
+    read, true = (np.array([r[name] for r in readings]) for name in ("predicted_volume_ml", "volume_ml"))
+    metrics = volume_metrics(read, true)[0] if readings else {"patients": 0}
+    names = ("patients", "mae_ml", "bias_ml", "r", "mape_percent_from_5_ml", "within_5_ml", "within_20_percent")
+    told = [r["in_interval"] for r in readings if r.get("in_interval") is not None]
+    return {name: metrics.get(name) for name in names} | {
+        "in_interval_fraction": plain(np.mean(told)) if told else None
     }
 
 
@@ -186,5 +195,12 @@ def summary(results):
             f"{number(inserted['bias_ml'], sign=True)} mL, r {number(inserted['r'], 3)}, attention peak inside "
             f"{percent(real['peak_inside_fraction'])}."
         )
+        shapes = real.get("real_shapes", {"patients": 0})  # which earlier versions did not measure
+        if shapes["patients"]:
+            lines.append(
+                f"{number(shapes['patients'], 0)} inserted shapes of real hematomas: MAE {number(shapes['mae_ml'])} "
+                f"mL, bias {number(shapes['bias_ml'], sign=True)} mL, {percent(shapes['in_interval_fraction'])} in "
+                "the interval."
+            )
     lines += [f"Not read: {one['patient_id']}, {one['scan']}: {one['reason']}" for one in results["skipped"]]
     return "\n".join(lines)

@@ -3,7 +3,7 @@
 import itertools
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
-from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError
+from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
@@ -13,18 +13,19 @@ from ICHMultiTaskLib.simulation import find_scans
 from ..evaluation import locate_attention
 from .figures import write_figures
 from .metrics import summarize
-from .scans import OFFSETS, anatomy_scans, manifest_scans, rows_with_mask, simulated_scans
+from .scans import OFFSETS, anatomy_scans, manifest_scans, read_masks, rows_with_mask, simulated_scans
 from .variations import VARIATIONS, words
 
 SEED = 303
 COLUMNS = (
-    "part", "case", "patient_id", "location", "scan", "volume_ml", "predicted_volume_ml", "peak_inside", "problem"
+    "part", "case", "patient_id", "location", "scan", "volume_ml", "predicted_volume_ml", "peak_inside", "in_interval",
+    "problem",
 )  # fmt: skip
 
 
 def robustness(
     output, bundle=None, device="auto", patients=20, seed=SEED, manifest=None, anatomy=None, insertions=8, matrix=256,
-    progress=None,
+    progress=None, masks=None,
 ):  # fmt: skip
     """Measure how steady a model is, and that it is the blood that it measures.
 
@@ -51,6 +52,9 @@ def robustness(
         Rows and columns of the simulated reference scan.
     progress : callable (fraction, message), optional
         May raise Canceled.
+    masks : path, optional
+        Folder of segmentations of real hematomas, drawn on other heads: as many of them are inserted into each head of
+        `anatomy`. They are for measuring alone.
 
     Returns
     -------
@@ -69,13 +73,22 @@ def robustness(
     progress = progress or NO_PROGRESS
     rows = () if manifest is None else rows_with_mask(manifest)
     heads = () if anatomy is None else find_scans(anatomy)
-    steps = patients * (len(VARIATIONS) + 2) + 2 * len(rows) + len(heads) * (len(OFFSETS) + insertions)
-    inputs = [path for path in (manifest, anatomy) if path is not None]
+    if masks is not None and not heads:
+        raise InputError("Masks need heads to be inserted into: expected a folder of head CTs as anatomy, found none.")
+    shapes = () if masks is None else read_masks(masks)
+    steps = (
+        patients * (len(VARIATIONS) + 2)
+        + 2 * len(rows)
+        + len(heads) * (len(OFFSETS) + insertions * (2 if shapes else 1))
+    )
+    inputs = [path for path in (manifest, anatomy, masks) if path is not None]
     with new_folder(output, "robustness", overwrite=True, inputs=inputs) as folder:
         progress(0.0, "Loading the model")
         analyzer = Analyzer(bundle, device)
         scans = itertools.chain(
-            simulated_scans(patients, seed, matrix), manifest_scans(rows), anatomy_scans(heads, insertions, seed)
+            simulated_scans(patients, seed, matrix),
+            manifest_scans(rows),
+            anatomy_scans(heads, insertions, seed, shapes),
         )
         readings = []
         for n, (record, load) in enumerate(scans):
@@ -107,6 +120,9 @@ def _read(record, load, analyzer):
     except ICHMultiTaskError as error:
         return record | {"problem": str(error)}
     record["predicted_volume_ml"] = analysis.volume_ml
+    if analysis.volume_interval_ml is not None:
+        low, high = analysis.volume_interval_ml
+        record["in_interval"] = int(low <= record["volume_ml"] <= high)
     if mask is not None:
         record["peak_inside"] = locate_attention(analysis.attention, mask, scan.ijk_to_ras)["peak_inside"]
     return record

@@ -8,12 +8,22 @@ says why in `problem`, and the function is None.
 import itertools
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.measures.segment_files import read_segments
+from ICHMultiTaskLib.scan.geometry import voxel_volume_mm3
 from ICHMultiTaskLib.scan.reading import read_head_ct
-from ICHMultiTaskLib.simulation import Anatomy, SimulationSettings, insert_hematoma, patient_seed, simulate_patient
+from ICHMultiTaskLib.simulation import (
+    Anatomy,
+    SimulationSettings,
+    insert_hematoma,
+    insert_mask,
+    patient_seed,
+    simulate_patient,
+)
 from ICHMultiTaskLib.simulation.hematoma import LARGEST_ML, LOCATIONS
 
 from ...data.manifest import read_manifest
@@ -25,7 +35,9 @@ PARTS = ("simulated", "manifest", "anatomy")
 SMALLEST_ML = 5.0
 """Below it a change in percent says little."""
 INSERTED_ML = (5.0, 80.0)
-AS_IT_IS, ERASED, INSERTED = "as_it_is", "erased", "inserted"
+AS_IT_IS, ERASED, INSERTED, REAL_SHAPE = "as_it_is", "erased", "inserted", "real_shape"
+SHAPES_ML = (4.0, 60.0)
+"""Volumes of the masks that are inserted: smaller ones say little in percent, larger ones rarely find room."""
 OFFSETS = {AS_IT_IS: 0, "offset_minus_6_hu": -6, "offset_plus_6_hu": 6}
 
 
@@ -92,8 +104,42 @@ def rows_with_mask(path):
     return rows
 
 
-def anatomy_scans(heads, insertions, seed):
-    """Head CTs without a hemorrhage: as they are, with shifted HU, and with inserted hematomas of 5 to 80 mL."""
+def read_masks(folder):
+    """Real hematomas of 4 to 60 mL, smallest first, from the segmentations in a folder.
+
+    Returns
+    -------
+    list of (float, Path)
+        Volume in mL and file.
+
+    Raises
+    ------
+    InputError
+        If there is no folder, or no such mask in it.
+    """
+    folder = Path(folder)
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        try:
+            segment = read_segments(path)[0]
+        except InputError:
+            continue  # what else lies in the folder
+        volume = float(segment.mask.sum() * voxel_volume_mm3(segment.ijk_to_ras) / 1000.0)
+        if SHAPES_ML[0] <= volume <= SHAPES_ML[1]:
+            found.append((volume, path))
+    if not found:
+        raise InputError(
+            f"No mask can be inserted: expected segmentations of {SHAPES_ML[0]:g} to {SHAPES_ML[1]:g} mL in {folder}, "
+            "found none."
+        )
+    return sorted(found)
+
+
+def anatomy_scans(heads, insertions, seed, masks=()):
+    """Head CTs without a hemorrhage: as they are, with shifted HU, and with inserted hematomas.
+
+    As many of 5 to 80 mL as `insertions` says, and as many masks of real ones, if there are any, each head others.
+    """
     for n, path in enumerate(heads):
         record = {"part": "anatomy", "case": n, "patient_id": path.name, "volume_ml": 0.0, "scan": AS_IT_IS}
         try:
@@ -111,12 +157,23 @@ def anatomy_scans(heads, insertions, seed):
         for m, volume in enumerate(np.linspace(*INSERTED_ML, insertions)):
             load = partial(_with_hematoma, anatomy, float(volume), patient_seed(patient_seed(seed, n), m))
             yield record | {"scan": INSERTED, "volume_ml": float(volume)}, load
+        chosen = masks[n :: len(heads)]
+        for m in np.unique(np.linspace(0, len(chosen) - 1, min(insertions, len(chosen))).round().astype(int)):
+            volume, path = chosen[m]
+            load = partial(_with_mask, anatomy, path, patient_seed(patient_seed(seed, n), int(m)))
+            yield record | {"scan": REAL_SHAPE, "volume_ml": volume, "location": path.name}, load
 
 
 def _with_hematoma(anatomy, volume_ml, seed, record):
     patient = _insert(anatomy, SimulationSettings(bleed=True, volume_ml=volume_ml), seed)
     record.update(volume_ml=patient.volume_ml, location=patient.location)
     return patient.head_ct, patient.mask
+
+
+def _with_mask(anatomy, path, seed, record):
+    segment = read_segments(path)[0]
+    scan, mask, record["volume_ml"] = insert_mask(anatomy, segment.mask, segment.ijk_to_ras, seed)
+    return scan, mask
 
 
 def _insert(anatomy, settings, seed):
