@@ -48,6 +48,18 @@ def interval(bounds: Sequence[float | None] | None, digits: int = 1, factor: flo
     return f"{low} to {high if bounds[1] is not None else 'no upper bound'}"
 
 
+def with_interval(
+    value: float | None,
+    bounds: Sequence[float | None] | None,
+    digits: int = 1,
+    factor: float = 1,
+    sign: bool = False,
+) -> str:
+    """A number and, if there is one, its interval, such as "2.0 (1.2 to 3.4)"."""
+    text, span = number(value, digits, factor, sign), interval(bounds, digits, factor, sign)
+    return text if NOT_COMPUTED in (text, span) else f"{text} ({span})"
+
+
 def p_value(value: float | None) -> str:
     """A p-value with three decimals."""
     if value is None:

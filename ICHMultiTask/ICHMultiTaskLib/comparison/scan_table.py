@@ -3,6 +3,9 @@
 It is what `ichmultitask-train` trains and evaluates on: paths are relative to the table, and the scans stand beside it.
 """
 
+from __future__ import annotations
+
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.names import safe_name
+from ..common.progress import Progress
 from ..common.tables import parsed_number, read_csv, write_csv
 from ..measures.grids import resampled_mask
 from ..measures.labeled_scan import Label, label_of
@@ -52,7 +56,14 @@ class Added:
     scans: int
 
 
-def check_addition(table, patient_id, died, head_ct, segment, may_be_empty=False) -> Addition:
+def check_addition(
+    table: str | os.PathLike,
+    patient_id: str,
+    died: int | None,
+    head_ct: HeadCT,
+    segment: Segment,
+    may_be_empty: bool = False,
+) -> Addition:
     """Measure a segment and see that the scan can be added to a table.
 
     Parameters
@@ -93,7 +104,7 @@ def check_addition(table, patient_id, died, head_ct, segment, may_be_empty=False
     return Addition(patient_id, int(died), head_ct, segment, label)
 
 
-def add_scan(table, addition: Addition, progress=None) -> Added:
+def add_scan(table: str | os.PathLike, addition: Addition, progress: Progress | None = None) -> Added:
     """Save a scan and its mask beside a table, and add its row; all of it or nothing.
 
     Parameters
@@ -151,7 +162,7 @@ def add_scan(table, addition: Addition, progress=None) -> Added:
     return Added(row, len(rows) + 1)
 
 
-def write_labeled(image, mask, hu, inside, ijk_to_ras):
+def write_labeled(image: Path, mask: Path, hu: np.ndarray, inside: np.ndarray, ijk_to_ras: np.ndarray) -> None:
     """Write a scan and its mask as NIfTI files, which hold voxels and geometry and nothing of the patient.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Adapters to MRML: the only place where nodes become arrays and results become nodes.
+"""Adapters to MRML: convert nodes to arrays and results to nodes.
 
-Everything here runs alike in the 3D Slicer application and on the slicer-core package without Qt or a display.
+Runs in the 3D Slicer application, and on the slicer-core package without Qt or a display.
 """

@@ -1,10 +1,13 @@
-"""The geometry of a loaded scan, held against the files that it came from.
+"""Check the geometry of a loaded scan against its files.
 
-An image reader that knows evenly spaced, upright slices only flattens a tilted or unevenly spaced scan, without a word.
-The application's DICOM module puts such a scan right by a transform node; so does `correct`, wherever a scan was loaded
-from. Needs no Qt.
+An image reader that only supports evenly spaced, upright slices silently distorts a tilted or unevenly spaced scan. The
+application's DICOM module corrects such a scan by a transform node; `correct` does the same for scans loaded in other
+ways. Needs no Qt.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +25,10 @@ from .transforms import world_points
 from .volumes import add_warning, ijk_to_ras_of
 
 TOLERANCE_MM = 0.5
-"""Distances between corners of slices that differ by more are another geometry."""
+"""Geometries differ if distances between corners of slices differ by more."""
 NOTE = (
-    "The volume was loaded without the tilt or the spacing of its slices; they were taken from its files, by a "
-    "transform node."
+    "The volume was loaded without the tilt or the spacing of its slices; a transform node applies them, as stated in "
+    "its files."
 )
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Acquisition"
@@ -33,14 +36,14 @@ _KIND = "ICHMultiTask.Acquisition"
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a node says that the corners of its slices are.
+    """Corners of the slices of a node.
 
     Attributes
     ----------
     name : str
         Of the node.
     ijk_to_ras : ndarray of shape (4, 4)
-        The node's own, without its parents.
+        Of the node itself, without parent transforms.
     size_ijk : tuple of 3 int
     own_mm, world_mm : ndarray of shape (K, 4, 3)
         Corners of each slice, without and with the parent transforms.
@@ -55,13 +58,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Correction:
-    """Where the corners of a node's slices are according to its files: RAS, of shape (K, 4, 3)."""
+    """Corners of a node's slices according to its files: RAS mm, of shape (K, 4, 3)."""
 
     corners_mm: np.ndarray
 
 
-def source_files(scan):
-    """Files that a scan was loaded from and that are still there.
+def source_files(scan: slicer.vtkMRMLScalarVolumeNode | None) -> list[Path]:
+    """Files that a scan was loaded from, if they still exist.
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ def source_files(scan):
     Returns
     -------
     list of Path
-        DICOM images by the application's database, else the files of the node's storage; empty where none is known.
+        DICOM images from the application's database, else the files of the storage node; empty if unknown.
     """
     if scan is None or scan.GetScene() is None or scan.GetImageData() is None:
         return []
@@ -85,7 +88,7 @@ def source_files(scan):
     return [path for path in dict.fromkeys(Path(name) for name in names if name) if path.is_file()]
 
 
-def own_grid(scan):
+def own_grid(scan: slicer.vtkMRMLScalarVolumeNode) -> Grid:
     """Read the corners of a node's slices."""
     size, matrix = scan.GetImageData().GetDimensions(), ijk_to_ras_of(scan)
     own = apply_affine(matrix, _corner_indices(size))
@@ -93,21 +96,21 @@ def own_grid(scan):
     return Grid(scan.GetName(), matrix, size, own, world)
 
 
-def correction(files, grid):
-    """Compare a node's geometry with that of its files; touches no node, so that it can run in a thread.
+def correction(files: Sequence[Path], grid: Grid) -> Correction | None:
+    """Compare a node's geometry with that of its files; accesses no node, so that it can run in a thread.
 
-    A scan that was moved or turned as a whole since it was loaded is as it should be.
+    A rigid movement of the scan since it was loaded is not an error.
 
     Parameters
     ----------
     files : list of Path
-        As `source_files` gives them.
+        From `source_files`.
     grid : Grid
 
     Returns
     -------
     Correction or None
-        None where the geometry is that of the files, or the files tell nothing about it.
+        None if the geometry matches the files, or the files do not define it.
 
     Raises
     ------
@@ -120,8 +123,8 @@ def correction(files, grid):
     return Correction(expected)
 
 
-def correct(scan, found):
-    """Put a scan's slices where its files say that they are, by a transform node between it and the parents it has.
+def correct(scan: slicer.vtkMRMLScalarVolumeNode, found: Correction) -> slicer.vtkMRMLTransformNode:
+    """Move a scan's slices to the positions in its files, by a transform node between the scan and its parents.
 
     Returns
     -------
@@ -164,8 +167,8 @@ def _corner_indices(size_ijk):
 
 
 def _same_shape(found, expected):
-    """Whether two sets of corners are the same but for a movement of the whole, mirroring left aside."""
-    step = max(1, len(found) // 40)  # all pairs of all slices of a thin scan would be millions
+    """Whether two sets of corners are equal up to a rigid movement or reflection."""
+    step = max(1, len(found) // 40)  # all pairs of slices of a thin scan would be millions
     picked = np.r_[0 : len(found) : step, len(found) - 1]
     distances = []
     for corners in (found, expected):
@@ -177,10 +180,10 @@ def _same_shape(found, expected):
 
 
 def _of_volume_file(files, grid):
-    """Corners by a NIfTI, NRRD or MetaImage file, as the command reads it; None where it is another volume by now."""
+    """Corners from a NIfTI, NRRD or MetaImage file, read as by the command; None if it is another volume by now."""
     try:
         stored = read_stored(files[0])
-    except (InputError, OSError):  # the command would refuse the file; what was loaded from it is judged by itself
+    except (InputError, OSError):  # the command would refuse the file; the loaded volume is checked by itself
         return None
     if stored.values.shape[:3][::-1] != tuple(grid.size_ijk):
         return None
@@ -188,7 +191,7 @@ def _of_volume_file(files, grid):
 
 
 def _of_dicom(files, grid):
-    """Corners by the headers of DICOM images; None where they are no images, or of another size."""
+    """Corners from the headers of DICOM images; None if they are not images, or of another size."""
     series = [
         item
         for item in _series_of(files)
@@ -200,14 +203,14 @@ def _of_dicom(files, grid):
     along = grid.ijk_to_ras[:3, 2] / np.linalg.norm(grid.ijk_to_ras[:3, 2])
     corners = corners[np.argsort(corners.mean(axis=1) @ along, kind="stable")]
     if len(corners) != grid.size_ijk[2]:
-        if _is_upright_and_even(corners):  # whatever part of it was loaded lies as a simple reader thinks
+        if _is_upright_and_even(corners):  # a simple reader places any part of it correctly
             return None
         raise InputError(
             f"“{grid.name}” cannot be measured as it was loaded: its files hold tilted or unevenly spaced slices, "
-            f"{len(corners)} instead of the {grid.size_ijk[2]} expected. Load the scan by the DICOM module, or analyze "
-            "its folder by the command ichmultitask."
+            f"{len(corners)} instead of the {grid.size_ijk[2]} expected. Load the scan with the DICOM module, or "
+            "analyze its folder with the command ichmultitask."
         )
-    # The corners of a slice are named in the order of the node's own, which may count rows or columns the other way.
+    # The corners are put in the order of the node's own, which may count rows or columns in the other direction.
     rolled = [corners[:, order] for order in ([0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0])]
     return min(rolled, key=lambda found: np.linalg.norm(_edges(found) - _edges(grid.own_mm)))
 
@@ -227,7 +230,7 @@ def _is_upright_and_even(corners):
 
 
 def _series_of(files):
-    """Headers of the files; of one file alone, of its series, since a reader finds the others of a series itself."""
+    """Headers of the files; for a single file, of its series, since readers find the other files of a series."""
     slices = []
     for folder in sorted({path.parent for path in files}):
         try:
@@ -241,7 +244,7 @@ def _series_of(files):
 
 
 def _corners_of(item):
-    """RAS corners of one image, in the order of `_corner_indices`; None where it does not say."""
+    """RAS corners of one image, in the order of `_corner_indices`; None if not stated."""
     position, orientation, spacing = item.position, item.orientation, item.pixel_spacing
     if position is None or orientation is None or spacing is None:
         return None

@@ -1,21 +1,28 @@
-"""What is known of the patient, kept on the scan's node, and the scores that follow from it. Needs no Qt."""
+"""Clinical data of the patient, stored on the scan's node, and the scores calculated from it. Needs no Qt."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, probability
 from ..common.research_use import RESEARCH_USE
-from ..measures.clinical_scores import ClinicalContext, alerts, clinical_scores
+from ..measures.clinical_scores import ClinicalContext, ClinicalScore, alerts, clinical_scores
 from . import results
 from .translation import tr as _
+
+if TYPE_CHECKING:
+    import slicer
 
 _ATTRIBUTE = "ICHMultiTask.Clinical"
 
 
 @dataclass(frozen=True)
 class ClinicalAssessment:
-    """Scores and alerts beside the model's own probability.
+    """Scores and alerts, with the model's own probability.
 
     Attributes
     ----------
@@ -23,7 +30,7 @@ class ClinicalAssessment:
     scores : tuple of ClinicalScore
     alerts : tuple of str
     mortality_probability : float or None
-        The model's, seen from the image alone.
+        Of the model, from the image alone.
     """
 
     context: ClinicalContext
@@ -32,8 +39,8 @@ class ClinicalAssessment:
     mortality_probability: float | None
 
 
-def context_of(scan_node):
-    """What is known of the patient of a scan; nothing where nothing was kept, or what was kept cannot be read.
+def context_of(scan_node: slicer.vtkMRMLScalarVolumeNode) -> ClinicalContext:
+    """Clinical data stored on a scan's node; empty if there is none, or it cannot be read.
 
     Returns
     -------
@@ -45,20 +52,20 @@ def context_of(scan_node):
         return ClinicalContext()
 
 
-def keep_context(scan_node, context):
-    """Keep what is known of the patient on the scan's node, with which it is saved: GCS and NIHSS are of one moment."""
+def keep_context(scan_node: slicer.vtkMRMLScalarVolumeNode, context: ClinicalContext) -> None:
+    """Store clinical data on the scan's node: GCS and NIHSS belong to the time of the scan."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
     scan_node.SetAttribute(_ATTRIBUTE, json.dumps(known) if known else None)
 
 
-def assess(scan_node, facts):
+def assess(scan_node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping) -> ClinicalAssessment:
     """Scores and alerts for the patient of an analyzed scan.
 
     Parameters
     ----------
     scan_node : vtkMRMLScalarVolumeNode
     facts : dict
-        As `kept_results.kept_result` gives it.
+        From `kept_results.kept_result`.
 
     Returns
     -------
@@ -73,8 +80,10 @@ def assess(scan_node, facts):
     )
 
 
-def write_table(scene, scan_node, assessment):
-    """Write scores and alerts into a table of the scan, or remove it where nothing is known of the patient.
+def write_table(
+    scene: slicer.vtkMRMLScene, scan_node: slicer.vtkMRMLScalarVolumeNode, assessment: ClinicalAssessment
+) -> slicer.vtkMRMLTableNode | None:
+    """Write scores and alerts to a table of the scan, or remove the table if there is no clinical data.
 
     Returns
     -------
@@ -86,9 +95,9 @@ def write_table(scene, scan_node, assessment):
     return results.write_rows(scene, scan_node, "clinical scores", *table(assessment))
 
 
-def table(assessment):
+def table(assessment: ClinicalAssessment) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Titles and cells of the table, as text."""
-    titles = (_("Score"), _("Points"), _("Most points"), _("Published outcome"), _("Source"), _("Remark"))
+    titles = (_("Score"), _("Points"), _("Maximum"), _("Published outcome"), _("Source"), _("Remark"))
     found = [
         (
             score.name,
@@ -106,6 +115,6 @@ def table(assessment):
     return titles, found + [(_("Alert"), "", "", "", "", sentence) for sentence in assessment.alerts]
 
 
-def missing_sentence(score):
-    """What a score needs and was not given."""
+def missing_sentence(score: ClinicalScore) -> str:
+    """Name the values that a score needs and that are missing."""
     return _("Needs {fields}.").format(fields=", ".join(score.missing))

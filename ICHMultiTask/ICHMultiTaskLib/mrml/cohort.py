@@ -1,12 +1,20 @@
 """The comparison of a cohort as a table node. Needs no Qt."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..common.numbers import p_value, with_interval
+from ..comparison.cohort import CohortComparison
 from ..report.cohort import METRICS
-from .comparison import NOT_COMPUTED
 from .results import fill_table, select_table
 from .translation import tr as _
 
+if TYPE_CHECKING:
+    import slicer
 
-def show_cohort(scene, comparison, name):
+
+def show_cohort(scene: slicer.vtkMRMLScene, comparison: CohortComparison, name: str) -> slicer.vtkMRMLTableNode:
     """Add the table of a cohort comparison and show it in the table views of the layout.
 
     Parameters
@@ -14,12 +22,13 @@ def show_cohort(scene, comparison, name):
     scene : vtkMRMLScene
     comparison : CohortComparison
     name : str
-        Of the cohort, such as that of its file.
+        Of the cohort, such as the name of its file.
 
     Returns
     -------
     vtkMRMLTableNode
-        A row a method, with 95 % bootstrap intervals in brackets; p values are of tests against `comparison.against`.
+        One row per method, with 95 % bootstrap intervals in parentheses; p values are of tests against
+        `comparison.against`.
     """
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{name} comparison"))
     fill_table(table, titles(), rows(comparison))
@@ -27,33 +36,21 @@ def show_cohort(scene, comparison, name):
     return table
 
 
-def titles():
-    """Of the table's columns."""
+def titles() -> tuple[str, ...]:
+    """Titles of the table's columns."""
     tests = _("Wilcoxon p (Holm)"), _("McNemar p (Holm)")
     return _("Method"), _("Patients"), *(title for _key, title, *_rest in METRICS), *tests
 
 
-def rows(comparison):
+def rows(comparison: CohortComparison) -> list[tuple[str, ...]]:
     """Cells of the table, as text, in the order of `titles`."""
     tests = {test["name"]: test for test in comparison.tests}
     return [
         (
             row["name"],
             str(row["patients"]),
-            *(_with_interval(row, *metric) for metric in METRICS),
-            *(_p_value(tests.get(row["name"], {}).get(f"{test}_p_holm")) for test in ("wilcoxon", "mcnemar")),
+            *(with_interval(row[key], row["intervals_95"][key], digits, factor) for key, _t, digits, factor in METRICS),
+            *(p_value(tests.get(row["name"], {}).get(f"{test}_p_holm")) for test in ("wilcoxon", "mcnemar")),
         )
         for row in comparison.rows
     ]
-
-
-def _with_interval(row, key, _title, decimals, factor):
-    values = (row[key], *(row["intervals_95"][key] or (None, None)))
-    value, low, high = (NOT_COMPUTED if v is None else f"{factor * v:.{decimals}f}" for v in values)
-    return value if low == NOT_COMPUTED else f"{value} ({low} to {high})"
-
-
-def _p_value(p):
-    if p is None:
-        return NOT_COMPUTED
-    return _("below 0.001") if p < 0.001 else f"{p:.3f}"

@@ -1,26 +1,40 @@
 """Comparison of an analysis with segments of the scene, and its tables. Needs no Qt."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
+from ..analysis.analyzer import Analysis
 from ..common.errors import InputError
-from ..common.numbers import NOT_COMPUTED, number
-from ..comparison.side_by_side import Comparison, compare
-from ..measures.agreement import PLANIMETRY
+from ..common.numbers import NOT_COMPUTED, number, with_interval, yes_no
+from ..common.progress import Progress
+from ..comparison.side_by_side import Comparison, SegmentComparison, compare
+from ..measures.agreement import PLANIMETRY, VolumeComparison
 from ..measures.formulas import DEFINITIONS_VERSION, present_name
+from ..measures.segment import SegmentMeasures
 from . import results
 from .scene import nodes_of_class
 from .segments import SegmentChoice, concerns, read_segment
 from .translation import tr as _
 
+if TYPE_CHECKING:
+    import slicer
+
 TABLES = ("volume comparison", "segment measures", "readers")
 _DEFINITIONS = "ICHMultiTask.FormulaDefinitions"
-"""Version of what the names of the formulas mean, on a table that holds them."""
+"""Attribute of a table: version of the definitions of the formulas' names in it."""
+
+
+Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+"""Titles of the columns, and rows of cells."""
 
 
 @dataclass(frozen=True)
 class SceneComparison:
-    """A comparison with what it was made of.
+    """A comparison and its inputs.
 
     Attributes
     ----------
@@ -29,20 +43,20 @@ class SceneComparison:
     choices : tuple of SegmentChoice
         Of `comparison.segments`, in the same order.
     remarks : tuple of str
-        Segments that could not be read, and doubts whether they belong to the scan.
+        Segments that could not be read, and doubts about whether they belong to the scan.
     run : str
-        Which of the scan's analyses was compared.
+        Identifies the scan's analysis that was compared.
     """
 
     comparison: Comparison
-    scan_node: object
+    scan_node: slicer.vtkMRMLScalarVolumeNode
     choices: tuple[SegmentChoice, ...]
     remarks: tuple
     run: str = ""
 
     @property
-    def names(self):
-        """Short names of the segments, no two alike: Draft, Dr. A."""
+    def names(self) -> tuple[str, ...]:
+        """Short unique names of the segments, such as "Draft" and "Dr. A"."""
         short = [choice.short_name for choice in self.choices]
         return tuple(
             name if short.count(name) == 1 else f"{name} ({choice.name})" if not choice.alone else f"{name} {n}"
@@ -50,19 +64,25 @@ class SceneComparison:
         )
 
 
-def comparison_work(analysis, scan_node, choices, threshold, run=""):
-    """Read segments at once, and return their comparison as a callable (progress) -> SceneComparison.
+def comparison_work(
+    analysis: Analysis,
+    scan_node: slicer.vtkMRMLScalarVolumeNode,
+    choices: Sequence[SegmentChoice],
+    threshold: float,
+    run: str = "",
+) -> Callable[[Progress], SceneComparison]:
+    """Read segments immediately, and return their comparison as a callable (progress) -> SceneComparison.
 
     Parameters
     ----------
     analysis : Analysis
-        With the map on show.
+        With the map on display.
     scan_node : vtkMRMLScalarVolumeNode
     choices : sequence of SegmentChoice
     threshold : float
-        From which attention is shown.
+        Threshold of the attention on display.
     run : str
-        Which of the scan's analyses it is.
+        Identifies the scan's analysis.
     """
     scene, segments, read, remarks = scan_node.GetScene(), [], [], []
     for choice in choices:
@@ -83,8 +103,8 @@ def comparison_work(analysis, scan_node, choices, threshold, run=""):
     )
 
 
-def write_tables(scene, compared):
-    """Write a SceneComparison into the tables of its scan.
+def write_tables(scene: slicer.vtkMRMLScene, compared: SceneComparison) -> dict[str, slicer.vtkMRMLTableNode]:
+    """Write a SceneComparison to the tables of its scan.
 
     Returns
     -------
@@ -107,15 +127,15 @@ def write_tables(scene, compared):
     return nodes
 
 
-def remove_tables(scene, scan_node):
-    """Remove the tables that `write_tables` wrote; no-op if the scan is gone."""
+def remove_tables(scene: slicer.vtkMRMLScene, scan_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Remove the tables written by `write_tables`; does nothing if the scan is gone."""
     if scan_node.GetScene() is scene:
         for kind in TABLES:
             results.remove_result(scene, scan_node, kind)
 
 
-def rename_formulas(scene):
-    """Give the formulas in tables of earlier versions the names that they have today."""
+def rename_formulas(scene: slicer.vtkMRMLScene) -> None:
+    """Update the names of formulas in tables written by earlier versions."""
     for table in nodes_of_class(scene, "vtkMRMLTableNode"):
         if results.kind_of(table) != TABLES[0] or table.GetAttribute(_DEFINITIONS):
             continue
@@ -124,8 +144,8 @@ def rename_formulas(scene):
         table.SetAttribute(_DEFINITIONS, str(DEFINITIONS_VERSION))
 
 
-def volume_table(compared):
-    """Titles and cells of the table of volumes, as text; the model's own row first. A draft has no verdicts.
+def volume_table(compared: SceneComparison) -> Table:
+    """Titles and cells of the table of volumes, as text; the model comes first. Drafts are not compared with it.
 
     Parameters
     ----------
@@ -137,38 +157,30 @@ def volume_table(compared):
     )  # fmt: skip
     comparison, rows = compared.comparison, []
     if comparison.segments:
-        rows.append(("", _("Model"), model_text(comparison), *[NOT_COMPUTED] * 5))
+        volume = with_interval(comparison.model_ml, comparison.interval_ml)
+        rows.append(("", _("Model"), volume, *[NOT_COMPUTED] * 5))
     for name, segment in zip(compared.names, comparison.segments):
         rows += [(name, method_name(row.method), *cells(row)) for row in segment.volumes]
     return titles, rows
 
 
-def model_text(comparison):
-    """The model's volume with its interval, without the unit."""
-    interval = comparison.interval_ml
-    span = _(" ({low:.1f} to {high:.1f})").format(low=interval[0], high=interval[1]) if interval else ""
-    return f"{comparison.model_ml:.1f}{span}"
-
-
-def method_name(method):
-    """Name of a method as a user reads it; formulas are called alike everywhere."""
+def method_name(method: str) -> str:
+    """Display name of a method; formulas have the same name in every language."""
     return _("Planimetry") if method == PLANIMETRY else method
 
 
-def cells(row):
-    """Volume, differences and verdicts of a VolumeComparison as text."""
+def cells(row: VolumeComparison) -> tuple[str, ...]:
+    """Volume, differences and agreement of a VolumeComparison as text."""
     return (
         number(row.volume_ml),
         number(row.difference_ml, sign=True),
         number(row.difference_percent, 0, sign=True),
-        verdict(row.inside_interval),
-        verdict(row.within_5_ml),
-        verdict(row.within_20_percent),
+        *(_(yes_no(value)) for value in (row.inside_interval, row.within_5_ml, row.within_20_percent)),
     )
 
 
-def measure_table(compared):
-    """Titles and cells of the table of measures, as text; only what was measured has a row."""
+def measure_table(compared: SceneComparison) -> Table:
+    """Titles and cells of the table of measurements, as text; values that were not measured have no row."""
     rows = []
     for name, segment in zip(compared.names, compared.comparison.segments):
         found, attention = segment.measures, segment.attention
@@ -191,7 +203,7 @@ def measure_table(compared):
         ]
         if attention is not None:
             lines += [
-                (_("Hottest point of attention inside"), verdict(attention.peak_inside), ""),
+                (_("Hottest point of attention inside"), _(yes_no(attention.peak_inside)), ""),
                 (_("Distance of the hottest point"), number(attention.peak_distance_mm), "mm"),
                 (_("Share of attention inside"), number(attention.attention_inside_fraction, 0, 100), "%"),
                 (_("Best overlap with attention (Dice)"), number(attention.best_dice, 2), ""),
@@ -204,8 +216,8 @@ def measure_table(compared):
     return (_("Segment"), _("Measure"), _("Value"), _("Unit")), rows
 
 
-def reader_table(compared):
-    """Titles and cells of the table of segments against each other, as text."""
+def reader_table(compared: SceneComparison) -> Table:
+    """Titles and cells of the table that compares segments with each other, as text."""
     titles = (
         _("First"), _("Second"), _("Dice"), _("Hausdorff 95 % (mm)"), _("Second - first (mL)"),
         _("Second - first (% of first)"),
@@ -223,14 +235,14 @@ def reader_table(compared):
     return titles, rows
 
 
-def attention_sentence(segment, head):
-    """Where attention and a segment agree, in one sentence; None without attention or without anything to compare.
+def attention_sentence(segment: SegmentComparison, head: str) -> str | None:
+    """Agreement of attention and a segment in one sentence; None if they cannot be compared.
 
     Parameters
     ----------
     segment : SegmentComparison
     head : str
-        Which output the map explains.
+        Output that the map explains.
     """
     found = segment.attention
     if found is None or found.peak_inside is None:
@@ -249,8 +261,8 @@ def attention_sentence(segment, head):
     return _("Attention of the {head} head: {findings}.").format(head=head, findings=", ".join(parts))
 
 
-def measures_sentence(found):
-    """A, B and C and what else was measured, in one line; empty where nothing was.
+def measures_sentence(found: SegmentMeasures) -> str:
+    """A, B, C and other measurements in one line; empty if nothing was measured.
 
     Parameters
     ----------
@@ -266,8 +278,3 @@ def measures_sentence(found):
     if found.hu_mean is not None:
         parts.append(f"{found.hu_mean:.0f} ± {found.hu_sd:.0f} HU")
     return ", ".join(parts) + "." if parts else ""
-
-
-def verdict(value):
-    """Yes, no, or the mark of a cell that was not computed."""
-    return NOT_COMPUTED if value is None else _("yes") if value else _("no")

@@ -1,14 +1,25 @@
 """The diameters A, B and C of a measured segment as line markups."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .hierarchy import file_beside
 from .scene import nodes_of_class
+
+if TYPE_CHECKING:
+    import slicer
+
+    from ..measures.segment import SegmentMeasures
 
 _KIND = "ICHMultiTask.Diameter"
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _COLORS = {"A": (0.9, 0.6, 0.0), "B": (0.35, 0.7, 0.9), "C": (0.0, 0.62, 0.45)}
 
 
-def show_diameters(scene, measures, scan_node, jump=True):
+def show_diameters(
+    scene: slicer.vtkMRMLScene, measures: SegmentMeasures, scan_node: slicer.vtkMRMLScalarVolumeNode, jump: bool = True
+) -> list[slicer.vtkMRMLMarkupsLineNode]:
     """Draw A, B and C of a segment in the views.
 
     Parameters
@@ -16,14 +27,14 @@ def show_diameters(scene, measures, scan_node, jump=True):
     scene : vtkMRMLScene
     measures : SegmentMeasures
     scan_node : vtkMRMLScalarVolumeNode
-        Beside which the lines are filed.
+        The lines are placed next to it in the subject hierarchy.
     jump : bool
-        Go to the slice of A and B.
+        Jump to the slice of A and B.
 
     Returns
     -------
     list of vtkMRMLMarkupsLineNode
-        Locked; none where nothing was measured. Their length is the diameter.
+        Locked lines as long as the diameters; none if nothing was measured.
     """
     nodes, views = [], nodes_of_class(scene, "vtkMRMLSliceNode")
     for letter, color in _COLORS.items():
@@ -35,8 +46,8 @@ def show_diameters(scene, measures, scan_node, jump=True):
         node.AddNodeReferenceID(_SCAN_ROLE, scan_node.GetID())
         node.CreateDefaultDisplayNodes()
         node.SetControlPointLabelFormat("")
-        # The label stands at the end that is on the right in the views, which lie as the radiologist sees the patient:
-        # it begins there and runs away from the bleed. Standing lines carry theirs on top.
+        # The label starts at the end on the right of the views (radiological convention) and extends away from the
+        # bleed; vertical lines have it on top.
         first = line[:, 2].argmax() if letter == "C" else line[:, 0].argmin()
         for point in (line[first], line[1 - first]):
             node.AddControlPointWorld(*point)
@@ -49,9 +60,9 @@ def show_diameters(scene, measures, scan_node, jump=True):
         display.SetTextScale(3.0)
         display.SetSliceProjection(True)
         display.SetSliceProjectionOpacity(0.4)
-        display.SetPropertiesLabelVisibility(False)  # it stands on the middle, where the lines cross
+        display.SetPropertiesLabelVisibility(False)  # it would be in the middle, where the lines cross
         display.SetPointLabelsVisibility(True)
-        for view in views:  # seen from the side, A and B lie on each other; from above, C is a point on the bleed
+        for view in views:  # in side views A and B overlap; in axial views C is a point on the bleed
             if _is_axial(view) == (letter != "C"):
                 display.AddViewNodeID(view.GetID())
         file_beside(node, scan_node)
@@ -63,13 +74,13 @@ def show_diameters(scene, measures, scan_node, jump=True):
 
 
 def _is_axial(view):
-    """Whether a view shows slices as they were acquired, nearly axial."""
+    """Whether a view is nearly axial."""
     matrix = view.GetSliceToRAS()
     return abs(matrix.GetElement(2, 2)) > 0.7
 
 
-def remove_diameters(scene, keep=None):
-    """Remove the lines that `show_diameters` drew, but for those of the scan `keep`."""
+def remove_diameters(scene: slicer.vtkMRMLScene, keep: slicer.vtkMRMLScalarVolumeNode | None = None) -> None:
+    """Remove the lines drawn by `show_diameters`, except those of the scan `keep`."""
     for node in nodes_of_class(scene, "vtkMRMLMarkupsLineNode"):
         mine = keep is not None and node.GetNodeReferenceID(_SCAN_ROLE) == keep.GetID()
         if node.GetAttribute(_KIND) is not None and not mine:

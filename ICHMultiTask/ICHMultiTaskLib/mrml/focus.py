@@ -1,4 +1,8 @@
-"""One scan at a time: views, overlay, segmentations and lines are those of the chosen scan. Needs no Qt."""
+"""Show one scan at a time: its map, segmentations and lines, and nothing of other scans. Needs no Qt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,14 +13,17 @@ from .scene import nodes_of_class
 from .segments import belongs_to
 from .three_d import hide_skulls
 
+if TYPE_CHECKING:
+    import slicer
+
 _HIDDEN = "ICHMultiTask.HiddenWithItsScan"
 
 
-def show_scan(scene, scan):
-    """Bring a scan into the views, with what belongs to it and nothing of another patient.
+def show_scan(scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Show a scan with its results in the views, and nothing of another patient.
 
-    Its map lies over it; segmentations of other scans are hidden until theirs is shown again; lines of measured
-    segments go; views that were turned to another scan's slices are turned back. No-op for what is so already.
+    Its map is overlaid; segmentations of other scans are hidden until their scan is shown again; lines of measured
+    segments are removed; views that were rotated to another scan's slices are reset.
 
     Parameters
     ----------
@@ -34,8 +41,8 @@ def show_scan(scene, scan):
         results.select_table(table)
 
 
-def scans(scene):
-    """Volumes that can be analyzed, in the order of the scene: no result, no labelmap, nothing hidden."""
+def scans(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    """Volumes that can be analyzed, in scene order: no results, labelmaps or hidden nodes."""
     return [
         node
         for node in nodes_of_class(scene, "vtkMRMLScalarVolumeNode")
@@ -46,7 +53,7 @@ def scans(scene):
 
 
 def _show_or_hide(node, foreign):
-    """Hide a segmentation of another scan; show one again that was hidden so, unless the user hid it himself."""
+    """Hide a segmentation of another scan; show it again later, unless the user has hidden it."""
     display = node.GetDisplayNode()
     if display is None:
         return
@@ -59,7 +66,7 @@ def _show_or_hide(node, foreign):
 
 
 def _turn_views_back(scene):
-    """The orientation that each view of the user's layouts has by itself, where it shows an oblique plane."""
+    """Reset views of the user's layouts that show an oblique plane to their default orientation."""
     own = {node.GetLayoutName() for node in own_composites(scene)}
     for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
         matrix = view.GetSliceToRAS()
@@ -69,8 +76,8 @@ def _turn_views_back(scene):
             view.SetOrientationToDefault()
 
 
-def others_of(scan):
-    """Nodes of this module's that a scan has beside its results: lines, and transforms made for it."""
+def others_of(scan: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:
+    """Nodes made by this module for a scan, other than results: lines and transforms."""
     scene = scan.GetScene()
     nodes = nodes_of_class(scene, "vtkMRMLMarkupsLineNode") + nodes_of_class(scene, "vtkMRMLTransformNode")
     return [node for node in nodes if node.GetNodeReferenceID("ICHMultiTask.Scan") == scan.GetID()]

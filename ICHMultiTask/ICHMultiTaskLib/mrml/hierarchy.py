@@ -1,6 +1,13 @@
 """Patient, study and series of a node, in the subject hierarchy."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import slicer
+
+if TYPE_CHECKING:
+    from ..scan.head_ct import ScanFacts
 
 _UID = "DICOM"
 _LEVELS = {
@@ -18,16 +25,16 @@ _OWNERS = {
     "vtkMRMLLinearTransformNode": "Transforms",
     "vtkMRMLGridTransformNode": "Transforms",
 }
-"""Plug-ins that show a class of nodes in the application's tree."""
+"""Subject hierarchy plug-in that owns each class of nodes."""
 
 
-def subject_hierarchy(scene):
+def subject_hierarchy(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSubjectHierarchyNode:
     """Return the scene's subject hierarchy node."""
     return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
 
 
-def item_of(node):
-    """Return the node's subject hierarchy item; the application makes one for every node, slicer-core does not."""
+def item_of(node: slicer.vtkMRMLNode) -> int:
+    """Return the node's subject hierarchy item, which is created if missing, as on slicer-core."""
     hierarchy = subject_hierarchy(node.GetScene())
     item = hierarchy.GetItemByDataNode(node)
     if item == hierarchy.GetInvalidItemID():
@@ -36,7 +43,7 @@ def item_of(node):
     return item
 
 
-def identity_of(node):
+def identity_of(node: slicer.vtkMRMLNode) -> dict[str, str]:
     """Patient, study and series identifiers of a node, as keyword arguments for ScanFacts."""
     hierarchy = subject_hierarchy(node.GetScene())
     item = item_of(node)
@@ -51,8 +58,8 @@ def identity_of(node):
     return facts
 
 
-def file_under_study(node, facts):
-    """Put a scan under its patient and study, which are made if they are not there; no-op without identifiers."""
+def file_under_study(node: slicer.vtkMRMLNode, facts: ScanFacts) -> None:
+    """Place a scan under its patient and study, which are created if missing; does nothing without identifiers."""
     if not (facts.patient_id and facts.study_uid and facts.series_uid):
         return
     hierarchy = subject_hierarchy(node.GetScene())
@@ -72,7 +79,7 @@ def file_under_study(node, facts):
             hierarchy.SetItemAttribute(owner, attribute, getattr(facts, name))
 
 
-def file_beside(node, scanNode):
-    """Put a result under the scan's study, or in whatever folder the scan is."""
+def file_beside(node: slicer.vtkMRMLNode, scanNode: slicer.vtkMRMLNode) -> None:
+    """Place a result next to the scan, under its study or in its folder."""
     hierarchy = subject_hierarchy(node.GetScene())
     hierarchy.SetItemParent(item_of(node), hierarchy.GetItemParent(item_of(scanNode)))

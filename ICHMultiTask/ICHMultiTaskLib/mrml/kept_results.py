@@ -1,9 +1,12 @@
-"""The result of each scan, kept in the scene as text beside its table and map: the facts of report.json."""
+"""Store the result of each scan in the scene as text, with the content of report.json."""
+
+from __future__ import annotations
 
 import json
 import math
 import re
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 from ..analysis.analyzer import Analysis, Attention
 from ..analysis.findings.finding import Findings
@@ -14,25 +17,29 @@ from .hierarchy import file_beside
 from .transforms import array_from_image
 from .volumes import head_ct_from_node
 
+if TYPE_CHECKING:
+    import slicer
+
 KIND = "facts"
 FORMAT = 1
-"""Of the text. Results of before it was kept are read from their tables."""
+"""Version of the text. Results of versions without it are read from their tables."""
 EARLIER_LIMIT_ML = 1.0
-"""Below it, versions of before the second look called a reading no hemorrhage."""
+"""Versions without the second look called smaller volumes "no hemorrhage"."""
 _MODEL = ("name", "version", "sha256", "training_data")
 
 
-def keep_result(scene, analysis, scan_node, run=None):
-    """Keep the facts of an analysis with its scan, in place of those of an earlier one.
+def keep_result(
+    scene: slicer.vtkMRMLScene, analysis: Analysis, scan_node: slicer.vtkMRMLScalarVolumeNode, run: str | None = None
+) -> dict[str, Any]:
+    """Store the result of an analysis with its scan, replacing an earlier one.
 
-    `run` names the run, as `analyzed` of `kept_result` does; None: it ended now.
-
-    Paths and identifiers are left out: they belong to the subject hierarchy and must not enter exported files.
+    `run` identifies the run, see `analyzed` of `kept_result`; None: it ended now. Paths and identifiers are left out:
+    they belong to the subject hierarchy and must not enter exported files.
 
     Returns
     -------
     dict
-        As `kept_result` gives it.
+        From `kept_result`.
 
     Raises
     ------
@@ -50,8 +57,8 @@ def keep_result(scene, analysis, scan_node, run=None):
     return kept_result(scan_node)
 
 
-def kept_result(scan_node):
-    """Facts of a scan's result; None where it was not analyzed, or what was kept cannot be read.
+def kept_result(scan_node: slicer.vtkMRMLScalarVolumeNode | None) -> dict[str, Any] | None:
+    """Stored result of a scan; None if it was not analyzed, or the stored result cannot be read.
 
     Parameters
     ----------
@@ -60,8 +67,8 @@ def kept_result(scan_node):
     Returns
     -------
     dict or None
-        As report.json, with `format` and `analyzed` (time in UTC, which tells one run from another). What an earlier
-        version did not keep is None or empty.
+        As report.json, with `format` and `analyzed` (time in UTC, which identifies the run). Values not stored by an
+        earlier version are None or empty.
     """
     if scan_node is None or scan_node.GetScene() is None:
         return None
@@ -72,19 +79,19 @@ def kept_result(scan_node):
     return None if table is None else _completed(_from_table(table))
 
 
-def restored_analysis(scan_node, facts):
-    """The analysis that was kept, without the network's features.
+def restored_analysis(scan_node: slicer.vtkMRMLScalarVolumeNode, facts: dict[str, Any]) -> Analysis:
+    """Restore the stored analysis, without the network's features.
 
     Parameters
     ----------
     scan_node : vtkMRMLScalarVolumeNode
     facts : dict
-        As `kept_result` gives it.
+        From `kept_result`.
 
     Returns
     -------
     Analysis
-        Its `prediction` is None, its attention the map on show, or None.
+        `prediction` is None; `attention` is the map on display, or None.
     """
     interval = facts["volume_interval_ml"]
     return Analysis(
@@ -106,8 +113,8 @@ def restored_analysis(scan_node, facts):
     )
 
 
-def attention_on_show(scan_node):
-    """The attention map of a scan as it lies in the scene, or None."""
+def attention_on_show(scan_node: slicer.vtkMRMLScalarVolumeNode) -> Attention | None:
+    """The attention map of a scan from the scene, or None."""
     node = results.result_node(scan_node, "attention")
     image = node and node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
@@ -125,7 +132,7 @@ def _parsed(text):
 
 
 def _completed(facts):
-    """With every key that a reader asks for; None where the volume is no number."""
+    """Add missing keys; None if the volume is not a number."""
     if facts is None or not _is_number(facts.get("volume_ml")):
         return None
     defaults = {
@@ -137,7 +144,7 @@ def _completed(facts):
     if not _is_number(facts["mortality_probability"]):
         facts["mortality_probability"] = None
     if facts.get("hemorrhage") not in Hemorrhage.values():
-        # Before the question was asked, the volume answered it.
+        # Versions without the second look decided by the volume.
         facts["hemorrhage"] = "none" if facts["volume_ml"] < EARLIER_LIMIT_ML else "found"
     if not _is_pair(facts["mortality_range"]):
         facts["mortality_range"] = None
@@ -158,7 +165,7 @@ def _is_number(value):
 
 
 def _from_table(table):
-    """Facts of a result that an earlier version left in its table alone."""
+    """Result of an earlier version, which only stored a table."""
     rows = [[table.GetCellText(row, column) for column in range(2)] for row in range(table.GetNumberOfRows())]
     found = dict(reversed(rows))
     number = re.match(r"[\d.]+$", found.get("Hematoma volume", ""))

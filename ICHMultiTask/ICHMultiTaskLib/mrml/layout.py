@@ -1,4 +1,8 @@
-"""Two linked slice views side by side above a table, and the way back to the user's own layout."""
+"""Layout with two linked slice views side by side above a table, and back to the user's own layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import slicer
@@ -7,7 +11,7 @@ from .scene import application_logic, let_views_settle, nodes_of_class
 from .volumes import world_affine
 
 SIDE_BY_SIDE = 1183
-"""Number of the layout; far from those that the application and other extensions have."""
+"""ID of the layout, different from those of the application and other extensions."""
 LEFT, RIGHT = "ICHMultiTaskLeft", "ICHMultiTaskRight"
 _PREVIOUS = "ICHMultiTask.PreviousLayout"
 _KEPT_OUT = "ICHMultiTask.KeptOutOfLeftView"
@@ -30,8 +34,14 @@ _LAYOUT = f"""
 </layout>"""
 
 
-def show_side_by_side(scene, left, right, position_ras=None, foreground_opacity=0.4):
-    """Switch to two linked views in the plane of the right one's slices, which a tilted gantry turns from axial.
+def show_side_by_side(
+    scene: slicer.vtkMRMLScene,
+    left: tuple[slicer.vtkMRMLVolumeNode, slicer.vtkMRMLVolumeNode | None],
+    right: tuple[slicer.vtkMRMLVolumeNode, slicer.vtkMRMLVolumeNode | None],
+    position_ras: Sequence[float] | None = None,
+    foreground_opacity: float = 0.4,
+) -> None:
+    """Switch to two linked views in the plane of the right volume's slices, which may be tilted.
 
     Parameters
     ----------
@@ -53,7 +63,7 @@ def show_side_by_side(scene, left, right, position_ras=None, foreground_opacity=
     for tag, (background, foreground) in ((LEFT, left), (RIGHT, right)):
         composite = _composite(scene, tag)
         with slicer.util.NodeModify(composite):
-            composite.SetLinkedControl(False)  # else the application copies one view's volumes into the other
+            composite.SetLinkedControl(False)  # otherwise the application copies one view's volumes to the other
             composite.SetBackgroundVolumeID(background.GetID())
             composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
             composite.SetForegroundOpacity(foreground_opacity)
@@ -67,8 +77,8 @@ def show_side_by_side(scene, left, right, position_ras=None, foreground_opacity=
             _slice_node(scene, tag).JumpSlice(*position_ras)
 
 
-def leave_side_by_side(scene):
-    """Go back to the layout that the user had, and show the segmentations in every view again."""
+def leave_side_by_side(scene: slicer.vtkMRMLScene) -> None:
+    """Restore the user's layout, and show the segmentations in every view again."""
     layout = layout_node(scene)
     if layout.GetViewArrangement() == SIDE_BY_SIDE:
         layout.SetViewArrangement(int(layout.GetAttribute(_PREVIOUS) or layout.SlicerLayoutFourUpView))
@@ -76,20 +86,20 @@ def leave_side_by_side(scene):
         show_in_all_views(node)
 
 
-def is_side_by_side(scene):
-    """Whether the layout is on show."""
+def is_side_by_side(scene: slicer.vtkMRMLScene) -> bool:
+    """Whether the layout is active."""
     return layout_node(scene).GetViewArrangement() == SIDE_BY_SIDE
 
 
-def volume_on(scene, tag):
-    """Return the background volume of `LEFT` or `RIGHT`, or None where the layout is not on show."""
+def volume_on(scene: slicer.vtkMRMLScene, tag: str) -> slicer.vtkMRMLVolumeNode | None:
+    """Return the background volume of `LEFT` or `RIGHT`, or None if the layout is not active."""
     if not is_side_by_side(scene):
         return None
     return scene.GetNodeByID(_composite(scene, tag).GetBackgroundVolumeID() or "")
 
 
-def keep_out_of_view(scene, node, tag):
-    """Show a segmentation in every view but `LEFT` or `RIGHT`; no-op where the user has chosen views for it."""
+def keep_out_of_view(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLSegmentationNode, tag: str) -> None:
+    """Show a segmentation in every view except `LEFT` or `RIGHT`; does nothing if the user has chosen its views."""
     display = node.GetDisplayNode()
     if display is None or (display.GetNumberOfViewNodeIDs() and not display.GetAttribute(_KEPT_OUT)):
         return
@@ -105,7 +115,7 @@ def keep_out_of_view(scene, node, tag):
             display.AddViewNodeID(view_id)
 
 
-def show_in_all_views(node):
+def show_in_all_views(node: slicer.vtkMRMLSegmentationNode) -> None:
     """Undo `keep_out_of_view`."""
     display = node.GetDisplayNode()
     if display is not None and display.GetAttribute(_KEPT_OUT):
@@ -113,12 +123,12 @@ def show_in_all_views(node):
         display.RemoveAttribute(_KEPT_OUT)
 
 
-def own_composites(scene):
-    """Composite nodes of the two views, where they exist; what they show is not the user's choice."""
+def own_composites(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLSliceCompositeNode]:
+    """Composite nodes of the two views, if they exist; they do not show the user's choice of volumes."""
     return [n for n in nodes_of_class(scene, "vtkMRMLSliceCompositeNode") if n.GetLayoutName() in (LEFT, RIGHT)]
 
 
-def layout_node(scene):
+def layout_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLLayoutNode:
     """Return the scene's layout node."""
     return scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
 
@@ -128,7 +138,7 @@ def _slice_node(scene, tag):
 
 
 def _composite(scene, tag):
-    """The view's composite node; outside the application there is no view that would have made it."""
+    """The view's composite node, which is created if missing, as outside the application."""
     for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode"):
         if node.GetLayoutName() == tag:
             return node
@@ -153,7 +163,7 @@ def _turn_to_slices(view, volume):
 
 
 def _fit(scene, volume):
-    """Fit both views to what the right one shows, with the thickness of a volume's slices."""
+    """Fit both views to the volume of the right one, with the thickness of its slices."""
     ids = {node.GetID() for node in own_composites(scene)}
     for logic in application_logic().GetSliceLogics() or ():
         if logic.GetSliceCompositeNode().GetID() in ids:
@@ -164,7 +174,7 @@ def _fit(scene, volume):
     pixel_mm = right.GetFieldOfView()[0] / max(right.GetDimensions()[0], 1)
     left.GetSliceToRAS().DeepCopy(right.GetSliceToRAS())
     for view in (left, right):
-        # On a sheared volume the fit gives a thickness of 0, at which nothing can be scrolled and no markup is drawn.
+        # On a sheared volume the fit gives a thickness of 0, which disables scrolling and markups.
         view.SetSliceSpacingModeToPrescribed()
         view.SetPrescribedSliceSpacing(1, 1, thickness)
         width, height, _depth = view.GetDimensions()

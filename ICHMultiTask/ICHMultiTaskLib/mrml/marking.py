@@ -1,6 +1,10 @@
 """A proposed segmentation of the bleed as a segmentation node, editable in the Segment Editor, and as a file."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
@@ -15,6 +19,10 @@ from .results import is_aligned
 from .segments import show_as_outline
 from .volumes import ijk_to_ras_of
 
+if TYPE_CHECKING:
+    from ..analysis.marking import Marking
+    from ..scan.head_ct import HeadCT
+
 SEGMENT_NAME = "Hemorrhage"
 SUFFIX = ".seg.nrrd"
 _TERMINOLOGY = (
@@ -26,29 +34,31 @@ _TERMINOLOGY = (
     *("12738006", "SCT", "Brain"),
     *("", "", ""),
 )
-"""DICOM CID 7150 and 7159, as 3D Slicer's terminology selector knows them."""
+"""DICOM CID 7150 and 7159, as in 3D Slicer's terminology selector."""
 _COLOR = (188 / 255, 65 / 255, 28 / 255)
-"""That of hemorrhage in 3D Slicer's list."""
+"""Color of hemorrhage in 3D Slicer's terminology."""
 
 
-def show_marking(scene, marking, head_ct, volumeNode):
-    """Add a proposed segmentation to the scene, beside its scan; earlier ones, which a person may have edited, stay.
+def show_marking(
+    scene: slicer.vtkMRMLScene, marking: Marking, head_ct: HeadCT, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLSegmentationNode:
+    """Add a proposed segmentation to the scene, next to its scan; earlier ones, which may have been edited, stay.
 
     Parameters
     ----------
     scene : vtkMRMLScene
     marking : Marking
     head_ct : HeadCT
-        The scan as it was analyzed.
+        The analyzed scan.
     volumeNode : vtkMRMLScalarVolumeNode
-        What it was read from.
+        The node it was read from.
 
     Returns
     -------
     vtkMRMLSegmentationNode
         With one segment, in the scan's geometry and under its parent transform; its status is "in progress", or
-        "flagged" where its volume is not the model's. Where the scan had to be resampled to be analyzed, the
-        segmentation lies in world coordinates.
+        "flagged" if its volume differs from the model's. If the scan had to be resampled for the analysis, the
+        segmentation is in world coordinates.
 
     Raises
     ------
@@ -73,7 +83,7 @@ def show_marking(scene, marking, head_ct, volumeNode):
     return node
 
 
-def write_marking(marking, head_ct, path):
+def write_marking(marking: Marking, head_ct: HeadCT, path: str | os.PathLike) -> Path:
     """Write a proposed segmentation as a file that 3D Slicer opens as an editable segmentation.
 
     Parameters
@@ -81,7 +91,7 @@ def write_marking(marking, head_ct, path):
     marking : Marking
     head_ct : HeadCT
     path : path-like
-        Ends in ".seg.nrrd". An existing file is replaced once the new one is complete.
+        Must end in ".seg.nrrd". An existing file is replaced when the new one is complete.
 
     Returns
     -------
@@ -90,7 +100,7 @@ def write_marking(marking, head_ct, path):
     Raises
     ------
     InputError
-        If nothing was marked or the name has another ending.
+        If nothing was marked or the name has another suffix.
     OutputError
         If the file cannot be written.
     """
@@ -103,7 +113,7 @@ def write_marking(marking, head_ct, path):
     _set_geometry(node, image)
     _add_segment(node, image, marking)
     storage = scene.AddNewNodeByClass("vtkMRMLSegmentationStorageNode")
-    storage.SetCropToMinimumExtent(False)  # on the scan's grid for other readers, too
+    storage.SetCropToMinimumExtent(False)  # on the scan's grid, also for other readers
     with whole_path(path) as draft:
         storage.SetFileName(str(draft))
         if not storage.WriteData(node):

@@ -23,7 +23,7 @@ class Device(Enum):
     MPS = choices.Device.MPS.value
     CPU = choices.Device.CPU.value
 
-    def label(self):
+    def label(self) -> str:
         """Text in the panel."""
         gpus = {"auto": _("Automatic"), "cuda": _("NVIDIA GPU (CUDA)"), "mps": _("Apple GPU (MPS)")}
         return gpus.get(self.value) or _("Processor (CPU)")
@@ -35,7 +35,7 @@ class AttentionHead(Enum):
     VOLUME = choices.Head.VOLUME.value
     PROGNOSIS = choices.Head.PROGNOSIS.value
 
-    def label(self):
+    def label(self) -> str:
         """Text in the panel."""
         return _("Hematoma volume") if self is AttentionHead.VOLUME else _("Prognosis")
 
@@ -49,7 +49,7 @@ class AttentionStage(Enum):
     STAGE4 = choices.Stage.STAGE4.value
     MODEL = choices.Stage.STAGE4.value
 
-    def label(self):
+    def label(self) -> str:
         """Text in the panel."""
         return _("Stage {n} of 4").format(n=self.value[-1])
 

@@ -1,5 +1,8 @@
-"""Slices of a scan with its attention map, drawn by Slicer's slice pipeline; no display is needed."""
+"""Pictures of slices with the attention map, rendered by Slicer's slice pipeline without a display."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +10,14 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress
 from ..common.writing import whole_file
 from ..scan.geometry import apply_affine
 from .results import FOREGROUND_OPACITY
 from .volumes import array_in_world, head_ct_from_node
 
 PIXELS = 384
-"""Width and height of one view; a picture holds two, the scan alone and with the map."""
+"""Width and height of one view; a picture has two views, without and with the map."""
 _HEAD_HU = -300
 _MARGIN_MM = 18
 """Around the head, for the letters."""
@@ -22,18 +25,26 @@ _NEARBY_MM = 30
 _GAP = 8
 
 
-def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FOREGROUND_OPACITY, progress=None):
-    """Write PNG pictures of axial slices around the attention peak and of the coronal and sagittal plane through it.
+def slice_pictures(
+    scene: slicer.vtkMRMLScene,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    attentionNode: slicer.vtkMRMLScalarVolumeNode | None,
+    folder: str | os.PathLike,
+    axial: int = 5,
+    opacity: float = FOREGROUND_OPACITY,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Write PNG pictures of axial slices around the attention peak and of the coronal and sagittal planes through it.
 
-    Left the scan alone, right with the map over it. Axial pictures show the slices as acquired, gantry tilt included,
-    in radiological convention (patient's right on the left). The user's scene and views are not touched.
+    The left view shows the scan, the right one also the map. Axial pictures show the slices as acquired, including
+    gantry tilt, in radiological convention (patient's right on the left). The user's scene and views are not changed.
 
     Parameters
     ----------
     scene : vtkMRMLScene
         Holds both nodes.
     volumeNode, attentionNode : vtkMRMLScalarVolumeNode
-        As made by `show_analysis`; without attention node the middle of the scan is shown.
+        From `show_analysis`; without an attention node the center of the scan is shown.
     folder : path-like
         Existing folder for ``axial_1.png`` (lowest) …, ``coronal.png`` and ``sagittal.png``.
     axial : int
@@ -61,7 +72,7 @@ def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FO
     planes = list(_planes(head_ct, peak, axial))
     for name, axes, center in planes:
         progress(len(written) / len(planes), "Drawing slices")
-        # Framed at the peak for every slice of one direction, so that the head stays where it is from one to the next.
+        # All slices of one direction are framed at the peak, so that the head does not move between them.
         shift, extent = _framing(outline, axes, peak)
         stage.look_at(axes, center + shift, extent)
         views = [_labeled(stage.draw(overlay), axes, center) for overlay in (False, True)]
@@ -70,13 +81,13 @@ def slice_pictures(scene, volumeNode, attentionNode, folder, axial=5, opacity=FO
     return written
 
 
-def thumbnail(picture):
-    """A PNG picture as vtkImageData, for `save_mrb`."""
+def thumbnail(picture: str | os.PathLike) -> vtk.vtkImageData:
+    """Read a PNG picture as vtkImageData, for `save_mrb`."""
     return _image_data(_read_png(picture))
 
 
 class _Stage:
-    """A private scene with one slice view of the two volumes, which share their voxels with the user's nodes."""
+    """A private scene with one slice view of both volumes, which share their voxels with the user's nodes."""
 
     def __init__(self, scene, volumeNode, attentionNode, opacity):
         self.scene = slicer.vtkMRMLScene()
@@ -122,7 +133,7 @@ class _Stage:
         self.sliceNode.UpdateMatrices()
 
     def draw(self, overlay):
-        """The view as an RGB array of shape (PIXELS, PIXELS, 3), top row first."""
+        """Render the view as an RGB array of shape (PIXELS, PIXELS, 3), top row first."""
         self.composite.SetForegroundVolumeID(self.attentionID if overlay else None)
         self.composite.SetForegroundOpacity(self.opacity)
         port = self.logic.GetImageDataConnection()
@@ -135,7 +146,7 @@ class _Stage:
 
 
 def _peak(head_ct, attentionNode):
-    """World position of the highest attention, or the middle of the scan."""
+    """World position of the highest attention, or the center of the scan."""
     if attentionNode is not None:
         array, affine, _ = array_in_world(attentionNode)
         if array.max() > 0:
@@ -155,7 +166,7 @@ def _head_points(head_ct):
 
 
 def _framing(outline, axes, peak):
-    """In-plane shift from the peak to the middle of the head near it, and the head's larger diameter with a margin."""
+    """In-plane shift from the peak to the center of the head near it, and the head's larger diameter with a margin."""
     positions = (outline - peak) @ axes
     near = positions[np.abs(positions[:, 2]) < _NEARBY_MM, :2]
     low, high = np.percentile(near if len(near) else positions[:, :2], (0.5, 99.5), axis=0)
@@ -166,7 +177,7 @@ def _planes(head_ct, peak, axial):
     """(name, axes, center) of each picture; the columns of `axes` are right, up and out of the picture, in RAS."""
     affine = head_ct.ijk_to_ras
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    slices = int(np.abs(directions[2]).argmax())  # the array axis that runs from foot to head
+    slices = int(np.abs(directions[2]).argmax())  # the axis (i, j, k) from foot to head
     in_plane = [n for n in range(3) if n != slices]
     across = max(in_plane, key=lambda n: abs(directions[0, n]))
     down = next(n for n in in_plane if n != across)
@@ -179,7 +190,7 @@ def _planes(head_ct, peak, axial):
     step = max(1, round(5.0 / head_ct.spacing_kji[2 - slices]))
     upward = 1 if directions[2, slices] > 0 else -1
     offsets = (np.arange(axial) - axial // 2) * step * upward
-    # Shifted as a whole where the peak lies near an end, so that no slice is shown twice.
+    # All are shifted if the peak is near an end, so that no slice is shown twice.
     chosen = np.round(index[slices]) + offsets
     chosen += max(0, -chosen.min()) - max(0, chosen.max() - (count - 1))
     for number, position in enumerate(np.unique(chosen.clip(0, count - 1))[::upward], 1):
@@ -241,7 +252,7 @@ def _image_data(rgb):
 
 
 def _write_png(rgb, path):
-    # Encoded in memory, so that Python writes the file and a full disk is an error rather than a line in a log.
+    # Encoded in memory, so that Python writes the file and a full disk raises an error instead of a log message.
     writer = vtk.vtkPNGWriter()
     writer.WriteToMemoryOn()
     writer.SetInputData(_image_data(rgb))

@@ -1,13 +1,16 @@
-"""Two scans of one patient: growth as a table, and the earlier scan laid on the later one by a transform node."""
+"""Two scans of one patient: growth as a table, and the earlier scan aligned with the later one by a transform node."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import slicer
 
+from ..analysis.alignment import Alignment
 from ..analysis.analyzer import Analysis
 from ..analysis.repeat import RepeatScan
 from ..common.errors import InputError
-from ..common.numbers import interval, number
+from ..common.numbers import number, with_interval
 from ..report.comparison import growth_verdict
 from . import results
 from .hierarchy import file_beside
@@ -33,25 +36,31 @@ class SceneRepeat:
         Whether the later scan had been analyzed before.
     """
 
-    earlier_node: object
-    later_node: object
+    earlier_node: slicer.vtkMRMLScalarVolumeNode
+    later_node: slicer.vtkMRMLScalarVolumeNode
     later: Analysis
     repeat: RepeatScan
     reused: bool = False
 
 
-def check_pair(earlier_node, later_node):
+def check_pair(
+    earlier_node: slicer.vtkMRMLScalarVolumeNode | None, later_node: slicer.vtkMRMLScalarVolumeNode | None
+) -> None:
     """Raise InputError unless two different nodes are given."""
     if earlier_node is None or later_node is None:
         raise InputError("A repeat scan needs two scans of one patient; choose the earlier one.")
     if earlier_node is later_node:
-        raise InputError(f"“{later_node.GetName()}” is chosen as both scans; expected an earlier scan of the patient.")
+        raise InputError(
+            f"“{later_node.GetName()}” is selected as both scans; expected an earlier scan of the patient."
+        )
 
 
-def show_repeat_scan(scene, shown):
-    """Write the growth into a table of the later scan, and lay the earlier scan on it where the alignment succeeded.
+def show_repeat_scan(
+    scene: slicer.vtkMRMLScene, shown: SceneRepeat
+) -> tuple[slicer.vtkMRMLTableNode, slicer.vtkMRMLLinearTransformNode | None]:
+    """Write the growth to a table of the later scan, and align the earlier scan with it if that succeeded.
 
-    The transform becomes the outermost parent of the earlier scan, so that the parents it had stay.
+    The transform becomes the outermost parent of the earlier scan, which keeps its other parent transforms.
 
     Returns
     -------
@@ -83,51 +92,44 @@ def show_repeat_scan(scene, shown):
     return table, transform
 
 
-def remove_alignment(scene, earlier_node):
-    """Put a scan back where it was before `show_repeat_scan` moved it."""
+def remove_alignment(scene: slicer.vtkMRMLScene, earlier_node: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Undo the transform that `show_repeat_scan` applied to a scan."""
     for node in nodes_of_class(scene, "vtkMRMLLinearTransformNode"):
         if node.GetAttribute(_KIND) and node.GetNodeReferenceID(_MOVED) == earlier_node.GetID():
             scene.RemoveNode(node)
 
 
-def rows(shown):
+def rows(shown: SceneRepeat) -> list[tuple[str, str, str]]:
     """Cells of the growth table, as text: measure, value and unit; the verdict first, the alignment last."""
-    found, alignment = shown.repeat.growth, shown.repeat.alignment
+    found, alignment, previous = shown.repeat.growth, shown.repeat.alignment, shown.repeat.previous
+    earlier, later = (with_interval(scan.volume_ml, scan.volume_interval_ml) for scan in (previous, shown.later))
+    absolute = with_interval(found.absolute_ml, found.absolute_interval_ml, sign=True)
+    relative = with_interval(found.relative_percent, found.relative_interval_percent, 0, sign=True)
     lines = [
         (_("Verdict"), _(growth_verdict(found)), ""),
-        (_("Earlier: {scan}").format(scan=shown.earlier_node.GetName()), _with_interval(shown.repeat.previous), "mL"),
-        (_("Later: {scan}").format(scan=shown.later_node.GetName()), _with_interval(shown.later), "mL"),
-        (_("Growth"), _signed(found.absolute_ml, found.absolute_interval_ml, 1), "mL"),
-        (_("Growth, relative"), _signed(found.relative_percent, found.relative_interval_percent, 0), "%"),
+        (_("Earlier: {scan}").format(scan=shown.earlier_node.GetName()), earlier, "mL"),
+        (_("Later: {scan}").format(scan=shown.later_node.GetName()), later, "mL"),
+        (_("Growth"), absolute, "mL"),
+        (_("Growth, relative"), relative, "%"),
     ]
     if found.coverage is not None:
         lines.append((_("Coverage of the intervals"), number(found.coverage, 0, 100), "%"))
     return lines + [(_("Note"), sentence, "") for sentence in shown.repeat.notes] + alignment_rows(alignment)
 
 
-def alignment_rows(alignment):
-    """How the earlier scan was laid on the later one, as rows of the table."""
+def alignment_rows(alignment: Alignment) -> list[tuple[str, str, str]]:
+    """Quality and extent of the alignment, as rows of the table."""
     lines = [(_("Agreement of bone after alignment"), number(alignment.correlation, 2), "")]
     if alignment.succeeded:
-        lines.append((_("Head turned by"), number(alignment.rotation_deg), "°"))
-        lines.append((_("Head moved by"), number(alignment.translation_mm), "mm"))
+        lines.append((_("Rotation of the head"), number(alignment.rotation_deg), "°"))
+        lines.append((_("Translation of the head"), number(alignment.translation_mm), "mm"))
     return lines
 
 
 def _moves(transformable, other):
-    """Whether `other` hangs under the same node."""
+    """Whether `other` is below the same node in the transform hierarchy."""
     while other is not None:
         if other is transformable:
             return True
         other = other.GetParentTransformNode()
     return False
-
-
-def _with_interval(analysis):
-    bounds = analysis.volume_interval_ml
-    return number(analysis.volume_ml) + (f" ({interval(bounds)})" if bounds else "")
-
-
-def _signed(value, bounds, digits):
-    text = number(value, digits, sign=True)
-    return text if value is None or bounds is None else f"{text} ({interval(bounds, digits, sign=True)})"

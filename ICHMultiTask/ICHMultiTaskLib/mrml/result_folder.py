@@ -1,36 +1,54 @@
-"""The shell's folder of one analysis: report, attention map, pictures and scene."""
+"""Output folder of the analyze command: report, attention map, pictures and scene."""
 
+from __future__ import annotations
+
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.progress import NO_PROGRESS
 from ..report.result import SCENE_FILE, write_report
 from .pictures import slice_pictures, thumbnail
 from .scene import save_mrb
 
+if TYPE_CHECKING:
+    import slicer
+
+    from ..analysis.analyzer import Analysis
+    from ..common.progress import Progress
+
 PICTURES_FOLDER = "slices"
 
 
-def write_result_folder(scene, analysis, volumeNode, attentionNode, folder, progress=None, comparison=None):
-    """Write report.json, report.html, attention.nrrd, slices/*.png and scene.mrb into an existing folder.
+def write_result_folder(
+    scene: slicer.vtkMRMLScene,
+    analysis: Analysis,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    attentionNode: slicer.vtkMRMLScalarVolumeNode | None,
+    folder: str | os.PathLike,
+    progress: Progress | None = None,
+    comparison: dict | None = None,
+) -> dict[str, Path | None]:
+    """Write report.json, report.html, attention.nrrd, slices/*.png and scene.mrb to an existing folder.
 
     Parameters
     ----------
     scene : vtkMRMLScene
     analysis : Analysis
     volumeNode, attentionNode : vtkMRMLScalarVolumeNode
-        As `show_analysis` made them.
+        From `show_analysis`.
     folder : path-like
-        `ICHMultiTaskLib.common.writing.new_folder` makes one that appears whole or not at all.
+        Use `ICHMultiTaskLib.common.writing.new_folder` to write it atomically.
     progress : callable (fraction, message), optional
     comparison : dict, optional
-        As `comparison.report.comparison_dict` makes it.
+        From `report.comparison.comparison_dict`.
 
     Returns
     -------
     dict
-        As `write_report` returns it.
+        From `write_report`.
 
     Raises
     ------

@@ -1,7 +1,11 @@
-"""Results as nodes: a color-mapped attention volume and a table, beside the scan in the subject hierarchy."""
+"""Results as nodes: a color-mapped attention volume and a table, next to the scan in the subject hierarchy."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
@@ -9,7 +13,7 @@ import vtk
 
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.errors import InputError
-from ..common.numbers import NOT_COMPUTED, number, probability, probability_range
+from ..common.numbers import NOT_COMPUTED, interval, number, probability, probability_range
 from ..common.research_use import RESEARCH_USE
 from ..model.attention import SHOWN_FROM
 from ..scan.geometry import apply_affine
@@ -19,26 +23,32 @@ from .scene import INFERNO_ID, application_logic, nodes_of_class
 from .translation import tr as _
 from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
 
+if TYPE_CHECKING:
+    from ..analysis.analyzer import Analysis, Attention
+    from ..scan.head_ct import HeadCT
+
 FOREGROUND_OPACITY = 0.4
 
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Result"
 _PEAK = "ICHMultiTask.peak_ras_mm"
 _CLASSES = {"attention": "vtkMRMLScalarVolumeNode", "facts": "vtkMRMLTextNode", "skull": "vtkMRMLModelNode"}
-"""Of results; every other kind is a table."""
+"""Node class of each kind of result; all other kinds are tables."""
 _ALIGNED_MM = 0.1
 
 
 @dataclass(frozen=True)
 class ResultNodes:
-    """Nodes of one analysis; `attention` is None where no map was made."""
+    """Nodes of one analysis; `attention` is None if there is no map."""
 
-    attention: object
-    table: object
+    attention: slicer.vtkMRMLScalarVolumeNode | None
+    table: slicer.vtkMRMLTableNode
 
 
-def show_analysis(scene, analysis, volumeNode):
-    """Show an analysis beside its scan; results of an earlier run on the same scan are replaced.
+def show_analysis(
+    scene: slicer.vtkMRMLScene, analysis: Analysis, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> ResultNodes:
+    """Show an analysis with its scan; results of an earlier run on the same scan are replaced.
 
     Parameters
     ----------
@@ -63,7 +73,9 @@ def show_analysis(scene, analysis, volumeNode):
     return ResultNodes(attention, table)
 
 
-def show_table(scene, analysis, volumeNode):
+def show_table(
+    scene: slicer.vtkMRMLScene, analysis: Analysis, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLTableNode:
     """Fill the result table of a scan and show it in the table views of the layout.
 
     Returns
@@ -80,13 +92,21 @@ def show_table(scene, analysis, volumeNode):
     return table
 
 
-def write_analysis(scene, analysis, volumeNode):
+def write_analysis(
+    scene: slicer.vtkMRMLScene, analysis: Analysis, volumeNode: slicer.vtkMRMLScalarVolumeNode
+) -> slicer.vtkMRMLTableNode:
     """Fill the result table of a scan, without showing it. Returns and raises as `show_table`."""
     return write_rows(scene, volumeNode, "table", (_("Measure"), _("Value"), _("Unit")), result_rows(analysis))
 
 
-def write_rows(scene, volumeNode, kind, titles, rows):
-    """Fill one of a scan's tables, made if it is not there.
+def write_rows(
+    scene: slicer.vtkMRMLScene,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    kind: str,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+) -> slicer.vtkMRMLTableNode:
+    """Fill one of a scan's tables, which is created if missing.
 
     Parameters
     ----------
@@ -94,7 +114,7 @@ def write_rows(scene, volumeNode, kind, titles, rows):
     volumeNode : vtkMRMLScalarVolumeNode
         The scan.
     kind : str
-        Name of the table among those of the scan.
+        Name of the table.
     titles : sequence of str
         Of the columns.
     rows : sequence of sequence of str
@@ -114,15 +134,21 @@ def write_rows(scene, volumeNode, kind, titles, rows):
     return table
 
 
-def select_table(table):
+def select_table(table: slicer.vtkMRMLTableNode) -> None:
     """Show a table in the table views of the layout."""
     logic = application_logic()
     logic.GetSelectionNode().SetActiveTableID(table.GetID())
     logic.PropagateTableSelection()
 
 
-def show_attention(scene, analysis, attention, volumeNode, jump=True):
-    """Lay an attention map over its scan in the slice views.
+def show_attention(
+    scene: slicer.vtkMRMLScene,
+    analysis: Analysis,
+    attention: Attention,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    jump: bool = True,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Overlay an attention map on its scan in the slice views.
 
     Parameters
     ----------
@@ -132,13 +158,13 @@ def show_attention(scene, analysis, attention, volumeNode, jump=True):
         Of this analysis.
     volumeNode : vtkMRMLScalarVolumeNode
     jump : bool
-        Whether the views go to its peak.
+        Whether the views jump to its peak.
 
     Returns
     -------
     vtkMRMLScalarVolumeNode
-        Values 0 to 1 in the scan's geometry. Where the scan had to be resampled to be analyzed, it lies in world
-        coordinates; else it has the scan's own matrix and parent transform and follows it.
+        Values 0 to 1 in the scan's geometry, with the scan's matrix and parent transform. If the scan had to be
+        resampled for the analysis, it is in world coordinates.
 
     Raises
     ------
@@ -147,7 +173,7 @@ def show_attention(scene, analysis, attention, volumeNode, jump=True):
     """
     node = make_result_node(scene, volumeNode, "attention")
     if node.GetDisplayNode() is None:
-        node.CreateDefaultDisplayNodes()  # before there are voxels, so that no histogram is made of them
+        node.CreateDefaultDisplayNodes()  # before the voxels are set, so that no histogram is computed
         display = node.GetScalarVolumeDisplayNode()
         display.SetAndObserveColorNodeID(INFERNO_ID)
         display.SetAutoWindowLevel(False)
@@ -173,17 +199,19 @@ def show_attention(scene, analysis, attention, volumeNode, jump=True):
     return node
 
 
-def show_overlay(scene, background, foreground):
-    """Show a scan, with a map over it or None, in every slice view of the user's layouts.
+def show_overlay(
+    scene: slicer.vtkMRMLScene, background: slicer.vtkMRMLVolumeNode, foreground: slicer.vtkMRMLVolumeNode | None
+) -> None:
+    """Show a scan, with an optional map over it, in every slice view of the user's layouts.
 
-    A view that showed another scan is fitted to it.
+    Views that showed another scan are fitted to it.
     """
     own = own_composites(scene)
     composites = [node for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode") if node not in own]
     changed = {node.GetID() for node in composites if node.GetBackgroundVolumeID() != background.GetID()}
     foregroundID = foreground.GetID() if foreground else None
     for node in composites:
-        with slicer.util.NodeModify(node):  # one event: the application redraws all annotations at each
+        with slicer.util.NodeModify(node):  # one event, since the application redraws all annotations at each
             node.SetBackgroundVolumeID(background.GetID())
             if node.GetForegroundVolumeID() != foregroundID:
                 node.SetForegroundVolumeID(foregroundID)
@@ -193,8 +221,8 @@ def show_overlay(scene, background, foreground):
             logic.FitSliceToBackground()
 
 
-def set_overlay(volumeNode, opacity, threshold):
-    """Set the map's opacity in the views that show it, and the attention below which it is not shown."""
+def set_overlay(volumeNode: slicer.vtkMRMLScalarVolumeNode, opacity: float, threshold: float) -> None:
+    """Set the map's opacity in the views that show it, and the threshold below which attention is not shown."""
     node = result_node(volumeNode, "attention")
     if node is None:
         return
@@ -204,17 +232,17 @@ def set_overlay(volumeNode, opacity, threshold):
     node.GetScalarVolumeDisplayNode().SetThreshold(threshold, 1)
 
 
-def is_result(node):
+def is_result(node: slicer.vtkMRMLNode) -> bool:
     """Whether a node is the result of an analysis rather than a scan."""
     return node.GetAttribute(_KIND) is not None
 
 
-def kind_of(node):
-    """Which result a node is: "attention", "facts" or the name of a table; None where it is none."""
+def kind_of(node: slicer.vtkMRMLNode) -> str | None:
+    """Kind of a result node: "attention", "facts" or the name of a table; None for other nodes."""
     return node.GetAttribute(_KIND)
 
 
-def result_node(volumeNode, kind):
+def result_node(volumeNode: slicer.vtkMRMLScalarVolumeNode, kind: str) -> slicer.vtkMRMLNode | None:
     """Return the node of a scan's latest results, or None; `kind` is "attention", "facts" or the name of a table."""
     for node in nodes_of_class(volumeNode.GetScene(), _CLASSES.get(kind, "vtkMRMLTableNode")):
         if node.GetAttribute(_KIND) == kind and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID():
@@ -222,15 +250,15 @@ def result_node(volumeNode, kind):
     return None
 
 
-def results_of(volumeNode):
+def results_of(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:
     """Every result node of a scan: map, tables, facts."""
     classes = ("vtkMRMLTableNode", *_CLASSES.values())
     nodes = [node for name in classes for node in nodes_of_class(volumeNode.GetScene(), name)]
     return [node for node in nodes if is_result(node) and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID()]
 
 
-def peak_of(attentionNode):
-    """World position in mm of the highest attention, as a tuple; None where the map is blank or does not say."""
+def peak_of(attentionNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float, float] | None:
+    """World position in mm of the highest attention; None if the map is blank or has no such attribute."""
     try:
         peak = json.loads(attentionNode.GetAttribute(_PEAK) or "null")
         return peak and tuple(float(value) for value in peak)
@@ -238,19 +266,18 @@ def peak_of(attentionNode):
         return None
 
 
-def result_rows(analysis):
-    """What the result table says: (measure, value, unit), one row each.
+def result_rows(analysis: Analysis) -> list[tuple[str, str, str]]:
+    """Rows of the result table: measure, value, unit.
 
     Returns
     -------
     list of tuple of str
     """
-    volume, interval = analysis.volume_ml, analysis.volume_interval_ml
+    bounds = analysis.volume_interval_ml
     rows = [(_("Hemorrhage"), analysis.hemorrhage_reason, "")] if analysis.hemorrhage_reason else []
-    rows.append((_("Hematoma volume"), number(volume), "mL"))
-    if interval is not None:
-        span = _("{low:.1f} to {high:.1f}").format(low=interval[0], high=interval[1])
-        rows.append((_("{coverage:.0%} interval").format(coverage=analysis.interval_coverage), span, "mL"))
+    rows.append((_("Hematoma volume"), number(analysis.volume_ml), "mL"))
+    if bounds is not None:
+        rows.append((_("{coverage:.0%} interval").format(coverage=analysis.interval_coverage), interval(bounds), "mL"))
     rows += [
         *_prognosis_rows(analysis),
         (_("Model"), f"{analysis.model['name']} {analysis.model['version']}", ""),
@@ -275,7 +302,7 @@ def _prognosis_rows(analysis):
     ]
 
 
-def fill_table(node, titles, rows):
+def fill_table(node: slicer.vtkMRMLTableNode, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Fill a table node with text.
 
     Parameters
@@ -295,8 +322,10 @@ def fill_table(node, titles, rows):
     node.SetLocked(True)
 
 
-def make_result_node(scene, volumeNode, kind):
-    """The node of an earlier run, so that the user's colors and thresholds stay, or a new one.
+def make_result_node(
+    scene: slicer.vtkMRMLScene, volumeNode: slicer.vtkMRMLScalarVolumeNode, kind: str
+) -> slicer.vtkMRMLNode:
+    """Node of a result: that of an earlier run, so that the user's colors and thresholds stay, or a new one.
 
     Raises
     ------
@@ -315,15 +344,15 @@ def make_result_node(scene, volumeNode, kind):
     return node
 
 
-def remove_result(scene, volumeNode, kind):
-    """Remove one of a scan's results if it is there."""
+def remove_result(scene: slicer.vtkMRMLScene, volumeNode: slicer.vtkMRMLScalarVolumeNode, kind: str) -> None:
+    """Remove one of a scan's results, if it exists."""
     node = result_node(volumeNode, kind)
     if node is not None:
         scene.RemoveNode(node)
 
 
-def is_aligned(volumeNode, head_ct):
-    """Whether voxel (k, j, i) of the analyzed scan is still voxel (k, j, i) of the node, at the same place."""
+def is_aligned(volumeNode: slicer.vtkMRMLScalarVolumeNode, head_ct: HeadCT) -> bool:
+    """Whether voxel (k, j, i) of the analyzed scan is still voxel (k, j, i) of the node, at the same position."""
     size = volumeNode.GetImageData().GetDimensions()
     if size[::-1] != head_ct.hu.shape:
         return False

@@ -1,6 +1,9 @@
-"""A simulated head CT with a hemorrhage, made on the spot for the Sample Data module; nothing is downloaded."""
+"""A simulated head CT with a hemorrhage for the Sample Data module; it is computed, not downloaded."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import slicer
 
@@ -11,12 +14,16 @@ from .scene import create_scene
 from .translation import tr as _
 from .volumes import head_ct_to_node
 
+if TYPE_CHECKING:
+    from ..common.progress import Progress
+    from ..simulation import SimulatedPatient
+
 SAMPLE_NAME = "ICHMultiTask simulated hemorrhage"
 THUMBNAIL = Path(__file__).parents[2] / "Resources" / "Icons" / "ICHMultiTaskSample.png"
 
 
-def register_sample_data():
-    """Offer the sample in the Sample Data module of the application."""
+def register_sample_data() -> None:
+    """Register the sample in the Sample Data module of the application."""
     from SampleData import SampleDataLogic
 
     if hasattr(SampleDataLogic, "registerCustomSampleDataCategory"):  # newer than 3D Slicer 5.10
@@ -30,8 +37,8 @@ def register_sample_data():
     )
 
 
-def simulate_sample(progress=None):
-    """Simulate the sample patient; touches no node, so that it can run in a thread.
+def simulate_sample(progress: Progress | None = None) -> SimulatedPatient:
+    """Simulate the sample patient; accesses no node, so that it can run in a thread.
 
     Returns
     -------
@@ -40,7 +47,7 @@ def simulate_sample(progress=None):
     return simulate_patient(DEMONSTRATION_SEED)
 
 
-def show_sample(patient):
+def show_sample(patient: SimulatedPatient) -> slicer.vtkMRMLScalarVolumeNode:
     """Load the sample into the scene and the slice views.
 
     Returns
@@ -53,8 +60,8 @@ def show_sample(patient):
     return node
 
 
-def load_with_dialog():
-    """Simulate behind a progress dialog and load; return the volume node, or None if canceled."""
+def load_with_dialog() -> slicer.vtkMRMLScalarVolumeNode | None:
+    """Simulate with a progress dialog, and load; return the volume node, or None if canceled."""
     import qt
 
     dialog = slicer.util.createProgressDialog(
@@ -65,7 +72,7 @@ def load_with_dialog():
         while not task.wait(0.02):
             slicer.app.processEvents()
             if dialog.wasCanceled:
-                return None  # the thread ends by itself; nobody takes what it makes
+                return None  # the thread ends by itself; its result is not used
         with slicer.util.tryWithErrorDisplay(_("The sample scan could not be simulated.")):
             return show_sample(task.result())
     finally:

@@ -1,6 +1,9 @@
-"""The MRML scene: the application's own inside 3D Slicer, one made here on slicer-core."""
+"""The MRML scene: the application's scene in 3D Slicer, a new one on slicer-core."""
+
+from __future__ import annotations
 
 import functools
+import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +16,7 @@ from ..common.errors import InputError, OutputError
 from ..common.writing import whole_path
 
 INFERNO_ID = "vtkMRMLColorTableNodeFileInferno.txt"
-"""Slicer's Inferno color table; perceptually uniform, so that equal steps of attention look equal."""
+"""Slicer's Inferno color table; perceptually uniform."""
 
 _INFERNO_ANCHORS = (
     (0, 0, 4), (12, 8, 38), (36, 12, 79), (66, 10, 104), (93, 18, 110), (120, 28, 109), (147, 38, 103), (174, 48, 92),
@@ -22,8 +25,8 @@ _INFERNO_ANCHORS = (
 )  # fmt: skip
 
 
-def create_scene():
-    """Return the application's scene inside 3D Slicer; elsewhere make one, once per process.
+def create_scene() -> slicer.vtkMRMLScene:
+    """Return the application's scene in 3D Slicer; elsewhere create one, once per process.
 
     Returns
     -------
@@ -33,32 +36,32 @@ def create_scene():
     return getattr(slicer, "mrmlScene", None) or _slicer_core().scene
 
 
-def application_logic():
+def application_logic() -> slicer.vtkSlicerApplicationLogic:
     """Return the application logic that belongs to `create_scene()`."""
     return slicer.app.applicationLogic() if hasattr(slicer, "mrmlScene") else _slicer_core().applicationLogic
 
 
-def let_views_settle():
-    """Let the application give new views their size, which would undo what is set before; elsewhere no-op."""
+def let_views_settle() -> None:
+    """Let the application resize new views, which would undo earlier settings; elsewhere does nothing."""
     if hasattr(slicer, "mrmlScene"):
         from qt import QEventLoop
 
         slicer.app.processEvents(QEventLoop.ExcludeUserInputEvents)
 
 
-def nodes_of_class(scene, className):
+def nodes_of_class(scene: slicer.vtkMRMLScene, className: str) -> list[slicer.vtkMRMLNode]:
     """Return the scene's nodes of a class or of classes derived from it, as a list."""
     return [scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))]
 
 
-def save_mrb(scene, path, thumbnail=None):
-    """Write the scene with all its data into one .mrb file that the application opens.
+def save_mrb(scene: slicer.vtkMRMLScene, path: str | os.PathLike, thumbnail: vtk.vtkImageData | None = None) -> Path:
+    """Write the scene with all its data to one .mrb file that the application opens.
 
     Parameters
     ----------
     scene : vtkMRMLScene
     path : path-like
-        Ends in ".mrb". An existing file is replaced once the new one is complete.
+        Must end in ".mrb". An existing file is replaced when the new one is complete.
     thumbnail : vtkImageData, optional
 
     Returns
@@ -77,7 +80,7 @@ def save_mrb(scene, path, thumbnail=None):
         raise InputError(f"A scene is saved as a file that ends in .mrb; the name given is {path.name}.")
     messages = slicer.vtkMRMLMessageCollection()
     with whole_path(path) as draft:
-        # The scene's own idea of where it lives must not change: the folder is gone afterwards.
+        # The scene must not remember the temporary folder.
         url, root = scene.GetURL(), scene.GetRootDirectory()
         try:
             written = scene.WriteToMRB(str(draft), thumbnail, messages)
@@ -92,14 +95,14 @@ def save_mrb(scene, path, thumbnail=None):
 
 @functools.cache
 def _slicer_core():
-    """Scene, application logic and module logics that the application would have made at startup."""
+    """Scene, application logic and module logics, which the application creates at startup."""
     scene = slicer.vtkMRMLScene()
     applicationLogic = slicer.vtkSlicerApplicationLogic()
     applicationLogic.SetMRMLScene(scene)
     applicationLogic.GetColorLogic().SetMRMLScene(scene)
     core = SimpleNamespace(scene=scene, applicationLogic=applicationLogic, logics=[])
 
-    # Reading a .mrb needs a folder to unpack it in.
+    # Reading a .mrb needs a folder to unpack it to.
     core.cacheFolder = tempfile.TemporaryDirectory(prefix="ICHMultiTask-", ignore_cleanup_errors=True)
     core.cacheManager = slicer.vtkCacheManager()
     core.cacheManager.SetRemoteCacheDirectory(core.cacheFolder.name)
@@ -140,7 +143,7 @@ def _slicer_core():
 
 
 def _add_inferno(scene):
-    """Add the table under the application's own ID and unsaved, so that a saved scene finds Slicer's there."""
+    """Add the table under the application's ID, and not saved, so that a saved scene uses Slicer's own."""
     node = slicer.vtkMRMLColorTableNode()
     node.SetTypeToUser()
     node.SetNumberOfColors(256)

@@ -1,5 +1,7 @@
 """Segments of segmentation nodes and labels of labelmap volume nodes, as `Segment` objects in world coordinates."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,19 +29,19 @@ class SegmentChoice:
     Attributes
     ----------
     node_id, segment_id : str
-        Stay the same when a user renames things. The segment of a labelmap volume is named by its label value; one
-        that holds no labels, such as a scan, is one choice with an empty `segment_id`, which cannot be read.
+        Not changed by renaming. For a labelmap volume, `segment_id` is the label value; a labelmap volume without
+        labels, such as a scan, is one choice with an empty `segment_id`, which cannot be read.
     name : str
     reader : str
-        Name of the segmentation: each reader's segments are expected in one of their own.
+        Name of the segmentation: each reader's segments are expected in a separate one.
     color : tuple of float
         Red, green, blue, 0 to 1.
     hidden : bool
-        A segment that the views do not show; it can be measured all the same.
+        Whether the views do not show the segment; it can still be measured.
     draft : bool
-        Whether it is the model's proposal, as no person has edited it yet.
+        Whether it is the model's proposal, not yet edited by a person.
     alone : bool
-        Whether its segmentation holds no other.
+        Whether it is the only one in its segmentation.
     """
 
     node_id: str
@@ -52,20 +54,20 @@ class SegmentChoice:
     alone: bool = True
 
     @property
-    def short_name(self):
-        """Draft, or the reader; with the segment's own name where the reader has drawn several."""
+    def short_name(self) -> str:
+        """The reader, or "Draft"; with the name of the segment if the reader has several."""
         if self.draft:
             return "Draft"
         return self.reader if self.alone else f"{self.reader}: {self.name}"
 
     @property
-    def key(self):
-        """What identifies the segment in a scene."""
+    def key(self) -> tuple[str, str]:
+        """Identifies the segment in a scene."""
         return self.node_id, self.segment_id
 
 
-def list_segments(scene):
-    """Segments and labels of a scene that a user can choose from, in the order of the scene.
+def list_segments(scene: slicer.vtkMRMLScene) -> list[SegmentChoice]:
+    """Segments and labels of a scene that a user can choose, in scene order.
 
     Returns
     -------
@@ -75,8 +77,8 @@ def list_segments(scene):
     return [choice for node in nodes if not node.GetHideFromEditors() for choice in segments_of(node)]
 
 
-def segments_of(node):
-    """Segments of one segmentation, or labels above 0 of one labelmap volume.
+def segments_of(node: slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLLabelMapVolumeNode) -> list[SegmentChoice]:
+    """Segments of a segmentation, or labels above 0 of a labelmap volume.
 
     Returns
     -------
@@ -85,12 +87,14 @@ def segments_of(node):
     return _segments_of_labelmap(node) if _is_labelmap(node) else _segments_of_segmentation(node)
 
 
-def read_segment(node, segment_id):
-    """Read a segment in its own grid, moved by the parent transforms into world coordinates.
+def read_segment(
+    node: slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLLabelMapVolumeNode | None, segment_id: str
+) -> Segment:
+    """Read a segment on its own grid, transformed to world coordinates by the parent transforms.
 
-    A parent transform that acts like an affine is composed into the geometry; any other is applied by resampling a copy
-    (nearest neighbor). A segment that exists only as a surface is rasterized in the segmentation's reference geometry.
-    The user's nodes are never changed.
+    An affine parent transform is composed with the geometry; any other is applied by resampling a copy (nearest
+    neighbor). A segment that exists only as a surface is rasterized in the segmentation's reference geometry. The
+    user's nodes are never changed.
 
     Parameters
     ----------
@@ -101,13 +105,12 @@ def read_segment(node, segment_id):
     Returns
     -------
     Segment
-        Empty if nothing is drawn.
+        Empty if nothing is segmented.
 
     Raises
     ------
     InputError
-        If the node or the segment is gone, a labelmap volume holds no labels, or a surface has no geometry to be
-        rasterized in.
+        If the node or the segment is gone, a labelmap volume has no labels, or a surface has no reference geometry.
     """
     if node is None or node.GetScene() is None:
         raise InputError("The segmentation is no longer in the scene.")
@@ -117,9 +120,9 @@ def read_segment(node, segment_id):
     if _is_labelmap(node):
         array, affine = array_from_image(node.GetImageData()), ijk_to_ras_of(node)
         if not segment_id:
-            labels_of(f"“{node.GetName()}”", array)  # raises, and says why there are none
+            labels_of(f"“{node.GetName()}”", array)  # raises InputError with the reason
         mask = array == int(segment_id)
-        if not mask.any():  # changed without a word
+        if not mask.any():  # changed without an event
             raise InputError(f"The segment is no longer in “{node.GetName()}”.")
     else:
         mask, affine = _mask_and_affine(node, choice)
@@ -127,8 +130,8 @@ def read_segment(node, segment_id):
     return Segment(choice.name, mask, affine, choice.reader, choice.draft)
 
 
-def show_as_outline(node):
-    """Show a segmentation's border instead of covering the bleed, once: what the user then chooses stays."""
+def show_as_outline(node: slicer.vtkMRMLSegmentationNode) -> None:
+    """Show a segmentation as an outline, so that it does not cover the bleed; only once, to keep the user's choice."""
     display = node.GetDisplayNode()
     if display is not None and display.IsA("vtkMRMLSegmentationDisplayNode") and not display.GetAttribute(_OUTLINED):
         display.SetVisibility2DFill(False)
@@ -136,14 +139,16 @@ def show_as_outline(node):
         display.SetAttribute(_OUTLINED, "1")
 
 
-def belongs_to(node, scan_node):
-    """Whether a segmentation or labelmap is of a scan.
+def belongs_to(
+    node: slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLLabelMapVolumeNode, scan_node: slicer.vtkMRMLScalarVolumeNode
+) -> bool | None:
+    """Whether a segmentation or labelmap belongs to a scan.
 
     Returns
     -------
     bool or None
-        True: drawn on it, or in its study. False: drawn on another volume, or filed under another patient or study, or
-        beside another scan. None: nothing tells.
+        True: segmented on it, or in its study. False: segmented on another volume, or in another patient or study.
+        None: unknown.
     """
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     drawn_on = node.GetNodeReference(role)
@@ -156,13 +161,15 @@ def belongs_to(node, scan_node):
     return None
 
 
-def concerns(node, scan_node):
-    """Why a segmentation may not belong to a scan.
+def concerns(
+    node: slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLLabelMapVolumeNode, scan_node: slicer.vtkMRMLScalarVolumeNode
+) -> list[str]:
+    """Reasons why a segmentation may not belong to a scan.
 
     Returns
     -------
     list of str
-        Sentences; empty if there is no doubt.
+        Empty if there is no doubt.
     """
     sentences = []
     patient, other = (identity_of(n).get("patient_id") for n in (scan_node, node))
@@ -192,7 +199,7 @@ def _segments_of_segmentation(node):
 
 
 def _is_draft(node, segment_id):
-    """Whether a segment is what this software proposed, unchanged."""
+    """Whether a segment is an unchanged proposal of this software."""
     segment, proposed = node.GetSegmentation().GetSegment(segment_id), vtk.reference("")
     labelmap = segment.GetRepresentation(_LABELMAP)
     if not segment.GetTag(DRAFT_TAG, proposed) or labelmap is None:
@@ -210,11 +217,11 @@ def _fingerprint(node, segment_id):
 
 
 _COUNTED, _FINGERPRINTS = {}, {}
-"""What the latest images hold, by the time of their modification, which no two have in common."""
+"""Cached contents of the latest images, by their modification time, which is unique."""
 
 
 def _once(known, key, find):
-    """Look something up, or find it and keep it among the latest."""
+    """Look up a cached value, or compute and cache it; only the latest are kept."""
     if key not in known:
         while len(known) >= 32:
             del known[next(iter(known))]
@@ -243,7 +250,7 @@ def _segments_of_labelmap(node):
 
 
 def _mask_and_affine(node, choice):
-    """Mask and its affine in the segmentation's own coordinates."""
+    """Mask and its affine in the segmentation's coordinates."""
     segmentation = node.GetSegmentation()
     image = slicer.vtkOrientedImageData()
     if segmentation.ContainsRepresentation(_LABELMAP):
@@ -259,20 +266,20 @@ def _mask_and_affine(node, choice):
 
 
 def _rasterized(node, choice):
-    """Labelmap of a segment that has none, made on a copy."""
+    """Labelmap of a segment without one, created on a copy."""
     segmentation = node.GetSegmentation()
     geometry = segmentation.GetConversionParameter(_REFERENCE_GEOMETRY)
     if not geometry:
         raise InputError(
             f"“{choice.name}” of “{choice.reader}” is a surface without reference geometry: expected a binary "
-            "labelmap, or a reference volume to draw it on (Segmentations module, Representations)."
+            "labelmap, or a reference volume to convert it (Segmentations module, Representations)."
         )
     copy = slicer.vtkSegmentation()
     copy.SetSourceRepresentationName(segmentation.GetSourceRepresentationName())
     copy.SetConversionParameter(_REFERENCE_GEOMETRY, geometry)
     copy.CopySegmentFromSegmentation(segmentation, choice.segment_id)
     if not copy.CreateRepresentation(_LABELMAP):
-        raise InputError(f"“{choice.name}” of “{choice.reader}” cannot be turned into a binary labelmap.")
+        raise InputError(f"“{choice.name}” of “{choice.reader}” cannot be converted to a binary labelmap.")
     return copy.GetSegment(choice.segment_id).GetRepresentation(_LABELMAP)
 
 

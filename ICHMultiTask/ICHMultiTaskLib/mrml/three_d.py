@@ -1,4 +1,8 @@
-"""The bleed within the skull, in the 3-D views: the skull as glass, segments solid, the camera turned to them."""
+"""The bleed in the 3-D views: the skull transparent, segments solid, the cameras pointed at them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import vtk
@@ -11,6 +15,11 @@ from .scene import nodes_of_class
 from .segments import belongs_to
 from .transforms import image_from_array
 
+if TYPE_CHECKING:
+    import slicer
+
+    from ..scan.head_ct import HeadCT
+
 _BONE_HU = 250.0
 _COARSE_MM = 2.0
 _GLASS = 0.12
@@ -18,8 +27,8 @@ _BONE_COLOR = (0.95, 0.91, 0.83)
 _DISTANCE_MM = 480.0
 
 
-def skull_surface(head_ct):
-    """The surface of the bone, in world coordinates; touches no node, so that it can run in a thread.
+def skull_surface(head_ct: HeadCT) -> vtk.vtkPolyData:
+    """Compute the surface of the bone in world coordinates; accesses no node, so that it can run in a thread.
 
     Parameters
     ----------
@@ -45,7 +54,7 @@ def skull_surface(head_ct):
     smooth.SetPassBand(0.1)
     smooth.Update()
     surface = smooth.GetOutput()
-    index = vtk_to_numpy(surface.GetPoints().GetData()) - 1  # without the rim
+    index = vtk_to_numpy(surface.GetPoints().GetData()) - 1  # without the padding
     ijk = index * steps[::-1] + (steps[::-1] - 1) / 2
     surface.GetPoints().SetData(numpy_to_vtk(apply_affine(head_ct.ijk_to_ras, ijk).astype(np.float32), deep=True))
     normals = vtk.vtkPolyDataNormals()
@@ -55,15 +64,17 @@ def skull_surface(head_ct):
     return normals.GetOutput()
 
 
-def show_in_3d(scene, scan, surface):
-    """Show a scan's skull as glass around its segments, and turn the 3-D views to them.
+def show_in_3d(
+    scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode, surface: vtk.vtkPolyData
+) -> slicer.vtkMRMLModelNode:
+    """Show a scan's skull as a transparent surface around its segments, and point the 3-D views at them.
 
     Parameters
     ----------
     scene : vtkMRMLScene
     scan : vtkMRMLScalarVolumeNode
     surface : vtkPolyData
-        As `skull_surface` makes it.
+        From `skull_surface`.
 
     Returns
     -------
@@ -106,7 +117,7 @@ def show_in_3d(scene, scan, surface):
 
 
 def _turn_cameras(scene, center, head_center):
-    """Look at the bleed from its own side, a little from above and in front."""
+    """View the bleed from its side of the head, slightly from above and in front."""
     side = 1.0 if center[0] >= head_center[0] else -1.0
     direction = np.array([0.8 * side, 0.5, 0.35])
     for camera in nodes_of_class(scene, "vtkMRMLCameraNode"):
@@ -116,7 +127,7 @@ def _turn_cameras(scene, center, head_center):
         camera.ResetClippingRange()
 
 
-def hide_skulls(scene, scan):
+def hide_skulls(scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Hide the skulls of other scans."""
     for node in nodes_of_class(scene, "vtkMRMLModelNode"):
         if results.kind_of(node) == "skull" and node is not results.result_node(scan, "skull"):

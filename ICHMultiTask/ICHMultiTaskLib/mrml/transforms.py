@@ -1,4 +1,6 @@
-"""Parent transforms of images: composed into the affine where they act like one, applied by resampling where not."""
+"""Parent transforms of images: affine ones are composed with the geometry, others are applied by resampling."""
+
+from __future__ import annotations
 
 import numpy as np
 import slicer
@@ -10,7 +12,7 @@ from ..scan.geometry import apply_affine
 AFFINE_TOLERANCE_MM = 0.1
 
 
-def image_from_array(array):
+def image_from_array(array: np.ndarray) -> vtk.vtkImageData:
     """Wrap a contiguous array of shape (K, J, I) as vtkImageData in voxel coordinates, without copying."""
     image = vtk.vtkImageData()
     image.SetDimensions(array.shape[::-1])
@@ -18,13 +20,15 @@ def image_from_array(array):
     return image
 
 
-def array_from_image(image):
+def array_from_image(image: vtk.vtkImageData) -> np.ndarray:
     """View an image's voxels as an array of shape (K, J, I)."""
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
 
 
-def affine_to_world(size_ijk, ijk_to_ras, parent):
-    """Affine from voxel index to world RAS through a parent transform, and how far it is off.
+def affine_to_world(
+    size_ijk: tuple[int, int, int], ijk_to_ras: np.ndarray, parent: slicer.vtkMRMLTransformNode | None
+) -> tuple[np.ndarray, float]:
+    """Affine from voxel index to world RAS through a parent transform, and its error.
 
     Parameters
     ----------
@@ -36,9 +40,9 @@ def affine_to_world(size_ijk, ijk_to_ras, parent):
     Returns
     -------
     affine : ndarray of shape (4, 4)
-        Exact without a parent and for a linear one; else the best fit.
+        Exact without a parent or for a linear one; otherwise the best fit.
     residual_mm : float
-        Largest distance between the affine and the transform, over the image.
+        Largest distance between the affine and the transform in the image.
     """
     if parent is None:
         return ijk_to_ras, 0.0
@@ -53,8 +57,8 @@ def affine_to_world(size_ijk, ijk_to_ras, parent):
     return fitted, float(np.linalg.norm(design @ solution - world, axis=1).max())
 
 
-def world_points(points, parent):
-    """World positions of points of shape (N, 3) that lie under a transform node, or under none."""
+def world_points(points: np.ndarray, parent: slicer.vtkMRMLTransformNode | None) -> np.ndarray:
+    """Transform points of shape (N, 3) to world coordinates; unchanged without a transform node."""
     if parent is None:
         return points
     given, moved = vtk.vtkPoints(), vtk.vtkPoints()
@@ -64,14 +68,24 @@ def world_points(points, parent):
     return vtk_to_numpy(moved.GetData())
 
 
-def slice_steps(size_ijk, ijk_to_ras, parent):
-    """World distances in mm from slice to slice, at points spread over the slices."""
+def slice_steps(
+    size_ijk: tuple[int, int, int], ijk_to_ras: np.ndarray, parent: slicer.vtkMRMLTransformNode
+) -> np.ndarray:
+    """World distances in mm from slice to slice, at points distributed over the slices."""
     world = _lattice(size_ijk, ijk_to_ras, parent)[1].reshape(-1, size_ijk[2], 3)
     return np.linalg.norm(np.diff(world, axis=1), axis=-1)
 
 
-def resample_to_world(array, ijk_to_ras, parent, affine, slice_step_mm, background, nearest=False):
-    """Resample to a regular grid along the axes of `affine`, wide enough for the whole image.
+def resample_to_world(
+    array: np.ndarray,
+    ijk_to_ras: np.ndarray,
+    parent: slicer.vtkMRMLTransformNode,
+    affine: np.ndarray,
+    slice_step_mm: float,
+    background: float,
+    nearest: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resample to a regular grid along the axes of `affine` that contains the whole image.
 
     Parameters
     ----------
@@ -80,13 +94,13 @@ def resample_to_world(array, ijk_to_ras, parent, affine, slice_step_mm, backgrou
         Of the image itself.
     parent : vtkMRMLTransformNode
     affine : ndarray of shape (4, 4)
-        As `affine_to_world` gives it.
+        From `affine_to_world`.
     slice_step_mm : float
-        Between the slices of the new grid.
+        Slice step of the new grid.
     background : float
-        Outside the image.
+        Value outside the image.
     nearest : bool
-        For labels, which cannot be interpolated.
+        Use nearest neighbor, for labels.
 
     Returns
     -------
@@ -122,7 +136,7 @@ def resample_to_world(array, ijk_to_ras, parent, affine, slice_step_mm, backgrou
 
 
 def _lattice(size_ijk, ijk_to_ras, parent):
-    """Voxel indices (i, j, k) spread over the image, every slice included, and their world positions."""
+    """Voxel indices (i, j, k) distributed over the image, in every slice, and their world positions."""
     axes = [np.unique(np.linspace(0, n - 1, min(n, 7)).round()) for n in size_ijk[:2]] + [np.arange(size_ijk[2])]
     indices = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     return indices, world_points(apply_affine(ijk_to_ras, indices), parent)

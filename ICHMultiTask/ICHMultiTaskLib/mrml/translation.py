@@ -1,4 +1,4 @@
-"""Translation of what a user reads: the application's inside 3D Slicer; elsewhere the text stays as it is."""
+"""Translation of texts for the user: by the application in 3D Slicer; elsewhere unchanged."""
 
 try:
     from slicer.i18n import tr

@@ -1,5 +1,7 @@
 """Volume nodes to HeadCT and back."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from ..scan.head_ct import HeadCT, ScanFacts
 from ..scan.hounsfield import MIN_HU, as_hu
 from ..scan.patient_age import patient_age
 from ..scan.stated_geometry import believed_affine
+from ..scan.stored_volume import ONE_VALUE
 from .hierarchy import file_under_study, identity_of
 from .transforms import (
     AFFINE_TOLERANCE_MM,
@@ -28,7 +31,7 @@ _NODE_FACTS = (
     "series_description", "manufacturer", "kernel", "body_part", "contrast_agent", "slice_thickness_mm",
     "slice_steps_mm", "simulated", "warnings", "patient_age",
 )  # fmt: skip
-"""Kept on the node. Identifiers are not: they belong to the subject hierarchy and must not enter exported files."""
+"""Stored on the node. Identifiers are not: they belong to the subject hierarchy and must not enter exported files."""
 _DICOM_TAGS = {
     "series_description": "0008,103E",
     "manufacturer": "0008,0070",
@@ -40,12 +43,11 @@ _AGE_TAGS = ("0010,1010", "0010,0030", "0008,0020")
 """PatientAge, PatientBirthDate, StudyDate."""
 
 
-def head_ct_from_node(node):
+def head_ct_from_node(node: slicer.vtkMRMLScalarVolumeNode | None) -> HeadCT:
     """Read a scalar volume node of any orientation and with any parent transform.
 
-    A linear parent is composed into the affine, as is one that acts like an affine on this volume (the grid transform
-    by which the application shows a tilted scan). Any other is applied by resampling a copy to a regular grid. The
-    user's nodes are never changed.
+    A linear parent is composed with the affine, and so is one that is affine within this volume (the grid transform of
+    a tilted scan). Any other is applied by resampling a copy to a regular grid. The user's nodes are never changed.
 
     Parameters
     ----------
@@ -54,12 +56,12 @@ def head_ct_from_node(node):
     Returns
     -------
     HeadCT
-        In world coordinates. Where no resampling was needed, `hu` is a read-only view of the node's voxels.
+        In world coordinates. Without resampling, `hu` is a read-only view of the node's voxels.
 
     Raises
     ------
     InputError
-        If the node is not a scalar volume with one value a voxel.
+        If the node is not a scalar volume with one value per voxel.
     """
     if node is None:
         raise InputError("No volume was given; expected a head CT loaded as a scalar volume.")
@@ -71,20 +73,20 @@ def head_ct_from_node(node):
         raise InputError(f"The volume {name} is empty; expected a head CT with voxels.")
     if image.GetNumberOfScalarComponents() != 1:
         found = image.GetNumberOfScalarComponents()
-        raise InputError(f"The volume {name} has {found} values a voxel; expected one, the CT number in HU.")
+        raise InputError(f"The volume {name} has {found} values per voxel; {ONE_VALUE}.")
 
     scalars, affine, irregular = array_in_world(node)
     affine, geometry_warnings = believed_affine(f"The volume {name}", {"IJK-to-RAS matrix": affine})
     hu, value_warnings = as_hu(scalars)
-    hu = hu.view()  # the flag is this view's own: the node's voxels stay writable
+    hu = hu.view()  # read-only is set for this view only: the node's voxels stay writable
     hu.flags.writeable = False
     warnings = (*irregular.pop("warnings", ()), *geometry_warnings, *_scaling_warnings(node, affine), *value_warnings)
     facts = _facts(node, affine)
     return HeadCT(hu, affine, replace(facts, **irregular, warnings=(*facts.warnings, *warnings)))
 
 
-def array_in_world(node):
-    """Voxels of a scalar volume node as they are, and their affine to the world through any parent transform.
+def array_in_world(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Stored voxels of a scalar volume node, and their affine to world coordinates through any parent transform.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def array_in_world(node):
     Returns
     -------
     array : ndarray of shape (K, J, I)
-        A view of the node's own voxels, or a resampled copy where the transform bends them.
+        A view of the node's voxels, or a resampled copy if the transform is not affine.
     affine : ndarray of shape (4, 4)
         IJK to world RAS.
     irregular : dict
@@ -109,20 +111,20 @@ def array_in_world(node):
     found = sorted(set(steps.round(2).ravel().tolist()))
     spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
     sentence = (
-        f"The transform {parent.GetName()} bends the volume (slices {spread} mm apart); "
-        "it was applied by resampling to regular slices."
+        f"The transform {parent.GetName()} is not affine (slices {spread} mm apart); it was applied by resampling to "
+        "regular slices."
     )
     return scalars, affine, {"slice_steps_mm": tuple(found), "warnings": (sentence,)}
 
 
 def _scaling_warnings(node, affine):
-    """Say so where a transform, as a registration leaves it, changes the size of the head or mirrors it."""
+    """Warn if a transform, such as the result of a registration, scales or mirrors the head."""
     parent, own = node.GetParentTransformNode(), np.linalg.det(ijk_to_ras_of(node)[:3, :3])
     if parent is None or not parent.IsTransformToWorldLinear():
         return
     factor = np.linalg.det(affine[:3, :3]) / own
     if factor < 0:
-        yield f"The transform {parent.GetName()} mirrors the volume: left and right change places."
+        yield f"The transform {parent.GetName()} mirrors the volume: left and right are swapped."
     if abs(abs(factor) - 1) > 0.01:
         yield (
             f"The transform {parent.GetName()} changes the size of the volume by {100 * (abs(factor) - 1):+.0f} %; "
@@ -130,7 +132,7 @@ def _scaling_warnings(node, affine):
         )
 
 
-def head_ct_to_node(scene, head_ct, name):
+def head_ct_to_node(scene: slicer.vtkMRMLScene, head_ct: HeadCT, name: str) -> slicer.vtkMRMLScalarVolumeNode:
     """Add a head CT to the scene as a scalar volume node under its patient and study, in a brain window.
 
     The node shares the array's memory. Gantry tilt stays in the node's matrix as shear: slice views, NRRD files and
@@ -148,7 +150,7 @@ def head_ct_to_node(scene, head_ct, name):
     """
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     node.CreateDefaultDisplayNodes()
-    show_brain_window(node)  # before there are voxels, so that no histogram is made of them
+    show_brain_window(node)  # before the voxels are set, so that no histogram is computed
     set_voxels(node, head_ct.hu, head_ct.ijk_to_ras)
     facts = head_ct.facts
     node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps({key: getattr(facts, key) for key in _NODE_FACTS}))
@@ -156,20 +158,20 @@ def head_ct_to_node(scene, head_ct, name):
     return node
 
 
-def set_voxels(node, array, ijk_to_ras):
-    """Give a volume node an array of shape (K, J, I), without copying a contiguous one, and a geometry."""
+def set_voxels(node: slicer.vtkMRMLVolumeNode, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
+    """Set the voxels of a volume node to an array of shape (K, J, I), not copied if contiguous, and its geometry."""
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.asarray(ijk_to_ras)))
     node.SetAndObserveImageData(image_from_array(np.ascontiguousarray(array)))
 
 
-def add_warning(node, sentence):
-    """Keep a sentence with a scan's node: it is among the warnings of `head_ct_from_node` from now on."""
+def add_warning(node: slicer.vtkMRMLScalarVolumeNode, sentence: str) -> None:
+    """Store a warning on a scan's node: `head_ct_from_node` adds it to the warnings from now on."""
     facts = _kept_facts(node)
     if sentence not in (warnings := facts.get("warnings", ())):
         node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps(facts | {"warnings": (*warnings, sentence)}))
 
 
-def show_brain_window(node):
+def show_brain_window(node: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Apply Slicer's CT-Brain preset (window 100, level 50 HU), unless the user has chosen a window."""
     display = node.GetScalarVolumeDisplayNode()
     if display and display.GetAutoWindowLevel():
@@ -177,20 +179,20 @@ def show_brain_window(node):
         display.SetWindowLevel(100, 50)
 
 
-def ijk_to_ras_of(node):
-    """Return the node's own IJK-to-RAS matrix, parent transform left aside, as an array of shape (4, 4)."""
+def ijk_to_ras_of(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Return the node's own IJK-to-RAS matrix, without parent transforms, as an array of shape (4, 4)."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def world_affine(node):
+def world_affine(node: slicer.vtkMRMLVolumeNode) -> tuple[np.ndarray, float]:
     """As `transforms.affine_to_world`, of a volume node."""
     return affine_to_world(node.GetImageData().GetDimensions(), ijk_to_ras_of(node), node.GetParentTransformNode())
 
 
 def _kept_facts(node):
-    """What `head_ct_to_node` left on the node; facts that a newer version added or changed are left aside."""
+    """Facts stored on the node by `head_ct_to_node`; unknown or changed ones of a newer version are ignored."""
     try:
         kept = json.loads(node.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
     except ValueError:
@@ -206,7 +208,7 @@ def _kept_facts(node):
 
 
 def _facts(node, affine):
-    """What the subject hierarchy, the node and the application's DICOM database know of the scan."""
+    """Facts about the scan from the subject hierarchy, the node and the application's DICOM database."""
     facts = {"path": node.GetName(), "format": "MRML node", "gantry_tilt_deg": round(tilt_deg(affine), 2)}
     facts |= identity_of(node)
     uids = (node.GetAttribute("DICOM.instanceUIDs") or "").split()

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from ..common.numbers import NOT_COMPUTED, number
-from ..mrml.comparison import attention_sentence, measures_sentence, method_name, model_text, reader_table
+from ..common.numbers import NOT_COMPUTED, number, with_interval
+from ..mrml.comparison import attention_sentence, measures_sentence, method_name, reader_table
 from ..mrml.scene import create_scene
 from ..mrml.segments import belongs_to
 from ..mrml.translation import tr as _
@@ -195,7 +195,8 @@ class CompareState:
         compared = self.compared
         if compared is None:
             return []
-        rows = [Row((_("Model: {volume} mL").format(volume=model_text(compared.comparison)),), heading=True)]
+        volume = with_interval(compared.comparison.model_ml, compared.comparison.interval_ml)
+        rows = [Row((_("Model: {volume} mL").format(volume=volume),), heading=True)]
         for choice, name, segment in zip(compared.choices, compared.names, compared.comparison.segments):
             title = _("Draft from the model") if choice.draft and name == "Draft" else name
             rows.append(Row((title,), True, choice.color, choice.draft))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..common.numbers import interval, number, percent
+from ..common.numbers import number, percent, with_interval
 from ..common.provenance import provenance, provenance_facts
 from ..common.tables import write_csv
 from ..common.writing import new_folder, write_json, write_text
@@ -106,7 +106,7 @@ def summary(comparison: CohortComparison) -> str:
     width = max(len(row["name"]) for row in report["rows"])
     table = [f"{'':<{width}}     n  MAE (mL), 95 % interval   Bias (mL)  ICC(2,1)  Within 20 %  Wrong side of 30 mL"]
     for row in report["rows"]:
-        mae = f"{number(row['mae_ml'], 2)} ({interval(row['intervals_95']['mae_ml'], 2)})"
+        mae = with_interval(row["mae_ml"], row["intervals_95"]["mae_ml"], 2)
         table.append(
             f"{row['name']:<{width}} {row['patients']:>5}  {mae:>23}   {number(row['bias_ml'], 2):>9}  "
             f"{number(row['icc'], 3):>8}  {percent(row['within_20_percent']):>11}  "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..common.numbers import interval, number
+from ..common.numbers import with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def bland_altman(axes: Axes, mean: np.ndarray, difference: np.ndarray, color: st
     for value, style in ((bias, "-"), (bias - limit, "--"), (bias + limit, "--")):
         axes.axhline(value, color="0.25", linestyle=style, linewidth=1)
     axes.text(
-        0.98, 0.97, f"{number(bias, sign=True)} ({interval((bias - limit, bias + limit), sign=True)})",
+        0.98, 0.97, with_interval(bias, (bias - limit, bias + limit), sign=True),
         transform=axes.transAxes, ha="right", va="top", fontsize=8,
         bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
     )  # fmt: skip

@@ -327,8 +327,8 @@ def test_repeat_scan_is_a_table_and_a_transform(mrmlScene):
     assert table[0] == ["Verdict", growth_verdict(shown.repeat.growth), ""]
     assert rows["Earlier: Morning"] == "10.0 (8.0 to 12.5)" and rows["Later: Noon"] == "20.0 (15.0 to 27.0)"
     assert rows["Growth"].startswith("+10.0 (") and rows["Growth, relative"].startswith("+100 (")
-    assert rows["Head turned by"] == "36.9" and rows["Note"] == "Doubt."
-    assert [row[0] for row in table[-2:]] == ["Head turned by", "Head moved by"]
+    assert rows["Rotation of the head"] == "36.9" and rows["Note"] == "Doubt."
+    assert [row[0] for row in table[-2:]] == ["Rotation of the head", "Translation of the head"]
     np.testing.assert_allclose(volumes.world_affine(earlier)[0], TURN @ SHEARED, atol=1e-9)
     np.testing.assert_allclose(volumes.world_affine(later)[0], SHEARED, atol=1e-9)
     assert cells(results.result_node(earlier, "table"))[0][1] == "10.0"
@@ -380,7 +380,7 @@ def test_failed_alignment_moves_nothing(mrmlScene):
     table, transform = repeat_scan.show_repeat_scan(mrmlScene, repeat_of(earlier, later, failed, failed.notes))
     assert transform is None and earlier.GetParentTransformNode() is None
     rows = {row[0]: row[1] for row in cells(table)}
-    assert rows["Agreement of bone after alignment"] == NOT_COMPUTED and "Head turned by" not in rows
+    assert rows["Agreement of bone after alignment"] == NOT_COMPUTED and "Rotation of the head" not in rows
     assert rows["Note"] == "The scans could not be aligned."
 
 

@@ -197,7 +197,9 @@ def test_nifti_with_a_negative_pixdim(head, tmp_path, axis):
 def test_nifti_placed_twice(head, tmp_path):
     hu, affine = head
     path, moved = tmp_path / "scan.nii", affine.copy()
-    refused(nifti(path, hu, affine, qform=1, other=turned(30) @ affine), "two different orientations; .* turned by 30°")
+    refused(
+        nifti(path, hu, affine, qform=1, other=turned(30) @ affine), "two different orientations; .* a rotation of 30°"
+    )
     moved[0, 3] += 40
     accepted(nifti(path, hu, affine, qform=1, other=moved), head, "states two positions 40 mm apart .sform and qform")
     # An sform to a template stretches the head; the scanner's own geometry does not.

@@ -5,7 +5,7 @@ Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -15,7 +15,7 @@ from ...common.choices import Stage
 STAGES = Stage.values()
 
 
-def triple(value) -> tuple[int, int, int]:
+def triple(value: int | Sequence[int]) -> tuple[int, int, int]:
     """A number for all three axes, or one for each (depth, height, width)."""
     return (value,) * 3 if isinstance(value, int) else tuple(int(v) for v in value)
 
@@ -34,7 +34,7 @@ class Geometry:
     def __init__(self):
         self.stride, self.offset = (1, 1, 1), (0.0, 0.0, 0.0)
 
-    def add(self, stride, shift=0.0) -> None:
+    def add(self, stride: int | tuple[int, int, int], shift: float | Sequence[float] = 0.0) -> None:
         """Another layer.
 
         Parameters
@@ -63,7 +63,7 @@ class VolumeHead(nn.Module):
         super().__init__()
         self.dense = nn.Conv3d(channels, 1, 1)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to the regression output [N]."""
         return self.dense(features.mean((2, 3, 4), keepdim=True)).flatten()
 
@@ -80,7 +80,7 @@ class PrognosisHead(nn.Module):
         self.dense = nn.Conv3d(channels, 2, 1)
         self.final_relu = final_relu
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to scores [N, 2] (survival, death), to be soft-maxed."""
         scores = self.dense(features.mean((2, 3, 4), keepdim=True)).flatten(1)
         return scores.relu() if self.final_relu else scores

@@ -3,6 +3,8 @@
 Huang et al. 2017 (doi 10.1109/CVPR.2017.243); in 3D as in Hara et al. 2018 (doi 10.1109/CVPR.2018.00685).
 """
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 
@@ -20,7 +22,7 @@ def _norm_relu(channels):
 class DenseLayer(nn.Module):
     """Adds `growth` channels, made of all that came before."""
 
-    def __init__(self, channels, growth):
+    def __init__(self, channels: int, growth: int):
         super().__init__()
         middle = BOTTLENECK * growth
         self.layers = nn.Sequential(
@@ -30,7 +32,7 @@ class DenseLayer(nn.Module):
             nn.Conv3d(middle, growth, 3, padding=1, bias=False),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to [N, C + growth, d, h, w]."""
         return torch.cat([x, self.layers(x)], dim=1)
 
@@ -48,7 +50,7 @@ class DenseNet121(MultiTaskNetwork):
         Keep the paper's ReLU before the softmax.
     """
 
-    def __init__(self, width=64, final_relu=True):
+    def __init__(self, width: int = 64, final_relu: bool = True):
         super().__init__()
         if width % 2:
             raise ValueError(f"width is {width}; expected an even number, since a layer adds half as many channels.")

@@ -4,6 +4,9 @@ Qiu et al. 2017 (doi 10.1109/ICCV.2017.590), figure 3 and section 3.3; the autho
 ZhaofanQiu/pseudo-3d-residual-networks.
 """
 
+from __future__ import annotations
+
+import torch
 from torch import nn
 
 from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
@@ -26,7 +29,7 @@ class PseudoBlock(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels, filters, stride, kind):
+    def __init__(self, in_channels: int, filters: int, stride: int | tuple[int, int, int], kind: str | None):
         super().__init__()
         self.kind = kind
         self.reduce = _convolution(in_channels, filters, (1, 1, 1), stride)
@@ -36,7 +39,7 @@ class PseudoBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = projection(in_channels, self.expansion * filters, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         x = self.relu(self.reduce(x))
@@ -68,7 +71,7 @@ class P3D50(MultiTaskNetwork):
         Before the heads, in training.
     """
 
-    def __init__(self, width=64, final_relu=True, dropout=0.5):
+    def __init__(self, width: int = 64, final_relu: bool = True, dropout: float = 0.5):
         super().__init__()
         geometry, in_plane = Geometry(), (1, 2, 2)
         self.stem = nn.Sequential(

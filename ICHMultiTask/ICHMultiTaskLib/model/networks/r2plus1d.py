@@ -3,6 +3,9 @@
 Tran et al. 2018 (doi 10.1109/CVPR.2018.00675), sections 3.4 and 3.5; the authors' code: facebookresearch/VMZ.
 """
 
+from __future__ import annotations
+
+import torch
 from torch import nn
 
 from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
@@ -14,7 +17,13 @@ def middle_channels(in_channels: int, out_channels: int) -> int:
     return 27 * in_channels * out_channels // (9 * in_channels + 3 * out_channels)
 
 
-def split_convolution(in_channels, out_channels, stride=1, kernel=3, middle=None):
+def split_convolution(
+    in_channels: int,
+    out_channels: int,
+    stride: int | tuple[int, int, int] = 1,
+    kernel: int = 3,
+    middle: int | None = None,
+) -> nn.Sequential:
     """1×k×k convolution, batch norm, ReLU and 3×1×1 convolution; the stride is of all axes, or a triple."""
     depth, height, width = (stride,) * 3 if isinstance(stride, int) else stride
     middle = middle or middle_channels(in_channels, out_channels)
@@ -30,7 +39,7 @@ def split_convolution(in_channels, out_channels, stride=1, kernel=3, middle=None
 class SplitBlock(nn.Module):
     """A residual block of two split convolutions."""
 
-    def __init__(self, in_channels, filters, stride):
+    def __init__(self, in_channels: int, filters: int, stride: int | tuple[int, int, int]):
         super().__init__()
         self.conv1 = split_convolution(in_channels, filters, stride)
         self.bn1 = nn.BatchNorm3d(filters)
@@ -39,7 +48,7 @@ class SplitBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = projection(in_channels, filters, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         x = self.relu(self.bn1(self.conv1(x)))
@@ -59,7 +68,7 @@ class R2Plus1D18(MultiTaskNetwork):
 
     blocks = (2, 2, 2, 2)
 
-    def __init__(self, width=64, final_relu=True):
+    def __init__(self, width: int = 64, final_relu: bool = True):
         super().__init__()
         geometry = Geometry()
         self.stem = nn.Sequential(

@@ -4,12 +4,17 @@ Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340). He et al
 10.1109/CVPR.2016.90), Hara et al. 2018 for their form in 3D (doi 10.1109/CVPR.2018.00685).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
 from torch import nn
 
 from .base import STAGES, MultiTaskNetwork, start_of_convolutions, triple
 
 
-def projection(in_channels, out_channels, stride):
+def projection(in_channels: int, out_channels: int, stride: int | tuple[int, int, int]) -> nn.Module | None:
     """A 1×1×1 convolution with batch norm where a block changes the shape; None where it does not."""
     if in_channels == out_channels and triple(stride) == (1, 1, 1):
         return None
@@ -21,7 +26,13 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels, filters, stride=(1, 1, 1), dilations=((1, 1, 1), (1, 1, 1))):
+    def __init__(
+        self,
+        in_channels: int,
+        filters: int,
+        stride: int | tuple[int, int, int] = (1, 1, 1),
+        dilations: Sequence[tuple[int, int, int]] = ((1, 1, 1), (1, 1, 1)),
+    ):
         super().__init__()
         first, second = dilations
         self.conv1 = nn.Conv3d(in_channels, filters, 3, stride, padding=first, dilation=first, bias=False)
@@ -31,7 +42,7 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = projection(in_channels, filters, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         x = self.relu(self.bn1(self.conv1(x)))
@@ -43,7 +54,13 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels, filters, stride=(1, 1, 1), dilations=((1, 1, 1), (1, 1, 1))):
+    def __init__(
+        self,
+        in_channels: int,
+        filters: int,
+        stride: int | tuple[int, int, int] = (1, 1, 1),
+        dilations: Sequence[tuple[int, int, int]] = ((1, 1, 1), (1, 1, 1)),
+    ):
         super().__init__()
         out_channels, dilation = self.expansion * filters, dilations[0]
         self.conv1 = nn.Conv3d(in_channels, filters, 1, bias=False)
@@ -55,7 +72,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = projection(in_channels, out_channels, stride)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         x = self.relu(self.bn1(self.conv1(x)))
@@ -86,7 +103,14 @@ class MultiTaskResNet(MultiTaskNetwork):
     block = BasicBlock
     blocks = (3, 4, 6, 3)
 
-    def __init__(self, width=64, stem_stride=2, stage_strides=(1, 2, 2, 2), final_relu=True, dense_from=None):
+    def __init__(
+        self,
+        width: int = 64,
+        stem_stride: int | Sequence[int] = 2,
+        stage_strides: Sequence[int | Sequence[int]] = (1, 2, 2, 2),
+        final_relu: bool = True,
+        dense_from: str | None = None,
+    ):
         super().__init__()
         stem_stride, stage_strides = triple(stem_stride), [triple(s) for s in stage_strides]
         if len(stage_strides) != len(STAGES):

@@ -4,6 +4,9 @@ Lin et al. 2019 and Shao et al. 2020 build TSM and TIN on it, each with a module
 branch of every block. As 2D convolutions are 3D ones of 1×k×k, slices need no regrouping.
 """
 
+from __future__ import annotations
+
+import torch
 from torch import nn
 
 from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
@@ -26,7 +29,9 @@ class SlicewiseBlock(nn.Module):
     Two convolutions of 1×3×3; with an `expansion` of 4 one of them between two of 1×1×1.
     """
 
-    def __init__(self, in_channels, filters, stride, expansion, meeting):
+    def __init__(
+        self, in_channels: int, filters: int, stride: int | tuple[int, int, int], expansion: int, meeting: nn.Module
+    ):
         super().__init__()
         self.meeting = meeting
         if expansion == 1:
@@ -41,7 +46,7 @@ class SlicewiseBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = projection(in_channels, expansion * filters, (1, stride, stride))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         x = self.meeting(x)
@@ -55,7 +60,7 @@ class SlicewiseResNet(MultiTaskNetwork):
 
     layers = 18
 
-    def build(self, architecture, width, final_relu, dropout):
+    def build(self, architecture: dict, width: int, final_relu: bool, dropout: float) -> None:
         """Make the layers and heads; the mean over the slices' scores is that over all features, as heads are linear.
 
         Parameters

@@ -4,6 +4,10 @@ Bertasius et al. 2021 (arXiv:2102.05095), divided space-time attention, base siz
 facebookresearch/TimeSformer.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,7 +24,7 @@ BLOCKS = (3, 3, 3, 2)
 class Attention(nn.Module):
     """Multi-head self-attention among tokens [N, n, C]."""
 
-    def __init__(self, width):
+    def __init__(self, width: int):
         super().__init__()
         self.heads = max(1, width // HEAD)
         self.qkv = nn.Linear(width, 3 * width)
@@ -29,13 +33,13 @@ class Attention(nn.Module):
     def _queries_keys_values(self, x):
         return self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [N, heads, n, C / heads]
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Tokens [N, n, C] to the same."""
         queries, keys, values = self._queries_keys_values(x)
         mixed = F.scaled_dot_product_attention(queries, keys, values)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
-    def weights(self, x):
+    def weights(self, x: torch.Tensor) -> torch.Tensor:
         """How much each token attends to each, [N, n, n], mean of the heads; rows add up to 1."""
         queries, keys, _ = self._queries_keys_values(x)
         scale = queries.shape[-1] ** -0.5
@@ -45,11 +49,11 @@ class Attention(nn.Module):
 class StochasticDepth(nn.Module):
     """Leaves out a residual branch of some samples in training (Huang et al. 2016, arXiv:1603.09382)."""
 
-    def __init__(self, rate):
+    def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The branch's output, zero for some samples and larger for the others."""
         if not self.training or self.rate == 0:
             return x
@@ -60,7 +64,7 @@ class StochasticDepth(nn.Module):
 class Block(nn.Module):
     """Attention across the slices, attention within them, and an MLP."""
 
-    def __init__(self, width, drop_path):
+    def __init__(self, width: int, drop_path: float):
         super().__init__()
         self.norm_across, self.across = nn.LayerNorm(width, eps=1e-6), Attention(width)
         self.project_across = nn.Linear(width, width)
@@ -69,21 +73,21 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.drop_path = StochasticDepth(drop_path)
 
-    def columns(self, x):
+    def columns(self, x: torch.Tensor) -> torch.Tensor:
         """What attends across the slices: tokens [N, d, n, C] as [N × n, d, C], normalized."""
         return self.norm_across(x.transpose(1, 2).flatten(0, 1))
 
-    def slices(self, x, token):
+    def slices(self, x: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         """What attends within the slices: the class token [N, C] and the slice's own, [N × d, 1 + n, C], normalized."""
         token = token[:, None, None].expand(-1, x.shape[1], 1, -1)
         return self.norm_within(torch.cat([token, x], dim=2).flatten(0, 1))
 
-    def after_columns(self, x):
+    def after_columns(self, x: torch.Tensor) -> torch.Tensor:
         """Tokens [N, d, n, C] after the attention across the slices."""
         mixed = self.project_across(self.drop_path(self.across(self.columns(x))))
         return x + mixed.unflatten(0, (len(x), -1)).transpose(1, 2)
 
-    def forward(self, x, token):
+    def forward(self, x: torch.Tensor, token: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens [N, d, n, C] and the class token [N, C] to the same."""
         x = self.after_columns(x)
         mixed = self.drop_path(self.within(self.slices(x, token))).unflatten(0, (len(x), -1))
@@ -92,13 +96,13 @@ class Block(nn.Module):
         return tuple(tokens + self.drop_path(self.mlp(self.norm_mlp(tokens))) for tokens in (x, token))
 
 
-def pack(x, token, shape):
+def pack(x: torch.Tensor, token: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """Tokens [N, d, n, C] as features [N, C, 1 + d, h, w]; the class token [N, C] fills the layer before the first."""
     grid = x.unflatten(2, shape).permute(0, 4, 1, 2, 3)
     return torch.cat([token[:, :, None, None, None].expand(-1, -1, 1, *shape), grid], dim=2)
 
 
-def unpack(features):
+def unpack(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The inverse of `pack`, but for the shape."""
     return features[:, :, 1:].flatten(3).permute(0, 2, 3, 1), features[:, :, 0, 0, 0]
 
@@ -106,11 +110,11 @@ def unpack(features):
 class Blocks(nn.Module):
     """Blocks one after the other, from features to features as `pack` makes them."""
 
-    def __init__(self, blocks):
+    def __init__(self, blocks: Sequence[Block]):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, 1 + d, h, w] to the same."""
         x, token = unpack(features)
         for block in self.blocks:
@@ -121,7 +125,7 @@ class Blocks(nn.Module):
 class Patches(nn.Module):
     """Patches of 16×16 of each slice as tokens, with learned embeddings of their place and slice."""
 
-    def __init__(self, width, grid):
+    def __init__(self, width: int, grid: Sequence[int]):
         super().__init__()
         depth, height, columns = grid
         self.project = nn.Conv3d(1, width, (1, PATCH, PATCH), (1, PATCH, PATCH))
@@ -132,7 +136,7 @@ class Patches(nn.Module):
         for parameter in (self.place, self.token, self.token_place):
             nn.init.trunc_normal_(parameter, std=0.02)
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Map images [N, 1, D, H, W] to features as `pack` makes them; rows and columns are filled up with zeros."""
         height, width = image.shape[3:]
         image = F.pad(image, (0, -width % PATCH, 0, -height % PATCH))
@@ -150,11 +154,11 @@ class Patches(nn.Module):
 class ClassToken(nn.Module):
     """The last block and norm, and of them the class token, as features [N, C, 1, 1, 1]."""
 
-    def __init__(self, block, width):
+    def __init__(self, block: Block, width: int):
         super().__init__()
         self.block, self.norm = block, nn.LayerNorm(width, eps=1e-6)
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map features as `pack` makes them to [N, C, 1, 1, 1]."""
         _, token = self.block(*unpack(features))
         return self.norm(token)[:, :, None, None, None]
@@ -178,7 +182,9 @@ class TimeSformer(MultiTaskNetwork):
         Share of samples for which the last block is left out in training; less for earlier ones, none for the first.
     """
 
-    def __init__(self, width=768, grid=(32, 224, 224), final_relu=True, drop_path=0.1):
+    def __init__(
+        self, width: int = 768, grid: Sequence[int] = (32, 224, 224), final_relu: bool = True, drop_path: float = 0.1
+    ):
         super().__init__()
         if width > HEAD and width % HEAD:
             raise ValueError(f"width is {width}; expected at most {HEAD}, or a multiple of it: an attention head each.")
@@ -208,6 +214,6 @@ class TimeSformer(MultiTaskNetwork):
         for module in [m for m in self.modules() if isinstance(m, Block)][1:]:
             nn.init.zeros_(module.project_across.weight)
 
-    def on_grid(self, features):
+    def on_grid(self, features: torch.Tensor) -> torch.Tensor:
         """Features without the class token's layer."""
         return features[:, :, 1:]

@@ -3,6 +3,10 @@
 Shao et al. 2020 (doi 10.1609/aaai.v34i07.6872), section 3; the authors' code: deepcs233/TIN.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -27,7 +31,7 @@ class Interlacing(nn.Module):
     slices : int
     """
 
-    def __init__(self, channels, slices):
+    def __init__(self, channels: int, slices: int):
         super().__init__()
         self.moving = channels // DIVISOR
         self.distance = nn.ModuleDict(
@@ -41,7 +45,7 @@ class Interlacing(nn.Module):
         nn.init.constant_(self.distance["out"].bias, 0.5108)  # half a slice
         nn.init.zeros_(self.weight.bias)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to the same, interlaced."""
         moving, resting = x[:, : self.moving], x[:, self.moving :]
         signal = moving.mean((3, 4))
@@ -78,7 +82,7 @@ class TIN18(SlicewiseResNet):
 
     layers = 18
 
-    def __init__(self, width=64, slices=32, final_relu=True, dropout=0.5):
+    def __init__(self, width: int = 64, slices: int = 32, final_relu: bool = True, dropout: float = 0.5):
         super().__init__()
         groups = DIVISOR * 2 * LEARNED
         if width % groups:
@@ -87,11 +91,11 @@ class TIN18(SlicewiseResNet):
         architecture = {"width": width, "slices": slices, "final_relu": final_relu, "dropout": dropout}
         self.build(architecture, width, final_relu, dropout)
 
-    def meeting(self, channels):
+    def meeting(self, channels: int) -> nn.Module:
         """An interlacing of its own before each block."""
         return Interlacing(channels, self.slices)
 
-    def features(self, x):
+    def features(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (stage name, output [N, C, d, h, w]) stage by stage."""
         if x.shape[2] != self.slices:
             raise ValueError(f"The network was built for {self.slices} slices (setting slices), found {x.shape[2]}.")

@@ -3,6 +3,8 @@
 Lin et al. 2019 (doi 10.1109/ICCV.2019.00718), section 3; the authors' code: mit-han-lab/temporal-shift-module.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import nn
 
@@ -14,7 +16,7 @@ DIVISOR = 8
 class SliceShift(nn.Module):
     """An eighth of the channels comes from the next slice, another eighth from the last; zeros beyond the ends."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to the same, shifted."""
         part = x.shape[1] // DIVISOR
         shifted = torch.zeros_like(x)
@@ -39,14 +41,14 @@ class TSM18(SlicewiseResNet):
 
     layers = 18
 
-    def __init__(self, width=64, final_relu=True, dropout=0.5):
+    def __init__(self, width: int = 64, final_relu: bool = True, dropout: float = 0.5):
         super().__init__()
         if width < DIVISOR:
             raise ValueError(f"width is {width}; expected at least {DIVISOR}, of which an eighth moves between slices.")
         architecture = {"width": width, "final_relu": final_relu, "dropout": dropout}
         self.build(architecture, width, final_relu, dropout)
 
-    def meeting(self, channels):
+    def meeting(self, channels: int) -> nn.Module:
         """A shift, which has no weights."""
         return SliceShift()
 

@@ -5,6 +5,8 @@ hasibzunair/uniformizing-3D. How slices become uniform, by spline or by even sel
 `preprocessing.slices`.
 """
 
+from __future__ import annotations
+
 from torch import nn
 
 from .base import STAGES, Geometry, MultiTaskNetwork
@@ -35,7 +37,7 @@ class Uniformizing3D(MultiTaskNetwork):
         Before the heads, in training.
     """
 
-    def __init__(self, width=64, padding=1, final_relu=True, dropout=0.4):
+    def __init__(self, width: int = 64, padding: int = 1, final_relu: bool = True, dropout: float = 0.4):
         super().__init__()
         if padding not in (0, 1):
             raise ValueError(f"padding is {padding}; expected 0 or 1.")

@@ -3,6 +3,9 @@
 Feichtenhofer 2020 (doi 10.1109/CVPR42600.2020.00028), table 1; the author's code: facebookresearch/SlowFast.
 """
 
+from __future__ import annotations
+
+import torch
 from torch import nn
 
 from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
@@ -20,7 +23,7 @@ HIDDEN = 2048
 class SqueezeExcitation(nn.Module):
     """Channels weighted by what the whole image shows (Hu et al. 2018, doi 10.1109/CVPR.2018.00745)."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         # A sixteenth, in steps of eight.
         squeezed = max(8, int(channels / SQUEEZE + 4) // 8 * 8)
@@ -33,7 +36,7 @@ class SqueezeExcitation(nn.Module):
             nn.Sigmoid(),
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to the same, weighted."""
         return x * self.layers(x)
 
@@ -41,7 +44,7 @@ class SqueezeExcitation(nn.Module):
 class InvertedBlock(nn.Module):
     """1×1×1 convolution, channel-wise 3×3×3 convolution, 1×1×1 convolution; every second one squeezes and excites."""
 
-    def __init__(self, in_channels, out_channels, stride, excites):
+    def __init__(self, in_channels: int, out_channels: int, stride: int | tuple[int, int, int], excites: bool):
         super().__init__()
         inside = int(EXPANSION * out_channels)
         self.branch = nn.Sequential(
@@ -58,7 +61,7 @@ class InvertedBlock(nn.Module):
         self.shortcut = projection(in_channels, out_channels, stride)
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to those of the next block."""
         identity = x if self.shortcut is None else self.shortcut(x)
         return self.relu(self.branch(x) + identity)
@@ -77,7 +80,7 @@ class X3D(MultiTaskNetwork):
         Before the heads, in training.
     """
 
-    def __init__(self, width=24, final_relu=True, dropout=0.5):
+    def __init__(self, width: int = 24, final_relu: bool = True, dropout: float = 0.5):
         super().__init__()
         geometry, in_plane = Geometry(), (1, 2, 2)
         self.stem = nn.Sequential(
