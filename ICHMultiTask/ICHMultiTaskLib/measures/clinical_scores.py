@@ -25,6 +25,8 @@ LOCATIONS = {
     "brainstem": "infratentorial",
 }
 """Locations, and the region that the scores assign them to."""
+ICH_MORTALITY_PERCENT = (0.0, 13.0, 26.0, 72.0, 97.0, 100.0)
+"""30-day mortality for ICH scores of 0 to 5; nobody in the derivation cohort had 6."""
 GUIDELINE = "AHA/ASA guideline of 2022"
 CEREBELLAR_ML = 15.0
 SUPRATENTORIAL_ML = (20.0, 30.0)
@@ -235,16 +237,20 @@ def func_score(
     )  # fmt: skip
 
 
+def ich_points(gcs: int, volume_ml: float, ivh: bool, infratentorial: bool, age: float) -> int:
+    """Points of the ICH score, 0 to 6 (Hemphill et al. 2001, Stroke 32:891)."""
+    consciousness = 2 if gcs <= 4 else 1 if gcs <= 12 else 0
+    return consciousness + int(volume_ml >= 30) + int(bool(ivh)) + int(bool(infratentorial)) + int(age >= 80)
+
+
 def _ich_points(c, ml):
-    consciousness = 2 if c.gcs <= 4 else 1 if c.gcs <= 12 else 0
-    infratentorial = LOCATIONS[c.location] == "infratentorial"
-    return consciousness + (ml >= 30) + bool(c.ivh) + infratentorial + (c.age >= 80)
+    return ich_points(c.gcs, ml, c.ivh, LOCATIONS[c.location] == "infratentorial", c.age)
 
 
 def _ich_outcome(points):
     if points == 6:
         return "30-day mortality not known: no patient of the derivation cohort had 6 points", None
-    percent = (0.0, 13.0, 26.0, 72.0, 97.0, 100.0)[points]
+    percent = ICH_MORTALITY_PERCENT[points]
     return f"30-day mortality {percent:.0f} %", percent
 
 

@@ -1,15 +1,22 @@
-"""How a head is scanned: geometry, slices, kernel, noise, artifacts, movements, table and head rest."""
+"""Acquisition parameters: geometry, slices, kernel, noise, artifacts, movements, table and headrest."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..scan.geometry import regular_offsets
 
+if TYPE_CHECKING:
+    from .anatomy import Head
+    from .patient import SimulationSettings
+
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How one head was scanned; every entry in mm, degrees or HU."""
+    """Acquisition parameters of one scan, in mm, degrees or HU."""
 
     matrix: int
     pixel_mm: float
@@ -18,7 +25,7 @@ class Acquisition:
     thickness_mm: np.ndarray
     """Of each slice."""
     tilt_deg: float
-    """As `geometry.tilt_deg` tells it."""
+    """With the sign convention of `geometry.tilt_deg`."""
     rotation: np.ndarray
     """Rigid head to table coordinates (RAS), 3×3."""
     translation: np.ndarray
@@ -32,17 +39,17 @@ class Acquisition:
     cupping_hu: float
     streak_hu: float
     halo_hu: float
-    """Brightening beside bone, and whether it is confined to its neighborhood."""
+    """Brightening next to bone, and whether it is limited to its neighborhood."""
     halo_is_near: bool
     padding: bool
     table: bool
     rest_mm: tuple
-    """Radius of the head rest, height of its wings above its center and half of its wall."""
+    """Radius of the headrest, height of its wings above its center, and half the thickness of its wall."""
     jerks: tuple
-    """Movements of the patient: (slice, turn about the scan axis in radians, shift in the slice in mm)."""
+    """Movements of the patient: (slice, rotation about the scan axis in radians, in-plane shift in mm)."""
 
-    def ijk_to_ras(self):
-        """Affine of the first slice, with the step of the regular grid: rows tilt with the gantry."""
+    def ijk_to_ras(self) -> np.ndarray:
+        """Affine of the first slice with the step of the regular grid; rows are tilted with the gantry."""
         t = np.radians(self.tilt_deg)
         half = 0.5 * (self.matrix - 1) * self.pixel_mm
         affine = np.eye(4)
@@ -53,8 +60,8 @@ class Acquisition:
         affine[:3, 3] = (half, half * np.cos(t), self.bottom_mm - half * np.sin(t))
         return affine
 
-    def poses(self, k):
-        """Rotation and translation of the head before and after what happens in slice k."""
+    def poses(self, k: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Rotation and translation of the head before and after the movements in slice k."""
         rotation, translation = self.rotation, self.translation
         before = after = (rotation, translation)
         for at, turn, shift in self.jerks:
@@ -64,8 +71,13 @@ class Acquisition:
         return before, after
 
 
-def draw_acquisition(rng, settings, head, bleed_bounds):
-    """Draw what `settings` leaves open.
+def draw_acquisition(
+    rng: np.random.Generator,
+    settings: SimulationSettings,
+    head: Head,
+    bleed_bounds: tuple[np.ndarray, np.ndarray] | None,
+) -> Acquisition:
+    """Draw the parameters that `settings` does not fix.
 
     Parameters
     ----------
@@ -74,8 +86,12 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
     head : Head
     bleed_bounds : (ndarray, ndarray) or None
         Box around the bleed in the rigid head, mm; it is always within the scanned range.
+
+    Returns
+    -------
+    Acquisition
     """
-    # All draws happen always and in one order, so that fixing one setting leaves the others alone.
+    # All values are always drawn, in the same order, so that fixing one setting does not change the others.
     angles = np.radians(np.clip(rng.normal(0.0, [3.5, 3.0, 4.5]), [-10, -8, -10], [10, 8, 10]))
     center = rng.normal(0.0, [5.0, 8.0])
     tilt = rng.uniform(-25.0, 25.0) if rng.uniform() < 0.5 else 0.0
@@ -101,7 +117,7 @@ def draw_acquisition(rng, settings, head, bleed_bounds):
     translation = np.array([center[0], center[1], 0.0]) - rotation @ middle * (1, 1, 0)
     if settings.centered:
         translation = -rotation @ middle * (1, 1, 0)
-    # Scanned range along the table at the gantry's axis: the head's ends shear with the tilt.
+    # Scanned range along the table at the gantry's axis; a tilt shears the ends of the head.
     slope = -np.tan(np.radians(tilt))
     top = (80.0 * head.scale[2] + head.bone_mm + head.scalp_mm) + above
     low = below * head.scale[2]

@@ -1,8 +1,12 @@
-"""The parametric head: where things are, in the millimeters of an atlas (RAS, origin at the anterior commissure).
+"""The parametric head, in atlas coordinates (RAS mm, origin at the anterior commissure).
 
-`Head` draws one person's parameters, maps points of the rigid head into the atlas (size, smooth warp, mass effect)
-and knows the surfaces. What is painted on them is in `brain` and `skull`.
+`Head` draws one person's parameters, maps points of the rigid head to the atlas (size, smooth warp, mass effect) and
+defines the surfaces. `brain` and `skull` paint the tissues.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +26,7 @@ class Head:
         Years; ventricles and sulci widen with it.
     """
 
-    def __init__(self, rng, age):
+    def __init__(self, rng: np.random.Generator, age: float):
         self.age = age
         self.atrophy = atrophy = draw_atrophy(rng, age)
         self.scale = (rng.normal([0.965, 0.965, 0.975], [0.03, 0.035, 0.035])).astype(np.float32)
@@ -79,8 +83,10 @@ class Head:
         self.mimics = []
         self.mass_effect = None
 
-    def to_atlas(self, x, y, z, mass_effect=True, waves=None):
-        """Map points of the rigid head (RAS mm) into the atlas; `waves` is `warp` there where it is known already.
+    def to_atlas(
+        self, x: np.ndarray, y: np.ndarray, z: np.ndarray, mass_effect: bool = True, waves: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Map points of the rigid head (RAS mm) to the atlas; `waves` is `warp` at these points, if already known.
 
         Returns
         -------
@@ -93,7 +99,7 @@ class Head:
             u, v, w = u - du, v - dv, w - dw
         return u.astype(np.float32), v.astype(np.float32), w.astype(np.float32)
 
-    def from_atlas(self, point):
+    def from_atlas(self, point: Sequence[float]) -> np.ndarray:
         """Point of the rigid head that maps to an atlas point, without mass effect (fixed-point iteration)."""
         point = np.asarray(point, np.float64)
         head = point * self.scale
@@ -102,8 +108,8 @@ class Head:
             head = head - error * self.scale
         return head
 
-    def vault(self, x, y, z):
-        """Distance to the inner surface of the skull vault, continued downwards as if the head were an egg."""
+    def vault(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Distance to the inner surface of the skull vault, extended downward to a closed egg shape."""
         front = np.clip((y + 30.0) * np.float32(1.0 / 100.0), 0.0, 1.0)
         back = np.clip((-40.0 - y) * np.float32(1.0 / 65.0), 0.0, 1.0)
         width = 1.0 - self.frontal_narrowing * front * front - self.occipital_narrowing * back * back
@@ -116,7 +122,7 @@ class Head:
         # Radial distance; the gradient of the norm makes it nearly Euclidean for these axes.
         return (1.0 - radius) * np.float32(76.0)
 
-    def floor(self, x, y):
+    def floor(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Height of the skull base in atlas mm: anterior, middle and posterior fossa, sella and petrous ridges."""
         side = np.abs(x)
         sphenoid_y = 9.0 + 0.16 * side
@@ -132,22 +138,22 @@ class Head:
         ridge = (y - petrous_y) * np.float32(1.0 / 7.0)
         return height + (22.0 - 0.22 * side) * np.exp(-ridge * ridge) * (1.0 - anterior) * (1.0 - 0.85 * midline)
 
-    def cavity(self, x, y, z):
+    def cavity(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Distance to the inner surface of the skull: positive inside the cranial cavity."""
         return self.close(self.vault(x, y, z), x, y, z)
 
-    def close(self, vault, x, y, z):
-        """The cavity from the vault's distance at the same points: closed below by the skull base."""
+    def close(self, vault: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Distance to the cavity from the distance to the vault at the same points: closed below by the skull base."""
         above = (z - self.floor(x, y)) * np.float32(0.75)
         return smooth_minimum(vault, above, 6.0)
 
-    def bone_thickness(self, x, y, z, variation):
+    def bone_thickness(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, variation: np.ndarray) -> np.ndarray:
         """Thickness of the vault in mm; the squamous temporal bone is thin, occiput and forehead are thick."""
         thin = smoothstep(np.abs(x), 45.0, 66.0) * smoothstep(z, 35.0, 5.0)
         thickness = self.bone_mm * (1.0 + 0.18 * variation - 0.40 * thin)
         return np.clip(thickness + 2.0 * smoothstep(y, -80.0, -98.0), 2.2, 14.0)
 
-    def envelope(self, x, y, z, vault, bone):
+    def envelope(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, vault: np.ndarray, bone: np.ndarray) -> np.ndarray:
         """Distance to the skin: positive inside the head, face and neck."""
         skull = vault + bone + np.float32(self.scalp_mm)
         face = ellipsoid_distance(x, y, z, (0.0, 28.0, -62.0), (64.0, 62.0, 80.0))
@@ -160,18 +166,18 @@ class Head:
         flesh = -smooth_minimum(-flesh, -nose, 10.0)
         return np.maximum(-smooth_minimum(-skull, -flesh, 10.0), ears)
 
-    def muscle_web(self, x, y, z):
+    def muscle_web(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Signed distance to the sheets of fat between muscles, which run along the neck, mm."""
         return self.tissue(x + self.offsets[0, 0], y + self.offsets[0, 1], z * np.float32(0.45))
 
     @staticmethod
-    def tentorium(x, y):
+    def tentorium(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Height of the tentorium in atlas mm."""
         return 4.0 - 0.50 * np.abs(x) - 0.20 * np.clip(-45.0 - y, 0.0, None)
 
 
 class MassEffect:
-    """Tissue pushed aside by a bleed: a radial push that makes room, and a shift of the midline away from it.
+    """Displacement of tissue by a bleed: radial displacement around it, and a midline shift away from it.
 
     Parameters
     ----------
@@ -181,16 +187,18 @@ class MassEffect:
     shift_mm : float
         Displacement of midline structures at the level of the bleed, away from it.
     room : float
-        Fraction of the bleed's volume for which tissue is pushed aside; the rest replaces tissue.
+        Fraction of the bleed's volume that displaces tissue; the rest replaces tissue.
     """
 
-    def __init__(self, center, volume_ml, shift_mm, room):
+    def __init__(self, center: Sequence[float], volume_ml: float, shift_mm: float, room: float):
         self.center = np.asarray(center, np.float32)
         self.cubed = np.float32(room * volume_ml * 1000.0 * 3.0 / (4.0 * np.pi))
         self.shift_mm = float(shift_mm)
 
-    def displacement(self, x, y, z, cavity):
-        """Displacement in mm of what now lies at the given head points; zero at the skull."""
+    def displacement(
+        self, x: np.ndarray, y: np.ndarray, z: np.ndarray, cavity: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Displacement in mm of the tissue now at the given points; zero at the skull."""
         dx, dy, dz = x - self.center[0], y - self.center[1], z - self.center[2]
         radius = np.sqrt(dx * dx + dy * dy + dz * dz) + np.float32(1e-3)
         origin = np.cbrt(np.maximum(radius**3 - self.cubed, (0.35 * radius) ** 3))

@@ -1,29 +1,39 @@
-"""What the scanner adds: noise, cupping, streaks and the HU offset."""
+"""Artifacts of the scanner: noise, cupping, streaks and the HU offset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
+if TYPE_CHECKING:
+    from .acquisition import Acquisition
+    from .anatomy import Head
+
 PAD = -1024
 HALO_MM = (5.0, 14.0)
-"""Standard deviations of the two widths of the bright zone beside bone."""
+"""Standard deviations of the two possible widths of the bright zone next to bone."""
 
 
 class Artifacts:
     """Noise with the texture of the kernel, cupping, streaks between the petrous bones and the HU offset."""
 
-    def __init__(self, rng, head, a, affine, size, pitch):
+    def __init__(
+        self, rng: np.random.Generator, head: Head, a: Acquisition, affine: np.ndarray, size: int, pitch: float
+    ):
         self.rng, self.a, self.halo_hu = rng, a, a.halo_hu
         one = np.eye(size, dtype=np.float32)
         near, far = (gaussian_filter1d(one, sigma / pitch, axis=0, mode="constant") for sigma in HALO_MM)
         self.blur = near if a.halo_is_near else far
         f = np.hypot(fft.fftfreq(a.matrix)[:, None], fft.rfftfreq(a.matrix)[None, :]).astype(np.float32) / a.pixel_mm
         peak = (0.62 if a.kernel == "sharp" else 0.33) * rng.uniform(0.65, 1.0)
-        # Slices share part of their noise, since they are made of overlapping turns of the tube.
+        # Neighboring slices share part of their noise, because they are reconstructed from overlapping rotations.
         self.shared, self.spectrum = np.float32(rng.uniform(0.0, 0.6)), np.complex64(0.0)
         self.fresh = np.float32(np.sqrt(1.0 - self.shared**2))
         shape = np.sqrt(f + 0.04) * np.exp(-0.5 * (f / peak) ** 2)
-        # Of a spectrum drawn at random: with this factor the noise has a standard deviation of 1.
+        # Normalization to a standard deviation of 1 for a random spectrum.
         power = 2.0 * (shape**2).sum() - (shape[:, [0, -1]] ** 2).sum()
         self.noise_filter = (shape * a.matrix**2 / np.sqrt(2.0 * power)).astype(np.float32)
         half = 0.5 * (a.matrix - 1) * a.pixel_mm
@@ -51,17 +61,17 @@ class Artifacts:
             self.streaks.append(0.35 * a.streak_hu * wave * np.exp(-distance / 45.0))
         self.streaks = sum(self.streaks).astype(np.float32)
 
-    def harden(self, painted):
-        """Brighten what lies beside bone, as the hardened beam and scatter leave it.
+    def harden(self, painted: np.ndarray) -> None:
+        """Brighten tissue next to bone, like beam hardening and scatter: most in the posterior fossa.
 
-        Around the cavity, most in the posterior fossa; painted slices [..., rows, columns] in place.
+        Changes painted slices [..., rows, columns] in place.
         """
         if self.halo_hu:
             bone = np.clip(painted - 250.0, 0.0, 1200.0)
             soft = (painted > -300.0) & (painted < 300.0)
             painted += soft * (self.blur @ bone @ self.blur.T) * np.float32(self.halo_hu / 350.0)
 
-    def __call__(self, image, k):
+    def __call__(self, image: np.ndarray, k: int) -> np.ndarray:
         """Add the artifacts to slice k, in HU [rows, columns]."""
         change = self.cup
         if self.petrous_weight[k] > 0.01:

@@ -1,8 +1,16 @@
-"""Brain, meninges, ventricles, vessels and look-alikes of blood, painted on a slice."""
+"""Paint brain, meninges, ventricles, vessels and calcifications on slices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .fields import smoothstep
+
+if TYPE_CHECKING:
+    from .anatomy import Head
+    from .fields import Canvas
 
 # Lateral ventricle of one side as round cones: start, end, radii (atlas mm).
 LATERAL_VENTRICLE = (
@@ -23,8 +31,8 @@ DEEP_GRAY = (
 )
 
 
-def ventricle_distance(canvas, head):
-    """Distance to the ventricles where they are near (elsewhere -20), in mm, over the whole slice."""
+def ventricle_distance(canvas: Canvas, head: Head) -> np.ndarray:
+    """Distance to the ventricles in mm for the whole slice; -20 far away from them."""
     distance = np.full(canvas.x.shape, -20.0, np.float32)
 
     def merge(index, other):
@@ -33,7 +41,7 @@ def ventricle_distance(canvas, head):
 
     for side in (-1, 1):
         size = head.ventricle * head.ventricle_asymmetry[(side + 1) // 2]
-        # Larger reach than the surface, so that the rim of white matter around it is known as well.
+        # Larger than the ventricle, to include the rim of white matter around it.
         for start, end, *radii in LATERAL_VENTRICLE:
             a, b = (side * start[0], *start[1:]), (side * end[0], *end[1:])
             index, gap = canvas.capsule(a, b, radii[0] * size + 9.0, radii[1] * size + 9.0)
@@ -45,7 +53,15 @@ def ventricle_distance(canvas, head):
     return distance
 
 
-def paint_brain(canvas, head, vault, cavity, inside, web, mottle):
+def paint_brain(
+    canvas: Canvas,
+    head: Head,
+    vault: np.ndarray,
+    cavity: np.ndarray,
+    inside: np.ndarray,
+    web: np.ndarray,
+    mottle: np.ndarray,
+) -> dict[str, np.ndarray]:
     """Paint the cranial cavity.
 
     Parameters
@@ -73,7 +89,7 @@ def paint_brain(canvas, head, vault, cavity, inside, web, mottle):
     side = np.abs(x)
     tentorium = z - head.tentorium(x, y)
     behind = smoothstep(y, -22.0 - 0.5 * np.clip(side - 12.0, 0.0, None), -28.0 - 0.5 * np.clip(side - 12.0, 0.0, None))
-    # With age the space over the frontal lobes is the first to widen.
+    # With age the space over the frontal lobes widens first.
     space = head.subarachnoid_mm + head.frontal_space_mm * smoothstep(y, -10.0, 45.0) * smoothstep(z, -20.0, 5.0)
     depth = cavity - space
     web = np.abs(web)
@@ -103,7 +119,7 @@ def paint_brain(canvas, head, vault, cavity, inside, web, mottle):
     return {"ventricles": ventricles, "tissue": tissue}
 
 
-def sulci(head, x, y, z):
+def sulci(head: Head, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Signed distance to the nearest sulcus: a web of sheets that run inward from the surface, mm."""
     u, v, w = x, y + 18.0, z - 8.0
     radius = np.sqrt(u * u + v * v + w * w) + 1.0
@@ -113,7 +129,7 @@ def sulci(head, x, y, z):
 
 
 def _paint_cerebrum(canvas, head, depth, web, mottle, above):
-    """White matter, cortex along the surface and the sulci, and the sulci themselves, some short, some deep."""
+    """White matter, cortex along the surface and the sulci, and the sulci, of varying depth."""
     cerebrum = np.minimum(depth, above)
     canvas.paint(cerebrum, head.white_hu)
     reach = 13.0 + np.clip(4.5 * mottle, -8.0, 8.0)
@@ -161,7 +177,7 @@ def _paint_fissures(canvas, head):
     index = canvas.box((-6, -110, -30), (6, 80, 90))
     if index is not None:
         ax, yy, zz = np.abs(x[index]), y[index], z[index]
-        # The corpus callosum bridges the hemispheres in the middle.
+        # The corpus callosum connects the hemispheres.
         bridge = 1.0 - np.sqrt(((yy + 5.0) / 40.0) ** 2 + ((zz - 4.0) / 25.0) ** 2)
         ragged = gap * (1.0 + 0.25 * np.sin(yy * 0.21 + zz * 0.17) + 0.25 * np.sin(yy * 0.47 - zz * 0.31 + 1.0))
         canvas.paint(np.minimum(ragged - ax, -bridge * 25.0), head.csf_hu, index)
@@ -187,7 +203,7 @@ def _corners(side, low, high):
 
 
 def _paint_deep(canvas, head):
-    """Internal capsules, darker than other white matter, and the basal ganglia and thalami beside them."""
+    """Internal capsules, darker than other white matter, and the basal ganglia and thalami next to them."""
     for side in (-1, 1):
         for start, end in (((19, 14, 8), (17, -2, 6)), ((17, -2, 6), (25, -20, 8))):
             index, distance = canvas.capsule((side * start[0], *start[1:]), (side * end[0], *end[1:]), 6.0)

@@ -1,6 +1,10 @@
-"""The cranial cavity of any head CT, and the atlas of the parametric head laid into it."""
+"""The cranial cavity of any head CT, and the atlas of the parametric head fitted to it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -9,15 +13,19 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from ..common.errors import InputError
+from ..scan.coarse_head import IN_PLANE, plane_edges
 from ..scan.geometry import apply_affine
 from .anatomy import Head
 
+if TYPE_CHECKING:
+    from ..scan.head_ct import HeadCT
+
 GRID_MM = 2.0
 BONE_HU = 100
-"""On samples of 2 mm, where thin bone is averaged with its surroundings; calcified choroid stays apart by its place."""
+"""For samples of 2 mm, in which thin bone is averaged with its surroundings."""
 SOFT_HU = -25
 OPENING_MM = 9.0
-"""Passages narrower than twice this (optic canal, spinal canal) are closed, wider ones (brain to cerebellum) not."""
+"""Passages narrower than twice this (optic canal, spinal canal) are closed, wider ones (to the cerebellum) are not."""
 ROUNDS = 3
 MIN_CAVITY_ML, MAX_CAVITY_ML = 600.0, 2400.0
 
@@ -33,7 +41,7 @@ class Cavity:
     hu : ndarray of the same shape, float32
         The scan averaged to this grid; -1024 outside the scan.
     ijk_to_ras : ndarray of shape (4, 4)
-        Orthogonal, whatever the tilt of the scan.
+        Orthogonal, even if the scan is tilted.
     """
 
     distance: np.ndarray
@@ -41,22 +49,22 @@ class Cavity:
     ijk_to_ras: np.ndarray
 
     @property
-    def volume_ml(self):
-        """Volume of the part that was scanned, mL."""
+    def volume_ml(self) -> float:
+        """Volume of the scanned part, mL."""
         return float((self.distance > 0).sum()) * GRID_MM**3 / 1000.0
 
 
-def fit_head(head_ct):
-    """Find the cranial cavity of a head CT and lay the atlas into it.
+def fit_head(head_ct: HeadCT) -> FittedHead:
+    """Find the cranial cavity of a head CT and fit the atlas to it.
 
-    The skull closes around the cavity within the slices once gaps of a few millimeters are bridged; of the soft tissue
-    inside, the largest part that no narrow passage divides is the cavity. The atlas fitted to it then says where the
-    cavity goes on below slices whose skull has wider gaps, and where it ends at the foramen magnum.
+    After closing gaps of a few millimeters, the skull encloses the cavity within each slice; the cavity is the largest
+    soft-tissue region inside that is not divided by a narrow passage. The atlas fitted to it then defines the cavity in
+    slices with larger gaps, and its end at the foramen magnum.
 
     Parameters
     ----------
     head_ct : HeadCT
-        Any grid; slices nearest to axial.
+        Any grid; slices should be nearly axial.
 
     Returns
     -------
@@ -65,7 +73,7 @@ def fit_head(head_ct):
     Raises
     ------
     InputError
-        If no soft tissue of a brain's size lies inside closed bone.
+        If no soft tissue of the size of a brain is enclosed by bone.
     """
     hu, affine, scanned = _regular_samples(head_ct)
     ball = ndimage.generate_binary_structure(3, 1)
@@ -87,7 +95,7 @@ def fit_head(head_ct):
 
 
 def _widest_part(soft, not_skull):
-    """Largest part of the soft tissue that no narrow passage divides, with the calcifications it encloses; bool."""
+    """Largest soft-tissue region not divided by a narrow passage, with enclosed calcifications; bool."""
     soft = ndimage.binary_fill_holes(soft) & not_skull
     core = _largest(_distance(soft) > OPENING_MM)
     return soft & (_distance(core) > -OPENING_MM - 0.5 * GRID_MM) if core.any() else core
@@ -100,7 +108,7 @@ def _distance(mask):
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing((GRID_MM,) * 3)
     distance = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, True, False, True))
-    # It measures from the outermost samples inside; the surface lies half a step further out.
+    # The map measures from the outermost samples inside; the surface is half a step further out.
     return distance + np.float32(0.5 * GRID_MM)
 
 
@@ -120,7 +128,7 @@ def _regular_samples(head_ct):
     affine = np.eye(4)
     affine[:3, :3] = axes * GRID_MM
     affine[:3, 3] = axes @ low
-    # Averaged over about a sample first, along the axes that are finer.
+    # First averaged over about one sample along finer axes.
     width = [max(1, int(GRID_MM / step)) for step in head_ct.spacing_kji]
     source = ndimage.uniform_filter(head_ct.hu.astype(np.float32), width, mode="nearest")
     to_source = (np.linalg.inv(head_ct.ijk_to_ras) @ affine)[:3]
@@ -130,7 +138,7 @@ def _regular_samples(head_ct):
     hu = np.where(scanned, np.maximum(hu, -1024.0), -1024.0).astype(np.float32)
     bone = ndimage.find_objects((hu > BONE_HU).astype(np.uint8))
     if bone:
-        # Only the head, since much of a field of view is air.
+        # Crop to the head, since much of the field of view is air.
         box = tuple(slice(max(0, part.start - 4), part.stop + 4) for part in bone[0])
         affine[:3, 3] += affine[:3, :3] @ [part.start for part in reversed(box)]
         hu, scanned = np.ascontiguousarray(hu[box]), scanned[box]
@@ -138,16 +146,11 @@ def _regular_samples(head_ct):
 
 
 def _closed_within_slices(skull, scanned):
-    """What the skull closes around within each slice, gaps of up to 8 mm bridged; bool."""
-    plane = np.zeros((3, 3, 3), bool)
-    plane[1] = ndimage.generate_binary_structure(2, 1)
-    wall = ndimage.binary_dilation(skull, plane, iterations=2)
-    labels, _ = ndimage.label(~wall, plane)
-    rim = np.zeros(skull.shape, bool)
-    rim[:, [0, -1], :] = True
-    rim[:, :, [0, -1]] = True
-    touching = np.unique(labels[rim | ~scanned])
-    return ndimage.binary_dilation(~np.isin(labels, touching[touching > 0]) & ~wall, plane, iterations=2)
+    """Regions enclosed by the skull within each slice, after closing gaps of up to 8 mm; bool."""
+    wall = ndimage.binary_dilation(skull, IN_PLANE, iterations=2)
+    labels, _ = ndimage.label(~wall, IN_PLANE)
+    touching = np.unique(labels[plane_edges(skull.shape) | ~scanned])
+    return ndimage.binary_dilation(~np.isin(labels, touching[touching > 0]) & ~wall, IN_PLANE, iterations=2)
 
 
 def _largest(mask):
@@ -164,27 +167,27 @@ PRIOR_WEIGHT = 0.3
 
 
 class FittedHead(Head):
-    """The atlas laid into a found cavity: what `Hematoma` and `MassEffect` need of a `Head`.
+    """The atlas fitted to a cavity, with the interface of `Head` that `Hematoma` and `MassEffect` need.
 
-    The parametric skull's inner surface is fitted to the cavity's by least squares, robustly.
+    The inner surface of the parametric skull is fitted to the cavity's surface by robust least squares.
 
     Parameters
     ----------
     cavity : Cavity
     start : FittedHead, optional
-        An earlier fit to begin from.
+        An earlier fit as starting point.
 
     Attributes
     ----------
     ras_to_rigid : ndarray of shape (4, 4)
         From the scan to the rigid head: origin at the anterior commissure, x = 0 in the midline, mm.
     scale : ndarray of shape (3,)
-        Size of the rigid head along its axes; the atlas' is 1.
+        Size of the rigid head along its axes relative to the atlas.
     fit_error_mm : float
         Robust mean distance between both surfaces.
     """
 
-    def __init__(self, cavity, start=None):
+    def __init__(self, cavity: Cavity, start: FittedHead | None = None):
         self.found = cavity
         self.mass_effect = None
         points = _surface_points(cavity)
@@ -194,7 +197,7 @@ class FittedHead(Head):
             self._set(parameters, center)
             rigid = apply_affine(self.ras_to_rigid, points) / self.scale
             gap = Head.cavity(self, *rigid.T.astype(np.float32)).astype(float)
-            # Robust, since skull bases vary; a weak prior keeps a head that is cut off from drifting.
+            # Robust, because skull bases vary; a weak prior stabilizes the fit of truncated heads.
             robust = np.sign(gap) * 3.0 * np.sqrt(2.0 * (np.sqrt(1.0 + gap * gap / 9.0) - 1.0))
             return np.concatenate([robust / np.sqrt(len(points)), PRIOR_WEIGHT * (parameters - PRIOR) / SPREAD])
 
@@ -211,25 +214,27 @@ class FittedHead(Head):
         self.ras_to_rigid[:3, 3] = parameters[:3] - self.ras_to_rigid[:3, :3] @ center
         self.frontal_narrowing, self.occipital_narrowing, self.squareness = parameters[9:]
 
-    def to_atlas(self, x, y, z, mass_effect=True):
+    def to_atlas(
+        self, x: np.ndarray, y: np.ndarray, z: np.ndarray, mass_effect: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Map points of the rigid head into the atlas, mm."""
         if mass_effect and self.mass_effect is not None:
             cavity = self.cavity(*(p / s for p, s in zip((x, y, z), self.scale)))
             x, y, z = (p - d for p, d in zip((x, y, z), self.mass_effect.displacement(x, y, z, cavity)))
         return tuple(np.asarray(p / s, np.float32) for p, s in zip((x, y, z), self.scale))
 
-    def from_atlas(self, point):
+    def from_atlas(self, point: Sequence[float]) -> np.ndarray:
         """Point of the rigid head that maps to an atlas point."""
         return np.asarray(point, np.float64) * self.scale
 
-    def cavity(self, x, y, z):
+    def cavity(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Distance in mm to the inner surface of the scan's own skull at atlas points; -50 outside the scan."""
         to_index = np.linalg.inv(self.ras_to_rigid @ self.found.ijk_to_ras) @ np.diag([*self.scale, 1.0])
         index = np.stack([r[0] * x + r[1] * y + r[2] * z + r[3] for r in to_index[2::-1].astype(np.float32)])
         distance = map_coordinates(self.found.distance, index.reshape(3, -1), order=1, cval=-50.0, output=np.float32)
         return distance.reshape(index.shape[1:])
 
-    def parametric_cavity(self):
+    def parametric_cavity(self) -> np.ndarray:
         """Distance to the parametric skull's inner surface on the found cavity's grid, mm."""
         k, j, i = np.indices(self.found.distance.shape, np.float32)
         to_atlas = np.diag([*(1.0 / self.scale), 1.0]) @ self.ras_to_rigid @ self.found.ijk_to_ras
@@ -237,7 +242,7 @@ class FittedHead(Head):
 
 
 def _surface_points(cavity, count=800):
-    """RAS points on the cavity's surface, without the planes where the scan cuts it off."""
+    """RAS points on the cavity's surface, without the planes at which the scan truncates it."""
     surface = np.abs(cavity.distance) <= 0.5 * GRID_MM + 0.01
     levels = np.flatnonzero((cavity.distance > 0).any(axis=(1, 2)))
     surface[: levels[0] + 2] = False

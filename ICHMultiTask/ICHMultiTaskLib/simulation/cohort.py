@@ -1,7 +1,11 @@
-"""Write a cohort of simulated patients with its manifest: resumable, and flat in memory."""
+"""Write a cohort of simulated patients with its manifest: resumable, with constant memory use."""
+
+from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import numpy as np
 
 from ..common.errors import InputError, OutputError
 from ..common.processes import in_processes
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress
 from ..common.tables import write_csv
 from ..common.writing import check_folder, new_folder, os_error_sentence, remove_partial, write_json, write_text
 from .insertion import insert_hematoma
@@ -28,22 +32,31 @@ FORMATS = ("nifti", "dicom")
 FOLDERS = ("images", "masks", "rows")
 
 
-def write_cohort(patients, seed, output, format="nifti", settings=None, processes=1, progress=None, scans=()):
+def write_cohort(
+    patients: int,
+    seed: int,
+    output: str | os.PathLike,
+    format: str = "nifti",
+    settings: SimulationSettings | None = None,
+    processes: int = 1,
+    progress: Progress | None = None,
+    scans: Sequence[Path] = (),
+) -> Path:
     """Write simulated patients and `manifest.csv`; an interrupted cohort is continued.
 
     Parameters
     ----------
     patients : int
     seed : int
-        The same seed gives the same bytes; a larger cohort of the same seed begins with the smaller one.
+        The same seed gives identical files; a larger cohort with the same seed starts with the smaller one.
     output : path
-        Folder; must be empty, or hold an unfinished or smaller cohort of the same seed, format and settings.
+        Folder; must be empty, or contain an unfinished or smaller cohort with the same seed, format and settings.
     format : {"nifti", "dicom"}
     settings : SimulationSettings, optional
     processes : int
     progress : callable(float, str), optional
     scans : sequence of Path
-        Head CTs into one of which, drawn, each patient's hematoma is inserted; without, heads are simulated.
+        Head CTs; each patient's hematoma is inserted into a randomly drawn one. Without, heads are simulated.
 
     Returns
     -------
@@ -68,7 +81,7 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
         for n in range(patients)
     ]
     done = {n: row for n, job in enumerate(jobs) if (row := _finished(job)) is not None}
-    # Patients of one scan one after the other, since preparing it takes the longest.
+    # Patients with the same scan one after the other, since preparing the scan takes longest.
     todo = sorted((n for n in range(patients) if n not in done), key=lambda n: (str(jobs[n][-1]), n))
 
     def report():
@@ -84,8 +97,8 @@ def write_cohort(patients, seed, output, format="nifti", settings=None, processe
     return output / "manifest.csv"
 
 
-def summarize(rows):
-    """What can be reached on a cohort at best.
+def summarize(rows: Sequence[Mapping]) -> dict[str, float | int | None]:
+    """Size, mortality and best reachable AUC of a cohort.
 
     Parameters
     ----------
@@ -95,9 +108,9 @@ def summarize(rows):
     Returns
     -------
     dict
-        `patients`, `bleeds`, `died`, `mortality` (of bleeds), and the best reachable AUC among bleeds: given
-        what the image alone tells (`auc_best_image`), and with age and GCS (`auc_best_clinical`). It is an expectation
-        over draws of who dies, not what one draw happened to give; None without two bleeds.
+        `patients`, `bleeds`, `died`, `mortality` (of bleeds), and the best reachable AUC among bleeds: from the image
+        alone (`auc_best_image`), and with age and GCS (`auc_best_clinical`). It is the expectation over draws of the
+        outcome, not the value of one draw; None without two bleeds.
     """
     bleeds = [row for row in rows if float(row["volume_ml"]) > 0]
     died = [int(row["died"]) for row in bleeds]
@@ -107,8 +120,8 @@ def summarize(rows):
     return {"patients": len(rows), "bleeds": len(bleeds), "died": sum(died), "mortality": mortality, **best}
 
 
-def expected_auc(probability):
-    """AUC that the true probabilities of death reach in the mean over draws of who dies; None where it is undefined."""
+def expected_auc(probability: Sequence[float]) -> float | None:
+    """Mean AUC of the true probabilities of death over draws of the outcome; None if undefined."""
     p = np.sort(np.asarray(probability, float))
     higher, lower = p[:, None], p[None, :]
     weight = higher * (1.0 - lower)
@@ -118,18 +131,18 @@ def expected_auc(probability):
     return round(float((weight * ((higher > lower) + 0.5 * (higher == lower))).sum() / weight.sum()), 4)
 
 
-def patient_seed(seed, number):
+def patient_seed(seed: int, number: int) -> int:
     """Seed of one patient of a cohort, independent of the cohort's size."""
     return int(np.random.SeedSequence([int(seed), int(number)]).generate_state(1, np.uint32)[0])
 
 
 def _drawn(scans, seed):
-    """One of the scans, by the patient's seed; None where there is none."""
+    """One of the scans, by the patient's seed; None if there are none."""
     return scans[int(np.random.default_rng([seed, 1]).integers(len(scans)))] if scans else None
 
 
-def lock_settings(output, what):
-    """Refuse a folder that holds anything else than this cohort; note in it what it holds."""
+def lock_settings(output: Path, what: Mapping) -> None:
+    """Refuse a folder with anything other than this cohort; otherwise store the cohort's settings in it."""
     note = output / "simulation.json"
     text = json.dumps(what, indent=1, sort_keys=True)
     try:
@@ -153,7 +166,7 @@ def lock_settings(output, what):
 
 
 def _finished(job):
-    """The row of a patient that was written completely, or None."""
+    """The manifest row of a completely written patient, or None."""
     output, patient_id, *_ = job
     try:
         return json.loads((output / "rows" / f"{patient_id}.json").read_text(encoding="utf-8"))
@@ -162,7 +175,7 @@ def _finished(job):
 
 
 def _write_patient(job):
-    """Simulate and write one patient; its row comes last, so that a row means a complete patient."""
+    """Simulate and write one patient; the row is written last, so that it marks a complete patient."""
     output, patient_id, seed, format, settings, scan = job
     if scan is None:
         patient = simulate_patient(seed, settings, patient_id)

@@ -1,4 +1,4 @@
-"""What kind of patients a cohort is made of."""
+"""Composition of a cohort."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ class Composition:
     lesions, lesions_without_bleed : float
         Mean number of infarcts, defects and cysts in a head with and without a bleed.
     mimics : float
-        Factor on the shares of what is as bright as blood, see `mimics`.
+        Factor on the shares of mimics of blood, see `mimics`.
     mortality : float
-        Of patients with a bleed, as measured on 20,000 draws.
+        Of patients with a bleed, measured on 20,000 draws.
     """
 
     no_bleed: float
@@ -41,5 +41,5 @@ COMPOSITIONS = {
     Cohort.TRAINING: Composition(0.30, 1.0, 1.7, 1.4, 0.25, 0.9, 1.0, 0.37),
     Cohort.PAPER: Composition(0.0, 0.6, 0.1, 0.4, 0.2, 0.0, 0.0, 0.12),
 }
-"""`training`: many heads without a bleed, full of what is mistaken for one, and the mortality of population studies
-(30 to 40 % in 30 days). `paper`: all with a bleed, 12 % dead, as the 31 of 258 in Gong et al. 2023."""
+"""`training`: many heads without a bleed, with many mimics, and the mortality of population studies (30 to 40 % in 30
+days). `paper`: all with a bleed, 12 % mortality, as in Gong et al. 2023 (31 of 258)."""

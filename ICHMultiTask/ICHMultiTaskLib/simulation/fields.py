@@ -1,14 +1,20 @@
-"""Smooth random fields, distance functions and the slice that anatomy is painted on.
+"""Smooth random fields, distance functions, and the slices that anatomy is painted on.
 
 Distances are in mm and positive inside; coordinates are RAS millimeters.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import EllipsisType
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import fft
 from scipy.ndimage import map_coordinates
 
 
-def smoothstep(values, low, high):
+def smoothstep(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
     """Rise from 0 at `low` to 1 at `high` with zero slope at both ends (`low` may exceed `high`)."""
     t = np.asarray((values - low) / (high - low))
     np.clip(t, 0.0, 1.0, out=t)
@@ -18,13 +24,13 @@ def smoothstep(values, low, high):
     return slope
 
 
-def smooth_minimum(a, b, radius):
-    """Minimum of two distances with the edge rounded over `radius` mm (polynomial)."""
+def smooth_minimum(a: np.ndarray, b: np.ndarray, radius: float) -> np.ndarray:
+    """Minimum of two distances with an edge rounded over `radius` mm (polynomial)."""
     h = np.clip(radius - np.abs(a - b), 0.0, None)
     return np.minimum(a, b) - h * h * (0.25 / radius)
 
 
-def interpolation_matrix(samples, nodes, step):
+def interpolation_matrix(samples: int, nodes: int, step: float) -> np.ndarray:
     """Cubic (Catmull-Rom) interpolation weights from a lattice to samples.
 
     Node n lies at sample position (n - 1) * step, so that every sample has two nodes on each side.
@@ -50,8 +56,8 @@ def interpolation_matrix(samples, nodes, step):
     return matrix
 
 
-def inner_interpolation(samples, nodes, step):
-    """Weights as of `interpolation_matrix`, from nodes of which the first lies at the first sample.
+def inner_interpolation(samples: int, nodes: int, step: float) -> np.ndarray:
+    """Weights like those of `interpolation_matrix`, with the first node at the first sample.
 
     Returns
     -------
@@ -72,10 +78,10 @@ class PlaneWaves:
     count : int
         Number of cosines.
     channels : int
-        Number of fields that share the cosines with weights of their own.
+        Number of fields, which share the cosines but have different weights.
     """
 
-    def __init__(self, rng, wavelengths, count, channels=1):
+    def __init__(self, rng: np.random.Generator, wavelengths: tuple[float, float], count: int, channels: int = 1):
         directions = rng.normal(size=(count, 3))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         lengths = np.exp(rng.uniform(np.log(wavelengths[0]), np.log(wavelengths[1]), count))
@@ -84,8 +90,8 @@ class PlaneWaves:
         weights = rng.normal(size=(channels, count)) * np.sqrt(lengths / lengths.mean())
         self.weights = (weights * np.sqrt(2.0 / (weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
 
-    def __call__(self, x, y, z):
-        """Field values: one array where channels is 1, else an array with channels as first axis."""
+    def __call__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Field values: one array if channels is 1, else an array with channels as first axis."""
         points = np.stack([np.ravel(x), np.ravel(y), np.ravel(z)]).astype(np.float32)
         waves = np.cos(self.vectors @ points + self.phases[:, None])
         result = (self.weights @ waves).reshape(len(self.weights), *np.shape(x))
@@ -103,10 +109,10 @@ class PeriodicNoise:
     size : int
         Nodes along each axis.
     distance : bool
-        Store the distance in mm to the zero level (a web of sheets) in place of the noise itself.
+        Store the distance in mm to the zero level (a network of sheets) instead of the noise.
     """
 
-    def __init__(self, rng, wavelength, size=64, distance=False):
+    def __init__(self, rng: np.random.Generator, wavelength: float, size: int = 64, distance: bool = False):
         self.step = wavelength / 8.0
         frequency = np.fft.fftfreq(size)
         radius = np.sqrt(
@@ -121,13 +127,13 @@ class PeriodicNoise:
             noise = np.clip(noise / (slope + 0.25 * slope.mean()), -9.0, 9.0)
         self.lattice = noise
 
-    def nearest(self, x, y, z):
-        """The value of the nearest node, for structures no larger than the distance of the nodes."""
+    def nearest(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Value of the nearest node, for structures as small as the distance between nodes."""
         scale, size = np.float32(1.0 / self.step), len(self.lattice)
         i, j, k = (np.rint(p * scale).astype(np.int32) % size for p in (x, y, z))
         return self.lattice.ravel()[(i * size + j) * size + k]
 
-    def __call__(self, x, y, z):
+    def __call__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Values at positions in mm."""
         scale = np.float32(1.0 / self.step)
         points = np.stack([x * scale, y * scale, z * scale])
@@ -135,7 +141,7 @@ class PeriodicNoise:
 
 
 class Canvas:
-    """Some infinitely thin slices: atlas coordinates of their samples and the HU painted so far.
+    """Infinitely thin slices: atlas coordinates of their samples, and the HU painted so far.
 
     Parameters
     ----------
@@ -143,21 +149,21 @@ class Canvas:
         Atlas coordinates in mm; x varies mostly along columns, y along rows and z from slice to slice.
     hu : ndarray of the same shape
     pitch : float
-        Sample distance in mm: edges are painted this wide.
+        Distance between samples in mm; the width of painted edges.
     depth : float
-        Distance to the next thin slice in mm: surfaces that lie flat in the slice are painted this wide.
+        Distance to the next thin slice in mm; the width of edges of surfaces parallel to the slice.
     """
 
-    def __init__(self, x, y, z, hu, pitch, depth):
+    def __init__(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, hu: np.ndarray, pitch: float, depth: float):
         self.x, self.y, self.z, self.hu, self.pitch, self.depth = x, y, z, hu, pitch, depth
-        # From part of the samples, since coordinates change slowly and what asks for a box leaves a margin.
+        # Subsampled, because coordinates change slowly and callers add a margin to their boxes.
         parts = (z[:, ::6, ::6], (1, 2)), (y[:, :, ::6], (0, 2)), (x[:, ::6], (0, 1))
         self._reach = [(values.min(axis=axes), values.max(axis=axes)) for values, axes in parts]
         self._span = [(float(least.min()), float(most.max())) for least, most in self._reach[::-1]]
 
-    def box(self, low, high):
-        """Index of the samples that may lie between two corners, or None."""
-        # Most of what is asked for lies elsewhere: told in plain numbers, before any array is touched.
+    def box(self, low: Sequence[float], high: Sequence[float]) -> tuple[slice, ...] | None:
+        """Index of the samples that may be between two corners, or None."""
+        # Most boxes are elsewhere: a quick check with scalars before any array is accessed.
         if any(a > most or b < least for a, b, (least, most) in zip(low, high, self._span)):
             return None
         index = []
@@ -168,29 +174,39 @@ class Canvas:
             index.append(slice(found[0], found[-1] + 1))
         return tuple(index)
 
-    def cover(self, distance, edge=None):
+    def cover(self, distance: np.ndarray, edge: ArrayLike | None = None) -> np.ndarray:
         """Fraction covered, from a distance that is positive inside."""
         fraction = distance * (np.float32(1.0) / np.asarray(self.pitch if edge is None else edge, np.float32))
         fraction += np.float32(0.5)
         return np.clip(fraction, 0.0, 1.0, out=fraction)
 
-    def paint(self, distance, value, index=..., edge=None):
+    def paint(
+        self,
+        distance: np.ndarray,
+        value: ArrayLike,
+        index: tuple[slice, ...] | EllipsisType = ...,
+        edge: ArrayLike | None = None,
+    ) -> None:
         """Blend `value` (HU) over the samples at `index`."""
         hu = self.hu[index]
         change = value - hu
         change *= self.cover(distance, edge)
         hu += change
 
-    def ellipsoid(self, center, radii):
-        """Index and distance to an axis-aligned ellipsoid; (None, None) where it is out of reach."""
+    def ellipsoid(
+        self, center: Sequence[float], radii: Sequence[float]
+    ) -> tuple[tuple[slice, ...] | None, np.ndarray | None]:
+        """Index and distance to an axis-aligned ellipsoid; (None, None) if it is not in these slices."""
         low = [c - r - 2.0 for c, r in zip(center, radii)]
         index = self.box(low, [c + r + 2.0 for c, r in zip(center, radii)])
         if index is None:
             return None, None
         return index, ellipsoid_distance(self.x[index], self.y[index], self.z[index], center, radii)
 
-    def capsule(self, start, end, radius_start, radius_end=None):
-        """Index and distance to a round cone between two points; (None, None) where it is out of reach."""
+    def capsule(
+        self, start: Sequence[float], end: Sequence[float], radius_start: float, radius_end: float | None = None
+    ) -> tuple[tuple[slice, ...] | None, np.ndarray | None]:
+        """Index and distance to a round cone between two points; (None, None) if it is not in these slices."""
         radius_end = radius_start if radius_end is None else radius_end
         reach = max(radius_start, radius_end) + 2.0
         ends = list(zip(start, end))
@@ -201,18 +217,28 @@ class Canvas:
         return index, distance
 
 
-def ellipsoid_distance(x, y, z, center, radii):
+def ellipsoid_distance(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, center: Sequence[float], radii: Sequence[float]
+) -> np.ndarray:
     """Distance to an axis-aligned ellipsoid, exact at its surface to first order."""
     dx, dy, dz = ((a - np.float32(c)) for a, c in zip((x, y, z), center))
     rx, ry, rz = (np.float32(1.0 / radius) for radius in radii)
     u, v, w = dx * rx, dy * ry, dz * rz
     first = np.sqrt(u * u + v * v + w * w)
     second = np.sqrt((u * rx) ** 2 + (v * ry) ** 2 + (w * rz) ** 2)
-    # At the center both vanish: the small constant caps the distance near the smallest radius.
+    # Both vanish at the center: the small constant limits the distance to about the smallest radius.
     return (1.0 - first) * (first + np.float32(1e-3)) / (second + np.float32(1e-3) * min(rx, ry, rz))
 
 
-def capsule_distance(x, y, z, start, end, radius_start, radius_end):
+def capsule_distance(
+    x: np.ndarray,
+    y: np.ndarray,
+    z: np.ndarray,
+    start: Sequence[float],
+    end: Sequence[float],
+    radius_start: float,
+    radius_end: float,
+) -> np.ndarray:
     """Distance to a round cone between two points."""
     axis = [np.float32(b - a) for a, b in zip(start, end)]
     dx, dy, dz = (values - np.float32(a) for values, a in zip((x, y, z), start))

@@ -1,11 +1,19 @@
-"""Spontaneous intracerebral hemorrhage: where, how large, what shape, what density."""
+"""Spontaneous intracerebral hemorrhage: location, volume, shape and density."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..common.choices import Cohort
 from .anatomy import MassEffect
-from .composition import COMPOSITIONS
+from .composition import COMPOSITIONS, Composition
 from .fields import PlaneWaves, ellipsoid_distance, smoothstep
+
+if TYPE_CHECKING:
+    from .anatomy import Head
 
 LOCATIONS = {
     "putamen": 0.35,
@@ -22,37 +30,37 @@ VOLUME_SPREAD = 1.35
 LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 75, "brainstem": 15, "caudate": 35}
 RUPTURE = {"putamen": 0.30, "thalamus": 0.55, "lobar": 0.20, "cerebellum": 0.35, "brainstem": 0.30, "caudate": 0.85}
 EDEMA_SPREAD = 0.87
-"""Standard deviation of the edema's width, in doublings."""
+"""Standard deviation of the base-2 logarithm of the edema's width."""
 SHAPES = ("ellipsoid", "regular", "irregular", "multilobular", "satellite")
 SMALLEST_ML = 0.3
 
 
 class Hematoma:
-    """One bleed as a field in the rigid head: positive inside, about the distance to its surface in mm.
+    """One bleed as a field in the rigid head: approximate distance to its surface in mm, positive inside.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     head : Head
-        Gets the bleed's mass effect.
+        Receives the bleed's mass effect.
     location, shape : str or None
-        Fixed, or drawn.
+        None: drawn.
     volume_ml : float or None
-        Wanted volume, or drawn; `volume_ml` of the result is what was measured.
+        Target volume; None: drawn. The attribute `volume_ml` is the measured volume.
     center_mm : sequence of 3 floats or None
-        Center in the rigid head (RAS mm) in place of one drawn for the location.
+        Center in the rigid head (RAS mm); None: drawn for the location.
     composition : Composition
     """
 
     def __init__(
         self,
-        rng,
-        head,
-        location=None,
-        shape=None,
-        volume_ml=None,
-        center_mm=None,
-        composition=COMPOSITIONS[Cohort.TRAINING],
+        rng: np.random.Generator,
+        head: Head,
+        location: str | None = None,
+        shape: str | None = None,
+        volume_ml: float | None = None,
+        center_mm: Sequence[float] | None = None,
+        composition: Composition = COMPOSITIONS[Cohort.TRAINING],
     ):
         draws = rng.uniform(size=4)
         target = composition.volume * np.exp(rng.normal(0.0, VOLUME_SPREAD))
@@ -84,13 +92,18 @@ class Hematoma:
         head.mass_effect = MassEffect(self.center, self.volume_ml, self.bulk_shift_mm, rng.uniform(0.4, 0.8))
         self._draw_signs(rng)
 
-    def hydrocephalus(self, draws):
-        """Whether fluid is dammed up, by blood in the ventricles or pressure on the fourth, and how much wider it gets.
+    def hydrocephalus(self, draws: np.ndarray) -> tuple[bool, float]:
+        """Whether there is hydrocephalus (blood in the ventricles, compressed fourth ventricle), and its widening.
 
         Parameters
         ----------
         draws : ndarray of shape (2,)
             Uniform between 0 and 1.
+
+        Returns
+        -------
+        (bool, float)
+            The factor is of the width of the ventricles.
         """
         chance = 0.03 + (0.20 + 0.55 * self.ventricle_fill if self.ruptured else 0.0)
         if self.location == "cerebellum":
@@ -135,17 +148,17 @@ class Hematoma:
         self.blend = blend if has_blend and self.volume_ml > 5.0 else None
 
     @property
-    def side(self):
+    def side(self) -> str:
         """Side of the head: "left", "right", or "midline" within 3 mm of it."""
         return "midline" if abs(self.center[0]) < 3.0 else "right" if self.center[0] > 0 else "left"
 
     @property
-    def radius(self):
+    def radius(self) -> float:
         """Radius in mm of the sphere of the same volume."""
         return float(np.cbrt(max(self.volume_ml, 1e-3) * 3000.0 / (4.0 * np.pi)))
 
-    def shape_field(self, x, y, z):
-        """Field of the bleed alone, as if there were no skull: positive inside, mm."""
+    def shape_field(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        """Field of the bleed without the skull: positive inside, mm."""
         p = np.stack([x - self.center[0], y - self.center[1], z - self.center[2]]).astype(np.float32)
         p /= np.float32(self.size)
         result = None
@@ -158,7 +171,7 @@ class Hematoma:
             result = result + self.roughness * self.surface(*p) + self.grain * self.fine_surface(*p)
         return result * np.float32(self.size)
 
-    def field(self, x, y, z, cavity=None):
+    def field(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, cavity: np.ndarray | None = None) -> np.ndarray:
         """Field of the bleed, bounded by the skull.
 
         Parameters
@@ -166,7 +179,7 @@ class Hematoma:
         x, y, z : ndarray
             Points of the rigid head, RAS mm.
         cavity : ndarray, optional
-            Distance to the skull at these points where it is known already.
+            Distance to the skull at these points, if already known.
         """
         field = self.shape_field(x, y, z)
         if self.shape == "ellipsoid":
@@ -175,18 +188,18 @@ class Hematoma:
             cavity = self.head.cavity(*self.head.to_atlas(x, y, z, mass_effect=False))
         return np.minimum(field, cavity - 1.0)
 
-    def bounds(self):
-        """Corners of a box that holds the bleed, in the rigid head, mm."""
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Corners of a box that contains the bleed, in the rigid head, mm."""
         waves = 2.2 * (self.roughness + self.grain)
         corners = []
         for offset, radii, rotation in self.lobes:
-            # Of an ellipsoid that the surface's waves have swollen.
+            # Of the ellipsoid enlarged by the surface's roughness.
             extent = np.sqrt(((rotation * radii[:, None]) ** 2).sum(axis=0)) * (1.0 + waves / np.sqrt(radii.min()))
             corners += [offset - extent, offset + extent]
         corners = np.array(corners) * self.size
         return self.center + corners.min(axis=0) - 1.0, self.center + corners.max(axis=0) + 1.0
 
-    def measure(self, samples=48):
+    def measure(self, samples: int = 48) -> float:
         """Volume in mL on an isotropic grid of this many samples along the box, edges weighted by their coverage."""
         low, high = self.bounds()
         step = (high - low) / samples
@@ -199,15 +212,15 @@ class Hematoma:
         return total * float(np.prod(step)) / 1000.0
 
     def _fit(self, wanted):
-        """Scale the shape until its volume is the wanted one; then measure finely."""
+        """Scale the shape to the target volume; then measure it precisely."""
         self.size = float(np.cbrt(wanted * 3000.0 / (4.0 * np.pi)))
         for samples in (18, 22, 26, 34):
             measured = self.measure(samples)
             self.size *= float(np.clip(np.cbrt(wanted / max(measured, 1e-3)), 0.6, 1.5))
         self.volume_ml = self.measure()
 
-    def density(self, field, x, y, z, up):
-        """HU of the blood at points with the given field; `up` is the height in the lying patient, mm."""
+    def density(self, field: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """HU of the blood at points with the given field; `up` is the height in the supine patient, mm."""
         hu = self.mean_hu + self.swirl_hu * self.swirl(x, y, z)
         hu = hu - 9.0 * smoothstep(field, 1.5 * self.rim_mm, -0.5)
         if self.fluid_level:
@@ -252,7 +265,7 @@ def _draw_center(rng, head, location):
         center = rng.normal(mean, spread)
         center[0] *= side
         return center
-    # Lobar: a random direction, at a depth below the inner skull that reaches from superficial to deep.
+    # Lobar: a random direction, at a random depth below the inner skull.
     for _ in range(200):
         direction = _direction(rng)
         depth = rng.uniform(8.0, 34.0)

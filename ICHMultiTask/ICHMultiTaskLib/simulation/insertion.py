@@ -1,5 +1,7 @@
 """Insert a simulated hematoma into a head CT that the user has: real anatomy, noise and scanner, exact volume."""
 
+from __future__ import annotations
+
 from copy import copy
 from dataclasses import replace
 
@@ -46,7 +48,7 @@ class Anatomy:
         If no cranial cavity is found.
     """
 
-    def __init__(self, head_ct):
+    def __init__(self, head_ct: HeadCT):
         with one_blas_thread():
             self.head = fit_head(head_ct)
         self.head_ct = head_ct
@@ -61,13 +63,15 @@ class Anatomy:
         self.step_mm = head_ct.voxel_volume_mm3 / self.pixel_mm**2
         self.thickness_mm = float(head_ct.facts.slice_thickness_mm or self.step_mm)
 
-    def rigid_points(self, slices, rows, columns, offset=0.0):
+    def rigid_points(
+        self, slices: slice, rows: slice, columns: slice, offset: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Centers of voxels in the rigid head as x, y, z of shape (K, J, I), moved `offset` mm across the slices."""
         k, j, i = np.ogrid[slices, rows, columns]
         k = k + offset / self.step_mm
         return tuple((r[0] * i + r[1] * j + r[2] * k + r[3]).astype(np.float32) for r in self.to_rigid[:3])
 
-    def box(self, low, high):
+    def box(self, low: np.ndarray, high: np.ndarray) -> tuple[slice, ...]:
         """Slices of the scan's voxels (k, j, i) that may lie between two corners in the rigid head."""
         corners = np.stack(np.meshgrid(*zip(low, high), indexing="ij"), -1).reshape(-1, 3)
         index = apply_affine(np.linalg.inv(self.to_rigid), corners)[:, ::-1]
@@ -76,7 +80,9 @@ class Anatomy:
         return tuple(slice(a, b) for a, b in zip(first, last))
 
 
-def insert_hematoma(head_ct, seed, settings=None, patient_id=None):
+def insert_hematoma(
+    head_ct: HeadCT | Anatomy, seed: int, settings: SimulationSettings | None = None, patient_id: str | None = None
+) -> SimulatedPatient:
     """Insert a hematoma into a head CT without one.
 
     Location, shape, size and density are drawn as for `simulate_patient`, in an atlas laid into the scan's own cranial
@@ -281,7 +287,7 @@ def _edema(anatomy, hematoma, box, hu):
     return change, voxels * anatomy.head_ct.voxel_volume_mm3 / 1000.0
 
 
-def scan_noise(scan, pixel_mm):
+def scan_noise(scan: np.ndarray, pixel_mm: float) -> np.ndarray:
     """The scan's own noise: what a median within the slice takes away, without what is too large for noise."""
     import SimpleITK as sitk
 

@@ -1,10 +1,16 @@
-"""What is dark without being blood: infarcts of every age, old defects, cysts, and their share of heads."""
+"""Dark lesions: infarcts of every age, old defects and cysts, and their frequency."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .fields import PlaneWaves, smoothstep
+
+if TYPE_CHECKING:
+    from .fields import Canvas
 
 INFARCTS = {
     "middle cerebral artery": (((44, -8, 20), (22, 46, 34)), ((30, 0, 6), (14, 24, 16))),
@@ -37,7 +43,7 @@ CYSTS = {
 }
 LACUNES = (((22, 0, 6), (6, 12, 8)), ((11, -17, 8), (4, 5, 4)), ((24, -5, 32), (5, 22, 6)), ((3, -25, -30), (3, 2, 7)))
 LACUNE_SHARES = (0.42, 0.18, 0.28, 0.12)
-"""Of basal ganglia, thalamus, white matter and pons: middle and half extent of where they lie, atlas mm."""
+"""Of basal ganglia, thalamus, white matter and pons, whose centers and half extents in atlas mm are in `LACUNES`."""
 AGES = {
     # HU against normal brain or of the fluid, width of the edge in mm, and how much of the tissue is changed.
     "hyperacute": ((-6.0, -2.0), (8.0, 14.0), (0.7, 1.0)),
@@ -45,7 +51,7 @@ AGES = {
     "subacute": ((-18.0, -10.0), (4.0, 10.0), (0.8, 1.0)),
     "old": ((6.0, 16.0), (3.0, 7.0), (0.75, 1.0)),
 }
-"""The first three darken the tissue they find; an old infarct is fluid and scar of its own density."""
+"""The first three reduce the density of tissue; an old infarct is fluid and scar with its own density."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,12 @@ class Lesion:
     parts : tuple of (center, radii)
         Ellipsoids in the atlas, mm.
     value : float
-        HU of its own where `is_fluid`, else the change of HU.
+        Its HU if `is_fluid`, else the change in HU.
     is_fluid : bool
     edge_mm, strength : float
-        Width of its border, and how much of the tissue is changed at most.
+        Width of its border, and largest share of changed tissue.
     reach_mm : float
-        How far beyond the brain's surface it goes: 0 to the surface, more to the skull.
+        How far it extends beyond the brain's surface: 0 to the surface, more to the skull.
     waves : PlaneWaves
     ragged_mm : float
         Amplitude of the border's waves.
@@ -79,8 +85,8 @@ class Lesion:
     waves: PlaneWaves
     ragged_mm: float
 
-    def paint(self, canvas, depth, ventricles):
-        """Paint it into the brain; `depth` and `ventricles` are distances to the brain's surface and into the fluid."""
+    def paint(self, canvas: Canvas, depth: np.ndarray, ventricles: np.ndarray) -> None:
+        """Paint the lesion; `depth` and `ventricles` are distances to the surfaces of brain and ventricles."""
         low = np.min([np.subtract(center, radii) for center, radii in self.parts], axis=0) - 2.5 * self.ragged_mm - 4.0
         high = np.max([np.add(center, radii) for center, radii in self.parts], axis=0) + 2.5 * self.ragged_mm + 4.0
         index = canvas.box(low, high)
@@ -99,22 +105,22 @@ class Lesion:
         if self.is_fluid:
             hu += share * np.minimum(self.value - hu, 0.0)
             return
-        # Swollen tissue closes its sulci: what was fluid takes the density of the rest; ventricles stay.
+        # Swelling closes the sulci: their fluid is replaced by tissue; ventricles stay.
         tissue = np.maximum(hu, 27.0) + self.value
         hu += share * smoothstep(ventricles[index], 0.5, -1.5) * (np.maximum(tissue, 14.0) - hu)
 
 
-def draw_lesions(rng, age, csf_hu, rate):
+def draw_lesions(rng: np.random.Generator, age: float, csf_hu: float, rate: float) -> list[Lesion]:
     """Draw the lesions of a head.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     age : float
-        Years; lesions are commoner in the old.
+        Years; lesions are more frequent in older patients.
     csf_hu : float
     rate : float
-        Mean number of large ones (infarcts, defects and cysts) at 67 years.
+        Mean number of large lesions (infarcts, defects and cysts) at 67 years.
 
     Returns
     -------
@@ -138,7 +144,7 @@ def _infarct(rng, csf_hu):
     if age == "old":
         value = 0.5 * (value + csf_hu)
     lesion = _lesion(rng, territory, INFARCTS[territory], side, extent, value, age == "old", edge, strength, 0.0)
-    # Both hemispheres, as from an embolus to the basilar artery, now and then.
+    # Sometimes bilateral, as from an embolus to the basilar artery.
     if rng.uniform() < 0.12:
         return [lesion, _lesion(
             rng, territory, INFARCTS[territory], -side, 0.7 * extent, value, age == "old", edge, strength, 0.0
@@ -147,7 +153,7 @@ def _infarct(rng, csf_hu):
 
 
 def _defect(rng, csf_hu):
-    """Old trauma, surgery or hemorrhage: fluid up to the skull, often on both sides in front."""
+    """Old trauma, surgery or hemorrhage: fluid up to the skull, often bilateral in the frontal lobes."""
     place = str(rng.choice(list(DEFECTS), p=[0.28, 0.20, 0.16, 0.26, 0.10]))
     parts = (DEFECTS[place] or _convexity(rng, 18.0),)
     side, extent = rng.choice([-1.0, 1.0]), rng.uniform(0.5, 1.2)

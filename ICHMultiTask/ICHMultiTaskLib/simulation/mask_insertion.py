@@ -21,7 +21,9 @@ SMOOTH_MM = 0.8
 """Standard deviation of the blur that takes the stairs out of a mask's outline, within its slices."""
 
 
-def insert_mask(anatomy: Anatomy, mask: np.ndarray, ijk_to_ras: np.ndarray, seed: int = 0):
+def insert_mask(
+    anatomy: Anatomy, mask: np.ndarray, ijk_to_ras: np.ndarray, seed: int = 0
+) -> tuple[HeadCT, np.ndarray, float]:
     """Lay blood of a mask's shape into a head CT, as near as it fits to where it lay in its own head.
 
     The middle of the mask's grid is taken for the middle of its head, whose scan need not be known. The blood has one

@@ -1,10 +1,17 @@
-"""What is bright without being a parenchymal hemorrhage: extra-axial blood, tumors, contrast medium, clips, shunts."""
+"""Mimics of parenchymal hemorrhage: extra-axial blood, tumors, contrast medium, clips, shunts."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .fields import PlaneWaves, ellipsoid_distance, smoothstep
+
+if TYPE_CHECKING:
+    from .anatomy import Head
+    from .fields import Canvas
 
 MIMICS = {
     # Share of heads without and with a parenchymal hemorrhage.
@@ -19,7 +26,7 @@ MIMICS = {
 
 @dataclass(frozen=True)
 class Tumor:
-    """A mass, often with a softer middle, and edema that spreads in the white matter."""
+    """A mass, often with a hypodense core, and edema that spreads in the white matter."""
 
     center: np.ndarray
     radii: np.ndarray
@@ -30,7 +37,7 @@ class Tumor:
     edema_hu: float
     waves: PlaneWaves
 
-    def paint(self, canvas, head, depth, cavity, ventricles):
+    def paint(self, canvas: Canvas, head: Head, depth: np.ndarray, cavity: np.ndarray, ventricles: np.ndarray) -> None:
         """Paint it on some slices."""
         reach = self.edema_mm * 1.6 + 6.0
         index = canvas.box(self.center - self.radii - reach, self.center + self.radii + reach)
@@ -62,7 +69,7 @@ class Subdural:
     lower_hu: float
     waves: PlaneWaves
 
-    def paint(self, canvas, head, depth, cavity, ventricles):
+    def paint(self, canvas: Canvas, head: Head, depth: np.ndarray, cavity: np.ndarray, ventricles: np.ndarray) -> None:
         """Paint it on some slices."""
         index = canvas.box((-80.0, -125.0, -15.0), (80.0, 90.0, 95.0))
         if index is None:
@@ -72,7 +79,7 @@ class Subdural:
         waves = self.waves(x, y, z)
         thick = self.thickness_mm * (1.0 + 0.2 * waves) * smoothstep(away, 1.0, 0.3) - 0.7
         blood = np.minimum(thick - cavity[index], x * self.side - 4.0)
-        # What is heavier sinks to the back.
+        # Denser blood settles at the back.
         hu = self.hu + (self.lower_hu - self.hu) * smoothstep(y, self.middle[0] + 15.0, self.middle[0] - 25.0)
         canvas.paint(blood, hu + 3.0 * waves, index)
 
@@ -86,7 +93,7 @@ class Subarachnoid:
     hu: float
     waves: PlaneWaves
 
-    def paint(self, canvas, head, depth, cavity, ventricles):
+    def paint(self, canvas: Canvas, head: Head, depth: np.ndarray, cavity: np.ndarray, ventricles: np.ndarray) -> None:
         """Paint it on some slices."""
         index = canvas.box(self.center - 1.6 * self.reach_mm, self.center + 1.6 * self.reach_mm)
         if index is None:
@@ -101,12 +108,12 @@ class Subarachnoid:
 
 @dataclass(frozen=True)
 class Device:
-    """Something a surgeon left: round rods from point to point."""
+    """Surgical material: round rods between points."""
 
     rods: tuple
     hu: float
 
-    def paint(self, canvas, head, depth, cavity, ventricles):
+    def paint(self, canvas: Canvas, head: Head, depth: np.ndarray, cavity: np.ndarray, ventricles: np.ndarray) -> None:
         """Paint it on some slices."""
         for start, end, radius in self.rods:
             index, distance = canvas.capsule(start, end, radius)
@@ -114,8 +121,10 @@ class Device:
                 canvas.paint(distance, self.hu, index, edge=max(1.0, canvas.pitch))
 
 
-def draw_mimics(rng, head, has_bleed, rate):
-    """Draw what mimics a hemorrhage; contrast medium brightens the vessels of `head` itself.
+def draw_mimics(
+    rng: np.random.Generator, head: Head, has_bleed: bool, rate: float
+) -> list[Tumor | Subdural | Subarachnoid | Device]:
+    """Draw mimics of a hemorrhage; contrast medium brightens the vessels of `head` directly.
 
     Parameters
     ----------
@@ -128,7 +137,7 @@ def draw_mimics(rng, head, has_bleed, rate):
     Returns
     -------
     list
-        Of things to be painted into the brain.
+        Objects with a method `paint`.
     """
     found = []
     chances = rng.uniform(size=len(MIMICS))
@@ -142,7 +151,7 @@ def _tumor(rng, head):
     radius = rng.uniform(5.0, 26.0)
     direction = rng.normal(size=3) * (1.0, 1.0, 0.7)
     direction /= np.linalg.norm(direction)
-    # At the convexity and the base as a meningioma, else within the brain, the cerebellum included.
+    # At the convexity or the base like a meningioma, else within the brain, including the cerebellum.
     outside = rng.uniform() < 0.3
     depth = 0.95 if outside else rng.uniform(0.25, 0.85)
     center = np.array([0.0, -17.0, 2.0]) + depth * direction * (60.0, 76.0, 56.0)

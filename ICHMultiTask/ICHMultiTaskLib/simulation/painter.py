@@ -1,4 +1,9 @@
-"""Paints blocks of infinitely thin slices of the head and the table."""
+"""Paint blocks of infinitely thin slices of the head and the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -6,14 +11,19 @@ from .brain import paint_brain, sulci
 from .fields import Canvas, inner_interpolation, interpolation_matrix, smoothstep
 from .skull import AIR, MUSCLE_BELOW_MM, flat_edge, paint_outside
 
+if TYPE_CHECKING:
+    from .acquisition import Acquisition
+    from .anatomy import Head
+    from .hematoma import Hematoma
+
 COARSE_MM = 5.8
-"""Distance of the nodes on which smooth coordinate maps and surfaces are evaluated."""
+"""Distance between the nodes at which smooth coordinate maps and surfaces are evaluated."""
 SPARSE = 2
-"""Of so many nodes one on which the waves of `Head` is evaluated: they are longer than 35 mm."""
+"""The waves of `Head`, which are longer than 35 mm, are evaluated at every n-th node."""
 IVH_RAGGED_MM = 2.5
 """Amplitude of the border between blood and fluid in the ventricles."""
 REACH_MM = ((-96.0, -128.0), (96.0, 122.0))
-"""Corners of a box that holds every head, face and neck, in the rigid head (x, y)."""
+"""Corners of a box that contains every head, face and neck, in the rigid head (x, y)."""
 
 
 class Painter:
@@ -30,7 +40,7 @@ class Painter:
         Distance of the samples, mm.
     """
 
-    def __init__(self, head, hematoma, acquisition, size, pitch):
+    def __init__(self, head: Head, hematoma: Hematoma | None, acquisition: Acquisition, size: int, pitch: float):
         self.head, self.hematoma, self.a, self.size, self.pitch = head, hematoma, acquisition, size, pitch
         affine = acquisition.ijk_to_ras()
         factor = pitch / acquisition.pixel_mm
@@ -41,7 +51,7 @@ class Painter:
         self.background = self._table() if acquisition.table else np.full((size, size), AIR, np.float32)
 
     def _table(self):
-        """HU of table and head rest in one slice (they run along the scan axis), and how much of air they replace."""
+        """HU of table and headrest in one slice; they extend along the scan axis."""
         half = 0.5 * self.size * self.pitch
         v = half - (np.arange(self.size, dtype=np.float32)[:, None] + 0.5) * self.pitch
         u = (np.arange(self.size, dtype=np.float32)[None, :] + 0.5) * self.pitch - half
@@ -57,8 +67,10 @@ class Painter:
             hu += np.clip(gap / self.pitch + 0.5, 0.0, 1.0) * (value - hu)
         return hu
 
-    def __call__(self, origins, depth, poses):
-        """Paint the slices whose first samples lie at `origins`.
+    def __call__(
+        self, origins: np.ndarray, depth: float, poses: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float]]:
+        """Paint the slices with first samples at `origins`.
 
         Parameters
         ----------
@@ -107,7 +119,7 @@ class Painter:
         vault, cavity, height = refine(vault), refine(cavity), refine(coarse[2])
         view = np.ascontiguousarray(hu[box])
         brain = Canvas(*(refine(c) for c in moved), view, self.pitch, depth)
-        # Sulci are too fine for the nodes: on every second sample.
+        # Sulci are too fine for the nodes: evaluated at every second sample.
         half = [c[:, ::2, ::2] for c in (brain.x, brain.y, brain.z)]
         left, right = (inner_interpolation(n, m, 2) for n, m in zip(view.shape[1:], half[0].shape[1:]))
         web, mottle = left @ np.stack([sulci(head, *half), head.mottle(*half)]) @ right.T
@@ -131,11 +143,11 @@ class Painter:
         return [values.T[..., None, None].astype(np.float32) for values in (start, *steps)]
 
     def _node(self, part):
-        """Places of some nodes, counted in samples."""
+        """Positions of nodes, in samples."""
         return np.arange(part.start - 1.0, part.stop - 1.0, dtype=np.float32) * self.coarse
 
     def _reached(self, grid):
-        """Rows and columns of the nodes that may lie in the head, or None."""
+        """Rows and columns of the nodes that may be in the head, or None."""
         every = self._node(slice(0, self.nodes))
         x, y, _ = _points(grid, every, every)
         (left, back), (right, front) = REACH_MM
@@ -146,7 +158,7 @@ class Painter:
         return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
     def _waves(self, grid, rows, columns):
-        """The warp in three directions and the bone's variation at nodes, interpolated from every fourth of them."""
+        """The warp in three directions and the bone's variation at nodes, interpolated from a subset of them."""
         spread, places = [], []
         for part in (rows, columns):
             count = part.stop - part.start
@@ -165,13 +177,13 @@ class Painter:
             if not len(found):
                 return None
             first, last = part.start + found[0] - 2, part.start + found[-1]
-            # Four nodes carry a sample.
+            # A sample is interpolated from four nodes.
             low, high = max(first, part.start), min(last, part.stop - 4)
             box.append(slice(max(0, low * self.coarse), min(self.size, (high + 1) * self.coarse)))
         return tuple(box) if all(b.stop - b.start > 2 for b in box[1:]) else None
 
     def _around(self, box, rows, columns):
-        """The nodes that carry the samples of a box: their index among rows and columns, and which these are."""
+        """The nodes needed to interpolate the samples of a box: their index, and their rows and columns."""
         parts = []
         for samples, part in zip(box[1:], (rows, columns)):
             low, high = samples.start // self.coarse, (samples.stop - 1) // self.coarse + 4
@@ -192,7 +204,7 @@ class Painter:
         return [c - d for c, d in zip(coarse, shift)]
 
     def _bleed(self, canvas, cavity, inside, content, mottle):
-        """Edema, blood in the ventricles and the hematoma itself: its coverage or None, and the sums of the others'."""
+        """Paint edema, ventricular blood and hematoma; return its coverage or None, and the sums of the others."""
         h, view = self.hematoma, canvas.hu
         low, high = h.bounds()
         near, edema = canvas.box(low - h.edema_mm - 3.0, high + h.edema_mm + 3.0), 0.0
@@ -201,7 +213,7 @@ class Painter:
             field = h.field(x, y, z, cavity[near])
             cover = np.clip(field / self.pitch + 0.5, 0.0, 1.0)
             hu = view[near]
-            # It spreads along the white matter and spares most of the gray.
+            # Edema spreads along the white matter and spares most of the gray matter.
             white = 1.0 - 0.6 * smoothstep(hu, self.head.white_hu + 2.0, self.head.gray_hu)
             reach = h.edema_mm * (1.0 + 0.5 * h.swirl(x, y, z)) * (0.4 + 0.6 * white)
             share = smoothstep(field + reach, -1.5, 2.0) * white * content["tissue"][near] * inside[near]
@@ -216,7 +228,7 @@ class Painter:
         return occupied, (ventricle, edema)
 
     def _ventricular_blood(self, canvas, ventricles, mottle):
-        """Blood near the bleed and, as in a lying patient, at the back of the ventricles."""
+        """Paint blood near the bleed and, as in a supine patient, at the back of the ventricles."""
         h = self.hematoma
         near = ventricles > -1.0
         if not near.any():
@@ -232,6 +244,6 @@ class Painter:
 
 
 def _points(grid, rows, columns):
-    """Points of the rigid head at some rows and columns (counted in samples): x, y, z of shape (L, rows, columns)."""
+    """Points of the rigid head at rows and columns (in samples): x, y, z of shape (L, rows, columns)."""
     start, down, right = grid
     return start + down * rows[:, None] + right * columns[None, :]

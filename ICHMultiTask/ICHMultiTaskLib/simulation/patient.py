@@ -1,7 +1,10 @@
 """One simulated patient: head, bleed, scan and outcome from one seed."""
 
-from contextlib import nullcontext
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,18 +22,21 @@ from .outcome import Findings, draw_age_and_sex, draw_outcome, draw_presentation
 from .raters import read_volumes
 from .scanner import on_regular_grid, scan
 
+if TYPE_CHECKING:
+    from ..common.progress import Progress
+
 
 @dataclass(frozen=True)
 class SimulationSettings:
-    """What to fix; None leaves it to the seed.
+    """Fixed parameters; None: drawn by the seed.
 
-    The head and its bleed come from random streams of their own: they stay the same, and so does the volume, when
-    only the scanner's settings differ.
+    Head and bleed have their own random streams: they, and the volume, stay the same if only settings of the scanner
+    differ.
     """
 
     slices: int | None = 32
-    """Number of slices, which with `thickness_mm` None cover the scanned range; None: by a thickness drawn as in
-    practice, now and then thin slices below thick ones."""
+    """Number of slices, which cover the scanned range if `thickness_mm` is None; None: determined by a thickness drawn
+    as in practice, sometimes with thin slices below thick ones."""
     matrix: int = 512
     pixel_mm: float | None = None
     thickness_mm: float | None = None
@@ -42,7 +48,7 @@ class SimulationSettings:
     noise_hu: float | None = None
     offset_hu: float | None = None
     composition: str = Cohort.TRAINING.value
-    """What kind of patients, one of `Cohort`."""
+    """Composition of the cohort, one of `Cohort`."""
     artifacts: bool = True
     """Beam hardening, streaks and movements of the patient."""
     table: bool = True
@@ -69,12 +75,12 @@ class SimulationSettings:
 
 
 DEMONSTRATION_SEED = 13
-"""Of the patient shown where no scan is given: a soft kernel, no tilt, a putaminal bleed of 10 mL."""
+"""Seed of the patient shown if no scan is given: soft kernel, no tilt, putaminal bleed of 10 mL."""
 
 
 @dataclass(frozen=True)
 class SourceSlices:
-    """Slices as scanned: HU int16 [slice, j, i], advance of the table to each and thickness of each, mm."""
+    """Slices as scanned: HU int16 [slice, j, i], table position and thickness of each slice, mm."""
 
     hu: np.ndarray
     offsets_mm: np.ndarray
@@ -83,16 +89,16 @@ class SourceSlices:
 
 @dataclass(frozen=True)
 class SimulatedPatient:
-    """A simulated scan with everything that is known of it.
+    """A simulated scan with its ground truth.
 
     Attributes
     ----------
     patient_id : str
     seed : int
     head_ct : HeadCT
-        As a reader makes it of the series: slices of two thicknesses are interpolated to a regular grid.
+        As read from the series: slices of two thicknesses are interpolated to a regular grid.
     source_slices : SourceSlices or None
-        The slices as scanned, where these are others.
+        The slices as scanned, if they differ.
     mask : ndarray of bool, shape (K, J, I)
         Voxels at least half filled by the parenchymal hematoma; blood in the ventricles is not part of it.
     volume_ml : float
@@ -109,7 +115,7 @@ class SimulatedPatient:
         Darkened brain around the hematoma, measured on the scan.
     hydrocephalus : int
     atrophy : float or None
-        0 to about 1.6; None where the head is real.
+        0 to about 1.6; None for a real head.
     age, sex, gcs, ich_score, died : int, str, int, int, int
     death_probability, death_probability_image : float
         See `Outcome`.
@@ -118,14 +124,14 @@ class SimulatedPatient:
     rater_ml : tuple of 8 floats
         Bedside readings, see `raters`.
     facts : dict
-        Acquisition, shape and place, for inspection; `atlas` takes RAS points into the atlas, where its smooth warp of
-        up to 3 mm and the mass effect are left out.
+        Acquisition, shape and location, for inspection; `atlas` maps RAS points to the atlas, without the smooth warp
+        of up to 3 mm and the mass effect.
     """
 
     patient_id: str
     seed: int
     head_ct: HeadCT
-    source_slices: "SourceSlices | None"
+    source_slices: SourceSlices | None
     mask: np.ndarray
     volume_ml: float
     location: str
@@ -150,8 +156,13 @@ class SimulatedPatient:
     facts: dict = field(default_factory=dict)
 
 
-def simulate_patient(seed, settings=None, patient_id=None, progress=None):
-    """Simulate one patient; the same seed and settings give the same bytes.
+def simulate_patient(
+    seed: int,
+    settings: SimulationSettings | None = None,
+    patient_id: str | None = None,
+    progress: Progress | None = None,
+) -> SimulatedPatient:
+    """Simulate one patient; the same seed and settings give identical results.
 
     Parameters
     ----------
@@ -164,13 +175,13 @@ def simulate_patient(seed, settings=None, patient_id=None, progress=None):
     -------
     SimulatedPatient
     """
-    # The matrices are small: more than one BLAS thread makes it slower and its rounding depend on the machine.
+    # The matrices are small: more BLAS threads would be slower, and rounding would depend on the machine.
     with one_blas_thread():
         return _simulate(int(seed), settings or SimulationSettings(), patient_id, progress)
 
 
 def _simulate(seed, settings, patient_id, progress):
-    # A new stream goes to the end: the others, and so the patients of a seed, stay as they are.
+    # New streams must be appended, so that the patient of a seed stays the same.
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(10)]
     clinical, anatomy, bleed, scanner, noise, fate, arrival, reading, old, fluid = streams
     age, sex = draw_age_and_sex(clinical)
@@ -246,10 +257,10 @@ def _to_atlas(acquisition, head):
     return np.linalg.inv(from_atlas)
 
 
-def midline_shift(hematoma):
+def midline_shift(hematoma: Hematoma | None) -> float:
     """Largest sideways displacement of the midline at the level of the septum pellucidum, mm; 0 without a bleed.
 
-    Where the bleed itself has reached the midline, nothing of the midline is left to be displaced.
+    Parts of the midline that are inside the bleed are not counted.
     """
     if hematoma is None:
         return 0.0
@@ -262,8 +273,8 @@ def midline_shift(hematoma):
     return float(np.where(hematoma.field(*rigid, cavity) < -2.0, shift, 0.0).max())
 
 
-def one_blas_thread():
-    """Keep BLAS to one thread, four times as fast beside other work; 3D Slicer does not ship the package for it."""
+def one_blas_thread() -> AbstractContextManager:
+    """Limit BLAS to one thread, four times as fast on a busy machine; 3D Slicer does not ship the package for it."""
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:

@@ -1,38 +1,39 @@
-"""Eight raters' bedside readings (ABC/2) of a simulated hematoma."""
+"""Bedside measurements (ABC/2) of a simulated hematoma by eight raters."""
+
+from __future__ import annotations
 
 import numpy as np
 
 from ..measures.segment import Segment, measure
 
 EXPERIENCE_YEARS = (2, 3, 3, 4, 4, 8, 15, 20)
-"""Of raters 1 to 8, as in Gong et al. 2023."""
+"""Experience of raters 1 to 8, as in Gong et al. 2023."""
 HABITS = (0.05, -0.03, 0.02, 0.03, -0.03, 0.04, -0.02, 0.01)
-"""What each rater adds to every diameter, as a share; it fades with experience. A choice."""
+"""Relative bias of each rater's diameters; decreases with experience. An assumption."""
 EDGE = 0.02
-"""Share that all raters add to a diameter: the blurred rim is counted as blood."""
+"""Relative bias of all raters' diameters, because the blurred rim is counted as blood."""
 LENGTH_SPREAD, CALIPER_MM = 0.06, 0.8
-"""Standard deviation of a diameter's reading: as a share, fading with experience, and that of the caliper."""
+"""Standard deviation of a measured diameter: relative, decreasing with experience; and of the caliper."""
 
 
-def read_volumes(rng, mask, ijk_to_ras):
-    """Read A, B and C on a scan's slices and multiply, eight times.
+def read_volumes(rng: np.random.Generator, mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[float, ...]:
+    """Simulate ABC/2 measurements of a hematoma by eight raters.
 
-    A and B are those of the slice with the largest area. Of the slices, Kothari's weights leave out part; strictly
-    applied they make C 0.7 times the height, and the volume too small. Published readings are too large all the same
-    (regular +10 %, irregular +18 %, multilobular +39 %, PubMed 25316277), so raters here count slices generously: the
-    less experienced, the nearer to all of them in full.
+    A and B are measured on the slice with the largest area. Kothari's weights, strictly applied, make C 0.7 times the
+    height, and the volume too small. Published measurements are nevertheless too large (regular +10 %, irregular +18 %,
+    multilobular +39 %, PubMed 25316277), so the raters count slices generously: the less experienced, the more.
 
     Parameters
     ----------
     rng : numpy.random.Generator
     mask : ndarray of bool, shape (K, J, I)
-        What can be seen of the hematoma on the scan's slices.
+        Visible hematoma on the scan's slices.
     ijk_to_ras : ndarray of shape (4, 4)
 
     Returns
     -------
     tuple of 8 floats
-        mL; 0 where nothing can be seen.
+        mL; 0 if nothing is visible.
     """
     draws = rng.normal(size=(len(EXPERIENCE_YEARS), 5))
     if not mask.any():

@@ -1,4 +1,8 @@
-"""The scanner: partial volume, kernel, and what `artifacts` adds."""
+"""The scanner: partial volume, kernel and artifacts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -9,15 +13,23 @@ from .artifacts import PAD, Artifacts
 from .fields import inner_interpolation
 from .painter import Painter
 
+if TYPE_CHECKING:
+    from ..common.progress import Progress
+    from .acquisition import Acquisition
+    from .anatomy import Head
+    from .hematoma import Hematoma
+
 THIN_MM = 3.1
 """Slices are painted as layers at most this thick."""
 BLOCK = 8
-"""Layers that are painted together: enough to spread the cost of a call, few enough for the processor's cache."""
+"""Layers painted together: enough to amortize the overhead of a call, few enough for the processor's cache."""
 FINEST_MM, COARSEST_MM, SAMPLE_PIXELS = 0.9, 1.7, 1.9
-"""Distance of the painted samples: so many pixels, within these limits, and a pixel where that is larger."""
+"""Distance between painted samples: this many pixels, within these limits, but at least one pixel."""
 
 
-def scan(rng, head, hematoma, acquisition, progress):
+def scan(
+    rng: np.random.Generator, head: Head, hematoma: Hematoma | None, acquisition: Acquisition, progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
     """Scan a head.
 
     Returns
@@ -59,13 +71,13 @@ def scan(rng, head, hematoma, acquisition, progress):
         if blood is not None:
             blood = blood.reshape(len(block), layers, size, size).mean(axis=1)
             coverage[block] = np.rint(255.0 * np.clip(plain @ blood @ plain.T, 0.0, 1.0))
-    # Layers lie across the slices, which a tilted gantry advances by less than their distance.
+    # Slices are one thickness apart along the table; perpendicular to them, less by the cosine of the tilt.
     fluids_ml = fluids_mm * pitch**2 * np.cos(np.radians(a.tilt_deg)) / 1000.0
     return hu, coverage, dict(zip(("ivh_ml", "edema_ml"), map(float, fluids_ml)))
 
 
-def on_regular_grid(slices, acquisition):
-    """Slices as scanned, interpolated to the regular grid that a reader of the series makes of them."""
+def on_regular_grid(slices: np.ndarray, acquisition: Acquisition) -> np.ndarray:
+    """Interpolate slices as scanned to the regular grid that a reader of the series uses."""
     grid, is_regular = regular_offsets(acquisition.offsets_mm)
     return slices if is_regular else resample_slices(slices, acquisition.offsets_mm, grid)
 
@@ -75,7 +87,7 @@ def _layers(thickness):
 
 
 def _blocks(thickness_mm):
-    """Successive slices of one thickness that are painted together."""
+    """Groups of successive slices of the same thickness that are painted together."""
     blocks = []
     for k, thickness in enumerate(thickness_mm):
         if blocks and thickness == thickness_mm[k - 1] and (len(blocks[-1]) + 1) * _layers(thickness) <= BLOCK:
@@ -89,7 +101,7 @@ def _resampling(a, pitch):
     """Matrices from painted samples to pixels: with the kernel's point spread for HU, without for coverage."""
     size = int(np.ceil((a.matrix - 1) * a.pixel_mm / pitch)) + 1
     plain = inner_interpolation(a.matrix, size, pitch / a.pixel_mm)
-    # Edges as wide as the samples' distance blur already; what that adds to the finest samples' is taken off.
+    # Painted edges are as wide as the sample distance; the blur beyond that of the finest samples is subtracted.
     sigma = np.sqrt(max(a.psf_mm**2 - (pitch**2 - FINEST_MM**2) / 12.0, 0.2**2)) / pitch
     one = np.eye(size, dtype=np.float32)
     blur = gaussian_filter1d(one, sigma, axis=0, mode="nearest")

@@ -1,7 +1,11 @@
-"""The user's own head CTs that hematomas are inserted into."""
+"""Head CTs of the user, to insert hematomas into."""
 
+from __future__ import annotations
+
+import os
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS
@@ -10,9 +14,12 @@ from ..scan.validation import check_head_ct
 from ..scan.volume_files import suffix_of
 from .insertion import Anatomy
 
+if TYPE_CHECKING:
+    from ..common.progress import Progress
 
-def find_scans(folder):
-    """Scans in a folder: each subfolder, .zip and volume file in it, or itself where it holds DICOM files.
+
+def find_scans(folder: str | os.PathLike) -> list[Path]:
+    """Scans in a folder: each subfolder, .zip and volume file in it, or the folder itself if it has DICOM files.
 
     Parameters
     ----------
@@ -21,7 +28,7 @@ def find_scans(folder):
     Returns
     -------
     list of Path
-        Sorted; not opened yet.
+        Sorted; not yet opened.
 
     Raises
     ------
@@ -42,8 +49,8 @@ def find_scans(folder):
     return scans
 
 
-def usable_scans(folder, progress=None):
-    """Try every scan of a folder.
+def usable_scans(folder: str | os.PathLike, progress: Progress | None = None) -> tuple[list[Path], list[str]]:
+    """Check every scan of a folder.
 
     Parameters
     ----------
@@ -53,9 +60,9 @@ def usable_scans(folder, progress=None):
     Returns
     -------
     scans : list of Path
-        In which a cranial cavity was found.
+        Scans in which a cranial cavity was found.
     reasons : list of str
-        A sentence for each of the others.
+        For each other scan, why it cannot be used.
 
     Raises
     ------
@@ -78,6 +85,6 @@ def usable_scans(folder, progress=None):
 
 
 @lru_cache(maxsize=4)
-def load_anatomy(path):
-    """Read a scan and make it ready for insertion; the last few are remembered."""
+def load_anatomy(path: Path) -> Anatomy:
+    """Read a scan and prepare it for insertion; the last few are cached."""
     return Anatomy(check_head_ct(read_head_ct(path)))

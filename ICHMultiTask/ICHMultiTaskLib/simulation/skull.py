@@ -1,23 +1,32 @@
-"""Skin, muscle, skull, skull base, face and neck, painted on a slice."""
+"""Paint skin, muscle, skull, skull base, face and neck on slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .fields import smoothstep
 
+if TYPE_CHECKING:
+    from .anatomy import Head
+    from .fields import Canvas
+
 AIR = -1000.0
 MUSCLE_BELOW_MM = -5.0
 
 
-def paint_outside(canvas, head, surfaces):
-    """Paint everything but the cranial cavity: soft tissue, bone and air.
+def paint_outside(canvas: Canvas, head: Head, surfaces: Mapping[str, np.ndarray]) -> None:
+    """Paint everything except the cranial cavity: soft tissue, bone and air.
 
     Parameters
     ----------
     canvas : Canvas
     head : Head
     surfaces : dict of ndarray
-        Distances in mm: "vault" and "cavity" (the inner skull continued, and closed by its base), "envelope" (the
-        skin), "bone" (the thickness of the vault) and "tissue" (a web of sheets between the muscles).
+        Distances in mm: "vault" and "cavity" (inner skull, extended downward and closed by the base), "envelope"
+        (skin), "bone" (thickness of the vault) and "tissue" (network of fat sheets between the muscles).
     """
     x, y, z = canvas.x, canvas.y, canvas.z
     vault, cavity, envelope, bone = (surfaces[name] for name in ("vault", "cavity", "envelope", "bone"))
@@ -25,7 +34,7 @@ def paint_outside(canvas, head, surfaces):
     edge = flat_edge(z, canvas.pitch, canvas.depth)
     canvas.paint(envelope, 45.0, edge=edge)
     canvas.paint(envelope - 1.8, head.fat_hu)
-    # Temporal muscle beside the skull, and the muscles below it.
+    # Temporal muscle lateral to the skull, and the muscles below it.
     outer = vault + bone
     temporal = smoothstep(np.abs(x), 46.0, 58.0) * smoothstep(z, 42.0, 12.0) * smoothstep(y, -30.0, -5.0)
     temporal = temporal * smoothstep(y, 55.0, 38.0)
@@ -41,8 +50,8 @@ def paint_outside(canvas, head, surfaces):
         _paint_neck(canvas, head)
 
 
-def flat_edge(z, pitch, depth):
-    """Width of edges in mm: wider at the vertex, where the skull lies flat between two thin slices."""
+def flat_edge(z: np.ndarray, pitch: float, depth: float) -> np.ndarray:
+    """Width of edges in mm: wider at the vertex, where the skull is parallel to the slices."""
     flat = np.clip((z - 30.0) * np.float32(1.0 / 50.0), 0.0, 1.0)
     return pitch + max(depth - pitch, 0.0) * flat
 
@@ -116,7 +125,7 @@ def _paint_face(canvas, head):
     """Nose, sinuses, orbits, cheekbones, jaws and teeth."""
     x, y, z = canvas.x, canvas.y, canvas.z
     thin, thick = head.cortical_hu * 0.55, head.cortical_hu * 0.8
-    # Bony midface, out of which the cavities are cut.
+    # Bony midface, from which the cavities are cut out.
     for center, radii in (((0, 36, -58), (40, 30, 30)), ((0, 48, -24), (40, 22, 12))):
         index, distance = canvas.ellipsoid(center, radii)
         if index is not None:
@@ -231,7 +240,7 @@ def _paint_neck(canvas, head):
         if index is not None:
             canvas.paint(distance, head.cortical_hu * 0.8, index)
             canvas.paint(distance - 1.8, 350.0, index)
-    # Arch of the atlas and the laminae: rings cut by height.
+    # Arch of the atlas and the laminae: rings limited in height.
     index = canvas.box((-32, -80, -165), (32, -10, -72))
     if index is not None:
         ring = 3.0 - np.abs(np.sqrt(x[index] ** 2 + ((y[index] + 41.0) * 0.95) ** 2) - 21.0)

@@ -1,9 +1,13 @@
 """Write a head CT as a DICOM series or as NIfTI."""
 
+from __future__ import annotations
+
 import gzip
+import os
 import struct
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,22 +15,26 @@ from ..common.errors import OutputError
 from ..common.writing import os_error_sentence, whole_file
 from ..scan.geometry import LPS_TO_RAS, tilt_deg
 
+if TYPE_CHECKING:
+    from ..scan.head_ct import HeadCT
+    from .patient import SourceSlices
+
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _NAMESPACE = uuid.UUID("6f0e2f0c-3c35-5d9a-9f1e-7b1d9a3c5e21")
 
 
-def write_dicom(head_ct, folder, source_slices=None):
-    """Write a head CT as a series of CT images that says that it is simulated.
+def write_dicom(head_ct: HeadCT, folder: str | os.PathLike, source_slices: SourceSlices | None = None) -> Path:
+    """Write a head CT as a series of CT images that are labeled as simulated.
 
     Parameters
     ----------
     head_ct : HeadCT
-        Tilt is written as scanners do: in the image orientation.
+        A tilt is written as scanners do, in the image orientation.
     source_slices : SourceSlices, optional
-        Written in place of the regular grid's slices: slices of two thicknesses.
+        Slices of two thicknesses, written instead of the regular grid's slices.
     folder : path
-        Made where missing. UIDs depend on the patient's id alone, so that the same patient gives the same bytes.
+        Created if missing. UIDs depend only on the patient's ID, so that the same patient gives identical files.
 
     Returns
     -------
@@ -89,7 +97,7 @@ def _instance(head_ct, k, source):
     ds.KVP = "120"
     ds.ProtocolName = "Simulated head CT without contrast"
     ds.PatientPosition = "HFS"
-    # Ours is the angle of the shear; the attribute only informs readers, who take the geometry from the orientation.
+    # The angle of the shear; the attribute is only informative, since readers take the geometry from the orientation.
     ds.GantryDetectorTilt = _decimal(tilt_deg(affine))
     ds.ConvolutionKernel = facts.kernel or "soft"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = _uid(patient, "study"), _uid(patient, "series")
@@ -120,7 +128,7 @@ def _derivation(facts):
 
 
 def _decimal(value):
-    """A decimal string of at most 16 characters, as DICOM wants it."""
+    """A decimal string of at most 16 characters (DICOM value representation DS)."""
     value = float(value) + 0.0
     for digits in range(12, 0, -1):
         text = f"{value:.{digits}f}".rstrip("0").rstrip(".")
@@ -129,11 +137,13 @@ def _decimal(value):
     return f"{value:.8e}"
 
 
-def write_nifti(array, ijk_to_ras, path, description="Simulated, no patient "):
-    """Write an array as NIfTI-1, compressed where the name ends in .gz.
+def write_nifti(
+    array: np.ndarray, ijk_to_ras: np.ndarray, path: str | os.PathLike, description: str = "Simulated, no patient "
+) -> Path:
+    """Write an array as NIfTI-1, compressed if the name ends in .gz.
 
-    SimpleITK refuses to keep the shear of a tilted scan, so the header is written here: the sform holds the exact
-    affine, the qform code is 0.
+    SimpleITK cannot write the shear of a tilted scan, so the header is written here: the sform is the exact affine, the
+    qform code is 0.
 
     Parameters
     ----------
@@ -159,7 +169,7 @@ def write_nifti(array, ijk_to_ras, path, description="Simulated, no patient "):
     header[344:348] = b"n+1\0"
     data = bytes(header) + np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes()
     if path.name.endswith(".gz"):
-        # Time 0, so that the same array gives the same bytes.
+        # Time 0, so that the same array gives identical files.
         data = gzip.compress(data, compresslevel=3, mtime=0)
     with whole_file(path) as file:
         file.write(data)

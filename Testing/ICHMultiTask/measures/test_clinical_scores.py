@@ -11,6 +11,7 @@ from ICHMultiTaskLib.measures.clinical_scores import (
     alerts,
     clinical_scores,
     func_score,
+    ich_points,
     ich_score,
     max_ich_score,
 )
@@ -73,16 +74,14 @@ def test_func_as_published(changes, volume, points):
     assert func_score(known(**changes), volume).points == points
 
 
-def test_ich_score_agrees_with_the_one_the_simulation_draws_deaths_from():
-    from ICHMultiTaskLib.simulation.outcome import MORTALITY
-    from ICHMultiTaskLib.simulation.outcome import ich_score as simulated
-
+def test_ich_points_by_hand_and_at_every_limit():
+    assert ich_points(15, 10.0, 0, 0, 60) == 0
+    assert ich_points(4, 30.0, 1, 1, 80) == 6
+    assert [ich_points(g, 0.0, 0, 0, 40) for g in (3, 4, 5, 12, 13, 15)] == [2, 2, 1, 1, 0, 0]
     for gcs, ivh, location, age, ml in product((3, 4, 5, 12, 13), (0, 1), LOCATIONS, (79, 80), (29.0, 30.0)):
         infratentorial = location in ("cerebellum", "brainstem")
         found = ich_score(known(gcs=gcs, ivh=ivh, location=location, age=age), ml)
-        assert found.points == simulated(gcs, ml, ivh, infratentorial, age)
-        if found.points < 6:
-            assert found.outcome_percent == pytest.approx(100 * MORTALITY[found.points])
+        assert found.points == ich_points(gcs, ml, ivh, infratentorial, age)
 
 
 def test_outcome_rates_are_the_published_ones_or_none():

@@ -19,7 +19,6 @@ from ICHMultiTaskLib.simulation.outcome import (
     draw_atrophy,
     draw_outcome,
     draw_presentation,
-    ich_score,
     share_of_old,
 )
 
@@ -189,12 +188,6 @@ def test_what_the_image_tells_is_the_mean_over_age_and_gcs(volume_ml, ivh):
     risks = np.array([outcome.death_probability for outcome in drawn])
     error = risks.std() / np.sqrt(len(risks))
     assert drawn[0].death_probability_image == pytest.approx(risks.mean(), abs=4 * error)
-
-
-def test_ich_score_is_hemphills():
-    assert ich_score(15, 10.0, 0, 0, 60) == 0
-    assert ich_score(4, 30.0, 1, 1, 80) == 6
-    assert [ich_score(g, 0.0, 0, 0, 40) for g in (3, 4, 5, 12, 13, 15)] == [2, 2, 1, 1, 0, 0]
 
 
 def drawn_findings(rng, patients):
