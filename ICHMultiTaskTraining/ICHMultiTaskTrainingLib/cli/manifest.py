@@ -57,6 +57,8 @@ def run(options):
         check_file(options.output, is_manifest)
     with ShellProgress() as progress:
         found = find_labeled(folder, progress)
+        if options.segmentation:
+            found.alone = [(path, why) for path, why in found.alone if path.match(options.segmentation)]
         if not found.pairs and not found.scenes:
             raise InputError(f"{folder} holds no scan: expected DICOM, NIfTI, NRRD or MetaImage files or scenes.")
         entries, ids = [], {}

@@ -172,16 +172,22 @@ def _pair(folder, scans, segmentations, found):
     of_scan = defaultdict(list)
     left = []
     for path in segmentations:
-        named = [scan for scan in scans if _is_named_by(path, scan, folder)]
+        named = [(scan, drawn_on) for scan in scans if (drawn_on := _named_by(path, scan, folder)) is not None]
         if len(named) == 1:
-            of_scan[named[0]].append(path)
+            scan, drawn_on = named[0]
+            if drawn_on not in scans:
+                scans.insert(scans.index(scan), drawn_on)
+            of_scan[drawn_on].append(path)
         else:
             left.append(path)
+    # A folder of several series counts once where a segmentation has named those that it holds.
+    files = {scan.path.parent for scan in of_scan if scan.path in scan.series.values()}
+    scans[:] = [scan for scan in scans if scan.path not in files or scan in of_scan]
     for path in left:
-        home = _home(path, folder)
-        near = [scan for scan in scans if scan.path.is_relative_to(home) and scan not in of_scan]
+        home = home_of(path, folder)
+        near = [scan for scan in scans if scan.path.is_relative_to(home)]
         if home == folder:  # which is no patient's: names that differ say that they are of two
-            near = [scan for scan in near if not (core_name(path) and core_name(scan.path))]
+            near = [s for s in near if s not in of_scan and not (core_name(path) and core_name(s.path))]
         chosen = [(scan, scan) for scan in near] if len(near) == 1 and len(near[0].series) < 2 else []
         chosen = chosen or _of_same_grid(path, near)
         if len(chosen) == 1:
@@ -193,32 +199,34 @@ def _pair(folder, scans, segmentations, found):
         found.alone.append(
             (path, f"it is not clear which scan it is of: expected one beside it, found {what or 'none without one'}")
         )
-    homes = {_home(scene, folder) for scene in found.scenes} - {folder}
-    names = {core_name(scene) for scene in found.scenes if _home(scene, folder) == folder}
+    homes = {home_of(scene, folder) for scene in found.scenes} - {folder}
+    names = {core_name(scene) for scene in found.scenes if home_of(scene, folder) == folder} - {""}
     # What a scene was saved of counts once, as the scene has it: with its transforms.
     found.pairs = [
         Pair(scan, tuple(of_scan.get(scan, ())))
         for scan in scans
-        if _home(scan.path, folder) not in homes and core_name(scan.path) not in names
+        if home_of(scan.path, folder) not in homes and core_name(scan.path) not in names
     ]
 
 
-def _home(path, folder):
-    """The folder of a patient, or of all of them, in which a file lies."""
+def home_of(path: Path, folder: Path) -> Path:
+    """The folder of a patient, or of all, in which a file lies: the nearest that is not called "images" or alike."""
     home = path.parent
     while home != folder and _IS_KIND.fullmatch(home.name):
         home = home.parent
     return home
 
 
-def _is_named_by(path, scan, folder):
-    """Whether a segmentation says by its reference or its name which scan it is of."""
+def _named_by(path, scan, folder):
+    """A scan that a segmentation says by its reference or its name it is of, or the series of it that it says."""
     if scan.series and suffix_of(path) is None:
         uid = referenced_series(path)
         if uid:
-            return uid in scan.series
+            one_of_several = len(scan.series) > 1 and scan.path.is_dir()
+            return None if uid not in scan.series else replace(scan, path=scan.series[uid]) if one_of_several else scan
     name = core_name(path)
-    return bool(name) and core_name(scan.path) == name and _home(path, folder) == _home(scan.path, folder)
+    same = bool(name) and core_name(scan.path) == name and home_of(path, folder) == home_of(scan.path, folder)
+    return scan if same else None
 
 
 def _of_same_grid(path, scans):

@@ -21,12 +21,14 @@ from ICHMultiTaskLib.measures.segment_files import read_segments
 from ICHMultiTaskLib.scan.identity import image_identity
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
-from .labeled_files import Found, Pair, core_name
+from .labeled_files import Found, Pair, core_name, home_of
 from .manifest import REQUIRED
 
 COLUMNS = ("patient_id", "image", "volume_ml", "died", "mask", "segmentation", "segment")
 SCENE_FILES = "scans"
 """What the scans taken out of scenes are called, as a kind of result."""
+MOST_DIGITS = 4
+"""Of a name that may be the number of a series."""
 _DIED = {"1": 1, "yes": 1, "true": 1, "dead": 1, "died": 1, "death": 1,
          "0": 0, "no": 0, "false": 0, "alive": 0, "survived": 0, "survival": 0}  # fmt: skip
 
@@ -107,8 +109,9 @@ class Outcomes:
         return bool(self._rows)
 
     def find(self, names):
-        """The record and the outcome of a patient under one of some names, or None."""
-        return next((self._rows[key] for name in names if (key := _key(name)) in self._rows), None)
+        """The patients that stand there under any of some names: (record, outcome, name), each patient once."""
+        found = {_key(name): name for name in reversed(names)}
+        return [(*self._rows[key], name) for key, name in found.items() if key in self._rows]
 
     def without(self, patients):
         """Patients of the table who are not among some names."""
@@ -172,20 +175,38 @@ def name_patients(entries: Sequence[Entry], folder: Path, outcomes: Outcomes, id
     ids : dict of Path to str
         Patient IDs by the scan's path, where its file states one.
     """
+    by_number = defaultdict(list)
     for entry in entries:
         inside = entry.source.relative_to(folder).parent.parts[::-1]
         own = core_name(entry.source)
         names = [name for name in (ids.get(entry.source), entry.source.stem.split(".")[0], own, *inside) if name]
         found = outcomes.find(names)
-        if found:
-            record, entry.died = found
+        entry.patient_id = (inside[-1] if inside and not own else own) or names[0]
+        if len(found) == 1:
+            record, entry.died, name = found[0]
             entry.patient_id = record["patient_id"]
             taken = {"patient_id", "died", *COLUMNS}
             entry.extra = {name: cell for name, cell in record.items() if plain_name(name) not in taken and name}
+            if name.isdecimal() and len(name) <= MOST_DIGITS:
+                by_number[entry.patient_id].append(entry)
             continue
-        entry.patient_id = (inside[-1] if inside and not own else own) or names[0]
-        entry.problems.append("the patient has no outcome: expected a row in the table of outcomes, found none under "
-                              + ", ".join(dict.fromkeys(map(repr, names))))  # fmt: skip
+        listed = ", ".join(dict.fromkeys(map(repr, names)))
+        if found:
+            patients = ", ".join(record["patient_id"] for record, _, _ in found)
+            entry.problems.append(
+                f"it is not clear whose scan it is: expected one patient under {listed}, found {patients}"
+            )
+        else:
+            entry.problems.append(
+                f"the patient has no outcome: expected a row in the table of outcomes, found none under {listed}"
+            )
+    for patient, same in by_number.items():
+        homes = {home_of(entry.source, folder) for entry in same}
+        for entry in same if len(homes) > 1 else ():
+            entry.problems.append(
+                f"it is not clear whose scan it is: {len(homes)} folders hold something called {patient}, as series "
+                "are numbered; expected the patient's name or ID"
+            )
 
 
 def check_twice(entries: Sequence[Entry]) -> None:

@@ -291,6 +291,55 @@ def test_segmentation_chooses_the_series_that_it_was_drawn_on(tmp_path, dicom_fi
     assert float(row["volume_ml"]) == pytest.approx(volume_of(mask, affine), rel=1e-3)
 
 
+def test_reader_is_chosen_among_several(tmp_path, dicom_files, capsys):
+    hu, mask, affine = head(dicom_files)
+    (tmp_path / "P1").mkdir()
+    write_head(tmp_path / "P1" / "ct.nii.gz", hu, affine)
+    write_mask(tmp_path / "P1" / "ann.nii.gz", mask, affine)
+    smaller = mask.copy()
+    smaller[:16] = False
+    write_mask(tmp_path / "P1" / "ben.nii.gz", smaller, affine)
+    arguments = tmp_path, "--outcomes", outcomes(tmp_path, {"P1": 1}), "--output", tmp_path / "m.csv"
+    assert run(*arguments) == 1
+    assert "It is not clear which segment is meant" in capsys.readouterr().out
+    assert run(*arguments, "--segmentation", "ben*") == 0
+    (row,) = table(tmp_path / "m.csv")
+    assert float(row["volume_ml"]) == pytest.approx(volume_of(smaller, affine), rel=1e-3)
+    assert row["segmentation"] == "P1/ben.nii.gz"
+
+
+def test_dicom_segmentation_names_its_series_among_those_of_a_folder(tmp_path, dicom_files):
+    hu, mask, affine = head(dicom_files)
+    thin = affine.copy()
+    thin[:3, 2] /= 2
+    dicom_files.write(tmp_path / "P1", hu, affine, name="a", SeriesInstanceUID="1.2.3.4")
+    dicom_files.write(tmp_path / "P1", np.repeat(hu, 2, 0), thin, name="b", SeriesInstanceUID="1.2.3.5")
+    write_seg(tmp_path / "P1" / "seg.dcm", np.repeat(mask, 2, 0), thin, series="1.2.3.5")
+    died = outcomes(tmp_path, {"P1": 1})
+    assert run(tmp_path, "--outcomes", died, "--output", tmp_path / "m.csv") == 0
+    (row,) = table(tmp_path / "m.csv")
+    assert row["image"].startswith("P1/b")
+    assert float(row["volume_ml"]) == pytest.approx(volume_of(mask, affine), rel=1e-3)
+
+
+def test_numbers_of_series_are_no_patients(tmp_path, dicom_files, capsys):
+    hu, mask, affine = head(dicom_files)
+    for n, patient in enumerate(("p17", "p18")):
+        own = hu.copy()
+        own[0, 0, n] = -999
+        dicom_files.write(tmp_path / patient / "2", own, affine, PatientID="")
+        write_mask(tmp_path / patient / "mask.nii.gz", mask, affine)
+    died = outcomes(tmp_path, {"1": 0, "2": 1, "3": 0})
+    assert run(tmp_path, "--outcomes", died, "--output", tmp_path / "m.csv") == 1
+    said = capsys.readouterr().out
+    assert said.count("2 folders hold something called 2, as series are numbered") == 2
+    assert (
+        run(tmp_path, "--outcomes", outcomes(tmp_path, {"p17": 0, "2": 1, "p18": 1}), "--output", tmp_path / "m.csv")
+        == 1
+    )
+    assert "expected one patient under '2', 'p17', found p17, 2" in capsys.readouterr().out
+
+
 def test_scene_gives_its_scan_and_its_segment(tmp_path, dicom_files, training_scene):
     scene, volume = training_scene
     died = outcomes(tmp_path, {"Ann": 1})
