@@ -29,6 +29,7 @@ from .learner import Learner, choose_runtime
 from .lineage import death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
 from .plan import seconds_of
+from .preflight import check_network
 from .progress_file import PREPARED, TRAINED
 from .run_folder import claim_run
 from .selection import best_entry, choose, validation_losses
@@ -99,6 +100,10 @@ class Trainer:
         self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
         self.device = choose_device(device)
         self.read_every = 1 if self.device == "cpu" else READ_EVERY
+        # With frozen norms the bundle's own network can be trained, whose calibration holds for it alone.
+        frozen = config.frozen_norm or config.frozen_encoder
+        self.architecture = config.bundle_architecture() if frozen else config.architecture
+        check_network(config, self.device, self.architecture)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifest_name = manifest.path.name
         self.simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
@@ -152,9 +157,6 @@ class Trainer:
     def _build(self):
         c = self.config
         torch.manual_seed(c.seed)
-        # With frozen norms the bundle's own network can be trained, whose calibration holds for it alone.
-        frozen = c.frozen_norm or c.frozen_encoder
-        self.architecture = c.bundle_architecture() if frozen else c.architecture
         self.network = build_network(self.architecture)
         self.runtime = choose_runtime(c.precision, self.device)
         self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm)

@@ -39,6 +39,10 @@ class Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(queries, keys, values)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
+    def multiply_adds(self, x: torch.Tensor) -> int:
+        """Of the two products of tokens with tokens, for `cost`."""
+        return 2 * x.shape[1] * x.numel()
+
     def weights(self, x: torch.Tensor) -> torch.Tensor:
         """How much each token attends to each, [N, n, n], mean of the heads; rows add up to 1."""
         queries, keys, _ = self._queries_keys_values(x)
