@@ -13,7 +13,7 @@ from ..common.choices import Head
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress, part
 from ..common.provenance import provenance
-from ..model.attention import LOCATOR, check_choice
+from ..model.attention import INPUT, LOCATOR, check_choice, stage_of_map
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..scan.geometry import apply_affine
@@ -46,6 +46,7 @@ class Attention:
     array : ndarray of shape (K, J, I), float32
         0 to 1; the maximum of each map is 1, so that maps are not comparable between patients.
     head, stage, method : str
+        The stage is "input" for a method of the image.
     peak_ras_mm : tuple of float or None
         RAS position of the highest attention; None if the map is blank.
     """
@@ -123,30 +124,61 @@ class Analysis:
     marking: Marking | None = field(default=None, repr=False)
     findings: Findings | None = None
 
-    def attention_for(self, head: str = "volume", stage: str = "stage4", method: str = "gradcam") -> Attention:
-        """Compute another attention map from the same run, without running the encoder again.
+    def attention_for(
+        self, head: str = "volume", stage: str = "stage4", method: str = "gradcam", progress: Progress = NO_PROGRESS
+    ) -> Attention:
+        """Compute another attention map from the same run; the encoder runs again only for a method of the image.
 
         Returns
         -------
         Attention
         """
-        return _attention(self.prediction, self.head_ct, head, stage, method)
+        return _attention(self.prediction, self.head_ct, head, stage, method, progress)
 
 
-def _attention(prediction, head_ct, head, stage, method):
-    from ..model.attention.maps import attention_map
-
+def _attention(prediction, head_ct, head, stage, method, progress=NO_PROGRESS):
     check_choice(head, stage, method)
-    grid = attention_map(prediction.network, prediction.features[stage], stage, head, method)[0].cpu().numpy()
-    strides, offsets = (
-        placed[stage] for placed in (prediction.network.feature_strides, prediction.network.feature_offsets)
-    )
+    stage = stage_of_map(stage, method)
+    grid, strides, offsets = attention_grid(prediction, head, stage, method, progress)
     array = prediction.network_input.to_scan(grid, strides, offsets)
     highest = float(array.max())
     if highest <= 0 or not np.isfinite(highest):
         return Attention(np.zeros_like(array), head, stage, method, None)
     array /= highest
     return Attention(array, head, stage, method, _peak(array, head_ct))
+
+
+def attention_grid(
+    prediction: Prediction, head: str, stage: str, method: str, progress: Progress = NO_PROGRESS
+) -> tuple[np.ndarray, tuple, tuple]:
+    """Compute an attention map on the grid of a stage, or of the network's input.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    head, method : str
+    stage : str
+        "input" for a method of the image.
+    progress : callable (fraction, message)
+        May raise Canceled.
+
+    Returns
+    -------
+    grid : ndarray of shape (d, h, w), float32
+        Not negative, not normalized.
+    strides, offsets : tuple of float
+        Voxels of the input from node to node, and the index of the first.
+    """
+    import torch
+
+    from ..model.attention.maps import attention_map, image_map
+
+    network, device = prediction.network, prediction.features["stage4"].device
+    if stage == INPUT:
+        image = torch.from_numpy(prediction.network_input.array)[None].to(device)
+        return image_map(network, image, head, method, progress)[0].cpu().numpy(), (1, 1, 1), (0.0, 0.0, 0.0)
+    found = attention_map(network, prediction.features[stage], stage, head, method)[0].cpu().numpy()
+    return found, network.feature_strides[stage], network.feature_offsets[stage]
 
 
 def _peak(array, head_ct):
@@ -306,7 +338,7 @@ class Analyzer:
         if volume is not None:
             locator = shown = _attention(prediction, head_ct, *LOCATOR)
         if attention and (locator is None or (head, stage, method) != LOCATOR):
-            shown = _attention(prediction, head_ct, head, stage, method)
+            shown = _attention(prediction, head_ct, head, stage, method, part(progress, 0.6, 0.7))
         if attention and shown.peak_ras_mm is None:
             warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
         clock.lap("attention")

@@ -237,7 +237,8 @@ class AnalysisLogic:
 
         def compute(progress):
             found = complete(progress or NO_PROGRESS)
-            return scan, found, _shown(found.attention_for(head, stage, method), found.head_ct)
+            attention = found.attention_for(head, stage, method, progress or NO_PROGRESS)
+            return scan, found, _shown(attention, found.head_ct)
 
         return compute
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..model.attention import INPUT, stage_of_map
 from ..model.bundle import METADATA, default_bundle
 from ..mrml import results
 from ..mrml.translation import tr as _
@@ -87,7 +88,8 @@ class AnalyzeState:
     def choice(self):
         """Head, stage and method of the map that is chosen."""
         parameters = self.panel.parameters
-        return parameters.attentionHead.value, parameters.attentionStage.value, parameters.attentionMethod.value
+        method = parameters.attentionMethod.value
+        return parameters.attentionHead.value, stage_of_map(parameters.attentionStage.value, method), method
 
     def follow_map(self):
         """Compute another map where the user has chosen one; choose the map on show where the scan has changed."""
@@ -149,6 +151,8 @@ class AnalyzeState:
         parameters, self._choosing = self.panel.parameters, True
         try:
             for name, value in zip(("attentionHead", "attentionStage", "attentionMethod"), shown):
+                if value == INPUT:  # the stage stays for the next method that has one
+                    continue
                 setattr(parameters, name, type(getattr(parameters, name))(value))
         finally:
             self._choosing = False

@@ -6,12 +6,13 @@ import torch
 
 from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.attention import METHODS
+from ICHMultiTaskLib.model.attention import METHODS, OF_THE_IMAGE
 from ICHMultiTaskLib.model.attention.maps import attention_map
 from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet
 
 SHIPPED = {"stem_stride": (1, 2, 2), "stage_strides": (1, 2, (1, 2, 2), 1), "final_relu": False}
 CLASS = {"volume": 0, "prognosis": 2}
+OF_A_STAGE = tuple(method for method in METHODS if method not in OF_THE_IMAGE)
 
 
 class Joined(torch.nn.Module):
@@ -69,6 +70,8 @@ def by_formula(features, gradients, method):
     for a, g in zip(features, gradients):
         if method == "gradcam":  # Selvaraju et al. 2017, equations 1 and 2
             total += g.mean() * a
+        elif method == "cam":  # Zhou et al. 2016, equation 2: the weight of the head is the gradient of its average
+            total += g.sum() * a
         elif method == "layercam":  # Jiang et al. 2021, equations 5 to 7
             total += np.maximum(g, 0) * a
         else:  # Chattopadhay et al. 2018, equations 10, 11 and 19
@@ -79,10 +82,11 @@ def by_formula(features, gradients, method):
 
 
 @pytest.mark.parametrize("head", Head.values())
-@pytest.mark.parametrize("method", tuple(METHODS))
+@pytest.mark.parametrize("method", OF_A_STAGE)
 def test_equals_the_formula_on_gradients_through_the_whole_network(network, image, head, method):
     features = stored_features(network, image)
-    for stage, (activation, gradient) in whole_network_gradients(network, image, head).items():
+    gradients = whole_network_gradients(network, image, head)
+    for stage, (activation, gradient) in gradients.items() if method != "cam" else [("stage4", gradients["stage4"])]:
         found = attention_map(network, features[stage], stage, head, method)[0].numpy()
         expected = by_formula(activation, gradient, method)
         assert expected.max() > 0, stage
@@ -125,12 +129,12 @@ def test_highest_attention_is_where_the_features_raise_the_score(network):
     features = torch.zeros(1, 32, 4, 6, 6)
     features[0, 5, 1, 2, 3] = 7.0
     features[0, 6, 3, 5, 5] = 9.0
-    for method in METHODS:
+    for method in OF_A_STAGE:
         found = attention_map(network, features, "stage4", "volume", method)[0]
         assert np.unravel_index(int(found.argmax()), found.shape) == (1, 2, 3)
         assert int((found > 0).sum()) == 1
     network.volume_head.dense.weight.data *= -1
-    for method in METHODS:
+    for method in OF_A_STAGE:
         assert attention_map(network, features, "stage4", "volume", method).abs().sum() == 0
 
 
@@ -159,9 +163,14 @@ def test_half_precision_features_give_nearly_the_same_map(network, image):
     ("arguments", "message"),
     [
         ({"head": "liver"}, "attention head is unknown: expected one of volume, prognosis, found 'liver'"),
-        ({"method": "smooth"}, r"method is unknown: expected one of gradcam, gradcam\+\+, layercam, found 'smooth'"),
+        (
+            {"method": "smooth"},
+            r"method is unknown: expected one of gradcam, gradcam\+\+, layercam, .*, found 'smooth'",
+        ),
+        ({"method": "cam", "stage": "stage2"}, "CAM is not of every stage: expected stage4, found stage2"),
+        ({"method": "lrp"}, "relevance propagation is not of every stage: expected input, found stage4"),
     ],
 )
 def test_unknown_choices_are_named(network, arguments, message):
     with pytest.raises(InputError, match=message):
-        attention_map(network, torch.zeros(1, 32, 2, 2, 2), "stage4", **arguments)
+        attention_map(network, torch.zeros(1, 32, 2, 2, 2), **{"stage": "stage4"} | arguments)

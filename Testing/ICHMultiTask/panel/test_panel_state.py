@@ -23,7 +23,7 @@ from ICHMultiTaskLib.panel.result_view import result_view  # noqa: E402
 from ICHMultiTaskLib.panel.state import PanelState, belongings  # noqa: E402
 from ICHMultiTaskLib.panel.tour_state import TourState  # noqa: E402
 
-Method = Enum("Method", {"GRADCAM": "gradcam", "LAYERCAM": "layercam"})
+Method = Enum("Method", {"GRADCAM": "gradcam", "LAYERCAM": "layercam", "CAM": "cam", "SALIENCY": "saliency"})
 
 
 class Parameters(SimpleNamespace):
@@ -217,6 +217,19 @@ def test_map_of_an_early_stage_stays_within_the_head_and_moves_no_view(case):
     array = slicer.util.arrayFromVolume(results.result_node(node, "attention"))
     assert array.max() == 1 and not array[slicer.util.arrayFromVolume(node) == -1000][:1000].any()
     assert red.GetSliceOffset() == pytest.approx(11)
+
+
+def test_a_method_that_is_not_of_the_chosen_stage(case):
+    node = case.analyzed()
+    case.panel.parameters.attentionStage = Stage.STAGE2
+    case.panel.parameters.attentionMethod = Method.SALIENCY
+    case.wait()
+    assert shown_map(node) == ("volume", "input", "saliency") and not case.panel.queue.busy
+    assert case.panel.parameters.attentionStage is Stage.STAGE2
+    case.panel.parameters.attentionMethod = Method.CAM
+    case.wait()
+    assert shown_map(node) == ("volume", "stage4", "cam") and not case.panel.queue.busy
+    assert case.panel.message("analysis").text == ""
 
 
 def test_result_comes_back_with_the_scene(case, tmp_path):

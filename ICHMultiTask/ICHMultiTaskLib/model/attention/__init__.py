@@ -1,4 +1,4 @@
-"""Attention methods, one file each: maps of where the network looked, on the grid of one of its stages."""
+"""Attention methods, one file each: where the network looked, on the grid of one of its stages or of its input."""
 
 from ...common.choices import Head, Stage
 from ...common.registry import Registry
@@ -10,9 +10,23 @@ METHODS = Registry(
         "gradcam": ("Grad-CAM", ".gradcam:weigh"),
         "gradcam++": ("Grad-CAM++", ".gradcam_plus_plus:weigh"),
         "layercam": ("LayerCAM", ".layercam:weigh"),
+        "cam": ("CAM", ".cam:weigh"),
+        "saliency": ("Saliency", ".saliency:explain"),
+        "smoothgrad": ("SmoothGrad (seconds)", ".smoothgrad:explain"),
+        "guided": ("Guided backpropagation", ".rectifiers:guided"),
+        "deconvolution": ("Deconvolution", ".rectifiers:deconvolution"),
+        "lrp": ("Layer-wise relevance propagation", ".relevance:explain"),
+        "occlusion": ("Occlusion (minutes)", ".occlusion:explain"),
     },
 )
-"""Each takes features and gradients, both [N, C, d, h, w], and returns weighted features of the same shape."""
+"""Of a stage: takes features and gradients, both [N, C, d, h, w], and returns weighted features of the same shape.
+
+Of the image (`OF_THE_IMAGE`): takes `score`, a callable from images [N, 1, D, H, W] to the scores [N] of a head, the
+image and a progress callable (fraction, message), and returns a map [N, D, H, W] that is not negative."""
+OF_THE_IMAGE = frozenset({"saliency", "smoothgrad", "guided", "deconvolution", "lrp", "occlusion"})
+"""Methods that explain the voxels of the network's input, whichever stage is chosen."""
+INPUT = "input"
+"""Where such a map has no stage."""
 LOCATOR = ("volume", "stage4", "gradcam")
 """Head, stage and method of the default map, the paper's. The second look and the marking search where it is high."""
 
@@ -20,8 +34,16 @@ SHOWN_FROM = 0.4
 """Attention below it is not shown."""
 
 
+def stage_of_map(stage: str, method: str) -> str:
+    """Return the stage that a map is of where `stage` was chosen: CAM has the last stage only, others have none."""
+    if method in OF_THE_IMAGE:
+        return INPUT
+    return Stage.STAGE4.value if method == "cam" else stage
+
+
 def check_choice(head: str, stage: str, method: str) -> None:
     """Raise InputError unless head, stage and method exist."""
     Head.check(head, "attention head")
-    Stage.check(stage, "attention stage")
     METHODS.check(method)
+    if not (stage == INPUT and method in OF_THE_IMAGE):
+        Stage.check(stage, "attention stage")

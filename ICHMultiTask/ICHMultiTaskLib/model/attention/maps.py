@@ -1,15 +1,18 @@
-"""Attention map of one stage and one head.
+"""Attention map of one stage, or of the network's input, and one head.
 
-Gradients are computed from a head back to the stored features of the stage; the encoder is not run again.
+Of a stage: gradients are computed from a head back to its stored features; the encoder is not run again. Of the input:
+the network is run on the image, once or many times.
 """
 
 from __future__ import annotations
 
 import torch
 
-from ...common.choices import Head
+from ...common.choices import Head, Stage
+from ...common.errors import InputError
+from ...common.progress import NO_PROGRESS, Progress
 from ..networks.base import MultiTaskNetwork
-from . import METHODS, check_choice
+from . import INPUT, METHODS, OF_THE_IMAGE, check_choice
 
 
 def attention_map(
@@ -28,14 +31,22 @@ def attention_map(
     head : str
         "volume": regions that raise the regression output; "prognosis": regions that raise the score of death.
     method : str
-        A name in `METHODS`.
+        A name in `METHODS`, but for those `OF_THE_IMAGE`.
 
     Returns
     -------
     tensor [N, d, h, w]
         Not negative, not normalized; all zero if nothing in the image raises the score.
+
+    Raises
+    ------
+    InputError
+        If the choice is unknown, or the method is not one of this stage.
     """
     check_choice(head, stage, method)
+    if stage == INPUT or method in OF_THE_IMAGE or (method == "cam" and stage != Stage.STAGE4):
+        expected = INPUT if method in OF_THE_IMAGE else Stage.STAGE4.value
+        raise InputError(f"{METHODS.label(method)} is not of every stage: expected {expected}, found {stage}.")
     features = features.detach().float().requires_grad_()
     with torch.enable_grad():
         volume, scores = network.heads(features, stage)
@@ -43,3 +54,38 @@ def attention_map(
         (gradients,) = torch.autograd.grad(score.sum(), features)
     features, gradients = (network.on_grid(values) for values in (features.detach(), gradients))
     return METHODS[method](features, gradients).sum(1).relu()
+
+
+def image_map(
+    network: MultiTaskNetwork,
+    image: torch.Tensor,
+    head: str = "volume",
+    method: str = "saliency",
+    progress: Progress = NO_PROGRESS,
+) -> torch.Tensor:
+    """Compute attention on the grid of the network's input.
+
+    Parameters
+    ----------
+    network : MultiTaskNetwork
+        In evaluation mode.
+    image : tensor [N, 1, D, H, W]
+    head : str
+        As in `attention_map`.
+    method : str
+        A name in `OF_THE_IMAGE`.
+    progress : callable (fraction, message)
+        May raise Canceled.
+
+    Returns
+    -------
+    tensor [N, D, H, W]
+        Not negative, not normalized.
+    """
+    check_choice(head, INPUT, method)
+
+    def score(images):
+        volume, scores = network(images)
+        return volume if head == Head.VOLUME else scores[:, 1]
+
+    return METHODS[method](score, image, progress)
