@@ -139,7 +139,9 @@ def compare(cohort: Cohort, seed: int = 0, resamples: int = RESAMPLES) -> Cohort
     rows, tests = [], []
     for method in cohort.methods:
         bounds = method.interval_ml or ()
-        metrics, intervals = volume_metrics(method.volumes_ml, reference, *bounds, seed=seed, resamples=resamples)
+        metrics, intervals = volume_metrics(
+            method.volumes_ml, reference, *bounds, seed=seed, resamples=resamples, patients=cohort.patients
+        )
         rows.append({
             "name": method.name, "kind": method.kind, "column": method.column,
             "experience_years": method.experience_years,
@@ -148,7 +150,7 @@ def compare(cohort: Cohort, seed: int = 0, resamples: int = RESAMPLES) -> Cohort
         })  # fmt: skip
     first, *others = cohort.methods
     for other in others:
-        test = compare_errors(other.volumes_ml, first.volumes_ml, reference, seed, resamples)
+        test = compare_errors(other.volumes_ml, first.volumes_ml, reference, seed, resamples, patients=cohort.patients)
         tests.append({"name": other.name, **test})
     for name in ("wilcoxon_p", "mcnemar_p"):
         for test, corrected in zip(tests, holm([test[name] for test in tests])):

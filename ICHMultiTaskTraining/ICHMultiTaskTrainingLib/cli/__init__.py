@@ -22,6 +22,11 @@ COMMANDS = Registry(
             "compare models, patient by patient, on scans that all of them were evaluated on",
             ".compare_models:add_arguments",
         ),
+        "interpret": ("measure interpretation methods on scans with masks", ".interpret:add_arguments"),
+        "reproduce": (
+            "rerun the paper's experiments: rows, tables and figures on one page",
+            ".reproduce:add_arguments",
+        ),
         "release": ("make a model from nothing: simulate, train, calibrate, evaluate", ".release:add_arguments"),
         "compare-run": ("compare a finished run's model with the shipped one", ".compare_run:add_arguments"),
     },

@@ -61,7 +61,7 @@ def prepare_row(row, settings, folder):
             raise InputError(f"The mask {row.mask} is not on the grid of its scan.")
         arrays["mask_ml"] = (mask.hu > 0).sum() * voxel_volume_mm3(mask.ijk_to_ras) / 1000.0
         check_mask_volume(row, float(arrays["mask_ml"]))
-        arrays["occupancy"] = _occupancy(mask, head_ct, prepared)
+        arrays["occupancy"] = np.round(occupancy(mask.hu > 0, prepared) * 255).astype(np.uint8)
     with whole_file(target) as file:
         np.savez_compressed(file, **arrays)
     return target
@@ -73,13 +73,26 @@ def _size_mm(prepared, head_ct):
     return [spacing[axis] * (high - low) for axis, (low, high) in zip(prepared.axes, prepared.crop)]
 
 
-def _occupancy(mask, head_ct, prepared):
-    """Fraction of blood in each cell of 1×CELL×CELL network voxels."""
+def occupancy(mask, prepared, cell=CELL):
+    """Fraction of blood in each cell of the network's grid.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (K, J, I)
+        On the scan's grid.
+    prepared : NetworkInput
+        Of the scan.
+    cell : int
+        Rows and columns of the network's grid in a cell.
+
+    Returns
+    -------
+    ndarray of shape (D, H / cell, W / cell), float32
+    """
     depth, height, width = prepared.array.shape[1:]
-    view = (mask.hu > 0).transpose(prepared.axes)[tuple(slice(*c) for c in prepared.crop)]
-    grid = resize(view, (0.0, 1.0), (depth, height // CELL, width // CELL), average=True)
-    grid = grid[tuple(slice(None, None, -1) if f else slice(None) for f in prepared.flips)]
-    return np.round(grid * 255).astype(np.uint8)
+    view = mask.transpose(prepared.axes)[tuple(slice(*c) for c in prepared.crop)]
+    grid = resize(view, (0.0, 1.0), (depth, height // cell, width // cell), average=True)
+    return grid[tuple(slice(None, None, -1) if f else slice(None) for f in prepared.flips)]
 
 
 def prepare_all(rows, settings, folder, processes=1, progress=NO_PROGRESS, unusable=None):

@@ -1,0 +1,52 @@
+"""The `ichmultitask-train reproduce` command."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.common.shell import positive
+
+from ..experiments.presets import PRESETS
+from ..experiments.rows import chosen
+from ..training.settings_text import parse_assignments
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.description = (
+        "Train every row of the paper's tables under equal settings and put tables and figures on one page, which "
+        "says what is missing. The same command goes on where an earlier one was stopped. Rows can be trained on "
+        "several machines: copy what is in rows/ together and run the command with --page-only."
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="what is finished there stays")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default="smoke",
+        help="smoke (default): minutes, its numbers mean nothing; cpu: about an hour a row; paper: the stated settings",
+    )  # fmt: skip
+    parser.add_argument("--manifest", type=Path, metavar="CSV", help="a hospital's scans (default: simulated patients)")
+    parser.add_argument("--only", action="append", metavar="ROW", help="repeatable; an unknown name lists the known")
+    parser.add_argument("--fold", type=int, metavar="N", help="train this fold of the rows alone, from 0")
+    parser.add_argument("--folds", type=positive, metavar="K", help="their number (default: the preset's)")
+    parser.add_argument("--patients", type=positive, metavar="N", help="to simulate (default: the preset's)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every row's training; repeatable"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="for the scans")
+    parser.add_argument("--page-only", action="store_true", help="train nothing; write the page of what is there")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    chosen(options.only)  # found out before the long work starts
+    from ..experiments.reproduce import reproduce
+
+    with ShellProgress() as progress:
+        page = reproduce(
+            options.output, options.preset, progress, options.manifest, options.only, options.fold, options.folds,
+            options.patients, parse_assignments(options.set), options.seed, options.device, options.processes,
+            options.page_only, options.command_line,
+        )  # fmt: skip
+    print(f"Page: {page}")

@@ -1,0 +1,153 @@
+"""The patients of a reproduction: simulated, or a hospital's; and what else has measured their hematomas."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ICHMultiTaskLib.common.choices import Cohort
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.processes import in_processes
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.tables import parsed_number
+from ICHMultiTaskLib.common.writing import write_json
+from ICHMultiTaskLib.measures.formulas import DEFINITIONS_VERSION, FORMULAS
+from ICHMultiTaskLib.measures.segment import Segment, measure
+from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskLib.simulation import SimulationSettings, write_cohort
+from ICHMultiTaskLib.simulation.cohort import RATERS
+from ICHMultiTaskLib.simulation.raters import EXPERIENCE_YEARS
+
+from ..data.manifest import read_manifest
+from ..data.splits import draw_folds
+
+FOLDER = "cohort"
+"""Of the simulated scans, in that of a reproduction."""
+FORMULAS_FILE = "formulas.json"
+
+
+def the_manifest(folder, preset, seed, manifest=None, processes=1, progress=NO_PROGRESS):
+    """The table of scans: the one given, or that of patients simulated as the paper's were composed.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the reproduction; an interrupted simulation is continued.
+    preset : Preset
+    seed : int
+        The same gives the same bytes on every machine.
+    manifest : path, optional
+    processes : int
+    progress : callable (fraction, message)
+
+    Returns
+    -------
+    Manifest
+    """
+    if manifest is None:
+        settings = SimulationSettings(preset.slices, preset.matrix, composition=Cohort.PAPER.value)
+        cohort = folder / FOLDER
+        manifest = write_cohort(
+            preset.patients, seed, cohort, settings=settings, processes=processes, progress=progress
+        )
+    return read_manifest(manifest)
+
+
+def check_deaths(rows, folds):
+    """Refuse patients of whom too few died, or survived, for the folds.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Of the manifest.
+    folds : int
+
+    Raises
+    ------
+    InputError
+    """
+    used = [row for row in rows if row.split != "test"]
+    for outcome, word in ((1, "deaths"), (0, "survivors")):
+        found = len({row.patient_id for row in used if row.died == outcome})
+        if found < folds:
+            raise InputError(
+                f"Too few {word} for {folds} folds: expected at least {folds} patients, one to be held out in each, "
+                f"found {found}. Take fewer folds (--folds, at least 2) or more patients."
+            )
+
+
+def fold_of(rows, folds, seed):
+    """Fold of each patient, as the trainer deals them; see `draw_folds`."""
+    declared = {row.patient_id: row.extra.get("fold") for row in rows if row.split != "test"}
+    if any(declared.values()):
+        return {name: int(fold) for name, fold in declared.items()}
+    return draw_folds([row for row in rows if row.split != "test"], folds, seed)
+
+
+def is_simulated(rows):
+    """Whether any of the patients is."""
+    return any(row.extra.get("simulated") == "1" for row in rows)
+
+
+def rater_volumes(rows):
+    """What the raters of the manifest read.
+
+    Returns
+    -------
+    list of (str, float or None, ndarray of shape (N,))
+        Name, years of experience where the rater is simulated, mL.
+    """
+    found = []
+    kind = "Simulated rater" if is_simulated(rows) else "Rater"
+    for number, (column, years) in enumerate(zip(RATERS, EXPERIENCE_YEARS, strict=True), start=1):
+        texts = [row.extra.get(column, "") for row in rows]
+        values = [parsed_number(text, decimal_comma=True) for text in texts]
+        volumes = np.array([np.nan if value is None else value for value in values], float)
+        if np.isfinite(volumes).any():
+            found.append((f"{kind} {number}", years if is_simulated(rows) else None, volumes))
+    return found
+
+
+def formula_volumes(rows, folder, processes=1, progress=NO_PROGRESS):
+    """Volumes by the bedside formulas, measured on the masks; kept in a file, since that takes a while.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    folder : Path
+        Of the reproduction.
+    processes : int
+    progress : callable (fraction, message)
+
+    Returns
+    -------
+    dict of str to ndarray of shape (N,)
+        mL by formula, NaN without a mask; empty where no row has one.
+    """
+    if not any(row.mask for row in rows):
+        return {}
+    path, version = folder / FORMULAS_FILE, [DEFINITIONS_VERSION, list(FORMULAS)]
+    stored = _stored(path, version)
+    missing = [row for row in rows if row.mask and str(row.mask.name) not in stored]
+    for done, (number, measured) in enumerate(in_processes(_measured, [row.mask for row in missing], processes), 1):
+        stored[missing[number].mask.name] = measured
+        progress(done / len(missing), "Bedside formulas")
+    if missing:
+        write_json(path, {"version": version, "volumes_ml": stored})
+    empty = dict.fromkeys(FORMULAS, np.nan)
+    return {name: np.array([stored.get(row.mask and row.mask.name, empty)[name] for row in rows]) for name in FORMULAS}
+
+
+def _stored(path, version):
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found["volumes_ml"] if found["version"] == version else {}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _measured(path):
+    mask = read_head_ct(Path(path))
+    if not (mask.hu > 0).any():
+        return dict.fromkeys(FORMULAS, 0.0)
+    return dict(measure(Segment("hematoma", mask.hu > 0, mask.ijk_to_ras)).formulas_ml)

@@ -1,0 +1,62 @@
+"""Interpretation methods of a model on a table of scans, as files."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.writing import new_folder, write_json, write_text
+from ICHMultiTaskLib.report.pages import render
+
+from ..data.manifest import read_manifest
+from .cohort import is_simulated
+from .interpretation import compare_methods
+from .page import TEMPLATES
+from .reproduce import draw_example
+
+KIND = "comparison of interpretation methods"
+PICTURE = "attention.png"
+
+
+def interpret(manifest, output, bundle=None, methods=None, patients=8, device="auto", progress=NO_PROGRESS):
+    """Compare methods and write `metrics.json`, `attention.png` (Figure 5 of each) and `report.html`.
+
+    Parameters
+    ----------
+    manifest : path
+        Where it has a `split` with test rows, these alone are used.
+    output : path
+        New or empty folder, or that of an earlier comparison; it appears whole or not at all.
+    bundle : path, optional
+        None: the shipped one.
+    methods : sequence of str, optional
+        None: all.
+    patients : int
+        At most.
+    device : str
+    progress : callable (fraction, message)
+        May raise Canceled.
+
+    Returns
+    -------
+    dict
+        As `compare_methods` returns it, with `data`, `simulated` and `model`.
+    """
+    table = read_manifest(manifest)
+    rows = [row for row in table.rows if row.split == "test"] or list(table.rows)
+    with new_folder(output, KIND, overwrite=True, inputs=[manifest]) as folder:
+        analyzer = Analyzer(bundle, device)
+        measured, example = compare_methods(analyzer, rows, methods, patients, progress)
+        kind = "simulated scans" if is_simulated(rows) else "scans"
+        measured |= {
+            "data": f"{measured['patients']} {kind} of {Path(manifest).name}",
+            "simulated": is_simulated(rows),
+            "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
+        }
+        write_json(folder / "metrics.json", measured)
+        draw_example(folder / PICTURE, example, measured)
+        page = render(
+            "interpretation.html", TEMPLATES, title="interpretation methods", measured=measured,
+            picture=(folder / PICTURE).read_bytes(),
+        )  # fmt: skip
+        write_text(folder / "report.html", page)
+    return measured

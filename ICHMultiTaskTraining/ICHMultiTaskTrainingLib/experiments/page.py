@@ -1,0 +1,178 @@
+"""The page of a reproduction, made of what is there; it says what is missing."""
+
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from ICHMultiTaskLib.common.numbers import counted, number, percent
+from ICHMultiTaskLib.common.writing import write_json, write_text
+from ICHMultiTaskLib.report.pages import render
+
+from ..evaluation.metrics import auc
+from ..training.config import PRESETS as TRAINING
+from .cohort import formula_volumes, is_simulated, rater_volumes
+from .figures import error_curves, roc_curves, volume_histograms
+from .rows import INTERPRETATION, OURS, SINGLE_PROGNOSIS, all_rows
+from .tables import PAPER, PROGNOSIS, by_patient, prognosis_table, volume_table
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE, NUMBERS = "report.html", "results.json"
+HEADINGS = {
+    "accuracy": ("Accuracy at 50 % (%)", 1, 100),
+    "auc": ("AUC", 3, 1),
+    "sensitivity": ("Sensitivity (%)", 1, 100),
+    "specificity": ("Specificity (%)", 1, 100),
+    "auprc": ("AUPRC", 3, 1),
+    "brier": ("Brier score", 3, 1),
+}
+"""Columns of Table 2: heading, decimals, factor."""
+
+
+def write_page(store, manifest, preset, settings, configs, processes=1):
+    """Write `report.html` and `results.json` into the folder of a reproduction.
+
+    Parameters
+    ----------
+    store : Store
+    manifest : Manifest
+    preset : Preset
+    settings : dict
+        As `Store.claim` takes them.
+    configs : dict of str to TrainingConfig
+        Of every row that trains, of its first fold.
+    processes : int
+        For measuring the bedside formulas.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    rows = [row for row in manifest.rows if row.split != "test"]
+    known, done, missing = all_rows(), {}, []
+    for name in known:
+        folds = [store.read(name, n, row_settings(settings, configs[name])) for n in range(settings["folds"])]
+        if all(folds):
+            done[name] = folds
+            continue
+        there = sum(fold is not None for fold in folds)
+        missing.append(f"{known[name].label} ({name}): {f'{there} of {len(folds)} folds' if there else 'not run'}")
+    interpreted = store.read_interpretation()
+    if interpreted is None:
+        missing.append(f"Interpretation methods ({INTERPRETATION}): not run")
+    volumes = {n: by_patient(rows, folds, "predicted_volume_ml") for n, folds in done.items()}
+    odds = {n: by_patient(rows, folds, "log_odds") for n, folds in done.items()}
+    networks = [(known[n].label, volumes[n]) for n in done if np.isfinite(volumes[n]).any()]
+    formulas = formula_volumes(rows, store.folder, processes)
+    if not formulas:
+        missing.append("Bedside formulas: the table of scans has no masks to measure them on")
+    raters = rater_volumes(rows)
+    if not raters:
+        missing.append("Raters: the table of scans has no columns rater_1 … rater_8")
+    table1 = volume_table(rows, networks, formulas, raters, settings["seed"])
+    table2 = prognosis_table(rows, {n: o for n, o in odds.items() if np.isfinite(o).any()}, settings["seed"])
+    costs = {known[n].label: _cost(folds) for n, folds in done.items() if "cost" in folds[0].facts}
+    results = {
+        "data": data_sentence(rows, settings), "simulated": is_simulated(rows), "settings": settings,
+        "missing": missing,
+        "table_1": table1 and {"rows": table1.rows, "against": table1.against, "tests": table1.tests},
+        "table_2": table2, "cost": costs, "interpretation": interpreted and interpreted["measured"], "paper": PAPER,
+    }  # fmt: skip
+    write_json(store.folder / NUMBERS, results)
+    page = render(
+        "reproduction.html",
+        TEMPLATES,
+        title="the paper's experiments",
+        results=results,
+        preset=preset,
+        labels={name: row.label for name, row in known.items()},
+        departures=departures(configs[OURS]),
+        prognosis=[(name, *HEADINGS[name]) for name in PROGNOSIS],
+        figures=_figures(rows, done, odds, known),
+        maps=[(known[n].label, folds[0].maps.read_bytes()) for n, folds in done.items() if folds[0].maps],
+        interpreted=interpreted,
+        machines=_machines(done, known),
+        settings={name: str(value) for name, value in settings.items() if value is not None},
+    )
+    write_text(store.folder / PAGE, page)
+    return store.folder / PAGE
+
+
+def row_settings(settings, config):
+    """What a finished row must share with this reproduction: its patients and its training, all but the fold."""
+    return {
+        "manifest_sha256": settings["manifest_sha256"],
+        **{name: value for name, value in config.as_dict().items() if name != "fold"},
+    }
+
+
+def data_sentence(rows, settings):
+    """What all numbers are of."""
+    patients = {row.patient_id: row for row in rows}
+    died, simulated = sum(row.died for row in patients.values()), is_simulated(rows)
+    volumes = [row.volume_ml for row in rows]
+    kind = "simulated patients" if simulated else "patients"
+    source = (
+        f"simulated with seed {settings['seed']}" if settings["manifest"] is None else Path(settings["manifest"]).name
+    )
+    return (
+        f"{len(patients)} {kind} ({counted(len(rows), 'scan')}; {source}), of whom {died} died "
+        f"({percent(died / len(patients))}); volumes {number(min(volumes))} to {number(max(volumes))} mL, median "
+        f"{number(float(np.median(volumes)))} mL. The paper's: 258 patients, of whom 31 died (12 %)."
+    )
+
+
+def departures(config):
+    """In which settings a training departs from those that the paper states, as sentences."""
+    stated, found = (_flat(settings.as_dict()) for settings in (TRAINING["paper"], config))
+    own = ("preset", "fold", "folds", "seed", "tasks")
+    return [
+        f"{name}: {value} in place of {stated.get(name)}"
+        for name, value in found.items()
+        if name not in own and value != stated.get(name)
+    ]
+
+
+def _flat(settings):
+    """Settings with those of a setting beside it, as ``architecture.width``."""
+    flat = {}
+    for name, value in settings.items():
+        flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _cost(folds):
+    taken = [sum(entry.get("seconds", 0.0) for entry in fold.history) for fold in folds]
+    return folds[0].facts["cost"] | {"training_seconds": taken, "device": folds[0].facts["device"]}
+
+
+def _machines(done, known):
+    lines = []
+    for name, folds in done.items():
+        places = sorted({f"{fold.facts['device']}, {fold.facts['provenance']['system']}" for fold in folds})
+        lines.append(f"{known[name].label}: {'; '.join(places)}")
+    return lines
+
+
+def _figures(rows, done, odds, known):
+    """Caption and PNG of Figures 2 to 4, as far as there is something to draw."""
+    figures = [
+        ("Figure 2. Hematoma volumes of the cohort in mL, and their cube roots.", volume_histograms(
+            np.array([row.volume_ml for row in rows])
+        )),
+    ]  # fmt: skip
+    if OURS in done:
+        caption = (
+            "Figure 3. Errors of our network by epoch, in training and on the patients held out: mean of the folds."
+        )
+        figures.append((caption, error_curves([fold.history for fold in done[OURS]])))
+    died = np.array([row.died for row in rows])
+    curves = []
+    for name in (OURS, SINGLE_PROGNOSIS):
+        told = np.isfinite(odds[name]) if name in odds else np.zeros(len(rows), bool)
+        if told.any() and np.isfinite(auc(odds[name][told], died[told])):
+            curves.append((known[name].label, expit(odds[name][told]), died[told]))
+    if curves:
+        figures.append(("Figure 4. ROC curves of the prognosis.", roc_curves(curves)))
+    return figures

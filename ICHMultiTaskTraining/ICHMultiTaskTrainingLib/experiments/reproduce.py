@@ -1,0 +1,125 @@
+"""Rerun the paper's experiments: rows in any order, on several machines, with one page of what is there."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.runtime import choose_device
+
+from .cohort import check_deaths, fold_of, the_manifest
+from .figures import five_slices
+from .interpretation import compare_methods
+from .page import row_settings, write_page
+from .presets import preset_of
+from .rows import INTERPRETATION, OURS, all_rows, chosen
+from .store import Store
+from .training import MODELS, row_config, train_fold
+
+
+def reproduce(
+    output, preset_name, progress, manifest=None, only=None, fold=None, folds=None, patients=None, changes=None, seed=0,
+    device="auto", processes=1, page_only=False, command="",
+):  # fmt: skip
+    """Train the rows that are not finished, and write the page.
+
+    Parameters
+    ----------
+    output : path
+        Folder of the reproduction; what is finished there stays.
+    preset_name : str
+        A name in `experiments.presets.PRESETS`.
+    progress : ShellProgress
+    manifest : path, optional
+        Table of a hospital's scans; None: patients are simulated.
+    only : sequence of str, optional
+        Names of rows; None: all, the most wanted first.
+    fold : int, optional
+        Of the chosen rows, train this fold alone.
+    folds, patients : int, optional
+        In place of the preset's.
+    changes : dict, optional
+        Settings of the training of every row, beside the preset's.
+    seed : int
+        Of the simulation, the folds, the first weights and the order of the scans.
+    device : str
+    processes : int
+        For simulating and preparing scans.
+    page_only : bool
+        Train nothing.
+    command : str
+        For the model cards.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, too few patients died for the folds, or the folder is of another reproduction.
+    """
+    preset, names = preset_of(preset_name), chosen(only)
+    folds = folds or preset.folds
+    if folds < 2 or (fold is not None and not 0 <= fold < folds):
+        raise InputError(f"The fold is out of range: expected 0 to {folds - 1} of at least 2, found {fold} of {folds}.")
+    preset = preset if patients is None else replace(preset, patients=patients)
+    changes = preset.changes | (changes or {})
+    known, store = all_rows(), Store(output)
+    configs = {name: row_config(row, changes, 0, folds, seed) for name, row in known.items()}
+    table = the_manifest(store.folder, preset, seed, manifest, processes, progress)
+    check_deaths(table.rows, folds)
+    settings = {
+        "preset": preset_name, "seed": seed, "folds": folds, "changes": changes,
+        "patients": preset.patients if manifest is None else None,
+        "manifest": None if manifest is None else str(manifest),
+        "manifest_sha256": hashlib.sha256(table.path.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    store.claim({name: value for name, value in settings.items() if name != "manifest"})
+    device = choose_device(device)
+    for name in [] if page_only else names:
+        if name == INTERPRETATION:
+            _interpret(store, table, preset, folds, seed, device, progress)
+            continue
+        for n in range(folds) if fold is None else [fold]:
+            if store.read(name, n, row_settings(settings, configs[name])) is not None:
+                continue
+            progress.line(f"Row {name}, fold {n + 1} of {folds} …")
+            config = row_config(known[name], changes, n, folds, seed)
+            kept = row_settings(settings, config)
+            train_fold(store, known[name], n, table, config, kept, device, processes, progress, command)
+    progress.line("Writing the page …")
+    return write_page(store, table, preset, settings, configs, processes)
+
+
+def _interpret(store, table, preset, folds, seed, device, progress):
+    """Compare the methods on the patients that our network of the first fold has not seen."""
+    if store.has_interpretation():
+        return
+    bundle = store.folder / MODELS / OURS
+    if not bundle.is_dir():
+        progress.line(f"Row {INTERPRETATION}: waits for fold 1 of the row {OURS}, whose model is not in {bundle}.")
+        return
+    held_out = fold_of(table.rows, folds, seed)
+    rows = [row for row in table.rows if held_out.get(row.patient_id) == 0]
+    try:
+        measured, example = compare_methods(Analyzer(bundle, device), rows, None, preset.explained, progress)
+    except InputError as error:
+        progress.line(f"Row {INTERPRETATION}: {error}")
+        return
+    store.write_interpretation(measured, lambda path: draw_example(path, example, measured))
+
+
+def draw_example(path, example, measured):
+    """Figure 5 of every method that was compared.
+
+    Parameters
+    ----------
+    path : Path
+    example, measured : dict
+        As `compare_methods` returns them.
+    """
+    maps = {measured["methods"][method]["label"]: shown for method, shown in example["maps"].items()}
+    five_slices(Path(path), example["image"], maps, example["mask"])

@@ -1,0 +1,88 @@
+"""The rows of a reproduction: every system that is trained, and what is made of them afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS, TRAINABLE
+
+OURS, SINGLE_PROGNOSIS, SINGLE_VOLUME = "ours", "single-prognosis", "single-volume"
+INTERPRETATION = "interpretation"
+"""The row that compares interpretation methods on the first fold of `OURS`; it trains nothing."""
+FIRST = ("r2plus1d", "x3d", "timesformer")
+"""Networks whose names begin so come before the others, where time on a GPU is short."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system that is trained.
+
+    Attributes
+    ----------
+    name : str
+    label : str
+        For a reader.
+    network : str
+        Its name in the registry.
+    tasks : str
+        "both", or the only head that is trained.
+    """
+
+    name: str
+    label: str
+    network: str
+    tasks: str = "both"
+
+    def settings(self, changes: dict) -> dict:
+        """Settings of its training that differ from the trainer's preset "paper".
+
+        Parameters
+        ----------
+        changes : dict
+            Those of the reproduction. What another network's class does not take, such as strides, is left out.
+        """
+        own = {"tasks": self.tasks} if self.tasks != "both" else {}
+        if self.network != DEFAULT_NETWORK:
+            own["architecture.network"] = self.network
+            if "preprocessing.shape_kji" in changes:  # those that are built for one size of input
+                shape = changes["preprocessing.shape_kji"]
+                sizes = {"slices": shape[0], "grid": list(shape)}
+                own |= {f"architecture.{n}": v for n, v in sizes.items() if n in ARGUMENTS[self.network]}
+            takes = {f"architecture.{name}" for name in ARGUMENTS[self.network]}
+            changes = {n: value for n, value in changes.items() if not n.startswith("architecture.") or n in takes}
+        return changes | own
+
+
+def all_rows() -> dict[str, Row]:
+    """Every row that trains, by name, in the order in which they are worth their time."""
+    label = NETWORKS.label(DEFAULT_NETWORK)
+    rows = [
+        Row(OURS, f"Ours: {label}, multi-task", DEFAULT_NETWORK),
+        Row(SINGLE_PROGNOSIS, f"{label}, prognosis alone", DEFAULT_NETWORK, "prognosis"),
+        Row(SINGLE_VOLUME, f"{label}, volume alone", DEFAULT_NETWORK, "volume"),
+    ]
+    others = [name for name in TRAINABLE if name != DEFAULT_NETWORK]
+    rows += [Row(name, NETWORKS.label(name), name) for name in sorted(others, key=_rank)]
+    return {row.name: row for row in rows}
+
+
+def chosen(names: Iterable[str] | None) -> list[str]:
+    """Names of the rows that were asked for, in their order; all without a choice.
+
+    Raises
+    ------
+    InputError
+        If one is unknown; the sentence lists the known ones.
+    """
+    known = [*all_rows(), INTERPRETATION]
+    names = list(names or known)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"The row is unknown: expected some of {', '.join(known)}, found {', '.join(unknown)}.")
+    return [name for name in known if name in names]
+
+
+def _rank(name):
+    return next((n for n, start in enumerate(FIRST) if name.startswith(start)), len(FIRST))

@@ -1,0 +1,95 @@
+"""Train one fold of one row and leave behind what the page needs of it."""
+
+import shutil
+
+import numpy as np
+import torch
+
+from ICHMultiTaskLib.common.provenance import provenance
+from ICHMultiTaskLib.model.attention.maps import attention_map
+
+from ..bundles.export import export_bundle
+from ..training.config import make_config
+from ..training.progress_file import followed
+from ..training.trainer import Trainer
+from .cost import cost
+from .figures import five_slices
+from .interpretation import on_input_grid
+
+RUNS, MODELS, CACHE = "runs", "models", "cache"
+
+
+def row_config(row, changes, fold, folds, seed):
+    """Settings of a row's training."""
+    return make_config("paper", **row.settings(changes), fold=fold, folds=folds, seed=seed)
+
+
+def train_fold(store, row, fold, manifest, config, settings, device, processes, progress, command):
+    """Train, predict the patients that were held out, and write the fold; its run folder is removed afterwards.
+
+    Parameters
+    ----------
+    store : Store
+    row : Row
+    fold : int
+    manifest : Manifest
+    config : TrainingConfig
+    settings : dict
+        Kept with the fold, so that it is told from one of another reproduction.
+    device : str
+    processes : int
+    progress : ShellProgress
+    command : str
+    """
+    run = store.folder / RUNS / f"{row.name}-{fold}"
+    with followed(run, progress) as follow:
+        trainer = Trainer(manifest, config, run, device, processes, follow, follow.line, cache=store.folder / CACHE)
+        trainer.run()
+        choice = trainer.choose()
+        network = trainer.bundle_network(choice.state)
+        records = _records(trainer, network)
+        facts = {
+            "row": row.name, "fold": fold, "settings": settings,
+            "provenance": provenance(trainer.device, trainer.runtime.name), "device": _device(trainer.device),
+        }  # fmt: skip
+        draw = None
+        if not fold:
+            facts["cost"] = cost(config.bundle_architecture(), config.preprocessing["shape_kji"])
+            draw = _map_drawing(trainer, network, row)
+            export_bundle(trainer, store.folder / MODELS / row.name, row.name, None, None, command, choice)
+        store.write(row.name, fold, records, trainer.history, facts, draw)
+    shutil.rmtree(run)  # checkpoints of all rows would fill a disk
+
+
+def _device(device):
+    return torch.cuda.get_device_name() if device == "cuda" else "CPU"
+
+
+def _records(trainer, network):
+    """What the network says of the patients that it has not seen, as it says it: nothing is calibrated afterwards."""
+    volumes, log_odds = trainer.predict(trainer.validation, network=network)
+    tasks = trainer.config.tasks
+    return [
+        {
+            "patient_id": row.patient_id, "fold": trainer.config.fold, "volume_ml": row.volume_ml, "died": row.died,
+            "predicted_volume_ml": None if tasks == "prognosis" else float(volume),
+            "log_odds": None if tasks == "volume" else float(odds),
+        }
+        for row, volume, odds in zip(trainer.validation_rows, volumes, log_odds)
+    ]  # fmt: skip
+
+
+def _map_drawing(trainer, network, row):
+    """A callable that draws the paper's Figure 5 of the held-out patient with the median volume."""
+    scans = trainer.validation
+    number = int(np.argsort(scans.volume_ml)[len(scans.volume_ml) // 2])
+    image = torch.from_numpy(scans.images[number][None, None].astype(np.float32) / 255).to(trainer.device)
+    with torch.no_grad():
+        features = dict(network.features(image))["stage4"]
+    head = "prognosis" if row.tasks == "prognosis" else "volume"
+    grid = attention_map(network, features, "stage4", head)[0].cpu().numpy()
+    placed = network.feature_strides["stage4"], network.feature_offsets["stage4"]
+    shown = on_input_grid(grid, image.shape[2:], *placed)
+    mask = np.kron(scans.occupancy[number], np.ones((1, 4, 4))) > 127 if scans.has_mask[number] else None
+    picture = image[0, 0].cpu().numpy()
+    return lambda path: five_slices(path, picture, {"Grad-CAM": shown}, mask)

@@ -1,0 +1,196 @@
+"""`ichmultitask-train reproduce`: from scans to the page, in pieces and on several machines."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.networks import NETWORKS
+from ICHMultiTaskTrainingLib.cli import main
+from ICHMultiTaskTrainingLib.data.manifest import Row
+from ICHMultiTaskTrainingLib.experiments import reproduce as reproduce_module
+from ICHMultiTaskTrainingLib.experiments.cohort import check_deaths
+from ICHMultiTaskTrainingLib.experiments.presets import PRESETS
+from ICHMultiTaskTrainingLib.experiments.rows import all_rows, chosen
+from ICHMultiTaskTrainingLib.experiments.tables import PAPER, by_patient, prognosis_table
+from ICHMultiTaskTrainingLib.training.config import make_config
+
+TINY = (
+    "--folds", "2", "--device", "cpu", "--set", "epochs=1", "--set", "architecture.width=2",
+    "--set", "preprocessing.shape_kji=[8,32,32]",
+)  # fmt: skip
+TRAINED = ("ours", "single-prognosis", "single-volume")
+
+
+@pytest.fixture(scope="module")
+def cohort(training_manifest, tmp_path_factory):
+    """Twenty heads that say that they are simulated, and what two raters read."""
+    folder = tmp_path_factory.mktemp("table")
+    with training_manifest.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for n, row in enumerate(rows):
+        for name in ("image", "mask"):
+            row[name] = str(training_manifest.parent / row[name])
+        row |= {"simulated": 1, "rater_1": float(row["volume_ml"]) + 4, "rater_2": "" if n else 3}
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "manifest.csv"
+
+
+def run(cohort, output, *more):
+    return main(["reproduce", "--manifest", str(cohort), "--output", str(output), *TINY, *more])
+
+
+@pytest.fixture(scope="module")
+def done(cohort, tmp_path_factory):
+    """Our network with both heads and with one, and the interpretation methods, all finished."""
+    output = tmp_path_factory.mktemp("reproduction") / "out"
+    only = [word for name in (*TRAINED, "interpretation") for word in ("--only", name)]
+    assert run(cohort, output, *only) == 0
+    return output
+
+
+def results_of(output):
+    return json.loads((output / "results.json").read_text(encoding="utf-8"))
+
+
+def predictions(output, row):
+    records = []
+    for fold in (0, 1):
+        with (output / "rows" / row / f"fold-{fold}" / "predictions.csv").open(newline="") as file:
+            records += list(csv.DictReader(file))
+    return records
+
+
+def test_the_page_says_what_it_is_of_and_what_is_missing(done):
+    page = (done / "report.html").read_text(encoding="utf-8")
+    assert page.index("All patients here are simulated") < page.index("Table 1")
+    assert "20 simulated patients" in page and PRESETS["smoke"].about in page
+    results = results_of(done)
+    others = set(all_rows()) - set(TRAINED)
+    assert len(results["missing"]) == len(others) and all("not run" in sentence for sentence in results["missing"])
+    for words in ("Table 2", "Figure 2", "Figure 3", "Figure 4", "Figure 5", "Cost of each network", "not measured"):
+        assert words in page, words
+    assert "4.91" in page and "51.92" in page and "43.00" in page and "5.66 points" in page
+
+
+def test_every_patient_is_predicted_once_and_the_table_is_of_them(done):
+    records = predictions(done, "ours")
+    assert len({record["patient_id"] for record in records}) == len(records) == 20
+    errors = [float(r["predicted_volume_ml"]) - float(r["volume_ml"]) for r in records]
+    table = {row["name"]: row for row in results_of(done)["table_1"]["rows"]}
+    ours = table["Ours: 3D ResNet-34, multi-task"]
+    assert ours["mae_ml"] == pytest.approx(np.abs(errors).mean()) and ours["patients"] == 20
+    assert table["Simulated rater 1"]["mae_ml"] == pytest.approx(4) and table["Simulated rater 2"]["patients"] == 1
+    assert {"ABC/2", "2/3 Sh", "3D ResNet-34, volume alone"} <= set(table)
+    assert "3D ResNet-34, prognosis alone" not in table, "its volume head was never trained"
+    ball = table["2/3 Sh"]  # which is exact on a ball
+    assert abs(ball["bias_ml"]) < table["ABC/3"]["mae_ml"]
+
+
+def test_the_second_table_compares_both_on_the_same_patients(done):
+    table = results_of(done)["table_2"]
+    assert set(table["rows"]) == {"ours", "single-prognosis"}
+    auc = {name: row["metrics"]["auc"] for name, row in table["rows"].items()}
+    difference = table["difference"]
+    assert difference["auc"] == pytest.approx(auc["ours"] - auc["single-prognosis"])
+    assert difference["delong"]["auc_difference"] == pytest.approx(difference["auc"])
+    low, high = difference["intervals_95"]["auc"]
+    assert low <= difference["auc"] <= high
+
+
+def test_what_a_row_leaves_behind_is_small_and_nothing_else_stays(done):
+    for row in TRAINED:
+        for fold in (0, 1):
+            folder = done / "rows" / row / f"fold-{fold}"
+            assert sum(path.stat().st_size for path in folder.iterdir()) < 300_000
+    assert not list((done / "runs").iterdir())
+    assert {path.name for path in (done / "models").iterdir()} == set(TRAINED)
+    facts = json.loads((done / "rows" / "ours" / "fold-0" / "facts.json").read_text(encoding="utf-8"))
+    assert facts["cost"]["parameters"] > 0 and facts["provenance"]["code_sha256"]
+
+
+def test_a_finished_row_is_not_trained_again(done, cohort, monkeypatch):
+    before = (done / "results.json").read_text(encoding="utf-8")
+    monkeypatch.setattr(reproduce_module, "train_fold", None)
+    monkeypatch.setattr(reproduce_module, "compare_methods", None)
+    assert run(cohort, done, "--only", "ours", "--only", "interpretation") == 0
+    assert (done / "results.json").read_text(encoding="utf-8") == before
+
+
+def test_rows_of_several_machines_are_copied_together(done, cohort, tmp_path):
+    output = tmp_path / "other"
+    assert run(cohort, output, "--page-only") == 0
+    assert any("single-volume): not run" in line for line in results_of(output)["missing"])
+    shutil.copytree(done / "rows" / "ours" / "fold-1", output / "rows" / "ours" / "fold-1")
+    assert run(cohort, output, "--page-only") == 0
+    assert any("(ours): 1 of 2 folds" in line for line in results_of(output)["missing"])
+    shutil.copytree(done / "rows", output / "rows", dirs_exist_ok=True)
+    assert run(cohort, output, "--page-only") == 0
+    assert results_of(output) == results_of(done)
+
+
+def test_a_fold_of_other_settings_is_refused(done, cohort, tmp_path, capsys):
+    output = tmp_path / "other"
+    assert run(cohort, output, "--page-only", "--set", "learning_rate=0.5") == 0
+    shutil.copytree(done / "rows", output / "rows", dirs_exist_ok=True)
+    assert run(cohort, output, "--page-only", "--set", "learning_rate=0.5") == 1
+    assert "belongs to another reproduction: expected the settings of this one, found other learning_rate" in (
+        capsys.readouterr().err
+    )
+    assert run(cohort, output, "--page-only", "--seed", "4") == 1
+    error = capsys.readouterr().err
+    assert "seed 0 there and 4 here" in error and "changes" in error
+
+
+def test_unknown_rows_list_the_known_ones(cohort, tmp_path, capsys):
+    assert run(cohort, tmp_path / "out", "--only", "resnet9000") == 1
+    error = capsys.readouterr().err
+    assert "expected some of ours, single-prognosis, single-volume" in error and "found resnet9000" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_network_of_the_registry_is_a_row_and_time_goes_to_ours_first():
+    assert chosen(None)[:3] == list(TRAINED) and chosen(None)[-1] == "interpretation"
+    assert {row.network for row in all_rows().values()} == set(NETWORKS) - {"ensemble"}
+    assert chosen(["interpretation", "ours"]) == ["ours", "interpretation"]
+
+
+def test_the_paper_preset_has_the_papers_settings():
+    config = make_config("paper", **all_rows()["ours"].settings(PRESETS["paper"].changes))
+    assert config == make_config("paper")
+    assert PRESETS["paper"].patients == 258
+
+
+@pytest.mark.parametrize("died, words", [(3, "Too few deaths for 5 folds"), (38, "Too few survivors for 5 folds")])
+def test_too_few_deaths_say_how_many_are_needed(tmp_path, died, words):
+    rows = [Row(str(n), tmp_path, 10.0, int(n < died), None, "", {}) for n in range(40)]
+    with pytest.raises(InputError, match=f"{words}: expected at least 5 patients.*found {min(died, 40 - died)}"):
+        check_deaths(rows, 5)
+    check_deaths(rows, 2)
+
+
+def test_rows_of_one_patient_keep_their_order(tmp_path):
+    rows = [Row(name, tmp_path, 1.0, 0, None, "", {}) for name in ("a", "b", "a", "c")]
+
+    class Found:
+        records = [{"patient_id": name, "x": x} for name, x in (("a", 1.0), ("a", 2.0), ("b", None))]
+
+    np.testing.assert_array_equal(by_patient(rows, [Found], "x"), [1.0, np.nan, 2.0, np.nan])
+
+
+def test_the_differences_are_those_of_the_metrics(tmp_path):
+    rng = np.random.default_rng(1)
+    died = rng.integers(0, 2, 60)
+    rows = [Row(str(n), tmp_path, 10.0, int(d), None, "", {}) for n, d in enumerate(died)]
+    odds = {name: rng.normal(0, 1, 60) + died for name in ("ours", "single-prognosis")}
+    table = prognosis_table(rows, odds)
+    one, other = (table["rows"][name]["metrics"] for name in odds)
+    for name in ("auc", "accuracy", "sensitivity", "specificity", "auprc", "brier"):
+        assert table["difference"][name] == pytest.approx(one[name] - other[name])
+    assert set(PAPER) >= {"auc", "accuracy"}
