@@ -1,12 +1,14 @@
 """DeLong's test of two areas under ROC curves of the same patients."""
 
+from __future__ import annotations
+
 import numpy as np
 from scipy.stats import norm, rankdata
 
 from ICHMultiTaskLib.comparison.statistics import plain
 
 
-def delong(first, second, died):
+def delong(first: np.ndarray, second: np.ndarray, died: np.ndarray) -> dict:
     """Compare two scores by their AUC.
 
     Parameters

@@ -1,6 +1,9 @@
 """The patients of a reproduction: simulated, or a hospital's; and what else has measured their hematomas."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ import numpy as np
 from ICHMultiTaskLib.common.choices import Cohort
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.processes import in_processes
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.tables import parsed_number
 from ICHMultiTaskLib.common.writing import write_json
 from ICHMultiTaskLib.measures.formulas import DEFINITIONS_VERSION, FORMULAS
@@ -18,15 +21,18 @@ from ICHMultiTaskLib.simulation import SimulationSettings, write_cohort
 from ICHMultiTaskLib.simulation.cohort import RATERS
 from ICHMultiTaskLib.simulation.raters import EXPERIENCE_YEARS
 
-from ..data.manifest import read_manifest
+from ..data.manifest import Manifest, Row, read_manifest
 from ..data.splits import draw_folds
+from .presets import Preset
 
 FOLDER = "cohort"
 """Of the simulated scans, in that of a reproduction."""
 FORMULAS_FILE = "formulas.json"
 
 
-def the_manifest(folder, preset, seed, manifest=None, processes=1, progress=NO_PROGRESS):
+def the_manifest(
+    folder: Path, preset: Preset, seed: int, manifest=None, processes: int = 1, progress: Progress = NO_PROGRESS
+) -> Manifest:
     """The table of scans: the one given, or that of patients simulated as the paper's were composed.
 
     Parameters
@@ -53,7 +59,7 @@ def the_manifest(folder, preset, seed, manifest=None, processes=1, progress=NO_P
     return read_manifest(manifest)
 
 
-def check_deaths(rows, folds):
+def check_deaths(rows: Sequence[Row], folds: int) -> None:
     """Refuse patients of whom too few died, or survived, for the folds.
 
     Parameters
@@ -76,7 +82,7 @@ def check_deaths(rows, folds):
             )
 
 
-def fold_of(rows, folds, seed):
+def fold_of(rows: Sequence[Row], folds: int, seed: int) -> dict[str, int]:
     """Fold of each patient, as the trainer deals them; see `draw_folds`."""
     declared = {row.patient_id: row.extra.get("fold") for row in rows if row.split != "test"}
     if any(declared.values()):
@@ -84,12 +90,12 @@ def fold_of(rows, folds, seed):
     return draw_folds([row for row in rows if row.split != "test"], folds, seed)
 
 
-def is_simulated(rows):
+def is_simulated(rows: Sequence[Row]) -> bool:
     """Whether any of the patients is."""
     return any(row.extra.get("simulated") == "1" for row in rows)
 
 
-def rater_volumes(rows):
+def rater_volumes(rows: Sequence[Row]) -> list[tuple[str, float | None, np.ndarray]]:
     """What the raters of the manifest read.
 
     Returns
@@ -108,7 +114,9 @@ def rater_volumes(rows):
     return found
 
 
-def formula_volumes(rows, folder, processes=1, progress=NO_PROGRESS):
+def formula_volumes(
+    rows: Sequence[Row], folder: Path, processes: int = 1, progress: Progress = NO_PROGRESS
+) -> dict[str, np.ndarray]:
     """Volumes by the bedside formulas, measured on the masks; kept in a file, since that takes a while.
 
     Parameters

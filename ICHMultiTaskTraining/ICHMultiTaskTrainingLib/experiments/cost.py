@@ -1,12 +1,16 @@
 """What a network costs: parameters, multiply-adds, memory and seconds a scan."""
 
+from __future__ import annotations
+
 import os
 import platform
 import statistics
 import time
 import weakref
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,7 +22,7 @@ RUNS = 3
 """Timed, after one that is not; the median counts."""
 
 
-def cost(architecture, shape_kji, devices=None):
+def cost(architecture: Mapping, shape_kji: Sequence[int], devices: Sequence[str] | None = None) -> dict:
     """Measure a network of random weights on one scan; nothing here depends on what it has learned.
 
     Parameters
@@ -50,7 +54,7 @@ def cost(architecture, shape_kji, devices=None):
     }
 
 
-def counted(network, image):
+def counted(network: nn.Module, image: torch.Tensor) -> tuple[int, int, int]:
     """Parameters, multiply-adds and bytes of a forward pass.
 
     Parameters
@@ -72,7 +76,7 @@ def counted(network, image):
     return parameters, operations.get_total_flops() // 2, memory.peak
 
 
-def seconds(network, shape_kji, device):
+def seconds(network: nn.Module, shape_kji: Sequence[int], device: str) -> float:
     """Median seconds of a scan through the network alone."""
     network = network.to(device)
     image = torch.zeros(1, 1, *shape_kji, device=device)

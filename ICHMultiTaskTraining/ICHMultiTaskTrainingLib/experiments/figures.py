@@ -1,7 +1,10 @@
 """The paper's figures, from what the rows have left."""
 
+from __future__ import annotations
+
 import io
 import textwrap
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +14,7 @@ STEP = 5
 """Slices between those of Figure 5: "five slices … at medium intervals (t = 5)"."""
 
 
-def drawn(draw, width, height, dpi=110):
+def drawn(draw: Callable, width: float, height: float, dpi: int = 110) -> bytes:
     """A figure as PNG.
 
     Parameters
@@ -35,7 +38,7 @@ def drawn(draw, width, height, dpi=110):
     return file.getvalue()
 
 
-def volume_histograms(volumes_ml):
+def volume_histograms(volumes_ml: np.ndarray) -> bytes:
     """Figure 2: the volumes in mL, and their cube roots; PNG."""
 
     def draw(figure):
@@ -49,7 +52,7 @@ def volume_histograms(volumes_ml):
     return drawn(draw, 9, 3.4)
 
 
-def error_curves(histories):
+def error_curves(histories: Sequence[Sequence[dict]]) -> bytes:
     """Figure 3: MAE and MSE of training and validation by epoch, the mean of the folds with each of them behind it.
 
     Parameters
@@ -85,7 +88,7 @@ def error_curves(histories):
     return drawn(draw, 9, 3.6)
 
 
-def roc_curves(scores):
+def roc_curves(scores: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
     """Figure 4: ROC curves over each other.
 
     Parameters
@@ -113,7 +116,7 @@ def roc_curves(scores):
     return drawn(draw, 5.4, 5.2)
 
 
-def five_slices(path, image, maps, mask=None):
+def five_slices(path, image: np.ndarray, maps: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> None:
     """Figure 5: five slices, 5 apart, with each map over them; the first line is without.
 
     Parameters

@@ -1,14 +1,17 @@
 """Interpretation methods measured on scans whose hematoma is known."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from ICHMultiTaskLib.analysis.analyzer import attention_grid
+from ICHMultiTaskLib.analysis.analyzer import Analyzer, attention_grid
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.model.attention import INPUT, METHODS, stage_of_map
 from ICHMultiTaskLib.model.attention.occlusion import cover
 from ICHMultiTaskLib.model.networks import build_network
@@ -17,6 +20,7 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
 from ..data.cache import occupancy
+from ..data.manifest import Row
 from ..evaluation.evaluation import read_mask
 
 LEVELS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -28,7 +32,13 @@ BATCH = 4
 CURVES = ("deletion", "insertion")
 
 
-def compare_methods(analyzer, rows, methods=None, patients=8, progress=NO_PROGRESS):
+def compare_methods(
+    analyzer: Analyzer,
+    rows: Sequence[Row],
+    methods: Sequence[str] | None = None,
+    patients: int = 8,
+    progress: Progress = NO_PROGRESS,
+) -> tuple[dict, dict]:
     """Measure each method on the volume head of a model.
 
     Parameters
@@ -97,7 +107,7 @@ def compare_methods(analyzer, rows, methods=None, patients=8, progress=NO_PROGRE
     return {"patients": len(chosen), "share_of_hematoma": share, "methods": measured, "curves": curves}, example
 
 
-def chosen_rows(rows, patients):
+def chosen_rows(rows: Sequence[Row], patients: int) -> list[Row]:
     """Rows with a mask and a hematoma, evenly over the volumes.
 
     Raises
@@ -117,7 +127,9 @@ def chosen_rows(rows, patients):
     return [usable[place] for place in places]
 
 
-def on_input_grid(grid, shape, strides, offsets=(0.0, 0.0, 0.0)):
+def on_input_grid(
+    grid: np.ndarray, shape: Sequence[int], strides: Sequence[int], offsets: Sequence[float] = (0.0, 0.0, 0.0)
+) -> np.ndarray:
     """A map of a stage spread over the network's input, as the analysis spreads it over a scan.
 
     Parameters

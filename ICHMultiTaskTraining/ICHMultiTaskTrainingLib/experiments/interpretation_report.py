@@ -1,9 +1,12 @@
 """Interpretation methods of a model on a table of scans, as files."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.writing import new_folder, write_json, write_text
 from ICHMultiTaskLib.report.pages import render
 
@@ -17,7 +20,15 @@ KIND = "comparison of interpretation methods"
 PICTURE = "attention.png"
 
 
-def interpret(manifest, output, bundle=None, methods=None, patients=8, device="auto", progress=NO_PROGRESS):
+def interpret(
+    manifest,
+    output,
+    bundle=None,
+    methods: Sequence[str] | None = None,
+    patients: int = 8,
+    device: str = "auto",
+    progress: Progress = NO_PROGRESS,
+) -> dict:
     """Compare methods and write `metrics.json`, `attention.png` (Figure 5 of each) and `report.html`.
 
     Parameters

@@ -1,5 +1,8 @@
 """The page of a reproduction, made of what is there; it says what is missing."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,15 @@ from ICHMultiTaskLib.common.numbers import counted, number, percent
 from ICHMultiTaskLib.common.writing import write_json, write_text
 from ICHMultiTaskLib.report.pages import render
 
+from ..data.manifest import Manifest, Row
 from ..evaluation.metrics import auc
 from ..training.config import PRESETS as TRAINING
+from ..training.config import TrainingConfig
 from .cohort import formula_volumes, is_simulated, rater_volumes
 from .figures import error_curves, roc_curves, volume_histograms
+from .presets import Preset
 from .rows import INTERPRETATION, OURS, SINGLE_PROGNOSIS, all_rows
+from .store import Store
 from .tables import PAPER, PROGNOSIS, by_patient, prognosis_table, volume_table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -29,7 +36,14 @@ HEADINGS = {
 """Columns of Table 2: heading, decimals, factor."""
 
 
-def write_page(store, manifest, preset, settings, configs, processes=1):
+def write_page(
+    store: Store,
+    manifest: Manifest,
+    preset: Preset,
+    settings: dict,
+    configs: dict[str, TrainingConfig],
+    processes: int = 1,
+) -> Path:
     """Write `report.html` and `results.json` into the folder of a reproduction.
 
     Parameters
@@ -99,7 +113,7 @@ def write_page(store, manifest, preset, settings, configs, processes=1):
     return store.folder / PAGE
 
 
-def row_settings(settings, config):
+def row_settings(settings: dict, config: TrainingConfig) -> dict:
     """What a finished row must share with this reproduction: its patients and its training, all but the fold."""
     return {
         "manifest_sha256": settings["manifest_sha256"],
@@ -107,7 +121,7 @@ def row_settings(settings, config):
     }
 
 
-def data_sentence(rows, settings):
+def data_sentence(rows: Sequence[Row], settings: dict) -> str:
     """What all numbers are of."""
     patients = {row.patient_id: row for row in rows}
     died, simulated = sum(row.died for row in patients.values()), is_simulated(rows)
@@ -123,7 +137,7 @@ def data_sentence(rows, settings):
     )
 
 
-def departures(config):
+def departures(config: TrainingConfig) -> list[str]:
     """In which settings a training departs from those that the paper states, as sentences."""
     stated, found = (_flat(settings.as_dict()) for settings in (TRAINING["paper"], config))
     own = ("preset", "fold", "folds", "seed", "tasks")

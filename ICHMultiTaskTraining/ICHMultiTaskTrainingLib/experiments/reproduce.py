@@ -1,11 +1,15 @@
 """Rerun the paper's experiments: rows in any order, on several machines, with one page of what is there."""
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.model.runtime import choose_device
 
 from .cohort import check_deaths, fold_of, the_manifest
@@ -19,9 +23,21 @@ from .training import MODELS, row_config, train_fold
 
 
 def reproduce(
-    output, preset_name, progress, manifest=None, only=None, fold=None, folds=None, patients=None, changes=None, seed=0,
-    device="auto", processes=1, page_only=False, command="",
-):  # fmt: skip
+    output,
+    preset_name: str,
+    progress: ShellProgress,
+    manifest=None,
+    only: Sequence[str] | None = None,
+    fold: int | None = None,
+    folds: int | None = None,
+    patients: int | None = None,
+    changes: dict | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    processes: int = 1,
+    page_only: bool = False,
+    command: str = "",
+) -> Path:
     """Train the rows that are not finished, and write the page.
 
     Parameters
@@ -112,7 +128,7 @@ def _interpret(store, table, preset, folds, seed, device, progress):
     store.write_interpretation(measured, lambda path: draw_example(path, example, measured))
 
 
-def draw_example(path, example, measured):
+def draw_example(path, example: dict, measured: dict) -> None:
     """Figure 5 of every method that was compared.
 
     Parameters

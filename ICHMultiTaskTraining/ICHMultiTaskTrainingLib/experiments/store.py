@@ -1,6 +1,9 @@
 """What finished rows leave behind: small folders that can be copied together from several machines."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +53,7 @@ class Store:
     def __init__(self, folder):
         self.folder = Path(folder)
 
-    def claim(self, settings):
+    def claim(self, settings: dict) -> None:
         """Note what the folder is of, or see that it is the same.
 
         Parameters
@@ -84,15 +87,17 @@ class Store:
                 f"or a new folder; found {', '.join(differences)}."
             )
 
-    def place(self, row, fold):
+    def place(self, row: str, fold: int) -> Path:
         """Folder of a fold of a row."""
         return self.folder / ROWS / row / f"fold-{fold}"
 
-    def has(self, row, fold):
+    def has(self, row: str, fold: int) -> bool:
         """Whether a fold of a row is finished."""
         return (self.place(row, fold) / "facts.json").is_file()
 
-    def write(self, row, fold, records, history, facts, draw=None):
+    def write(
+        self, row: str, fold: int, records: list[dict], history: list[dict], facts: dict, draw: Callable | None = None
+    ) -> None:
         """Leave a finished fold behind, whole or not at all.
 
         Parameters
@@ -110,7 +115,7 @@ class Store:
             if draw is not None:
                 draw(folder / MAPS)
 
-    def read(self, row, fold, settings=None):
+    def read(self, row: str, fold: int, settings: dict | None = None) -> Fold | None:
         """A finished fold, or None.
 
         Parameters
@@ -143,11 +148,11 @@ class Store:
         maps = folder / MAPS
         return Fold(records, history, facts, maps if maps.is_file() else None)
 
-    def has_interpretation(self):
+    def has_interpretation(self) -> bool:
         """Whether the methods are compared."""
         return (self.folder / ROWS / INTERPRETATION / "measured.json").is_file()
 
-    def write_interpretation(self, measured, draw):
+    def write_interpretation(self, measured: dict, draw: Callable) -> None:
         """Leave the comparison of interpretation methods behind.
 
         Parameters
@@ -161,7 +166,7 @@ class Store:
             write_json(folder / "measured.json", measured)
             draw(folder / MAPS)
 
-    def read_interpretation(self):
+    def read_interpretation(self) -> dict | None:
         """`measured` and `picture`, the PNG of Figure 5; None where it was not run."""
         if not self.has_interpretation():
             return None

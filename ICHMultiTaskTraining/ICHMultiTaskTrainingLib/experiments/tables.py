@@ -1,16 +1,22 @@
 """The paper's tables, from the predictions that the rows have left."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from scipy.special import expit
 
-from ICHMultiTaskLib.comparison.cohort import compare
+from ICHMultiTaskLib.comparison.cohort import CohortComparison, compare
 from ICHMultiTaskLib.comparison.cohort_columns import Cohort, Method
 from ICHMultiTaskLib.comparison.statistics import with_intervals
 
+from ..data.manifest import Row
 from ..evaluation.delong import delong
 from ..evaluation.metrics import auc, average_precision, prognosis_metrics
 from .cohort import is_simulated
 from .rows import OURS, SINGLE_PROGNOSIS
+from .store import Fold
 
 PAPER = {"mae_ml": 4.91, "mse_ml2": 51.92, "mape_percent": 43.00, "accuracy": 0.0566, "auc": 0.0568}
 """What the paper's text gives: of its own network in Table 1, and the gain over a single task in Table 2. Its tables
@@ -19,7 +25,7 @@ RESAMPLES = 2000
 PROGNOSIS = ("accuracy", "auc", "sensitivity", "specificity", "auprc", "brier")
 
 
-def by_patient(rows, folds, name):
+def by_patient(rows: Sequence[Row], folds: Sequence[Fold], name: str) -> np.ndarray:
     """One column of the predictions in the order of the manifest.
 
     Parameters
@@ -45,7 +51,13 @@ def by_patient(rows, folds, name):
     return np.array([np.nan if value is None else value for value in values], float)
 
 
-def volume_table(rows, networks, formulas, raters, seed=0):
+def volume_table(
+    rows: Sequence[Row],
+    networks: Sequence[tuple[str, np.ndarray]],
+    formulas: Mapping[str, np.ndarray],
+    raters: Sequence[tuple[str, float | None, np.ndarray]],
+    seed: int = 0,
+) -> CohortComparison | None:
     """Table 1: every network, formula and rater against the reference volumes.
 
     Parameters
@@ -75,7 +87,7 @@ def volume_table(rows, networks, formulas, raters, seed=0):
     return compare(cohort, seed, RESAMPLES)
 
 
-def prognosis_table(rows, log_odds, seed=0):
+def prognosis_table(rows: Sequence[Row], log_odds: Mapping[str, np.ndarray], seed: int = 0) -> dict:
     """Table 2: the prognosis of each network, and the multi-task one against that of a single task.
 
     Parameters

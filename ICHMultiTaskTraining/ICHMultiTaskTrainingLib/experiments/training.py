@@ -1,30 +1,47 @@
 """Train one fold of one row and leave behind what the page needs of it."""
 
+from __future__ import annotations
+
 import shutil
 
 import numpy as np
 import torch
 
+from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.model.attention.maps import attention_map
 
 from ..bundles.export import export_bundle
-from ..training.config import make_config
+from ..data.manifest import Manifest
+from ..training.config import TrainingConfig, make_config
 from ..training.progress_file import followed
 from ..training.trainer import Trainer
 from .cost import cost
 from .figures import five_slices
 from .interpretation import on_input_grid
+from .rows import Row
+from .store import Store
 
 RUNS, MODELS, CACHE = "runs", "models", "cache"
 
 
-def row_config(row, changes, fold, folds, seed):
+def row_config(row: Row, changes: dict, fold: int, folds: int, seed: int) -> TrainingConfig:
     """Settings of a row's training."""
     return make_config("paper", **row.settings(changes), fold=fold, folds=folds, seed=seed)
 
 
-def train_fold(store, row, fold, manifest, config, settings, device, processes, progress, command):
+def train_fold(
+    store: Store,
+    row: Row,
+    fold: int,
+    manifest: Manifest,
+    config: TrainingConfig,
+    settings: dict,
+    device: str,
+    processes: int,
+    progress: ShellProgress,
+    command: str,
+) -> None:
     """Train, predict the patients that were held out, and write the fold; its run folder is removed afterwards.
 
     Parameters

@@ -1,7 +1,11 @@
 """CAM: each channel counts by its weight in the head (Zhou et al. 2016, doi 10.1109/CVPR.2016.319)."""
 
+from __future__ import annotations
 
-def weigh(features, gradients):
+import torch
+
+
+def weigh(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     """Features weighted by the head's weight of their channel; tensors [N, C, d, h, w] of the last stage.
 
     Behind the last stage are a global average and a dense layer, so that the sum of a channel's gradient is its weight

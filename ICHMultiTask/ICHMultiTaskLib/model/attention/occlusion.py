@@ -1,21 +1,25 @@
 """Occlusion: how much the score falls where a block of the image is covered (Zeiler and Fergus 2014)."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import torch
 
-from ...common.progress import NO_PROGRESS
+from ...common.progress import NO_PROGRESS, Progress
 
 BLOCKS = 8
 """Of the image along each axis."""
 BATCH = 4
 
 
-def cover(image):
+def cover(image: torch.Tensor) -> torch.Tensor:
     """What the blocks are covered with, [N, 1, 1, 1, 1]: the median of what is neither black nor white, brain."""
     values = [x[(x > 0) & (x < 1)] for x in image]
     return torch.stack([v.median() if len(v) else image.new_zeros(()) for v in values]).view(-1, 1, 1, 1, 1)
 
 
-def explain(score, image, progress=NO_PROGRESS):
+def explain(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRESS) -> torch.Tensor:
     """Fall of the score by block, [N, D, H, W], of images [N, 1, D, H, W]; 0 where it rises."""
     with torch.no_grad():
         return torch.cat([_explain(score, one[None], progress) for one in image])

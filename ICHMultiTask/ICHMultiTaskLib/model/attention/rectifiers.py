@@ -5,11 +5,15 @@ gradients through alone; the first of them where the ReLU's input was positive, 
 TimeSformer, keep their gradient.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ...common.progress import NO_PROGRESS
+from ...common.progress import NO_PROGRESS, Progress
 from .saliency import gradient
 
 RELU = {functional.relu, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
@@ -48,11 +52,11 @@ def _explain(score, image, is_guided):
         return gradient(score, image).sum(1).relu()
 
 
-def guided(score, image, progress=NO_PROGRESS):
+def guided(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRESS) -> torch.Tensor:
     """Positive part of the guided gradient, [N, D, H, W], of images [N, 1, D, H, W]."""
     return _explain(score, image, True)
 
 
-def deconvolution(score, image, progress=NO_PROGRESS):
+def deconvolution(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRESS) -> torch.Tensor:
     """Positive part of the deconvolution, [N, D, H, W], of images [N, 1, D, H, W]."""
     return _explain(score, image, False)

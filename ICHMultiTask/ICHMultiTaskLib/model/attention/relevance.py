@@ -10,11 +10,15 @@ Every layer is rewritten so that gradient × input is the rule: y = y′ · (y /
 the quotient is held fixed.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from ...common.progress import NO_PROGRESS
+from ...common.progress import NO_PROGRESS, Progress
 from .saliency import gradient
 
 GAMMA = 0.25
@@ -22,12 +26,12 @@ GAMMA = 0.25
 TINY = 1e-9
 
 
-def explain(score, image, progress=NO_PROGRESS):
+def explain(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRESS) -> torch.Tensor:
     """Positive part of the relevance, [N, D, H, W], of images [N, 1, D, H, W]."""
     return relevance(score, image).sum(1).relu()
 
 
-def relevance(score, image, gamma=GAMMA):
+def relevance(score: Callable, image: torch.Tensor, gamma: float = GAMMA) -> torch.Tensor:
     """Relevance of every voxel, of the image's shape; its sum is the score but for what biases add."""
     with _Rules(gamma):
         return gradient(score, image) * image

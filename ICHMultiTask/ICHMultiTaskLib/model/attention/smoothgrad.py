@@ -1,8 +1,12 @@
 """SmoothGrad: the mean gradient of copies of the image with noise (Smilkov et al. 2017, arXiv:1706.03825)."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
 import torch
 
-from ...common.progress import NO_PROGRESS
+from ...common.progress import NO_PROGRESS, Progress
 from .saliency import gradient
 
 SAMPLES = 16
@@ -10,7 +14,7 @@ NOISE = 0.1
 """Standard deviation of the noise as a share of the image's range; the publication advises 0.1 to 0.2."""
 
 
-def noisy(image):
+def noisy(image: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield `SAMPLES` copies of images [N, 1, D, H, W] with noise, the same each time."""
     generator = torch.Generator().manual_seed(0)  # of the CPU, so that every device gets the same
     spread = NOISE * (image.amax((1, 2, 3, 4), keepdim=True) - image.amin((1, 2, 3, 4), keepdim=True))
@@ -18,7 +22,7 @@ def noisy(image):
         yield image + spread * torch.randn(image.shape, generator=generator).to(image)
 
 
-def explain(score, image, progress=NO_PROGRESS):
+def explain(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRESS) -> torch.Tensor:
     """Size of the mean gradient, [N, D, H, W], of images [N, 1, D, H, W]."""
     total = torch.zeros_like(image)
     for n, copy in enumerate(noisy(image)):
