@@ -44,14 +44,14 @@ PRESETS = {
         about="It shows that every part works. Nothing is learned in so few steps: the numbers mean nothing.",
         patients=24,
         matrix=96,
-        slices=16,
+        slices=32,
         folds=2,
         changes={**FEW_EPOCHS, "preprocessing.shape_kji": [16, 48, 48], "epochs": 1, "batch_size": 4},
         explained=2,
     ),
     "cpu": Preset(
-        about="A smaller grid and few epochs, about an hour a row on two cores: rows can be compared with each other, "
-        "not with the paper's numbers.",
+        about="A smaller grid and few epochs, for two cores: rows can be compared with each other, not with the paper's "
+        "numbers.",
         patients=258,
         matrix=256,
         slices=None,
