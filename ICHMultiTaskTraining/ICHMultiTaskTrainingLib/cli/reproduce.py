@@ -21,7 +21,7 @@ def add_arguments(parser):
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="what is finished there stays")
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default="smoke",
-        help="smoke (default): minutes, its numbers mean nothing; cpu: an hour a row and more; paper: the stated settings",
+        help="smoke (default): minutes, its numbers mean nothing; cpu: hours; paper: the stated settings",
     )  # fmt: skip
     parser.add_argument("--manifest", type=Path, metavar="CSV", help="a hospital's scans (default: simulated patients)")
     parser.add_argument("--only", action="append", metavar="ROW", help="repeatable; an unknown name lists the known")

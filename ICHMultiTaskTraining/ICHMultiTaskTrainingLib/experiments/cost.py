@@ -6,16 +6,13 @@ import os
 import platform
 import statistics
 import time
-import weakref
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from ICHMultiTaskLib.model.networks import build_network
+from ICHMultiTaskLib.model.networks.cost import network_cost
 from ICHMultiTaskLib.model.runtime import available_devices, repeatable
 
 RUNS = 3
@@ -37,43 +34,19 @@ def cost(architecture: Mapping, shape_kji: Sequence[int], devices: Sequence[str]
     Returns
     -------
     dict
-        `parameters`; `multiply_adds` of a scan; `memory_mb`: weights and the largest sum of tensors at once, in
-        inference, float32; `seconds`: by device, None where it is not at hand; `measured_on`: by device, in words.
+        `parameters`; `multiply_adds` of a scan; `memory_mb`: what a training step keeps of a scan, in float32;
+        `seconds`: by device, None where it is not at hand; `measured_on`: by device, in words.
     """
-    with torch.device("meta"):  # nothing is computed: sizes tell all
-        network = build_network(architecture).eval()
-        parameters, macs, memory = counted(network, torch.empty(1, 1, *shape_kji))
+    of_two = network_cost(architecture, tuple(shape_kji), batch=2)  # batch norm needs more than one value
     devices = available_devices() if devices is None else devices
     network = build_network(architecture).eval()
     return {
-        "parameters": parameters,
-        "multiply_adds": macs,
-        "memory_mb": memory / 1e6,
+        "parameters": of_two.parameters,
+        "multiply_adds": of_two.multiply_adds // 2,
+        "memory_mb": of_two.kept_bytes / 2e6,
         "seconds": {d: seconds(network, shape_kji, d) if d in devices else None for d in ("cpu", "cuda")},
         "measured_on": {d: _named(d) for d in ("cpu", "cuda") if d in devices},
     }
-
-
-def counted(network: nn.Module, image: torch.Tensor) -> tuple[int, int, int]:
-    """Parameters, multiply-adds and bytes of a forward pass.
-
-    Parameters
-    ----------
-    network : nn.Module
-        In evaluation mode.
-    image : tensor [1, 1, D, H, W]
-
-    Returns
-    -------
-    (int, int, int)
-        Multiply-adds are those of convolutions and matrix products, as publications count them.
-    """
-    parameters = sum(p.numel() for p in network.parameters())
-    with torch.no_grad(), FlopCounterMode(display=False) as operations:
-        network(image)
-    with torch.no_grad(), _Peak([*network.parameters(), *network.buffers(), image]) as memory:
-        network(image)
-    return parameters, operations.get_total_flops() // 2, memory.peak
 
 
 def seconds(network: nn.Module, shape_kji: Sequence[int], device: str) -> float:
@@ -88,44 +61,6 @@ def seconds(network: nn.Module, shape_kji: Sequence[int], device: str) -> float:
             output.cpu()  # which waits for the device
             taken.append(time.perf_counter() - start)
     return statistics.median(taken[1:])
-
-
-class _Peak(TorchDispatchMode):
-    """Bytes of the tensors that live at once, at most.
-
-    Parameters
-    ----------
-    tensors : sequence of tensor
-        That are there before, such as weights.
-    """
-
-    def __init__(self, tensors):
-        super().__init__()
-        self.peak = self.now = 0
-        self.owners = {}
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            self._add(storage._cdata, storage.nbytes())
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        found = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(found):
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                self._add(storage._cdata, storage.nbytes())
-                weakref.finalize(tensor, self._remove, storage._cdata, storage.nbytes())
-        return found
-
-    def _add(self, key, size):
-        if not self.owners.get(key):  # a view takes nothing
-            self.now += size
-            self.peak = max(self.peak, self.now)
-        self.owners[key] = self.owners.get(key, 0) + 1
-
-    def _remove(self, key, size):
-        self.owners[key] -= 1
-        if not self.owners[key]:
-            self.now -= size
 
 
 def _named(device):

@@ -50,8 +50,8 @@ PRESETS = {
         explained=2,
     ),
     "cpu": Preset(
-        about="A smaller grid and few epochs, for two cores: rows can be compared with each other, not with the paper's "
-        "numbers.",
+        about="A smaller grid and few epochs, for two cores: rows can be compared with each other, not with the "
+        "paper's numbers.",
         patients=258,
         matrix=256,
         slices=None,
