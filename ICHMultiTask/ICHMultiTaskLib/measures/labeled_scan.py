@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> L
     Label
     """
     measures = measure(segment, head_ct)
-    on_grid = same_grid(segment, head_ct)
+    on_grid = same_grid(segment.mask.shape, segment.ijk_to_ras, head_ct)
     problems = []
     if segment.draft:
         problems.append(
@@ -120,13 +121,12 @@ def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> L
     return Label(measures.volume_ml, on_grid, tuple(problems))
 
 
-def same_grid(segment: Segment, head_ct: HeadCT) -> bool:
-    """Whether a segment lies on the grid of a scan, voxel by voxel."""
-    if segment.mask.shape != head_ct.hu.shape:
+def same_grid(shape: tuple[int, int, int], ijk_to_ras: np.ndarray, head_ct: HeadCT) -> bool:
+    """Whether a grid has the voxels of a scan, at the same positions."""
+    if shape != head_ct.hu.shape:
         return False
-    last = np.array(segment.mask.shape[::-1]) - 1
-    corners = np.array([[i, j, k] for i in (0, last[0]) for j in (0, last[1]) for k in (0, last[2])], dtype=float)
-    apart = apply_affine(segment.ijk_to_ras, corners) - apply_affine(head_ct.ijk_to_ras, corners)
+    corners = np.array(list(product(*((0, n - 1) for n in reversed(shape)))), dtype=float)
+    apart = apply_affine(ijk_to_ras, corners) - apply_affine(head_ct.ijk_to_ras, corners)
     return bool(np.abs(apart).max() <= GRID_MM)
 
 

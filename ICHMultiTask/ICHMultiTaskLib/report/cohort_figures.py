@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..comparison.cohort import CohortComparison
-from .plots import bland_altman
+from .plots import bland_altman, can_plot, new_figure
 
 COLORS = {"model": "#D55E00", "method": "#0072B2", "rater": "#009E73"}
 """From the color-blind safe palette of Okabe and Ito."""
@@ -30,12 +30,8 @@ def write_cohort_figures(comparison: CohortComparison, folder: Path, percent: bo
     dict of str to str
         Caption by file name; empty if matplotlib is not installed, since no number depends on it.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+    if not can_plot():
         return {}
-
     cohort = comparison.cohort
     methods = [method for method in cohort.methods if np.isfinite(method.volumes_ml).any()]
     drawings = {
@@ -57,8 +53,7 @@ def write_cohort_figures(comparison: CohortComparison, folder: Path, percent: bo
     if comparison.raters is not None:
         drawings["raters.png"] = ("Rater against rater", lambda figure: _raters(figure, comparison.raters))
     for name, (_, draw) in drawings.items():
-        figure = Figure(layout="constrained")  # without pyplot: no GUI, no global state
-        FigureCanvasAgg(figure)
+        figure = new_figure()
         draw(figure)
         figure.savefig(folder / name, dpi=120)
     return {name: caption for name, (caption, _) in drawings.items()}

@@ -1,1 +1,1 @@
-"""From trained weights to a model bundle and its model card: export, averaging, calibration anew."""
+"""From trained weights to a model bundle and its model card: export, averaging, recalibration."""

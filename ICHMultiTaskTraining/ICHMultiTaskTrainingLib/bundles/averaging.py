@@ -1,4 +1,9 @@
-"""One model from several: the mean of their weights, or of their outputs."""
+"""Make one model from several: the mean of their weights, or of their outputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
 
 import torch
 
@@ -9,34 +14,39 @@ from ..training.lineage import derived
 from .model_card import model_card
 
 SHARED = ("architecture", "preprocessing", "target")
-"""What weights mean nothing without."""
+"""Metadata that models must share to be combined."""
 
 
-def average_bundles(bundles, output, version=None, name=None):
-    """Average the weights of models of one origin, and write the bundle of the mean, to be calibrated anew.
+def average_bundles(
+    bundles: Sequence[ModelBundle | str | os.PathLike],
+    output: str | os.PathLike,
+    version: str | None = None,
+    name: str | None = None,
+) -> ModelBundle:
+    """Average the weights of models of one origin and write the bundle of the mean, to be recalibrated.
 
-    The mean of a model and of what it became by further training on other scans is often better than both and steadier
-    on scans unlike those of the training (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Models that
-    did not start from the same weights have no useful mean: `calibrate` and `evaluate` tell.
+    The mean of a model and its fine-tuned version is often better than both, and more robust on scans unlike the
+    training scans (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Models that did not start from the
+    same weights have no useful mean: check the result with `calibrate` and `evaluate`.
 
     Parameters
     ----------
     bundles : sequence of ModelBundle or path
-        At least two. Training data and settings are taken from the last.
+        At least two. Training data and settings are those of the last.
     output : path
         Folder of the new bundle; may be that of one of `bundles`, which is then replaced.
     version, name : str, optional
-        None: a first version, and the name of the last with "-averaged".
+        None: 0.1.0, and the name of the last with "-averaged".
 
     Returns
     -------
     ModelBundle
-        Without calibration: the interval is that of no scan and the probability is as the network says it.
+        Uncalibrated: no interval, and the network's own probability.
 
     Raises
     ------
     InputError
-        If there are fewer than two, or they differ in architecture, preprocessing or target.
+        If there are fewer than two models, or they differ in architecture, preprocessing or target.
     """
     bundles = _of_one_kind(bundles)
     states = [bundle.network().state_dict() for bundle in bundles]
@@ -46,10 +56,15 @@ def average_bundles(bundles, output, version=None, name=None):
     return save_bundle(output, mean, metadata, model_card(metadata), overwrite=True)
 
 
-def ensemble_bundles(bundles, output, version=None, name=None):
-    """Put several models into one bundle that says the mean of what they say, to be calibrated anew.
+def ensemble_bundles(
+    bundles: Sequence[ModelBundle | str | os.PathLike],
+    output: str | os.PathLike,
+    version: str | None = None,
+    name: str | None = None,
+) -> ModelBundle:
+    """Put several models into one bundle whose outputs are the mean of theirs, to be recalibrated.
 
-    Unlike `average_bundles` they need not be of one origin: the models of the folds of a cross-validation, say.
+    Unlike in `average_bundles`, they need not be of one origin; they may be the models of a cross-validation's folds.
 
     Parameters
     ----------
@@ -61,7 +76,7 @@ def ensemble_bundles(bundles, output, version=None, name=None):
     Returns
     -------
     ModelBundle
-        Without calibration, as large and as slow as all of them together.
+        Uncalibrated; as large and as slow as all of them together.
 
     Raises
     ------
@@ -98,7 +113,7 @@ def _of_one_kind(bundles):
 
 
 def _uncalibrated(bundles, what):
-    """Metadata of the last without what does not hold for all of them together."""
+    """Metadata of the last, without what does not apply to all of them together."""
     last = bundles[-1]
     metadata = {key: value for key, value in last.metadata.items() if key != "sha256"}
     metadata["calibration"] = NO_CALIBRATION
@@ -106,7 +121,7 @@ def _uncalibrated(bundles, what):
     metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
     names = ", ".join(f"{bundle.name} {bundle.version}" for bundle in bundles)
     metadata["training"] = metadata.get("training", {}) | {
-        "note": f"{what} {len(bundles)} models' ({names}); command, settings and validation are those of the last."
+        "note": f"{what} {len(bundles)} models' ({names}); command, settings and validation are from the last."
     }
     return metadata
 

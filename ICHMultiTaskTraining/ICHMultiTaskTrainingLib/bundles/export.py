@@ -1,12 +1,21 @@
-"""From a finished run to a model bundle with its model card."""
+"""Write a finished run as a model bundle with its model card."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
 
 from ICHMultiTaskLib.common.provenance import provenance
-from ICHMultiTaskLib.model.bundle import remove_bundle, save_bundle
+from ICHMultiTaskLib.model.bundle import ModelBundle, remove_bundle, save_bundle
 
 from ..training.config import starting_bundle
 from ..training.lineage import DEFAULT_NAME, DEFAULT_VERSION, derived
 from ..training.selection import best_choice
 from .model_card import model_card
+
+if TYPE_CHECKING:
+    from ..training.selection import Selection
+    from ..training.trainer import Trainer
 
 INTENDED_USE = (
     "Research on spontaneous intracerebral hemorrhage in non-contrast head CT. Not a medical device; not for diagnosis "
@@ -14,7 +23,15 @@ INTENDED_USE = (
 )
 
 
-def export_bundle(trainer, folder, name, version, training_data, command, choice=None):
+def export_bundle(
+    trainer: Trainer,
+    folder: str | os.PathLike,
+    name: str | None,
+    version: str | None,
+    training_data: str | None,
+    command: str,
+    choice: Selection | None = None,
+) -> ModelBundle:
     """Write the bundle of a finished run.
 
     Parameters
@@ -23,14 +40,14 @@ def export_bundle(trainer, folder, name, version, training_data, command, choice
         After `run`.
     folder : path
     name, version : str or None
-        None: "ich-multitask", or the name of the model that the run started from with "-fine-tuned", and 0.1.0.
+        None: "ich-multitask" (for a fine-tuned model the name of its start with "-fine-tuned"), and 0.1.0.
     training_data : str or None
-        One sentence, shown beside every number; None: made from the manifest. That of the model which the run started
-        from stands before it.
+        One sentence, shown next to every result; None: derived from the manifest. For a fine-tuned model it follows
+        the training data of the start.
     command : str
-        The command that trained it, for the model card.
+        The training command, for the model card.
     choice : Selection, optional
-        Which weights of the run; None: those that `Trainer.choose` takes.
+        Which weights of the run; None: those that `Trainer.choose` selects.
 
     Returns
     -------
@@ -43,8 +60,8 @@ def export_bundle(trainer, folder, name, version, training_data, command, choice
     training_data = own_data
     if config.tasks != "both":
         untrained = {"volume": "prognosis", "prognosis": "volume"}[config.tasks]
-        training_data += f"; for the {config.tasks} alone: its {untrained} means nothing"
-    # What an epoch cost says nothing of the model.
+        training_data += f"; only for the {config.tasks}: its {untrained} is meaningless"
+    # Timing is not a property of the model.
     validation = {key: value for key, value in choice.entry.items() if key not in ("seconds", "ended")}
     metadata = {
         "name": name or DEFAULT_NAME,
@@ -67,17 +84,25 @@ def export_bundle(trainer, folder, name, version, training_data, command, choice
     return save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
 
 
-def export_best(trainer, folder, name, version, training_data, command, choice):
-    """Write the best epoch of a run beside the chosen weights, under a name of its own.
+def export_best(
+    trainer: Trainer,
+    folder: str | os.PathLike,
+    name: str | None,
+    version: str | None,
+    training_data: str | None,
+    command: str,
+    choice: Selection,
+) -> ModelBundle | None:
+    """Write the best epoch of a run next to the chosen weights, under its own name.
 
     Returns
     -------
     ModelBundle or None
-        None where the chosen weights are the best, or come of the start.
+        None if the chosen weights are the best, or those of the start.
     """
     best = best_choice(trainer)
     if best is None or choice.is_start or choice.entry["epoch"] == best.entry["epoch"]:
-        remove_bundle(folder)  # of the same run before it went on
+        remove_bundle(folder)  # from an earlier stage of the same run
         return None
     name = f"{name or DEFAULT_NAME}-best"
     return export_bundle(trainer, folder, name, version, training_data, command, best)

@@ -1,23 +1,25 @@
-"""The model card: what a bundle's metadata say, in Markdown for people."""
+"""The model card: a bundle's metadata in Markdown."""
+
+from __future__ import annotations
 
 import json
 
 import numpy as np
 
-from ICHMultiTaskLib.model.bundle import save_bundle
+from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 
 from ..evaluation.model_comparison import comparison_table
 from ..evaluation.robustness.metrics import summary
 
 
-def record_metrics(bundle, metrics, name="held_out"):
+def record_metrics(bundle: ModelBundle, metrics: dict, name: str = "held_out") -> ModelBundle:
     """Write metrics into a bundle's metadata and model card.
 
     Parameters
     ----------
     bundle : ModelBundle
     metrics : dict
-        As `evaluate` or, under the names "robustness" and "comparison", `robustness` and `compare-models` write them.
+        From `evaluate`, or with the names "robustness" and "comparison" from `robustness` and `compare-models`.
     name : str
     """
     metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
@@ -26,9 +28,9 @@ def record_metrics(bundle, metrics, name="held_out"):
     return save_bundle(bundle.folder, state, metadata, model_card(metadata), overwrite=True)
 
 
-def model_card(metadata):
-    """The model card in Markdown, made from the metadata alone."""
-    # A bundle made elsewhere need not tell how it was trained.
+def model_card(metadata: dict) -> str:
+    """The model card in Markdown, from the metadata alone."""
+    # A bundle made elsewhere may not record its training.
     training = {"command": "not recorded", "config": {}} | metadata.get("training", {})
     metrics, calibration = metadata["metrics"], metadata["calibration"]
     lines = [
@@ -38,7 +40,7 @@ def model_card(metadata):
         "",
         f"**Intended use.** {metadata['intended_use']}",
         "",
-        f"**Trained on.** {metadata['training_data']}. Volumes, outcomes and, where the manifest has them, masks.",
+        f"**Trained on.** {metadata['training_data']}. Volumes, outcomes and, if the manifest has them, masks.",
         "",
         "## Training",
         "",
@@ -68,7 +70,7 @@ def model_card(metadata):
         lines += [f"Held-out: {held_out.get('data', 'scans never used for training or calibration')}.", ""]
         for part in ("volume", "prognosis", "hemorrhage", "attention"):
             if held_out.get(part) is None:
-                lines += [f"Nothing was measured of the {part}.", ""]
+                lines += [f"The {part} was not evaluated.", ""]
                 continue
             lines += [f"| {part} | value |", "|---|---|"]
             lines += [f"| {key} | {_shown(value)} |" for key, value in held_out[part].items()]
@@ -82,7 +84,8 @@ def model_card(metadata):
     lines += [
         "## Limits",
         "",
-        "Not validated on patients. Attention is scaled for each map by itself: not comparable between patients.",
+        "Not validated on patients. Each attention map is scaled separately: maps of different patients cannot be "
+        "compared.",
         "",
     ]
     return "\n".join(lines)
@@ -102,10 +105,10 @@ def _calibrated_on(calibration, metrics):
     text = f"Split-conformal {interval['coverage']:.0%} interval" if interval else "No interval"
     scans = calibration.get("scans", metrics.get("validation_scans"))
     if scans is None:
-        return f"{text}; probability as the network says it."
-    data = calibration.get("data", "validation patients that trained and chose nothing")
+        return f"{text}; uncalibrated probability."
+    data = calibration.get("data", "validation patients not used for training or model selection")
     if calibration.get("notes"):
-        return f"{text}, from {scans} {data}. What these were too few for:"
+        return f"{text}, from {scans} {data}. They were too few for:"
     return f"{text} and Platt-scaled probability, both from {scans} {data}."
 
 
@@ -114,7 +117,7 @@ def _correction(calibration):
     if not line:
         return []
     sentence = (
-        f"The volume V of the network is corrected to (({line['slope']:.3f} × ∛(V + {line['softening_ml']:g} mL) "
+        f"The network's volume V is corrected to (({line['slope']:.3f} × ∛(V + {line['softening_ml']:g} mL) "
         f"{line['offset_cm']:+.3f} cm)³ − {line['softening_ml']:g} mL), fitted to the same scans."
     )
     return [sentence, ""]

@@ -1,13 +1,16 @@
-"""Fit a model's interval and probability anew, on scans that it was not trained on."""
+"""Recalibrate a model's volume, interval and probability on scans that it was not trained on."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
-from ICHMultiTaskLib.model.bundle import save_bundle
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
+from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.preprocessing import prepare
 from ICHMultiTaskLib.scan.reading import read_head_ct
@@ -17,19 +20,28 @@ from ..data.manifest import outcomes, read_manifest
 from ..training.lineage import derived
 from .model_card import model_card
 
-FEWEST_PATIENTS = 20
-"""Below this many a 90 % interval would rest on one or two of them."""
+MIN_PATIENTS = 20
+"""With fewer, a 90 % interval would depend on one or two of them."""
 
 
-def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", progress=None, name=None, version=None):
-    """Fit volume, interval and probability on a manifest and write the bundle with them; the weights stay as they are.
+def recalibrate(
+    manifest_path: str | os.PathLike,
+    bundle: ModelBundle | str | os.PathLike,
+    output: str | os.PathLike,
+    outcome: str = "died",
+    device: str = "auto",
+    progress: Progress | None = None,
+    name: str | None = None,
+    version: str | None = None,
+) -> ModelBundle:
+    """Recalibrate volume, interval and probability on a manifest and write the new bundle; the weights are unchanged.
 
-    What the scans are too few for stays as it was, and the model card says so; see `fit_calibration`.
+    A part with too few scans keeps its calibration, and the model card says so; see `fit_calibration`.
 
     Parameters
     ----------
     manifest_path : path
-        Of scans that neither trained nor chose the model, else the interval comes out too narrow.
+        Scans not used for training or model selection; with those, the interval would be too narrow.
     bundle : ModelBundle or path
     output : path
         Folder of the new bundle; may be that of `bundle`, which is then replaced.
@@ -37,9 +49,9 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
         As in `TrainingConfig`.
     device : str
     progress : callable (fraction, message), optional
-        May raise Canceled; nothing is written then.
+        May raise Canceled; then nothing is written.
     name, version : str, optional
-        Of the new bundle. None: those of `bundle` where it is replaced, else its name with "-calibrated".
+        Of the new bundle. None: those of `bundle` if it is replaced; otherwise its name with "-calibrated" and 0.1.0.
 
     Returns
     -------
@@ -48,15 +60,15 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
     Raises
     ------
     InputError
-        With every scan that cannot be used and its reason, all at once; or if there are too few.
+        With every unusable scan and its reason, all at once; or if there are too few scans.
     """
     progress = progress or NO_PROGRESS
     manifest = read_manifest(manifest_path)
     death = outcomes(manifest.rows, outcome)
     patients = [row.patient_id for row in manifest.rows]
-    if len(set(patients)) < FEWEST_PATIENTS:
+    if len(set(patients)) < MIN_PATIENTS:
         raise InputError(
-            f"Too few patients to calibrate on: expected at least {FEWEST_PATIENTS}, found {len(set(patients))} in "
+            f"Too few patients to calibrate on: expected at least {MIN_PATIENTS}, found {len(set(patients))} in "
             f"{manifest.path}."
         )
     analyzer = Analyzer(bundle, device)
@@ -87,9 +99,9 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
             start.metadata["calibration"],
         ),
         "scans": len(death),
-        "data": f"{kind} of their own, used for nothing else",
+        "data": f"separate {kind}, used for nothing else",
     }
-    # What was measured with the old calibration is no longer true.
+    # Metrics measured with the old calibration no longer hold.
     kept = ("validation", "validation_scans", "comparison")
     metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
     in_place = Path(output).resolve() == start.folder.resolve()
@@ -101,7 +113,7 @@ def recalibrate(manifest_path, bundle, output, outcome="died", device="auto", pr
         version or (start.version if in_place else None),
         f"on {len(death)} {kind} of {manifest.path.name}",
     )
-    if in_place:  # the model as it was before is gone: what it was made from stands
+    if in_place:  # the previous bundle is gone; keep what it was derived from
         metadata["derived_from"] = start.metadata.get("derived_from", [])
     state = start.network().state_dict()
     progress(1.0, "Done")

@@ -1,18 +1,26 @@
 """The `ichmultitask-train average` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("models", type=Path, nargs="+", metavar="BUNDLE", help="at least two")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the new bundle, to be calibrated")
-    parser.add_argument("--name", help="default: that of the last with -averaged")
-    parser.add_argument("--bundle-version", help="default: 0.1.0")
+    add_combining_arguments(parser, "averaged")
     parser.set_defaults(run=run)
 
 
-def run(options):
+def add_combining_arguments(parser: argparse.ArgumentParser, suffix: str) -> None:
+    """Add the arguments of a command that makes one bundle from several; `suffix` ends the name of the new one."""
+    parser.add_argument("models", type=Path, nargs="+", metavar="BUNDLE", help="at least two")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the new bundle, to be calibrated")
+    parser.add_argument("--name", help=f"default: the name of the last model with -{suffix}")
+    parser.add_argument("--bundle-version", help="default: 0.1.0")
+
+
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     from ..bundles.averaging import average_bundles
 

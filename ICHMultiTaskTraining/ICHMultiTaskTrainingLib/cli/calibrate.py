@@ -1,5 +1,8 @@
 """The `ichmultitask-train calibrate` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
@@ -9,19 +12,19 @@ from ICHMultiTaskLib.model.bundle import check_bundle_folder
 from ..bundles.recalibration import recalibrate
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--model", type=Path, required=True, metavar="BUNDLE")
     parser.add_argument("--output", type=Path, metavar="DIR", help="the new bundle (default: replace the old one)")
-    parser.add_argument("--name", help="default: that of the model with -calibrated; unchanged where it is replaced")
-    parser.add_argument("--bundle-version", help="default: 0.1.0; unchanged where it is replaced")
+    parser.add_argument("--name", help="default: the model's name with -calibrated; unchanged if it is replaced")
+    parser.add_argument("--bundle-version", help="default: 0.1.0; unchanged if the model is replaced")
     parser.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     output = options.output or options.model
     check_bundle_folder(output)

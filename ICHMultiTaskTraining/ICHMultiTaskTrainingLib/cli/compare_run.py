@@ -1,5 +1,8 @@
 """The `ichmultitask-train compare-run` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
@@ -9,16 +12,16 @@ from ..evaluation.model_comparison import comparison_table
 from ..evaluation.run_comparison import COMPARISON, compare_run
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.description = "Compare the model of a finished run with another one on the run's validation patients."
+    parser.description = "Compare the model of a finished run with another model on the run's validation patients."
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="the other one; default: the shipped one")
+    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="the other model (default: the shipped one)")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Evaluate, compare and print."""
     with ShellProgress() as progress:
         comparison = compare_run(options.folder, options.model, options.device, progress)

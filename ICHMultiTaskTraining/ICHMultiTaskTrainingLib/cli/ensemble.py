@@ -1,18 +1,19 @@
 """The `ichmultitask-train ensemble` command."""
 
-from pathlib import Path
+from __future__ import annotations
+
+import argparse
+
+from .average import add_combining_arguments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("models", type=Path, nargs="+", metavar="BUNDLE", help="at least two")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the new bundle, to be calibrated")
-    parser.add_argument("--name", help="default: that of the last with -ensemble")
-    parser.add_argument("--bundle-version", help="default: 0.1.0")
+    add_combining_arguments(parser, "ensemble")
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     from ..bundles.averaging import ensemble_bundles
 

@@ -1,5 +1,8 @@
 """The `ichmultitask-train evaluate` command."""
 
+from __future__ import annotations
+
+import argparse
 import json
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from ..bundles.model_card import record_metrics
 from ..evaluation.evaluation import evaluate
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -21,7 +24,7 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     if options.record:
         check_bundle_folder(options.model or default_bundle())

@@ -1,18 +1,21 @@
 """The `ichmultitask-train gather` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ..evaluation.cross_validation import gather_folds
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a finished run, one per fold")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     gather_folds(options.runs, options.output)
     print(f"Report: {options.output / 'report.html'}")

@@ -1,5 +1,8 @@
 """The `ichmultitask-train predict` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
@@ -8,7 +11,7 @@ from ICHMultiTaskLib.common.progress import ShellProgress
 from ..evaluation.prediction import FILE, predict
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("folder", type=Path, help="scans: subfolders of DICOM files, .zip, NIfTI, NRRD, MetaImage")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -17,7 +20,7 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     with ShellProgress() as progress:
         records = predict(options.folder, options.output, options.model, options.device, progress)

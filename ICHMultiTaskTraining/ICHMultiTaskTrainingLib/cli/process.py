@@ -1,4 +1,6 @@
-"""The command `ichmultitask-train` in a process of its own, started by a program that is not to wait for it."""
+"""The command `ichmultitask-train` in a separate process, started by a program that does not wait for it."""
+
+from __future__ import annotations
 
 import codecs
 import os
@@ -6,23 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import OutputError
 from ICHMultiTaskLib.common.writing import os_error_sentence
 
 TAIL_BYTES = 200_000
-"""Of a log that was there before, this much is shown."""
+"""How much of an existing log is shown."""
 
 
-def python_executable():
-    """The interpreter; inside 3D Slicer the real one, since its launcher would be a process in between."""
+def python_executable() -> str:
+    """The Python interpreter; inside 3D Slicer the real one, without the process of the launcher in between."""
     name = "python-real.exe" if os.name == "nt" else "python-real"
     real = Path(sys.executable).with_name(name)
     return str(real if real.is_file() else sys.executable)
 
 
-def command(arguments):
+def command(arguments: Sequence[object]) -> list[str]:
     """The command with its arguments, for `subprocess`.
 
     Parameters
@@ -34,7 +37,7 @@ def command(arguments):
     -------
     list of str
     """
-    # The path is set in the code: a launcher may replace the one in the environment.
+    # The path is set in the code because a launcher may replace the environment's.
     modules = Path(__file__).resolve().parents[2]
     folders = [str(modules), str(modules.parent / "ICHMultiTask")]
     code = f"import sys; sys.path[:0] = {folders}; from ICHMultiTaskTrainingLib.cli import main; sys.exit(main())"
@@ -42,7 +45,7 @@ def command(arguments):
 
 
 class CommandProcess:
-    """The running command; what it prints goes to a file, so that it outlives a program that crashes.
+    """The running command; its output goes to a file, so that it survives a crash of the starting program.
 
     Parameters
     ----------
@@ -61,7 +64,7 @@ class CommandProcess:
         If the log cannot be written.
     """
 
-    def __init__(self, arguments, log):
+    def __init__(self, arguments: Sequence[object], log: str | os.PathLike):
         self.stopped = False
         self.log = Path(log)
         try:
@@ -72,7 +75,7 @@ class CommandProcess:
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-                    # A group of its own, so that `stop` reaches the processes that prepare scans as well.
+                    # Its own group, so that `stop` also reaches the processes that prepare scans.
                     start_new_session=True,
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
@@ -80,12 +83,12 @@ class CommandProcess:
             raise OutputError(os_error_sentence(error, error.filename or self.log)) from error
 
     @property
-    def status(self):
-        """Exit status, None while it runs."""
+    def status(self) -> int | None:
+        """Exit status; None while it runs."""
         return self._process.poll()
 
-    def stop(self):
-        """End the process; checkpoints are written whole, so that a run can be continued."""
+    def stop(self) -> None:
+        """End the process; checkpoints are written atomically, so the run can be continued."""
         if self.status is not None:
             return
         self.stopped = True
@@ -94,8 +97,8 @@ class CommandProcess:
         else:
             os.killpg(self._process.pid, signal.SIGTERM)
 
-    def wait(self, seconds):
-        """Block until it has ended or the time is up; return its status or None."""
+    def wait(self, seconds: float) -> int | None:
+        """Wait until it has ended or the time is up; return its status or None."""
         end = time.monotonic() + seconds
         while self.status is None and time.monotonic() < end:
             time.sleep(0.02)
@@ -103,7 +106,7 @@ class CommandProcess:
 
 
 class LogReader:
-    """Lines of a growing text file in UTF-8, each once.
+    """Reads each line of a growing UTF-8 text file once.
 
     Parameters
     ----------
@@ -111,12 +114,12 @@ class LogReader:
         Need not exist yet.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self._path, self._offset, self._rest = Path(path), None, ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def lines(self):
-        """Lines that were completed since the last call."""
+    def lines(self) -> list[str]:
+        """Lines completed since the last call."""
         try:
             with self._path.open("rb") as file:
                 if self._offset is None:

@@ -1,5 +1,8 @@
-"""The `ichmultitask-train release` command: every step from nothing to a model with its model card."""
+"""The `ichmultitask-train release` command: every step to a model with its model card."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
@@ -8,23 +11,23 @@ from ICHMultiTaskLib.common.shell import positive
 from .steps import RECIPE, finished_steps, read_recipe, run_steps
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
-        "Simulate, train, average, calibrate, evaluate: run the commands of a recipe one after the other. The same "
-        "command goes on where an earlier one was stopped."
+        "Simulate, train, average, calibrate, evaluate: run the commands of a recipe one after the other. Repeat the "
+        "same command to continue after an interruption."
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for all that the steps write")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for everything the steps write")
     parser.add_argument(
-        "--recipe", type=Path, default=RECIPE, metavar="FILE", help="default: that of the next shipped model"
+        "--recipe", type=Path, default=RECIPE, metavar="FILE", help="default: the recipe of the next shipped model"
     )
-    parser.add_argument("--device", choices=Device.values(), help="of every step")
-    parser.add_argument("--processes", type=positive, metavar="N", help="of every step")
-    parser.add_argument("--list", action="store_true", help="print the steps, and which are finished; run nothing")
+    parser.add_argument("--device", choices=Device.values(), help="for every step")
+    parser.add_argument("--processes", type=positive, metavar="N", help="for every step")
+    parser.add_argument("--list", action="store_true", help="print the steps and which are finished; run nothing")
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     from . import COMMANDS
 

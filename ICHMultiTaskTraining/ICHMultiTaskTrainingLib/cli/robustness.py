@@ -1,5 +1,8 @@
 """The `ichmultitask-train robustness` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
@@ -12,35 +15,38 @@ from ..evaluation.robustness.metrics import summary
 from ..evaluation.robustness.run import robustness
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
-        "Read simulated heads scanned in different ways and with their hematoma erased, and real heads with inserted "
-        "hematomas; write robustness.json, readings.csv and figures."
+        "Measure the hematoma in simulated heads scanned in different ways and with the hematoma erased, and in real "
+        "heads with inserted hematomas; write robustness.json, readings.csv and figures."
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
-    parser.add_argument("--patients", type=positive, default=20, metavar="N", help="simulated (default 20)")
+    parser.add_argument("--patients", type=positive, default=20, metavar="N", help="simulated patients (default 20)")
     parser.add_argument(
-        "--seed", type=int, default=303, help="of the simulated patients; never that of a training cohort (default 303)"
+        "--seed",
+        type=int,
+        default=303,
+        help="of the simulated patients; not the seed of a training cohort (default 303)",
     )
     parser.add_argument(
-        "--manifest", type=Path, metavar="CSV", help="erase the hematomas of these scans too, where they have a mask"
+        "--manifest", type=Path, metavar="CSV", help="also erase the hematomas of these scans, if they have a mask"
     )
     parser.add_argument(
-        "--anatomy", type=Path, metavar="FOLDER", help="head CTs without a hemorrhage, to insert hematomas into"
+        "--anatomy", type=Path, metavar="FOLDER", help="head CTs without hemorrhage, to insert hematomas into"
     )
-    parser.add_argument("--insertions", type=positive, default=8, metavar="N", help="into each of these (default 8)")
+    parser.add_argument("--insertions", type=positive, default=8, metavar="N", help="into each head CT (default 8)")
     parser.add_argument(
         "--masks", type=Path, metavar="FOLDER",
-        help="segmentations of real hematomas, drawn on other heads, to be inserted into those of --anatomy as well",
+        help="segmentations of real hematomas of other patients, also inserted into the head CTs of --anatomy",
     )  # fmt: skip
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Measure, write and print."""
     if options.record:
         check_bundle_folder(options.model or default_bundle())

@@ -1,5 +1,8 @@
 """The `ichmultitask-train simulate` command."""
 
+from __future__ import annotations
+
+import argparse
 import json
 from pathlib import Path
 
@@ -10,21 +13,21 @@ from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.simulation import SimulationSettings, usable_scans, write_cohort
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("--patients", type=positive, required=True, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default 0)")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="an interrupted one is continued")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="continued if interrupted")
     parser.add_argument("--format", choices=("dicom", "nifti"), default="nifti")
     parser.add_argument("--matrix", type=positive, metavar="N", help="rows and columns of a slice (default 512)")
     parser.add_argument(
-        "--slices", type=positive, metavar="N", help="in every scan (default: by a thickness drawn as in practice)"
+        "--slices", type=positive, metavar="N", help="per scan (default: from a random, realistic slice thickness)"
     )
     parser.add_argument(
         "--composition",
         choices=Cohort.values(),
         default=Cohort.TRAINING.value,
-        help="what kind of patients: training (default; many without a bleed but with other lesions, a third of bleeds "
+        help="kind of patients: training (default; many without a bleed but with other lesions, a third of the bleeds "
         "fatal) or paper (all with a bleed, an eighth of them fatal)",
     )
     parser.add_argument(
@@ -34,10 +37,10 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     if options.anatomy and (options.matrix or options.slices):
-        raise InputError("Scans given by --anatomy keep their own grid: expected no --matrix and no --slices with it.")
+        raise InputError("The scans of --anatomy keep their own grid: expected neither --matrix nor --slices with it.")
     settings, scans = SimulationSettings(options.slices, options.matrix or 512, composition=options.composition), ()
     with ShellProgress() as progress:
         if options.anatomy:
@@ -51,6 +54,6 @@ def run(options):
     print(f"{summary['patients']} patients, {summary['bleeds']} with a bleed, {summary['died']} died: {manifest}")
     if summary["auc_best_image"] is not None:
         print(
-            f"Of the bleeds {summary['mortality']:.0%} died. Best reachable AUC of the prognosis among them: "
+            f"Mortality of the bleeds: {summary['mortality']:.0%}. Best possible AUC of the prognosis among them: "
             f"{summary['auc_best_image']:.3f} from the image, {summary['auc_best_clinical']:.3f} with age and GCS."
         )

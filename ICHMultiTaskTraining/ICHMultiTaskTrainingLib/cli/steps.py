@@ -1,29 +1,34 @@
-"""Commands that are run one after the other, as a text file lists them."""
+"""Run the commands listed in a text file one after the other."""
+
+from __future__ import annotations
 
 import json
+import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.registry import Registry
 from ICHMultiTaskLib.common.shell import parse
 from ICHMultiTaskLib.common.writing import write_json
 
 RECIPE = Path(__file__).with_name("release.txt")
 """How the next shipped model is made."""
 FOLDER = "{run}"
-"""In a recipe: the folder that `--output` names."""
+"""Placeholder in a recipe for the folder of `--output`."""
 FINISHED = "finished.json"
 PROGRAM = "ichmultitask-train"
 
 
-def read_recipe(path, commands):
-    """Read the steps of a recipe and check each, so that a typo is found before the first hour of work.
+def read_recipe(path: str | os.PathLike, commands: Registry) -> list[str]:
+    """Read the steps of a recipe and check each, so that a typo is found before hours of work.
 
     Parameters
     ----------
     path : path
-        One command of `ichmultitask-train` a line, without the program's name; ``#`` begins a comment, a backslash at
-        its end continues a line.
+        One command of `ichmultitask-train` per line, without the program's name; ``#`` begins a comment, a backslash
+        at the end continues the line.
     commands : Registry
 
     Returns
@@ -33,7 +38,7 @@ def read_recipe(path, commands):
     Raises
     ------
     InputError
-        If it cannot be read, has no steps, or one of them is no command or has arguments that the command refuses.
+        If it cannot be read, has no steps, or a step is not a valid command.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -42,35 +47,41 @@ def read_recipe(path, commands):
     lines = [line.strip() for line in text.replace("\\\n", " ").splitlines()]
     steps = [" ".join(line.split()) for line in lines if line and not line.startswith("#")]
     if not steps:
-        raise InputError(f"The recipe {path} has no steps: expected one command of {PROGRAM} a line.")
+        raise InputError(f"The recipe {path} has no steps: expected one command of {PROGRAM} per line.")
     for step in steps:
         name = step.split()[0]
         commands.check(name)
         try:
             _parse(step, Path(), commands)
         except SystemExit as error:
-            raise InputError(f"A step of the recipe {path} is no valid command (see above): {step}") from error
+            raise InputError(f"A step of the recipe {path} is not a valid command (see above): {step}") from error
     return steps
 
 
-def run_steps(steps, folder, commands, device=None, processes=None):
+def run_steps(
+    steps: Sequence[str],
+    folder: str | os.PathLike,
+    commands: Registry,
+    device: str | None = None,
+    processes: int | None = None,
+) -> None:
     """Run the steps that are not finished yet.
 
     Parameters
     ----------
     steps : list of str
-        As `read_recipe` gives them.
+        From `read_recipe`.
     folder : path
-        Takes the place of ``{run}``; remembers which steps are finished.
+        Replaces ``{run}``; records which steps are finished.
     commands : Registry
     device : str, optional
     processes : int, optional
-        Of every step that has such an option.
+        For every step that has such an option.
 
     Raises
     ------
     InputError
-        If other steps were run in the folder before.
+        If the folder belongs to other steps.
     """
     folder = Path(folder)
     finished = finished_steps(folder, steps)
@@ -87,21 +98,21 @@ def run_steps(steps, folder, commands, device=None, processes=None):
         write_json(folder / FINISHED, steps[: n + 1])
 
 
-def finished_steps(folder, steps):
-    """How many of the steps were finished in the folder before; InputError if these were other steps."""
+def finished_steps(folder: str | os.PathLike, steps: Sequence[str]) -> int:
+    """Number of steps already finished in the folder; InputError if it belongs to other steps."""
     path = Path(folder) / FINISHED
     if not path.exists():
         return 0
     try:
         finished = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is damaged, so that nobody knows which steps are finished: {error}.") from error
+        raise InputError(f"{path} is damaged; it is unknown which steps are finished: {error}.") from error
     for n, step in enumerate(finished):
         if n >= len(steps) or steps[n] != step:
             wanted = steps[n] if n < len(steps) else "no further step"
             raise InputError(
-                f"Another recipe was begun in {folder}: its step {n + 1} was `{step}`, now it is `{wanted}`. Give "
-                "another folder."
+                f"The folder {folder} belongs to another recipe: its step {n + 1} was `{step}`, now it is `{wanted}`. "
+                "Choose another folder."
             )
     return len(finished)
 

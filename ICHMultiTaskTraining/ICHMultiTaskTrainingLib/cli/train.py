@@ -1,5 +1,8 @@
 """The `ichmultitask-train train` command."""
 
+from __future__ import annotations
+
+import argparse
 import json
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from ..training.run_folder import RunFolder, check_start
 from ..training.settings_text import parse_assignments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("manifest", type=Path, help="CSV with patient_id, image, volume_ml, died")
     parser.add_argument(
@@ -28,31 +31,33 @@ def add_arguments(parser):
     )
     parser.add_argument("--preset", choices=tuple(PRESETS), help="default: that of --config, or default")
     parser.add_argument(
-        "--config", type=Path, metavar="JSON", help="a file of settings unlike the preset's; config.json of a run"
+        "--config", type=Path, metavar="JSON", help="file of settings that differ from the preset; config.json of a run"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, such as epochs=50; repeatable"
     )
     parser.add_argument("--network", metavar="NAME", help=f"one of {', '.join(TRAINABLE)} (default: the preset's)")
     parser.add_argument("--fold", type=int, metavar="N", help="cross-validation: hold out this fold, from 0")
-    parser.add_argument("--folds", type=positive, metavar="K", help="their number (default 5)")
+    parser.add_argument("--folds", type=positive, metavar="K", help="number of folds (default 5)")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     parser.add_argument(
         "--processes",
         type=positive,
         default=usable_cores(),
         metavar="N",
-        help="that prepare the scans (default: one for each processor)",
+        help="processes that prepare the scans (default: one per processor)",
     )
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="of prepared scans, which runs and folds may share")
-    parser.add_argument("--skip-unusable", action="store_true", help="leave out scans that cannot be used; say which")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared scans; runs and folds may share it")
+    parser.add_argument("--skip-unusable", action="store_true", help="leave out unusable scans and list them")
     parser.add_argument("--name", help="of the bundle (default: ich-multitask, or that of the start with -fine-tuned)")
     parser.add_argument("--bundle-version", help="default: 0.1.0")
-    parser.add_argument("--training-data", metavar="SENTENCE", help="what it was trained on; shown beside every number")
+    parser.add_argument(
+        "--training-data", metavar="SENTENCE", help="what it was trained on; shown next to every result"
+    )
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     from ICHMultiTaskLib.model.runtime import choose_device
 
@@ -92,12 +97,12 @@ def run(options):
         report_run(trainer, bundle, options.output / FOLDER, options.command_line, choice)
     print(f"Model bundle: {bundle.folder}")
     if best is not None:
-        print(f"That of the best epoch: {best.folder}")
+        print(f"Model bundle of the best epoch: {best.folder}")
     print(f"Report: {options.output / FOLDER / 'report.html'}")
 
 
-def read_settings(options):
-    """The preset and the settings that differ from it, of the file and of the shell."""
+def read_settings(options: argparse.Namespace) -> tuple[str, dict]:
+    """The preset and the settings that differ from it, from the file and the command line."""
     settings = {}
     if options.config:
         try:

@@ -1,17 +1,29 @@
-"""Random changes of prepared scans, and of their volume where they change it."""
+"""Random augmentation of prepared scans, with the resulting change of volume."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
 SHIFT, SCALE = 0.02, (0.90, 1.03)
-"""Largest shift as a share of half the image; scale along each axis. Small, since blood that left the image would
-still count."""
+"""Largest shift, as a fraction of half the image; scale along each axis. Small, because blood moved out of the image
+would still count."""
 
 
-def augment(images, occupancy, generator, rotation_deg, size_mm, reduction=1, count=None, own=slice(None)):
-    """Mirror, turn, scale, shift and blur the head; change offset, scale and noise of its HU.
+def augment(
+    images: torch.Tensor,
+    occupancy: torch.Tensor,
+    generator: torch.Generator,
+    rotation_deg: Sequence[float],
+    size_mm: torch.Tensor,
+    reduction: int = 1,
+    count: int | None = None,
+    own: slice = slice(None),
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mirror, rotate, scale, shift and blur the head; change the offset, scale and noise of its HU.
 
     Parameters
     ----------
@@ -19,24 +31,24 @@ def augment(images, occupancy, generator, rotation_deg, size_mm, reduction=1, co
     occupancy : tensor [N, 1, D, h, w]
         Fraction of blood on a coarser grid of the same extent.
     generator : torch.Generator
-        On the CPU, so that every device sees the same draws; but for the noise, which is drawn on the device of the
-        images from a seed that this one gives: on another kind of device it is another noise.
+        On the CPU, so that every device gets the same numbers. Only the noise is drawn on the images' device, from a
+        seed drawn here, and differs between kinds of devices.
     rotation_deg : sequence of float, length 2
-        Largest turn out of the axial plane and in it.
+        Largest rotation out of the axial plane, and in it.
     size_mm : tensor [N, 3]
-        Depth, height and width of each image: a head is turned as a rigid body, whatever the shape of its voxels.
+        Depth, height and width of each image: the head is rotated as a rigid body, whatever the shape of its voxels.
     reduction : int
-        Factor by which rows and columns were reduced before.
+        Factor by which rows and columns were already reduced.
     count : int, optional
-        Of the images to draw for, where these are but the slice `own` of a batch that several processes share. The
-        changes of an image are then the same however many processes there are.
+        Size of the whole batch, if `images` are only the slice `own` of it. The changes of an image then do not depend
+        on the number of processes.
     own : slice
 
     Returns
     -------
     images, occupancy : tensor
     growth : tensor [N]
-        Factor by which the share of blood in the image has grown.
+        Factor by which the fraction of blood in the image has grown.
     """
     count, device = count or len(images), images.device
 
@@ -46,18 +58,18 @@ def augment(images, occupancy, generator, rotation_deg, size_mm, reduction=1, co
     affine, growth = (drawn[own] for drawn in _affine(count, rotation_deg, generator))
     affine = _in_grid_units(affine, size_mm.to(affine))
     in_plane, across = (largest * draw(-1.0, 1.0).clamp(0) for largest in (1.0 / reduction, 1.0))
-    smooth, amount = draw(0, 1) < 0.5, draw(-0.01, 0.05).clamp(0)  # half of the noise is grainy, half smooth
+    smooth, amount = draw(0, 1) < 0.5, draw(-0.01, 0.05).clamp(0)  # half of the images get grainy noise, half smooth
     contrast, offset = draw(0.93, 1.07), draw(-0.06, 0.06)
     numbers = torch.cat(
         [growth[:, None], *(v.flatten(1) for v in (in_plane, across, amount, contrast, offset, affine))], 1
     )
-    # Known here which images are blurred, and one copy of all numbers: a device is never waited for.
+    # Which images are blurred is known on the CPU, and all numbers are copied at once: no waiting for the device.
     blurred, smoothed = [_rows(v, device) for v in (in_plane, across)], _rows(smooth, device)
     numbers = numbers.to(device, non_blocking=True)
     affine = numbers[:, 6:].view(-1, 3, 4)
     in_plane, across, amount, contrast, offset = numbers[:, 1:6].T.reshape(5, -1, 1, 1, 1, 1)
     images, occupancy = (_resample(volume, affine) for volume in (images, occupancy))
-    tissue = images > 0  # what the window clipped to air stays air
+    tissue = images > 0  # voxels clipped to air stay air
     for kernel, share, rows in (((1, 3, 3), in_plane, blurred[0]), ((3, 1, 1), across, blurred[1])):
         images[rows] = images[rows].lerp(_mean(images[rows], kernel, inside=True), share[rows])
     seed = int(torch.randint(2**62, (), generator=generator))
@@ -70,21 +82,21 @@ def augment(images, occupancy, generator, rotation_deg, size_mm, reduction=1, co
 
 
 def _rows(values, device):
-    """Numbers of the rows that are not zero; half of the images stay as sharp as they are."""
+    """Indices of the rows that are not zero; about half of the images are not blurred."""
     return values.flatten().nonzero().flatten().to(device, non_blocking=True)
 
 
 def _mean(volumes, kernel, inside=False):
-    """Mean over a neighborhood in odd numbers of voxels, of those `inside` the image or with zeros around it."""
+    """Mean over a neighborhood (odd numbers of voxels), only of voxels `inside` the image, or with zeros around it."""
     if not len(volumes):
         return volumes
     return F.avg_pool3d(volumes, kernel, 1, tuple(n // 2 for n in kernel), count_include_pad=not inside)
 
 
 def _affine(count, rotation_deg, generator):
-    """Draw maps [N, 3, 4] from where a voxel goes to where it came from, as x, y, z.
+    """Draw affine maps [N, 3, 4] from output to input positions (x, y, z).
 
-    In mm but for the shift, which is a share of half the image.
+    In mm, except for the shift, which is a fraction of half the image.
     """
 
     def draw(low, high, *size):

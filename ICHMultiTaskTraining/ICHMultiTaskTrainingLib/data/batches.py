@@ -1,6 +1,10 @@
-"""What goes through the network at once: drawn in an order that depends on seed and epoch alone."""
+"""Training batches, in an order that depends only on seed and epoch."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +14,11 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.calibration import before_correction, volume_to_output
 
 from .augmentation import augment
+
+if TYPE_CHECKING:
+    from ..training.config import TrainingConfig
+    from ..training.distributed import Workers
+    from .cache import CachedScans
 
 
 @dataclass(frozen=True)
@@ -22,11 +31,11 @@ class Batch:
     occupancy : tensor [N, 1, D, h, w]
     target, death : tensor [N]
     has_mask : tensor of bool [N]
-        On the CPU, so that what depends on it needs no waiting for the device.
+        On the CPU, so that code that depends on it need not wait for the device.
     crop_volume_mm3 : ndarray of shape (N,)
     shares : ndarray of shape (3,)
-        How much of the optimizer's step, of all batches and processes that take part in it, lies in this batch: by
-        rows, by their weights in the loss of the prognosis, by masks.
+        This batch's fraction of the optimizer step (all its batches and processes): by rows, by weights in the
+        prognosis loss, by masks.
     completes_step : bool
     """
 
@@ -48,15 +57,24 @@ class TrainingBatches:
     scans : CachedScans
     death : ndarray of shape (N,)
     death_weight : float
-        Of a death against a survival.
+        Weight of a death relative to a survival.
     config : TrainingConfig
     workers : Workers
     device : str
     correction : dict, optional
-        The `volume_correction` by which the network's volumes are read: it learns what that takes to the truth.
+        The `volume_correction` applied to the network's volumes; it learns volumes that are right after correction.
     """
 
-    def __init__(self, scans, death, death_weight, config, workers, device, correction=None):
+    def __init__(
+        self,
+        scans: CachedScans,
+        death: np.ndarray,
+        death_weight: float,
+        config: TrainingConfig,
+        workers: Workers,
+        device: str,
+        correction: dict | None = None,
+    ):
         self._scans, self._death, self._config, self._workers, self._device = scans, death, config, workers, device
         volumes = before_correction(scans.volume_ml, correction)
         self._targets = volume_to_output(volumes, config.target, scans.crop_volume_mm3).astype(np.float32)
@@ -71,14 +89,14 @@ class TrainingBatches:
             )
         self.steps = max(1, len(death) // self._step_size + (len(death) % self._step_size >= fewest))
 
-    def epoch(self, number, reduction, first_step=0):
+    def epoch(self, number: int, reduction: int, first_step: int = 0) -> Iterator[Batch]:
         """Iterate over the batches of an epoch.
 
         Parameters
         ----------
         number, reduction : int
         first_step : int
-            Of those that are still to be made; what is drawn for a step depends on its number, not on those before.
+            Steps before it are skipped; what is drawn for a step depends only on its number.
 
         Yields
         ------
@@ -120,23 +138,23 @@ class TrainingBatches:
         )
 
 
-def fewest_scans(config, processes):
-    """Scans that a step needs: one for each of its batches, and two for the variance of batch norm."""
+def fewest_scans(config: TrainingConfig, processes: int) -> int:
+    """Smallest number of scans for a step: one for each of its batches, and two for batch norm."""
     return max(2, config.accumulate * processes)
 
 
-def load(scans, chosen, reduction, device):
-    """Images, reduced in the plane, and occupancies of chosen scans as tensors [N, 1, …] from 0 to 1."""
+def load(scans: CachedScans, chosen: np.ndarray, reduction: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images, reduced in-plane, and occupancies of the chosen scans as tensors [N, 1, …] from 0 to 1."""
     images, occupancy = (values.float().div_(255)[:, None] for values in scans.take(chosen, device))
     return (F.avg_pool3d(images, (1, reduction, reduction)) if reduction > 1 else images), occupancy
 
 
-def scale_target(output, growth, target):
-    """The regression target after the share of blood in the image has grown by a factor."""
+def scale_target(output: torch.Tensor, growth: torch.Tensor, target: str) -> torch.Tensor:
+    """The regression target after the fraction of blood in the image has grown by a factor."""
     return output * growth if target == "fraction_percent" else output * growth ** (1 / 3)
 
 
 def _generator(*numbers):
-    """Random numbers of their own for each seed, epoch, step and part of a step."""
+    """An independent random generator for each seed, epoch, step and part of a step."""
     state = np.random.SeedSequence([n % 2**32 for n in numbers]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))

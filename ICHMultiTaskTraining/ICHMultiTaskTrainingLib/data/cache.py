@@ -1,51 +1,60 @@
-"""Scans prepared once for training and kept on disk."""
+"""Scans preprocessed once for training and cached on disk."""
+
+from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
 from ICHMultiTaskLib.common.processes import in_processes
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.writing import remove_partial, whole_file
-from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare, resize
+from ICHMultiTaskLib.model.preprocessing import NetworkInput, PreprocessingSettings, prepare, resize
 from ICHMultiTaskLib.scan.geometry import spacing_kji, voxel_volume_mm3
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
-from .labels import check_mask_volume
+from .labels import check_mask_volume, read_mask
+from .manifest import Row
+
+if TYPE_CHECKING:
+    import torch
 
 CELL = 4
-"""Rows and columns of the network's grid over which the occupancy by blood is averaged."""
+"""Rows and columns of the network's grid over which the fraction of blood is averaged."""
 SCANS_WORTH_A_PROCESS = 12
-"""A process starts in a few seconds, in which another one prepares about as many."""
+"""Starting a process takes as long as preparing about this many scans."""
 VERSION = 3
-"""Of what a cached file holds and how it is made: raise it with either, for a cache outlives what wrote it."""
+"""Version of the cached files: raise it when their contents or the way they are made change."""
 
 
-def content_key(path, settings):
-    """SHA-256 over the bytes of a file, or of every file of a folder, the preprocessing settings and `VERSION`."""
+def content_key(path: Path, settings: dict) -> str:
+    """SHA-256 of a file, or of every file in a folder, with the preprocessing settings and `VERSION`."""
     digest = hashlib.sha256(json.dumps([VERSION, settings], sort_keys=True).encode())
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
 
 
-def prepare_row(row, settings, folder):
-    """Prepare one scan, and its mask, into `folder`; return the cached file.
+def prepare_row(row: Row, settings: dict, folder: str | os.PathLike) -> Path:
+    """Prepare one scan and its mask in `folder`; return the cached file.
 
-    The file holds `image` (uint8 [D, H, W]: 255 × the network's input, a step of 0.4 HU in the default window),
-    `crop_volume_mm3`, `size_mm` (depth, height and width of the image), and where there is a mask `occupancy`
+    The file contains `image` (uint8 [D, H, W]: 255 × the network's input, a step of 0.4 HU in the default window),
+    `crop_volume_mm3`, `size_mm` (depth, height and width of the image) and, if there is a mask, `occupancy`
     (uint8 [D, H/4, W/4]: 255 × the fraction of blood) and `mask_ml`, its volume.
     """
     key = content_key(row.image, settings) + (content_key(row.mask, {}) if row.mask else "")
     target = Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     if target.exists():
-        if row.mask:  # the label may have changed since
+        if row.mask:  # volume_ml may have changed since
             check_mask_volume(row, float(read_prepared(target)["mask_ml"]))
         return target
     head_ct = check_head_ct(read_head_ct(row.image))
@@ -56,24 +65,22 @@ def prepare_row(row, settings, folder):
         "size_mm": np.array(_size_mm(prepared, head_ct), np.float32),
     }
     if row.mask:
-        mask = read_head_ct(row.mask)
-        if mask.hu.shape != head_ct.hu.shape or not np.allclose(mask.ijk_to_ras, head_ct.ijk_to_ras, atol=1e-2):
-            raise InputError(f"The mask {row.mask} is not on the grid of its scan.")
-        arrays["mask_ml"] = (mask.hu > 0).sum() * voxel_volume_mm3(mask.ijk_to_ras) / 1000.0
+        mask = read_mask(row.mask, head_ct)
+        arrays["mask_ml"] = mask.sum() * voxel_volume_mm3(head_ct.ijk_to_ras) / 1000.0
         check_mask_volume(row, float(arrays["mask_ml"]))
-        arrays["occupancy"] = np.round(occupancy(mask.hu > 0, prepared) * 255).astype(np.uint8)
+        arrays["occupancy"] = np.round(occupancy(mask, prepared) * 255).astype(np.uint8)
     with whole_file(target) as file:
         np.savez_compressed(file, **arrays)
     return target
 
 
 def _size_mm(prepared, head_ct):
-    """Extent of the image along its axes, depth, height, width."""
+    """Depth, height and width of the image."""
     spacing = spacing_kji(head_ct.ijk_to_ras)
     return [spacing[axis] * (high - low) for axis, (low, high) in zip(prepared.axes, prepared.crop)]
 
 
-def occupancy(mask, prepared, cell=CELL):
+def occupancy(mask: np.ndarray, prepared: NetworkInput, cell: int = CELL) -> np.ndarray:
     """Fraction of blood in each cell of the network's grid.
 
     Parameters
@@ -95,23 +102,30 @@ def occupancy(mask, prepared, cell=CELL):
     return grid[tuple(slice(None, None, -1) if f else slice(None) for f in prepared.flips)]
 
 
-def prepare_all(rows, settings, folder, processes=1, progress=NO_PROGRESS, unusable=None):
-    """Prepare every row into the cache.
+def prepare_all(
+    rows: Sequence[Row],
+    settings: dict,
+    folder: str | os.PathLike,
+    processes: int = 1,
+    progress: Progress = NO_PROGRESS,
+    unusable: Callable[[str], object] | None = None,
+) -> list[Path | None]:
+    """Prepare every row in the cache.
 
     Parameters
     ----------
     unusable : callable (sentence), optional
-        Rows that cannot be used are left out, and it is told which; without it they are an error.
+        If given, unusable rows are left out, and it is called with a list of them; otherwise they are an error.
 
     Returns
     -------
     list of Path or None
-        A cached file a row; None for a row left out.
+        One cached file per row; None for a row left out.
 
     Raises
     ------
     InputError
-        With every row that cannot be used and its reason, all at once.
+        With every unusable row and its reason, all at once.
     OutputError
         If the disk is full.
     """
@@ -136,28 +150,28 @@ def _try_row(job):
     try:
         return prepare_row(*job)
     except OutputError:
-        raise  # a full disk says nothing of the scan
+        raise  # a full disk is not a problem of the scan
     except ICHMultiTaskError as error:
         return str(error)
     except OSError as error:
         return f"{error.filename} cannot be read: {error.strerror}"
 
 
-def read_prepared(file):
-    """The arrays that `prepare_row` wrote.
+def read_prepared(file: Path) -> dict[str, np.ndarray]:
+    """The arrays written by `prepare_row`.
 
     Raises
     ------
     InputError
-        If the file has vanished or is damaged.
+        If the file is missing or damaged.
     """
     try:
         with np.load(file) as data:
             return dict(data)
     except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise InputError(
-            f"The prepared scan {file} has vanished or is damaged ({error}): start the same command again; a "
-            "damaged file must be deleted first."
+            f"The prepared scan {file} is missing or damaged ({error}): delete it if it is damaged, and start the same "
+            "command again."
         ) from error
 
 
@@ -175,9 +189,9 @@ class CachedScans:
     """
 
     _resident = None
-    """Images and occupancies on a device, where they are kept there."""
+    """Images and occupancies on a device, if they are kept there."""
 
-    def __init__(self, rows, files):
+    def __init__(self, rows: Sequence[Row], files: Sequence[Path]):
         first = read_prepared(files[0])["image"].shape
         self.images = np.empty((len(rows), *first), np.uint8)
         self.occupancy = np.zeros((len(rows), first[0], first[1] // CELL, first[2] // CELL), np.uint8)
@@ -195,13 +209,13 @@ class CachedScans:
                 self.occupancy[n] = data["occupancy"]
                 self.has_mask[n] = True
 
-    def keep_on(self, device):
-        """Hold images and occupancies on a device from now on."""
+    def keep_on(self, device: str) -> None:
+        """Keep images and occupancies on a device from now on."""
         import torch
 
         self._resident = [torch.from_numpy(values).to(device) for values in (self.images, self.occupancy)]
 
-    def take(self, chosen, device):
+    def take(self, chosen: np.ndarray, device: str) -> list[torch.Tensor]:
         """Images and occupancies of chosen scans.
 
         Parameters
@@ -212,7 +226,7 @@ class CachedScans:
         Returns
         -------
         list of tensor, uint8 [N, …]
-            On the device; from the memory of the CPU they are on their way, where that is pinned.
+            On the device; the copy from pinned CPU memory may still be in progress.
         """
         import torch
 

@@ -1,5 +1,7 @@
 """Scans in a folder, and the segmentations that lie beside them."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections import defaultdict
@@ -8,7 +10,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.names import shown
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.measures.labeled_scan import on_lattice
 from ICHMultiTaskLib.measures.segment_dicom import SEGMENTATION_CLASSES, referenced_series
 from ICHMultiTaskLib.measures.segment_files import labels_of, read_segments
@@ -78,7 +80,7 @@ class Found:
     unreadable: list = field(default_factory=list)
 
 
-def find_labeled(folder: Path, progress=NO_PROGRESS) -> Found:
+def find_labeled(folder: Path, progress: Progress = NO_PROGRESS) -> Found:
     """Find scans (DICOM, NIfTI, NRRD, MetaImage) and the segmentations of each.
 
     A segmentation belongs to the scan that a DICOM SEG names; else to the scan of the same name beside it or in a

@@ -3,17 +3,19 @@
 The volumes are measured on the segmentations, each on its own grid; the outcomes come from a table of patients.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.names import shown
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.tables import plain_name, read_csv, write_csv
 from ICHMultiTaskLib.common.writing import check_folder, new_folder
 from ICHMultiTaskLib.measures.labeled_scan import choose_segment, label_of
@@ -85,7 +87,7 @@ class Outcomes:
         With every row that cannot be, all at once.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike | None):
         self._rows, problems = {}, []
         if path is None:
             return
@@ -108,18 +110,20 @@ class Outcomes:
     def __bool__(self):
         return bool(self._rows)
 
-    def find(self, names):
-        """The patients that stand there under any of some names: (record, outcome, name), each patient once."""
+    def find(self, names: Sequence[str]) -> list[tuple[dict[str, str], int, str]]:
+        """The patients listed under any of some names: (record, outcome, name), each patient once."""
         found = {_key(name): name for name in reversed(names)}
         return [(*self._rows[key], name) for key, name in found.items() if key in self._rows]
 
-    def without(self, patients):
+    def without(self, patients: Iterable[str]) -> list[str]:
         """Patients of the table who are not among some names."""
         known = {_key(name) for name in patients}
         return [record["patient_id"] for key, (record, _) in self._rows.items() if key not in known]
 
 
-def measure_pair(pair: Pair, segment=None, segmentation=None, may_be_empty=False) -> Entry:
+def measure_pair(
+    pair: Pair, segment: str | None = None, segmentation: str | None = None, may_be_empty: bool = False
+) -> Entry:
     """Measure the segmentation of a scan.
 
     Parameters
@@ -247,7 +251,7 @@ def listing(entries: Sequence[Entry], found: Found, outcomes: Outcomes, folder: 
     return lines
 
 
-def write_manifest(entries: Sequence[Entry], output: Path, progress=NO_PROGRESS) -> None:
+def write_manifest(entries: Sequence[Entry], output: Path, progress: Progress = NO_PROGRESS) -> None:
     """Write the table of scans, whole or not at all; scans of scenes go into a folder beside it.
 
     Parameters

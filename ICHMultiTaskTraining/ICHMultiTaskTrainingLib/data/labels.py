@@ -1,44 +1,72 @@
-"""Labels that cannot be: what a table of scans says, held against itself before hours are spent on it."""
+"""Masks, and checks of the labels in a table of scans before hours of training."""
+
+from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.measures.labeled_scan import LARGEST_ML
+from ICHMultiTaskLib.measures.labeled_scan import LARGEST_ML, same_grid
+from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.identity import image_identity
+from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from .manifest import Row
 
 MASK_FACTOR = 10.0
-"""A volume and that of its mask differ by less, however the mask was drawn."""
+"""A volume and the volume of its mask differ by less, however the mask was drawn."""
 MIN_ML = 1.0
-"""Volumes below it are not held against their masks, in which a few voxels make a factor."""
+"""Smaller volumes are not compared with their masks: a few voxels would make a large factor."""
 
 
 def check_labels(rows: Sequence[Row], with_prognosis: bool = True) -> None:
-    """Refuse a table whose labels cannot be true.
+    """Refuse a table with impossible labels.
 
     Parameters
     ----------
     rows : sequence of Row
-        Those that train and validate.
+        Training and validation rows.
     with_prognosis : bool
-        Whether the column `died` is learned from.
+        Whether the column `died` is used for training.
 
     Raises
     ------
     InputError
-        With everything that was found, all at once.
+        With all problems at once.
     """
     problems = [*_volumes(rows), *_images(rows)]
     if with_prognosis:
         problems += _outcomes(rows)
     if problems:
-        raise InputError(f"{len(problems)} labels cannot be: " + "; ".join(problems) + ".")
+        raise InputError(f"{len(problems)} labels are impossible: " + "; ".join(problems) + ".")
+
+
+def read_mask(path: Path, scan: HeadCT) -> np.ndarray:
+    """Read the mask of a scan.
+
+    Returns
+    -------
+    ndarray of bool, shape (K, J, I)
+
+    Raises
+    ------
+    InputError
+        If it cannot be read or is on another grid.
+    """
+    mask = read_head_ct(path)
+    if not same_grid(mask.hu.shape, mask.ijk_to_ras, scan):
+        raise InputError(
+            f"The mask {path.name} is not on the grid of its scan: expected {scan.hu.shape} voxels (k, j, i) at the "
+            f"scan's positions, found {mask.hu.shape}."
+        )
+    return mask.hu > 0
 
 
 def check_mask_volume(row: Row, mask_ml: float) -> None:
-    """Refuse a volume that cannot be that of the scan's mask.
+    """Refuse a volume that does not fit the scan's mask.
 
     Raises
     ------
@@ -47,7 +75,7 @@ def check_mask_volume(row: Row, mask_ml: float) -> None:
     smaller, larger = sorted((row.volume_ml, mask_ml))
     if larger >= MIN_ML and larger > MASK_FACTOR * smaller:
         raise InputError(
-            f"volume_ml and mask do not belong together: expected volumes within a factor of {MASK_FACTOR:g}, found "
+            f"volume_ml and mask do not match: expected volumes within a factor of {MASK_FACTOR:g}, found "
             f"{row.volume_ml:.1f} mL and a mask of {mask_ml:.1f} mL"
         )
 
@@ -71,7 +99,7 @@ def _outcomes(rows):
     found = set().union(*by_patient.values())
     if len(found) == 1:
         what = "no patient died" if found == {0} else "all patients died"
-        yield f"{what} of {len(by_patient)}, so that no prognosis can be learned (tasks=volume trains the volume alone)"
+        yield f"{what} of {len(by_patient)}, so no prognosis can be learned (tasks=volume trains only the volume)"
 
 
 def _images(rows):
@@ -82,7 +110,7 @@ def _images(rows):
         patients = sorted({row.patient_id for row in copies})
         volumes = sorted({row.volume_ml for row in copies})
         if len(patients) > 1:
-            yield f"the same image stands under {', '.join(patients)}: {copies[0].image.name}"
+            yield f"the same image is listed for {', '.join(patients)}: {copies[0].image.name}"
         elif len(volumes) > 1:
             texts = " and ".join(f"{volume:g}" for volume in volumes)
             yield f"one image of {patients[0]} has volumes of {texts} mL: {copies[0].image.name}"

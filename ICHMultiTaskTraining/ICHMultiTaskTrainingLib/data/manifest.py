@@ -1,5 +1,9 @@
-"""The table of scans that a model is trained and evaluated on."""
+"""The table of scans for training and evaluation."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +28,7 @@ class Row:
         1 if dead within 30 days.
     mask : Path or None
     split : str
-        "train", "validation", "test" or "" where the manifest has none.
+        "train", "validation", "test", or "" if the manifest has none.
     extra : dict of str to str
         All other columns, as written.
     """
@@ -40,14 +44,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Rows of a manifest and the file they came from."""
+    """Rows of a manifest and the file they were read from."""
 
     path: Path
     rows: tuple
 
 
-def read_manifest(path):
-    """Read and check a manifest (a table as `read_csv` reads it); paths in it are relative to its folder.
+def read_manifest(path: str | os.PathLike) -> Manifest:
+    """Read and check a manifest (a table for `read_csv`); its paths are relative to its folder.
 
     Returns
     -------
@@ -93,8 +97,8 @@ def _row(record, folder, decimal_comma):
     return Row(record["patient_id"], image, volume, int(record["died"]), mask, record.get("split", ""), extra)
 
 
-def outcomes(rows, column):
-    """What the prognosis head learns of each row: 0, 1 or a probability of death.
+def outcomes(rows: Sequence[Row], column: str) -> np.ndarray:
+    """Training target of the prognosis head for each row: 0, 1 or a probability of death.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def outcomes(rows, column):
     Raises
     ------
     InputError
-        If the column is missing or holds something else.
+        If the column is missing or contains other values.
     """
     if column == "died":
         return np.array([row.died for row in rows], np.float32)

@@ -1,16 +1,24 @@
-"""Split patients into training and validation, once and for good."""
+"""Split patients into training and validation, once per run."""
+
+from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.writing import write_json
 
+from .manifest import Row
 
-def split_rows(rows, validation_fraction, seed, path, fold=None, folds=5):
-    """Rows for training and for validation, drawn once: written to `path` on the first call, read from it afterwards.
+
+def split_rows(
+    rows: Sequence[Row], validation_fraction: float, seed: int, path: Path, fold: int | None = None, folds: int = 5
+) -> dict[str, list[Row]]:
+    """Rows for training and validation, drawn once: written to `path` on the first call, then read from it.
 
     Parameters
     ----------
@@ -36,12 +44,14 @@ def split_rows(rows, validation_fraction, seed, path, fold=None, folds=5):
     return split
 
 
-def draw_split(rows, validation_fraction, seed, fold=None, folds=5):
-    """Rows for training and for validation, split by patient, stratified by outcome and volume.
+def draw_split(
+    rows: Sequence[Row], validation_fraction: float, seed: int, fold: int | None = None, folds: int = 5
+) -> dict[str, list[Row]]:
+    """Rows for training and validation, split by patient, stratified by outcome and volume.
 
-    Rows that the manifest's `split` column marks "test" are left out. With a `fold` the others are cross-validated:
-    that fold is for validation, by the manifest's `fold` column where there is one. Without, the `split` column is
-    followed where it names validation rows, and validation patients are drawn where it does not.
+    Rows with "test" in the manifest's `split` column are left out. With a `fold` the others are cross-validated: that
+    fold is used for validation; the manifest's `fold` column is followed if there is one. Without a `fold`, the `split`
+    column is followed if it names validation rows; otherwise validation patients are drawn.
 
     Parameters
     ----------
@@ -51,7 +61,7 @@ def draw_split(rows, validation_fraction, seed, fold=None, folds=5):
     fold : int or None
         From 0.
     folds : int
-        Their number.
+        Number of folds.
 
     Returns
     -------
@@ -61,8 +71,8 @@ def draw_split(rows, validation_fraction, seed, fold=None, folds=5):
     Raises
     ------
     InputError
-        If a patient would be on two sides or in two folds, a side would be empty, or the split column names a side in
-        some rows only.
+        If a patient would be on two sides or in two folds, a side would be empty, or the split column is filled in
+        only some rows.
     """
     if fold is not None:
         return _rows_of(_fold(rows, fold, folds, seed), rows)
@@ -70,14 +80,14 @@ def draw_split(rows, validation_fraction, seed, fold=None, folds=5):
 
 
 def _rows_of(names, rows):
-    """The rows of the patients on each side, after a check that the sides are apart and large enough."""
+    """The rows of each side's patients; the sides must be disjoint and large enough."""
     test = {row.patient_id for row in rows if row.split == "test"}
     sides = {"training": set(names["train"]), "validation": set(names["validation"]), "test": test}
     for first, second in combinations(sides, 2):
         both = sorted(sides[first] & sides[second])
         if both:
             raise InputError(
-                f"Patients stand in both {first} and {second}: expected each in one, found {', '.join(both)}."
+                f"Patients are in both {first} and {second}: expected each in one, found {', '.join(both)}."
             )
     split = {
         name: [row for row in rows if row.patient_id in sides[side]]
@@ -90,7 +100,7 @@ def _rows_of(names, rows):
 
 
 def _declared(rows, fraction, seed):
-    """The sides that the table names; who validates is drawn where it names nobody for that."""
+    """The sides named in the table; validation patients are drawn if it names none."""
     unknown = sorted({row.split for row in rows} - {"train", "validation", "test", ""})
     if unknown:
         raise InputError(f"The split column has unknown values: expected train, validation or test, found {unknown}.")
@@ -115,7 +125,7 @@ def _drawn(rows, fraction, seed):
 
 
 def _alike(rows):
-    """Patients by outcome, then by volume: every stretch of neighbors that gives its share makes both sides alike."""
+    """Patients sorted by outcome, then volume; drawing from every stretch of neighbors makes both sides similar."""
     patients = {}
     for row in rows:
         patients.setdefault(row.patient_id, row)
@@ -142,11 +152,11 @@ def _declared_folds(rows, folds):
                 f"for {row.patient_id}."
             )
         if fold_of.setdefault(row.patient_id, int(text)) != int(text):
-            raise InputError(f"A patient stands in two folds: expected one, found another for {row.patient_id}.")
+            raise InputError(f"A patient is in two folds: expected one, found another for {row.patient_id}.")
     return fold_of
 
 
-def draw_folds(rows, folds, seed):
+def draw_folds(rows: Sequence[Row], folds: int, seed: int) -> dict[str, int]:
     """Fold of every patient, from 0; stratified by outcome and volume.
 
     Returns
@@ -155,6 +165,6 @@ def draw_folds(rows, folds, seed):
     """
     names, rng = _alike(rows), np.random.default_rng(seed)
     if len(names) < folds:
-        raise InputError(f"Too few patients to fold: expected at least {folds}, found {len(names)}.")
+        raise InputError(f"Too few patients for the folds: expected at least {folds}, found {len(names)}.")
     order = [n for _ in range(0, len(names), folds) for n in rng.permutation(folds)]
     return dict(zip(names, map(int, order)))

@@ -1,1 +1,1 @@
-"""How good a model is."""
+"""Evaluation of models: accuracy, robustness, comparisons and reports."""

@@ -1,7 +1,12 @@
-"""What a run predicts of its validation patients, and the folds of a cross-validation put together."""
+"""The report of a run on its validation patients, and the combined folds of a cross-validation."""
+
+from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,38 +19,45 @@ from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
+from ..data.labels import read_mask
 from ..data.splits import draw_folds
 from ..training.config import TrainingConfig
 from ..training.lineage import uncalibrated
-from .evaluation import COLUMNS, known_record, read_mask, summarize, write_evaluation
+from .evaluation import COLUMNS, known_record, summarize, write_evaluation
 from .figures import attention_example, example_rows, write_figures
 from .report import CURVES, write_report
 
+if TYPE_CHECKING:
+    from ..training.selection import Selection
+    from ..training.trainer import Trainer
+
 FOLDER = "report"
-"""Of a run: its final report."""
+"""Folder of a run's final report."""
 OWN_COLUMNS = (*COLUMNS, "fold", "best_probability", "network_volume_ml", "log_odds", "outcome")
 PARTS = 5
-"""In which validation patients are calibrated by each other."""
+"""Groups in which validation patients are cross-calibrated."""
 
 
-def report_run(trainer, bundle, output, command, choice=None):
-    """Write the final report of a finished run: the validation patients' metrics, figures, curves and settings.
+def report_run(
+    trainer: Trainer, bundle: ModelBundle, output: str | os.PathLike, command: str, choice: Selection | None = None
+) -> dict:
+    """Write the final report of a finished run: metrics of the validation patients, figures, curves and settings.
 
     Parameters
     ----------
     trainer : Trainer
     bundle : ModelBundle
-        Made of it.
+        Exported from this run.
     output : path
-        Folder of the report; one written before is replaced.
+        Folder of the report; an earlier one is replaced.
     command : str
     choice : Selection, optional
-        Which weights of the run; None: those that `Trainer.choose` takes.
+        Which weights of the run; None: those that `Trainer.choose` selects.
 
     Returns
     -------
     dict
-        As `evaluate` returns.
+        Like that of `evaluate`.
     """
     rows, config, choice = trainer.validation_rows, trainer.config, choice or trainer.choose()
     records = _validation_records(trainer, choice)
@@ -66,17 +78,17 @@ def report_run(trainer, bundle, output, command, choice=None):
             mask = read_mask(row.mask, scan) if row.mask else None
             examples.append(attention_example(row, analyzer.analyze(scan), mask))
         except ICHMultiTaskError:
-            continue  # the scan has gone or changed since it was prepared; the numbers do not need it
+            continue  # the scan was removed or changed after preparation; only its picture is missing
     curves = trainer.folder / CURVES
     with new_folder(output, "training report", overwrite=True) as folder:
         metrics["figures"] = write_figures(records, folder, examples)
         write_evaluation(records, metrics, folder, OWN_COLUMNS)
         figures = [folder / name for name in metrics["figures"]] + [curves] * curves.exists()
         remarks = [
-            f"These {len(rows)} scans trained and chose nothing, but the curves show them; for numbers to publish, "
-            "evaluate the model on scans that nobody has looked at.",
-            "Volume, interval and probability of each patient were calibrated by the others; the bundle's by all of "
-            "them.",
+            f"These {len(rows)} scans were not used for training or model selection, but the curves show them. For "
+            "results to publish, evaluate the model on a separate test set.",
+            "Volume, interval and probability of each patient were calibrated on the other patients; those of the "
+            "bundle on all of them.",
             *([choice.note] if choice.note else []),
         ]
         title = f"Training of {bundle.name} {bundle.version}"
@@ -85,25 +97,25 @@ def report_run(trainer, bundle, output, command, choice=None):
     return metrics
 
 
-def gather_folds(runs, output):
-    """Put the folds of a cross-validation together: every patient predicted by the run that had not seen it.
+def gather_folds(runs: Sequence[str | os.PathLike], output: str | os.PathLike) -> dict:
+    """Combine the folds of a cross-validation: each patient is predicted by the run not trained on them.
 
     Parameters
     ----------
     runs : sequence of path
-        Folders of finished runs, a run a fold.
+        Folders of finished runs, one per fold.
     output : path
         New or empty folder, or that of an earlier result; gets the same files as an evaluation.
 
     Returns
     -------
     dict
-        As `evaluate` returns, and `folds`: `mae_ml` and `auc` of each.
+        Like that of `evaluate`, and `folds`: `mae_ml` and `auc` of each.
 
     Raises
     ------
     InputError
-        If a run is not finished, a fold is missing or there twice, the settings differ, or a patient is in two folds.
+        If a run is not finished, a fold is missing or duplicated, settings differ, or a patient is in two folds.
     """
     runs = [Path(run) for run in runs]
     unfinished = [str(run) for run in runs if not (run / FOLDER / "predictions.csv").is_file()]
@@ -115,7 +127,7 @@ def gather_folds(runs, output):
         for record in _read_records(run / FOLDER / "predictions.csv"):
             if owner.setdefault(record["patient_id"], run) != run:
                 raise InputError(
-                    f"A patient stands in two folds: expected {record['patient_id']} in one, found it in "
+                    f"A patient is in two folds: expected {record['patient_id']} in one, found it in "
                     f"{owner[record['patient_id']]} and {run}."
                 )
             records.append(record)
@@ -143,7 +155,7 @@ def gather_folds(runs, output):
             if all(fold[key] is not None for fold in metrics["folds"])
         ]
         remarks = [
-            "Every patient was predicted by the run that had not seen it; interval and probability were calibrated by "
+            "Each patient was predicted by the run not trained on them; interval and probability were calibrated on "
             "the other folds.",
             *spread,
         ]
@@ -152,19 +164,21 @@ def gather_folds(runs, output):
     return metrics
 
 
-def calibrate_by_others(records, groups, tasks="both", start=None):
-    """Give each record a volume, an interval and a probability that its own group had no part in calibrating.
+def calibrate_by_others(
+    records: list[dict], groups: Sequence[int], tasks: str = "both", start: dict | None = None
+) -> None:
+    """Give each record a volume, an interval and a probability calibrated on the other groups.
 
     Parameters
     ----------
     records : list of dict
         With `patient_id`, `network_volume_ml`, `volume_ml`, `log_odds` and `outcome`; changed in place.
     groups : sequence of int
-        Of each record; at least two different ones.
+        Group of each record; at least two different ones.
     tasks : str
-        As in `TrainingConfig`; what was not trained stays without.
+        As in `TrainingConfig`; an untrained head gets no values.
     start : dict, optional
-        The calibration where the others are too few, as in `fit_calibration`.
+        Calibration if the other groups are too small, as in `fit_calibration`.
     """
     groups = np.array(groups)
     predicted, true, log_odds, outcome = (
@@ -209,7 +223,7 @@ def _validation_records(trainer, choice):
 
 
 def _common_settings(runs):
-    """The settings that all runs share, and their manifest."""
+    """The settings and the manifest shared by all runs."""
     found = []
     for run in runs:
         stored = json.loads((run / "config.json").read_text(encoding="utf-8"))
@@ -219,7 +233,7 @@ def _common_settings(runs):
         different = [name for name, value in other.as_dict().items() if value != config.as_dict()[name]]
         if other_manifest != manifest or set(different) - {"fold"}:
             what = ", ".join(sorted(set(different) - {"fold"})) or "manifest"
-            raise InputError(f"The runs do not belong together: expected them to differ in fold alone, found {what}.")
+            raise InputError(f"The runs do not match: expected them to differ only in fold, found {what}.")
     folds = sorted((-1 if other.fold is None else other.fold) for other, _ in found)
     if folds != list(range(config.folds)):
         raise InputError(
@@ -234,6 +248,6 @@ def _read_records(path):
         {key: value if key in texts else float(value) if value else None for key, value in record.items()}
         for _, record in read_csv(path).records()
     ]
-    for record in records:  # a run of an earlier version corrected nothing
+    for record in records:  # runs of earlier versions have no correction
         record.setdefault("network_volume_ml", record["predicted_volume_ml"])
     return records

@@ -1,28 +1,35 @@
-"""A model measured on a table of scans: predictions, metrics and figures."""
+"""Evaluate a model on a table of scans: predictions, metrics and figures."""
 
+from __future__ import annotations
+
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.analyzer import Analyzer, Attention
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.comparison.statistics import volume_metrics
-from ICHMultiTaskLib.scan.geometry import apply_affine
+from ICHMultiTaskLib.measures.agreement import compare_attention
+from ICHMultiTaskLib.measures.segment import Segment
+from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
-from ..data.manifest import read_manifest
+from ..data.labels import read_mask
+from ..data.manifest import Row, read_manifest
 from .figures import attention_example, example_rows, write_figures
 from .hemorrhage import hemorrhage_metrics
 from .metrics import prognosis_metrics
 from .report import write_report
 
 BEST_PROBABILITY = ("death_probability_image", "death_probability")
-"""Columns of simulated cohorts: the probability from which the outcome was drawn, the first given the image alone."""
+"""Columns of simulated cohorts: the probability that the outcome was drawn from; the first uses only the image."""
 COLUMNS = (
     "patient_id", "split", "volume_ml", "hemorrhage", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
     "died", "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside",
@@ -30,17 +37,23 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
-    """Analyze every scan of a manifest and compare with its volumes and outcomes.
+def evaluate(
+    manifest_path: str | os.PathLike,
+    output: str | os.PathLike,
+    bundle: ModelBundle | str | os.PathLike | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict:
+    """Analyze every scan of a manifest and compare the results with its volumes and outcomes.
 
-    Where the manifest has a `split` with test rows, these alone are used, so that no training scan is counted.
+    If the manifest's `split` column has test rows, only these are used, so that no training scan is counted.
 
     Parameters
     ----------
     manifest_path : path
     output : path
-        New or empty folder, or that of an earlier evaluation. It appears whole or not at all, with `metrics.json`,
-        `predictions.csv` (one row per patient; a scan that could not be read says why in `problem`), figures as PNG and
+        New or empty folder, or that of an earlier evaluation. Written atomically, with `metrics.json`,
+        `predictions.csv` (one row per scan; `problem` states why one could not be read), figures as PNG and
         `report.html`.
     bundle : ModelBundle, path or None
         None: the shipped bundle.
@@ -60,14 +73,14 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     InputError
         If the manifest is unusable or none of its scans can be analyzed.
     OutputError
-        If the folder is taken or cannot be written.
+        If the folder contains something else or cannot be written.
     """
     progress = progress or NO_PROGRESS
     manifest = read_manifest(manifest_path)
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
     with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
         analyzer = Analyzer(bundle, device)
-        # A file does not tell; the table of a simulated cohort does.
+        # Only the table of a simulated cohort says so, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
         records, examples, shown = [], [], example_rows(rows)
         for n, row in enumerate(rows):
@@ -88,7 +101,7 @@ def evaluate(manifest_path, output, bundle=None, device="auto", progress=None):
     return metrics
 
 
-def summarize(records):
+def summarize(records: list[dict]) -> dict:
     """Metrics of evaluated rows.
 
     Parameters
@@ -99,7 +112,7 @@ def summarize(records):
     Returns
     -------
     dict
-        `volume`, `prognosis` (None where nothing was predicted of it), `attention`, `intervals_95`, `skipped`.
+        `volume`, `prognosis` (None if it was not predicted), `hemorrhage`, `attention`, `intervals_95`, `skipped`.
     """
     done = _done(records)
     if not done:
@@ -115,9 +128,11 @@ def summarize(records):
     patients = np.array([record["patient_id"] for record in done])
     volume, volume_intervals = volume_metrics(predicted, true, *bounds, patients=patients)
     prognosis = prognosis_intervals = None
-    if (told := np.isfinite(probability)).any():  # none is given where no hemorrhage is found
-        best = best[told] if np.isfinite(best[told]).all() else None
-        prognosis, prognosis_intervals = prognosis_metrics(probability[told], died[told], best, patients=patients[told])
+    if (given := np.isfinite(probability)).any():  # none without a hemorrhage
+        best = best[given] if np.isfinite(best[given]).all() else None
+        prognosis, prognosis_intervals = prognosis_metrics(
+            probability[given], died[given], best, patients=patients[given]
+        )
     return {
         "volume": volume,
         "prognosis": prognosis,
@@ -130,15 +145,15 @@ def summarize(records):
     }
 
 
-def attention_metrics(records):
-    """How well the attention of the volume head finds the hematoma, over scans that have a mask with a bleed in it.
+def attention_metrics(records: list[dict]) -> dict:
+    """How well the volume head's attention finds the hematoma, over scans with a non-empty mask.
 
     Returns
     -------
     dict
-        `patients`; `peak_inside_fraction`: of scans whose hottest voxel lies in the mask (a blank map's does not);
-        `peak_distance_median_mm`: from that voxel to the nearest of the mask, 0 inside; `attention_share_inside`: mean
-        share of the map's sum that lies in the mask. None without masks.
+        `patients`; `peak_inside_fraction`: scans whose hottest voxel is inside the mask (never for a blank map);
+        `peak_distance_median_mm`: from that voxel to the mask, 0 inside; `attention_share_inside`: mean fraction of the
+        map's sum inside the mask. None without masks.
     """
     known = [record for record in records if record["peak_inside"] is not None]
     distances = [record["peak_distance_mm"] for record in known if record["peak_distance_mm"] is not None]
@@ -150,8 +165,8 @@ def attention_metrics(records):
     }
 
 
-def locate_attention(attention, mask, ijk_to_ras):
-    """Compare an attention map with the hematoma's mask on the same grid.
+def locate_attention(attention: Attention, mask: np.ndarray, ijk_to_ras: np.ndarray) -> dict:
+    """Compare an attention map with the hematoma's mask on the same grid, as a row of `predictions.csv`.
 
     Parameters
     ----------
@@ -162,26 +177,21 @@ def locate_attention(attention, mask, ijk_to_ras):
     Returns
     -------
     dict
-        `peak_inside`, `peak_distance_mm`, `attention_share_inside`; all None for an empty mask.
+        `peak_inside`, `peak_distance_mm`, `attention_share_inside`; all None for an empty mask. A blank map's peak is
+        not inside.
     """
-    if not mask.any():
-        return {"peak_inside": None, "peak_distance_mm": None, "attention_share_inside": None}
-    if attention.peak_ras_mm is None:
+    if mask.any() and attention.peak_ras_mm is None:
         return {"peak_inside": 0, "peak_distance_mm": None, "attention_share_inside": 0.0}
-    voxels = apply_affine(ijk_to_ras, np.argwhere(mask)[:, ::-1])
-    distance = float(np.linalg.norm(voxels - np.array(attention.peak_ras_mm), axis=1).min())
-    # Sums in float64: millions of small float32 values lose digits.
-    share = attention.array[mask].sum(dtype=float) / attention.array.sum(dtype=float)
-    inside = distance < 1e-3
+    found = compare_attention(attention.array, ijk_to_ras, Segment("mask", mask, ijk_to_ras))
     return {
-        "peak_inside": int(inside),
-        "peak_distance_mm": 0.0 if inside else distance,
-        "attention_share_inside": float(share),
+        "peak_inside": None if found.peak_inside is None else int(found.peak_inside),
+        "peak_distance_mm": found.peak_distance_mm,
+        "attention_share_inside": found.attention_inside_fraction,
     }
 
 
-def known_record(row):
-    """The row of `predictions.csv` for one scan, as far as the manifest tells."""
+def known_record(row: Row) -> dict:
+    """The part of a scan's row of `predictions.csv` that comes from the manifest."""
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
     record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row)}
     record["simulated"] = row.extra.get("simulated")
@@ -189,7 +199,7 @@ def known_record(row):
 
 
 def _evaluate_row(row, analyzer, examples=None):
-    """The row of `predictions.csv` for one scan, whose attention is drawn if there is a list for it."""
+    """The row of `predictions.csv` for one scan; its attention picture is added to `examples`, if given."""
     record, mask = known_record(row), None
     start = time.perf_counter()
     try:
@@ -202,7 +212,7 @@ def _evaluate_row(row, analyzer, examples=None):
         return record
     record |= {"seconds": time.perf_counter() - start, "hemorrhage": analysis.hemorrhage and analysis.hemorrhage.value}
     record["warnings"] = " ".join(filter(None, [analysis.hemorrhage_reason, *analysis.warnings]))
-    # None for a head that was not trained.
+    # None for an untrained head.
     record["predicted_volume_ml"] = analysis.volume_ml
     if analysis.volume_interval_ml is not None:
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
@@ -212,21 +222,10 @@ def _evaluate_row(row, analyzer, examples=None):
             mask = read_mask(row.mask, scan)
             record |= locate_attention(analysis.attention, mask, scan.ijk_to_ras)
         except ICHMultiTaskError as error:
-            record["problem"] = str(error)
+            record["problem"] = f"{error} The attention is not compared with it."
     if examples is not None:
         examples.append(attention_example(row, analysis, mask))
     return record
-
-
-def read_mask(path, scan):
-    """The mask of a scan, bool of shape (K, J, I); InputError where it is on another grid."""
-    mask = read_head_ct(path)
-    if mask.hu.shape != scan.hu.shape or not np.allclose(mask.ijk_to_ras, scan.ijk_to_ras, atol=1e-2):
-        raise InputError(
-            f"The mask {path.name} is not on the grid of its scan: expected {scan.hu.shape} voxels (k, j, i) at the "
-            f"scan's positions, found {mask.hu.shape}; the attention is not compared with it."
-        )
-    return mask.hu > 0
 
 
 def _best_probability(row):
@@ -251,7 +250,7 @@ def _data_sentence(records, rows, manifest, simulated):
     return f"{len(_done(records))} {kind} of {chosen}{Path(manifest.path).name}"
 
 
-def write_evaluation(records, metrics, folder, columns=COLUMNS):
+def write_evaluation(records: list[dict], metrics: dict, folder: Path, columns: Sequence[str] = COLUMNS) -> None:
     """Write `predictions.csv` and `metrics.json`."""
     write_json(folder / "metrics.json", metrics)
     write_csv(folder / "predictions.csv", records, columns)

@@ -1,25 +1,33 @@
 """Figures of an evaluation."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
-from ICHMultiTaskLib.report.plots import bland_altman
+from ICHMultiTaskLib.analysis.analyzer import Analysis
+from ICHMultiTaskLib.report.plots import bland_altman, can_plot, new_figure
+
+from ..data.manifest import Row
 
 EXAMPLES = 8
 """Patients whose attention is shown."""
 CAPTIONS = {
-    "volume.png": "Predicted against true volume.",
-    "bland_altman.png": "Difference against mean of predicted and true volume; bias and 95 % limits of agreement.",
+    "volume.png": "Predicted versus true volume.",
+    "bland_altman.png": "Difference versus mean of predicted and true volume; bias and 95 % limits of agreement.",
     "roc.png": "ROC curve of the probability of death.",
     "calibration.png": "Observed mortality by groups of predicted probability, with 95 % intervals.",
     "histogram.png": "Distribution of the volumes, in mL and as cube roots.",
-    "attention.png": "Slices of highest attention of the volume head, without and with the map, which is scaled for "
-    "each patient by itself. Green: border of the hematoma, where a mask is known.",
+    "attention.png": "Slices with the volume head's highest attention, without and with the map, which is scaled "
+    "separately for each patient. Green: border of the hematoma, if there is a mask.",
 }
-"""Every figure in the order of a report, and what it shows."""
+"""Figures in the order of the report, with their captions."""
 
 
-def write_figures(records, folder, examples=()):
-    """Draw agreement of volumes, Bland–Altman, histograms, ROC curve, calibration and attention, as far as known.
+def write_figures(records: list[dict], folder: Path, examples: Sequence[dict | None] = ()) -> list[str]:
+    """Draw volume agreement, Bland–Altman, histograms, ROC curve, calibration and attention, as far as available.
 
     Parameters
     ----------
@@ -27,19 +35,15 @@ def write_figures(records, folder, examples=()):
         Rows of `predictions.csv`.
     folder : Path
     examples : sequence of dict or None
-        As `attention_example` makes them.
+        From `attention_example`.
 
     Returns
     -------
     list of str
-        File names; none where matplotlib is not installed, which no number depends on.
+        File names; empty if matplotlib is not installed, which no result depends on.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+    if not can_plot():
         return []
-
     predicted, true, low, high, probability, died = (
         np.array([np.nan if record[name] is None else record[name] for record in records], dtype=float)
         for name in (
@@ -63,9 +67,7 @@ def write_figures(records, folder, examples=()):
         drawings["attention.png"] = lambda figure: _attention(figure, examples)
     sizes = {"histogram.png": (9, 3.5), "attention.png": (12, 3.3 * -(-len(examples) // 4) * 2)}
     for name, draw in drawings.items():
-        # Without pyplot: no window system, no global state.
-        figure = Figure(figsize=sizes.get(name, (5, 4.5)), layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(sizes.get(name, (5, 4.5)))
         draw(figure)
         for axes in figure.axes:
             axes.spines[["top", "right"]].set_visible(False)
@@ -73,8 +75,8 @@ def write_figures(records, folder, examples=()):
     return list(drawings)
 
 
-def example_rows(rows):
-    """Places of the rows whose attention is shown: evenly over the volumes of those with a bleed.
+def example_rows(rows: Sequence[Row]) -> list[int]:
+    """Indices of the rows whose attention is shown: evenly spaced over the volumes of the bleeds.
 
     Returns
     -------
@@ -85,8 +87,8 @@ def example_rows(rows):
     return [bleeds[place] for place in places]
 
 
-def attention_example(row, analysis, mask=None):
-    """The slice through the attention's maximum, as it is drawn.
+def attention_example(row: Row, analysis: Analysis, mask: np.ndarray | None = None) -> dict | None:
+    """The slice through the attention's maximum, for drawing.
 
     Parameters
     ----------
@@ -97,8 +99,8 @@ def attention_example(row, analysis, mask=None):
     Returns
     -------
     dict or None
-        `title`, `hu`, `attention`, `mask` (2-D, left of the picture the patient's right; `mask` may be None) and
-        `aspect`, the height of a pixel by its width. None for a blank map.
+        `title`, `hu`, `attention`, `mask` (2-D, the patient's right on the left; `mask` may be None) and `aspect`, the
+        height of a pixel divided by its width. None for a blank map.
     """
     attention = analysis.attention
     if attention is None or attention.peak_ras_mm is None:
@@ -148,7 +150,7 @@ def _roc(axes, probability, died):
 
 
 def _calibration(axes, probability, died):
-    """Observed against predicted by groups of equal size, with 95 % Wilson intervals."""
+    """Observed versus predicted mortality in groups of equal size, with 95 % Wilson intervals."""
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
     order = np.argsort(probability)
     groups = np.array_split(order, min(10, max(1, len(order) // 10)))
@@ -177,7 +179,7 @@ def _histograms(figure, predicted, true):
 
 
 def _attention(figure, examples):
-    """Four patients a row of pictures: scans above, with the maps below."""
+    """Four patients per row: scans above, attention maps below."""
     rows = -(-len(examples) // 4)
     grid = figure.subplots(2 * rows, min(4, len(examples)), squeeze=False)
     for axes in grid.flat:

@@ -1,4 +1,4 @@
-"""How often the second look is right that there is a hemorrhage, or none."""
+"""How often the second look is right about the presence of a hemorrhage."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STRATA_ML = (
     ("5_to_30_ml", 5.0, 30.0),
     ("from_30_ml", 30.0, np.inf),
 )
-"""True volumes, from the first to below the second; 0 mL is no bleed."""
+"""Strata of the true volume, from the first to below the second number; 0 mL is no bleed."""
 
 
 def hemorrhage_metrics(records: list[dict]) -> dict | None:
-    """Count what the second look says of scans with and without a bleed.
+    """Count the verdicts of the second look on scans with and without a bleed.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ def hemorrhage_metrics(records: list[dict]) -> dict | None:
     Returns
     -------
     dict or None
-        None where no row has a verdict. `patients`, `bleeds`; `sensitivity`: "found" among bleeds, also by true volume
+        None if no row has a verdict. `patients`, `bleeds`; `sensitivity`: "found" among bleeds, also by true volume
         (`STRATA_ML`); `bleeds_uncertain` and `bleeds_missed` ("none") as fractions of the bleeds; `specificity`: "none"
         among scans without a bleed; `no_bleed_uncertain`, `no_bleed_found`; `prognosis_withheld` and
-        `deaths_withheld`, as counts; `auc_bleeds`: of the probability of death among bleeds that have one.
+        `deaths_withheld` as counts; `auc_bleeds`: AUC of the probability of death among bleeds with a prognosis.
     """
     known = [record for record in records if record.get("hemorrhage") and record["volume_ml"] is not None]
     if not known:

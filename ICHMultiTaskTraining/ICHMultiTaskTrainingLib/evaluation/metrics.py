@@ -1,8 +1,12 @@
-"""How good probabilities of death are, each metric with a bootstrap interval; volumes: `ICHMultiTaskLib.comparison`.
+"""Metrics of predicted probabilities of death, with bootstrap intervals; for volumes see `ICHMultiTaskLib.comparison`.
 
-Every metric is computed along the last axis, so that all bootstrap resamples go through it at once. Where it is not
-defined (one outcome only, …) it is NaN here and None in what `prognosis_metrics` returns.
+Every metric is computed along the last axis, for all bootstrap resamples at once. An undefined metric (only one
+outcome, …) is NaN here and None in the result of `prognosis_metrics`.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import brentq
@@ -12,7 +16,13 @@ from scipy.stats import rankdata
 from ICHMultiTaskLib.comparison.statistics import count_patients, divide, mean_where, plain, with_intervals
 
 
-def prognosis_metrics(probability, died, best_probability=None, seed=0, patients=None):
+def prognosis_metrics(
+    probability: np.ndarray,
+    died: np.ndarray,
+    best_probability: np.ndarray | None = None,
+    seed: int = 0,
+    patients: Sequence | None = None,
+) -> tuple[dict, dict]:
     """Discrimination and calibration of the probability of death.
 
     Parameters
@@ -20,7 +30,7 @@ def prognosis_metrics(probability, died, best_probability=None, seed=0, patients
     probability : ndarray of shape (N,)
     died : ndarray of shape (N,), 0 or 1
     best_probability : ndarray of shape (N,), optional
-        The probability from which a simulated outcome was drawn, given what the image shows.
+        The probability that a simulated outcome was drawn from, given the image.
     seed : int
         Of the bootstrap.
     patients : sequence of shape (N,), optional
@@ -29,13 +39,13 @@ def prognosis_metrics(probability, died, best_probability=None, seed=0, patients
     Returns
     -------
     metrics : dict of str to float, int or None
-        `patients`, where some have several `scans`, `deaths`, `auc`, `auprc` (average precision), `accuracy`,
-        `sensitivity`, `specificity` (at a
-        probability above 0.5), `brier`, `calibration_slope`, `calibration_intercept` (that of a slope of 1: calibration
-        in the large; Van Calster et al. 2019, doi 10.1186/s12916-019-1466-7), `auc_best_reachable` and
-        `calibration_slope_known`, that on the probabilities from which the outcomes were drawn, where these are known.
+        `patients`, `scans` (if some patients have several), `deaths`, `auc`, `auprc` (average precision), `accuracy`,
+        `sensitivity`, `specificity` (at a probability above 0.5), `brier`, `calibration_slope`,
+        `calibration_intercept` (with a slope of 1: calibration-in-the-large; Van Calster et al. 2019, doi
+        10.1186/s12916-019-1466-7), and for simulated outcomes `auc_best_reachable` and `calibration_slope_known`, both
+        from the probabilities that the outcomes were drawn from.
     intervals : dict of str to [float, float] or None
-        95 % bootstrap percentile intervals over patients; not of the calibration.
+        95 % bootstrap percentile intervals over patients; none for the calibration.
     """
     columns = [np.asarray(probability, dtype=float), np.asarray(died, dtype=float)]
     counts = count_patients(np.ones(len(columns[0]), bool), patients) | {"deaths": int(columns[1].sum())}
@@ -50,7 +60,7 @@ def prognosis_metrics(probability, died, best_probability=None, seed=0, patients
     return metrics, intervals
 
 
-def auc(score, died):
+def auc(score: np.ndarray, died: np.ndarray) -> np.ndarray:
     """Area under the ROC curve along the last axis: the Mann–Whitney statistic, ties counting half."""
     positives = died.sum(-1)
     negatives = died.shape[-1] - positives
@@ -58,12 +68,12 @@ def auc(score, died):
     return divide(ranks - positives * (positives + 1) / 2, positives * negatives)
 
 
-def average_precision(score, died):
+def average_precision(score: np.ndarray, died: np.ndarray) -> np.ndarray:
     """Area under the precision-recall curve as a step function, along the last axis; as in scikit-learn."""
     order = np.argsort(-score, axis=-1, kind="stable")
     score, died = np.take_along_axis(score, order, -1), np.take_along_axis(died, order, -1)
     count = score.shape[-1]
-    # Equal scores cross the threshold together: each takes the precision at the last of its equals.
+    # Equal scores cross the threshold together: each gets the precision at the last of them.
     last = np.concatenate([score[..., 1:] != score[..., :-1], np.ones((*score.shape[:-1], 1), bool)], axis=-1)
     end = np.where(last, np.arange(count), count)
     end = np.minimum.accumulate(end[..., ::-1], axis=-1)[..., ::-1]
@@ -71,19 +81,19 @@ def average_precision(score, died):
     return divide((np.take_along_axis(precision, end, -1) * died).sum(-1), died.sum(-1))
 
 
-def calibration_line(probability, died):
-    """Slope of the outcome's log odds on the predicted ones, and the shift that makes their mean right.
+def calibration_line(probability: np.ndarray, died: np.ndarray) -> tuple[float | None, float | None]:
+    """Calibration slope (observed on predicted log odds) and intercept (calibration-in-the-large).
 
     Parameters
     ----------
     probability, died : ndarray of shape (N,)
-        `died` may hold the probabilities from which outcomes were drawn; the slope is then free of their luck.
+        `died` may contain the probabilities that outcomes were drawn from; the slope is then free of chance.
 
     Returns
     -------
     slope, intercept : float or None
-        1 and 0 where calibrated; None where there is one outcome only, the slope also where the prediction separates
-        the outcomes completely.
+        1 and 0 if calibrated; None with only one outcome. The slope is also None if the prediction separates the
+        outcomes completely.
     """
     from sklearn.linear_model import LogisticRegression
 

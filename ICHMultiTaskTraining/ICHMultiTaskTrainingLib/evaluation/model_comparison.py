@@ -1,11 +1,15 @@
-"""Models on the same scans, compared patient by patient."""
+"""Compare models on the same scans, patient by patient."""
+
+from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.numbers import number, with_interval
 from ICHMultiTaskLib.common.tables import read_csv
 from ICHMultiTaskLib.comparison.statistics import compare_errors, count_patients, with_intervals
 
@@ -14,8 +18,8 @@ from .metrics import auc
 NUMBERS = ("volume_ml", "died", "predicted_volume_ml", "mortality_probability")
 
 
-def compare_models(first, *others, seed=0):
-    """Compare the predictions of a model with those of others, such as a multi-task with single-task ones.
+def compare_models(first: str | os.PathLike, *others: str | os.PathLike, seed: int = 0) -> dict:
+    """Compare the predictions of a model with those of others, such as a multi-task model with single-task models.
 
     Parameters
     ----------
@@ -27,16 +31,15 @@ def compare_models(first, *others, seed=0):
     Returns
     -------
     dict
-        `first`: its path and measures; `others`: a list of the same with, beside it, `volume`: see `compare_errors`,
-        and `prognosis`: `patients`, `deaths`, `auc_difference` and its 95 % bootstrap interval over patients
-        `auc_difference_interval`. Differences are first − other: of errors below 0, of the AUC above 0 where the first
-        is better. The measures are `predictions`, `patients`, `mae_ml`, `bias_ml` and `auc`; None where a model
-        predicts none.
+        `first`: `predictions` (path), `patients`, `mae_ml`, `bias_ml` and `auc`, None if not predicted; `others`: a
+        list of the same with `volume` (see `compare_errors`) and `prognosis`: `patients`, `deaths`, `auc_difference`
+        and its 95 % bootstrap interval over patients `auc_difference_interval`. Differences are first − other: if the
+        first is better, errors differ by less than 0, the AUC by more than 0.
 
     Raises
     ------
     InputError
-        If a file is no such table, or the tables are not of the same scans.
+        If a file is not such a table, or the tables list different scans.
     """
     first = Path(first)
     one = _read(first)
@@ -56,36 +59,33 @@ def compare_models(first, *others, seed=0):
     return found
 
 
-def is_comparison(path):
-    """Whether a file holds what `compare_models` returns."""
+def is_comparison(path: Path) -> bool:
+    """Whether a file contains a result of `compare_models`."""
     try:
         return {"first", "others"} <= json.loads(path.read_text(encoding="utf-8")).keys()
     except (OSError, ValueError, AttributeError):
         return False
 
 
-def comparison_table(comparison):
-    """The comparison as a table in Markdown, models by the names of their folders.
+def comparison_table(comparison: dict) -> str:
+    """The comparison as a Markdown table; models are named by their folders.
 
     Parameters
     ----------
     comparison : dict
-        As `compare_models` returns.
+        From `compare_models`.
 
     Returns
     -------
     str
     """
     first = comparison["first"]
-    rows = [
-        (_name(first), _shown(first["mae_ml"]), "", _shown(first["bias_ml"], "+"), _shown(first["auc"], digits=3), "")
-    ]
+    rows = [_row(first, "", "")]
     for other in comparison["others"]:
         volume, prognosis = other["volume"], other["prognosis"]
-        errors = _difference(volume["mae_difference_ml"], volume["mae_difference_ml_interval"])
-        areas = _difference(prognosis["auc_difference"], prognosis["auc_difference_interval"], digits=3)
-        numbers = _shown(other["mae_ml"]), errors, _shown(other["bias_ml"], "+"), _shown(other["auc"], digits=3), areas
-        rows.append((_name(other), *numbers))
+        errors = _difference(volume["mae_difference_ml"], volume["mae_difference_ml_interval"], 2)
+        areas = _difference(prognosis["auc_difference"], prognosis["auc_difference_interval"], 3)
+        rows.append(_row(other, errors, areas))
     head = ("model", "MAE (mL)", "MAE − the first's", "bias (mL)", "AUC", "AUC − the first's")
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)) + "\n"
 
@@ -97,16 +97,15 @@ def _name(model):
     return path.resolve().parent.name if path.name == "predictions.csv" else path.stem
 
 
-def _shown(value, sign="", digits=2):
-    return "–" if value is None else f"{value:{sign}.{digits}f}"
+def _row(model, errors, areas):
+    mae, bias, area = number(model["mae_ml"], 2), number(model["bias_ml"], 2, sign=True), number(model["auc"], 3)
+    return _name(model), mae, errors, bias, area, areas
 
 
-def _difference(value, interval, digits=2):
-    """A difference turned around, other − first, with its interval."""
-    if value is None or interval is None:
-        return "–"
-    low, high = (_shown(-bound, "+", digits) for bound in reversed(interval))
-    return f"{_shown(-value, '+', digits)} ({low} to {high})"
+def _difference(value, interval, digits):
+    """The difference as other − first, with its interval."""
+    bounds = None if interval is None else interval[::-1]
+    return with_interval(value, bounds, digits, factor=-1, sign=True)
 
 
 def _check_same_scans(first, one, second, other):
@@ -114,8 +113,8 @@ def _check_same_scans(first, one, second, other):
         # Rows of one manifest: the same patients in the same order, whatever could be read.
         if not np.array_equal(one[name], other[name]):
             raise InputError(
-                f"The predictions are not of the same scans: expected equal columns {name} in both files, found others "
-                f"in {first} ({len(one[name])} rows) and {second} ({len(other[name])} rows)."
+                f"The predictions are not of the same scans: expected the same {name} in both files, found different "
+                f"ones in {first} ({len(one[name])} rows) and {second} ({len(other[name])} rows)."
             )
 
 

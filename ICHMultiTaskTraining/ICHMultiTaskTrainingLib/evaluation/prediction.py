@@ -1,12 +1,17 @@
-"""What a model says of a folder of scans of which nothing is known."""
+"""Predictions of a model for a folder of unlabeled scans."""
 
+from __future__ import annotations
+
+import os
 import time
 from pathlib import Path
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.progress import Progress
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.simulation.scans import find_scans
 
@@ -17,16 +22,22 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def predict(folder, output, bundle=None, device="auto", progress=None):
-    """Analyze every scan of a folder and write what the model says of it, a row a scan.
+def predict(
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    bundle: ModelBundle | str | os.PathLike | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[dict]:
+    """Analyze every scan of a folder and write one row of predictions per scan.
 
     Parameters
     ----------
     folder : path
-        Its subfolders, .zip and volume files are the scans; it is the scan itself where it holds DICOM files.
+        Its subfolders, .zip and volume files are the scans; a folder of DICOM files is a scan itself.
     output : path
-        New or empty folder, or that of earlier predictions; gets `predictions.csv`, whole or not at all. A scan that
-        could not be read says why in `problem`.
+        New or empty folder, or that of earlier predictions; gets `predictions.csv`, written atomically. `problem`
+        states why a scan could not be read.
     bundle : ModelBundle, path or None
         None: the shipped bundle.
     device : str
@@ -41,7 +52,7 @@ def predict(folder, output, bundle=None, device="auto", progress=None):
     Raises
     ------
     InputError
-        If the folder holds no scans, or none of them can be analyzed.
+        If the folder contains no scans, or none of them can be analyzed.
     """
     scans = find_scans(folder)
     with new_folder(output, "predictions", overwrite=True, inputs=[folder]) as partial:
@@ -51,9 +62,7 @@ def predict(folder, output, bundle=None, device="auto", progress=None):
                 progress(n / len(scans), f"Scan {n + 1} of {len(scans)}")
             records.append(_record(path, analyzer))
         if all(record["problem"] for record in records):
-            raise InputError(
-                f"None of the {len(scans)} scans can be analyzed, the first since: {records[0]['problem']}"
-            )
+            raise InputError(f"None of the {len(scans)} scans can be analyzed; the first one: {records[0]['problem']}")
         write_csv(partial / FILE, records, COLUMNS)
         if progress is not None:
             progress(1.0, "Done")

@@ -1,6 +1,10 @@
-"""An evaluation or a training run on one HTML page: numbers with their intervals, figures, settings."""
+"""An evaluation or a training run as one HTML page: metrics with their intervals, figures, settings."""
+
+from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ICHMultiTaskLib.common.provenance import provenance_facts
@@ -11,8 +15,8 @@ from ICHMultiTaskLib.report.pages import render
 from .figures import CAPTIONS
 
 CURVES = "curves.png"
-FEWEST_PATIENTS = 10
-"""Below this many, the page says that its numbers are of too few."""
+MIN_PATIENTS = 10
+"""With fewer patients, the page says that its metrics are unreliable."""
 WIDE = ("attention.png", "histogram.png", CURVES)
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES = {
@@ -22,7 +26,7 @@ TABLES = {
             ("mae_ml", "Mean absolute error", "mL", 2, 1),
             ("mse_ml2", "Mean squared error", "mL²", 1, 1),
             ("mape_percent", "Mean absolute percentage error, bleeds", "%", 1, 1),
-            ("mape_percent_from_5_ml", "… from 5 mL up", "%", 1, 1),
+            ("mape_percent_from_5_ml", "… of 5 mL or more", "%", 1, 1),
             ("mean_error_below_5_ml", "Mean absolute error below 5 mL", "mL", 2, 1),
             ("bias_ml", "Bias (predicted − true)", "mL", 2, 1),
             ("limit_low_ml", "Lower 95 % limit of agreement", "mL", 1, 1),
@@ -32,8 +36,8 @@ TABLES = {
             ("within_5_ml", "Within 5 mL", "%", 0, 100),
             ("within_20_percent", "Bleeds within 20 %", "%", 0, 100),
             ("misclassified_30_ml", "Wrong side of 30 mL", "%", 0, 100),
-            ("no_bleed_below_1_ml", "Scans without a bleed that read below 1 mL", "%", 0, 100),
-            ("interval_coverage", "Interval holds the true volume", "%", 0, 100),
+            ("no_bleed_below_1_ml", "Scans without a bleed with a predicted volume below 1 mL", "%", 0, 100),
+            ("interval_coverage", "Interval contains the true volume", "%", 0, 100),
             ("interval_coverage_up_to_1_ml", "… of predictions up to 1 mL", "%", 0, 100),
             ("interval_coverage_1_to_10_ml", "… of predictions of 1 to 10 mL", "%", 0, 100),
             ("interval_coverage_10_to_30_ml", "… of predictions of 10 to 30 mL", "%", 0, 100),
@@ -44,15 +48,15 @@ TABLES = {
         "Prognosis",
         (
             ("auc", "AUC", "", 3, 1),
-            ("auc_best_reachable", "Best reachable AUC (simulated outcomes)", "", 3, 1),
+            ("auc_best_reachable", "Best possible AUC (simulated outcomes)", "", 3, 1),
             ("auprc", "Area under the precision-recall curve", "", 3, 1),
             ("accuracy", "Accuracy at 50 %", "%", 0, 100),
             ("sensitivity", "Sensitivity", "%", 0, 100),
             ("specificity", "Specificity", "%", 0, 100),
             ("brier", "Brier score", "", 3, 1),
             ("calibration_slope", "Calibration slope", "", 2, 1),
-            ("calibration_slope_known", "The same against the simulated probabilities", "", 2, 1),
-            ("calibration_intercept", "Calibration in the large", "", 2, 1),
+            ("calibration_slope_known", "… on the simulated probabilities", "", 2, 1),
+            ("calibration_intercept", "Calibration-in-the-large", "", 2, 1),
         ),
     ),
     "hemorrhage": (
@@ -62,7 +66,7 @@ TABLES = {
             ("sensitivity_below_1_ml", "… below 1 mL", "%", 0, 100),
             ("sensitivity_1_to_5_ml", "… 1 to 5 mL", "%", 0, 100),
             ("sensitivity_5_to_30_ml", "… 5 to 30 mL", "%", 0, 100),
-            ("sensitivity_from_30_ml", "… from 30 mL up", "%", 0, 100),
+            ("sensitivity_from_30_ml", "… 30 mL or more", "%", 0, 100),
             ("bleeds_uncertain", "Bleeds called uncertain", "%", 1, 100),
             ("bleeds_missed", "Bleeds called none", "%", 1, 100),
             ("specificity", "Scans without a bleed called none", "%", 1, 100),
@@ -85,7 +89,14 @@ TABLES = {
 """Title of each table and its rows: key, label, unit, decimals, factor."""
 
 
-def write_report(path, title, metrics, figures, remarks=(), settings=None):
+def write_report(
+    path: str | os.PathLike,
+    title: str,
+    metrics: dict,
+    figures: Sequence[Path],
+    remarks: Sequence[str] = (),
+    settings: dict | None = None,
+) -> None:
     """Write the page.
 
     Parameters
@@ -93,11 +104,11 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
     path : path
     title : str
     metrics : dict
-        As `evaluate` returns them; a part may be None or missing.
+        From `evaluate`; a part may be None or missing.
     figures : sequence of path
-        PNG files, put into the page; captions by their names.
+        PNG files, embedded in the page; their names select the captions.
     remarks : sequence of str
-        Sentences that the reader needs to judge the numbers.
+        Sentences that the reader needs to judge the metrics.
     settings : dict, optional
         Shown at the end.
     """
@@ -119,14 +130,14 @@ def write_report(path, title, metrics, figures, remarks=(), settings=None):
 
 
 def _too_few(metrics):
-    """Sentences on numbers that rest on too few patients."""
+    """Remarks on metrics from too few patients."""
     volume, prognosis = metrics.get("volume") or {}, metrics.get("prognosis") or {}
-    if 0 < volume.get("patients", 0) < FEWEST_PATIENTS:
-        yield f"{volume['patients']} patients are too few to judge a model by: the next ones may give other numbers."
+    if 0 < volume.get("patients", 0) < MIN_PATIENTS:
+        yield f"{volume['patients']} patients are too few to judge a model: other patients may give other results."
     if prognosis.get("patients") and not _has_enough(prognosis):
         yield (
-            f"The prognosis has no numbers here: expected at least {FEWEST_OF_EACH_OUTCOME} patients who died and as "
-            f"many who lived, found {prognosis['deaths']:.3g} and {prognosis['patients'] - prognosis['deaths']:.3g}."
+            f"The prognosis is not evaluated: expected at least {FEWEST_OF_EACH_OUTCOME} patients who died and as many "
+            f"who survived, found {prognosis['deaths']:.3g} and {prognosis['patients'] - prognosis['deaths']:.3g}."
         )
 
 
@@ -135,7 +146,7 @@ def _has_enough(prognosis):
 
 
 def _table(metrics, part):
-    """Heading, values and rows of a part that was measured."""
+    """Heading, values and rows of a part, or None if it was not evaluated."""
     values = metrics.get(part)
     if not values or not values["patients"] or (part == "prognosis" and not _has_enough(values)):
         return None

@@ -1,11 +1,14 @@
-"""The model of a finished run beside another one, on the run's validation patients."""
+"""Compare the model of a finished run with another one on the run's validation patients."""
+
+from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.tables import read_csv, write_csv
 from ICHMultiTaskLib.common.writing import write_json
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
@@ -16,18 +19,26 @@ from .evaluation import evaluate
 from .model_comparison import compare_models
 
 COMPARISON = "comparison"
-"""Folder of the comparison, in that of the run."""
+"""Subfolder of the run for the comparison."""
 FILE = "comparison.json"
-NOTE = "The run's model was calibrated on these patients, each by the others; it may have been chosen by them."
+NOTE = (
+    "The run's model was calibrated on these patients (each on the others) and may have been selected on them, which "
+    "favors it."
+)
 
 
-def compare_run(folder, bundle=None, device="auto", progress=None):
+def compare_run(
+    folder: str | os.PathLike,
+    bundle: str | os.PathLike | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict:
     """Evaluate another model on the validation patients of a run and compare it with the run's, patient by patient.
 
     Parameters
     ----------
     folder : path
-        Of a finished run; gets `comparison/comparison.json` and the other model's evaluation beside it.
+        Of a finished run; gets `comparison/comparison.json` and, next to it, the other model's evaluation.
     bundle : path, optional
         The other model; None: the shipped one.
     device : str
@@ -36,7 +47,7 @@ def compare_run(folder, bundle=None, device="auto", progress=None):
     Returns
     -------
     dict
-        As `compare_models` returns, and `note`; each model with its `name`.
+        Like that of `compare_models`, with `note` and the `name` of each model.
 
     Raises
     ------
@@ -60,8 +71,8 @@ def compare_run(folder, bundle=None, device="auto", progress=None):
     return comparison
 
 
-def read_comparison(folder):
-    """What `compare_run` wrote.
+def read_comparison(folder: str | os.PathLike) -> dict:
+    """Read the result of `compare_run`.
 
     Returns
     -------
@@ -71,7 +82,7 @@ def read_comparison(folder):
 
 
 def _write_validation(run, predictions, table):
-    """The rows of the run's table that its report is of, in their order, with the paths of their scans."""
+    """Write the rows of the run's table that its report is about, in the same order, with absolute paths."""
     manifest = read_manifest(run.stored["manifest"])
     found = [(record["patient_id"], float(record["volume_ml"])) for _, record in read_csv(predictions).records()]
     rows, left = [], list(manifest.rows)

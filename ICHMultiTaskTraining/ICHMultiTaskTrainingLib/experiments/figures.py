@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ICHMultiTaskLib.common.writing import whole_file
+from ICHMultiTaskLib.report.plots import new_figure
 
 STEP = 5
 """Slices between those of Figure 5: "five slices … at medium intervals (t = 5)"."""
@@ -27,11 +28,7 @@ def drawn(draw: Callable, width: float, height: float, dpi: int = 110) -> bytes:
     -------
     bytes
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")  # without pyplot: no window system, no global state
-    FigureCanvasAgg(figure)
+    figure = new_figure((width, height))
     draw(figure)
     file = io.BytesIO()
     figure.savefig(file, dpi=dpi, format="png")

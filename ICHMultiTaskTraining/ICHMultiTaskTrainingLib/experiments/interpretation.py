@@ -20,8 +20,8 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
 from ..data.cache import occupancy
+from ..data.labels import read_mask
 from ..data.manifest import Row
-from ..evaluation.evaluation import read_mask
 
 LEVELS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of the head's voxels that are covered or shown. A hematoma is a hundredth of them, so that equal steps would

@@ -1,4 +1,6 @@
-"""Scans and segmentations in saved scenes of 3D Slicer, for a table of scans."""
+"""Scans and segmentations in saved 3D Slicer scenes, for a table of scans."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from ICHMultiTaskLib.mrml.volumes import head_ct_from_node
 from ..data.labeling import Entry
 
 
-def measure_scene(path: Path, segment=None, may_be_empty=False) -> list[Entry]:
+def measure_scene(path: Path, segment: str | None = None, may_be_empty: bool = False) -> list[Entry]:
     """Measure the segments of each scan in a scene.
 
     Parameters
@@ -27,24 +29,24 @@ def measure_scene(path: Path, segment=None, may_be_empty=False) -> list[Entry]:
         Of a .mrb or .mrml file.
     segment : str, optional
     may_be_empty : bool
-        As `label_of` and `choose_segment` take them.
+        As in `label_of` and `choose_segment`.
 
     Returns
     -------
     list of Entry
-        One a scan that has segments, or one that says what is wrong. The scan and its mask can be exported until the
-        process ends: they are kept in memory, as integers.
+        One per scan with segments, or one that states what is wrong. Scan and mask are kept in memory, as integers, for
+        the export.
     """
     scene = create_scene()
     scene.Clear(False)
     try:
         if not _read(scene, path):
-            return [Entry(path, path, problems=["the scene cannot be read: expected one that 3D Slicer has saved"])]
+            return [Entry(path, path, problems=["the scene cannot be read: expected one saved by 3D Slicer"])]
         entries = [_measured(path, scan, scene, segment, may_be_empty) for scan in scans(scene)]
     finally:
         scene.Clear(False)
     entries = [entry for entry in entries if entry is not None]
-    return entries or [Entry(path, path, problems=["the scene holds no scan with a segmentation of it"])]
+    return entries or [Entry(path, path, problems=["the scene contains no scan with a segmentation"])]
 
 
 def _read(scene, path):
@@ -73,7 +75,7 @@ def _measured(path, scan, scene, segment, may_be_empty):
     entry.problems += label.problems
     mask = resampled_mask(chosen, head_ct.ijk_to_ras, head_ct.hu.shape)
     entry.mask = Path(f"{name}-mask.nii.gz")
-    hu = np.rint(head_ct.hu).astype(np.int16)  # a copy: the node goes with the scene
+    hu = np.rint(head_ct.hu).astype(np.int16)  # a copy, because the scene is cleared
     entry.export = lambda folder: write_labeled(folder / entry.image.name, folder / entry.mask.name,
                                                 hu, mask, head_ct.ijk_to_ras)  # fmt: skip
     return entry

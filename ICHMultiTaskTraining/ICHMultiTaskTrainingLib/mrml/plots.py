@@ -1,4 +1,6 @@
-"""The curves of a run as Slicer's charts: one chart a panel of `curves.PANELS`."""
+"""The curves of a run as Slicer plot charts: one chart per panel of `curves.PANELS`."""
+
+from __future__ import annotations
 
 import math
 
@@ -8,14 +10,14 @@ import vtk
 from ..training.curves import PANELS
 
 COLORS = ((0.00, 0.45, 0.70), (0.84, 0.37, 0.00), (0.00, 0.62, 0.45))
-"""Blue, vermilion and green that color-blind readers tell apart (Okabe and Ito)."""
+"""Blue, vermilion and green that color-blind readers can distinguish (Okabe and Ito)."""
 TAG = "ICHMultiTaskTraining.Curves"
 MARKED_POINTS = 40
-"""Up to this many points have markers; one point alone would be no line."""
+"""Up to this many points are drawn with markers; a single point would be invisible as a line."""
 
 
-def show_history(scene, history):
-    """Draw a history; nodes of an earlier one are used again.
+def show_history(scene: slicer.vtkMRMLScene, history: list[dict]) -> dict[str, slicer.vtkMRMLPlotChartNode]:
+    """Plot a history; nodes of an earlier one are reused.
 
     Parameters
     ----------
@@ -26,19 +28,19 @@ def show_history(scene, history):
     Returns
     -------
     dict of str to vtkMRMLPlotChartNode
-        Charts by title, of the panels for which the history has values.
+        Charts by title, for panels with values in the history.
     """
     charts = {}
     for title, curves in PANELS.items():
-        # A loss of weight 0 is 0 throughout.
+        # A loss of weight 0 is always 0.
         drawn = {name: label for name, label in curves.items() if any(entry.get(name) for entry in history)}
         if drawn:
             charts[title] = _show_chart(scene, title, drawn, history)
     return charts
 
 
-def forget_history(scene):
-    """Remove the charts and all that belongs to them."""
+def forget_history(scene: slicer.vtkMRMLScene) -> None:
+    """Remove the charts with their series and tables."""
     for node in _tagged(scene, ""):
         scene.RemoveNode(node)
 
@@ -93,7 +95,7 @@ def _is_number(value):
 
 
 def _node(scene, className, name):
-    """The node of that name, made if missing: not saved, and in no list, since it comes from the run's folder."""
+    """The node of that name, created if missing; hidden and not saved, because its data are in the run's folder."""
     for node in _tagged(scene, name):
         if node.IsA(className):
             return node

@@ -8,7 +8,7 @@ from ICHMultiTaskLib.mrml.translation import tr as _
 
 from ..cli.process import CommandProcess, LogReader
 from ..data.manifest import read_manifest
-from ..evaluation.report import FEWEST_PATIENTS
+from ..evaluation.report import MIN_PATIENTS
 from ..evaluation.run_comparison import COMPARISON, read_comparison
 from .run_state import enough_outcomes, too_few_outcomes
 
@@ -149,7 +149,7 @@ def comparison_text(comparison):
         words = _("On {n} validation patients this model's MAE is {mine:.1f} mL, {name}'s {theirs:.1f} mL")
         text = words.format(n=one["patients"], mine=one["mae_ml"], name=other["name"], theirs=other["mae_ml"])
         interval = volume["mae_difference_ml_interval"]
-        if one["patients"] < FEWEST_PATIENTS or interval is None:
+        if one["patients"] < MIN_PATIENTS or interval is None:
             text += _("; too few to tell which is better.")
         elif interval[1] < 0:
             text += _(": this model is better.")

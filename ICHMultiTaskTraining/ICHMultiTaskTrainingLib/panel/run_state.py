@@ -8,7 +8,7 @@ from ICHMultiTaskLib.common.progress import duration
 from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
 from ICHMultiTaskLib.mrml.translation import tr as _
 
-from ..evaluation.report import FEWEST_PATIENTS
+from ..evaluation.report import MIN_PATIENTS
 from ..training.config import TrainingConfig, make_config
 from ..training.plan import DONE, NOW, plan_of
 from ..training.run_folder import check_same_run
@@ -120,7 +120,7 @@ def finished_text(run):
 def _numbers(metrics):
     volume, prognosis = metrics.get("volume") or {}, metrics.get("prognosis") or {}
     if volume.get("mae_ml") is not None:
-        few = volume["patients"] < FEWEST_PATIENTS
+        few = volume["patients"] < MIN_PATIENTS
         words = _("MAE {mae:.1f} mL on {n} validation patients, too few to judge the model by.") if few else _(
             "MAE {mae:.1f} mL on {n} validation patients."
         )  # fmt: skip

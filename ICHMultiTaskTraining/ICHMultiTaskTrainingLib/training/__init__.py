@@ -1,1 +1,1 @@
-"""The trainer and what it leaves behind."""
+"""The trainer and the files of a run."""

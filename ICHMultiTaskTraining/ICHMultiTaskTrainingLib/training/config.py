@@ -1,5 +1,7 @@
 """Settings of a training run."""
 
+from __future__ import annotations
+
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -16,14 +18,14 @@ from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
 
 REDUCTIONS = (2, 4)
 SHIPPED = "shipped"
-"""As `start_from`: the bundle that comes with the software."""
+"""Value of `start_from` for the bundle shipped with the software."""
 LARGEST_ROTATION_DEG = 45
 FROM_BUNDLE = ("architecture", "preprocessing", "target")
-"""Settings that a run which starts from a bundle has from it."""
+"""Settings that a run takes from the bundle it starts from."""
 NESTED = ("architecture", "preprocessing")
-"""Settings that have settings of their own, one of which is changed as ``architecture.width``."""
+"""Settings with inner settings, written as ``architecture.width``."""
 GRID_STEP = 4
-"""Rows and columns of the network's grid are multiples of it: of a cell of the masks, and of the coarsest epochs."""
+"""Rows and columns of the network's grid are multiples of it, for the cells of the masks and the coarsest epochs."""
 CHOICES = {
     "tasks": ("both", "volume", "prognosis"),
     "target": TARGETS,
@@ -41,78 +43,77 @@ class TrainingConfig:
     Attributes
     ----------
     preset : str
-        The preset it came from.
+        The preset that these settings are based on.
     architecture : dict
         The network's name in `ICHMultiTaskLib.model.networks.NETWORKS` and the keyword arguments of its class.
-        Another network than the preset's keeps the preset's strides and width where it has them, else `final_relu`
-        alone: its own defaults are those of its publication.
+        A network other than the preset's keeps the preset's strides and width if it has these arguments, otherwise only
+        `final_relu`; the other arguments then default to those of its publication.
     dense_from : str or None
-        Stage from which the bundle's network is computed without strides, for a finer attention map; see
-        `MultiTaskResNet`, the only kind of network that can. Training keeps the strides, which give the same features
-        at a fraction of the cost.
+        Stage from which the bundle's network is computed without strides, for a finer attention map; only for
+        `MultiTaskResNet`. Training keeps the strides, which give the same features at a fraction of the cost.
     preprocessing : dict
         Fields of `PreprocessingSettings`.
     target : str
-        What the regression head learns; see `ICHMultiTaskLib.model.calibration`.
+        Training target of the regression head; see `ICHMultiTaskLib.model.calibration`.
     optimizer : str
         "sgd" or "adamw".
     learning_rate, momentum, weight_decay : float
     schedule : str
         "constant", or "linear": warm-up over a tenth of the steps, then linear decay to zero.
     batch_size : int
-        Scans that a process takes through the network at once.
+        Scans that a process passes through the network at once.
     accumulate : int
-        Batches whose gradients are added up before a step of the optimizer. A step sees `batch_size` × `accumulate` ×
-        processes scans, and the losses are averaged over all of them.
+        Batches whose gradients are summed before an optimizer step. A step sees `batch_size` × `accumulate` × processes
+        scans, and the losses are averaged over all of them.
     precision : str
-        Of the encoder; losses and weights are float32. "auto": bf16 on a GPU that has it, fp16 on an older one, else
-        fp32.
+        Number format of the encoder; losses and weights are float32. "auto": bf16 on a GPU that supports it, fp16 on an
+        older GPU, otherwise fp32.
     seed : int
     coarse_epochs : list of [int, int]
-        First phases of the run: the factor by which rows and columns are reduced, and for how many epochs. An epoch
+        First phases of the run: the factor by which rows and columns are reduced, and the number of epochs. An epoch
         at a factor of 2 costs a quarter.
     epochs : int
-        At full resolution, after the coarse ones.
+        Epochs at full resolution, after the coarse ones.
     volume_weight, prognosis_weight, mask_weight : float
-        Weights of the summed losses; `mask_weight` counts only for rows that have a mask. With `start_from` it is 0
-        unless it is asked for: the layers of the mask loss are new, and their first gradients would spoil the encoder.
+        Weights of the losses; `mask_weight` applies only to rows with a mask. With `start_from` it is 0 unless set
+        explicitly: the layers of the mask loss are new, and their first gradients would harm the encoder.
     death_weighting : bool
-        Count a death as many times more than a survival as there are more survivals; the calibration takes the bias
-        out that this brings.
+        Weight a death by the ratio of survivals to deaths; the calibration removes the resulting bias.
     gradient_clip : float or None
         Largest norm of a step's gradient.
     tasks : str
-        "both"; "volume" or "prognosis": that head alone, the other keeps its first weights.
+        "both"; with "volume" or "prognosis" only that head is trained, and the other keeps its initial weights.
     start_from : str or None
-        Folder of a bundle whose weights the run starts with, "shipped" for the one that comes with the software.
+        Folder of a bundle whose weights the run starts with, or "shipped" for the one shipped with the software.
     frozen_encoder : bool
-        Train the heads alone; with `start_from` only.
+        Train only the heads; only with `start_from`.
     frozen_norm : bool
-        Keep the statistics of the batch norms as they were; with `start_from` only. Those of small batches of one
-        hospital's scans would replace what the start has seen.
+        Keep the statistics of the batch norms; only with `start_from`. Statistics of small batches from one hospital
+        would replace those of the start's training data.
     anchor : float
-        Pull toward the weights of the start, a tenth of it a step at a value of 0.1 and a learning rate of 1 (L2-SP,
-        Li et al. 2018, arXiv:1802.01483, uncoupled from the gradient as in AdamW); with `start_from` only.
+        Strength of the pull toward the start's weights; each step moves the weights by `anchor` × learning rate of the
+        distance (L2-SP, Li et al. 2018, arXiv:1802.01483, decoupled from the gradient as in AdamW); only with
+        `start_from`.
     mix_with_start : bool
-        After training, take the mean of the start's and the trained weights that suits the held-out patients best, the
-        start itself where none is better by more than chance (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
-        models"); with `start_from` only.
+        After training, use the weighted mean of the start's and the trained weights that is best on the held-out
+        patients, or the start itself if none is significantly better (Wortsman et al. 2022, "Robust fine-tuning of
+        zero-shot models"); only with `start_from`.
     patience : int or None
-        Stop after this many epochs at full resolution without a smaller validation loss, and take the best.
+        Stop after this many epochs at full resolution without a smaller validation loss, and use the best epoch.
     outcome : str
-        Column of the manifest that the prognosis is trained on: "died", or one of probabilities of death, which
-        simulated cohorts know.
+        Column of the manifest for training the prognosis: "died", or a column of probabilities of death, as in
+        simulated cohorts.
     augment : bool
-        Mirror, turn, scale, blur, HU offset and scale, noise.
+        Mirror, rotate, scale and blur; change HU offset and scale; add noise.
     rotation_deg : list of float, length 2
-        Largest turn out of the axial plane and in it, where `augment` turns. Small, since blood that left the image
+        Largest rotation of `augment` out of the axial plane, and in it. Small, because blood moved out of the image
         would still count.
     validation_fraction : float
-        Patients held out for the curves and for calibration where the manifest has no `split`.
+        Fraction of patients held out for the curves and for calibration if the manifest has no `split`.
     fold : int or None
-        Cross-validation: which of the folds, from 0, is held out in place of `validation_fraction`.
+        Cross-validation: the fold, from 0, that is held out instead of `validation_fraction`.
     folds : int
-        Their number; the manifest's own column `fold` is followed where there is one.
+        Number of folds; the manifest's column `fold` is followed if there is one.
     """
 
     preset: str = "default"
@@ -157,8 +158,8 @@ class TrainingConfig:
     folds: int = 5
     seed: int = 0
 
-    def reductions(self):
-        """Factor by which rows and columns are reduced, for each epoch of the run.
+    def reductions(self) -> list[int]:
+        """Factor by which rows and columns are reduced in each epoch of the run.
 
         Returns
         -------
@@ -166,19 +167,19 @@ class TrainingConfig:
         """
         return [factor for factor, epochs in self.coarse_epochs for _ in range(epochs)] + [1] * self.epochs
 
-    def bundle_architecture(self):
+    def bundle_architecture(self) -> dict:
         """Architecture of the bundle's network."""
         return self.architecture | ({"dense_from": self.dense_from} if self.dense_from else {})
 
-    def as_dict(self):
+    def as_dict(self) -> dict:
         """Plain values for JSON."""
         return asdict(self)
 
 
 PRESETS = {
     "default": TrainingConfig(),
-    # Gong et al. 2023, section 4.5; the paper augments nothing, states no weights for the sum of losses or for deaths,
-    # and clips no gradient.
+    # Gong et al. 2023, section 4.5; the paper uses no augmentation, states no weights for the losses or for deaths, and
+    # does not clip the gradient.
     "paper": TrainingConfig(
         preset="paper",
         architecture={"width": 64, "stem_stride": 2, "stage_strides": [1, 2, 2, 2], "final_relu": True},
@@ -206,7 +207,7 @@ PRESETS = {
         epochs=20,
         learning_rate=3e-4,
         weight_decay=0.0,
-        # A hospital's few deaths teach the prognosis less than they spoil it.
+        # The few deaths of one hospital would harm the prognosis more than improve it.
         prognosis_weight=0.0,
         mask_weight=0.0,
         death_weighting=False,
@@ -219,24 +220,24 @@ PRESETS = {
     ),
 }
 RENAMED = {"turn_deg": "rotation_deg"}
-"""Settings of earlier versions, by their names then."""
+"""New names of renamed settings, by their old names."""
 WITH_A_START = {"frozen_encoder": False, "frozen_norm": False, "anchor": 0.0, "mix_with_start": False}
-"""Settings that mean nothing without `start_from`, and their values there."""
+"""Settings that need `start_from`, with their values for runs without it."""
 
 
-def make_config(preset="default", **changes):
+def make_config(preset: str = "default", **changes: object) -> TrainingConfig:
     """A preset with some settings changed.
 
     Parameters
     ----------
     preset : str
     **changes
-        Settings by name; one of a nested setting as ``architecture.width``.
+        Settings by name; inner settings as ``architecture.width``.
 
     Raises
     ------
     InputError
-        If the preset or a setting is unknown, has a wrong value, or is not that of the bundle to start from.
+        If the preset or a setting is unknown, has a wrong value, or conflicts with the bundle to start from.
     BundleError
         If the bundle to start from cannot be used.
     """
@@ -272,7 +273,7 @@ def make_config(preset="default", **changes):
 
 
 def _of_the_network(settings, changes, chosen):
-    """What follows from the choice of a network: settings of the preset that it does not have are left out."""
+    """Settings that follow from the network; those of the preset that it does not have are left out."""
     architecture = settings["architecture"]
     if not isinstance(architecture, dict):
         return {}
@@ -292,7 +293,7 @@ def _can_be_dense(network):
 
 
 def _inner_settings(outer, settings):
-    """Names of the settings that a setting has of its own."""
+    """Names of the inner settings of a setting."""
     if outer == "preprocessing":
         return tuple(f.name for f in fields(PreprocessingSettings))
     network = settings["architecture"].get("network", DEFAULT_NETWORK)
@@ -300,12 +301,12 @@ def _inner_settings(outer, settings):
 
 
 def _of_the_start(settings, changes, inner):
-    """What the bundle to start from settles."""
+    """Settings fixed by the bundle to start from."""
     metadata = starting_bundle(settings["start_from"]).metadata
     architecture = dict(metadata["architecture"])
     if "member" in architecture:
         raise InputError(
-            "An ensemble cannot be trained further: expected start_from with one of its models, found "
+            "An ensemble cannot be trained further: expected start_from to be one of its models, found "
             f"{settings['start_from']}."
         )
     dense_from = architecture.pop("dense_from", None)
@@ -322,13 +323,13 @@ def _of_the_start(settings, changes, inner):
     return found | ({} if "dense_from" in changes else {"dense_from": dense_from})
 
 
-def present_names(settings):
-    """Settings under their names of today, as a file of an earlier version may hold them."""
+def present_names(settings: dict) -> dict:
+    """Settings of an earlier version under their current names."""
     return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
-def starting_bundle(start_from):
-    """The verified bundle that `start_from` names."""
+def starting_bundle(start_from: str) -> ModelBundle:
+    """The verified bundle named by `start_from`."""
     return ModelBundle.load(default_bundle() if start_from == SHIPPED else start_from)
 
 
@@ -371,8 +372,8 @@ def _check(settings):
     for name, off in WITH_A_START.items():
         if settings["start_from"] is None and settings[name] != off:
             raise InputError(
-                f"The setting {name} needs a start other than random weights: expected start_from with a trained "
-                "bundle, found none."
+                f"The setting {name} needs trained weights to start from: expected start_from with a trained bundle, "
+                "found none."
             )
 
 
@@ -382,7 +383,8 @@ def _check_architecture(settings):
     NETWORKS.check(network)
     if network not in TRAINABLE:
         raise InputError(
-            f"The network {network} is not trained itself: expected one of {', '.join(TRAINABLE)}, found {network!r}."
+            f"The network {network} cannot be trained itself: expected one of {', '.join(TRAINABLE)}, found "
+            f"{network!r}."
         )
     known = _inner_settings("architecture", settings)
     unknown = sorted(set(architecture) - set(known))
@@ -393,7 +395,7 @@ def _check_architecture(settings):
     if settings["dense_from"] is not None and not _can_be_dense(network):
         dense = ", ".join(filter(_can_be_dense, TRAINABLE))
         raise InputError(
-            f"The setting dense_from means nothing for the network {network}: expected null, or one of the networks "
+            f"The setting dense_from does not apply to the network {network}: expected null, or one of the networks "
             f"{dense}; found {settings['dense_from']}."
         )
     strides = architecture.get("stage_strides", [1] * len(Stage))
@@ -438,9 +440,9 @@ def _check_preprocessing(preprocessing):
 
 
 def _check_type(name, value, kind):
-    """A setting from a shell or a file must have the type that the code relies on."""
+    """Refuse a setting from the command line or a file that has the wrong type."""
     kinds = get_args(kind) or (kind,)
-    # Not isinstance, to which true is a number.
+    # Not isinstance, for which True is a number.
     if type(value) not in ((*kinds, int) if float in kinds else kinds):
         expected = " or ".join("null" if k is NoneType else k.__name__ for k in kinds)
         raise InputError(f"The setting {name} has a wrong value: expected {expected}, found {value!r}.")

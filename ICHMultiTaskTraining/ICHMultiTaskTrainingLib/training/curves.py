@@ -1,6 +1,11 @@
-"""Curves of a run: a picture (the paper's Figure 3) and a log that TensorBoard reads."""
+"""Curves of a run: a picture (the paper's Figure 3) and a TensorBoard log."""
+
+from __future__ import annotations
+
+import os
 
 from ICHMultiTaskLib.common.writing import whole_file
+from ICHMultiTaskLib.report.plots import can_plot, new_figure
 
 PANELS = {
     "Loss": {"volume_loss": "volume", "prognosis_loss": "prognosis", "mask_loss": "mask"},
@@ -8,34 +13,31 @@ PANELS = {
     "Mean squared error (mL²)": {"train_mse_ml2": "training", "validation_mse_ml2": "validation"},
     "AUC of the prognosis": {"validation_auc": "validation"},
 }
-"""Title of each panel and its entries of the history, with what they are called in the legend."""
+"""Title of each panel, its entries of the history and their names in the legend."""
 TENSORBOARD = "tensorboard"
-"""Folder of the log, in that of the run."""
+"""Subfolder of the run for the log."""
 
 
-def draw_curves(history, path):
-    """Draw the losses, MAE, MSE and AUC against the epoch; nothing where matplotlib is not installed.
+def draw_curves(history: list[dict], path: str | os.PathLike) -> None:
+    """Draw losses, MAE, MSE and AUC by epoch; does nothing if matplotlib is not installed.
 
     Parameters
     ----------
     history : list of dict
         One entry per epoch, as in `history.json`; entries may be missing or None.
     path : path
-        PNG file, replaced whole.
+        PNG file, replaced atomically.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
+    if not can_plot():
         return
-    figure = Figure(figsize=(10, 7), layout="constrained")  # without pyplot: no window system, no global state
-    FigureCanvasAgg(figure)
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure((10, 7))
     changes = [b["epoch"] for a, b in zip(history, history[1:]) if a.get("reduction", 1) != b.get("reduction", 1)]
     for panel, (axes, (title, curves)) in enumerate(zip(figure.subplots(2, 2).flat, PANELS.items())):
         for name, label in curves.items():
             points = [(entry["epoch"], entry[name]) for entry in history if entry.get(name) is not None]
-            if any(value for _, value in points):  # a loss of weight 0 is 0 throughout
+            if any(value for _, value in points):  # a loss of weight 0 is always 0
                 axes.plot(*zip(*points), marker="." if len(points) < 40 else None, label=label)
         for n, epoch in enumerate(changes):
             label = "finer images" if n == panel == 0 else None
@@ -52,18 +54,18 @@ def draw_curves(history, path):
 
 
 class EventLog:
-    """The history as TensorBoard reads it; nothing where its package is not installed.
+    """The history as a TensorBoard log; does nothing if the package tensorboard is not installed.
 
     Parameters
     ----------
     folder : path
-        Of the log. What an earlier start has left there is hidden by what this one writes.
+        Of the log. Events of an earlier start are superseded by those of this one.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike):
         self._folder, self._writer, self._logged = folder, None, 0
 
-    def show(self, history):
+    def show(self, history: list[dict]) -> None:
         """Write the epochs that are not in the log yet.
 
         Parameters
@@ -85,8 +87,8 @@ class EventLog:
         self._logged = len(history)
         self._writer.flush()
 
-    def close(self):
-        """Close the file; a later `show` opens another."""
+    def close(self) -> None:
+        """Close the file; a later `show` opens a new one."""
         if self._writer is not None:
             self._writer.close()
             self._writer, self._logged = None, 0

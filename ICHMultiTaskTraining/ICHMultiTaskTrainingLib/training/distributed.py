@@ -1,10 +1,14 @@
-"""Training by several processes, on one machine or many, started by torchrun."""
+"""Training with several processes, on one or several computers, started by torchrun."""
+
+from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +17,7 @@ from torch import distributed, nn
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 
 PATIENCE = timedelta(days=2)
-"""The others wait while the first process prepares the scans; torchrun itself sees when one has ended."""
+"""The other processes wait this long while the first prepares the scans; torchrun notices if one has ended."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +27,18 @@ class Workers:
     Attributes
     ----------
     rank : int
-        Which one this is; 0 writes the files.
+        Index of this process; 0 writes the files.
     count : int
     """
 
     rank: int = 0
     count: int = 1
 
-    def shard(self, rows):
-        """Part of an array that belongs to this process, neighbors together."""
+    def shard(self, rows: np.ndarray) -> np.ndarray:
+        """The contiguous part of an array that belongs to this process."""
         return np.array_split(rows, self.count)[self.rank] if self.count > 1 else rows
 
-    def total(self, values):
+    def total(self, values: np.ndarray) -> np.ndarray:
         """Sum of an array over the processes."""
         if self.count == 1:
             return values
@@ -44,16 +48,16 @@ class Workers:
         distributed.all_reduce(values)
         return values.cpu().numpy()
 
-    def gather(self, values):
-        """Arrays of all processes' `shard`, one after the other, as they were before."""
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Concatenate the arrays of all processes, in the order of `shard`."""
         if self.count == 1:
             return values
         parts = [None] * self.count
         distributed.all_gather_object(parts, values)
         return np.concatenate(parts)
 
-    def run_on_first(self, make):
-        """Call `make` in the first process alone; all get what it returned, or the error it raised."""
+    def run_on_first(self, make: Callable[[], Any]) -> Any:
+        """Call `make` only in the first process; all processes get its result, or the error it raised."""
         if self.count == 1:
             return make()
         box = [None]
@@ -67,11 +71,11 @@ class Workers:
             raise box[0]
         return box[0]
 
-    def wrap(self, learner, device, some_unused):
-        """The module with gradients averaged over the processes; a batch may leave some of its parameters unused."""
+    def wrap(self, learner: nn.Module, device: str, some_unused: bool) -> nn.Module:
+        """The module with gradients averaged over the processes; `some_unused`: a batch may not use all parameters."""
         if self.count == 1:
             return learner
-        # The strides of a 1×1×1 kernel's single rows differ between its layouts and mean nothing.
+        # The strides of a 1×1×1 kernel differ between memory layouts, without any effect.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         devices = [torch.cuda.current_device()] if device == "cuda" else None
         return nn.parallel.DistributedDataParallel(learner, devices, find_unused_parameters=some_unused)
@@ -81,18 +85,18 @@ ALONE = Workers()
 
 
 @contextmanager
-def launched_workers(device):
-    """Join the processes that torchrun has started with this one.
+def launched_workers(device: str) -> Iterator[Workers]:
+    """Join the processes that torchrun started with this one.
 
     Parameters
     ----------
     device : str
-        "cuda": each process takes the GPU of its local rank.
+        "cuda": each process uses the GPU of its local rank.
 
     Yields
     ------
     Workers
-        One alone without torchrun.
+        A single one without torchrun.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:

@@ -1,20 +1,23 @@
-"""The network in training: its heads, its auxiliary layers and what the number format and the tasks make of them."""
+"""The network in training: its heads and auxiliary layers, for a number format and the trained tasks."""
+
+from __future__ import annotations
 
 import torch
 from torch import nn
 
 from ICHMultiTaskLib.common.choices import Precision
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 from ICHMultiTaskLib.model.runtime import Runtime
 
 from .losses import MaskLoss
 
 
-def choose_runtime(precision, device):
-    """The number format for training on a device.
+def choose_runtime(precision: str, device: str) -> Runtime:
+    """Choose the number format for training on a device.
 
-    Half precision trains on a GPU only: on a CPU it brings no speed, and gradients came out as NaN at random (PyTorch
-    2.13 on a processor with AVX-512 BF16; up to 129 of 300 repetitions of one 3×3×3 convolution).
+    Half precision is only for GPUs: on a CPU it is not faster, and gradients were NaN at random (PyTorch 2.13 on a
+    processor with AVX-512 BF16; up to 129 of 300 repetitions of one 3×3×3 convolution).
 
     Parameters
     ----------
@@ -32,7 +35,7 @@ def choose_runtime(precision, device):
         For half precision on a CPU.
     """
     if device == "cpu" and precision not in (Precision.AUTO, Precision.FP32):
-        raise InputError(f"Half precision trains on a GPU only: expected auto or fp32 on a CPU, found {precision}.")
+        raise InputError(f"Half precision needs a GPU for training: expected auto or fp32 on a CPU, found {precision}.")
     if precision == Precision.AUTO:
         precision = "fp32"
         if device == "cuda":
@@ -42,7 +45,7 @@ def choose_runtime(precision, device):
 
 
 class Learner(nn.Module):
-    """One forward pass of training, mask loss included, as `DistributedDataParallel` wants it: in one module.
+    """One forward pass of training with the mask loss, in one module as `DistributedDataParallel` requires.
 
     Parameters
     ----------
@@ -52,12 +55,20 @@ class Learner(nn.Module):
         As in `TrainingConfig`.
     frozen_encoder : bool
     with_masks : bool
-        Whether the mask loss counts.
+        Whether the mask loss is used.
     frozen_norm : bool
         Whether batch norms keep their statistics.
     """
 
-    def __init__(self, network, runtime, tasks="both", frozen_encoder=False, with_masks=True, frozen_norm=False):
+    def __init__(
+        self,
+        network: MultiTaskNetwork,
+        runtime: Runtime,
+        tasks: str = "both",
+        frozen_encoder: bool = False,
+        with_masks: bool = True,
+        frozen_norm: bool = False,
+    ):
         super().__init__()
         self.network, self.mask_loss = network, MaskLoss(network)
         self.runtime, self.frozen_encoder, self.frozen_norm = runtime, frozen_encoder, frozen_norm
@@ -69,14 +80,16 @@ class Learner(nn.Module):
             head.requires_grad_(tasks in ("both", task))
         self.mask_loss.requires_grad_(self.with_masks)
 
-    def train(self, mode=True):
-        """Set the mode; frozen batch norms keep their statistics, in which alone the modes of the network differ."""
+    def train(self, mode: bool = True) -> Learner:
+        """Set the mode; with frozen batch norms the network stays in evaluation mode, which keeps their statistics."""
         super().train(mode)
         if self.frozen_encoder or self.frozen_norm:
             self.network.eval()
         return self
 
-    def forward(self, images, occupancy, has_mask, reduction):
+    def forward(
+        self, images: torch.Tensor, occupancy: torch.Tensor, has_mask: torch.Tensor, reduction: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Outputs and mask loss of a batch.
 
         Parameters
@@ -94,7 +107,7 @@ class Learner(nn.Module):
         """
         with self.runtime.context():
             features = dict(self.network.features(self.runtime.arrange(images)))
-        # Outside of the context, in the weights' own format: two or three digits are too few for volumes and losses.
+        # Outside the context, in the weights' own format: half precision has too few digits for volumes and losses.
         dtype = self.network.volume_head.dense.weight.dtype
         output, scores = self.network.heads(features["stage4"].to(dtype))
         if not self.with_masks:

@@ -1,18 +1,23 @@
-"""What a model made from another owes to it: its calibration, and what it has to say of it."""
+"""What a model inherits from the model it was made from: calibration and metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.model.calibration import AS_THE_NETWORK_SAYS
 
-from .config import starting_bundle
+from .config import TrainingConfig, starting_bundle
 
 ORIGIN = ("name", "version", "license", "training_data", "sha256")
-"""Of each model that another was made from, in its metadata under `derived_from`."""
+"""Metadata kept for each original model, under `derived_from`."""
 DEFAULT_NAME, DEFAULT_VERSION = "ich-multitask", "0.1.0"
 
 
-def death_weight(config, death):
-    """How many times more than a survival a death counts in the loss: as many as there are more survivals.
+def death_weight(config: TrainingConfig, death: np.ndarray) -> float:
+    """Weight of a death in the loss relative to a survival: the ratio of survivals to deaths.
 
     Parameters
     ----------
@@ -23,7 +28,7 @@ def death_weight(config, death):
     Returns
     -------
     float
-        1 where the settings do not ask for it, or the outcomes are probabilities.
+        1 if `death_weighting` is off or the outcomes are probabilities.
     """
     if not config.death_weighting or config.outcome != "died" or not len(death):
         return 1.0
@@ -31,8 +36,8 @@ def death_weight(config, death):
     return (1.0 - mean) / mean
 
 
-def uncalibrated(config, death):
-    """The calibration of a run where its own scans are too few for one.
+def uncalibrated(config: TrainingConfig, death: np.ndarray) -> dict:
+    """The calibration of a run with too few scans of its own.
 
     Parameters
     ----------
@@ -43,20 +48,20 @@ def uncalibrated(config, death):
     Returns
     -------
     dict
-        That of the bundle which the run starts from, as far as its heads were trained. Deaths that weigh more in the
-        loss are weighed back: a weight of w makes the odds w times too high.
+        That of the bundle that the run starts from, for its trained heads. The weight of deaths in the loss is
+        corrected: a weight of w makes the odds w times too high.
     """
     found = start_calibration(config)
     return found | {"bias": found["bias"] - float(np.log(death_weight(config, death)))}
 
 
-def start_calibration(config):
-    """What a run's outputs are read by while it learns: the calibration of its start, none without one.
+def start_calibration(config: TrainingConfig) -> dict:
+    """The calibration applied to a run's outputs during training: that of its start, if there is one.
 
     Returns
     -------
     dict
-        `temperature`, `bias` and, where there is one, `volume_correction`.
+        `temperature`, `bias` and, if there is one, `volume_correction`.
     """
     if config.start_from is None:
         return dict(AS_THE_NETWORK_SAYS)
@@ -70,20 +75,27 @@ def start_calibration(config):
     return found
 
 
-def derived(metadata, bundles, how, name=None, version=None, data=None):
-    """Metadata of a model made from others: a name and version of its own, and theirs.
+def derived(
+    metadata: dict,
+    bundles: Sequence[ModelBundle],
+    how: str,
+    name: str | None = None,
+    version: str | None = None,
+    data: str | None = None,
+) -> dict:
+    """Metadata of a model made from others: its own name and version, and theirs.
 
     Parameters
     ----------
     metadata : dict
-        Of the new bundle; returned changed.
+        Of the new bundle; a changed copy is returned.
     bundles : sequence of ModelBundle
-        What it was made from.
+        The original models.
     how : str
-        Such as "fine-tuned"; ends the name where none is given.
+        Such as "fine-tuned"; appended to the name of the last bundle if no `name` is given.
     name, version : str, optional
     data : str, optional
-        What was added to the training data.
+        Added to the description of the training data.
 
     Returns
     -------

@@ -1,16 +1,22 @@
 """Losses of the two heads and of the auxiliary hematoma mask."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
+
 from ..data.cache import CELL
 
 SOFTENING_PERCENT = 0.02
-"""About 1 mL of a head: below it the cube-root scale turns linear, so that gradients stay finite at no bleed."""
+"""About 1 mL in a head: below it the cube-root scale becomes linear, so that gradients stay finite without a bleed."""
 
 
-def volume_loss(output, target_output, target):
+def volume_loss(output: torch.Tensor, target_output: torch.Tensor, target: str) -> torch.Tensor:
     """Mean squared error of the regression head (section 3.3), on a cube-root scale for every target."""
     if target == "fraction_percent":
         output, target_output = _soft_cube_root(output), _soft_cube_root(target_output)
@@ -19,12 +25,12 @@ def volume_loss(output, target_output, target):
 
 def _soft_cube_root(percent):
     offset = SOFTENING_PERCENT ** (1 / 3)
-    # Not sign() and abs(), whose gradient at exactly 0 would be 0.
+    # Not sign() and abs(), whose gradient at 0 is 0.
     sign = torch.where(percent >= 0, 1.0, -1.0)
     return sign * ((sign * percent + SOFTENING_PERCENT) ** (1 / 3) - offset)
 
 
-def prognosis_loss(scores, death, death_weight):
+def prognosis_loss(scores: torch.Tensor, death: torch.Tensor, death_weight: float) -> torch.Tensor:
     """Cross entropy of the softmax, which for two classes is binary cross entropy (section 3.4).
 
     Parameters
@@ -41,21 +47,23 @@ def prognosis_loss(scores, death, death_weight):
 
 
 class MaskLoss(nn.Module):
-    """Auxiliary voxel-wise loss: two stages must tell the fraction of blood around each of their nodes.
+    """Auxiliary voxel-wise loss: two stages must predict the fraction of blood around each of their nodes.
 
-    Used only where a manifest has masks; its layers are not part of the model bundle.
+    Used only for scans with a mask; its layers are not part of the model bundle.
     """
 
     STAGES = ("stage2", "stage4")
 
-    def __init__(self, network):
+    def __init__(self, network: MultiTaskNetwork):
         super().__init__()
         self.strides = {name: network.feature_strides[name] for name in self.STAGES}
         self.offsets = {name: network.feature_offsets[name] for name in self.STAGES}
         self.dense = nn.ModuleDict({name: nn.Conv3d(network.stage_channels[name], 1, 1) for name in self.STAGES})
 
-    def forward(self, features, occupancy, has_mask, coarseness):
-        """Binary cross entropy and soft Dice, averaged over the rows that have a mask.
+    def forward(
+        self, features: Mapping[str, torch.Tensor], occupancy: torch.Tensor, has_mask: torch.Tensor, coarseness: int
+    ) -> torch.Tensor:
+        """Binary cross entropy and soft Dice, averaged over the rows with a mask.
 
         Parameters
         ----------
@@ -63,9 +71,9 @@ class MaskLoss(nn.Module):
         occupancy : tensor [N, 1, D, H / 4, W / 4]
             Fraction of blood, 0 to 1.
         has_mask : tensor of bool [N]
-            On the CPU a device need not be waited for.
+            Preferably on the CPU, to avoid waiting for the device.
         coarseness : int
-            Full-resolution voxels per network voxel in the plane.
+            Full-resolution voxels per network voxel, in-plane.
         """
         if not has_mask.any():
             return occupancy.new_zeros(())
@@ -82,7 +90,7 @@ class MaskLoss(nn.Module):
         return total
 
     def _around_nodes(self, occupancy, name, coarseness, shape):
-        # Node f lies at voxel offset + stride × f, and its cell reaches half a stride to both sides.
+        # Node f is at voxel offset + stride × f, and its cell extends half a stride to both sides.
         kernel, padding = [], []
         scales = (1, coarseness / CELL, coarseness / CELL)
         for stride, offset, scale, nodes, cells in zip(
@@ -91,5 +99,5 @@ class MaskLoss(nn.Module):
             size = int(stride * scale)
             before = size // 2 - round(offset * scale)
             kernel.append(size)
-            padding = [before, nodes * size - before - cells, *padding]  # F.pad begins at the last axis
+            padding = [before, nodes * size - before - cells, *padding]  # F.pad starts with the last axis
         return F.avg_pool3d(F.pad(occupancy, padding), kernel, kernel)

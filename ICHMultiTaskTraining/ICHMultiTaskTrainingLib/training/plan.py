@@ -1,11 +1,15 @@
 """What a run has before it: its phases, with their epochs, and minutes as soon as they are measured."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from ICHMultiTaskLib.common.progress import duration
 
-from .progress_file import PREPARED, TRAINED
+from .config import TrainingConfig
+from .progress_file import PREPARED, TRAINED, RunProgress
 
 RESOLUTION = {1: "full resolution", 2: "half resolution", 4: "a quarter of the resolution"}
 WAITING, NOW, DONE = "waiting", "now", "done"
@@ -36,7 +40,7 @@ class Step:
         return f"{self.text}: {words.format(duration(self.seconds))}"
 
 
-def seconds_of(history, reduction):
+def seconds_of(history: Sequence[dict], reduction: int) -> float | None:
     """How long an epoch takes at a resolution, by the epochs that were measured.
 
     Parameters
@@ -61,7 +65,13 @@ def seconds_of(history, reduction):
     return seconds * (last / reduction) ** 2
 
 
-def plan_of(config, scans=None, history=(), progress=None, finished=False):
+def plan_of(
+    config: TrainingConfig,
+    scans: int | None = None,
+    history: Sequence[dict] = (),
+    progress: RunProgress | None = None,
+    finished: bool = False,
+) -> list[Step]:
     """The phases of a run.
 
     Parameters
@@ -71,7 +81,7 @@ def plan_of(config, scans=None, history=(), progress=None, finished=False):
         How many there are, where that is known.
     history : list of dict
         As in `history.json`.
-    progress : Progress, optional
+    progress : RunProgress, optional
         What a run that goes on last said of itself; None: nothing goes on.
     finished : bool
         Whether model and report are written.

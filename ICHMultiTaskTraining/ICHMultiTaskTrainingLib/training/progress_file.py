@@ -1,16 +1,20 @@
 """How far a run is, in a file of its folder: locked while the run goes on, so that anyone can follow it from there."""
 
+from __future__ import annotations
+
 import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 from ICHMultiTaskLib.common.errors import InputError, OutputError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, NullProgress, ShellProgress
 from ICHMultiTaskLib.common.writing import os_error_sentence
 
 NAME = "progress.json"
@@ -25,7 +29,7 @@ _LOCKED_BYTE = 1 << 30
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """What a run last said of itself.
 
     Attributes
@@ -52,18 +56,18 @@ class Progress:
     first: float
 
     @property
-    def phase(self):
+    def phase(self) -> tuple[float, float]:
         """Where the phase begins and where it ends, as fractions of the run."""
         return phase_of(self.fraction)
 
     @property
-    def seconds_left(self):
+    def seconds_left(self) -> float | None:
         """Of the phase, by its speed so far; None before the speed is known."""
         done = self.fraction - self.first
         return (self.time - self.began) * (self.phase[1] - self.fraction) / done if done > 0 else None
 
 
-def phase_of(fraction):
+def phase_of(fraction: float) -> tuple[float, float]:
     """The phase of a run that a fraction of it lies in, as (start, stop)."""
     ends = (0.0, PREPARED, TRAINED, 1.0)
     return next(((a, b) for a, b in pairwise(ends) if fraction < b), ends[-2:])
@@ -72,13 +76,13 @@ def phase_of(fraction):
 class FollowedProgress:
     """A progress callable (fraction, message) that also writes the file; `line` is passed on."""
 
-    def __init__(self, file, progress):
+    def __init__(self, file: BinaryIO, progress: ShellProgress | NullProgress):
         self._file, self._progress, self.line = file, progress, progress.line
         self._phase = None
         self._write(0.0, "Starting")
         self._phase = None  # what takes place before the first report is no measure of speed
 
-    def __call__(self, fraction, message):
+    def __call__(self, fraction: float, message: str) -> None:
         """Pass the progress on and write it to the file."""
         self._progress(fraction, message)
         begins = self._phase is None or phase_of(fraction) != phase_of(self._last)
@@ -90,14 +94,16 @@ class FollowedProgress:
         if self._phase is None or phase_of(fraction) != phase_of(self._last) or fraction < self._last:
             self._phase = (now, fraction)
         self._last, self._written = fraction, now
-        progress = Progress(os.getpid(), socket.gethostname(), fraction, message[:200], now, *self._phase)
+        progress = RunProgress(os.getpid(), socket.gethostname(), fraction, message[:200], now, *self._phase)
         self._file.seek(0)
         self._file.write(json.dumps(asdict(progress)).ljust(_LENGTH)[:_LENGTH].encode())
         self._file.flush()
 
 
 @contextmanager
-def followed(folder, progress, rank=0):
+def followed(
+    folder: str | os.PathLike, progress: ShellProgress | NullProgress, rank: int = 0
+) -> Iterator[FollowedProgress | NullProgress]:
     """Lock a run's folder for this process and keep its progress there.
 
     The lock ends with the process, whatever ends it.
@@ -139,20 +145,20 @@ def followed(folder, progress, rank=0):
         yield FollowedProgress(file, progress)
 
 
-def read_progress(folder):
+def read_progress(folder: str | os.PathLike) -> RunProgress | None:
     """What the run in a folder last said of itself, or None.
 
     Returns
     -------
-    Progress or None
+    RunProgress or None
     """
     try:
-        return Progress(**json.loads((Path(folder) / NAME).read_bytes()))
+        return RunProgress(**json.loads((Path(folder) / NAME).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def is_running(folder):
+def is_running(folder: str | os.PathLike) -> bool:
     """Whether a process other than this one is at work in a run's folder."""
     try:
         with (Path(folder) / NAME).open("rb") as file:

@@ -1,5 +1,7 @@
 """The folder of a training run, as seen from outside: what it is of, how far it is, what it has made."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -11,10 +13,10 @@ from ICHMultiTaskLib.common.errors import InputError, OutputError
 from ICHMultiTaskLib.common.writing import write_json
 
 from ..data.labels import check_labels
-from ..data.manifest import outcomes
+from ..data.manifest import Manifest, outcomes
 from ..data.splits import draw_split
 from .config import TrainingConfig, present_names, starting_bundle
-from .progress_file import is_running, read_progress
+from .progress_file import RunProgress, is_running, read_progress
 
 LOG = "log.txt"
 """What a run that was started from 3D Slicer printed."""
@@ -32,12 +34,12 @@ class RunFolder:
         Need not exist.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._history, self._stamp = [], None
 
     @property
-    def stored(self):
+    def stored(self) -> dict | None:
         """What the run has written of its settings: `config`, `manifest` and others; None where there is no run.
 
         Raises
@@ -58,7 +60,7 @@ class RunFolder:
             ) from error
 
     @property
-    def history(self):
+    def history(self) -> list[dict]:
         """Entries of `history.json`, one per epoch; those read before where it cannot be read."""
         path = self.path / "history.json"
         try:
@@ -72,22 +74,22 @@ class RunFolder:
         return self._history
 
     @property
-    def running(self):
+    def running(self) -> bool:
         """Whether another process trains in it now, whoever has started that."""
         return is_running(self.path)
 
     @property
-    def progress(self):
-        """What the run last said of itself, as `Progress`, or None."""
+    def progress(self) -> RunProgress | None:
+        """What the run last said of itself, as `RunProgress`, or None."""
         return read_progress(self.path)
 
     @property
-    def begun(self):
+    def begun(self) -> bool:
         """Whether there is something to continue."""
         return (self.path / "config.json").is_file()
 
     @property
-    def trained(self):
+    def trained(self) -> bool:
         """Whether all its epochs are done."""
         if not self.history:
             return False
@@ -95,7 +97,7 @@ class RunFolder:
         return self.epochs_done >= total or bool(self.history[-1].get("stopped_early"))
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether all its epochs are done, and the model and the report are those of the last one."""
         if not self.trained or self.bundle is None or self.report is None:
             return False
@@ -107,21 +109,21 @@ class RunFolder:
             return True  # by an earlier version, which wrote less
 
     @property
-    def metrics_file(self):
+    def metrics_file(self) -> Path:
         """What the report's numbers stand in."""
         return self.path / "report" / "metrics.json"
 
     @property
-    def metrics(self):
+    def metrics(self) -> dict | None:
         """The numbers of the report, as `evaluate` returns them; None where there are none."""
         return _read_json(self.metrics_file)
 
     @property
-    def epochs_done(self):
+    def epochs_done(self) -> int:
         """How many epochs are done; epoch 0, the start as it is, is none."""
         return self.history[-1]["epoch"] if self.history else 0
 
-    def validation_counts(self, manifest):
+    def validation_counts(self, manifest: Manifest | None) -> tuple[int | None, int | None]:
         """How many patients validate, and how many of them died; None and None where that is not known.
 
         Parameters
@@ -135,18 +137,18 @@ class RunFolder:
         return len(died), sum(died.values())
 
     @property
-    def bundle(self):
+    def bundle(self) -> Path | None:
         """Folder of the model bundle, or None."""
         path = self.path / "bundle"
         return path if (path / "configs" / "metadata.json").is_file() else None
 
     @property
-    def report(self):
+    def report(self) -> Path | None:
         """The report of the run, or None."""
         path = self.path / "report" / "report.html"
         return path if path.is_file() else None
 
-    def stop(self):
+    def stop(self) -> None:
         """End the process that trains in it; the run can be continued.
 
         Raises
@@ -172,7 +174,7 @@ def _read_json(path):
         return None
 
 
-def check_start(manifest, config, processes=1):
+def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:
     """See that a new run has what it needs, before its folder is touched.
 
     Parameters
@@ -198,7 +200,7 @@ def check_start(manifest, config, processes=1):
         )
 
 
-def claim_run(folder, manifest, config, processes=1):
+def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:
     """Write a run's settings into its folder, or see that those already there are the same.
 
     A run whose epochs are done may be given more of them.
@@ -229,7 +231,7 @@ def claim_run(folder, manifest, config, processes=1):
     write_json(folder / "config.json", settings)
 
 
-def run_settings(manifest, config, processes=1):
+def run_settings(manifest: Manifest, config: TrainingConfig, processes: int = 1) -> dict:
     """What `config.json` holds of a run, from which it is told from another.
 
     Returns
@@ -258,7 +260,7 @@ def _is_longer(folder, stored, settings):
     return True
 
 
-def check_same_run(folder, stored, settings):
+def check_same_run(folder: str | os.PathLike, stored: dict, settings: dict) -> None:
     """Refuse to continue a run with other settings, in words that name them.
 
     Parameters

@@ -1,15 +1,23 @@
 """Which weights of a run become the model: those of the last epoch, of the best, of the start, or a mean with it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ICHMultiTaskLib.model.calibration import CUBE_ROOT_OFFSET_ML, correct_volume
+from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 
 from .checkpoint import load_checkpoint
 from .config import starting_bundle
 from .lineage import uncalibrated
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
 """Of the trained weights in their mean with the start's, as tried."""
@@ -41,7 +49,9 @@ class Selection:
     is_start: bool = False
 
 
-def validation_losses(trainer, network=None, reduction=1, rows=None):
+def validation_losses(
+    trainer: Trainer, network: MultiTaskNetwork | None = None, reduction: int = 1, rows: np.ndarray | None = None
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Losses of each validation scan, by the head that was trained.
 
     Volumes and probabilities are read as a bundle would, calibrated as before the run, so that losses are of what the
@@ -73,20 +83,20 @@ def validation_losses(trainer, network=None, reduction=1, rows=None):
     return {name: loss for name, loss in losses.items() if tasks in ("both", name)}, volumes, log_odds
 
 
-def score(entry):
+def score(entry: dict) -> float:
     """How far the validation patients are missed: the mean logarithm of the losses, in which both heads count alike."""
     losses = [entry.get(f"validation_{name}_loss") for name in ("volume", "prognosis")]
     return float(np.mean([np.log(max(loss, 1e-12)) for loss in losses if loss is not None]))
 
 
-def best_entry(history):
+def best_entry(history: Sequence[dict]) -> dict | None:
     """The entry of the smallest validation loss among those at full resolution; None without one."""
     # Entries of earlier versions lack the losses.
     full = [entry for entry in history if entry.get("reduction") == 1 and "validation_volume_loss" in entry]
     return min(full, key=score, default=None)
 
 
-def best_choice(trainer):
+def best_choice(trainer: Trainer) -> Selection | None:
     """The best epoch, as kept beside the last; None where it is not there."""
     path = trainer.folder / "best.pt"
     if not path.exists():
@@ -100,7 +110,7 @@ def best_choice(trainer):
     return Selection(state["network"], entry, note)
 
 
-def choose(trainer):
+def choose(trainer: Trainer) -> Selection:
     """The weights that become the model.
 
     A run from random weights gives its last epoch, or with `patience` the best. One that started from a model never
@@ -157,7 +167,7 @@ def _back_to(start, end, what):
     return Selection(start.state, start.entry, note, is_start=True)
 
 
-def mean_state(start, end, share):
+def mean_state(start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
     """Weights between two states: `share` of the second, the rest of the first."""
     return {
         name: torch.lerp(start[name].to(value), value, share) if value.is_floating_point() else value

@@ -1,16 +1,20 @@
 """Settings and tables of scans as text that a person reads and writes."""
 
+from __future__ import annotations
+
 import json
 import shlex
+from collections.abc import Iterable
 
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
 
-from .config import FROM_BUNDLE, PRESETS
+from ..data.manifest import Manifest
+from .config import FROM_BUNDLE, PRESETS, TrainingConfig
 
 
-def parse_settings(text):
+def parse_settings(text: str) -> dict:
     """Read settings written as in a shell, such as ``learning_rate=0.001 coarse_epochs=[[2,4]]``.
 
     Parameters
@@ -33,7 +37,7 @@ def parse_settings(text):
     return parse_assignments(assignments)
 
 
-def parse_assignments(assignments):
+def parse_assignments(assignments: Iterable[str]) -> dict:
     """Read settings given as a list of "name=value", the value in JSON or a plain word.
 
     Returns
@@ -57,7 +61,7 @@ def parse_assignments(assignments):
     return settings
 
 
-def settings_text(settings):
+def settings_text(settings: dict) -> str:
     """Settings as `parse_settings` reads them.
 
     Parameters
@@ -71,12 +75,12 @@ def settings_text(settings):
     return shlex.join(assignments(settings))
 
 
-def assignments(settings):
+def assignments(settings: dict) -> list[str]:
     """Settings as a list of "name=value", the value in JSON."""
     return [f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in settings.items()]
 
 
-def changes_of(config):
+def changes_of(config: dict) -> dict:
     """Settings of a run that are not those of its preset: with them, `make_config` gives the same again.
 
     Parameters
@@ -93,7 +97,7 @@ def changes_of(config):
     return {name: value for name, value in config.items() if name not in taken and value != preset[name]}
 
 
-def plan_text(config):
+def plan_text(config: TrainingConfig) -> str:
     """The epochs of a run in words: how many there are, and why there are more than were asked for.
 
     Parameters
@@ -113,13 +117,13 @@ def plan_text(config):
     )
 
 
-def problem_lines(text):
+def problem_lines(text: str) -> list[str]:
     """A refused table's problems, a line each, behind the line that says how many there are."""
     head, unusable, rows = text.partition(" unusable rows: ")
     return [head + unusable.rstrip(), *rows.replace("; row ", "\nrow ").split("\n")] if unusable else [text]
 
 
-def manifest_text(manifest):
+def manifest_text(manifest: Manifest) -> str:
     """What a table of scans holds, in a sentence.
 
     Parameters

@@ -1,8 +1,12 @@
 """Train the multi-task network on a table of scans."""
 
+from __future__ import annotations
+
 import contextlib
 import math
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +14,22 @@ import torch
 from torch import nn
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS, duration, part
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress, duration, part
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.writing import remove_partial, write_json
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.networks import build_network
+from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 from ICHMultiTaskLib.model.runtime import choose_device
 
 from ..data.batches import TrainingBatches, load
 from ..data.cache import CachedScans, prepare_all
-from ..data.manifest import outcomes
+from ..data.manifest import Manifest, outcomes
 from ..data.splits import split_rows
 from .checkpoint import load_checkpoint, save_checkpoint
-from .config import starting_bundle
+from .config import TrainingConfig, starting_bundle
 from .curves import TENSORBOARD, EventLog, draw_curves
-from .distributed import ALONE
+from .distributed import ALONE, Workers
 from .learner import Learner, choose_runtime
 from .lineage import death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
@@ -32,7 +37,7 @@ from .plan import seconds_of
 from .preflight import check_network
 from .progress_file import PREPARED, TRAINED
 from .run_folder import claim_run
-from .selection import best_entry, choose, validation_losses
+from .selection import Selection, best_entry, choose, validation_losses
 
 CHECKPOINT_SECONDS = 600.0
 """A checkpoint is written after every epoch, and within one after this long."""
@@ -86,16 +91,16 @@ class Trainer:
 
     def __init__(
         self,
-        manifest,
-        config,
-        folder,
-        device="auto",
-        processes=1,
-        progress=NO_PROGRESS,
-        log=lambda line: None,
-        workers=ALONE,
-        skip_unusable=False,
-        cache=None,
+        manifest: Manifest,
+        config: TrainingConfig,
+        folder: str | os.PathLike,
+        device: str = "auto",
+        processes: int = 1,
+        progress: Progress = NO_PROGRESS,
+        log: Callable[[str], object] = lambda line: None,
+        workers: Workers = ALONE,
+        skip_unusable: bool = False,
+        cache: str | os.PathLike | None = None,
     ):
         self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
         self.device = choose_device(device)
@@ -238,7 +243,7 @@ class Trainer:
             draw_curves(self.history, self.folder / "curves.png")
             self.drawn = time.monotonic()
 
-    def run(self):
+    def run(self) -> None:
         """Train to the last epoch; a checkpoint is kept after each, and the best epoch beside the last."""
         if self.config.start_from is not None and not self.history:
             self.history.append({"epoch": 0, **self.measured(), "reduction": 1, "ended": time.time()})
@@ -279,7 +284,7 @@ class Trainer:
         if best_entry(self.history) is self.history[-1] and not self.workers.rank:
             save_checkpoint({"network": self.network.state_dict(), "epoch": self.epoch}, self.folder / "best.pt")
 
-    def choose(self):
+    def choose(self) -> Selection:
         """The weights that become the model, as `Selection`."""
         return choose(self)
 
@@ -403,17 +408,23 @@ class Trainer:
                 f"checkpoint is {self.folder / 'latest.pt'}. A smaller learning_rate, or precision fp32, may help."
             )
 
-    def network_of(self, state, architecture=None):
+    def network_of(self, state: dict[str, torch.Tensor], architecture: dict | None = None) -> MultiTaskNetwork:
         """A network of these weights on the run's device, in evaluation mode."""
         network = build_network(architecture or self.architecture)
         network.load_state_dict(state)
         return self.runtime.arrange(network.to(self.device)).eval()
 
-    def bundle_network(self, state=None):
+    def bundle_network(self, state: dict[str, torch.Tensor] | None = None) -> MultiTaskNetwork:
         """The network as the bundle has it, in evaluation mode; of the present weights, or of others."""
         return self.network_of(state or self.network.state_dict(), self.config.bundle_architecture())
 
-    def predict(self, scans, reduction=1, rows=None, network=None):
+    def predict(
+        self,
+        scans: CachedScans,
+        reduction: int = 1,
+        rows: np.ndarray | None = None,
+        network: MultiTaskNetwork | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Volumes in mL and log odds of death for prepared scans.
 
         Parameters
@@ -443,7 +454,7 @@ class Trainer:
         volumes = output_to_volume(np.concatenate(outputs), self.config.target, scans.crop_volume_mm3[rows])
         return volumes, np.concatenate(log_odds)
 
-    def measured(self, network=None, reduction=1):
+    def measured(self, network: MultiTaskNetwork | None = None, reduction: int = 1) -> dict:
         """What the validation patients show of the present weights, or of another network.
 
         Returns
@@ -472,7 +483,7 @@ class Trainer:
             found["validation_auc"] = float(roc_auc_score(scans.died, log_odds))
         return found
 
-    def calibration(self, choice):
+    def calibration(self, choice: Selection) -> dict:
         """Volume, interval and probability calibrated on the validation patients; the start keeps its own.
 
         What was not trained, or has too few patients, see `fit_calibration`.

@@ -202,7 +202,7 @@ def test_unusable_cells_are_left_out_and_named(tmp_path):
     words = " ".join(found.cohort.warnings)
     for expected in (
         "row 5, rater_1: 'about 5' is not a number", "row 6, rater_1: -4 is negative",
-        "row 9, rater_1: 32905 mL is more than a head holds, or is it in mm³?",
+        "row 9, rater_1: 32905 mL is more than fits into a head, or is it in mm³?",
         "row 11, volume_ml: '?' is not a number", "1 of 39 patients have no reference volume (volume_ml)",
         "patient_id is empty: row 14",
     ):  # fmt: skip
@@ -233,7 +233,7 @@ def test_patients_that_stand_there_twice():
     table["age"][-1] = 71  # not used
     assert compare(table).rows == found.rows
     table["rater_1"][-1] = 99.5
-    with pytest.raises(InputError, match=r"rater_1 must be one number a patient: .*P7 has \S+ in row 8 and 99.5 in"):
+    with pytest.raises(InputError, match=r"rater_1 must be one number per patient: .*P7 has \S+ in row 8 and 99.5 in"):
         compare(table)
 
 
@@ -251,7 +251,7 @@ def test_long_table_equals_the_wide_one(tmp_path):
     expected = compare({name: wide[name] for name in ("patient_id", "volume_ml", *methods)})
     assert [row["mae_ml"] for row in found.rows] == [row["mae_ml"] for row in expected.rows]
     assert found.tests == expected.tests and found.cohort.columns["not_used"] == ["dice"]
-    with pytest.raises(InputError, match="where each method has a row of its own"):
+    with pytest.raises(InputError, match="if each method has its own row"):
         compare(tmp_path / "long.csv", methods=["ml"])
 
 
@@ -276,7 +276,7 @@ def test_scans_without_a_bleed_have_no_percentage(tmp_path):
     found = compare(table, output=tmp_path / "result", percent=True)
     assert found.rows[0]["patients_above_0"] == 0 and found.rows[0]["mape_percent"] is None
     assert found.rows[1]["patients"] == 0 and found.rows[1]["mae_ml"] is None and found.tests[0]["wilcoxon_p"] is None
-    assert "No volume of any patient who has a reference: Rater 1." in found.cohort.warnings
+    assert "No volume of any patient with a reference: Rater 1." in found.cohort.warnings
 
 
 @pytest.mark.parametrize(

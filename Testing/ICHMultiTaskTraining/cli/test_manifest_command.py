@@ -253,7 +253,7 @@ def test_careless_outcomes_are_answered_in_words(tmp_path, capsys, content, mess
     "arguments, message",
     [
         (["gone"], "expected a folder, found nothing"),
-        (["here"], "holds no scan"),
+        (["here"], "contains no scan"),
         (["here", "--output", "m.csv"], "expected --outcomes with patient_id and died"),
         (["here", "--outcomes", "outcomes.csv", "--output", "m.txt"], "ends in .csv, found m.txt"),
         (["here", "--outcomes", "outcomes.csv", "--output", "outcomes.csv"], "is no earlier result"),

@@ -83,8 +83,8 @@ def test_options_go_to_the_steps_that_have_them(tmp_path):
     [
         (["# nothing"], "has no steps"),
         (["simulat --patients 2 --output {run}/a"], "known"),
-        (["simulate --patients none --output {run}/a"], "no valid command"),
-        ([COHORT, "evaluate"], "no valid command"),
+        (["simulate --patients none --output {run}/a"], "not a valid command"),
+        ([COHORT, "evaluate"], "not a valid command"),
     ],
 )
 def test_a_typo_is_found_before_the_first_step(tmp_path, recipe, lines, words, capsys):
@@ -102,7 +102,7 @@ def test_another_recipe_needs_another_folder(tmp_path):
     (tmp_path / "finished.json").write_text('["simulate --patients 3"]', encoding="utf-8")
     assert finished_steps(tmp_path, ["simulate --patients 3", "train x"]) == 1
     for steps in (["simulate --patients 4"], []):
-        with pytest.raises(InputError, match="Another recipe was begun"):
+        with pytest.raises(InputError, match="belongs to another recipe"):
             finished_steps(tmp_path, steps)
     (tmp_path / "finished.json").write_text("[", encoding="utf-8")
     with pytest.raises(InputError, match="damaged"):

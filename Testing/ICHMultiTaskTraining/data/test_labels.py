@@ -50,7 +50,7 @@ def test_cubic_millimeters_are_recognized(images):
 def test_one_image_of_two_patients_is_named_whatever_its_name(images, tmp_path):
     copy = tmp_path / "copy.nii"
     copy.write_bytes(images[2].read_bytes())
-    with pytest.raises(InputError, match="the same image stands under p2, p5: 2.nii"):
+    with pytest.raises(InputError, match="the same image is listed for p2, p5: 2.nii"):
         check_labels(rows([*images[:5], copy, *images[6:]]))
     patients = [f"p{2 if n == 5 else n}" for n in range(16)]
     with pytest.raises(InputError, match="one image of p2 has volumes of 7 and 10 mL"):
@@ -69,7 +69,7 @@ def test_outcomes_that_teach_nothing_are_named(images):
 
 
 def test_all_is_listed_at_once(images):
-    with pytest.raises(InputError, match="2 labels cannot be: volume_ml above 500 .*; no patient died"):
+    with pytest.raises(InputError, match="2 labels are impossible: volume_ml above 500 .*; no patient died"):
         check_labels(rows(images, volume_ml=[9e3] * 16, died=[0] * 16))
 
 

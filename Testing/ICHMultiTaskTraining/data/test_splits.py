@@ -37,7 +37,7 @@ def test_every_five_alike_are_in_five_folds(seed):
 
 def test_folds_need_a_patient_each():
     assert sorted(draw_folds(cohort(5), 5, 0).values()) == [0, 1, 2, 3, 4]
-    with pytest.raises(InputError, match="Too few patients to fold: expected at least 5, found 4"):
+    with pytest.raises(InputError, match="Too few patients for the folds: expected at least 5, found 4"):
         draw_folds(cohort(4), 5, 0)
 
 

@@ -156,7 +156,7 @@ def test_folds_together_hold_every_patient_once(folds, tmp_path, capsys):
         gather_folds([runs[0], other], tmp_path / "mixed")
     shutil.copy(folds / "fold-1" / "config.json", other / "config.json")
     shutil.copy(folds / "fold-0" / "report" / "predictions.csv", other / "report" / "predictions.csv")
-    with pytest.raises(InputError, match="stands in two folds"):
+    with pytest.raises(InputError, match="is in two folds"):
         gather_folds([runs[0], other], tmp_path / "overlap")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "fold-1"]
 

@@ -22,14 +22,14 @@ from ICHMultiTaskTrainingLib.panel.run_state import (
 )
 from ICHMultiTaskTrainingLib.training.config import make_config
 from ICHMultiTaskTrainingLib.training.plan import DONE, NOW, WAITING, plan_of, seconds_of
-from ICHMultiTaskTrainingLib.training.progress_file import PREPARED, TRAINED, Progress
+from ICHMultiTaskTrainingLib.training.progress_file import PREPARED, TRAINED, RunProgress
 from ICHMultiTaskTrainingLib.training.run_folder import RunFolder
 
 CONFIG = make_config(coarse_epochs=[[2, 12]], epochs=2)
 
 
 def progress(fraction, began=0.0, first=None, now=10.0):
-    return Progress(1, "here", fraction, "Epoch", now, began, fraction if first is None else first)
+    return RunProgress(1, "here", fraction, "Epoch", now, began, fraction if first is None else first)
 
 
 def epochs(count, seconds=10.0):

@@ -49,7 +49,7 @@ def test_single_task_leaves_the_other_head_alone_and_its_bundle_says_so(upstream
     (entry,) = json.loads((upstream / "history.json").read_text())
     assert entry["prognosis_loss"] is None and entry["validation_auc"] is None and entry["validation_mae_ml"] > 0
     bundle = ModelBundle.load(upstream / "bundle")
-    assert bundle.training_data.endswith("for the volume alone: its prognosis means nothing")
+    assert bundle.training_data.endswith("only for the volume: its prognosis is meaningless")
     assert bundle.probability(5.0) == pytest.approx(bundle.probability(-5.0), abs=1e-5)
     torch.manual_seed(make_config().seed)
     expected = build_network(small_settings["architecture"]).prognosis_head.dense.weight

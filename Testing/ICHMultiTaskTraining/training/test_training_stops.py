@@ -171,8 +171,8 @@ def test_vanished_scan_and_vanished_or_damaged_prepared_scan_are_named(training_
         prepare_all(gone, settings, tmp_path / "cache")
     files = prepare_all(rows, settings, tmp_path / "cache")
     files[1].write_bytes(files[1].read_bytes()[:1000])
-    with pytest.raises(InputError, match=f"{files[1].name} has vanished or is damaged"):
+    with pytest.raises(InputError, match=f"{files[1].name} is missing or damaged"):
         CachedScans(rows, files)
     files[1].unlink()
-    with pytest.raises(InputError, match=f"{files[1].name} has vanished or is damaged"):
+    with pytest.raises(InputError, match=f"{files[1].name} is missing or damaged"):
         CachedScans(rows, files)

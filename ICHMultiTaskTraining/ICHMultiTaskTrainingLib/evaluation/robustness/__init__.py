@@ -1,1 +1,1 @@
-"""How steady a model is, and that it is the blood that it measures."""
+"""How robust a model is, and whether it really measures the blood."""

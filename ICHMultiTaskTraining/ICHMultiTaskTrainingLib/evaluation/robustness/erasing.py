@@ -1,4 +1,6 @@
-"""Take the hematoma out of a head CT, to see whether it is the blood that a model measures."""
+"""Erase the hematoma from a head CT, to test whether a model measures the blood."""
+
+from __future__ import annotations
 
 from dataclasses import replace
 
@@ -10,23 +12,24 @@ from scipy.spatial import cKDTree
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.preprocessing import BONE_THRESHOLD_HU
 from ICHMultiTaskLib.scan.geometry import apply_affine
+from ICHMultiTaskLib.scan.head_ct import HeadCT
 
 TISSUE_HU = (-10.0, 90.0)
-"""Of brain, CSF and blood after smoothing; what lies next to bone, fat or air is none of them."""
+"""Brain, CSF and blood after smoothing; voxels next to bone, fat or air are outside this range."""
 SMOOTHING_MM = 1.5
 FULL, FADED = 1.0, 3.0
-"""Up to the first distance from the mask everything is replaced, from the second on nothing; in mm, in voxels where
-these are larger."""
+"""Everything within the first distance of the mask is replaced, nothing beyond the second; in mm, or in voxels if
+these are larger than 1 mm."""
 SKULL_POINTS = 3000
 
 
-def erase_hematoma(head_ct, mask):
-    """Replace a hematoma by the tissue at its mirror image across the head's midline plane.
+def erase_hematoma(head_ct: HeadCT, mask: np.ndarray) -> HeadCT:
+    """Replace a hematoma by the tissue mirrored from the other side of the head's midline plane.
 
-    The replaced part reaches a little beyond the mask, where kernel and slice thickness have spread the blood, and
-    fades out over about two voxels. Where the mirror image is no brain tissue, or is blood of the same hematoma (one
-    that crosses the midline), the nearest tissue takes its place. Edema, mass effect and blood in the ventricles stay,
-    unless the mask holds them.
+    The replaced region extends slightly beyond the mask, because kernel and slice thickness spread the blood, and fades
+    out over about two voxels. If the mirrored tissue is not brain, or is blood of the same hematoma (one that crosses
+    the midline), the nearest tissue is used. Edema, mass effect and intraventricular blood remain unless the mask
+    includes them.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def erase_hematoma(head_ct, mask):
             f"The mask is not on the scan's grid: expected {head_ct.hu.shape} voxels (k, j, i), found {mask.shape}."
         )
     if not mask.any():
-        raise InputError("There is nothing to erase: expected a mask with a hematoma in it, found it empty.")
+        raise InputError("There is nothing to erase: expected a mask with a hematoma, found an empty one.")
     spacing = head_ct.spacing_kji
     reach = np.ceil((FADED + SMOOTHING_MM) / np.minimum(spacing, 1.0)).astype(int)
     box = _box(np.argwhere(mask), reach, mask.shape)
@@ -62,7 +65,7 @@ def erase_hematoma(head_ct, mask):
     untouched = soft & (weight == 0)
     replaced = known & (weight > 0)
     if not (replaced | untouched).any():
-        raise InputError("The hematoma cannot be erased: expected brain tissue beside or opposite to it, found none.")
+        raise InputError("The hematoma cannot be erased: expected brain tissue next to or opposite it, found none.")
     nearest = ndimage.distance_transform_edt(
         ~(replaced | untouched), spacing, return_distances=False, return_indices=True
     )
@@ -73,8 +76,8 @@ def erase_hematoma(head_ct, mask):
     return replace(head_ct, hu=hu)
 
 
-def midline_plane(head_ct):
-    """The plane across which the skull is its own mirror image best.
+def midline_plane(head_ct: HeadCT) -> tuple[np.ndarray, float]:
+    """The plane of best mirror symmetry of the skull.
 
     Parameters
     ----------
@@ -83,9 +86,9 @@ def midline_plane(head_ct):
     Returns
     -------
     normal : ndarray of shape (3,)
-        Unit vector in RAS, to the right.
+        Unit vector in RAS, pointing right.
     offset : float
-        In mm: points p of the plane have normal · p = offset.
+        In mm: points p of the plane satisfy normal · p = offset.
 
     Raises
     ------
@@ -104,10 +107,10 @@ def midline_plane(head_ct):
     def asymmetry(parameters):
         distance, _ = tree.query(_reflect(sample, *_plane(parameters)), distance_upper_bound=30.0)
         distance = np.minimum(distance, 30.0)
-        # As least squares near by, as absolute distances far off: teeth and a cut-off side must not turn the plane.
+        # Robust loss: quadratic near 0, linear far away, so that teeth and a cut-off side do not tilt the plane.
         return float((np.sqrt(1.0 + (distance / 3.0) ** 2) - 1.0).mean())
 
-    # Slopes of 0.2 turn it by 11 degrees.
+    # Slopes of 0.2 rotate the plane by 11 degrees.
     simplex = np.array([[0, 0, 0], [0.2, 0, 0], [0, 0.2, 0], [0, 0, 8.0]])
     found = minimize(
         asymmetry, simplex[0], method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 2e-3, "fatol": 1e-4}
@@ -126,7 +129,7 @@ def _reflect(points, normal, offset):
 
 
 def _mirrored(head_ct, mask, box):
-    """What lies opposite to the voxels of a box, and where that is brain tissue without blood of the mask."""
+    """Values mirrored into a box, and whether each comes from brain tissue outside the hematoma."""
     index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), -1)
     points = _reflect(apply_affine(head_ct.ijk_to_ras, index[..., ::-1]), *midline_plane(head_ct))
     opposite = apply_affine(np.linalg.inv(head_ct.ijk_to_ras), points)[..., ::-1]
@@ -139,7 +142,7 @@ def _mirrored(head_ct, mask, box):
     if mask[donor].any():
         usable &= ndimage.distance_transform_edt(~mask[donor], np.minimum(spacing, 1.0)) >= FADED
     at = np.moveaxis(opposite - [s.start for s in donor], -1, 0)
-    # Cubic keeps the noise, which linear interpolation would smooth; bone and air would ring in it.
+    # Cubic interpolation keeps the noise, which linear would smooth; clipping avoids ringing at bone and air.
     values = ndimage.map_coordinates(np.clip(hu, -100.0, 250.0), at, order=3, mode="nearest", output=np.float32)
     known = ndimage.map_coordinates(usable.astype(np.uint8), at, order=0, mode="constant", cval=0) > 0
     return values, known
@@ -152,7 +155,7 @@ def _is_tissue(hu, spacing):
 
 
 def _box(index, margin, shape):
-    """Slices around points (k, j, i) with a margin, within the scan."""
+    """The box around points (k, j, i) with a margin, within the scan."""
     low = np.maximum(np.floor(index.min(axis=0)).astype(int) - margin, 0)
     high = np.minimum(np.ceil(index.max(axis=0)).astype(int) + margin + 1, shape)
     return tuple(slice(int(a), int(b)) for a, b in zip(low, high))

@@ -1,14 +1,20 @@
 """Figures of a robustness run."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import numpy as np
+
+from ICHMultiTaskLib.report.plots import can_plot, new_figure
 
 from .metrics import changes_percent
 from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, REAL_SHAPE
 from .variations import REFERENCE, VARIATIONS, words
 
 
-def write_figures(readings, results, folder):
-    """Draw the changes by variation, the fall of the reading by the erased blood, and the inserted hematomas.
+def write_figures(readings: list[dict], results: dict, folder: Path) -> list[str]:
+    """Draw the change for each variation, the volumes with and without the hematoma, and the inserted hematomas.
 
     Parameters
     ----------
@@ -21,14 +27,10 @@ def write_figures(readings, results, folder):
     Returns
     -------
     list of str
-        File names; none where matplotlib is not installed, which no number depends on.
+        File names; empty if matplotlib is not installed, which no result depends on.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+    if not can_plot():
         return []
-
     done = [reading for reading in readings if not reading["problem"]]
     drawings = {}
     if results["scanner"]["patients"]:
@@ -38,8 +40,7 @@ def write_figures(readings, results, folder):
     if any(reading["part"] == "anatomy" for reading in done):
         drawings["real_anatomy.png"] = ((5, 4.5), _anatomy)
     for name, (size, draw) in drawings.items():
-        figure = Figure(figsize=size, layout="constrained")  # without pyplot: no window system, no global state
-        FigureCanvasAgg(figure)
+        figure = new_figure(size)
         axes = figure.add_subplot()
         draw(axes, done)
         axes.spines[["top", "right"]].set_visible(False)
@@ -48,7 +49,7 @@ def write_figures(readings, results, folder):
 
 
 def _scanner(axes, readings):
-    """Every change as a point, the median as a line, and the band of 10 %."""
+    """Each change as a point, the median as a line, and a band of ±10 %."""
     of_patients = [r for r in readings if r["part"] == "simulated"]
     reference = {r["case"]: r["predicted_volume_ml"] for r in of_patients if r["scan"] == REFERENCE}
     axes.axvspan(-10, 10, color="0.93", zorder=0)
@@ -60,14 +61,14 @@ def _scanner(axes, readings):
             axes.plot([np.median(change)] * 2, [row - 0.35, row + 0.35], color="C1", linewidth=2)
     axes.set_yticks(range(len(VARIATIONS)), [words(name) for name in VARIATIONS])
     axes.invert_yaxis()
-    axes.set(xlabel="Change of the reading against the reference scan (%)")
+    axes.set(xlabel="Change of the volume from the reference scan (%)")
     axes.set_xscale("symlog", linthresh=20)
     axes.set_xticks([-100, -50, -20, -10, 0, 10, 20, 50, 100], ["−100", "−50", "−20", "−10", 0, 10, 20, 50, 100])
 
 
 def _erased(axes, readings):
-    """Reading with and without the hematoma over the true volume."""
-    # The variations of the simulated patients have other names, so that only these two readings of each remain.
+    """Predicted volume with and without the hematoma versus the true volume."""
+    # The variations of the simulated patients have other names, so only these two predictions of each remain.
     groups = {"with the hematoma": (REFERENCE, AS_IT_IS), "hematoma erased": (ERASED,)}
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
     for label, names in groups.items():
@@ -78,7 +79,7 @@ def _erased(axes, readings):
 
 
 def _anatomy(axes, readings):
-    """Reading over the inserted volume; crosses: attention peaks elsewhere."""
+    """Predicted versus inserted volume; crosses: the attention peaks elsewhere."""
     axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
     chosen = [r for r in readings if r["part"] == "anatomy"]
     groups = {

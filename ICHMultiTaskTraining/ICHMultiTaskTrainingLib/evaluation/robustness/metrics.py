@@ -1,4 +1,6 @@
-"""Measures of robustness, from the rows of `readings.csv`, and their summary as text."""
+"""Robustness metrics from the rows of `readings.csv`, and their summary as text."""
+
+from __future__ import annotations
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, PARTS, REAL_SHAPE
 from .variations import REFERENCE, VARIATIONS, words
 
 
-def summarize(readings):
+def summarize(readings: list[dict]) -> dict:
     """Metrics of readings.
 
     Parameters
@@ -38,16 +40,16 @@ def summarize(readings):
     }
 
 
-def scanner_metrics(readings):
-    """How much the reading of a head changes with the way it is scanned.
+def scanner_metrics(readings: list[dict]) -> dict:
+    """How much the predicted volume of a head changes with the way it is scanned.
 
     Returns
     -------
     dict
-        `patients`; `reference_mae_ml`: of the reference scans against the true volume; `variations`: for each of
-        `VARIATIONS` and for `all` of them `scans`; `change_median_percent`: signed, of the reference reading;
+        `patients`; `reference_mae_ml`: error of the reference scans; `variations`: for each of `VARIATIONS` and for
+        `all` of them `scans`; `change_median_percent`: signed, relative to the reference scan;
         `absolute_change_median_percent`, `absolute_change_p90_percent`; `below_10_percent_fraction`; `mae_ml`.
-        A patient whose reference scan reads 0 has an error but no change.
+        A patient with a predicted reference volume of 0 has an error but no change.
     """
     reference = {r["case"]: r["predicted_volume_ml"] for r in readings if r["scan"] == REFERENCE}
     varied = [r for r in readings if r["scan"] in VARIATIONS]
@@ -59,8 +61,8 @@ def scanner_metrics(readings):
     }
 
 
-def changes_percent(readings, reference):
-    """Signed changes in percent against the reference reading of the same case, where that is above 0."""
+def changes_percent(readings: list[dict], reference: dict[int, float]) -> np.ndarray:
+    """Signed changes in percent from the reference scan of the same case, if its predicted volume is above 0."""
     return np.array(
         [
             100.0 * (r["predicted_volume_ml"] / reference[r["case"]] - 1.0)
@@ -89,14 +91,15 @@ def _mean_error(readings):
     return float(np.mean(errors)) if errors else None
 
 
-def erasure_metrics(readings):
-    """How much of the true volume a reading loses when the hematoma is erased.
+def erasure_metrics(readings: list[dict]) -> dict:
+    """How much of the true volume a prediction loses when the hematoma is erased.
 
     Returns
     -------
     dict
-        `patients`; `fall_of_truth_median`, `fall_of_truth_quartiles` [25 %, 75 %]: (reading − reading without the
-        hematoma) ÷ true volume; `at_least_70_percent_fraction`; `reading_left_median_ml`.
+        `patients`; `fall_of_truth_median`, `fall_of_truth_quartiles` [25 %, 75 %]: (predicted volume − predicted volume
+        without the hematoma) ÷ true volume; `at_least_70_percent_fraction`; `reading_left_median_ml`: predicted volume
+        without the hematoma.
     """
     falls, left = erased_falls(readings)
     known = len(falls) > 0
@@ -109,8 +112,8 @@ def erasure_metrics(readings):
     }
 
 
-def erased_falls(readings):
-    """Fall of each reading by the erased hematoma as a share of the true volume, and the reading left in mL."""
+def erased_falls(readings: list[dict]) -> np.ndarray:
+    """Fall of each predicted volume by erasing, as a fraction of the true volume, and the volume left in mL."""
     before = {r["case"]: r["predicted_volume_ml"] for r in readings if r["scan"] in (REFERENCE, AS_IT_IS)}
     pairs = [
         ((before[r["case"]] - r["predicted_volume_ml"]) / r["volume_ml"], r["predicted_volume_ml"])
@@ -120,16 +123,16 @@ def erased_falls(readings):
     return np.array(pairs).reshape(-1, 2).T
 
 
-def anatomy_metrics(readings):
-    """How a model reads real heads, without a hemorrhage and with inserted ones.
+def anatomy_metrics(readings: list[dict]) -> dict:
+    """Predictions for real heads, without a hemorrhage and with inserted ones.
 
     Returns
     -------
     dict
-        `heads`; `without_hemorrhage`: for the heads as they are and with their HU shifted `median_ml`, `highest_ml`,
-        `below_2_ml_fraction`; `inserted`: some of `volume_metrics` and how many lie in their interval;
-        `peak_inside_fraction`: of the inserted hematomas that hold the hottest point of the attention; `real_shapes`:
-        of the masks of real hematomas what `inserted` is of the simulated ones.
+        `heads`; `without_hemorrhage`: for the heads as they are and with shifted HU `median_ml`, `highest_ml`,
+        `below_2_ml_fraction`; `inserted`: some of `volume_metrics` and the fraction within the interval;
+        `peak_inside_fraction`: inserted hematomas that contain the attention's peak; `real_shapes`: like `inserted`,
+        for masks of real hematomas.
     """
     inserted = [r for r in readings if r["scan"] == INSERTED]
     return {
@@ -147,9 +150,9 @@ def _inserted(readings):
     read, true = (np.array([r[name] for r in readings]) for name in ("predicted_volume_ml", "volume_ml"))
     metrics = volume_metrics(read, true)[0] if readings else {"patients": 0}
     names = ("patients", "mae_ml", "bias_ml", "r", "mape_percent_from_5_ml", "within_5_ml", "within_20_percent")
-    told = [r["in_interval"] for r in readings if r.get("in_interval") is not None]
+    inside = [r["in_interval"] for r in readings if r.get("in_interval") is not None]
     return {name: metrics.get(name) for name in names} | {
-        "in_interval_fraction": plain(np.mean(told)) if told else None
+        "in_interval_fraction": plain(np.mean(inside)) if inside else None
     }
 
 
@@ -161,12 +164,12 @@ def _without(volumes):
     }
 
 
-def summary(results):
+def summary(results: dict) -> str:
     """The results in a few lines of plain text."""
     scanner, erased, real = results["scanner"], results["erased"], results["real_anatomy"]
     width = max(map(len, VARIATIONS)) + 2
     lines = [
-        f"The same head scanned differently: {scanner['patients']} patients, change of the volume in %",
+        f"The same head scanned differently: {scanner['patients']} patients, change of the predicted volume in %",
         f"{'':{width}}{'median':>8}{'|median|':>10}{'|90th|':>8}{'below 10 %':>12}",
     ]
     for name, metrics in scanner["variations"].items():
@@ -180,8 +183,8 @@ def summary(results):
     for kind, metrics in (("simulated", erased), ("manifest's", results["erased_of_manifest"])):
         if metrics is not None:
             lines.append(
-                f"Hematoma erased in {metrics['patients']} {kind} scans: the volume falls by "
-                f"{percent(metrics['fall_of_truth_median'])} of the truth (median)."
+                f"Hematoma erased in {metrics['patients']} {kind} scans: the predicted volume falls by "
+                f"{percent(metrics['fall_of_truth_median'])} of the true volume (median)."
             )
     if real is not None:
         inserted = real["inserted"]
@@ -195,11 +198,11 @@ def summary(results):
             f"{number(inserted['bias_ml'], sign=True)} mL, r {number(inserted['r'], 3)}, attention peak inside "
             f"{percent(real['peak_inside_fraction'])}."
         )
-        shapes = real.get("real_shapes", {"patients": 0})  # which earlier versions did not measure
+        shapes = real.get("real_shapes", {"patients": 0})  # missing in earlier versions
         if shapes["patients"]:
             lines.append(
                 f"{number(shapes['patients'], 0)} inserted shapes of real hematomas: MAE {number(shapes['mae_ml'])} "
-                f"mL, bias {number(shapes['bias_ml'], sign=True)} mL, {percent(shapes['in_interval_fraction'])} in "
+                f"mL, bias {number(shapes['bias_ml'], sign=True)} mL, {percent(shapes['in_interval_fraction'])} within "
                 "the interval."
             )
     lines += [f"Not read: {one['patient_id']}, {one['scan']}: {one['reason']}" for one in results["skipped"]]

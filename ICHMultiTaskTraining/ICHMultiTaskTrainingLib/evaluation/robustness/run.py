@@ -1,13 +1,17 @@
-"""What accuracy on held-out scans does not show: a head scanned differently, a head without its blood, real heads."""
+"""Robustness tests: heads scanned differently, heads with the hematoma erased, real heads with inserted hematomas."""
+
+from __future__ import annotations
 
 import itertools
+import os
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
+from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.simulation import find_scans
 
 from ..evaluation import locate_attention
@@ -24,28 +28,37 @@ COLUMNS = (
 
 
 def robustness(
-    output, bundle=None, device="auto", patients=20, seed=SEED, manifest=None, anatomy=None, insertions=8, matrix=256,
-    progress=None, masks=None,
-):  # fmt: skip
-    """Measure how steady a model is, and that it is the blood that it measures.
+    output: str | os.PathLike,
+    bundle: ModelBundle | str | os.PathLike | None = None,
+    device: str = "auto",
+    patients: int = 20,
+    seed: int = SEED,
+    manifest: str | os.PathLike | None = None,
+    anatomy: str | os.PathLike | None = None,
+    insertions: int = 8,
+    matrix: int = 256,
+    progress: Progress | None = None,
+    masks: str | os.PathLike | None = None,
+) -> dict:
+    """Measure how robust a model is, and whether it really measures the blood.
 
     Parameters
     ----------
     output : path
-        New or empty folder, or that of an earlier run. It appears whole or not at all, with `robustness.json`,
-        `readings.csv` (one row per reading; a scan that could not be read says why in `problem`) and figures as PNG.
+        New or empty folder, or that of an earlier run. Written atomically, with `robustness.json`, `readings.csv` (one
+        row per prediction; `problem` states why a scan could not be read) and figures as PNG.
     bundle : ModelBundle, path or None
         None: the shipped bundle.
     device : str
     patients : int
-        Simulated patients with a bleed of at least 5 mL, each scanned in the reference manner and in all `VARIATIONS`,
-        and read with the hematoma erased.
+        Simulated patients with a bleed of at least 5 mL, each scanned in the reference way, in all `VARIATIONS`, and
+        with the hematoma erased.
     seed : int
-        Must not be that of a cohort for training.
+        Must not be the seed of a training cohort.
     manifest : path, optional
-        Also erase the hematomas of these scans: those with a mask, from 5 mL.
+        Also erase the hematomas of these scans, if they have a mask and at least 5 mL.
     anatomy : path, optional
-        Folder of head CTs without a hemorrhage: files, or folders of DICOM files.
+        Folder of head CTs without hemorrhage: files, or folders of DICOM files.
     insertions : int
         Hematomas of 5 to 80 mL inserted into each of these.
     matrix : int
@@ -53,8 +66,8 @@ def robustness(
     progress : callable (fraction, message), optional
         May raise Canceled.
     masks : path, optional
-        Folder of segmentations of real hematomas, drawn on other heads: as many of them are inserted into each head of
-        `anatomy`. They are for measuring alone.
+        Folder of segmentations of real hematomas of other patients; `insertions` of them are inserted into each head
+        of `anatomy`. Do not train on them.
 
     Returns
     -------
@@ -68,13 +81,13 @@ def robustness(
     InputError
         If the manifest has no usable mask, the folder no scan, or no scan can be analyzed.
     OutputError
-        If the folder is taken or cannot be written.
+        If the folder contains something else or cannot be written.
     """
     progress = progress or NO_PROGRESS
     rows = () if manifest is None else rows_with_mask(manifest)
     heads = () if anatomy is None else find_scans(anatomy)
     if masks is not None and not heads:
-        raise InputError("Masks need heads to be inserted into: expected a folder of head CTs as anatomy, found none.")
+        raise InputError("Masks need heads to insert them into: expected a folder of head CTs as anatomy, found none.")
     shapes = () if masks is None else read_masks(masks)
     steps = (
         patients * (len(VARIATIONS) + 2)

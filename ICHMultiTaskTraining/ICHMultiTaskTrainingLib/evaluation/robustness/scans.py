@@ -1,11 +1,15 @@
 """The scans of a robustness run, one after the other.
 
-Each generator yields, for every scan, its row of the table of readings and a function that takes this row and gives the
-scan and, where the attention shall be compared with it, the mask of the hematoma. Where there is no such scan, the row
-says why in `problem`, and the function is None.
+For every scan, each generator yields its row of `readings.csv` and a function that takes this row and returns the scan
+and, if the attention is to be compared with it, the hematoma's mask. If there is no such scan, `problem` states why,
+and the function is None.
 """
 
+from __future__ import annotations
+
 import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,23 +30,23 @@ from ICHMultiTaskLib.simulation import (
 )
 from ICHMultiTaskLib.simulation.hematoma import LARGEST_ML, LOCATIONS
 
-from ...data.manifest import read_manifest
-from ..evaluation import read_mask
+from ...data.labels import read_mask
+from ...data.manifest import Row, read_manifest
 from .erasing import erase_hematoma
 from .variations import REFERENCE, scan_variations, shifted
 
 PARTS = ("simulated", "manifest", "anatomy")
 SMALLEST_ML = 5.0
-"""Below it a change in percent says little."""
+"""Below it, a change in percent is not meaningful."""
 INSERTED_ML = (5.0, 80.0)
 AS_IT_IS, ERASED, INSERTED, REAL_SHAPE = "as_it_is", "erased", "inserted", "real_shape"
 SHAPES_ML = (4.0, 60.0)
-"""Volumes of the masks that are inserted: smaller ones say little in percent, larger ones rarely find room."""
+"""Volumes of the inserted masks: errors of smaller ones are large in percent, larger ones rarely fit."""
 OFFSETS = {AS_IT_IS: 0, "offset_minus_6_hu": -6, "offset_plus_6_hu": 6}
 
 
-def simulated_scans(patients, seed, matrix):
-    """Simulated patients with a bleed of at least 5 mL: reference, the hematoma erased from it, and all variations."""
+def simulated_scans(patients: int, seed: int, matrix: int) -> Iterator[tuple[dict, Callable | None]]:
+    """Simulated patients with a bleed of at least 5 mL: reference scan, without the hematoma, and all variations."""
     for n in range(patients):
         chosen, tiny = _draw_patient(patient_seed(seed, n))
         of_patient = {
@@ -64,8 +68,8 @@ def _erased(scan, mask, record):
 
 
 def _draw_patient(seed):
-    """Seed of the first patient of a sequence with a bleed of at least 5 mL, and that patient in a tiny scan."""
-    # The head and its bleed do not depend on the scan.
+    """Seed of the first patient with a bleed of at least 5 mL in a sequence, and a tiny scan of that patient."""
+    # The head and its bleed do not depend on the scan settings.
     settings = SimulationSettings(slices=2, matrix=32, bleed=True)
     for attempt in itertools.count():
         chosen = patient_seed(seed, attempt)
@@ -74,8 +78,8 @@ def _draw_patient(seed):
             return chosen, patient
 
 
-def manifest_scans(rows):
-    """Scans of a manifest, as they are and with the hematoma erased."""
+def manifest_scans(rows: Sequence[Row]) -> Iterator[tuple[dict, Callable | None]]:
+    """Scans of a manifest, unchanged and with the hematoma erased."""
     for n, row in enumerate(rows):
         record = {
             "part": "manifest", "case": n, "patient_id": row.patient_id, "location": row.extra.get("location", ""),
@@ -91,8 +95,8 @@ def manifest_scans(rows):
         yield record | {"scan": ERASED}, partial(_erased, scan, mask)
 
 
-def rows_with_mask(path):
-    """Rows of a manifest, of its test split where it has one, with a mask and at least 5 mL."""
+def rows_with_mask(path: str | os.PathLike) -> list[Row]:
+    """Rows of a manifest (or of its test split, if any) with a mask and at least 5 mL."""
     rows = read_manifest(path).rows
     rows = [row for row in rows if row.split == "test"] or rows
     rows = [row for row in rows if row.mask is not None and row.volume_ml >= SMALLEST_ML]
@@ -104,7 +108,7 @@ def rows_with_mask(path):
     return rows
 
 
-def read_masks(folder):
+def read_masks(folder: str | os.PathLike) -> list[tuple[float, Path]]:
     """Real hematomas of 4 to 60 mL, smallest first, from the segmentations in a folder.
 
     Returns
@@ -115,7 +119,7 @@ def read_masks(folder):
     Raises
     ------
     InputError
-        If there is no folder, or no such mask in it.
+        If the folder is missing or contains no such mask.
     """
     folder = Path(folder)
     found = []
@@ -123,7 +127,7 @@ def read_masks(folder):
         try:
             segment = read_segments(path)[0]
         except InputError:
-            continue  # what else lies in the folder
+            continue  # other files in the folder
         volume = float(segment.mask.sum() * voxel_volume_mm3(segment.ijk_to_ras) / 1000.0)
         if SHAPES_ML[0] <= volume <= SHAPES_ML[1]:
             found.append((volume, path))
@@ -135,10 +139,13 @@ def read_masks(folder):
     return sorted(found)
 
 
-def anatomy_scans(heads, insertions, seed, masks=()):
-    """Head CTs without a hemorrhage: as they are, with shifted HU, and with inserted hematomas.
+def anatomy_scans(
+    heads: Sequence[Path], insertions: int, seed: int, masks: Sequence[tuple[float, Path]] = ()
+) -> Iterator[tuple[dict, Callable | None]]:
+    """Head CTs without hemorrhage: unchanged, with shifted HU, and with inserted hematomas.
 
-    As many of 5 to 80 mL as `insertions` says, and as many masks of real ones, if there are any, each head others.
+    Each head gets `insertions` simulated hematomas of 5 to 80 mL and as many masks of real ones, different for each
+    head, if there are any.
     """
     for n, path in enumerate(heads):
         record = {"part": "anatomy", "case": n, "patient_id": path.name, "volume_ml": 0.0, "scan": AS_IT_IS}
@@ -177,7 +184,7 @@ def _with_mask(anatomy, path, seed, record):
 
 
 def _insert(anatomy, settings, seed):
-    """A hematoma at a place where it may be as large as wanted; at another one where it does not fit into this head."""
+    """Insert a hematoma at a location that allows its volume; try another location if it does not fit this head."""
     places = [place for place in LOCATIONS if LARGEST_ML[place] >= settings.volume_ml]
     share = np.array([LOCATIONS[place] for place in places])
     rng = np.random.default_rng(seed)

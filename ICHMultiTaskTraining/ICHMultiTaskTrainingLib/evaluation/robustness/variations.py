@@ -1,19 +1,23 @@
 """The same simulated head with the same bleed, scanned in different ways."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
+from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 FIELD_OF_VIEW_MM = 230.0
 SCANNED_MM = 160.0
-"""From the top of the scan down: the whole brain and the skull base."""
+"""From the top of the scan: the whole brain and the skull base."""
 LONG_MM, SHORT_MM = 225.0, 135.0
-"""With the neck; and cut off at the skull base."""
+"""With the neck; cut off at the skull base."""
 MARGIN_MM = 10.0
-"""What is scanned below the bleed, however short the scan."""
+"""Always scanned below the bleed, even in a short scan."""
 THICKNESS_MM = 5.0
 REFERENCE = "reference"
 SCANNERS = {
@@ -29,7 +33,7 @@ SCANNERS = {
     "noise_2_hu": {"noise_hu": 2.0},
     "noise_8_hu": {"noise_hu": 8.0},
 }
-"""What is simulated anew; `matrix` and `pixel` are factors of the reference's."""
+"""Variations that need a new simulation; `matrix` and `pixel` are factors relative to the reference."""
 IMAGES = {
     "with_neck": None,
     "skull_base_cut_off": None,
@@ -38,22 +42,22 @@ IMAGES = {
     "smooth_kernel": lambda scan: filtered(scan, 1.0, -1.0),
     "sharp_kernel": lambda scan: filtered(scan, 1.0, 0.5),
 }
-"""What is made of the reference scan itself, or of the long one that it is part of."""
+"""Variations made from the reference scan, or from the long scan that contains it."""
 VARIATIONS = (*IMAGES, *SCANNERS)
 
 
-def words(name):
-    """The name of a scan as people write it."""
+def words(name: str) -> str:
+    """The name of a variation for display."""
     for written, meant in (("_", " "), ("minus ", "−"), ("plus ", "+"), (" deg", "°"), (" hu", " HU")):
         name = name.replace(written, meant)
     return name
 
 
-def scan_variations(seed, matrix=256):
-    """Scan one simulated patient, who has a bleed, in the reference manner and in all others.
+def scan_variations(seed: int, matrix: int = 256) -> Iterator[tuple[str, HeadCT, np.ndarray]]:
+    """Scan one simulated patient with a bleed in the reference way and in all variations.
 
     The reference: slices of 5 mm, a field of view of 230 mm, 4 HU of noise, no tilt, no rotation, no offset, and the
-    scan's top 160 mm. Kernel, beam hardening, streaks and movements are as drawn from the seed.
+    top 160 mm of the scan. Kernel, beam hardening, streaks and motion are drawn from the seed.
 
     Parameters
     ----------
@@ -93,12 +97,12 @@ def scan_variations(seed, matrix=256):
 
 
 def _simulate(seed, settings):
-    # As many slices as reach the neck from the top of the head, which stays where it is.
+    # Enough slices to reach the neck from the top of the head, which keeps its position.
     return simulate_patient(seed, replace(settings, slices=round(LONG_MM / settings.thickness_mm)))
 
 
-def scanned_range(head_ct, mask, length_mm):
-    """Leave out the slices below the top `length_mm` of a simulated scan, but none within 10 mm of the bleed.
+def scanned_range(head_ct: HeadCT, mask: np.ndarray, length_mm: float) -> tuple[HeadCT, np.ndarray]:
+    """Crop a simulated scan to its top `length_mm`, but keep the slices within 10 mm of the bleed.
 
     Returns
     -------
@@ -115,15 +119,15 @@ def scanned_range(head_ct, mask, length_mm):
     return replace(head_ct, hu=head_ct.hu[first:], ijk_to_ras=affine), mask[first:]
 
 
-def shifted(head_ct, hu):
-    """The scan of a scanner whose calibration is off by so many HU."""
+def shifted(head_ct: HeadCT, hu: float) -> HeadCT:
+    """The scan from a scanner whose calibration is off by a number of HU."""
     return _with_hu(head_ct, head_ct.hu.astype(np.float32) + hu)
 
 
-def filtered(head_ct, sigma_mm, amount):
-    """What another kernel does, within the slices: the scan plus `amount` of what a Gaussian takes away from it.
+def filtered(head_ct: HeadCT, sigma_mm: float, amount: float) -> HeadCT:
+    """The effect of another kernel, in-plane: adds `amount` × (scan − Gaussian-filtered scan).
 
-    An amount of -1 is the Gaussian itself, above 0 it sharpens.
+    An amount of -1 is the Gaussian filter itself; above 0 it sharpens.
     """
     sigma = (0.0, *(sigma_mm / head_ct.spacing_kji[1:]))
     hu = head_ct.hu.astype(np.float32)
