@@ -17,7 +17,9 @@ LAYERS = {
         ["common"], ["scan"], ["measures"], ["model", "simulation"], ["analysis"], ["comparison"], ["report"], ["mrml"],
         ["cli"], ["panel"],
     ],
-    "ICHMultiTaskTrainingLib": [["data"], ["training"], ["evaluation"], ["bundles"], ["mrml"], ["cli"], ["panel"]],
+    "ICHMultiTaskTrainingLib": [
+        ["data"], ["training"], ["evaluation"], ["bundles"], ["federated"], ["mrml"], ["cli"], ["panel"],
+    ],
 }  # fmt: skip
 WAY = {
     "scan": "HeadCT: HU [k, j, i], IJK to RAS",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..common.choices import Head
+from ..common.clinical_variables import VARIABLES
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress, part
 from ..common.provenance import provenance
@@ -67,6 +69,8 @@ class Prediction:
     log_odds: float
     features: dict[str, torch.Tensor]
     network: MultiTaskNetwork
+    clinical: torch.Tensor | None = None
+    """What is known beside the image as the network reads it, tensor [1, inputs]; None where it reads nothing."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ class Analysis:
         The region that the second look marked at the attention, blood or not.
     findings : Findings or None
         Findings besides the volume; None if no hemorrhage was found, or its location is unclear.
+    clinical : dict or None
+        Of a model whose prognosis also reads what is known beside the image: by the name of each variable what was
+        given, None where nothing was.
     """
 
     head_ct: HeadCT
@@ -123,6 +130,7 @@ class Analysis:
     mortality_range: tuple | None = None
     marking: Marking | None = field(default=None, repr=False)
     findings: Findings | None = None
+    clinical: dict | None = None
 
     def attention_for(
         self, head: str = "volume", stage: str = "stage4", method: str = "gradcam", progress: Progress = NO_PROGRESS
@@ -177,7 +185,8 @@ def attention_grid(
     if stage == INPUT:
         image = torch.from_numpy(prediction.network_input.array)[None].to(device)
         return image_map(network, image, head, method, progress)[0].cpu().numpy(), (1, 1, 1), (0.0, 0.0, 0.0)
-    found = attention_map(network, prediction.features[stage], stage, head, method)[0].cpu().numpy()
+    features = prediction.features[stage]
+    found = attention_map(network, features, stage, head, method, prediction.clinical)[0].cpu().numpy()
     return found, network.feature_strides[stage], network.feature_offsets[stage]
 
 
@@ -237,8 +246,15 @@ class Analyzer:
         self.runtime = inference_runtime(self.device)
         self.runtime.arrange(self.network)
 
-    def predict(self, network_input: NetworkInput, progress: Progress = NO_PROGRESS) -> Prediction:
+    def predict(
+        self,
+        network_input: NetworkInput,
+        progress: Progress = NO_PROGRESS,
+        clinical: Mapping[str, object] | None = None,
+    ) -> Prediction:
         """Run the network on a prepared scan; `progress` is called between the stages and may raise Canceled.
+
+        `clinical` is as `analyze` takes it.
 
         Returns
         -------
@@ -249,16 +265,18 @@ class Analyzer:
         from ..model.runtime import repeatable
 
         image = torch.from_numpy(network_input.array)[None].to(self.device)
-        features = {}
+        features, known = {}, None
+        if self.bundle.clinical is not None:
+            known = torch.from_numpy(self.bundle.clinical.encode(clinical or {}))[None].to(self.device)
         with torch.no_grad(), repeatable(self.device), self.runtime.context():
             for name, output in self.network.features(self.runtime.arrange(image)):
                 features[name] = output
                 progress(len(features) / 4, f"Network: {name}")
-            volume, scores = self.network.heads(features[name])
+            volume, scores = self.network.heads(features[name], clinical=known)
         output, log_odds = float(volume[0]), float(scores[0, 1] - scores[0, 0])
         if not np.isfinite([output, log_odds]).all():
             raise InputError("The network's output is not finite: expected numbers, found NaN or infinity.")
-        return Prediction(network_input, output, log_odds, features, self.network)
+        return Prediction(network_input, output, log_odds, features, self.network, known)
 
     def mortality_range(self, head_ct: HeadCT, prediction: Prediction) -> tuple[float, float]:
         """Range of the probability of death under small changes of the scan, see `prognosis_range.MEANING`.
@@ -271,7 +289,9 @@ class Analyzer:
 
         images = varied_images(prediction.network_input, head_ct.spacing_kji, self.settings.window_hu)
         with torch.inference_mode(), self.runtime.context():
-            scores = self.network(self.runtime.arrange(images.to(self.device)))[1].float().cpu()
+            known = prediction.clinical
+            known = None if known is None else known.expand(len(images), -1)
+            scores = self.network(self.runtime.arrange(images.to(self.device)), known)[1].float().cpu()
         log_odds = [prediction.log_odds, *(scores[:, 1] - scores[:, 0]).tolist()]
         return percentile_range([self.bundle.probability(value) for value in log_odds])
 
@@ -284,6 +304,7 @@ class Analyzer:
         attention: bool = True,
         progress: Progress | None = None,
         prognosis_range: bool = False,
+        clinical: Mapping[str, object] | None = None,
     ) -> Analysis:
         """Analyze one scan.
 
@@ -298,6 +319,9 @@ class Analyzer:
             May raise Canceled.
         prognosis_range : bool
             Whether to compute `mortality_range` from nine more runs of the network.
+        clinical : mapping, optional
+            What is known of the patient, by the names of `ICHMultiTaskLib.common.clinical_variables.VARIABLES`; read by
+            a model whose prognosis was trained on it, and by no other. An age that is not given is that of the header.
 
         Returns
         -------
@@ -306,10 +330,15 @@ class Analyzer:
         Raises
         ------
         InputError
-            If the network cannot read the scan, or the volume is larger than a head can hold.
+            If the network cannot read the scan, the volume is larger than a head can hold, or a clinical value is
+            impossible.
         """
         clock, progress = _Clock(), progress or NO_PROGRESS
         check_choice(head, stage, method)  # before the work, not after it
+        clinical = dict(clinical or {})
+        if clinical.get("age") in (None, "") and head_ct.facts.patient_age is not None:
+            clinical["age"] = head_ct.facts.patient_age  # of the DICOM header
+        read = self.bundle.clinical.read(clinical) if self.bundle.clinical else None
         tasks = self.bundle.tasks
         progress(0.0, "Checking the scan")
         head_ct = check_head_ct(head_ct)
@@ -317,9 +346,11 @@ class Analyzer:
         progress(0.05, "Preparing")
         network_input = prepare(head_ct, self.settings)
         clock.lap("prepare")
-        prediction = self.predict(network_input, part(progress, 0.15, 0.6))
+        prediction = self.predict(network_input, part(progress, 0.15, 0.6), clinical)
         clock.lap("network")
         warnings = list(head_ct.facts.warnings)
+        if read and (missing := [VARIABLES[name].words for name, value in read.items() if value is None]):
+            warnings.append(f"The prognosis was made without what the model also reads: {', '.join(missing)}.")
         volume = interval = None
         if Head.VOLUME in tasks:
             volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
@@ -381,6 +412,7 @@ class Analyzer:
             mortality_range=death_range,
             marking=marking,
             findings=findings,
+            clinical=read,
         )
 
 
@@ -392,6 +424,7 @@ def analyze(
     stage: str = "stage4",
     method: str = "gradcam",
     progress: Progress | None = None,
+    clinical: Mapping[str, object] | None = None,
 ) -> Analysis:
     """Analyze a scan: from a file, folder or HeadCT to volume, prognosis and attention map.
 
@@ -401,7 +434,7 @@ def analyze(
         A folder of DICOM files, a NIfTI or NRRD file, or a scan already read.
     bundle, device
         As in `Analyzer`.
-    head, stage, method, progress
+    head, stage, method, progress, clinical
         As in `Analyzer.analyze`.
 
     Returns
@@ -420,7 +453,7 @@ def analyze(
         clock.lap("read")
     analyzer = Analyzer(bundle, device)
     clock.lap("load_model")
-    analysis = analyzer.analyze(scan, head, stage, method, progress=part(progress, 0.4, 1.0))
+    analysis = analyzer.analyze(scan, head, stage, method, progress=part(progress, 0.4, 1.0), clinical=clinical)
     return replace(analysis, timing_s=clock.laps | analysis.timing_s)
 
 

@@ -13,6 +13,7 @@ from ..analysis.findings.finding import findings_text
 from ..analysis.prognosis_range import MEANING
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.choices import Head, Stage
+from ..common.clinical_variables import read_with
 from ..common.names import safe_name, stem
 from ..common.numbers import NOT_COMPUTED, number, percent, position, probability, probability_range
 from ..common.progress import ShellProgress
@@ -101,6 +102,7 @@ def _analyze(options):
             options.method,
             progress=bar.step("Analyzing", 0.4, 0.55),
             prognosis_range=True,
+            clinical=request.clinical,
         )
         comparison = None
         if not request.is_empty or analysis.findings is not None:
@@ -192,6 +194,7 @@ def summary(analysis: Analysis, true_volume_ml: float | None = None, comparison:
     prognosis = WITHOUT_PROGNOSIS.get(analysis.hemorrhage, NOT_COMPUTED)
     if analysis.prognosis and analysis.hemorrhage not in WITHOUT_PROGNOSIS:
         prognosis = f"{analysis.prognosis}  (probability of death {probability(analysis.mortality_probability)})"
+        prognosis += f", {read_with(analysis.clinical)}" if analysis.clinical else ""
     lines.append(("Prognosis", prognosis))
     if analysis.mortality_range is not None:
         lines.append(("", f"range {probability_range(analysis.mortality_range)}: {MEANING}"))

@@ -11,7 +11,7 @@ from ..analysis.repeat import compare_with_previous
 from ..common.errors import InputError
 from ..common.progress import Progress, part
 from ..comparison.side_by_side import compare
-from ..measures.clinical_scores import ClinicalContext
+from ..measures.clinical_scores import SEXES, ClinicalContext
 from ..measures.segment import Segment
 from ..measures.segment_files import read_segments
 from ..report.comparison import comparison_dict
@@ -39,6 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--gcs", metavar="N", type=int, help="Glasgow Coma Scale, 3 to 15")
     add("--nihss", metavar="N", type=int, help="National Institutes of Health Stroke Scale, 0 to 42")
     add("--location", metavar="PLACE", help="lobar, deep, putamen, thalamus, caudate, cerebellum or brainstem")
+    add("--sex", choices=SEXES, help="read by models whose prognosis was trained on it, as all of these are")
+    add("--onset-hours", metavar="HOURS", type=float, help="from onset to scan, for such models")
     for name, meaning in _FLAGS.items():
         add(f"--{name.replace('_', '-')}", choices=_YES_NO, help=meaning)
 
@@ -59,6 +61,11 @@ class ComparisonRequest:
     previous: HeadCT | None = None
 
     @property
+    def clinical(self) -> dict[str, object]:
+        """What is known of the patient, as `Analyzer.analyze` takes it."""
+        return self.context.known if self.context else {}
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to compare with."""
         return not self.segments and self.context is None and self.previous is None
@@ -72,8 +79,9 @@ class ComparisonRequest:
         InputError
             If one cannot be used.
         """
-        flags = {name: _YES_NO.get(getattr(options, name)) for name in _FLAGS}
-        context = ClinicalContext(options.age, options.gcs, options.nihss, options.location, **flags)
+        further = {name: _YES_NO.get(getattr(options, name)) for name in _FLAGS}
+        further |= {"sex": options.sex, "onset_hours": options.onset_hours}
+        context = ClinicalContext(options.age, options.gcs, options.nihss, options.location, **further)
         segments = tuple(segment for path in options.segmentation for segment in read_segments(path))
         previous = None
         if options.previous is not None:

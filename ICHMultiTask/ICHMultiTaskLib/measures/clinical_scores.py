@@ -13,34 +13,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ..common.clinical_variables import LOCATIONS, VARIABLES
 from ..common.errors import InputError
 
-LOCATIONS = {
-    "lobar": "lobar",
-    "deep": "deep",
-    "putamen": "deep",
-    "thalamus": "deep",
-    "caudate": "deep",
-    "cerebellum": "infratentorial",
-    "brainstem": "infratentorial",
-}
-"""Locations, and the region that the scores assign them to."""
 ICH_MORTALITY_PERCENT = (0.0, 13.0, 26.0, 72.0, 97.0, 100.0)
 """30-day mortality for ICH scores of 0 to 5; nobody in the derivation cohort had 6."""
 GUIDELINE = "AHA/ASA guideline of 2022"
 CEREBELLAR_ML = 15.0
 SUPRATENTORIAL_ML = (20.0, 30.0)
-_RANGES = {"age": (0, 120), "gcs": (3, 15), "nihss": (0, 42)}
+_NUMBERS = ("age", "gcs", "nihss", "onset_hours")
 _FLAGS = ("ivh", "anticoagulation", "cognitive_impairment")
-_WORDS = {
-    "age": "age",
-    "gcs": "GCS",
-    "nihss": "NIHSS",
-    "location": "location",
-    "ivh": "intraventricular blood",
-    "anticoagulation": "oral anticoagulation",
-    "cognitive_impairment": "cognitive impairment before the hemorrhage",
-}
+_WORDS = {name: variable.words for name, variable in VARIABLES.items()}
+SEXES = ("M", "F")
 
 
 @dataclass(frozen=True)
@@ -59,6 +43,10 @@ class ClinicalContext:
         One of `LOCATIONS`.
     ivh, anticoagulation, cognitive_impairment : bool or None
         Blood in the ventricles; oral anticoagulation; cognitive impairment before the hemorrhage.
+    sex : str or None
+        "M" or "F"; no score asks for it, a model may.
+    onset_hours : float or None
+        From onset to scan, from 0; no score asks for it, a model may.
 
     Raises
     ------
@@ -73,14 +61,17 @@ class ClinicalContext:
     ivh: bool | None = None
     anticoagulation: bool | None = None
     cognitive_impairment: bool | None = None
+    sex: str | None = None
+    onset_hours: float | None = None
 
     def __post_init__(self):
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            whole = "" if name == "age" else "whole "
-            if value is not None and not _is_number(value, low, high, bool(whole)):
+        for name in _NUMBERS:
+            value, variable = getattr(self, name), VARIABLES[name]
+            whole = "whole " if variable.whole else ""
+            if value is not None and not _is_number(value, variable.low, variable.high, variable.whole):
+                span = f"from {variable.low:g}" + (f" to {variable.high:g}" if variable.high < math.inf else "")
                 raise InputError(
-                    f"The {_WORDS[name]} is impossible: expected a {whole}number from {low} to {high}, found {value!r}."
+                    f"The {variable.words} is impossible: expected a {whole}number {span}, found {value!r}."
                 )
         if self.location is not None and self.location not in LOCATIONS:
             raise InputError(
@@ -91,10 +82,18 @@ class ClinicalContext:
             if value is not None and value not in (0, 1):
                 raise InputError(f"The field {_WORDS[name]} must be yes or no (true or false), found {value!r}.")
 
+        if self.sex is not None and self.sex not in SEXES:
+            raise InputError(f"The sex is unknown: expected one of {', '.join(SEXES)}, found {self.sex!r}.")
+
+    @property
+    def known(self):
+        """What is known, by name."""
+        return {name: getattr(self, name) for name in _WORDS if getattr(self, name) is not None}
+
     @property
     def is_empty(self) -> bool:
         """Whether all values are unknown."""
-        return all(getattr(self, name) is None for name in _WORDS)
+        return not self.known
 
 
 def _is_number(value, low, high, whole):

@@ -26,6 +26,9 @@ The metadata has the keys of MONAI's schema and those of `REQUIRED_KEYS`:
     `ModelBundle.volume_interval_ml`.
     ``temperature`` and ``bias``: see `ModelBundle.probability`.
     ``notes``: sentences on anything that was not calibrated; may be missing.
+``clinical``
+    Missing, or what the prognosis head takes beside the image: of each variable ``name``, ``mean`` and ``spread``, as
+    `ICHMultiTaskLib.model.clinical.ClinicalInputs` reads them.
 ``derived_from``
     Missing, or for each model that this one was made from: ``how``, ``name``, ``version``, ``license``,
     ``training_data`` and ``sha256``.
@@ -47,6 +50,7 @@ from ..common.errors import BundleError, DependencyError, InputError
 from ..common.provenance import provenance
 from ..common.writing import check_folder, new_folder, write_text
 from .calibration import TARGETS, correct_volume, output_to_volume
+from .clinical import ClinicalInputs
 from .networks import build_network
 
 if TYPE_CHECKING:
@@ -132,6 +136,12 @@ class ModelBundle:
         """Heads that were trained: "volume", "prognosis" or both; the output of an untrained head is meaningless."""
         tasks = self.metadata.get("training", {}).get("config", {}).get("tasks", "both")
         return ("volume", "prognosis") if tasks == "both" else (tasks,)
+
+    @property
+    def clinical(self) -> ClinicalInputs | None:
+        """What the prognosis head takes beside the image; None where it takes nothing."""
+        entries = self.metadata.get("clinical")
+        return ClinicalInputs.from_metadata(entries) if entries else None
 
     @property
     def interval_coverage(self) -> float | None:
@@ -380,6 +390,22 @@ def _check_metadata(metadata, folder):
             f"found {metadata['target']!r}."
         )
     _check_calibration(metadata["calibration"], folder)
+    _check_clinical(metadata, folder)
+
+
+def _check_clinical(metadata, folder):
+    architecture = metadata["architecture"]
+    taken = architecture.get("clinical", architecture.get("member", {}).get("clinical", 0))
+    try:
+        entries = metadata.get("clinical")
+        width = ClinicalInputs.from_metadata(entries).width if entries else 0
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"clinical in the metadata of {folder} is unusable: {error}.") from error
+    if width != taken:
+        raise BundleError(
+            f"clinical in the metadata of {folder} is unusable: expected {taken} numbers, which the network takes, "
+            f"found {width}."
+        )
 
 
 def _check_calibration(calibration, folder):

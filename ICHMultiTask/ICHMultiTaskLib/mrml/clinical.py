@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from ..common.clinical_variables import read_with
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, probability
 from ..common.research_use import RESEARCH_USE
@@ -30,13 +31,16 @@ class ClinicalAssessment:
     scores : tuple of ClinicalScore
     alerts : tuple of str
     mortality_probability : float or None
-        Of the model, from the image alone.
+        Of the model.
+    clinical : dict
+        What the model read beside the image, by name; empty where it saw the image alone.
     """
 
     context: ClinicalContext
     scores: tuple
     alerts: tuple
     mortality_probability: float | None
+    clinical: dict = field(default_factory=dict)
 
 
 def context_of(scan_node: slicer.vtkMRMLScalarVolumeNode) -> ClinicalContext:
@@ -77,6 +81,7 @@ def assess(scan_node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping) -> Clinica
         clinical_scores(context, volume, interval),
         alerts(context, volume, interval),
         facts["mortality_probability"],
+        facts.get("clinical_inputs") or {},
     )
 
 
@@ -111,7 +116,7 @@ def table(assessment: ClinicalAssessment) -> tuple[tuple[str, ...], list[tuple[s
     ]
     if assessment.mortality_probability is not None:
         mortality = _("30-day mortality {percent}").format(percent=probability(assessment.mortality_probability))
-        found.append((_("Model, from the image alone"), "", "", mortality, "", _(RESEARCH_USE)))
+        found.append((_("Model") + f", {read_with(assessment.clinical)}", "", "", mortality, "", _(RESEARCH_USE)))
     return titles, found + [(_("Alert"), "", "", "", "", sentence) for sentence in assessment.alerts]
 
 

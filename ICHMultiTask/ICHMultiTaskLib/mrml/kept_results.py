@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..analysis.analyzer import Analysis, Attention
 from ..analysis.findings.finding import Findings
 from ..analysis.second_look import Hemorrhage
+from ..common.clinical_variables import VARIABLES
 from ..report.result import report_dict
 from . import results
 from .hierarchy import file_beside
@@ -110,6 +111,7 @@ def restored_analysis(scan_node: slicer.vtkMRMLScalarVolumeNode, facts: dict[str
         hemorrhage_reason=facts["hemorrhage_reason"],
         mortality_range=facts["mortality_range"] and tuple(facts["mortality_range"]),
         findings=Findings.from_dict(facts["findings"]),
+        clinical=facts["clinical_inputs"],
     )
 
 
@@ -138,7 +140,7 @@ def _completed(facts):
     defaults = {
         "format": 0, "analyzed": "", "volume_interval_ml": None, "interval_coverage": None, "prognosis": "",
         "mortality_probability": None, "attention": None, "timing_s": {}, "hemorrhage_reason": "",
-        "mortality_range": None, "findings": None,
+        "mortality_range": None, "findings": None, "clinical_inputs": None,
     }  # fmt: skip
     facts = defaults | facts
     if not _is_number(facts["mortality_probability"]):
@@ -146,6 +148,8 @@ def _completed(facts):
     if facts.get("hemorrhage") not in Hemorrhage.values():
         # Versions without the second look decided by the volume.
         facts["hemorrhage"] = "none" if facts["volume_ml"] < EARLIER_LIMIT_ML else "found"
+    if not isinstance(facts["clinical_inputs"], dict) or not facts["clinical_inputs"].keys() <= VARIABLES.keys():
+        facts["clinical_inputs"] = None
     if not _is_pair(facts["mortality_range"]):
         facts["mortality_range"] = None
     scan, model = (found if isinstance(found := facts.get(key), dict) else {} for key in ("scan", "model"))

@@ -12,6 +12,7 @@ import slicer
 import vtk
 
 from ..analysis.second_look import WITHOUT_PROGNOSIS
+from ..common.clinical_variables import read_with
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, interval, number, probability, probability_range
 from ..common.research_use import RESEARCH_USE
@@ -299,6 +300,7 @@ def _prognosis_rows(analysis):
         (_("30-day mortality probability"), probability(analysis.mortality_probability), ""),
         (_("Range of its readings"), probability_range(analysis.mortality_range), ""),
         (_("Prognosis"), analysis.prognosis or NOT_COMPUTED, ""),
+        *([(_("Prognosis read"), read_with(analysis.clinical), "")] if analysis.clinical else []),
     ]
 
 

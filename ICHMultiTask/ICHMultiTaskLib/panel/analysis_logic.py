@@ -20,7 +20,7 @@ from ..common.names import safe_name
 from ..common.progress import NO_PROGRESS
 from ..common.writing import new_folder
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
-from ..mrml import acquisition, results
+from ..mrml import acquisition, clinical, results
 from ..mrml.focus import scans
 from ..mrml.kept_results import attention_on_show, keep_result, kept_result, restored_analysis
 from ..mrml.pictures import slice_pictures
@@ -108,15 +108,18 @@ class AnalysisLogic:
             acquisition.correct(scan, found)
 
     def work(self, scan, bundle=None, device="auto", head="volume", stage="stage4", method="gradcam"):
-        """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis)."""
-        head_ct, step = head_ct_from_node(scan), _("Loading the model")
+        """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis).
+
+        A model that reads what is known of the patient gets what was kept with the scan.
+        """
+        head_ct, step, known = head_ct_from_node(scan), _("Loading the model"), clinical.context_of(scan).known
         if bundle is not None:
             self._used_bundles[str(bundle)] = bundle
 
         def analyze(progress):
             progress(0.0, step)
             analyzer = self.analyzers.get(bundle, device)
-            analysis = analyzer.analyze(head_ct, head, stage, method, progress=progress)
+            analysis = analyzer.analyze(head_ct, head, stage, method, progress=progress, clinical=known)
             return scan, replace(analysis, attention=_shown(analysis.attention, head_ct))
 
         return analyze
@@ -225,7 +228,9 @@ class AnalysisLogic:
                 model = f"{analysis.model['name']} {analysis.model['version']}".strip() or "that made this result"
                 raise InputError(f"The model {model} is not at hand any more; press Analyze to use the chosen one.")
             progress(0.0, step)
-            fresh = self.analyzers.get(bundle, device).analyze(analysis.head_ct, attention=False, progress=progress)
+            fresh = self.analyzers.get(bundle, device).analyze(
+                analysis.head_ct, attention=False, progress=progress, clinical=analysis.clinical
+            )
             return replace(analysis, prediction=fresh.prediction)
 
         return compute

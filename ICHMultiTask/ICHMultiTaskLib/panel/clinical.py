@@ -1,8 +1,11 @@
 """The section "Clinical": what is known of the patient, published scores, and the model's probability beside them."""
 
+from dataclasses import replace
+
 import slicer
 from slicer.i18n import tr as _
 
+from ..common.clinical_variables import read_with
 from ..common.numbers import probability
 from ..measures.clinical_scores import LOCATIONS, ClinicalContext
 from ..mrml.clinical import missing_sentence
@@ -87,7 +90,8 @@ class ClinicalSection:
         for name in _FLAGS:
             index = self._field(name).currentIndex
             fields[name] = None if index == 0 else index == 2
-        self._keep(ClinicalContext(**fields))
+        kept = self.logic.clinical_context(self._scanNode)  # what has no field here
+        self._keep(replace(kept, **fields))
 
     def _boxes(self):
         return [(name, self._field(name)) for name in _NUMBERS]
@@ -110,8 +114,9 @@ def _html(assessment):
         source = f"<br><span style='color: gray'>{score.source}</span>"
         lines.append(f"<b>{score.name} {points} of {score.maximum}</b>: {score.outcome}.{source}{notes}")
     if assessment.mortality_probability is not None:
-        words = _("<b>Model {probability}</b>: 30-day mortality, seen from the image alone; not validated on patients.")
-        lines.append(words.format(probability=probability(assessment.mortality_probability)))
+        words = _("<b>Model {probability}</b>: 30-day mortality, seen {source}; not validated on patients.")
+        shown = probability(assessment.mortality_probability)
+        lines.append(words.format(probability=shown, source=read_with(assessment.clinical)))
     lines.append(
         _("A score is recommended at baseline. It must not be the sole basis for prognosis or for limiting care "
           "(AHA/ASA guideline of 2022).")

@@ -2,7 +2,7 @@
 
 from ..analysis.repeat import compare_with_previous
 from ..common.progress import NO_PROGRESS
-from ..mrml import layout, repeat_scan, results
+from ..mrml import clinical, layout, repeat_scan, results
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import belongs_to
@@ -58,6 +58,7 @@ class GrowthLogic:
         repeat_scan.check_pair(earlier, later)
         repeat_scan.remove_alignment(create_scene(), earlier)
         first_scan, second_scan = head_ct_from_node(earlier), head_ct_from_node(later)
+        first_patient, second_patient = (clinical.context_of(scan).known for scan in (earlier, later))
         known = self.analysis.analysis_of(later)
         loading, later_scan, earlier_scan = _("Loading the model"), _("Later scan"), _("Earlier scan")
 
@@ -68,8 +69,12 @@ class GrowthLogic:
             progress(0.0, loading)
             analyzer = self.analysis.analyzers.get(bundle, device)
             reused = known is not None and known.model["sha256"] == analyzer.bundle.sha256
-            second = known if reused else analyzer.analyze(second_scan, progress=part(0.0, 0.3, later_scan))
-            first = analyzer.analyze(first_scan, attention=False, progress=part(0.3, 0.6, earlier_scan))
+            second = known
+            if not reused:
+                second = analyzer.analyze(second_scan, progress=part(0.0, 0.3, later_scan), clinical=second_patient)
+            first = analyzer.analyze(
+                first_scan, attention=False, progress=part(0.3, 0.6, earlier_scan), clinical=first_patient
+            )
             repeat = compare_with_previous(second, first, lambda f, message: progress(0.6 + 0.4 * f, message))
             return SceneRepeat(earlier, later, second, repeat, reused)
 

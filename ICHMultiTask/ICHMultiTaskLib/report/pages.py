@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common import numbers
+from ..common.clinical_variables import read_with
 from ..common.research_use import RESEARCH_USE_IN_FULL
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,7 +43,7 @@ def render(template: str, folder: str | os.PathLike = TEMPLATES, **values: Any) 
         "number", "percent", "probability", "probability_range", "interval", "p_value", "yes_no", "position", "date",
         "counted",
     )  # fmt: skip
-    environment.filters |= {name: getattr(numbers, name) for name in names} | {"png": _png}
+    environment.filters |= {name: getattr(numbers, name) for name in names} | {"png": _png, "read_with": read_with}
     return environment.get_template(template).render(research_use=RESEARCH_USE_IN_FULL, **values)
 
 

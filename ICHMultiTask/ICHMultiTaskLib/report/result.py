@@ -133,6 +133,7 @@ def report_dict(analysis: Analysis, comparison: dict | None = None) -> dict:
             "mortality_range": analysis.mortality_range,
             "mortality_range_meaning": analysis.mortality_range and MEANING,
             "prognosis": analysis.prognosis,
+            "clinical_inputs": analysis.clinical,
             "findings": analysis.findings and analysis.findings.as_dict(),
             "scan": {
                 "path": head_ct.facts.path,

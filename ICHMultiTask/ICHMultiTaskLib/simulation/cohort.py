@@ -16,6 +16,7 @@ from ..common.processes import in_processes
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.tables import write_csv
 from ..common.writing import check_folder, new_folder, os_error_sentence, remove_partial, write_json, write_text
+from .follow_up import growth_probability, simulate_follow_up
 from .insertion import insert_hematoma
 from .patient import SimulationSettings, simulate_patient
 from .raters import EXPERIENCE_YEARS
@@ -28,6 +29,8 @@ COLUMNS = (
     "edema_ml", "hydrocephalus", "atrophy", "age", "sex", "gcs", "nihss", "anticoagulation", "onset_hours", "ich_score",
     "death_probability", "death_probability_image", *RATERS, "seed", "simulated", "anatomy",
 )  # fmt: skip
+FOLLOW_UP_COLUMNS = ("scan_number", "hours_since_first", "growth_probability")
+"""Further ones of a cohort with second scans."""
 FORMATS = ("nifti", "dicom")
 FOLDERS = ("images", "masks", "rows")
 
@@ -41,6 +44,7 @@ def write_cohort(
     processes: int = 1,
     progress: Progress | None = None,
     scans: Sequence[Path] = (),
+    follow_up: bool = False,
 ) -> Path:
     """Write simulated patients and `manifest.csv`; an interrupted cohort is continued.
 
@@ -57,6 +61,9 @@ def write_cohort(
     progress : callable(float, str), optional
     scans : sequence of Path
         Head CTs; each patient's hematoma is inserted into a randomly drawn one. Without, heads are simulated.
+    follow_up : bool
+        Scan every patient twice, see `follow_up`: the manifest has two rows each, `scan_number` 1 and 2, with
+        `volume_ml`, `gcs` and `onset_hours` of their own and one outcome.
 
     Returns
     -------
@@ -72,13 +79,15 @@ def write_cohort(
         raise InputError(f"Unknown format of a cohort: expected one of {', '.join(FORMATS)}, found '{format}'.")
     if patients < 1:
         raise InputError(f"A cohort needs patients: expected at least 1, found {patients}.")
+    if follow_up and scans:
+        raise InputError("Only simulated heads are scanned twice: expected no scans to insert hematomas into.")
     settings = settings or SimulationSettings()
     output = Path(output)
-    anatomy = {"anatomy": [path.name for path in scans]} if scans else {}
-    lock_settings(output, {"seed": int(seed), "format": format, **asdict(settings), **anatomy})
+    further = ({"anatomy": [path.name for path in scans]} if scans else {}) | ({"follow_up": True} if follow_up else {})
+    lock_settings(output, {"seed": int(seed), "format": format, **asdict(settings), **further})
     jobs = [
-        (output, f"sim{seed}-{n:05d}", patient_seed(seed, n), format, settings, _drawn(scans, patient_seed(seed, n)))
-        for n in range(patients)
+        (output, f"sim{seed}-{n:05d}", own_seed, format, settings, follow_up, _drawn(scans, own_seed))
+        for n, own_seed in ((n, patient_seed(seed, n)) for n in range(patients))
     ]
     done = {n: row for n, job in enumerate(jobs) if (row := _finished(job)) is not None}
     # Patients with the same scan one after the other, since preparing the scan takes longest.
@@ -88,12 +97,13 @@ def write_cohort(
         progress(len(done) / patients, f"{len(done)} of {patients} patients simulated")
 
     report()
-    for number, row in in_processes(_write_patient, [jobs[n] for n in todo], processes):
-        done[todo[number]] = row
+    for number, rows in in_processes(_write_patient, [jobs[n] for n in todo], processes):
+        done[todo[number]] = rows
         report()
-    rows = [done[n] for n in range(patients)]
-    write_json(output / "summary.json", summarize(rows))
-    write_csv(output / "manifest.csv", rows, COLUMNS)
+    # The last scan is the one that the outcome followed from.
+    write_json(output / "summary.json", summarize([done[n][-1] for n in range(patients)]))
+    rows = [row for n in range(patients) for row in done[n]]
+    write_csv(output / "manifest.csv", rows, COLUMNS + (FOLLOW_UP_COLUMNS if follow_up else ()))
     return output / "manifest.csv"
 
 
@@ -166,34 +176,55 @@ def lock_settings(output: Path, what: Mapping) -> None:
 
 
 def _finished(job):
-    """The manifest row of a completely written patient, or None."""
+    """The manifest rows, one a scan, of a completely written patient, or None."""
     output, patient_id, *_ = job
     try:
-        return json.loads((output / "rows" / f"{patient_id}.json").read_text(encoding="utf-8"))
+        rows = json.loads((output / "rows" / f"{patient_id}.json").read_text(encoding="utf-8"))
+        return rows if isinstance(rows, list) else [rows]  # a version before second scans wrote one alone
     except (OSError, ValueError):
         return None
 
 
 def _write_patient(job):
-    """Simulate and write one patient; the row is written last, so that it marks a complete patient."""
-    output, patient_id, seed, format, settings, scan = job
+    """Simulate and write one patient; the rows are written last, so that they mark a complete patient."""
+    output, patient_id, seed, format, settings, follow_up, scan = job
     if scan is None:
         patient = simulate_patient(seed, settings, patient_id)
     else:
         patient = insert_hematoma(load_anatomy(scan), seed, settings, patient_id)
     description = "Simulated, no patient " if scan is None else "Simulated hematoma"
-    mask = Path("masks") / f"{patient_id}.nii.gz"
+    if follow_up:
+        first, second = simulate_follow_up(patient, settings)
+        chance = f"{growth_probability(first):.4f}"
+        rows = [
+            _write_scan(output, patient_id, first, format, description) | {
+                "scan_number": 1, "hours_since_first": 0.0, "growth_probability": chance,
+            },
+            _write_scan(output, f"{patient_id}-2", second, format, description) | {
+                "scan_number": 2, "hours_since_first": second.facts["hours_since_first"], "growth_probability": chance,
+            },
+        ]  # fmt: skip
+    else:
+        rows = [_write_scan(output, patient_id, patient, format, description)]
+    rows = [row | {"patient_id": patient_id, "seed": seed, "anatomy": scan.name if scan else ""} for row in rows]
+    write_json(output / "rows" / f"{patient_id}.json", rows if follow_up else rows[0])
+    return rows
+
+
+def _write_scan(output, name, patient, format, description):
+    """Write image and mask of one scan; return its row."""
+    mask = Path("masks") / f"{name}.nii.gz"
     write_nifti(patient.mask.astype(np.uint8), patient.head_ct.ijk_to_ras, output / mask, description)
     if format == "dicom":
-        image = Path("images") / patient_id
+        image = Path("images") / name
         shutil.rmtree(output / image, ignore_errors=True)  # without its row
         with new_folder(output / image, "series", layout=()) as folder:
             write_dicom(patient.head_ct, folder, patient.source_slices)
     else:
-        image = Path("images") / f"{patient_id}.nii.gz"
+        image = Path("images") / f"{name}.nii.gz"
         write_nifti(patient.head_ct.hu, patient.head_ct.ijk_to_ras, output / image, description)
-    row = {
-        "patient_id": patient_id,
+    return {
+        "patient_id": patient.patient_id,
         "image": image.as_posix(),
         "mask": mask.as_posix(),
         "volume_ml": f"{patient.volume_ml:.4f}",
@@ -214,11 +245,11 @@ def _write_patient(job):
         "onset_hours": patient.onset_hours,
         "ich_score": patient.ich_score,
         "death_probability": f"{patient.death_probability:.4f}",
-        "death_probability_image": f"{patient.death_probability_image:.4f}",
+        "death_probability_image": _known(patient.death_probability_image),
         **dict(zip(RATERS, patient.rater_ml, strict=True)),
-        "seed": seed,
         "simulated": 1,
-        "anatomy": scan.name if scan else "",
     }
-    write_json(output / "rows" / f"{patient_id}.json", row)
-    return row
+
+
+def _known(probability):
+    return "" if np.isnan(probability) else f"{probability:.4f}"

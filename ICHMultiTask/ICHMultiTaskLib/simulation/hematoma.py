@@ -147,6 +147,12 @@ class Hematoma:
         self.black_hole = hole if has_hole and self.volume_ml > 5.0 else None
         self.blend = blend if has_blend and self.volume_ml > 5.0 else None
 
+    def signs(self):
+        """Of an unstable bleed: `black_hole` and `blend`, whether there is one, and `swirl_hu`, how uneven it is."""
+        return {
+            "black_hole": self.black_hole is not None, "blend": self.blend is not None, "swirl_hu": self.swirl_hu,
+        }  # fmt: skip
+
     @property
     def side(self) -> str:
         """Side of the head: "left", "right", or "midline" within 3 mm of it."""

@@ -161,6 +161,7 @@ def simulate_patient(
     settings: SimulationSettings | None = None,
     patient_id: str | None = None,
     progress: Progress | None = None,
+    visit: int = 0,
 ) -> SimulatedPatient:
     """Simulate one patient; the same seed and settings give identical results.
 
@@ -170,6 +171,8 @@ def simulate_patient(
     settings : SimulationSettings, optional
     patient_id : str, optional
     progress : callable(float, str), optional
+    visit : int
+        Which scan of the patient: a later one has a pose, a scanner, noise and bedside readings of its own.
 
     Returns
     -------
@@ -177,13 +180,15 @@ def simulate_patient(
     """
     # The matrices are small: more BLAS threads would be slower, and rounding would depend on the machine.
     with one_blas_thread():
-        return _simulate(int(seed), settings or SimulationSettings(), patient_id, progress)
+        return _simulate(int(seed), settings or SimulationSettings(), patient_id, progress, visit)
 
 
-def _simulate(seed, settings, patient_id, progress):
+def _simulate(seed, settings, patient_id, progress, visit):
     # New streams must be appended, so that the patient of a seed stays the same.
     streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(10)]
     clinical, anatomy, bleed, scanner, noise, fate, arrival, reading, old, fluid = streams
+    if visit:
+        scanner, noise, reading = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, visit]).spawn(3))
     age, sex = draw_age_and_sex(clinical)
     age = age if settings.age is None else settings.age
     head = Head(anatomy, age)
@@ -235,6 +240,7 @@ def _simulate(seed, settings, patient_id, progress):
         "lesions": tuple(lesion.kind for lesion in head.lesions),
         "mimics": tuple(type(mimic).__name__.lower() for mimic in head.mimics),
         "shape": hematoma.shape if hematoma else "",
+        "signs": hematoma.signs() if hematoma else {},
         "center_ras_mm": tuple(acquisition.rotation @ hematoma.center + acquisition.translation) if hematoma else (),
         "radii_mm": tuple(hematoma.size * hematoma.lobes[0][1]) if hematoma else (),
         "atlas": _to_atlas(acquisition, head),

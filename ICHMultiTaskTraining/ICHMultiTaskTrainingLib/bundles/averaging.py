@@ -13,7 +13,7 @@ from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle, save_bundl
 from ..training.lineage import derived
 from .model_card import model_card
 
-SHARED = ("architecture", "preprocessing", "target")
+SHARED = ("architecture", "preprocessing", "target", "clinical")
 """Metadata that models must share to be combined."""
 
 
@@ -104,10 +104,10 @@ def _of_one_kind(bundles):
     last = bundles[-1]
     for bundle in bundles[:-1]:
         for key in SHARED:
-            if bundle.metadata[key] != last.metadata[key]:
+            if bundle.metadata.get(key) != last.metadata.get(key):
                 raise InputError(
-                    f"The models cannot be averaged: expected the same {key}, found {bundle.metadata[key]} in "
-                    f"{bundle.folder} and {last.metadata[key]} in {last.folder}."
+                    f"The models cannot be averaged: expected the same {key}, found {bundle.metadata.get(key)} in "
+                    f"{bundle.folder} and {last.metadata.get(key)} in {last.folder}."
                 )
     return bundles
 

@@ -70,7 +70,7 @@ def export_bundle(
         "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT.",
         "intended_use": INTENDED_USE,
         "training_data": training_data,
-        "architecture": config.bundle_architecture(),
+        "architecture": trainer.bundle_architecture,
         "preprocessing": config.preprocessing,
         "target": config.target,
         "calibration": trainer.calibration(choice),
@@ -78,6 +78,8 @@ def export_bundle(
         "training": {"config": config.as_dict(), "command": command, "scans": scans, "note": choice.note},
         "provenance": provenance(trainer.device, trainer.runtime.name),
     }
+    if trainer.clinical is not None:
+        metadata["clinical"] = trainer.clinical.metadata()
     if config.start_from is not None:
         start = starting_bundle(config.start_from)
         metadata = derived(metadata, [start], "fine-tuned", name, version, f"on {own_data}")

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from ICHMultiTaskLib.common.clinical_variables import VARIABLES
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 
 from ..evaluation.model_comparison import comparison_table
@@ -42,6 +43,7 @@ def model_card(metadata: dict) -> str:
         "",
         f"**Trained on.** {metadata['training_data']}. Volumes, outcomes and, if the manifest has them, masks.",
         "",
+        *_clinical(metadata),
         "## Training",
         "",
         "```",
@@ -89,6 +91,16 @@ def model_card(metadata: dict) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _clinical(metadata):
+    if not metadata.get("clinical"):
+        return []
+    names = ", ".join(VARIABLES[entry["name"]].words for entry in metadata["clinical"])
+    sentence = (
+        f"**Beside the image** the prognosis reads {names}; each may be missing. The volume is of the image alone."
+    )
+    return [sentence, ""]
 
 
 def _origins(metadata):

@@ -82,7 +82,7 @@ def recalibrate(
         except ICHMultiTaskError as error:
             problems.append(f"{row.patient_id}: {error}")
             continue
-        prediction = analyzer.predict(network_input)
+        prediction = analyzer.predict(network_input, clinical=row.extra)
         volumes.append(output_to_volume(prediction.output, metadata["target"], network_input.crop_volume_mm3))
         log_odds.append(prediction.log_odds)
     if problems:

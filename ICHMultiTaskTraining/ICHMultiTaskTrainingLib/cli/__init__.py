@@ -15,6 +15,7 @@ COMMANDS = Registry(
         "simulate": ("write a cohort of simulated patients with exact volumes", ".simulate:add_arguments"),
         "manifest": ("make the table of scans from scans and their segmentations", ".manifest:add_arguments"),
         "train": ("train on a manifest and write a model bundle", ".train:add_arguments"),
+        "federate": ("train one model in several hospitals that share no scans", ".federate:add_arguments"),
         "gather": ("combine the folds of a cross-validation", ".gather:add_arguments"),
         "evaluate": ("evaluate a model on a manifest", ".evaluate:add_arguments"),
         "predict": ("analyze a folder of scans without labels", ".predict:add_arguments"),
@@ -22,6 +23,8 @@ COMMANDS = Registry(
         "average": ("average the weights of a model and its fine-tuned version", ".average:add_arguments"),
         "ensemble": ("combine several models, such as those of folds, in one bundle", ".ensemble:add_arguments"),
         "robustness": ("measure how robust a model is", ".robustness:add_arguments"),
+        "logistic": ("predict death by logistic regression, to hold a model against", ".logistic:add_arguments"),
+        "sample-size": ("say how many patients a validation needs", ".sample_size:add_arguments"),
         "compare-models": (
             "compare models, patient by patient, on scans that all of them were evaluated on",
             ".compare_models:add_arguments",

@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anatomy", type=Path, metavar="DIR", help="insert hematomas into the head CTs in DIR, not simulated heads"
     )
+    parser.add_argument(
+        "--follow-up",
+        action="store_true",
+        help="scan every patient twice; some bleeds grow",
+    )
     parser.add_argument("--processes", type=positive, default=1, metavar="N")
     parser.set_defaults(run=run)
 
@@ -48,7 +53,15 @@ def run(options: argparse.Namespace) -> None:
             for reason in reasons:
                 progress.line(f"Left out: {reason}")
         manifest = write_cohort(
-            options.patients, options.seed, options.output, options.format, settings, options.processes, progress, scans
+            options.patients,
+            options.seed,
+            options.output,
+            options.format,
+            settings,
+            options.processes,
+            progress,
+            scans,
+            options.follow_up,
         )
     summary = json.loads((options.output / "summary.json").read_text(encoding="utf-8"))
     print(f"{summary['patients']} patients, {summary['bleeds']} with a bleed, {summary['died']} died: {manifest}")

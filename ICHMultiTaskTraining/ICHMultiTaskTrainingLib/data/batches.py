@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ..training.distributed import Workers
     from .cache import CachedScans
 
+HIDDEN_SHARE = 0.15
+"""Of the clinical values that are hidden in training, so that the network learns what a missing one means, even of a
+column that every training patient has."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -37,6 +41,8 @@ class Batch:
         This batch's fraction of the optimizer step (all its batches and processes): by rows, by weights in the
         prognosis loss, by masks.
     completes_step : bool
+    clinical : tensor [N, width] or None
+        What is known beside the images, some of it hidden; None where the network takes nothing.
     """
 
     images: torch.Tensor
@@ -47,6 +53,7 @@ class Batch:
     crop_volume_mm3: np.ndarray
     shares: np.ndarray
     completes_step: bool
+    clinical: torch.Tensor | None = None
 
 
 class TrainingBatches:
@@ -124,6 +131,11 @@ class TrainingBatches:
                 images, occupancy, generator, c.rotation_deg, size, reduction, len(part), own
             )
             target = scale_target(target, growth, c.target)
+        clinical = load_clinical(scans, chosen, device)
+        if clinical is not None:
+            owners = scans.inputs.owners
+            known = torch.rand(len(part), len(scans.inputs.names), generator=generator) >= HIDDEN_SHARE
+            clinical *= known[own][:, owners].to(clinical)
         whole = self._weights[:, rows].sum(1)
         shares = np.divide(self._weights[:, chosen].sum(1), whole, out=np.zeros(3), where=whole > 0)
         return Batch(
@@ -135,6 +147,7 @@ class TrainingBatches:
             scans.crop_volume_mm3[chosen],
             shares,
             completes_step,
+            clinical,
         )
 
 
@@ -147,6 +160,11 @@ def load(scans: CachedScans, chosen: np.ndarray, reduction: int, device: str) ->
     """Images, reduced in-plane, and occupancies of the chosen scans as tensors [N, 1, …] from 0 to 1."""
     images, occupancy = (values.float().div_(255)[:, None] for values in scans.take(chosen, device))
     return (F.avg_pool3d(images, (1, reduction, reduction)) if reduction > 1 else images), occupancy
+
+
+def load_clinical(scans: CachedScans, chosen: np.ndarray, device: str) -> torch.Tensor | None:
+    """What is known beside chosen scans as a tensor [N, width]; None where the network takes nothing."""
+    return None if scans.clinical is None else torch.from_numpy(scans.clinical[chosen]).to(device)
 
 
 def scale_target(output: torch.Tensor, growth: torch.Tensor, target: str) -> torch.Tensor:

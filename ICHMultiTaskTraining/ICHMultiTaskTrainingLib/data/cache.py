@@ -17,6 +17,7 @@ from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputE
 from ICHMultiTaskLib.common.processes import in_processes
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.writing import remove_partial, whole_file
+from ICHMultiTaskLib.model.clinical import ClinicalInputs
 from ICHMultiTaskLib.model.preprocessing import NetworkInput, PreprocessingSettings, prepare, resize
 from ICHMultiTaskLib.scan.geometry import spacing_kji, voxel_volume_mm3
 from ICHMultiTaskLib.scan.reading import read_head_ct
@@ -186,12 +187,21 @@ class CachedScans:
     volume_ml, died, crop_volume_mm3 : ndarray of shape (N,)
     size_mm : ndarray of shape (N, 3), float32
         Depth, height and width of the images.
+    clinical : ndarray of shape (N, width), float32, or None
+        What is known beside the images, as `inputs` encodes it; None without.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    files : sequence of path
+        Of `prepare_all`.
+    inputs : ClinicalInputs, optional
     """
 
     _resident = None
     """Images and occupancies on a device, if they are kept there."""
 
-    def __init__(self, rows: Sequence[Row], files: Sequence[Path]):
+    def __init__(self, rows: Sequence[Row], files: Sequence[Path], inputs: ClinicalInputs | None = None):
         first = read_prepared(files[0])["image"].shape
         self.images = np.empty((len(rows), *first), np.uint8)
         self.occupancy = np.zeros((len(rows), first[0], first[1] // CELL, first[2] // CELL), np.uint8)
@@ -200,6 +210,9 @@ class CachedScans:
         self.died = np.array([row.died for row in rows], np.int64)
         self.crop_volume_mm3 = np.empty(len(rows), np.float64)
         self.size_mm = np.empty((len(rows), 3), np.float32)
+        self.inputs, self.clinical = inputs, None
+        if inputs is not None:
+            self.clinical = inputs.encode_all([row.extra for row in rows], [row.patient_id for row in rows])
         for n, file in enumerate(files):
             data = read_prepared(file)
             self.images[n] = data["image"]

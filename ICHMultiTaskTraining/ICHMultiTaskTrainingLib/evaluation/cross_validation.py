@@ -76,7 +76,7 @@ def report_run(
         try:
             scan = read_head_ct(row.image)
             mask = read_mask(row.mask, scan) if row.mask else None
-            examples.append(attention_example(row, analyzer.analyze(scan), mask))
+            examples.append(attention_example(row, analyzer.analyze(scan, clinical=row.extra), mask))
         except ICHMultiTaskError:
             continue  # the scan was removed or changed after preparation; only its picture is missing
     curves = trainer.folder / CURVES
@@ -213,7 +213,11 @@ def _validation_records(trainer, choice):
     predicted = trainer.predict(trainer.validation, network=trainer.bundle_network(choice.state))
     records = []
     for row, outcome, volume, log_odds in zip(trainer.validation_rows, trainer.validation_death, *predicted):
-        record = known_record(row) | {"fold": config.fold, "outcome": float(outcome), "log_odds": None}
+        record = known_record(row, trainer.clinical is not None) | {
+            "fold": config.fold,
+            "outcome": float(outcome),
+            "log_odds": None,
+        }
         if config.tasks != "prognosis":
             record["network_volume_ml"] = float(volume)
         if config.tasks != "volume":

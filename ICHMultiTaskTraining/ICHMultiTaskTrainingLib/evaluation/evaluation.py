@@ -190,21 +190,24 @@ def locate_attention(attention: Attention, mask: np.ndarray, ijk_to_ras: np.ndar
     }
 
 
-def known_record(row: Row) -> dict:
-    """The part of a scan's row of `predictions.csv` that comes from the manifest."""
+def known_record(row: Row, beside_image: bool = False) -> dict:
+    """The part of a scan's row of `predictions.csv` that comes from the manifest.
+
+    `beside_image`: the model reads more than the image, so that more can be reached.
+    """
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
-    record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row)}
+    record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row, beside_image)}
     record["simulated"] = row.extra.get("simulated")
     return record
 
 
 def _evaluate_row(row, analyzer, examples=None):
     """The row of `predictions.csv` for one scan; its attention picture is added to `examples`, if given."""
-    record, mask = known_record(row), None
+    record, mask = known_record(row, analyzer.bundle.clinical is not None), None
     start = time.perf_counter()
     try:
         scan = read_head_ct(row.image)
-        analysis = analyzer.analyze(scan)
+        analysis = analyzer.analyze(scan, clinical=row.extra)
     except (Canceled, BundleError, DependencyError):
         raise
     except ICHMultiTaskError as error:
@@ -228,8 +231,8 @@ def _evaluate_row(row, analyzer, examples=None):
     return record
 
 
-def _best_probability(row):
-    for column in BEST_PROBABILITY:
+def _best_probability(row, beside_image):
+    for column in BEST_PROBABILITY[int(beside_image) :]:
         try:
             value = float(row.extra.get(column, ""))
         except ValueError:

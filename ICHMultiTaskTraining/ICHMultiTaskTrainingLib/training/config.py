@@ -12,6 +12,7 @@ from ICHMultiTaskLib.common.choices import Precision, Stage
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.calibration import TARGETS
+from ICHMultiTaskLib.model.clinical import check_names
 from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS, TRAINABLE
 from ICHMultiTaskLib.model.preprocessing import PRESETS as PREPROCESSING
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
@@ -103,6 +104,9 @@ class TrainingConfig:
     outcome : str
         Column of the manifest for training the prognosis: "died", or a column of probabilities of death, as in
         simulated cohorts.
+    clinical : list of str
+        Columns of the manifest that the prognosis head takes beside the image, of
+        `ICHMultiTaskLib.common.clinical_variables.VARIABLES`; a cell may be empty.
     augment : bool
         Mirror, rotate, scale and blur; change HU offset and scale; add noise.
     rotation_deg : list of float, length 2
@@ -151,6 +155,7 @@ class TrainingConfig:
     mix_with_start: bool = False
     patience: int | None = None
     outcome: str = "died"
+    clinical: list = field(default_factory=list)
     augment: bool = True
     rotation_deg: list = field(default_factory=lambda: [4.0, 10.0])
     validation_fraction: float = 0.15
@@ -310,6 +315,12 @@ def _of_the_start(settings, changes, inner):
             f"{settings['start_from']}."
         )
     dense_from = architecture.pop("dense_from", None)
+    of_start = [entry["name"] for entry in metadata.get("clinical") or ()]
+    if architecture.pop("clinical", 0) and settings["clinical"] not in ([], of_start):
+        raise InputError(
+            f"The setting clinical cannot differ from that of the bundle to start from: expected {of_start}, found "
+            f"{settings['clinical']}."
+        )
     found = {"architecture": architecture, "preprocessing": metadata["preprocessing"], "target": metadata["target"]}
     asked = [(name, found[name], changes[name]) for name in FROM_BUNDLE if name in changes]
     asked += [(name, found[outer].get(key, DEFAULT_NETWORK if key == "network" else None), value)
@@ -320,6 +331,7 @@ def _of_the_start(settings, changes, inner):
                 f"The setting {name} cannot differ from that of the bundle to start from: expected {expected}, found "
                 f"{value}."
             )
+    found["clinical"] = of_start or settings["clinical"]
     return found | ({} if "dense_from" in changes else {"dense_from": dense_from})
 
 
@@ -358,6 +370,7 @@ def _check(settings):
                 f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
                 f"number of epochs, found {settings['coarse_epochs']}."
             )
+    _check_clinical(settings)
     _check_architecture(settings)
     _check_preprocessing(settings["preprocessing"])
     turns = settings["rotation_deg"]
@@ -375,6 +388,15 @@ def _check(settings):
                 f"The setting {name} needs trained weights to start from: expected start_from with a trained bundle, "
                 "found none."
             )
+
+
+def _check_clinical(settings):
+    check_names(settings["clinical"])
+    if settings["clinical"] and (settings["tasks"] == "volume" or settings["prognosis_weight"] == 0):
+        raise InputError(
+            "The setting clinical is read by the prognosis alone: expected tasks both or prognosis and a "
+            f"prognosis_weight above 0, found {settings['tasks']} and {settings['prognosis_weight']}."
+        )
 
 
 def _check_architecture(settings):

@@ -78,6 +78,8 @@ class Learner(nn.Module):
             network.requires_grad_(False)
         for task, head in heads.items():
             head.requires_grad_(tasks in ("both", task))
+        if network.clinical is not None:
+            network.clinical.requires_grad_(tasks != "volume")
         self.mask_loss.requires_grad_(self.with_masks)
 
     def train(self, mode: bool = True) -> Learner:
@@ -88,7 +90,12 @@ class Learner(nn.Module):
         return self
 
     def forward(
-        self, images: torch.Tensor, occupancy: torch.Tensor, has_mask: torch.Tensor, reduction: int
+        self,
+        images: torch.Tensor,
+        occupancy: torch.Tensor,
+        has_mask: torch.Tensor,
+        reduction: int,
+        clinical: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Outputs and mask loss of a batch.
 
@@ -98,6 +105,7 @@ class Learner(nn.Module):
         occupancy : tensor [N, 1, D, h, w]
         has_mask : tensor of bool [N]
         reduction : int
+        clinical : tensor [N, width], optional
 
         Returns
         -------
@@ -109,7 +117,7 @@ class Learner(nn.Module):
             features = dict(self.network.features(self.runtime.arrange(images)))
         # Outside the context, in the weights' own format: half precision has too few digits for volumes and losses.
         dtype = self.network.volume_head.dense.weight.dtype
-        output, scores = self.network.heads(features["stage4"].to(dtype))
+        output, scores = self.network.heads(features["stage4"].to(dtype), clinical=clinical)
         if not self.with_masks:
             return output, scores, output.new_zeros(())
         on_grid = {name: self.network.on_grid(features[name]) for name in MaskLoss.STAGES}

@@ -8,7 +8,9 @@ import numpy as np
 
 from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.model.calibration import AS_THE_NETWORK_SAYS
+from ICHMultiTaskLib.model.clinical import ClinicalInputs
 
+from ..data.manifest import Row
 from .config import TrainingConfig, starting_bundle
 
 ORIGIN = ("name", "version", "license", "training_data", "sha256")
@@ -34,6 +36,30 @@ def death_weight(config: TrainingConfig, death: np.ndarray) -> float:
         return 1.0
     mean = float(np.clip(np.mean(death), 0.05, 0.95))
     return (1.0 - mean) / mean
+
+
+def clinical_inputs(config: TrainingConfig, rows: Sequence[Row]) -> ClinicalInputs | None:
+    """What the prognosis head takes beside the image: of the bundle which the run starts from, or of the settings.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    rows : sequence of Row
+        Training scans, which standardize the values.
+
+    Returns
+    -------
+    ClinicalInputs or None
+
+    Raises
+    ------
+    InputError
+        If a column is missing, empty or holds something else.
+    """
+    start = starting_bundle(config.start_from).clinical if config.start_from is not None else None
+    if start is not None or not config.clinical:
+        return start
+    return ClinicalInputs.fit(config.clinical, {row.patient_id: row.extra for row in rows})
 
 
 def uncalibrated(config: TrainingConfig, death: np.ndarray) -> dict:

@@ -16,6 +16,7 @@ from ..data.labels import check_labels
 from ..data.manifest import Manifest, outcomes
 from ..data.splits import draw_split
 from .config import TrainingConfig, present_names, starting_bundle
+from .lineage import clinical_inputs
 from .progress_file import RunProgress, is_running, read_progress
 
 LOG = "log.txt"
@@ -198,6 +199,9 @@ def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) 
             f"Too few scans for training: expected at least {fewest}, one for each batch of a step, found "
             f"{len(split['train'])}."
         )
+    inputs = clinical_inputs(config, split["train"])
+    if inputs is not None:
+        inputs.encode_all([row.extra for row in used], [row.patient_id for row in used])
 
 
 def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:

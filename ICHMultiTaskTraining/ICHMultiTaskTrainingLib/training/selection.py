@@ -13,7 +13,6 @@ from ICHMultiTaskLib.model.calibration import CUBE_ROOT_OFFSET_ML, correct_volum
 from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 
 from .checkpoint import load_checkpoint
-from .config import starting_bundle
 from .lineage import uncalibrated
 
 if TYPE_CHECKING:
@@ -130,8 +129,7 @@ def choose(trainer: Trainer) -> Selection:
     choice = (best_choice(trainer) if config.patience is not None else None) or last
     if config.start_from is None:
         return choice
-    bundle = starting_bundle(config.start_from)
-    start = Selection(bundle.network().state_dict(), trainer.history[0], is_start=True)
+    start = Selection(trainer.start_state, trainer.history[0], is_start=True)
     if config.mix_with_start:
         return _mixed(trainer, start, choice)
     if score(choice.entry) <= score(start.entry):

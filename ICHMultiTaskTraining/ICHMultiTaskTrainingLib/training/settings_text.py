@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable
 
@@ -38,7 +39,7 @@ def parse_settings(text: str) -> dict:
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict:
-    """Read settings given as a list of "name=value", the value in JSON or a plain word.
+    """Read settings given as a list of "name=value", the value in JSON, a plain word or a list of such: [age,gcs].
 
     Returns
     -------
@@ -57,7 +58,8 @@ def parse_assignments(assignments: Iterable[str]) -> dict:
         try:
             settings[name] = json.loads(value)
         except ValueError:
-            settings[name] = value
+            words = re.fullmatch(r"\[\s*([\w-]+(?:\s*,\s*[\w-]+)*)\s*\]", value)
+            settings[name] = re.split(r"\s*,\s*", words[1]) if words else value
     return settings
 
 

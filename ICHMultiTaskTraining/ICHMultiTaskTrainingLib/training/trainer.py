@@ -22,7 +22,7 @@ from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 from ICHMultiTaskLib.model.runtime import choose_device
 
-from ..data.batches import TrainingBatches, load
+from ..data.batches import TrainingBatches, load, load_clinical
 from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import Manifest, outcomes
 from ..data.splits import split_rows
@@ -31,7 +31,7 @@ from .config import TrainingConfig, starting_bundle
 from .curves import TENSORBOARD, EventLog, draw_curves
 from .distributed import ALONE, Workers
 from .learner import Learner, choose_runtime
-from .lineage import death_weight, start_calibration, uncalibrated
+from .lineage import clinical_inputs, death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
 from .plan import seconds_of
 from .preflight import check_network
@@ -82,7 +82,11 @@ class Trainer:
     Attributes
     ----------
     network : MultiTaskNetwork
+    clinical : ClinicalInputs or None
+        What the prognosis head takes beside the image.
     scans, validation : CachedScans
+    start_state : dict of str to tensor
+        Weights before the first step, of a run that starts from a model.
     history : list of dict
         One entry per epoch, as in `history.json`: the mean losses, `train_mae_ml` and `train_mse_ml2` of the augmented
         images while they were learned from, what `measured` gives at the epoch's resolution, `reduction`, `seconds`,
@@ -115,8 +119,13 @@ class Trainer:
         cache = Path(cache) if cache else self.folder / "cache"
         split, files = workers.run_on_first(lambda: self._prepare(manifest, processes, skip_unusable, cache))
         self.validation_rows = split["validation"]
-        self.scans = CachedScans(split["train"], files[: len(split["train"])])
-        self.validation = CachedScans(split["validation"], files[len(split["train"]) :])
+        self.clinical = clinical_inputs(config, split["train"])
+        taken = {"clinical": self.clinical.width} if self.clinical else {}
+        self.architecture, self.bundle_architecture = (
+            a | taken for a in (self.architecture, config.bundle_architecture())
+        )
+        self.scans = CachedScans(split["train"], files[: len(split["train"])], self.clinical)
+        self.validation = CachedScans(split["validation"], files[len(split["train"]) :], self.clinical)
         self._keep_on_device()
         self.death, self.validation_death = (outcomes(split[name], config.outcome) for name in ("train", "validation"))
         self.death_weight = death_weight(config, self.death)
@@ -166,7 +175,9 @@ class Trainer:
         self.runtime = choose_runtime(c.precision, self.device)
         self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm)
         if c.start_from is not None:
-            self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict())
+            # Layers that the start lacks keep their first weights, with which they change nothing.
+            self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict(), strict=False)
+            self.start_state = {name: value.clone() for name, value in self.network.state_dict().items()}
         if self.workers.count > 1 and self.device == "cuda":
             # On a CPU each process normalizes its own part of a batch: threads are the better choice there.
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
@@ -243,15 +254,18 @@ class Trainer:
             draw_curves(self.history, self.folder / "curves.png")
             self.drawn = time.monotonic()
 
-    def run(self) -> None:
-        """Train to the last epoch; a checkpoint is kept after each, and the best epoch beside the last."""
+    def run(self, until: int | None = None) -> None:
+        """Train to the last epoch; a checkpoint is kept after each, and the best epoch beside the last.
+
+        `until`: to this epoch alone.
+        """
         if self.config.start_from is not None and not self.history:
             self.history.append({"epoch": 0, **self.measured(), "reduction": 1, "ended": time.time()})
             self._keep_best()
             self._save()
             self.log(self._line())
         self._show_history()  # which a kill may have left behind the checkpoint
-        while not self._over():
+        while not self._over() and (until is None or self.epoch < until):
             self._train_epoch()
             means = self.sums / np.array([self.batches.steps] * 3 + [self.sums[5]] * 3)
             entry = dict(zip((*LOSSES, "train_mae_ml", "train_mse_ml2"), means.tolist()))
@@ -270,7 +284,8 @@ class Trainer:
             self._save()
             self._show_history()
             self.log(self._line())
-        self.events.close()
+        if self._over():
+            self.events.close()
 
     def _over(self):
         return self.epoch >= len(self.reductions) or bool(self.history and self.history[-1].get("stopped_early"))
@@ -343,7 +358,9 @@ class Trainer:
         """Add a batch's gradients; what else comes of it stays on the device until it is read."""
         waits = batch.completes_step or self.workers.count == 1
         with contextlib.nullcontext() if waits else self.parallel.no_sync():
-            output, scores, mask_loss = self.parallel(batch.images, batch.occupancy, batch.has_mask, reduction)
+            output, scores, mask_loss = self.parallel(
+                batch.images, batch.occupancy, batch.has_mask, reduction, batch.clinical
+            )
             losses = torch.stack(
                 [
                     volume_loss(output, batch.target, self.config.target),
@@ -416,7 +433,7 @@ class Trainer:
 
     def bundle_network(self, state: dict[str, torch.Tensor] | None = None) -> MultiTaskNetwork:
         """The network as the bundle has it, in evaluation mode; of the present weights, or of others."""
-        return self.network_of(state or self.network.state_dict(), self.config.bundle_architecture())
+        return self.network_of(state or self.network.state_dict(), self.bundle_architecture)
 
     def predict(
         self,
@@ -448,7 +465,7 @@ class Trainer:
             for start in range(0, len(rows), self.config.batch_size):
                 chosen = rows[start : start + self.config.batch_size]
                 images, _ = load(scans, chosen, reduction, self.device)
-                output, scores = network(self.runtime.arrange(images))
+                output, scores = network(self.runtime.arrange(images), load_clinical(scans, chosen, self.device))
                 outputs.append(output.cpu().numpy())
                 log_odds.append((scores[:, 1] - scores[:, 0]).cpu().numpy())
         volumes = output_to_volume(np.concatenate(outputs), self.config.target, scans.crop_volume_mm3[rows])

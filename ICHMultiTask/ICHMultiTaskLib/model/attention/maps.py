@@ -16,7 +16,12 @@ from . import INPUT, METHODS, OF_THE_IMAGE, check_choice
 
 
 def attention_map(
-    network: MultiTaskNetwork, features: torch.Tensor, stage: str, head: str = "volume", method: str = "gradcam"
+    network: MultiTaskNetwork,
+    features: torch.Tensor,
+    stage: str,
+    head: str = "volume",
+    method: str = "gradcam",
+    clinical: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Compute attention on the grid of a stage.
 
@@ -32,6 +37,8 @@ def attention_map(
         "volume": regions that raise the regression output; "prognosis": regions that raise the score of death.
     method : str
         A name in `METHODS`, but for those `OF_THE_IMAGE`.
+    clinical : tensor [N, inputs], optional
+        As `MultiTaskNetwork.heads` takes it.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def attention_map(
         raise InputError(f"{METHODS.label(method)} is not of every stage: expected {expected}, found {stage}.")
     features = features.detach().float().requires_grad_()
     with torch.enable_grad():
-        volume, scores = network.heads(features, stage)
+        volume, scores = network.heads(features, stage, clinical)
         score = volume if head == Head.VOLUME else scores[:, 1]
         (gradients,) = torch.autograd.grad(score.sum(), features)
     features, gradients = (network.on_grid(values) for values in (features.detach(), gradients))

@@ -70,7 +70,8 @@ def build_network(architecture: Mapping) -> MultiTaskNetwork:
     Parameters
     ----------
     architecture : dict
-        Keyword arguments of the network's class and, as `network`, its name in the registry.
+        Keyword arguments of the network's class and, as `network`, its name in the registry; as `clinical`, how many
+        numbers of each patient its prognosis head takes, none where missing.
 
     Returns
     -------
@@ -85,7 +86,9 @@ def build_network(architecture: Mapping) -> MultiTaskNetwork:
         If the class does not take these arguments.
     """
     arguments = dict(architecture)
-    name = arguments.pop("network", DEFAULT_NETWORK)
+    name, clinical = arguments.pop("network", DEFAULT_NETWORK), arguments.pop("clinical", 0)
     network = NETWORKS[name](**arguments)
     network.architecture = {"network": name} | network.architecture
+    if clinical:
+        network.take_clinical(clinical)
     return network

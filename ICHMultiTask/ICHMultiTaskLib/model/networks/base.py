@@ -80,10 +80,40 @@ class PrognosisHead(nn.Module):
         self.dense = nn.Conv3d(channels, 2, 1)
         self.final_relu = final_relu
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map features [N, C, d, h, w] to scores [N, 2] (survival, death), to be soft-maxed."""
+    def forward(self, features: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
+        """Map features [N, C, d, h, w] to scores [N, 2] (survival, death), to be soft-maxed.
+
+        `clinical` [N, 2] is the part of the scores that comes from what is known beside the image.
+        """
         scores = self.dense(features.mean((2, 3, 4), keepdim=True)).flatten(1)
+        scores = scores if clinical is None else scores + clinical
         return scores.relu() if self.final_relu else scores
+
+
+class ClinicalBranch(nn.Module):
+    """What is known beside the image, as a part of the prognosis head's scores: a hidden layer, then a dense one.
+
+    The same as joining the hidden layer to the pooled features before the head's dense layer. It starts at scores of 0,
+    so that a network to which it is added says at first what it said before.
+
+    Parameters
+    ----------
+    inputs : int
+        Numbers of a patient, as `ICHMultiTaskLib.model.clinical.ClinicalInputs` encodes one.
+    """
+
+    HIDDEN = 16
+
+    def __init__(self, inputs: int):
+        super().__init__()
+        self.inputs = inputs
+        self.hidden = nn.Linear(inputs, self.HIDDEN)
+        self.dense = nn.Linear(self.HIDDEN, 2, bias=False)
+        nn.init.zeros_(self.dense.weight)
+
+    def forward(self, clinical):
+        """Map encoded patients [N, inputs] to a part of the scores [N, 2]."""
+        return self.dense(self.hidden(clinical).relu())
 
 
 class MultiTaskNetwork(nn.Module):
@@ -104,6 +134,8 @@ class MultiTaskNetwork(nn.Module):
         (odd kernel, half padding); half a stride less half a voxel for patches side by side.
     stage_channels : dict of str to int
         By stage: channels of its features.
+    clinical : ClinicalBranch or None
+        Where the prognosis head also takes what is known beside the image; see `take_clinical`.
     """
 
     def finish(
@@ -140,6 +172,12 @@ class MultiTaskNetwork(nn.Module):
         pooled = neck_channels or self.stage_channels[STAGES[-1]]
         self.volume_head = VolumeHead(pooled)
         self.prognosis_head = PrognosisHead(pooled, final_relu)
+        self.clinical = None
+
+    def take_clinical(self, inputs: int) -> None:
+        """Let the prognosis head also take this many numbers of each patient."""
+        self.clinical = ClinicalBranch(inputs)
+        self.architecture = self.architecture | {"clinical": inputs}
 
     def features(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield (stage name, output [N, C, d, h, w]) stage by stage, so that a caller can stop between them.
@@ -153,17 +191,33 @@ class MultiTaskNetwork(nn.Module):
             x = getattr(self, name)(x)
             yield name, x
 
-    def heads(self, features: torch.Tensor, stage: str = STAGES[-1]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Regression output [N] and scores [N, 2] from the output of `stage`."""
+    def heads(self, features: torch.Tensor, stage: str = STAGES[-1], clinical: torch.Tensor | None = None):
+        """Regression output [N] and scores [N, 2] from the output of `stage`.
+
+        Parameters
+        ----------
+        features : tensor [N, C, d, h, w]
+        stage : str
+        clinical : tensor [N, inputs], optional
+            Encoded patients, of a network that takes them; None: nothing is known beside the image.
+        """
         for name in STAGES[STAGES.index(stage) + 1 :]:
             features = getattr(self, name)(features)
         pooled = self.neck(features)
-        return self.volume_head(pooled), self.prognosis_head(pooled)
+        return self.volume_head(pooled), self.prognosis_head(pooled, self.clinical_scores(pooled, clinical))
 
     def on_grid(self, features: torch.Tensor) -> torch.Tensor:
         """The part [N, C, d, h, w] of a stage's features that lies in the image; all of it but for class tokens."""
         return features
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Map images [N, 1, D, H, W] to (regression output [N], scores [N, 2])."""
-        return self.heads(dict(self.features(x))[STAGES[-1]])
+    def clinical_scores(self, features: torch.Tensor, clinical: torch.Tensor | None) -> torch.Tensor | None:
+        """The part [N, 2] of the scores that comes from encoded patients; None for a network that takes none."""
+        if self.clinical is None:
+            return None
+        if clinical is None:
+            clinical = features.new_zeros(len(features), self.clinical.inputs)
+        return self.clinical(clinical.to(features))
+
+    def forward(self, x: torch.Tensor, clinical: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Map images [N, 1, D, H, W], and encoded patients, to (regression output [N], scores [N, 2])."""
+        return self.heads(dict(self.features(x))[STAGES[-1]], clinical=clinical)

@@ -39,10 +39,11 @@ class Ensemble(MultiTaskNetwork):
         for outputs in zip(*(member.features(x) for member in self.members)):
             yield outputs[0][0], torch.cat([output for _, output in outputs], dim=1)
 
-    def heads(self, features: torch.Tensor, stage: str = STAGES[-1]) -> tuple[torch.Tensor, torch.Tensor]:
+    def heads(self, features: torch.Tensor, stage: str = STAGES[-1], clinical: torch.Tensor | None = None):
         """Mean regression output [N] and mean scores [N, 2] from the output of `stage`."""
         parts = features.chunk(len(self.members), dim=1)
-        volumes, scores = zip(*(member.heads(part, stage) for member, part in zip(self.members, parts)))
+        pairs = (member.heads(part, stage, clinical) for member, part in zip(self.members, parts))
+        volumes, scores = zip(*pairs)
         return torch.stack(volumes).mean(0), torch.stack(scores).mean(0)
 
     def on_grid(self, features: torch.Tensor) -> torch.Tensor:

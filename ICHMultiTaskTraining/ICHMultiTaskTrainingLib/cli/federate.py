@@ -1,0 +1,50 @@
+"""The `ichmultitask-train federate` command."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.shell import positive
+
+from ..training.config import PRESETS
+from ..training.settings_text import parse_assignments
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.description = (
+        "Train one model on several hospitals' manifests. Scans, volumes and outcomes stay with each hospital's "
+        "process; only weights are exchanged. Needs NVIDIA FLARE: pip install nvflare."
+    )
+    parser.add_argument(
+        "--site", action="append", required=True, metavar="NAME=MANIFEST", help="one hospital; at least two"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="means of the weights (default 5)")
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="default")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as of train; repeatable")
+    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    from ..federated.job import federate
+
+    settings = {"preset": options.preset} | parse_assignments(options.set)
+    for name, bundle in federate(
+        _sites(options.site), options.output, options.rounds, settings, options.device
+    ).items():
+        print(f"Model bundle of {name}: {bundle}")
+
+
+def _sites(texts):
+    sites = {}
+    for text in texts:
+        name, equals, manifest = text.partition("=")
+        if not equals or not name.isidentifier() or name in ("server", "flare"):
+            raise InputError(f"A site is malformed: expected name=manifest with a name of letters, found {text!r}.")
+        if name in sites:
+            raise InputError(f"A site stands twice: expected each once, found {name}.")
+        sites[name] = Path(manifest)
+    return sites

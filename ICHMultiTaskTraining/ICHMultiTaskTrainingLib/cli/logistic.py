@@ -1,0 +1,34 @@
+"""The `ichmultitask-train logistic` command."""
+
+from pathlib import Path
+
+from ICHMultiTaskLib.common.clinical_variables import VARIABLES
+from ICHMultiTaskLib.common.shell import positive
+
+from ..evaluation.logistic import logistic_baseline
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--clinical", nargs="+", default=[], metavar="COLUMN", help=f"of the manifest: {', '.join(VARIABLES)}"
+    )
+    parser.add_argument("--readings", type=Path, metavar="CSV", help="predictions.csv of evaluate on the same manifest")
+    parser.add_argument("--scans", type=positive, default=1, metavar="N", help="of each patient, the first (default 1)")
+    parser.add_argument("--folds", type=positive, default=5, metavar="K", help="without test rows (default 5)")
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    metrics = logistic_baseline(
+        options.manifest, options.output, options.clinical, options.readings, options.scans, options.folds
+    )
+    found, interval = metrics["prognosis"], metrics["intervals_95"]["prognosis"]["auc"]
+    span = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    print(f"From {metrics['from']}: AUC {found['auc']:.3f}{span} of {metrics['data']}, {found['deaths']} died.")
+    for column, value in metrics["auc_best_reachable"].items():
+        print(f"Best reachable, by {column}: {value:.3f}")
+    print(f"Predictions: {options.output / 'predictions.csv'}")

@@ -1,0 +1,182 @@
+"""Death by logistic regression: from clinical variables, from what a model read in one scan or two, or from both.
+
+What a network that takes clinical variables is held against, and how much a second scan adds.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.tables import parsed_number, read_csv
+from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.model.clinical import ClinicalInputs
+
+from ..data.manifest import read_manifest
+from ..data.splits import draw_folds
+from .evaluation import BEST_PROBABILITY, COLUMNS, known_record, write_evaluation
+from .metrics import auc, prognosis_metrics
+
+FEWEST = 20
+"""Patients below which nothing is fitted."""
+READ = ("predicted_volume_ml", "mortality_probability")
+"""What is taken of a model's predictions."""
+
+
+def logistic_baseline(manifest_path, output, clinical=(), readings=None, scans=1, folds=5, seed=0):
+    """Fit logistic regressions and write what they predict of patients that they were not fitted on.
+
+    Patients with a bleed are counted, each once. Where the manifest marks some rows as test, the others are fitted on
+    and these alone are written, as `evaluate` does; else it is cross-validated. Values are standardized by those fitted
+    on; what is not known is their mean and says so.
+
+    Parameters
+    ----------
+    manifest_path : path
+    output : path
+        New or empty folder, or that of an earlier evaluation; gets `predictions.csv`, a row a scan as
+        `evaluate` writes it, and `metrics.json`.
+    clinical : sequence of str
+        Columns of the manifest, of `ICHMultiTaskLib.common.clinical_variables.VARIABLES`.
+    readings : path, optional
+        `predictions.csv` of `evaluate` on the same manifest: volume and probability are taken, of each scan.
+    scans : int
+        Of each patient, the first ones by `onset_hours`, whose readings are taken.
+    folds : int
+    seed : int
+        Of the folds and of the bootstrap.
+
+    Returns
+    -------
+    dict
+        The content of `metrics.json`: `prognosis` and `intervals_95` as of `evaluate`, `auc_best_reachable` by column
+        of a simulated cohort, `from` (a sentence).
+
+    Raises
+    ------
+    InputError
+    """
+    if not clinical and readings is None:
+        raise InputError("Nothing to predict from: expected clinical columns, the readings of a model, or both.")
+    manifest = read_manifest(manifest_path)
+    read = _readings(readings, manifest.rows) if readings is not None else [None] * len(manifest.rows)
+    patients = _patients(manifest.rows, read, scans)
+    if len(patients) < FEWEST:
+        raise InputError(f"Too few patients with a bleed: expected at least {FEWEST}, found {len(patients)}.")
+    probability = {}
+    for fitted, left in _parts([first for first, _ in patients.values()], folds, seed):
+        probability |= _fit(patients, fitted, left, clinical, readings is not None)
+    records, counted = [], set()
+    for row in [row for row in manifest.rows if row.split == "test"] or manifest.rows:
+        first = row.patient_id in probability and patients[row.patient_id][0] is row
+        records.append(known_record(row, bool(clinical)))
+        if first:
+            counted.add(len(records) - 1)
+            records[-1]["mortality_probability"] = probability[row.patient_id]
+            records[-1]["prognosis"] = "death" if probability[row.patient_id] > 0.5 else "survival"
+    done = [records[n] for n in sorted(counted)]
+    metrics, intervals = prognosis_metrics(*(
+        np.array([record[name] for record in done], float) for name in ("mortality_probability", "died")
+    ), seed=seed)  # fmt: skip
+    metrics = {
+        "prognosis": metrics,
+        "intervals_95": {"prognosis": intervals},
+        "auc_best_reachable": _best([patients[record["patient_id"]][0] for record in done]),
+        "from": _sentence(clinical, readings, scans),
+        "data": f"{len(done)} patients with a bleed of {Path(manifest_path).name}",
+        "simulated": any(row.extra.get("simulated") == "1" for row in manifest.rows),
+    }
+    with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
+        write_evaluation(records, metrics, folder, COLUMNS)
+    return metrics
+
+
+def _sentence(clinical, readings, scans):
+    parts = [", ".join(clinical)] if clinical else []
+    if readings is not None:
+        parts.append(f"the model's volume and probability in the first {scans} scans" if scans > 1 else
+                     "the model's volume and probability in the first scan")  # fmt: skip
+    return " and ".join(parts)
+
+
+def _readings(path, rows):
+    """Of each row the cube root of the volume and the log odds of death, None where nothing was predicted."""
+    table = read_csv(Path(path))
+    table.require(("patient_id", *READ))
+    records = [record for _, record in table.records()]
+    if [record["patient_id"] for record in records] != [row.patient_id for row in rows]:
+        raise InputError(
+            f"The readings are not of this manifest: expected a row for each of its {len(rows)} rows, in their order, "
+            f"found {len(records)} in {path}."
+        )
+    found = []
+    for record in records:
+        volume, probability = (parsed_number(record[name] or "") for name in READ)
+        odds = None if probability is None else np.clip(probability, 1e-4, 1 - 1e-4)
+        log_odds = None if odds is None else float(np.log(odds / (1 - odds)))
+        found.append((None if volume is None else float(np.cbrt(volume)), log_odds))
+    return found
+
+
+def _patients(rows, read, scans):
+    """By patient: the row of the first scan, and the readings of the first scans, one after the other."""
+    by_patient = defaultdict(list)
+    for n, row in enumerate(rows):
+        hours = parsed_number(row.extra.get("onset_hours", "") or "")
+        by_patient[row.patient_id].append((np.inf if hours is None else hours, n))
+    found = {}
+    for patient, entries in by_patient.items():
+        order = [n for _, n in sorted(entries)]
+        if rows[order[0]].volume_ml > 0:
+            values = [value for n in order[:scans] for value in read[n] or (None, None)]
+            found[patient] = rows[order[0]], values + [None] * (2 * scans - len(values))
+    return found
+
+
+def _parts(rows, folds, seed):
+    """Pairs of the patients that are fitted on and of those that are predicted."""
+    test = {row.patient_id for row in rows if row.split == "test"}
+    if test and len(test) < len({row.patient_id for row in rows}):
+        return [({row.patient_id for row in rows} - test, test)]
+    fold_of = draw_folds(rows, folds, seed)
+    return [({p for p, n in fold_of.items() if n != fold}, {p for p, n in fold_of.items() if n == fold})
+            for fold in range(folds)]  # fmt: skip
+
+
+def _fit(patients, fitted, left, clinical, with_readings):
+    from sklearn.linear_model import LogisticRegression
+
+    fitted, left = sorted(fitted), sorted(left)
+    died = np.array([patients[p][0].died for p in fitted])
+    if len(set(died)) < 2:
+        raise InputError("Nothing can be fitted where all or none of the patients died.")
+    columns = [_standardized(patients, fitted, left)] if with_readings else []
+    if clinical:
+        inputs = ClinicalInputs.fit(clinical, {p: patients[p][0].extra for p in fitted})
+        columns.append([inputs.encode_all([patients[p][0].extra for p in names], names) for names in (fitted, left)])
+    train, rest = (np.concatenate(parts, axis=1) for parts in zip(*columns))
+    model = LogisticRegression(max_iter=1000).fit(train, died)
+    return dict(zip(left, model.predict_proba(rest)[:, 1].tolist()))
+
+
+def _standardized(patients, fitted, left):
+    """Readings of both groups by mean and spread of the first; unknown ones are 0, and a mark says which are known."""
+    tables = [np.array([[np.nan if v is None else v for v in patients[p][1]] for p in names], float).reshape(
+        len(names), -1) for names in (fitted, left)]  # fmt: skip
+    known = np.isfinite(tables[0]).any(0)
+    mean = np.where(known, np.nanmean(np.where(known, tables[0], 0.0), axis=0), 0.0)
+    spread = np.where(known, np.nanstd(np.where(known, tables[0], 0.0), axis=0), 0.0)
+    scaled = [np.divide(table - mean, spread, out=np.zeros_like(table), where=spread > 0) for table in tables]
+    return [np.concatenate([np.nan_to_num(part), np.isfinite(table)], axis=1) for part, table in zip(scaled, tables)]
+
+
+def _best(rows):
+    """AUC of the probabilities from which a simulated cohort's outcomes were drawn, by column."""
+    died = np.array([row.died for row in rows])
+    found = {}
+    for column in BEST_PROBABILITY:
+        values = [parsed_number(row.extra.get(column, "") or "") for row in rows]
+        if None not in values and 0 < died.sum() < len(died):
+            found[column] = float(auc(np.array(values), died))
+    return found

@@ -1,0 +1,135 @@
+"""The federated training as a job of NVIDIA FLARE, run on this machine with a process for each hospital."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from ICHMultiTaskLib.common.errors import DependencyError, InputError, OutputError
+from ICHMultiTaskLib.common.writing import write_json
+
+from ..data.manifest import read_manifest
+from ..training.config import make_config
+from ..training.run_folder import check_start
+from .site import START, check_settings
+
+SITE = Path(__file__).with_name("site.py")
+JOB = "ichmultitask"
+FEWEST_SITES = 2
+
+
+def federate(sites: Mapping[str, Path], output: Path, rounds: int, settings: dict, device: str = "auto") -> dict:
+    """Train one model on several manifests that stay apart, each in processes of its own on this machine.
+
+    Parameters
+    ----------
+    sites : mapping of str to path
+        Manifest of each hospital, by its name.
+    output : path
+        New or empty folder; gets a run folder a hospital, with `bundle` in it, and `flare`, what the engine wrote.
+    rounds : int
+        Of training: after each the weights become their mean, by the hospitals' scans.
+    settings : dict
+        As `make_config` takes them, with `preset`.
+    device : str
+
+    Returns
+    -------
+    dict of str to Path
+        Bundle of each hospital: the same weights, calibrated on its own validation patients.
+
+    Raises
+    ------
+    DependencyError
+        If NVIDIA FLARE is not installed.
+    InputError
+        If settings or a manifest cannot be used.
+    OutputError
+        If a hospital's process ended without a bundle.
+    """
+    output = Path(output).resolve()
+    job = make_job(sites, output, rounds, settings, device)
+    with _importable():
+        status = job.simulator_run(str(output / "flare"), clients=list(sites), threads=len(sites))
+    bundles = {name: output / name / "bundle" for name in sites}
+    missing = [name for name, bundle in bundles.items() if not (bundle / "configs" / "metadata.json").is_file()]
+    if missing or status:
+        raise OutputError(
+            f"The federated training has ended without a model of {', '.join(missing) or 'all hospitals'}: see the "
+            f"logs below {output / 'flare'}."
+        )
+    return bundles
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Let the hospitals' processes import what this one has, installed or not."""
+    modules = Path(__file__).resolve().parents[2]
+    before = os.environ.get("PYTHONPATH")
+    folders = [str(modules), str(modules.parent / "ICHMultiTask"), *([before] if before else [])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(folders)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def make_job(sites: Mapping[str, Path], output: Path, rounds: int, settings: dict, device: str = "auto"):
+    """The job for NVIDIA FLARE, after a check of all that can be checked here.
+
+    Parameters, errors as of `federate`.
+
+    Returns
+    -------
+    nvflare.job_config.api.FedJob
+        For FLARE's simulator on this machine.
+    """
+    config = make_config(**settings)
+    check_settings(config)
+    if len(sites) < FEWEST_SITES:
+        raise InputError(f"A federated training needs hospitals: expected at least {FEWEST_SITES}, found {len(sites)}.")
+    epochs = len(config.reductions())
+    if not 1 <= rounds <= epochs:
+        raise InputError(f"A round trains for an epoch or more: expected 1 to {epochs} rounds, found {rounds}.")
+    for name, manifest in sites.items():
+        try:
+            check_start(read_manifest(manifest), config)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    try:
+        from nvflare.app_common.workflows.fedavg import FedAvg
+        from nvflare.client.config import ExchangeFormat
+        from nvflare.fuel.utils.constants import FrameworkType
+        from nvflare.job_config.api import FedJob
+        from nvflare.job_config.script_runner import ScriptRunner
+    except ImportError as error:
+        raise DependencyError(
+            f"NVIDIA FLARE is needed for a federated training; {error.name} is not installed: pip install nvflare."
+        ) from error
+    output = Path(output)
+    if output.exists() and any(output.iterdir()):
+        raise OutputError(f"The folder {output} is not empty: expected a new folder.")
+    plans = {name: output / f"{name}.json" for name in sites}
+    output.mkdir(parents=True, exist_ok=True)
+    for name, manifest in sites.items():
+        where = {"manifest": str(Path(manifest).resolve()), "output": str(output / name)}
+        write_json(plans[name], where | {"settings": settings, "device": device})
+    job = FedJob(name=JOB, min_clients=len(sites))
+    # In one round more each hospital calibrates the mean on its own patients. The server needs neither PyTorch nor the
+    # network: it only takes means.
+    job.to_server(FedAvg(num_clients=len(sites), num_rounds=rounds + 1, persistor_id="", model={START: 0.0}))
+    for name, plan in plans.items():
+        runner = ScriptRunner(
+            str(SITE),
+            quote(str(plan)),  # FLARE splits a script's arguments at every space
+            framework=FrameworkType.RAW,
+            server_expected_format=ExchangeFormat.RAW,
+        )
+        job.to(runner, name)
+    return job

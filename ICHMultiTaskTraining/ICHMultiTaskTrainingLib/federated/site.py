@@ -1,0 +1,135 @@
+"""What one hospital does: train for some epochs from the mean of all hospitals' weights, and give its own back.
+
+NVIDIA FLARE runs this file as a script in the hospital's process; `Site` itself knows nothing of FLARE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskTrainingLib.data.manifest import read_manifest
+from ICHMultiTaskTrainingLib.training.config import make_config
+
+START = "start"
+"""Of what the server sends first: no weights, since every hospital makes the same first ones by the seed."""
+
+
+class Site:
+    """One hospital's part of a federated training.
+
+    Parameters
+    ----------
+    manifest : path
+        Of the hospital's own scans.
+    output : path
+        Its run folder.
+    settings : dict
+        As `make_config` takes them, with `preset`; the same in all hospitals.
+    device : str
+    """
+
+    def __init__(self, manifest, output, settings, device="auto"):
+        from ICHMultiTaskTrainingLib.training.trainer import Trainer
+
+        config = make_config(**settings)
+        check_settings(config)
+        self.output = Path(output)
+        self.trainer = Trainer(read_manifest(manifest), config, self.output, device, log=print)
+
+    @property
+    def scans(self) -> int:
+        """Training scans, by which the hospital's weights count in the mean."""
+        return len(self.trainer.scans.died)
+
+    def round(self, weights: Mapping[str, np.ndarray], number: int, rounds: int) -> dict[str, np.ndarray]:
+        """Take part in a round; the last one trains nothing and writes the bundle of the mean.
+
+        Parameters
+        ----------
+        weights : mapping of str to ndarray
+            The mean of all hospitals' weights; in the first round what is in it means nothing.
+        number, rounds : int
+            From 0, of how many.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The hospital's weights; in the last round what it got.
+        """
+        import torch
+
+        trainer = self.trainer
+        if number:
+            state = trainer.network.state_dict()
+            received = {name: torch.from_numpy(np.array(value)).to(state[name]) for name, value in weights.items()}
+            trainer.network.load_state_dict(state | received)
+        if number == rounds - 1:
+            self._write_bundle()
+        else:
+            trainer.run(until=round((number + 1) * len(trainer.reductions) / (rounds - 1)))
+        return {
+            name: value.detach().cpu().numpy()
+            for name, value in trainer.network.state_dict().items()
+            if value.is_floating_point()  # batch norm's count of batches is each hospital's own
+        }
+
+    def _write_bundle(self):
+        from ICHMultiTaskTrainingLib.bundles.export import export_bundle
+        from ICHMultiTaskTrainingLib.training.selection import Selection
+
+        trainer = self.trainer
+        note = (
+            "The weights are the mean of several hospitals' after each round of a federated training; calibration and "
+            "validation are of this hospital's own patients."
+        )
+        entry = trainer.measured(trainer.network) | {"epoch": trainer.epoch, "reduction": 1}
+        choice = Selection(trainer.network.state_dict(), entry, note)
+        data = f"scans of several hospitals, of which {self.scans} of {trainer.manifest_name}"
+        data = f"simulated {data}" if trainer.simulated else data
+        export_bundle(trainer, self.output / "bundle", None, None, data, "ichmultitask-train federate", choice)
+
+
+def check_settings(config) -> None:
+    """Refuse settings that hospitals cannot share.
+
+    Raises
+    ------
+    InputError
+    """
+    if config.clinical and config.start_from is None:
+        raise InputError(
+            "Clinical variables are standardized by one hospital's patients: expected start_from with a model that has "
+            "their standardization, found none."
+        )
+    if config.patience is not None:
+        raise InputError("Hospitals train for equally many epochs: expected no patience.")
+
+
+def main(arguments=None) -> None:
+    """Take part until the server ends the training."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("plan", help="path, URL-encoded, of JSON with manifest, output, settings and device")
+    options = parser.parse_args(arguments)
+    import nvflare.client as flare
+
+    plan = json.loads(Path(unquote(options.plan)).read_text(encoding="utf-8"))
+    flare.init()
+    site = Site(plan["manifest"], plan["output"], plan["settings"], plan["device"])
+    while flare.is_running():
+        received = flare.receive()
+        if received is None:
+            break
+        params = site.round(received.params, received.current_round, received.total_rounds)
+        flare.send(flare.FLModel(params=params, meta={"NUM_STEPS_CURRENT_ROUND": site.scans}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

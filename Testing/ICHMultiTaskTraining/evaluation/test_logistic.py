@@ -1,0 +1,91 @@
+"""Logistic regressions that a network with clinical variables is held against."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.tables import write_csv
+from ICHMultiTaskTrainingLib.evaluation.logistic import logistic_baseline
+from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
+
+PATIENTS = 80
+COLUMNS = ("patient_id", "image", "volume_ml", "died", "age", "gcs", "onset_hours", "death_probability")
+READ = ("patient_id", "volume_ml", "died", "predicted_volume_ml", "mortality_probability")
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Patients with two scans each: death goes with age, and with how much the bleed grows until the second."""
+    (tmp_path / "scan.nii.gz").write_bytes(b"")
+    rng = np.random.default_rng(0)
+    rows, readings = [], []
+    for n in range(PATIENTS):
+        age, growth, first = rng.normal(70, 10), rng.exponential(10), rng.uniform(5, 40)
+        risk = 1 / (1 + np.exp(-((age - 70) / 4 + (growth - 10) / 3)))
+        died = int(rng.uniform() < risk)
+        for hours, volume in ((24.0, first + growth), (2.0, first)):  # the later one stands first
+            rows.append({
+                "patient_id": f"p{n}", "image": "scan.nii.gz", "volume_ml": volume, "died": died,
+                "age": "" if n % 10 == 0 else f"{age:.1f}", "gcs": "", "onset_hours": hours, "death_probability": risk,
+            })  # fmt: skip
+            readings.append({
+                "patient_id": f"p{n}", "volume_ml": volume, "died": died, "predicted_volume_ml": volume,
+                "mortality_probability": "" if n == 3 else 0.3,
+            })  # fmt: skip
+    write_csv(tmp_path / "manifest.csv", rows, COLUMNS)
+    write_csv(tmp_path / "readings.csv", readings, READ)
+    return tmp_path
+
+
+def test_age_tells_what_the_first_scan_does_not_and_growth_what_age_does_not(cohort):
+    manifest, readings = cohort / "manifest.csv", cohort / "readings.csv"
+    areas = {}
+    for name, scans, clinical in (("one", 1, ()), ("two", 2, ()), ("age", 1, ("age",)), ("both", 2, ("age",))):
+        found = logistic_baseline(manifest, cohort / name, clinical, readings, scans)
+        areas[name] = found["prognosis"]["auc"]
+        assert found["prognosis"]["patients"] == PATIENTS
+    # One scan says nothing of growth: chance, within four standard errors of an AUC of 80 patients (0.065).
+    assert areas["one"] == pytest.approx(0.5, abs=0.26)
+    assert areas["two"] > areas["one"] + 0.1 and areas["both"] > max(areas["age"], areas["two"])
+    best = found["auc_best_reachable"]["death_probability"]
+    assert 0.8 < areas["both"] <= best + 0.02
+
+
+def test_each_patient_is_predicted_by_others_and_tables_can_be_compared(cohort):
+    manifest = cohort / "manifest.csv"
+    logistic_baseline(manifest, cohort / "one", ("age",))
+    logistic_baseline(manifest, cohort / "two", (), cohort / "readings.csv", 2)
+    comparison = compare_models(cohort / "one" / "predictions.csv", cohort / "two" / "predictions.csv")
+    assert comparison["others"][0]["prognosis"]["deaths"] > 0
+    assert json.loads((cohort / "one" / "metrics.json").read_text())["from"] == "age"
+
+
+def test_rows_marked_test_are_predicted_from_the_others(cohort):
+    lines = (cohort / "manifest.csv").read_text().splitlines()
+    marked = [lines[0] + ",split"] + [
+        f"{line},{'test' if int(line.split(',')[0][1:]) >= 50 else 'train'}" for line in lines[1:]
+    ]
+    (cohort / "split.csv").write_text("\n".join(marked) + "\n")
+    found = logistic_baseline(cohort / "split.csv", cohort / "out", ("age",))
+    assert found["prognosis"]["patients"] == PATIENTS - 50
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({}, "Nothing to predict from"),
+        ({"clinical": ("gcs",)}, "The column gcs is empty"),
+        ({"clinical": ("nihss",)}, "no column nihss"),
+        ({"readings": "short.csv"}, "The readings are not of this manifest: expected a row for each of its 160"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(cohort, arguments, words):
+    lines = (cohort / "readings.csv").read_text().splitlines()
+    (cohort / "short.csv").write_text("\n".join(lines[:-1]) + "\n")
+    if "readings" in arguments:
+        arguments = {"readings": cohort / arguments["readings"]}
+    with pytest.raises(InputError, match=words):
+        logistic_baseline(cohort / "manifest.csv", cohort / "out", **arguments)
+    assert not (cohort / "out").exists()
