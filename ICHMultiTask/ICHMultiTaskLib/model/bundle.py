@@ -310,7 +310,8 @@ def save_bundle(
 
     weights = safetensors.torch.save({name: _stored(name, tensor) for name, tensor in network_state.items()})
     metadata = {
-        **_monai_keys(metadata), "provenance": provenance(), **metadata, "sha256": hashlib.sha256(weights).hexdigest()
+        **_monai_keys(metadata), "provenance": provenance(), **metadata, "sha256": hashlib.sha256(weights).hexdigest(),
+        "model_card_sha256": hashlib.sha256(model_card.encode(errors="replace")).hexdigest(),
     }  # fmt: skip
     _check_metadata(metadata, folder)
     try:
@@ -321,7 +322,7 @@ def save_bundle(
     notice += f"SPDX-License-Identifier: {metadata['license']}\n"
     for origin in metadata.get("derived_from", ()):
         notice += f"{origin['how'].capitalize()} from {origin['name']} {origin['version']} ({origin['license']})\n"
-    with new_folder(folder, "bundle", overwrite, layout=FILES) as partial:
+    with new_folder(folder, "bundle", overwrite, written=_written) as partial:
         for name in (METADATA, WEIGHTS, MODEL_CARD):
             (partial / name).parent.mkdir()
         write_text(partial / METADATA, text)
@@ -338,7 +339,22 @@ def check_bundle_folder(folder: str | os.PathLike) -> None:
     ------
     OutputError
     """
-    check_folder(folder, "bundle", overwrite=True, layout=FILES)
+    check_folder(folder, "bundle", overwrite=True, written=_written)
+
+
+def _written(folder):
+    """SHA-256 of the files of a bundle by name, None where its metadata states none; None where it is none of ours.
+
+    Bundles of MONAI have files of the same names.
+    """
+    try:
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        if not all(isinstance(metadata[key], kind) for key, kind in REQUIRED_KEYS.items()):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = {WEIGHTS: metadata["sha256"], MODEL_CARD: metadata.get("model_card_sha256")}
+    return {name: known.get(name) for name in FILES}
 
 
 def remove_bundle(folder: str | os.PathLike) -> None:

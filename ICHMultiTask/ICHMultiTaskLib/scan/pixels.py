@@ -172,12 +172,15 @@ def _scaling(slices, stored):
             "The headers state no rescale intercept; the stored values were used as Hounsfield units."
         ]
     usual = Counter(stated[index] for index in known).most_common(1)[0][0]
+    # A whole block may be wrong: a slice is held against usual ones, not against a neighbor that is as wrong as itself.
+    trusted = [index for index in known if stated[index] == usual]
+    trusted = trusted if len(trusted) >= 3 else known
     repaired = []
     for index, (item, plane) in enumerate(zip(slices, stored, strict=True)):
         own = stated[index]
         if own == usual:
             continue
-        near = sorted((other for other in known if other != index), key=lambda other: abs(other - index))[:3]
+        near = sorted((other for other in trusted if other != index), key=lambda other: abs(other - index))[:3]
         reference = sum(_histogram(slices[other], stored[other], stated[other]) for other in near)
         fits_usual = _agreement(_histogram(item, plane, usual), reference)
         if own is None:

@@ -92,7 +92,7 @@ def judge(stack: Stack, repeats: int = 1) -> Verdict:
         found[SeriesClass.PERFUSION] = f"a dynamic series of {repeats} volumes"
     ranked = [(CLASS_RANKS.get(kind, Rank.NEVER), text) for kind, text in found.items()]
     ranked += _physical(stack, first)
-    if first.image_type.startswith("DERIVED"):
+    if any(item.image_type.startswith("DERIVED") for item in stack.slices):
         ranked.append((Rank.REFORMAT, "derived images"))
     ranked.sort(key=lambda item: -item[0])
     rank = max([rank for rank, _ in ranked], default=_thickness_rank(stack.thickness_mm))
@@ -129,7 +129,8 @@ def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
 
 def _classes(item, slices):
     """Classes stated by the header of a slice, in order, with words for each; contrast of any slice counts."""
-    description, kernel = item.text("SeriesDescription"), item.text("ConvolutionKernel")
+    description = item.text("SeriesDescription")
+    kernel = max((other.text("ConvolutionKernel") for other in slices), key=series_words.is_sharp_kernel)
     values = item.image_type.replace("\\", " ").split(" ")
     of_type = series_words.classes_in(" ".join(values[2:]).replace("_", " "))
     of_text = series_words.classes_in(description)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .series_words import denies_contrast
+
 if TYPE_CHECKING:
     from .dicom_files import Slice
 
@@ -104,9 +106,10 @@ def odd_kind(item: Slice) -> str | None:
 def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
     """Split the usable slices of a series into volumes.
 
-    Slices of one volume agree in size, kernel and kind, and within tolerances in orientation and pixel spacing.
-    Acquisitions that cover the same range are separated by acquisition number, slice thickness, time and runs of
-    instance numbers; blocks that follow each other stay together.
+    Slices of one volume agree in patient and size, and within tolerances in orientation and pixel spacing. Where
+    several volumes cover one range, they are told apart by study, kind, kernel, contrast agent, acquisition number,
+    slice thickness, time and runs of instance numbers; slices that follow each other, or fill each other's gaps, stay
+    together, however their headers differ.
 
     Parameters
     ----------
@@ -162,58 +165,68 @@ def holes(stack: Stack) -> list[tuple[int, float, float]]:
 
 
 def _group(slices):
-    """Group similar slices; each is compared with the grid of a group's first slice and with the traits of all."""
+    """Group slices of one patient and grid; each is compared with the first of a group."""
     groups = []
     for item in slices:
-        traits = _traits(item)
+        patient = item.text("PatientID").casefold()
         for group, stated in groups:
-            if _agree(stated, traits) and _has_same_grid(group[0], item):
+            if not (patient and stated[0] and patient != stated[0]) and _has_same_grid(group[0], item):
                 group.append(item)
-                stated[:] = [own or new for own, new in zip(stated, traits, strict=True)]
+                stated[0] = stated[0] or patient
                 break
         else:
-            groups.append(([item], traits))
+            groups.append(([item], [patient]))
     return [group for group, _ in groups]
 
 
 def _alike(one, other):
-    return _agree(_traits(one), _traits(other)) and _has_same_grid(one, other)
-
-
-def _agree(traits, others):
-    return all(mine == yours or not (mine and yours) for mine, yours in zip(traits, others, strict=True))
+    """Whether two slices have one grid and nothing that both state differs."""
+    pairs = [(trait(one), trait(other)) for trait in TRAITS]
+    return _has_same_grid(one, other) and all(mine == yours or not (mine and yours) for mine, yours in pairs)
 
 
 def _has_same_grid(one, other):
     return bool(
-        np.abs(one.orientation - other.orientation).max() <= ANGLE_TOLERANCE
+        all(one.number(keyword) == other.number(keyword) for keyword in ("Rows", "Columns"))
+        and np.abs(one.orientation - other.orientation).max() <= ANGLE_TOLERANCE
         and np.abs(other.pixel_spacing / one.pixel_spacing - 1.0).max() <= SPACING_TOLERANCE
     )
 
 
-def _traits(item):
-    """Header values that slices of one volume share; "" if not stated."""
-    derived = {"O": "original", "D": "derived"}.get(item.image_type[:1], "")
-    same = ("PatientID", "StudyInstanceUID", "ConvolutionKernel", "Rows", "Columns", "ContrastBolusAgent")
-    return [derived, *(item.text(keyword) for keyword in same)]
+def _agent(item):
+    """Contrast agent, "" for one that is none."""
+    agent = item.text("ContrastBolusAgent")
+    return "" if denies_contrast(agent) else agent.casefold()
+
+
+TRAITS = (
+    lambda item: item.text("StudyInstanceUID"),
+    lambda item: {"O": "original", "D": "derived"}.get(item.image_type[:1], ""),
+    lambda item: item.text("ConvolutionKernel"),
+    _agent,
+)
+"""What two volumes of one range may differ in by their headers; "" where nothing is stated."""
 
 
 def _without_copies(slices):
     """Drop duplicate images; the larger file is kept, since the smaller may be an interrupted transfer."""
     kept = {}
     for item in slices:
-        place = tuple(np.round(item.position, 2))
         name = item.text("SOPInstanceUID") or item.path.name
-        key = (name, item.frame or 0, place)
+        key = (name, item.frame or 0, *_place_and_traits(item))
         if key not in kept or item.path.stat().st_size > kept[key].path.stat().st_size:
             kept[key] = item
     # A second export gives its images new UIDs.
     exports = {}
     for item in kept.values():
         number = item.number("InstanceNumber", None)
-        key = (item.acquisition, number, item.time, item.number("SliceThickness"), tuple(np.round(item.position, 2)))
+        key = (item.acquisition, number, item.time, item.number("SliceThickness"), *_place_and_traits(item))
         exports.setdefault(key if number is not None and item.time is not None else id(item), item)
     return list(exports.values()), len(slices) - len(exports)
+
+
+def _place_and_traits(item):
+    return *np.round(item.position, 2).tolist(), *(trait(item) for trait in TRAITS)
 
 
 def _sequence(item):
@@ -237,8 +250,8 @@ def _acquisitions(indices, slices, offsets):
 
 
 def _ways_to_split(indices, slices, offsets):
-    """Yield ways to split: by acquisition, thickness, runs in time, runs of instance numbers, repeated numbers."""
-    for trait in (lambda item: item.acquisition, lambda item: round(item.number("SliceThickness"), 1)):
+    """Yield lists of parts: by traits, acquisition, thickness, runs in time, runs of numbers, and their repetition."""
+    for trait in (*TRAITS, lambda item: item.acquisition, lambda item: round(item.number("SliceThickness"), 1)):
         values = np.array([trait(slices[index]) for index in indices])
         if len(np.unique(values)) > 1:
             yield [indices[values == value] for value in np.unique(values)]

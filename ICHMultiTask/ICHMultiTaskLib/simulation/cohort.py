@@ -218,7 +218,7 @@ def _write_scan(output, name, patient, format, description):
     if format == "dicom":
         image = Path("images") / name
         shutil.rmtree(output / image, ignore_errors=True)  # without its row
-        with new_folder(output / image, "series", layout=()) as folder:
+        with new_folder(output / image, "series", written=lambda path: None) as folder:
             write_dicom(patient.head_ct, folder, patient.source_slices)
     else:
         image = Path("images") / f"{name}.nii.gz"

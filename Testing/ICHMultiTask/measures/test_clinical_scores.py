@@ -241,7 +241,9 @@ def test_supratentorial_alert_names_an_interval_across_the_limit():
     assert "reaches below 20 mL" in alerts(known(gcs=9), 24, (20, 30))[0]  # the volumes named are those above 20
     assert "reaches below 20 mL" not in alerts(known(gcs=9), 24, (20.1, 30))[0]
     assert "30.0 mL is within" in alerts(known(gcs=9), 30)[0]
-    assert "20.0 mL is below, but its interval 14.0 to 24.0 mL reaches" in alerts(known(gcs=9), 20, (14, 24))[0]
+    at_limit = alerts(known(gcs=9), 20, (14, 24))[0]
+    assert "20.0 mL is below, but its interval 14.0 to 24.0 mL reaches" in at_limit
+    assert "reaches below 20 mL" not in at_limit
 
 
 def test_location_decides():

@@ -14,7 +14,16 @@ import torch
 
 from ICHMultiTaskLib.common.errors import BundleError, OutputError
 from ICHMultiTaskLib.model import bundle as bundle_module
-from ICHMultiTaskLib.model.bundle import METADATA, WEIGHTS, ModelBundle, default_bundle, find_bundles, save_bundle
+from ICHMultiTaskLib.model.bundle import (
+    LICENSE,
+    METADATA,
+    MODEL_CARD,
+    WEIGHTS,
+    ModelBundle,
+    default_bundle,
+    find_bundles,
+    save_bundle,
+)
 from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
 
 REPOSITORY = Path(__file__).parents[3]
@@ -228,6 +237,32 @@ def test_saving_writes_whole_bundles_only(saved, tmp_path, network):
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
     assert save_bundle(saved, state, {**METADATA_VALUES, "version": "0.0.2"}, "", overwrite=True).version == "0.0.2"
     assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_only_a_bundle_of_ours_that_nobody_changed_is_replaced(saved, network):
+    """Other bundles of MONAI have files of the same names."""
+    state = network.state_dict()
+    kept = {
+        path: path.read_bytes() for path in (saved / METADATA, saved / WEIGHTS, saved / MODEL_CARD, saved / LICENSE)
+    }
+
+    def refused(path, content, words):
+        path.write_bytes(content)
+        with pytest.raises(OutputError, match=words):
+            save_bundle(saved, state, METADATA_VALUES, "", overwrite=True)
+        assert path.read_bytes() == content and all(
+            other.read_bytes() == before for other, before in kept.items() if other != path
+        )
+        path.write_bytes(kept[path])
+
+    refused(
+        saved / METADATA, b'{"version": "1.0", "network_data_format": {}}', "only an earlier result of the same kind"
+    )
+    refused(saved / WEIGHTS, b"weights of somebody", "model.safetensors was changed since it was written")
+    refused(saved / MODEL_CARD, b"# What I found out about it", "README.md was changed since it was written")
+    (saved / "notes.txt").write_text("mine")
+    save_bundle(saved, state, METADATA_VALUES, "", overwrite=True)
+    assert (saved / "notes.txt").read_text() == "mine"
 
 
 def test_bundles_are_found_in_folders_of_bundles_and_as_bundles(saved, tmp_path, monkeypatch):

@@ -187,6 +187,13 @@ def test_strata_of_too_few_are_merged_with_their_smaller_neighbor(counts, edges,
     assert [stratum["patients"] for stratum in fitted["strata"]] == patients
 
 
+def test_stratum_whose_largest_residual_is_the_quantile_stays_by_itself():
+    """Of 20 patients, 95 % are held by the largest of the residuals; of 20 and 96 % by none."""
+    predicted = np.repeat([0.5, 5.0, 20.0, 50.0], 20)
+    assert [s["patients"] for s in fit_volume_interval(predicted, predicted + 1, 0.95)["strata"]] == [20] * 4
+    assert [s["patients"] for s in fit_volume_interval(predicted, predicted + 1, 0.96)["strata"]] == [40] * 2
+
+
 def test_a_prediction_at_an_edge_is_of_the_stratum_below():
     predicted = np.repeat([1.0, 10.0, 30.0, 50.0], 40)
     assert [stratum["patients"] for stratum in fit_volume_interval(predicted, predicted)["strata"]] == [40] * 4
@@ -257,6 +264,7 @@ def test_correction_has_an_inverse():
 
 
 def test_few_scans_keep_the_correction_of_the_start():
+    assert FEWEST_FOR_CORRECTION == 100
     predicted, true = simulated_predictions(FEWEST_FOR_CORRECTION - 1, np.random.default_rng(3))
     fitted = fit_volume(predicted, true)
     assert fitted == {"volume_correction": None, "volume_interval": fit_volume_interval(predicted, true)}
@@ -295,6 +303,8 @@ def test_prognosis_of_a_head_that_learned_nothing_is_the_base_rate():
     calibrated = bundle(**fitted)
     for log_odds in (-20.0, 0.0, 20.0):
         assert calibrated.probability(log_odds) == pytest.approx(0.2, abs=1e-3)
+    # Of 80 deaths and 320 survivals, half a patient added to each.
+    assert fitted == {"temperature": 1e6, "bias": pytest.approx(np.log(80.5 / 320.5), rel=1e-12)}
 
 
 @pytest.mark.parametrize("count", [20, 36, 400])

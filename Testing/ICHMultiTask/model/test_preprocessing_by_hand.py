@@ -85,11 +85,13 @@ def test_resize_windows_first_and_weighs_each_axis(average):
 @pytest.mark.parametrize("axis", [1, 2], ids=["rows", "columns"])
 @pytest.mark.parametrize(("samples", "is_skull"), [(25, True), (24, False)], ids=["100 mm", "96 mm"])
 def test_bone_from_100_mm_on_is_the_skull_and_shorter_bone_is_none(axis, samples, is_skull):
-    bounds = [(6, 10), (12, 16), (12, 16)]
-    bounds[axis] = (8, 8 + samples)
-    head = [(2, 18), (4, 40), (5, 41)]
-    found = _head_box(block((24, 50, 50), (BRAIN, *head), (BONE, *bounds)), (4.0, 4.0, 4.0))
-    assert found == (bounds if is_skull else head)
+    """Every slice, second row and fourth column is looked at: 4 mm each. The box is padded by a sample less a voxel."""
+    steps, strides = (4.0, 2.0, 1.0), (1, 2, 4)
+    bone, head = [(6, 10), (12, 16), (12, 16)], [(2, 18), (4, 40), (5, 41)]  # in samples
+    bone[axis] = (8, 8 + samples)
+    voxels = [[tuple(n * stride for n in bounds) for bounds, stride in zip(part, strides)] for part in (head, bone)]
+    found = _head_box(block((24, 100, 200), (BRAIN, *voxels[0]), (BONE, *voxels[1])), steps)
+    assert found == [(low - stride + 1, high) for (low, high), stride in zip(voxels[is_skull], strides)]
 
 
 def test_height_makes_no_skull():
@@ -134,6 +136,10 @@ def test_orientation_takes_each_axis_once():
     assert _orientation(np.diag([0.5, 0.5, -5.0, 1.0])) == ((0, 1, 2), (True, True, True))
     coronal = np.array([[-1.0, 0, 0, 0], [0, 0, -5, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     assert _orientation(coronal) == ((1, 0, 2), (False, False, False))
+    # Coronal slices of 5 mm with rows of 0.5 mm, turned by 30°: directions count, not lengths.
+    c, s = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    thick = np.array([[-0.5, 0, 0, 0], [0, 0.5 * s, -5 * c, 0], [0, 0.5 * c, 5 * s, 0], [0, 0, 0, 1]])
+    assert _orientation(thick) == ((1, 0, 2), (False, False, False))
     # Beyond 45° the second axis would be nearest to superior again, though the first one is nearer.
     turned = np.array([[-1.0, 0, 0, 0], [0, -0.6, -0.8, 0], [0, -0.8, 0.6, 0], [0, 0, 0, 1]])
     assert _orientation(turned) == ((1, 0, 2), (True, False, False))

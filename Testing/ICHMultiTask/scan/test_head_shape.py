@@ -84,6 +84,13 @@ def test_storage_does_not_matter(head, axes):
         assert misplacement(found) is None
 
 
+def test_ten_percent_in_all_directions_are_not_claimed(head):
+    """Every volume is a third larger, and the head's own still one that people have."""
+    found, stated = (check_head_ct(one).facts for one in (scaled(head, 1.1), head))
+    assert found.intracranial_ml == pytest.approx(1.331 * stated.intracranial_ml, rel=0.05)
+    assert not any("size" in sentence for sentence in found.warnings)
+
+
 WRONG = {
     "upside down": np.diag([1, 1, -1]),
     "with the face to the back": np.diag([1, -1, 1]),

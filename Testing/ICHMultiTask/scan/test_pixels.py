@@ -243,6 +243,20 @@ def test_intercept_that_does_not_fit_the_pixels(tmp_path, dicom_files, head):
         read_head_ct(tmp_path)
 
 
+def test_block_of_slices_with_an_intercept_that_does_not_fit(tmp_path, dicom_files, head):
+    """Neighbors that are as wrong as the slice itself speak for nothing."""
+    hu, affine = head
+
+    def change(dataset, k):
+        if k < 10:
+            dataset.RescaleIntercept = 0
+
+    stored = (hu + 1024).astype(np.int16)
+    dicom_files.write(tmp_path, stored, affine, change=change, RescaleIntercept=-1024)
+    with pytest.raises(InputError, match=r"slice000\.dcm states a rescale intercept of 0 .*, the usual slice -1024"):
+        read_head_ct(tmp_path)
+
+
 def test_intercept_of_its_own_that_fits_is_used_and_named(tmp_path, dicom_files, head):
     hu, affine = head
 

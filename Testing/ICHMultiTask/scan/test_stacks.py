@@ -138,6 +138,30 @@ def test_thick_and_thin_slices_in_one_series(tmp_path, dicom_files, head):
     assert "left out: another stack of 128 slices of 1.25 mm" in warnings
 
 
+@pytest.mark.parametrize("is_other", [lambda k: k < 16, lambda k: k % 2], ids=["a half", "every second"])
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("StudyInstanceUID", ("1.2.3", "1.2.9")),
+        ("PatientID", ("P1", "p1 ")),
+        ("ContrastBolusAgent", ("NONE", "no")),
+        ("ContrastBolusAgent", ("", "none")),
+        ("ConvolutionKernel", ("H31s", "H30s")),
+        ("ImageType", (["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "PRIMARY", "AXIAL"])),
+    ],
+)
+def test_slices_that_fill_each_others_gaps_are_one_scan_however_their_headers_differ(
+    tmp_path, dicom_files, head, keyword, values, is_other
+):
+    hu, affine = head
+
+    def change(dataset, k):
+        setattr(dataset, keyword, values[bool(is_other(k))])
+
+    dicom_files.write(tmp_path, hu, affine, change=change)
+    np.testing.assert_array_equal(read(tmp_path)[0], hu)
+
+
 def test_two_kernels_in_one_series(tmp_path, dicom_files, head):
     hu, affine = head
     dicom_files.write(tmp_path, hu + 100, affine, name="a", ConvolutionKernel="H60s")
@@ -145,6 +169,13 @@ def test_two_kernels_in_one_series(tmp_path, dicom_files, head):
     found, warnings = read(tmp_path)
     np.testing.assert_array_equal(found, hu)
     assert "another stack of 32 slices of 5 mm with kernel H60s" in warnings
+
+
+def test_two_kernels_that_share_all_numbers_and_times_are_no_copies(tmp_path, dicom_files, head):
+    hu, affine = head
+    dicom_files.write(tmp_path, hu + 100, affine, name="a", ConvolutionKernel="H60s", AcquisitionTime="120000")
+    dicom_files.write(tmp_path, hu, affine, name="b", AcquisitionTime="120000")
+    np.testing.assert_array_equal(read(tmp_path)[0], hu)
 
 
 def test_woven_acquisitions_without_any_mark_are_refused(tmp_path, dicom_files, head):
