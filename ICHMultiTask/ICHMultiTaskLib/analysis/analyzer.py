@@ -15,7 +15,7 @@ from ..common.clinical_variables import VARIABLES
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress, part
 from ..common.provenance import provenance
-from ..model.attention import INPUT, LOCATOR, check_choice, stage_of_map
+from ..model.attention import INPUT, LOCATOR, check_choice, check_network, stage_of_map
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..scan.geometry import apply_affine
@@ -335,6 +335,7 @@ class Analyzer:
         """
         clock, progress = _Clock(), progress or NO_PROGRESS
         check_choice(head, stage, method)  # before the work, not after it
+        check_network(self.network, method)
         clinical = dict(clinical or {})
         if clinical.get("age") in (None, "") and head_ct.facts.patient_age is not None:
             clinical["age"] = head_ct.facts.patient_age  # of the DICOM header

@@ -18,6 +18,7 @@ COMMANDS = Registry(
         "federate": ("train one model in several hospitals that share no scans", ".federate:add_arguments"),
         "gather": ("combine the folds of a cross-validation", ".gather:add_arguments"),
         "evaluate": ("evaluate a model on a manifest", ".evaluate:add_arguments"),
+        "networks": ("list the networks with their parameters and multiply-adds", ".networks:add_arguments"),
         "predict": ("analyze a folder of scans without labels", ".predict:add_arguments"),
         "calibrate": ("calibrate a model's interval and probability on unseen scans", ".calibrate:add_arguments"),
         "average": ("average the weights of a model and its fine-tuned version", ".average:add_arguments"),

@@ -1,7 +1,15 @@
 """Attention methods, one file each: where the network looked, on the grid of one of its stages or of its input."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ...common.choices import Head, Stage
+from ...common.errors import InputError
 from ...common.registry import Registry
+
+if TYPE_CHECKING:
+    from ..networks.base import MultiTaskNetwork
 
 METHODS = Registry(
     "attention method",
@@ -17,16 +25,21 @@ METHODS = Registry(
         "deconvolution": ("Deconvolution", ".rectifiers:deconvolution"),
         "lrp": ("Layer-wise relevance propagation", ".relevance:explain"),
         "occlusion": ("Occlusion (minutes)", ".occlusion:explain"),
+        "rollout": ("Attention rollout (transformers)", ".rollout:explain"),
     },
 )
 """Of a stage: takes features and gradients, both [N, C, d, h, w], and returns weighted features of the same shape.
 
 Of the image (`OF_THE_IMAGE`): takes `score`, a callable from images [N, 1, D, H, W] to the scores [N] of a head, the
-image and a progress callable (fraction, message), and returns a map [N, D, H, W] that is not negative."""
+image and a progress callable (fraction, message), and returns a map [N, D, H, W] that is not negative.
+
+Of the tokens of a stage (`OF_TOKENS`): takes the network, the features and the stage, and returns a map [N, d, h, w]."""
 OF_THE_IMAGE = frozenset({"saliency", "smoothgrad", "guided", "deconvolution", "lrp", "occlusion"})
 """Methods that explain the voxels of the network's input, whichever stage is chosen."""
 INPUT = "input"
 """Where such a map has no stage."""
+OF_TOKENS = frozenset({"rollout"})
+"""Methods that need a network whose tokens attend to each other."""
 LOCATOR = ("volume", "stage4", "gradcam")
 """Head, stage and method of the default map, the paper's. The second look and the marking search where it is high."""
 
@@ -47,3 +60,10 @@ def check_choice(head: str, stage: str, method: str) -> None:
     METHODS.check(method)
     if not (stage == INPUT and method in OF_THE_IMAGE):
         Stage.check(stage, "attention stage")
+
+
+def check_network(network: MultiTaskNetwork, method: str) -> None:
+    """Raise InputError unless the method can explain this network."""
+    if method in OF_TOKENS and not hasattr(network, "attention_weights"):
+        name = network.architecture.get("network", "another")
+        raise InputError(f"{METHODS.label(method)} means nothing here: expected the network timesformer, found {name}.")

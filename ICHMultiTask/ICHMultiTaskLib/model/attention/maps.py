@@ -12,7 +12,7 @@ from ...common.choices import Head, Stage
 from ...common.errors import InputError
 from ...common.progress import NO_PROGRESS, Progress
 from ..networks.base import MultiTaskNetwork
-from . import INPUT, METHODS, OF_THE_IMAGE, check_choice
+from . import INPUT, METHODS, OF_THE_IMAGE, OF_TOKENS, check_choice, check_network
 
 
 def attention_map(
@@ -48,13 +48,17 @@ def attention_map(
     Raises
     ------
     InputError
-        If the choice is unknown, or the method is not one of this stage.
+        If the choice is unknown, or the method is not one of this stage or network.
     """
     check_choice(head, stage, method)
+    check_network(network, method)
     if stage == INPUT or method in OF_THE_IMAGE or (method == "cam" and stage != Stage.STAGE4):
         expected = INPUT if method in OF_THE_IMAGE else Stage.STAGE4.value
         raise InputError(f"{METHODS.label(method)} is not of every stage: expected {expected}, found {stage}.")
-    features = features.detach().float().requires_grad_()
+    features = features.detach().float()
+    if method in OF_TOKENS:
+        return METHODS[method](network, features, stage)
+    features.requires_grad_()
     with torch.enable_grad():
         volume, scores = network.heads(features, stage, clinical)
         score = volume if head == Head.VOLUME else scores[:, 1]

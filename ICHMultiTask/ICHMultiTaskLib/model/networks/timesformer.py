@@ -6,7 +6,7 @@ facebookresearch/TimeSformer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -221,3 +221,23 @@ class TimeSformer(MultiTaskNetwork):
     def on_grid(self, features: torch.Tensor) -> torch.Tensor:
         """Features without the class token's layer."""
         return features[:, :, 1:]
+
+    def attention_weights(
+        self, features: torch.Tensor, stage: str = STAGES[-1]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What attends to what in each block behind a stage, mean of the attention heads.
+
+        Yields
+        ------
+        across : tensor [N, n, d, d]
+            Of each place, from slice to slice.
+        within : tensor [N, d, 1 + n, 1 + n]
+            Of each slice, from place to place, the class token being the first.
+        """
+        x, token = unpack(features)
+        later = [block for name in STAGES[STAGES.index(stage) + 1 :] for block in getattr(self, name).blocks]
+        for block in (*later, self.neck.block):
+            across = block.across.weights(block.columns(x))
+            within = block.within.weights(block.slices(block.after_columns(x), token))
+            yield across.unflatten(0, (len(x), -1)), within.unflatten(0, (len(x), -1))
+            x, token = block(x, token)

@@ -1,0 +1,26 @@
+"""The `ichmultitask-train networks` command."""
+
+from ICHMultiTaskLib.common.shell import positive
+
+GRIDS = ((32, 224, 224), (32, 112, 112))
+"""Of the presets `paper` and `default`."""
+
+
+def add_arguments(parser):
+    """Add the command's arguments to its parser."""
+    parser.add_argument(
+        "--shape",
+        type=positive,
+        nargs=3,
+        action="append",
+        metavar=("SLICES", "ROWS", "COLUMNS"),
+        help="input to give multiply-adds for; repeatable (default: those of the presets paper and default)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options):
+    """Do the command's work."""
+    from ..evaluation.network_costs import cost_rows, markdown
+
+    print(markdown(*cost_rows([tuple(shape) for shape in options.shape or GRIDS])))

@@ -1,0 +1,126 @@
+"""The networks beside their publications: parameters and multiply-adds, here and as published."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ICHMultiTaskLib.model.networks import NETWORKS, TRAINABLE, build_network
+from ICHMultiTaskLib.model.networks.cost import Cost, cost_of, network_cost
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication, or its authors' code, says of its network.
+
+    Attributes
+    ----------
+    source : str
+    shape : tuple of int
+        Slices or frames, rows and columns of its input.
+    channels, classes : int
+        Of its input and output.
+    parameters_m, multiply_adds_g : float or None
+        In millions and billions; None where the source gives none.
+    architecture : dict
+        Arguments that the publication has other than the network's defaults here.
+    """
+
+    source: str
+    shape: tuple[int, int, int]
+    channels: int = 3
+    classes: int = 400
+    parameters_m: float | None = None
+    multiply_adds_g: float | None = None
+    architecture: Mapping = field(default_factory=dict)
+
+
+PUBLISHED = {
+    "x3d": Published("SlowFast, MODEL_ZOO.md", (16, 224, 224), parameters_m=3.8, multiply_adds_g=4.73),
+    # Its 199.0 billion are those of a crop of 128×128.
+    "r2plus1d34": Published("VMZ, model_zoo.md", (32, 128, 128), parameters_m=63.6, multiply_adds_g=199.0),
+    "tsm50": Published("Lin et al. 2019, table 2", (8, 224, 224), parameters_m=24.3, multiply_adds_g=33.0),
+    "timesformer": Published(
+        "Bertasius et al. 2021, table 2; a third of the 0.59 trillion of its three crops",
+        (8, 224, 224),
+        parameters_m=121.4,
+        multiply_adds_g=196.7,
+        architecture={"grid": (8, 224, 224)},
+    ),
+    "uniformizing3d": Published(
+        "the authors' code, layer by layer",
+        (64, 128, 128),
+        channels=1,
+        classes=2,
+        parameters_m=10.658498,
+        architecture={"padding": 0},
+    ),
+}
+
+
+def as_published(name: str, published: Published) -> Cost:
+    """Cost of a network with the input and output of its publication, which this software changes.
+
+    Parameters
+    ----------
+    name : str
+    published : Published
+
+    Returns
+    -------
+    Cost
+    """
+    with torch.device("meta"):
+        network = build_network({"network": name} | dict(published.architecture))
+        first = next(module for module in network.modules() if isinstance(module, nn.Conv3d))
+        first.weight = nn.Parameter(first.weight.repeat(1, published.channels, 1, 1, 1))
+        pooled = network.volume_head.dense.in_channels
+        network.volume_head.dense = nn.Conv3d(pooled, published.classes, 1)
+        network.prognosis_head = nn.Identity()
+        # Two of a kind, since batch norm needs more than one value of a channel.
+        cost = cost_of(network, torch.empty(2, published.channels, *published.shape))
+    return Cost(cost.parameters, cost.multiply_adds // 2, cost.kept_bytes // 2)
+
+
+def cost_rows(shapes: Sequence[tuple[int, int, int]]) -> tuple[list[str], list[list[str]]]:
+    """The table of all networks.
+
+    Parameters
+    ----------
+    shapes : sequence of (int, int, int)
+        Inputs to give multiply-adds for.
+
+    Returns
+    -------
+    headings : list of str
+    rows : list of list of str
+        Parameters in millions, multiply-adds in billions, for one scan.
+    """
+    headings = ["network", "name", "parameters (M)", *(f"G multiply-adds, {'×'.join(map(str, s))}" for s in shapes)]
+    headings += ["parameters as published (M)", "published", "multiply-adds as published (G)", "published", "source"]
+    rows = []
+    for name in TRAINABLE:
+        costs = [network_cost({"network": name}, shape, batch=2) for shape in shapes]
+        row = [NETWORKS.label(name), name, _text(costs[0].parameters / 1e6, 2)]
+        row += [_text(cost.multiply_adds / 2e9, 1) for cost in costs]
+        published = PUBLISHED.get(name)
+        if published:
+            same = as_published(name, published)
+            row += [_text(same.parameters / 1e6, 2), _text(published.parameters_m, 2)]
+            row += [_text(same.multiply_adds / 1e9, 1), _text(published.multiply_adds_g, 1)]
+            row += [f"{published.source}; {'×'.join(map(str, published.shape))}"]
+        else:
+            row += ["–"] * 5
+        rows.append(row)
+    return headings, rows
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a page of the documentation."""
+    lines = [headings, ["---"] * 2 + ["---:"] * (len(headings) - 3) + ["---"], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
