@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from ICHMultiTaskLib.analysis.analyzer import Analyzer, attention_grid
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
-from ICHMultiTaskLib.model.attention import INPUT, METHODS, stage_of_map
+from ICHMultiTaskLib.model.attention import INPUT, METHODS, check_network, stage_of_map, suits
 from ICHMultiTaskLib.model.attention.occlusion import cover
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.preprocessing import NetworkInput, prepare
@@ -72,9 +72,10 @@ def compare_methods(
         If no scan of the table can be used.
     """
     chosen = chosen_rows(rows, patients)
-    methods = list(methods or METHODS)
+    methods = list(methods or [method for method in METHODS if suits(analyzer.network, method)])
     for method in methods:
         METHODS.check(method)
+        check_network(analyzer.network, method)
     random = _random_copy(analyzer)
     found, example, taken_up = {method: [] for method in methods}, None, []
     steps = len(chosen) * len(methods)

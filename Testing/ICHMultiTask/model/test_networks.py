@@ -103,3 +103,33 @@ def test_features_lie_where_the_network_says(name, changes, axis):
         places = offset + stride * torch.arange(reached.shape[1])
         distances = [places[nodes].float().mean() - middle - n for n, nodes in enumerate(reached)]
         assert abs(sum(distances) / stride) < 1e-3, (stage, distances)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "uniformizing3d" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
+def test_learns_a_batch_by_heart(name):
+    """Volume and outcome of two images of noise, which only weights that work together can tell apart."""
+    network = tiny(name).train()
+    image = torch.rand(2, 1, 32, 32, 32)
+    volume, death = torch.tensor([0.2, 1.4]), torch.tensor([0, 1])
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3, weight_decay=0)
+    losses = []
+    for _ in range(60):
+        output, scores = network(image)
+        loss = (output - volume).square().mean() + torch.nn.functional.cross_entropy(scores, death)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert min(losses[-10:]) < 0.1 * losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("shape", [(32, 224, 224), (32, 112, 112)])
+def test_published_size_runs_on_both_grids(name, shape):
+    with torch.device("meta"):
+        network = build_network({"network": name})
+        volume, scores = network(torch.empty(2, 1, *shape))
+    assert volume.shape == (2,) and scores.shape == (2, 2)

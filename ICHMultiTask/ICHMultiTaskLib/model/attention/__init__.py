@@ -33,7 +33,7 @@ METHODS = Registry(
 Of the image (`OF_THE_IMAGE`): takes `score`, a callable from images [N, 1, D, H, W] to the scores [N] of a head, the
 image and a progress callable (fraction, message), and returns a map [N, D, H, W] that is not negative.
 
-Of the tokens of a stage (`OF_TOKENS`): takes the network, the features and the stage, and returns a map [N, d, h, w]."""
+Of the tokens of a stage (`OF_TOKENS`): takes the network, features and stage, and returns a map [N, d, h, w]."""
 OF_THE_IMAGE = frozenset({"saliency", "smoothgrad", "guided", "deconvolution", "lrp", "occlusion"})
 """Methods that explain the voxels of the network's input, whichever stage is chosen."""
 INPUT = "input"
@@ -62,8 +62,13 @@ def check_choice(head: str, stage: str, method: str) -> None:
         Stage.check(stage, "attention stage")
 
 
+def suits(network: MultiTaskNetwork, method: str) -> bool:
+    """Whether the method can explain this network."""
+    return method not in OF_TOKENS or hasattr(network, "attention_weights")
+
+
 def check_network(network: MultiTaskNetwork, method: str) -> None:
     """Raise InputError unless the method can explain this network."""
-    if method in OF_TOKENS and not hasattr(network, "attention_weights"):
+    if not suits(network, method):
         name = network.architecture.get("network", "another")
         raise InputError(f"{METHODS.label(method)} means nothing here: expected the network timesformer, found {name}.")

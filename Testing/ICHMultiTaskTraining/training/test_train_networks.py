@@ -1,0 +1,50 @@
+"""From `train --network NAME` to a bundle, and from the bundle to volume, prognosis and attention of a scan."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.choices import Stage
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.testing import phantom
+from ICHMultiTaskTrainingLib import cli
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "architecture"),
+    [
+        ("timesformer", [8, 32, 32], {"width": 16}),
+        pytest.param("tin18", [8, 32, 32], {"width": 16, "slices": 8}, marks=SLOW),
+        pytest.param("x3d", [8, 32, 32], {"width": 4}, marks=SLOW),
+        pytest.param("r2plus1d18", [8, 32, 32], {"width": 4}, marks=SLOW),
+        pytest.param("p3d50", [16, 32, 32], {"width": 4}, marks=SLOW),
+        pytest.param("tsm18", [8, 32, 32], {"width": 8}, marks=SLOW),
+        pytest.param("uniformizing3d", [16, 32, 32], {"width": 4}, marks=SLOW),
+        pytest.param("densenet121", [32, 64, 64], {"width": 4}, marks=SLOW),
+    ],
+)
+def test_network_goes_the_whole_way(name, shape, architecture, training_manifest, tmp_path):
+    preprocessing = {"window_hu": [0, 100], "shape_kji": shape, "average": True, "max_height_mm": 170}
+    settings = {"preprocessing": preprocessing, "batch_size": 4, "coarse_epochs": [[2, 1]], "epochs": 1}
+    settings |= {f"architecture.{key}": value for key, value in architecture.items()}
+    sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    run = tmp_path / "run"
+    command = ["train", str(training_manifest), "--output", str(run), "--network", name, "--device", "cpu", *sets]
+    assert cli.main(command) == 0
+    analyzer = Analyzer(run / "bundle", "cpu")
+    assert analyzer.bundle.metadata["architecture"]["network"] == name
+    head_ct = phantom()
+    analysis = analyzer.analyze(head_ct)
+    assert np.isfinite(analysis.volume_ml)
+    for stage in Stage.values():
+        attention = analysis.attention_for("prognosis", stage)
+        assert attention.array.shape == head_ct.hu.shape and np.isfinite(attention.array).all()
+    if name == "timesformer":
+        assert analysis.attention_for("volume", "stage1", "rollout").array.max() == 1
+    else:
+        with pytest.raises(InputError, match="expected the network timesformer"):
+            analyzer.analyze(head_ct, method="rollout")
