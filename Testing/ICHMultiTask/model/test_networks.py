@@ -105,9 +105,8 @@ def test_features_lie_where_the_network_says(name, changes, axis):
         assert abs(sum(distances) / stride) < 1e-3, (stage, distances)
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "uniformizing3d" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
 def test_learns_a_batch_by_heart(name):
     """Volume and outcome of two images of noise, which only weights that work together can tell apart."""
     network = tiny(name).train()

@@ -11,20 +11,19 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskTrainingLib import cli
 
-SLOW = pytest.mark.slow
 
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "architecture"),
     [
         ("timesformer", [8, 32, 32], {"width": 16}),
-        pytest.param("tin18", [8, 32, 32], {"width": 16, "slices": 8}, marks=SLOW),
-        pytest.param("x3d", [8, 32, 32], {"width": 4}, marks=SLOW),
-        pytest.param("r2plus1d18", [8, 32, 32], {"width": 4}, marks=SLOW),
-        pytest.param("p3d50", [16, 32, 32], {"width": 4}, marks=SLOW),
-        pytest.param("tsm18", [8, 32, 32], {"width": 8}, marks=SLOW),
-        pytest.param("uniformizing3d", [16, 32, 32], {"width": 4}, marks=SLOW),
-        pytest.param("densenet121", [32, 64, 64], {"width": 4}, marks=SLOW),
+        ("tin18", [8, 32, 32], {"width": 16, "slices": 8}),
+        ("x3d", [8, 32, 32], {"width": 4}),
+        ("r2plus1d18", [8, 32, 32], {"width": 4}),
+        ("p3d50", [16, 32, 32], {"width": 4}),
+        ("tsm18", [8, 32, 32], {"width": 8}),
+        ("uniformizing3d", [16, 32, 32], {"width": 4}),
+        ("densenet121", [32, 64, 64], {"width": 4}),
     ],
 )
 def test_network_goes_the_whole_way(name, shape, architecture, training_manifest, tmp_path):
