@@ -23,9 +23,8 @@ from ..scan.head_ct import HeadCT
 from ..scan.head_region import head_region
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
-from .findings.find import find
 from .findings.finding import Findings
-from .marking import Marking, propose
+from .marking import Marking, look_around, propose
 from .plausibility import volume_warnings
 from .prognosis_range import percentile_range, varied_images
 from .second_look import WITHOUT_PROGNOSIS, Hemorrhage, decide
@@ -380,7 +379,7 @@ class Analyzer:
             marking = propose(head_ct, locator, max(volume, MIN_MARKED_ML))
             hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
             if hemorrhage == Hemorrhage.FOUND:
-                findings = find(head_ct, marking.mask)
+                findings, marking = look_around(head_ct, marking, volume)
             clock.lap("second_look")
         death = death_range = None
         if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:

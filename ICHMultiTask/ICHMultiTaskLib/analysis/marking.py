@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ from ..measures.grids import bounding_box
 from ..measures.segment import TOUCHING
 from ..model.attention import LOCATOR
 from ..scan.head_ct import HeadCT
+from .findings.find import find
+from .findings.finding import Findings
 from .second_look import Evidence, Hemorrhage
 
 if TYPE_CHECKING:
@@ -129,7 +131,42 @@ def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress 
         return _nothing(head_ct, wanted, "Nothing is marked: the volume is 0 mL.", True)
     if volume_ml is None and done is not None and done.model_volume_ml == wanted:
         return done
-    return propose(head_ct, _attention(analysis), wanted, volume_ml is None, progress)
+    found = propose(head_ct, _attention(analysis), wanted, volume_ml is None, progress)
+    return look_around(head_ct, found, wanted, volume_ml is None)[1]
+
+
+def look_around(
+    head_ct: HeadCT, marking: Marking, volume_ml: float, is_model_volume: bool = True
+) -> tuple[Findings | None, Marking]:
+    """Tell what the scan shows besides the marked bleed, and leave blood in the ventricles out of the mark.
+
+    Parameters
+    ----------
+    head_ct : HeadCT
+    marking : Marking
+        As `propose` makes it.
+    volume_ml : float
+        Of the bleed in the brain.
+    is_model_volume : bool
+        As for `propose`.
+
+    Returns
+    -------
+    findings : Findings or None
+        None where nothing is marked, or no closed skull is found.
+    marking : Marking
+    """
+    findings, mask = find(head_ct, marking.mask, volume_ml)
+    left_out_ml = float(np.count_nonzero(marking.mask) - np.count_nonzero(mask)) * head_ct.voxel_volume_mm3 / 1000.0
+    if left_out_ml < MIN_COMPONENT_ML:
+        return findings, marking
+    rest = _marking(head_ct, mask, marking.model_volume_ml, marking.evidence, _source(is_model_volume))
+    note = f"Left out of the mark: {left_out_ml:.1f} mL of blood in the ventricles."
+    return findings, replace(rest, notes=(note, *rest.notes))
+
+
+def _source(is_model_volume):
+    return "the model measured" if is_model_volume else "was requested"
 
 
 def propose(
@@ -175,7 +212,7 @@ def propose(
     mask = _on_scan(level, region, border, grid, volume)
     progress(1.0, "Done")
     evidence = _evidence(region, grid)
-    return _marking(head_ct, mask, wanted, evidence, "the model measured" if is_model_volume else "was requested")
+    return _marking(head_ct, mask, wanted, evidence, _source(is_model_volume))
 
 
 def _attention(analysis):

@@ -70,7 +70,7 @@ def model_card(metadata: dict) -> str:
     held_out = metrics.get("held_out")
     if held_out:
         lines += [f"Held-out: {held_out.get('data', 'scans never used for training or calibration')}.", ""]
-        for part in ("volume", "prognosis", "hemorrhage", "attention"):
+        for part in ("volume", "prognosis", "hemorrhage", "findings", "attention"):
             if held_out.get(part) is None:
                 lines += [f"The {part} was not evaluated.", ""]
                 continue

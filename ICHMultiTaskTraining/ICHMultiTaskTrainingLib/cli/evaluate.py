@@ -32,5 +32,9 @@ def run(options: argparse.Namespace) -> None:
         metrics = evaluate(options.manifest, options.output, options.model, options.device, progress)
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
-    print(json.dumps({part: metrics[part] for part in ("volume", "prognosis", "hemorrhage", "attention")}, indent=2))
+    print(
+        json.dumps(
+            {part: metrics[part] for part in ("volume", "prognosis", "hemorrhage", "findings", "attention")}, indent=2
+        )
+    )
     print(f"Metrics: {options.output / 'metrics.json'}")

@@ -24,6 +24,8 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from ..data.labels import read_mask
 from ..data.manifest import Row, read_manifest
 from .figures import attention_example, example_rows, write_figures
+from .findings import COLUMNS as FINDINGS
+from .findings import findings_metrics, found_findings, true_findings
 from .hemorrhage import hemorrhage_metrics
 from .metrics import prognosis_metrics
 from .report import write_report
@@ -33,7 +35,7 @@ BEST_PROBABILITY = ("death_probability_image", "death_probability")
 COLUMNS = (
     "patient_id", "split", "volume_ml", "hemorrhage", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
     "died", "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside",
-    "seconds", "warnings", "problem", "simulated",
+    *FINDINGS, "seconds", "warnings", "problem", "simulated",
 )  # fmt: skip
 
 
@@ -65,8 +67,9 @@ def evaluate(
     -------
     dict
         The content of `metrics.json`: `volume` (see `volume_metrics`), `prognosis` (see `prognosis_metrics`),
-        `hemorrhage` (see `hemorrhage_metrics`), `attention` (see `attention_metrics`), `intervals_95` of the first two,
-        `data` (a sentence), `simulated`, `model`, `skipped` and `figures`.
+        `hemorrhage` (see `hemorrhage_metrics`), `findings` (see `findings_metrics`), `attention` (see
+        `attention_metrics`), `intervals_95` of the first two, `data` (a sentence), `simulated`, `model`, `skipped` and
+        `figures`.
 
     Raises
     ------
@@ -137,6 +140,7 @@ def summarize(records: list[dict]) -> dict:
         "volume": volume,
         "prognosis": prognosis,
         "hemorrhage": hemorrhage_metrics(done),
+        "findings": findings_metrics(done),
         "attention": attention_metrics(done),
         "intervals_95": {"volume": volume_intervals, "prognosis": prognosis_intervals},
         "skipped": [
@@ -197,7 +201,7 @@ def known_record(row: Row, beside_image: bool = False) -> dict:
     """
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
     record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row, beside_image)}
-    record["simulated"] = row.extra.get("simulated")
+    record |= true_findings(row) | {"simulated": row.extra.get("simulated")}
     return record
 
 
@@ -220,6 +224,7 @@ def _evaluate_row(row, analyzer, examples=None):
     if analysis.volume_interval_ml is not None:
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
     record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}
+    record |= found_findings(analysis.findings)
     if row.mask is not None:
         try:
             mask = read_mask(row.mask, scan)

@@ -77,6 +77,17 @@ TABLES = {
             ("auc_bleeds", "AUC of the prognosis among bleeds", "", 3, 1),
         ),
     ),
+    "findings": (
+        "Findings beside the volume, among bleeds called found",
+        (
+            ("told", "Place of the bleed told", "scans", 0, 1),
+            ("location", "Location right (lobar, deep, cerebellum, brainstem)", "%", 1, 100),
+            ("side", "Side right", "%", 1, 100),
+            ("infratentorial", "Infratentorial or not right", "%", 1, 100),
+            ("ivh_sensitivity", "Blood in the ventricles found", "%", 1, 100),
+            ("ivh_specificity", "No blood in the ventricles called none", "%", 1, 100),
+        ),
+    ),
     "attention": (
         "Attention of the volume head",
         (

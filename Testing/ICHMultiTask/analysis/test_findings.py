@@ -1,14 +1,22 @@
 """Where a marked bleed lies: on simulated heads, turned and tilted ones among them."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from ICHMultiTaskLib.analysis.findings.place import find_place, place
-from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS
+from ICHMultiTaskLib.analysis.findings.clinical import filled_context, shown_findings
+from ICHMultiTaskLib.analysis.findings.find import find
+from ICHMultiTaskLib.analysis.findings.finding import Finding, Findings, findings_text
+from ICHMultiTaskLib.analysis.findings.frame import head_frame
+from ICHMultiTaskLib.analysis.findings.head_grid import SIZE, ventricle_distance
+from ICHMultiTaskLib.analysis.findings.place import Place, place
+from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS, ClinicalContext
 from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskLib.scan.geometry import apply_affine
+from ICHMultiTaskLib.scan.head_ct import ScanFacts
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 BROAD = {"putamen": "deep", "thalamus": "deep", "caudate": "deep"}
@@ -26,7 +34,7 @@ BROAD = {"putamen": "deep", "thalamus": "deep", "caudate": "deep"}
 def test_simulated_bleeds(seed, location, changes):
     settings = SimulationSettings(bleed=True, location=location, matrix=128, slices=32, **changes)
     patient = simulate_patient(seed, settings)
-    found = find_place(patient.head_ct, patient.mask)
+    found = _placed(patient.head_ct, patient.mask)
     assert found.location == BROAD.get(location, location)
     assert found.infratentorial == (location in ("cerebellum", "brainstem"))
     center = apply_affine(patient.head_ct.ijk_to_ras, np.argwhere(patient.mask).mean(0)[::-1])
@@ -35,30 +43,138 @@ def test_simulated_bleeds(seed, location, changes):
         assert found.side == ("right" if aside > 0 else "left")
 
 
+def _placed(scan, mask):
+    found = find(scan, mask, 10.0)[0]
+    return Place(found.side, found.location, found.infratentorial)
+
+
 def test_the_side_is_the_patients_whatever_the_order_of_the_array():
     settings = SimulationSettings(bleed=True, location="putamen", matrix=128, slices=32, volume_ml=10.0)
     patient = simulate_patient(25, settings)
     scan, mask = patient.head_ct, patient.mask
-    expected = find_place(scan, mask)
+    expected = _placed(scan, mask)
     affine = scan.ijk_to_ras.copy()
     affine[:3, 3] += affine[:3, 0] * (scan.hu.shape[2] - 1)
     affine[:3, 0] *= -1
     same = replace(scan, hu=scan.hu[:, :, ::-1], ijk_to_ras=affine)
-    assert find_place(same, mask[:, :, ::-1]) == expected
+    assert _placed(same, mask[:, :, ::-1]) == expected
     swapped = replace(scan, hu=scan.hu.transpose(2, 0, 1), ijk_to_ras=scan.ijk_to_ras[:, [1, 2, 0, 3]])
-    assert find_place(swapped, mask.transpose(2, 0, 1)) == expected
+    assert _placed(swapped, mask.transpose(2, 0, 1)) == expected
     mirrored = replace(scan, ijk_to_ras=np.diag([-1.0, 1, 1, 1]) @ scan.ijk_to_ras)
-    assert find_place(mirrored, mask).side == {"left": "right", "right": "left"}[expected.side]
+    assert _placed(mirrored, mask).side == {"left": "right", "right": "left"}[expected.side]
 
 
-def test_words_are_those_of_the_scores():
-    corners = [(a, b, c) for a in (-0.9, 0.0, 0.5) for b in (-0.9, 0.1, 0.8) for c in (0.1, 0.9, 1.9)]
-    assert {place(*corner).location for corner in corners} == {"lobar", "deep", "cerebellum", "brainstem"}
-    assert all(place(*corner).location in LOCATIONS for corner in corners)
+@pytest.mark.parametrize(
+    "point, expected",
+    [
+        ((27, 1, 4), ("right", "deep", False)),
+        ((-13, -18, 8), ("left", "deep", False)),
+        ((-2, -26, -30), ("midline", "brainstem", True)),
+        ((-22, -62, -38), ("left", "cerebellum", True)),
+        ((40, -15, -22), ("right", "lobar", False)),
+        ((-30, -75, 5), ("left", "lobar", False)),
+        ((15, 50, 10), ("right", "lobar", False)),
+        ((20, 10, 45), ("right", "lobar", False)),
+    ],
+)
+def test_places(point, expected):
+    """Putamen, thalamus, pons, cerebellum; temporal, occipital and frontal lobe, centrum semiovale."""
+    assert place(*point) == expected
+    assert place(*point).location in LOCATIONS
 
 
 def test_nothing_is_told_without_a_mark_or_a_skull():
     head = phantom()
-    assert find_place(head, np.zeros(head.hu.shape, bool)) is None
+    nothing = np.zeros(head.hu.shape, bool)
+    assert find(head, nothing, 1.0)[0] is None
     bare = replace(head, hu=np.where(head.hu > 300, np.int16(30), head.hu))
-    assert find_place(bare, head.hu > 60) is None
+    assert head_frame(bare) is None and find(bare, head.hu > 60, 1.0)[0] is None
+
+
+def blood(patient):
+    """All that is as dense as blood and hangs together with the bleed: what density alone would mark."""
+    hu = ndimage.gaussian_filter(patient.head_ct.hu.astype(float), 0.7)
+    labels, _ = ndimage.label((hu > 42) & (hu < 95))
+    near = ndimage.distance_transform_edt(~patient.mask, sampling=patient.head_ct.spacing_kji) < 25
+    return np.isin(labels, np.setdiff1d(labels[patient.mask], [0])) & near
+
+
+@pytest.mark.parametrize(
+    "seed, location, volume_ml, ruptured",
+    [
+        (32, "thalamus", 12.0, True),
+        (35, "caudate", 8.0, True),
+        (33, "putamen", 25.0, False),
+        (34, "lobar", 25.0, False),
+    ],
+)
+def test_blood_in_the_ventricles_is_told_and_not_marked(seed, location, volume_ml, ruptured):
+    settings = SimulationSettings(bleed=True, location=location, volume_ml=volume_ml, matrix=128, slices=32)
+    patient = simulate_patient(seed, settings)
+    assert patient.ivh == ruptured
+    mask, ml = blood(patient), patient.head_ct.voxel_volume_mm3 / 1000.0
+    found, rest = find(patient.head_ct, mask, volume_ml)
+    assert {item.name: item.value for item in found.items}["ivh"] is ruptured
+    assert not (rest & ~mask).any()
+    if ruptured:
+        marked, left = mask.sum() * ml, rest.sum() * ml
+        assert marked > volume_ml + 3.5, "the ventricles' blood hangs together with the bleed"
+        assert abs(left - volume_ml) < 0.6 * abs(marked - volume_ml)
+        assert (rest & patient.mask).sum() > 0.8 * (mask & patient.mask).sum()
+    else:
+        assert (rest == mask).all()
+
+
+def test_ventricles_lie_alike_on_both_sides():
+    distance = ventricle_distance()
+    assert distance.shape == SIZE[::-1]
+    assert (distance == distance[:, :, ::-1]).all()
+    assert 20 < (distance > 0).sum() * 0.008 < 60, "mL, as in adults"
+
+
+SEEN = Findings(
+    "left",
+    "deep",
+    False,
+    (
+        Finding("location", "Location", "deep", accuracy="right in 9 of 10", correctable=True),
+        Finding("infratentorial", "Infratentorial", False, accuracy="right in 9 of 10"),
+        Finding("ivh", "Blood in the ventricles", True, accuracy="right in 9 of 10", correctable=True),
+    ),
+)
+
+
+def test_what_is_entered_replaces_what_was_found():
+    facts = ScanFacts(patient_age=71.0)
+    assert [item.name for item in shown_findings(SEEN, facts)] == ["location", "infratentorial", "ivh", "age"]
+    context = ClinicalContext(age=60, location="cerebellum", ivh=False)
+    shown = {item.name: item for item in shown_findings(SEEN, facts, context)}
+    assert {name: (item.value, str(item.source)) for name, item in shown.items()} == {
+        "location": ("cerebellum", "entered"),
+        "infratentorial": (True, "entered"),
+        "ivh": (False, "entered"),
+        "age": (60, "entered"),
+    }
+    assert not any(item.accuracy for item in shown.values())
+    assert filled_context(SEEN, facts, context)[0] == context
+
+
+def test_the_scores_fields_are_filled_from_scan_and_header():
+    context, sources = filled_context(SEEN, ScanFacts(patient_age=71.0), ClinicalContext(gcs=9))
+    assert context == ClinicalContext(age=71.0, gcs=9, location="deep", ivh=True)
+    assert sources == {
+        "gcs": "entered",
+        "location": "measured on the marked bleed",
+        "ivh": "measured on the marked bleed",
+        "age": "DICOM header",
+    }
+    assert filled_context(None, ScanFacts(patient_age=71.0))[0].is_empty, "nothing is filled in without a hemorrhage"
+
+
+def test_findings_are_read_back():
+    kept = json.loads(json.dumps(SEEN.as_dict()))
+    assert Findings.from_dict(kept) == SEEN
+    assert Findings.from_dict({"side": "left", "location": "deep", "infratentorial": False}).items == ()
+    for unreadable in (None, [], {"side": "left"}, {**kept, "items": [{"unknown": 1}]}):
+        assert Findings.from_dict(unreadable) is None
+    assert findings_text(SEEN) == "location deep, infratentorial no, blood in the ventricles yes"

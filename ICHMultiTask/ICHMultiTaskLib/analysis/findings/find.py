@@ -4,41 +4,62 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...scan.geometry import apply_affine
 from ...scan.head_ct import HeadCT
 from .finding import Finding, Findings
-from .place import find_place
+from .frame import head_frame
+from .head_grid import HeadGrid
+from .place import center_of
+from .place import place as place_of
+from .ventricles import examine, inside_ventricles, share_in_brain
 
 ACCURACY = {
-    "side": "right in 33 of 33 simulated bleeds",
-    "location": "right in 33 of 33 simulated bleeds",
-    "infratentorial": "right in 33 of 33 simulated bleeds",
+    "location": "right in 99 of 104 simulated bleeds",
+    "side": "right in 102 of 103 simulated bleeds",
+    "infratentorial": "right in 104 of 104 simulated bleeds",
+    "ivh": "found in 47 of 49 simulated bleeds with it, and in 4 of 55 without it (AUC 0.98)",
 }
 """As measured, see `Docs/user-guide.md`, "Findings"."""
 
 
-def find(head_ct: HeadCT, mask: np.ndarray) -> Findings | None:
+def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings | None, np.ndarray]:
     """Tell what a scan shows besides the volume.
 
     Parameters
     ----------
     head_ct : HeadCT
     mask : ndarray of shape (K, J, I), bool
-        Of the marked bleed.
+        All blood that was marked.
+    volume_ml : float
+        Of the bleed in the brain, as the model reads it.
 
     Returns
     -------
-    Findings or None
+    findings : Findings or None
         None where nothing is marked, or no closed skull is found.
+    mask : ndarray of shape (K, J, I), bool
+        The marked blood without what lies in the ventricles.
     """
-    place = find_place(head_ct, mask)
-    if place is None:
-        return None
+    frame = head_frame(head_ct) if mask.any() else None
+    if frame is None:
+        return None, mask
+    grid = HeadGrid.of(head_ct, mask, frame)
+    ventricles = examine(grid, volume_ml)
+    index = np.argwhere(mask)
+    points = apply_affine(grid.ras_to_atlas @ head_ct.ijk_to_ras, index[:, ::-1])
+    inside = inside_ventricles(ventricles, points)
+    if inside.any() and not inside.all():
+        mask = mask.copy()
+        mask[tuple(index[inside].T)] = False
+        index, points = index[~inside], points[~inside]
+    place = place_of(*center_of(index, points, share_in_brain(ventricles, points)))
     items = (
         _finding("location", "Location", place.location, correctable=True),
         _finding("side", "Side", place.side),
         _finding("infratentorial", "Infratentorial", place.infratentorial),
+        _finding("ivh", "Blood in the ventricles", ventricles.bleed, correctable=True),
     )
-    return Findings(*place, items)
+    return Findings(*place, items), mask
 
 
 def _finding(name, label, value, unit="", correctable=False):

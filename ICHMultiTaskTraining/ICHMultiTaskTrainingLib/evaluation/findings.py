@@ -1,0 +1,77 @@
+"""How often the findings beside the volume are right: place, side, blood in the ventricles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ICHMultiTaskLib.analysis.findings.finding import Findings
+from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS
+
+COLUMNS = ("location", "side", "ivh", "found_location", "found_side", "found_ivh")
+"""Of `predictions.csv`: what the manifest says, and what was found."""
+INFRATENTORIAL = "infratentorial"
+
+
+def true_findings(row) -> dict:
+    """What a row of a manifest says of the place; its columns `location`, `side` and `ivh` are optional."""
+    return {name: row.extra.get(name) or None for name in ("location", "side", "ivh")}
+
+
+def found_findings(findings: Findings | None) -> dict:
+    """What was found, as columns of `predictions.csv`."""
+    values = {item.name: item.value for item in findings.items} if findings else {}
+    return {
+        "found_location": values.get("location"),
+        "found_side": values.get("side"),
+        "found_ivh": None if "ivh" not in values else int(values["ivh"]),
+    }
+
+
+def findings_metrics(records: list[dict]) -> dict | None:
+    """Compare findings with the manifest.
+
+    Parameters
+    ----------
+    records : list of dict
+        Rows of `predictions.csv`.
+
+    Returns
+    -------
+    dict or None
+        None where the manifest says nothing of them. `patients`: with a bleed that was found and whose place the
+        manifest names; `told`: of these, those whose place was told; as shares of these: `location` (putamen, thalamus
+        and caudate are deep), `infratentorial`, and `side` among the bleeds that lie on one; `ivh_sensitivity`,
+        `ivh_specificity`.
+    """
+    found = [r for r in records if r.get("hemorrhage") == "found" and r.get("location") in LOCATIONS]
+    told = [record for record in found if record["found_location"]]
+    if not found:
+        return None
+    sided = [record for record in told if record["side"] in ("left", "right")]
+    broad = [_broad(record["location"]) for record in told]
+    bled = [record for record in told if record["ivh"] in ("0", "1", 0, 1)]
+
+    def of_ventricles(truth):
+        return _share(bool(r["found_ivh"]) == bool(truth) for r in bled if int(r["ivh"]) == truth)
+
+    return {
+        "patients": len(found),
+        "told": len(told),
+        "location": _share(record["found_location"] == place for record, place in zip(told, broad, strict=True)),
+        "infratentorial": _share(
+            (LOCATIONS[record["found_location"]] == INFRATENTORIAL) == (LOCATIONS[record["location"]] == INFRATENTORIAL)
+            for record in told
+        ),
+        "side": _share(record["found_side"] == record["side"] for record in sided),
+        "ivh_sensitivity": of_ventricles(1),
+        "ivh_specificity": of_ventricles(0),
+    }
+
+
+def _broad(location):
+    return location if LOCATIONS[location] == INFRATENTORIAL else LOCATIONS[location]
+
+
+def _share(right):
+    right = list(right)
+    return float(np.mean(right)) if right else None
