@@ -332,7 +332,8 @@ def test_shell_summary_holds_the_comparison(everything):
 
 
 def options(**changes):
-    names = ("age", "gcs", "nihss", "location", "ivh", "anticoagulation", "cognitive_impairment", "previous")
+    names = ("age", "sex", "onset_hours", "gcs", "nihss", "location", "ivh", "anticoagulation")
+    names += ("cognitive_impairment", "previous")
     return SimpleNamespace(**({name: None for name in names} | {"segmentation": []} | changes))
 
 
