@@ -1,5 +1,7 @@
 """The ICHMultiTask module of 3D Slicer: registration, widget, logic and self test. The rest: ICHMultiTaskLib."""
 
+from __future__ import annotations
+
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -20,7 +22,7 @@ from ICHMultiTaskLib.panel.self_test import LogicTest
 class ICHMultiTask(ScriptedLoadableModule):
     """Registration of the module."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: slicer.qSlicerScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("ICH Multi-Task")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
@@ -40,7 +42,7 @@ class ICHMultiTask(ScriptedLoadableModule):
 class ICHMultiTaskWidget(ScriptedLoadableModuleWidget):
     """The panel's place in the application."""
 
-    def setup(self):
+    def setup(self) -> None:
         """Build the panel when the module is first opened."""
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = ICHMultiTaskLogic()
@@ -52,15 +54,15 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget):
     def _loadSection(self, name):
         return slicer.util.loadUI(self.resourcePath(f"UI/ICHMultiTask{name}.ui"))
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """Stop the work and observe nothing when the module is unloaded."""
         self.panel.cleanup()
 
-    def enter(self):
+    def enter(self) -> None:
         """Show what the scene holds now."""
         self.panel.enter()
 
-    def exit(self):
+    def exit(self) -> None:
         """Leave the widgets alone while another module is shown; a running analysis goes on."""
         self.panel.exit()
 
@@ -72,7 +74,7 @@ class ICHMultiTaskLogic(ScriptedLoadableModuleLogic, Logic):
         ScriptedLoadableModuleLogic.__init__(self)
         Logic.__init__(self)
 
-    def getParameterNode(self):
+    def getParameterNode(self) -> ICHMultiTaskParameterNode:
         """Return the module's parameters in the current scene."""
         return ICHMultiTaskParameterNode(super().getParameterNode())
 

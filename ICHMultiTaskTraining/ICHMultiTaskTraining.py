@@ -1,5 +1,8 @@
 """The companion module: starts, follows and stops a training run, which is the command `ichmultitask-train train`."""
 
+from __future__ import annotations
+
+import os
 import tempfile
 from pathlib import Path
 
@@ -40,7 +43,7 @@ SETTINGS_KEY = "ICHMultiTaskTraining/"
 class ICHMultiTaskTraining(ScriptedLoadableModule):
     """Registration of the module."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: slicer.qSlicerScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("ICH Multi-Task Training")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Quantification")]
@@ -56,7 +59,7 @@ class ICHMultiTaskTraining(ScriptedLoadableModule):
 class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
     """The panel. A run is always followed by its folder, whether it was started here, elsewhere or earlier."""
 
-    def setup(self):
+    def setup(self) -> None:
         """Build the panel when the module is first opened."""
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/ICHMultiTaskTraining.ui"))
@@ -86,7 +89,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         ui.startButton.connect("clicked(bool)", self.onStartButton)
         self._restorePaths()
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """End what runs when the application does; it can be continued."""
         self._timer.stop()
         self._typing.stop()
@@ -97,26 +100,26 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self.finished.cleanup()
         self.curves.cleanup()
 
-    def enter(self):
+    def enter(self) -> None:
         """Follow the run from the first visit on."""
         self._timer.start()
         self._follow()
 
     @property
-    def process(self):
+    def process(self) -> CommandProcess | None:
         """The process that trains in the folder on show, if it was started here; else None."""
         return self._processes.get(self.run.path) if self.run else None
 
-    def openRun(self, folder):
+    def openRun(self, folder: str | os.PathLike) -> None:
         """Show the run in a folder, whoever started it; in an empty folder a new one can be started."""
         self.ui.outputPath.currentPath = str(folder)
 
-    def useManifest(self, path):
+    def useManifest(self, path: str | os.PathLike) -> None:
         """Choose a table of scans."""
         self.ui.manifestPath.currentPath = str(path)
         self._checkManifest()
 
-    def onStartButton(self, checked=False):
+    def onStartButton(self, checked: bool = False) -> None:
         """Start or continue the run, or stop the running one."""
         if self._running:
             try:
@@ -126,7 +129,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             return
         self._start(self.settings.preset, self.settings.changes)
 
-    def trainOn(self, epochs):
+    def trainOn(self, epochs: int) -> None:
         """Let a finished run go on for more epochs."""
         self._start(None, lambda: more_epochs(self.run, epochs))
 
@@ -300,7 +303,15 @@ def _show(label, text, failed=False):
 class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
     """What the panel does, for scripts."""
 
-    def arguments(self, manifest, output, preset="default", device="auto", settings=None, skip_unusable=False):
+    def arguments(
+        self,
+        manifest: str | os.PathLike,
+        output: str | os.PathLike,
+        preset: str = "default",
+        device: str = "auto",
+        settings: dict | None = None,
+        skip_unusable: bool = False,
+    ) -> list[str]:
         """Return the arguments of the training command.
 
         Raises
@@ -320,7 +331,15 @@ class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
             arguments.append("--skip-unusable")
         return [*arguments, "--name", Path(output).name, "--processes", str(spare_processes())]
 
-    def start(self, manifest, output, preset="default", device="auto", settings=None, skip_unusable=False):
+    def start(
+        self,
+        manifest: str | os.PathLike,
+        output: str | os.PathLike,
+        preset: str = "default",
+        device: str = "auto",
+        settings: dict | None = None,
+        skip_unusable: bool = False,
+    ) -> CommandProcess:
         """Start a training run, or continue the one in `output`, in a process of its own.
 
         Parameters
@@ -351,11 +370,11 @@ class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
 class ICHMultiTaskTrainingTest(ScriptedLoadableModuleTest):
     """The command as a real process."""
 
-    def test_missingTableIsSaidBeforeAnythingStarts(self):
+    def test_missingTableIsSaidBeforeAnythingStarts(self) -> None:
         with self.assertRaisesRegex(InputError, "expected a CSV file, found no choice"):
             ICHMultiTaskTrainingLogic().arguments("", "run")
 
-    def test_failureOfTheRunIsInItsLog(self):
+    def test_failureOfTheRunIsInItsLog(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             table, run = Path(folder) / "manifest.csv", Path(folder) / "run"
             table.write_text("patient_id,image\n1,none.nii.gz\n", encoding="utf-8")
@@ -363,7 +382,7 @@ class ICHMultiTaskTrainingTest(ScriptedLoadableModuleTest):
             self.assertEqual(process.wait(120), 1)
             self.assertIn("volume_ml", "\n".join(LogReader(run / LOG).lines()))
 
-    def test_settingsReachTheCommand(self):
+    def test_settingsReachTheCommand(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "manifest.csv"
             table.touch()

@@ -86,7 +86,7 @@ class ClinicalContext:
             raise InputError(f"The sex is unknown: expected one of {', '.join(SEXES)}, found {self.sex!r}.")
 
     @property
-    def known(self):
+    def known(self) -> dict[str, object]:
         """What is known, by name."""
         return {name: getattr(self, name) for name in _WORDS if getattr(self, name) is not None}
 

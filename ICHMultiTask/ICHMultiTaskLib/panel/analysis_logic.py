@@ -4,20 +4,25 @@ Methods that return work read nodes at once; the work itself touches none and ma
 to the `show…` method of the same name, on the main thread.
 """
 
+from __future__ import annotations
+
 import itertools
 import json
+import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..analysis.analyzer import Analyzer, restricted_to_head
+from ..analysis.analyzer import Analysis, Analyzer, restricted_to_head
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.choices import Stage
 from ..common.errors import InputError
 from ..common.names import safe_name
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress
 from ..common.writing import new_folder
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
 from ..mrml import acquisition, clinical, results
@@ -30,6 +35,13 @@ from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 from ..report.result import write_report
 
+if TYPE_CHECKING:
+    import slicer
+
+    from ..analysis.analyzer import Attention
+    from ..mrml.acquisition import Correction
+    from ..mrml.results import ResultNodes
+
 
 class AnalyzerCache:
     """The network used last, held ready: loading one takes longer than using it. Safe to use from several threads."""
@@ -38,7 +50,7 @@ class AnalyzerCache:
         self._lock = threading.Lock()
         self._held = None
 
-    def get(self, bundle=None, device="auto"):
+    def get(self, bundle: ModelBundle | str | os.PathLike | None = None, device: str = "auto") -> Analyzer:
         """The analyzer of a bundle as it is on the disk now, by its checksum and calibration, and of a device.
 
         Parameters
@@ -68,7 +80,9 @@ class AnalysisLogic:
         self._bundle_folders = []
         self._used_bundles = {}  # in the order of their use; a result may need its model again
 
-    def process(self, scan, progress=None, **choices):
+    def process(
+        self, scan: slicer.vtkMRMLScalarVolumeNode, progress: Progress | None = None, **choices: object
+    ) -> ResultNodes:
         """Analyze a volume node and show the result; returns when it is done.
 
         Parameters
@@ -87,7 +101,9 @@ class AnalysisLogic:
         return self.show(self.work(scan, **choices)(progress))
 
     @staticmethod
-    def geometry_work(scan):
+    def geometry_work(
+        scan: slicer.vtkMRMLScalarVolumeNode,
+    ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, Correction | None]]:
         """Return the check of a scan against its files as a callable (progress) -> (node, Correction or None)."""
         files = acquisition.source_files(scan)
         grid, step = acquisition.own_grid(scan) if files else None, _("Comparing with the scan's files")
@@ -101,13 +117,21 @@ class AnalysisLogic:
         return check
 
     @staticmethod
-    def show_geometry(node_and_correction):
+    def show_geometry(node_and_correction: tuple[slicer.vtkMRMLScalarVolumeNode, Correction | None]) -> None:
         """Put a scan where its files say that it is; no-op where it is there."""
         scan, found = node_and_correction
         if found is not None and scan.GetScene() is not None:
             acquisition.correct(scan, found)
 
-    def work(self, scan, bundle=None, device="auto", head="volume", stage="stage4", method="gradcam"):
+    def work(
+        self,
+        scan: slicer.vtkMRMLScalarVolumeNode,
+        bundle: ModelBundle | str | os.PathLike | None = None,
+        device: str = "auto",
+        head: str = "volume",
+        stage: str = "stage4",
+        method: str = "gradcam",
+    ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, Analysis]]:
         """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis).
 
         A model that reads what is known of the patient gets what was kept with the scan.
@@ -124,7 +148,7 @@ class AnalysisLogic:
 
         return analyze
 
-    def show(self, node_and_analysis):
+    def show(self, node_and_analysis: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis]) -> ResultNodes:
         """Show an analysis beside its scan, and keep it in the scene.
 
         Returns
@@ -141,14 +165,16 @@ class AnalysisLogic:
         self.keep(scan, analysis)
         return shown
 
-    def keep(self, scan, analysis):
+    def keep(self, scan: slicer.vtkMRMLScalarVolumeNode, analysis: Analysis) -> None:
         """Keep an analysis in the scene without showing it; only the latest keeps the network's features."""
         facts = keep_result(create_scene(), analysis, scan)
         for node_id, (run, other) in self._analyses.items():
             self._analyses[node_id] = run, replace(other, prediction=None)
         self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
 
-    def range_work(self, scan, device="auto"):
+    def range_work(
+        self, scan: slicer.vtkMRMLScalarVolumeNode, device: str = "auto"
+    ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, str, tuple[float, float]]] | None:
         """Return the range of a scan's mortality as a callable (progress) -> (node, run, range).
 
         None where there is nothing to be done: no mortality is meant, its range is known, or the features are gone.
@@ -167,7 +193,7 @@ class AnalysisLogic:
 
         return bundle and compute
 
-    def show_range(self, node_run_and_range):
+    def show_range(self, node_run_and_range: tuple[slicer.vtkMRMLScalarVolumeNode, str, tuple[float, float]]) -> None:
         """Keep the range with the run that it is of; no-op where that is no longer the latest."""
         scan, run, found = node_run_and_range
         latest, analysis = self._analyses.get(scan.GetID(), (None, None))
@@ -184,11 +210,11 @@ class AnalysisLogic:
         return next((found for found in loaded if found and found.sha256 == analysis.model["sha256"]), None)
 
     @staticmethod
-    def facts_of(scan):
+    def facts_of(scan: slicer.vtkMRMLScalarVolumeNode | None) -> dict | None:
         """What is known of a scan's result, as report.json says it; None where it was not analyzed."""
         return kept_result(scan)
 
-    def analysis_of(self, scan):
+    def analysis_of(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> Analysis | None:
         """The analysis of a scan with the map on show, from memory or the scene; None where it was not analyzed."""
         facts = kept_result(scan)
         if facts is None:
@@ -199,18 +225,18 @@ class AnalysisLogic:
             self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
         return replace(analysis, attention=attention_on_show(scan))
 
-    def check_analyzed(self, scan):
+    def check_analyzed(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> Analysis:
         """Return the analysis of a scan, or raise InputError if there is none."""
         analysis = self.analysis_of(scan)
         if analysis is None:
             raise InputError("There is no analysis yet, or its scan was removed; press Analyze first.")
         return analysis
 
-    def forget(self):
+    def forget(self) -> None:
         """Let go of what is in memory, for instance as the scene is closed; the network is kept."""
         self._analyses.clear()
 
-    def with_features(self, analysis, device="auto"):
+    def with_features(self, analysis: Analysis, device: str = "auto") -> Callable[[Progress], Analysis]:
         """Return a callable (progress) -> Analysis with the network's features, which are computed anew if need be.
 
         Raises
@@ -235,7 +261,9 @@ class AnalysisLogic:
 
         return compute
 
-    def attention_work(self, scan, head="volume", stage="stage4", method="gradcam"):
+    def attention_work(
+        self, scan: slicer.vtkMRMLScalarVolumeNode, head: str = "volume", stage: str = "stage4", method: str = "gradcam"
+    ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Attention]]:
         """Return another map of a scan's analysis as a callable (progress) -> (node, Analysis, Attention)."""
         analysis = self.check_analyzed(scan)
         complete = self.with_features(analysis)
@@ -247,7 +275,9 @@ class AnalysisLogic:
 
         return compute
 
-    def show_attention(self, node_analysis_and_attention):
+    def show_attention(
+        self, node_analysis_and_attention: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Attention]
+    ) -> slicer.vtkMRMLScalarVolumeNode | None:
         """Show another map in place of the one on show; the views stay where the user has them.
 
         Raises
@@ -262,7 +292,13 @@ class AnalysisLogic:
             self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
         return shown
 
-    def report_work(self, scan, parent, comparison=None, progress=None):
+    def report_work(
+        self,
+        scan: slicer.vtkMRMLScalarVolumeNode,
+        parent: str | os.PathLike,
+        comparison: dict | None = None,
+        progress: Progress | None = None,
+    ) -> Callable[[Progress], Path]:
         """Draw the slices and return the writing of the report as a callable (progress) -> path of report.html.
 
         It is the shell's report without the scene, which can hold other patients.
@@ -302,7 +338,7 @@ class AnalysisLogic:
 
         return write
 
-    def bundles(self):
+    def bundles(self) -> list[tuple[str, Path]]:
         """Usable model bundles to choose from, as (name and version, folder), the shipped ones first."""
         found = []
         for folder in find_bundles(self._bundle_folders):
@@ -313,7 +349,7 @@ class AnalysisLogic:
             found.append((f"{bundle.name} {bundle.version}", folder))
         return found
 
-    def add_bundle(self, folder):
+    def add_bundle(self, folder: str | os.PathLike) -> Path:
         """Offer a bundle of the user's.
 
         Returns
@@ -331,20 +367,20 @@ class AnalysisLogic:
         return Path(folder)
 
     @staticmethod
-    def checksum_of(folder):
+    def checksum_of(folder: str | os.PathLike) -> str | None:
         """SHA-256 of a bundle's weights; None where it cannot be read."""
         bundle = _loaded(folder)
         return bundle and bundle.sha256
 
     @staticmethod
-    def devices():
+    def devices() -> list[str]:
         """Names of the devices at hand; loads PyTorch, which takes seconds the first time."""
         from ..model.runtime import available_devices
 
         return available_devices()
 
     @staticmethod
-    def suggested_scan():
+    def suggested_scan() -> slicer.vtkMRMLScalarVolumeNode | None:
         """Return the volume in the slice views, else the first in the scene that is no result, else None."""
         scene = create_scene()
         found = scans(scene)
@@ -352,7 +388,7 @@ class AnalysisLogic:
         on_show = (node for node in (scene.GetNodeByID(node_id) for node_id in shown if node_id) if node in found)
         return next(on_show, next(iter(found), None))
 
-    def show_table(self, scan):
+    def show_table(self, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Switch to a layout with a table view, showing the result of a scan."""
         self.check_analyzed(scan)
         show_table_layout()
@@ -372,13 +408,13 @@ def _loaded(bundle):
         return None
 
 
-def show_table_layout():
+def show_table_layout() -> None:
     """Switch to a layout with a table view."""
     layout = create_scene().GetFirstNodeByClass("vtkMRMLLayoutNode")
     layout.SetViewArrangement(layout.SlicerLayoutFourUpTableView)
 
 
-def unused_folder(parent, name):
+def unused_folder(parent: str | os.PathLike, name: str) -> Path:
     """Path of a folder that is not there yet: `name`, or that with a number."""
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     return next(Path(parent) / name for name in names if not (Path(parent) / name).exists())

@@ -1,7 +1,11 @@
 """The section "Analyze": the scan, the button, and the result in words."""
 
+from __future__ import annotations
+
+import os
 import time
 from html import escape
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -12,6 +16,9 @@ from ..mrml.parameters import Device
 from .analyze_state import SECTION
 from .dependencies import install_missing_packages, missing_packages
 from .work import WARNING_STYLE
+
+if TYPE_CHECKING:
+    from .analyze_state import AnalyzeState
 
 
 class AnalyzeSection:
@@ -24,7 +31,7 @@ class AnalyzeSection:
     state : AnalyzeState
     """
 
-    def __init__(self, widget, state):
+    def __init__(self, widget: qt.QWidget, state: AnalyzeState):
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
         self._scans = []
@@ -38,17 +45,17 @@ class AnalyzeSection:
             label.styleSheet = WARNING_STYLE
             label.textFormat = qt.Qt.RichText
 
-    def lookUpDevices(self):
+    def lookUpDevices(self) -> None:
         """Look up the devices at the first visit, in the background: loading PyTorch takes seconds."""
         if self.state.devices is None and not missing_packages():
             work = lambda progress: self.panel.logic.analysis.devices()  # noqa: E731
             self.panel.submit("devices", work, self._setDevices)
 
-    def onScanSelected(self, index):
+    def onScanSelected(self, index: int) -> None:
         """Choose the scan of the list."""
         self.panel.choose(self._scans[index] if index < len(self._scans) else None)
 
-    def onAnalyzeButton(self, checked=False):
+    def onAnalyzeButton(self, checked: bool = False) -> None:
         """Start an analysis, or cancel the running one."""
         job = self.state.job
         if job is not None:
@@ -62,17 +69,17 @@ class AnalyzeSection:
         except ICHMultiTaskError as error:
             self.panel.say(SECTION, str(error), failed=True)
 
-    def onBundleSelected(self, index):
+    def onBundleSelected(self, index: int) -> None:
         """Take the model chosen in the list."""
         self.panel.parameters.bundleFolder = self.ui.bundleSelector.itemData(index) or ""
 
-    def onBundleFolderButton(self, checked=False):
+    def onBundleFolderButton(self, checked: bool = False) -> None:
         """Let the user choose a folder with a model bundle."""
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose the folder of a model bundle"))
         if folder:
             self.useBundle(folder)
 
-    def useBundle(self, folder):
+    def useBundle(self, folder: str) -> None:
         """Offer a bundle in the list and choose it; say so if it is none."""
         try:
             self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.add_bundle(folder))
@@ -80,17 +87,17 @@ class AnalyzeSection:
             self.panel.say(SECTION, str(error), failed=True)
         self.updateBundles()
 
-    def onTableButton(self, checked=False):
+    def onTableButton(self, checked: bool = False) -> None:
         """Show the result table below the views."""
         self.panel.logic.analysis.show_table(self.panel.scan)
 
-    def onReportButton(self, checked=False):
+    def onReportButton(self, checked: bool = False) -> None:
         """Save the report into a new folder inside one that the user chooses."""
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose where to save the report"))
         if folder:
             self.saveReport(folder)
 
-    def saveReport(self, folder):
+    def saveReport(self, folder: str | os.PathLike) -> None:
         """Save the report into a new folder inside `folder` and show a link to it."""
 
         def repaint(fraction, message):
@@ -101,7 +108,7 @@ class AnalyzeSection:
         except ICHMultiTaskError as error:
             self.panel.say(SECTION, str(error), failed=True)
 
-    def updateBundles(self):
+    def updateBundles(self) -> None:
         """List the models."""
         selector = self.ui.bundleSelector
         selector.clear()
@@ -112,7 +119,7 @@ class AnalyzeSection:
         if selector.count == 0:
             selector.addItem(_("No model found: choose a folder"), "")
 
-    def update(self):
+    def update(self) -> None:
         """Show what can be done now and what is known."""
         ui, state, job = self.ui, self.state, self.state.job
         self._updateScans()
@@ -161,7 +168,7 @@ class AnalyzeSection:
         self.state.devices = devices
         self.showDevices()
 
-    def showDevices(self):
+    def showDevices(self) -> None:
         """Leave only the devices at hand enabled; before PyTorch is loaded, those that are everywhere."""
         model = self.ui.deviceSelector.model()
         for row, device in enumerate(Device):

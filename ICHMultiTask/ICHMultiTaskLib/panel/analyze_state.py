@@ -1,12 +1,24 @@
 """The sections Scan, Result and Attention: what can be done, what runs, what is shown. Needs no Qt."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..model.attention import INPUT, stage_of_map
 from ..model.bundle import METADATA, default_bundle
 from ..mrml import results
 from ..mrml.translation import tr as _
 from .result_view import result_view
+
+if TYPE_CHECKING:
+    import slicer
+
+    from ..common.progress import Progress
+    from ..common.work_queue import Job
+    from .result_view import ResultView
+    from .state import PanelState
 
 SECTION = "analysis"
 REPORT, ATTENTION, RANGE = "report", "attention", "range"
@@ -20,7 +32,7 @@ class AnalyzeState:
     panel : PanelState
     """
 
-    def __init__(self, panel):
+    def __init__(self, panel: PanelState):
         self.panel = panel
         self.devices = None
         self._wanted = None  # the map that is being computed
@@ -30,28 +42,28 @@ class AnalyzeState:
         panel.listeners.append(self.follow_map)
 
     @property
-    def job(self):
+    def job(self) -> Job | None:
         """The running analysis, as Job; None where none runs."""
         return self.panel.queue.job(SECTION)
 
     @property
-    def can_analyze(self):
+    def can_analyze(self) -> bool:
         """Whether a scan is chosen and none is analyzed."""
         return self.panel.scan is not None and self.job is None
 
     @property
-    def hint(self):
+    def hint(self) -> str:
         """Why nothing can be analyzed, or what the button does."""
         if self.panel.scan is None:
             return _("Choose a head CT first: load one, or take it from the Sample Data module")
         return _("Measure the hemorrhage")
 
     @property
-    def reporting(self):
+    def reporting(self) -> bool:
         """Whether a report is being written."""
         return self.panel.queue.job(REPORT) is not None
 
-    def analyze(self):
+    def analyze(self) -> None:
         """Compare the chosen scan with its files, then analyze it."""
         scan, parameters = self.panel.scan, self.panel.parameters
         analysis = self.panel.logic.analysis
@@ -63,18 +75,18 @@ class AnalyzeState:
 
         self.panel.submit(SECTION, analysis.geometry_work(scan), checked, (scan,))
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Stop the running analysis."""
         self.panel.queue.cancel(SECTION)
 
-    def result(self):
+    def result(self) -> ResultView | None:
         """The result of the chosen scan as ResultView; None where it was not analyzed."""
         facts = self.panel.logic.analysis.facts_of(self.panel.scan)
         if facts is None:
             return None
         return result_view(facts, self._chosen_checksum())
 
-    def save_report(self, parent, progress=None):
+    def save_report(self, parent: str | os.PathLike, progress: Progress | None = None) -> None:
         """Write the report of the chosen scan into a new folder in `parent`; a link to it is said."""
         scan = self.panel.scan
         work = self.panel.logic.report_work(scan, parent, progress)
@@ -85,13 +97,13 @@ class AnalyzeState:
 
         self.panel.submit(SECTION, work, saved, (scan,), REPORT)
 
-    def choice(self):
+    def choice(self) -> tuple[str, str, str]:
         """Head, stage and method of the map that is chosen."""
         parameters = self.panel.parameters
         method = parameters.attentionMethod.value
         return parameters.attentionHead.value, stage_of_map(parameters.attentionStage.value, method), method
 
-    def follow_map(self):
+    def follow_map(self) -> None:
         """Compute another map where the user has chosen one; choose the map on show where the scan has changed."""
         panel, scan = self.panel, self.panel.scan
         facts = panel.logic.analysis.facts_of(scan)
@@ -128,7 +140,7 @@ class AnalyzeState:
             self._checksum = key, self.panel.logic.analysis.checksum_of(folder)
         return self._checksum[1]
 
-    def set_overlay(self):
+    def set_overlay(self) -> None:
         """Show the map as opaque, and from the attention on, as is chosen."""
         scan, parameters = self.panel.scan, self.panel.parameters
         if scan is not None:
@@ -158,7 +170,7 @@ class AnalyzeState:
             self._choosing = False
 
 
-def shown_map(scan):
+def shown_map(scan: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, str, str] | None:
     """Head, stage and method of the map that a scan has; None without one."""
     node = results.result_node(scan, "attention")
     if node is None:

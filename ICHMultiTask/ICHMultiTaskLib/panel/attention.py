@@ -1,9 +1,18 @@
 """The section "Attention": which map lies over the scan, and how."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import slicer
 
 from ..mrml import results
 from ..mrml.scene import create_scene
+
+if TYPE_CHECKING:
+    import qt
+
+    from .analyze_state import AnalyzeState
 
 
 class AttentionSection:
@@ -16,29 +25,29 @@ class AttentionSection:
     state : AnalyzeState
     """
 
-    def __init__(self, widget, state):
+    def __init__(self, widget: qt.QWidget, state: AnalyzeState):
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.overlayBox.connect("toggled(bool)", self.onOverlayToggled)
 
-    def onOverlayToggled(self, shown):
+    def onOverlayToggled(self, shown: bool) -> None:
         """Lay the map over the scan, or take it away."""
         scan = self.panel.scan
         if scan is not None:
             results.show_overlay(create_scene(), scan, results.result_node(scan, "attention") if shown else None)
             self.state.set_overlay()
 
-    def hideForEditing(self):
+    def hideForEditing(self) -> None:
         """Take the map away while a segment is edited, whatever the box says; `bringBack` undoes it."""
         if self.panel.scan is not None:
             results.show_overlay(create_scene(), self.panel.scan, None)
 
-    def bringBack(self):
+    def bringBack(self) -> None:
         """Lay the map over the scan again where the box says so."""
         if self.panel.scan is not None:
             self.onOverlayToggled(self.ui.overlayBox.checked)
 
-    def update(self):
+    def update(self) -> None:
         """Offer maps where there is a result."""
         scan = self.panel.scan
         analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None

@@ -1,6 +1,9 @@
 """The section "Clinical": what is known of the patient, published scores, and the model's probability beside them."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import slicer
 from slicer.i18n import tr as _
@@ -10,6 +13,11 @@ from ..common.numbers import probability
 from ..measures.clinical_scores import LOCATIONS, ClinicalContext
 from ..mrml.clinical import missing_sentence
 from .work import WARNING_STYLE
+
+if TYPE_CHECKING:
+    import qt
+
+    from .state import PanelState
 
 _NUMBERS = ("age", "gcs", "nihss")
 _FLAGS = ("ivh", "anticoagulation", "cognitive_impairment")
@@ -25,7 +33,7 @@ class ClinicalSection:
     panel : PanelState
     """
 
-    def __init__(self, widget, panel):
+    def __init__(self, widget: qt.QWidget, panel: PanelState):
         self.widget, self.panel, self.logic = widget, panel, panel.logic.comparison
         self.ui = slicer.util.childWidgetVariables(widget)
         self._scanNode = None
@@ -43,7 +51,7 @@ class ClinicalSection:
             self._field(name).connect("valueChanged(int)", self._onChanged)
         self.ui.clearButton.connect("clicked(bool)", lambda checked: self._keep(ClinicalContext()))
 
-    def update(self):
+    def update(self) -> None:
         """Show what is known of the chosen scan's patient, and the scores for its volume."""
         if self.panel.scan is not self._scanNode:
             self._scanNode = self.panel.scan

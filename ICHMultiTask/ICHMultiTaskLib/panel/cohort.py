@@ -1,7 +1,11 @@
 """The section "Cohort": volumes of many patients compared with reference volumes."""
 
+from __future__ import annotations
+
+import os
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -11,6 +15,9 @@ from ..common.errors import Canceled, ICHMultiTaskError
 from .dependencies import FIGURES, install_missing_packages
 from .state import outcome_text
 from .work import WARNING_STYLE
+
+if TYPE_CHECKING:
+    from .state import PanelState
 
 SECTION = "cohort"
 
@@ -25,7 +32,7 @@ class CohortSection:
     panel : PanelState
     """
 
-    def __init__(self, widget, panel):
+    def __init__(self, widget: qt.QWidget, panel: PanelState):
         self.widget, self.panel, self.logic = widget, panel, panel.logic.cohort
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.cohortProgress.setRange(0, 0)
@@ -34,21 +41,21 @@ class CohortSection:
         self.ui.cohortReportButton.connect("clicked(bool)", self.onReportButton)
         self.update()
 
-    def onCompareButton(self, checked=False):
+    def onCompareButton(self, checked: bool = False) -> None:
         """Compare the chosen table."""
         self.compare(self.ui.cohortPath.currentPath)
 
-    def compare(self, path):
+    def compare(self, path: str | os.PathLike) -> None:
         """Compare the volumes of a table and show the result below the views."""
         self._start(self.logic.work(path), lambda comparison: self._onCompared(comparison, path))
 
-    def onReportButton(self, checked=False):
+    def onReportButton(self, checked: bool = False) -> None:
         """Save the report into a new folder inside one that the user chooses."""
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Choose where to save the report"))
         if folder:
             self.saveReport(self.ui.cohortPath.currentPath, folder)
 
-    def saveReport(self, path, folder):
+    def saveReport(self, path: str | os.PathLike, folder: str | os.PathLike) -> None:
         """Save the report of a table into a new folder inside `folder` and show a link to it."""
         try:
             install_missing_packages(FIGURES, torch=False)
@@ -81,7 +88,7 @@ class CohortSection:
         self.ui.cohortStatusLabel.styleSheet = WARNING_STYLE if failed else ""
         self.ui.cohortStatusLabel.visible = bool(text)
 
-    def update(self):
+    def update(self) -> None:
         """Offer what can be done now."""
         running = self.panel.queue.job(SECTION) is not None
         ready = bool(self.ui.cohortPath.currentPath) and not running

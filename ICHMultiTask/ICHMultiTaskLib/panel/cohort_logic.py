@@ -1,29 +1,38 @@
 """Volumes of a cohort, compared with reference volumes. Needs no Qt."""
 
-from pathlib import Path
+from __future__ import annotations
 
-from ..comparison.cohort import compare_cohort
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..common.progress import Progress
+from ..comparison.cohort import CohortComparison, compare_cohort
 from ..mrml.cohort import show_cohort
 from ..mrml.scene import create_scene
 from .analysis_logic import show_table_layout, unused_folder
+
+if TYPE_CHECKING:
+    import slicer
 
 
 class CohortLogic:
     """Compares the volumes in a table."""
 
     @staticmethod
-    def work(tables):
+    def work(tables: str | os.PathLike) -> Callable[[Progress], CohortComparison]:
         """Return the comparison of a cohort's tables as a callable (progress) -> CohortComparison."""
         return lambda progress: compare_cohort(tables)
 
     @staticmethod
-    def show(comparison, name):
+    def show(comparison: CohortComparison, name: str) -> slicer.vtkMRMLTableNode:
         """Switch to a layout with a table view, showing a new table node of a cohort comparison, which is returned."""
         show_table_layout()
         return show_cohort(create_scene(), comparison, name)
 
     @staticmethod
-    def report_work(tables, parent):
+    def report_work(tables: str | os.PathLike, parent: str | os.PathLike) -> Callable[[Progress], Path]:
         """Return the writing of a cohort's report into a new folder as a callable (progress) -> path of report.html."""
         destination = unused_folder(parent, f"{Path(tables).stem}-comparison")
 

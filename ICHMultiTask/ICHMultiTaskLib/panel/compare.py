@@ -1,6 +1,9 @@
 """The section "Compare": the analysis beside segments of the scene."""
 
+from __future__ import annotations
+
 from html import escape
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -15,6 +18,10 @@ from .scan_table import ScanTableDialog
 from .scan_table_state import SECTION as TABLE
 from .scan_table_state import ScanTableState
 from .work import WARNING_STYLE
+
+if TYPE_CHECKING:
+    from ..mrml.segments import SegmentChoice
+    from .compare_state import CompareState
 
 WAIT_MSEC = 500
 """After an edit the comparison waits this long for the next one."""
@@ -44,7 +51,7 @@ class CompareSection(VTKObservationMixin):
     state : CompareState
     """
 
-    def __init__(self, widget, state):
+    def __init__(self, widget: qt.QWidget, state: CompareState):
         VTKObservationMixin.__init__(self)
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
@@ -74,12 +81,12 @@ class CompareSection(VTKObservationMixin):
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
             self.addObserver(scene, event, self._onSceneChanged)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """Stop and observe nothing."""
         self._timer.stop()
         self.removeObservers()
 
-    def refresh(self):
+    def refresh(self) -> None:
         """List the segments; compare the chosen ones again if anything changed."""
         self._timer.stop()
         for className in ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"):
@@ -92,12 +99,12 @@ class CompareSection(VTKObservationMixin):
         self._fillList()
         self.update()
 
-    def current(self):
+    def current(self) -> SegmentChoice | None:
         """The highlighted segment, else the first ticked one, else None."""
         row, choices = self.ui.segmentList.currentRow, self.state.choices
         return choices[row] if 0 <= row < len(choices) else next(iter(self.state.ticked()), None)
 
-    def onSideBySideButton(self, checked):
+    def onSideBySideButton(self, checked: bool) -> None:
         """Show the two linked views, or go back to the user's own layout."""
         if checked:
             self.panel.logic.comparison.show_side_by_side(self.panel.scan)
@@ -106,18 +113,18 @@ class CompareSection(VTKObservationMixin):
             self.panel.logic.comparison.leave_side_by_side()
         self.panel.changed()
 
-    def onTablesButton(self, checked=False):
+    def onTablesButton(self, checked: bool = False) -> None:
         """Show the comparison as a table below the views."""
         self.panel.logic.comparison.show_tables(self.panel.scan)
 
-    def onMarkButton(self, checked=False):
+    def onMarkButton(self, checked: bool = False) -> None:
         """Propose a segmentation of the bleed and compare with it."""
         try:
             self.state.mark()
         except ICHMultiTaskError as error:
             self.panel.say(SECTION, str(error), failed=True)
 
-    def onSegmentEditorButton(self, checked=False):
+    def onSegmentEditorButton(self, checked: bool = False) -> None:
         """Open the Segment Editor on the highlighted segment; the map, which would hide the bleed, waits."""
         choice = self.current()
         node = slicer.mrmlScene.GetNodeByID(choice.node_id)
@@ -128,21 +135,21 @@ class CompareSection(VTKObservationMixin):
         editor.setSourceVolumeNode(self.panel.scan)
         editor.setCurrentSegmentID(choice.segment_id)
 
-    def onAddToTableButton(self, checked=False):
+    def onAddToTableButton(self, checked: bool = False) -> None:
         """Add the scan and the highlighted segment to a table that the user chooses."""
         choice = self.current()
         answer = ScanTableDialog(self.scanTable.proposed_patient(), choice.short_name).ask()
         if answer is not None:
             self.addToTable(choice, *answer)
 
-    def addToTable(self, choice, table, patientID, died):
+    def addToTable(self, choice: SegmentChoice, table: str, patientID: str, died: int | None) -> None:
         """Add the scan and a segment to a table."""
         try:
             self.scanTable.add(table, choice, patientID, died)
         except ICHMultiTaskError as error:
             self.panel.say(TABLE, str(error), failed=True)
 
-    def update(self):
+    def update(self) -> None:
         """Show the latest comparison, or say why there is none, and offer what can be done now."""
         ui, state, compared = self.ui, self.state, self.state.compared
         ui.markButton.text = _("Marking…") if state.marking else _("Mark the bleed")

@@ -1,6 +1,10 @@
 """The section Compare: which segments are offered and ticked, what is compared and said. Needs no Qt."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..common.numbers import NOT_COMPUTED, number, with_interval
 from ..mrml.comparison import attention_sentence, measures_sentence, method_name, reader_table
@@ -8,6 +12,11 @@ from ..mrml.scene import create_scene
 from ..mrml.segments import belongs_to
 from ..mrml.translation import tr as _
 from .analyze_state import shown_map
+
+if TYPE_CHECKING:
+    from ..mrml.comparison import SceneComparison
+    from ..mrml.segments import SegmentChoice
+    from .state import PanelState
 
 SECTION, MARK, THREE_D = "compare", "mark", "3d"
 YES, NO = "✓", "✗"
@@ -44,7 +53,7 @@ class CompareState:
     panel : PanelState
     """
 
-    def __init__(self, panel):
+    def __init__(self, panel: PanelState):
         self.panel = panel
         self.choices = []
         """Segments that can be compared, those of other scans last."""
@@ -58,7 +67,7 @@ class CompareState:
         """Called when what is compared has changed; a window may wait a little before it refreshes."""
         panel.listeners.append(self._look)
 
-    def edited(self):
+    def edited(self) -> None:
         """A segment has changed."""
         self._edits += 1
         self.when_stale()
@@ -74,7 +83,7 @@ class CompareState:
             self._seen = seen
             self.when_stale()
 
-    def refresh(self):
+    def refresh(self) -> None:
         """List the segments; compare the ticked ones again if anything changed that the comparison speaks of."""
         panel, scan, scene = self.panel, self.panel.scan, create_scene()
         before = {choice.key for choice in self.choices}
@@ -99,20 +108,20 @@ class CompareState:
             work = panel.logic.comparison.compare_work(scan, ticked, panel.parameters.overlayThreshold)
             panel.submit(SECTION, work, panel.logic.comparison.show_comparison, (scan,))
 
-    def is_foreign(self, choice):
+    def is_foreign(self, choice: SegmentChoice) -> bool:
         """Whether a segment is known to be of another scan or study."""
         return self._belongs.get(choice.key) is False
 
-    def is_ticked(self, choice):
+    def is_ticked(self, choice: SegmentChoice) -> bool:
         """Whether a segment is to be compared; one of another scan counts for the scan that it was ticked for."""
         parameters = self.panel.parameters
         return parameters is not None and self._tick_of(choice) in parameters.comparedSegments
 
-    def ticked(self):
+    def ticked(self) -> list[SegmentChoice]:
         """Segments to be compared, as a list of SegmentChoice."""
         return [choice for choice in self.choices if self.is_ticked(choice)]
 
-    def tick(self, choices, on=True):
+    def tick(self, choices: Iterable[SegmentChoice], on: bool = True) -> None:
         """Tick segments, or take the ticks off; others stay as they are."""
         changed = {self._tick_of(choice) for choice in choices}
         kept = [tick for tick in self.panel.parameters.comparedSegments if tick not in changed]
@@ -128,11 +137,11 @@ class CompareState:
         return f"{key} {scan.GetID()}" if self.is_foreign(choice) and scan is not None else key
 
     @property
-    def compared(self):
+    def compared(self) -> SceneComparison | None:
         """The latest comparison of the chosen scan, as SceneComparison; None where there is none."""
         return self.panel.logic.comparison.compared_with(self.panel.scan)
 
-    def reason(self):
+    def reason(self) -> str:
         """Why there is no comparison; empty where there is one."""
         if not self.choices:
             return _("There is no segment in the scene to compare with: load or draw a segmentation.")
@@ -143,16 +152,16 @@ class CompareState:
         return ""
 
     @property
-    def marking(self):
+    def marking(self) -> bool:
         """Whether the bleed is being marked."""
         return self.panel.queue.job(MARK) is not None
 
     @property
-    def can_mark(self):
+    def can_mark(self) -> bool:
         """Whether the chosen scan was analyzed and is not being marked."""
         return self.panel.logic.analysis.facts_of(self.panel.scan) is not None and not self.marking
 
-    def mark(self):
+    def mark(self) -> None:
         """Propose a segmentation of the bleed, and compare with it."""
         scan = self.panel.scan
         work = self.panel.logic.comparison.mark_work(scan)
@@ -172,12 +181,12 @@ class CompareState:
                 self._keep_ticks([*self.panel.parameters.comparedSegments, " ".join(key)])
         self.refresh()
 
-    def show_three_d(self):
+    def show_three_d(self) -> None:
         """Show the skull as glass around the segments of the chosen scan."""
         scan, logic = self.panel.scan, self.panel.logic.comparison
         self.panel.submit(SECTION, logic.three_d_work(scan), logic.show_three_d, (scan,), THREE_D)
 
-    def remarks(self):
+    def remarks(self) -> list[str]:
         """What a reader should see before the numbers: sentences."""
         scan, compared = self.panel.scan, self.compared
         facts = self.panel.logic.analysis.facts_of(scan)
@@ -190,7 +199,7 @@ class CompareState:
             sentences += _disagreement(name, segment.volumes[0], compared.comparison.model_ml)
         return [*sentences, *compared.remarks]
 
-    def rows(self):
+    def rows(self) -> list[Row]:
         """The table of volumes, as Row objects."""
         compared = self.compared
         if compared is None:
@@ -203,7 +212,7 @@ class CompareState:
             rows += [_row(row, choice.draft) for row in segment.volumes]
         return rows
 
-    def sentences(self):
+    def sentences(self) -> list[tuple[str, list[str]]]:
         """Attention, measures and readers against each other: (heading, lines) each."""
         compared = self.compared
         if compared is None:

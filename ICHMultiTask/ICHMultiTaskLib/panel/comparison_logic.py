@@ -4,9 +4,14 @@ As in `analysis_logic`, what the work of a method returned goes to the `show_…
 thread.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 from ..analysis.marking import mark
 from ..common.errors import InputError
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress
 from ..model.attention import SHOWN_FROM
 from ..mrml import clinical, layout, results
 from ..mrml.comparison import comparison_work, remove_tables, write_tables
@@ -19,6 +24,16 @@ from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 from .analysis_logic import show_table_layout
 
+if TYPE_CHECKING:
+    import slicer
+    import vtk
+
+    from ..analysis.analyzer import Analysis
+    from ..analysis.marking import Marking
+    from ..measures.clinical_scores import ClinicalAssessment, ClinicalContext
+    from ..mrml.comparison import SceneComparison
+    from .analysis_logic import AnalysisLogic
+
 
 class ComparisonLogic:
     """Compares scans that were analyzed.
@@ -28,22 +43,22 @@ class ComparisonLogic:
     analysis : AnalysisLogic
     """
 
-    def __init__(self, analysis):
+    def __init__(self, analysis: AnalysisLogic):
         self.analysis = analysis
         self._compared = {}  # by the ID of the scan's node
 
-    def forget(self):
+    def forget(self) -> None:
         """Let go of all comparisons, for instance as the scene is closed."""
         self._compared.clear()
 
-    def compared_with(self, scan):
+    def compared_with(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> SceneComparison | None:
         """The latest comparison of a scan, as SceneComparison; None where its scan was analyzed anew or nothing is."""
         found = self._compared.get(scan.GetID()) if scan is not None and scan.GetScene() is not None else None
         facts = found and self.analysis.facts_of(scan)
         return found if facts and found.run == facts["analyzed"] else None
 
     @staticmethod
-    def segments(scan=None):
+    def segments(scan: slicer.vtkMRMLScalarVolumeNode | None = None) -> list[SegmentChoice]:
         """Segments and labels in the scene that can be compared, as a list of SegmentChoice.
 
         Parameters
@@ -57,7 +72,13 @@ class ComparisonLogic:
             return found
         return [choice for choice in found if belongs_to(scene.GetNodeByID(choice.node_id), scan) is not False]
 
-    def compare(self, scan, segments=None, threshold=SHOWN_FROM, progress=None):
+    def compare(
+        self,
+        scan: slicer.vtkMRMLScalarVolumeNode,
+        segments: slicer.vtkMRMLNode | Sequence[slicer.vtkMRMLNode | SegmentChoice] | None = None,
+        threshold: float = SHOWN_FROM,
+        progress: Progress | None = None,
+    ) -> SceneComparison:
         """Compare a scan's analysis with segments and write the tables; returns when it is done.
 
         Parameters
@@ -81,13 +102,15 @@ class ComparisonLogic:
         choices = self.segments(scan) if segments is None else _choices(segments)
         return self.show_comparison(self.compare_work(scan, choices, threshold)(progress or NO_PROGRESS))
 
-    def compare_work(self, scan, choices, threshold=SHOWN_FROM):
+    def compare_work(
+        self, scan: slicer.vtkMRMLScalarVolumeNode, choices: Sequence[SegmentChoice], threshold: float = SHOWN_FROM
+    ) -> Callable[[Progress], SceneComparison]:
         """Read segments and return their comparison as a callable (progress) -> SceneComparison."""
         analysis = self.analysis.check_analyzed(scan)
         run = self.analysis.facts_of(scan)["analyzed"]
         return comparison_work(analysis, scan, choices, threshold, run)
 
-    def show_comparison(self, compared):
+    def show_comparison(self, compared: SceneComparison) -> SceneComparison:
         """Write a comparison into the scan's tables.
 
         Returns
@@ -101,20 +124,22 @@ class ComparisonLogic:
         self._compared[compared.scan_node.GetID()] = compared
         return compared
 
-    def forget_comparison(self, scan):
+    def forget_comparison(self, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Let go of a scan's comparison; its tables go too, since they would speak of what is no longer chosen."""
         compared = self._compared.pop(scan.GetID(), None)
         if compared is not None:
             remove_tables(create_scene(), scan)
 
     @staticmethod
-    def show_tables(scan):
+    def show_tables(scan: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Switch to a layout with a table view, showing the volumes of a scan's comparison."""
         if not layout.is_side_by_side(create_scene()):
             show_table_layout()
         _select_comparison_table(scan)
 
-    def show_diameters(self, scan, index=0, jump=True):
+    def show_diameters(
+        self, scan: slicer.vtkMRMLScalarVolumeNode, index: int = 0, jump: bool = True
+    ) -> list[slicer.vtkMRMLMarkupsLineNode]:
         """Draw A, B and C of a compared segment in place of those drawn before; `jump`: go to the slice of A and B.
 
         Returns
@@ -126,11 +151,11 @@ class ComparisonLogic:
         return show_diameters(create_scene(), compared.comparison.segments[index].measures, scan, jump)
 
     @staticmethod
-    def hide_diameters():
+    def hide_diameters() -> None:
         """Remove the lines of `show_diameters`."""
         remove_diameters(create_scene())
 
-    def show_side_by_side(self, scan):
+    def show_side_by_side(self, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Show scan and attention on the left, scan and segments on the right, linked, above the table of volumes."""
         analysis = self.analysis.check_analyzed(scan)
         peak = analysis.attention.peak_ras_mm if analysis.attention else None
@@ -139,25 +164,27 @@ class ComparisonLogic:
         _select_comparison_table(scan)
 
     @staticmethod
-    def keep_segments_right():
+    def keep_segments_right() -> None:
         """Leave the left one of the two views to the attention."""
         scene = create_scene()
         for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
             layout.keep_out_of_view(scene, node, layout.LEFT)
 
     @staticmethod
-    def shows_side_by_side(scan):
+    def shows_side_by_side(scan: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
         """Whether a scan is on show beside its segments."""
         scene = create_scene()
         both = layout.volume_on(scene, layout.LEFT), layout.volume_on(scene, layout.RIGHT)
         return scan is not None and both == (scan, scan)
 
     @staticmethod
-    def leave_side_by_side():
+    def leave_side_by_side() -> None:
         """Go back to the user's own layout."""
         layout.leave_side_by_side(create_scene())
 
-    def mark(self, scan, volume_ml=None, progress=None):
+    def mark(
+        self, scan: slicer.vtkMRMLScalarVolumeNode, volume_ml: float | None = None, progress: Progress | None = None
+    ) -> tuple[slicer.vtkMRMLSegmentationNode | None, Marking]:
         """Propose a segmentation of the bleed and add it to the scene; returns when it is done.
 
         Parameters and errors as `mark_work` and `show_marking`.
@@ -168,7 +195,9 @@ class ComparisonLogic:
         """
         return self.show_marking(self.mark_work(scan, volume_ml)(progress or NO_PROGRESS))
 
-    def mark_work(self, scan, volume_ml=None):
+    def mark_work(
+        self, scan: slicer.vtkMRMLScalarVolumeNode, volume_ml: float | None = None
+    ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Marking]]:
         """Return the proposal of a segmentation as a callable (progress) -> (scan node, Analysis, Marking).
 
         Parameters
@@ -192,7 +221,9 @@ class ComparisonLogic:
         return work
 
     @staticmethod
-    def show_marking(node_analysis_and_marking):
+    def show_marking(
+        node_analysis_and_marking: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Marking],
+    ) -> tuple[slicer.vtkMRMLSegmentationNode | None, Marking]:
         """Add a proposed segmentation to the scene, beside its scan, where anything was marked.
 
         Returns
@@ -210,7 +241,9 @@ class ComparisonLogic:
         return show_marking(create_scene(), marking, analysis.head_ct, scan), marking
 
     @staticmethod
-    def three_d_work(scan):
+    def three_d_work(
+        scan: slicer.vtkMRMLScalarVolumeNode,
+    ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, vtk.vtkPolyData]]:
         """Read a scan and return the making of its skull as a callable (progress) -> (node, surface)."""
         head_ct, step = head_ct_from_node(scan), _("Skull")
 
@@ -221,7 +254,9 @@ class ComparisonLogic:
         return work
 
     @staticmethod
-    def show_three_d(node_and_surface):
+    def show_three_d(
+        node_and_surface: tuple[slicer.vtkMRMLScalarVolumeNode, vtk.vtkPolyData],
+    ) -> slicer.vtkMRMLModelNode:
         """Show the skull as glass around the segments of its scan, in the 3-D views.
 
         Returns
@@ -237,7 +272,7 @@ class ComparisonLogic:
         return show_in_3d(create_scene(), scan, surface)
 
     @staticmethod
-    def toggle_segments(scan):
+    def toggle_segments(scan: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Hide the segmentations that belong to a scan, or show them where all are hidden."""
         nodes = nodes_of_class(create_scene(), "vtkMRMLSegmentationNode")
         displays = [node.GetDisplayNode() for node in nodes if belongs_to(node, scan) is not False]
@@ -247,18 +282,18 @@ class ComparisonLogic:
             display.SetVisibility(not shown)
 
     @staticmethod
-    def clinical_context(scan):
+    def clinical_context(scan: slicer.vtkMRMLScalarVolumeNode) -> ClinicalContext:
         """What is known of the patient of a scan, as a ClinicalContext."""
         return clinical.context_of(scan)
 
-    def keep_clinical_context(self, scan, context):
+    def keep_clinical_context(self, scan: slicer.vtkMRMLScalarVolumeNode, context: ClinicalContext) -> None:
         """Keep what is known of the patient with the scan, and write the scores if it was analyzed."""
         clinical.keep_context(scan, context)
         assessment = self.assess(scan)
         if assessment is not None:
             clinical.write_table(create_scene(), scan, assessment)
 
-    def assess(self, scan):
+    def assess(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> ClinicalAssessment | None:
         """Scores and alerts for the patient of a scan, as a ClinicalAssessment; None if it was not analyzed."""
         facts = self.analysis.facts_of(scan)
         return None if facts is None else clinical.assess(scan, facts)

@@ -1,6 +1,9 @@
 """Packages that 3D Slicer does not ship, installed on the user's click; everywhere else pip has installed them."""
 
+from __future__ import annotations
+
 import importlib.util
+from collections.abc import Sequence
 
 import slicer
 
@@ -21,13 +24,13 @@ _MODULES = {
 }
 
 
-def missing_packages(requirements=ANALYSIS, torch=True):
+def missing_packages(requirements: Sequence[str] = ANALYSIS, torch: bool = True) -> list[str]:
     """Names of the packages, PyTorch included, that still have to be installed; nothing is imported."""
     names = [*(["torch"] if torch else ()), *(requirement.partition(">=")[0] for requirement in requirements)]
     return [name for name in names if importlib.util.find_spec(_MODULES.get(name, name)) is None]
 
 
-def install_missing_packages(requirements=ANALYSIS, torch=True):
+def install_missing_packages(requirements: Sequence[str] = ANALYSIS, torch: bool = True) -> None:
     """Install what is missing, after asking: PyTorch by the PyTorch extension, the others by pip.
 
     Parameters

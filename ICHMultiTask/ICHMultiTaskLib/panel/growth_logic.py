@@ -1,13 +1,25 @@
 """Growth between two scans of one patient in the scene. Needs no Qt."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from ..analysis.repeat import compare_with_previous
-from ..common.progress import NO_PROGRESS
+from ..common.progress import NO_PROGRESS, Progress
 from ..mrml import clinical, layout, repeat_scan, results
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import belongs_to
 from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
+
+if TYPE_CHECKING:
+    import slicer
+
+    from ..model.bundle import ModelBundle
+    from .analysis_logic import AnalysisLogic
 
 
 class GrowthLogic:
@@ -18,15 +30,22 @@ class GrowthLogic:
     analysis : AnalysisLogic
     """
 
-    def __init__(self, analysis):
+    def __init__(self, analysis: AnalysisLogic):
         self.analysis = analysis
         self._repeats = {}  # by the IDs of the two nodes, earlier and later: the later run, and the SceneRepeat
 
-    def forget(self):
+    def forget(self) -> None:
         """Let go of all that was compared, for instance as the scene is closed."""
         self._repeats.clear()
 
-    def measure(self, earlier, later, bundle=None, device="auto", progress=None):
+    def measure(
+        self,
+        earlier: slicer.vtkMRMLScalarVolumeNode,
+        later: slicer.vtkMRMLScalarVolumeNode,
+        bundle: ModelBundle | str | os.PathLike | None = None,
+        device: str = "auto",
+        progress: Progress | None = None,
+    ) -> SceneRepeat:
         """Analyze two scans of one patient and show the growth; returns when it is done.
 
         Parameters
@@ -50,7 +69,13 @@ class GrowthLogic:
             self.analysis.show_geometry(self.analysis.geometry_work(scan)(progress))
         return self.show(self.work(earlier, later, bundle, device)(progress))
 
-    def work(self, earlier, later, bundle=None, device="auto"):
+    def work(
+        self,
+        earlier: slicer.vtkMRMLScalarVolumeNode,
+        later: slicer.vtkMRMLScalarVolumeNode,
+        bundle: ModelBundle | str | os.PathLike | None = None,
+        device: str = "auto",
+    ) -> Callable[[Progress], SceneRepeat]:
         """Read two scans and return their comparison as a callable (progress) -> SceneRepeat.
 
         The later scan is not analyzed again where it was, with the same model.
@@ -80,7 +105,7 @@ class GrowthLogic:
 
         return compare
 
-    def show(self, shown):
+    def show(self, shown: SceneRepeat) -> SceneRepeat:
         """Show the later scan's analysis, the growth as a table, and the earlier scan laid on the later one.
 
         The map on show stays where the later scan had been analyzed before.
@@ -105,7 +130,9 @@ class GrowthLogic:
         self._repeats[shown.earlier_node.GetID(), shown.later_node.GetID()] = run, shown
         return shown
 
-    def repeat_of(self, earlier, later):
+    def repeat_of(
+        self, earlier: slicer.vtkMRMLScalarVolumeNode | None, later: slicer.vtkMRMLScalarVolumeNode | None
+    ) -> SceneRepeat | None:
         """The SceneRepeat of these two nodes if both are there and the later was not analyzed anew since; else None."""
         if earlier is None or later is None or earlier.GetScene() is None:
             return None
@@ -113,13 +140,18 @@ class GrowthLogic:
         facts = repeat and self.analysis.facts_of(later)
         return repeat if facts and facts["analyzed"] == run else None
 
-    def latest_of(self, later):
+    def latest_of(self, later: slicer.vtkMRMLScalarVolumeNode) -> SceneRepeat | None:
         """The SceneRepeat that was measured last of a later scan, or None."""
         pairs = [(earlier, known) for earlier, known in reversed(self._repeats) if known == later.GetID()]
         nodes = (create_scene().GetNodeByID(earlier) for earlier, _ in pairs)
         return next(filter(None, (self.repeat_of(earlier, later) for earlier in nodes)), None)
 
-    def show_views(self, earlier, later, later_outline=False):
+    def show_views(
+        self,
+        earlier: slicer.vtkMRMLScalarVolumeNode,
+        later: slicer.vtkMRMLScalarVolumeNode,
+        later_outline: bool = False,
+    ) -> None:
         """Show the earlier scan on the left and the later one on the right, linked, above the table of the growth.
 
         Each shows its own segmentations.
@@ -137,7 +169,9 @@ class GrowthLogic:
         results.select_table(results.result_node(later, repeat_scan.TABLE))
 
     @staticmethod
-    def keep_segments_apart(earlier, later, later_outline=False):
+    def keep_segments_apart(
+        earlier: slicer.vtkMRMLScalarVolumeNode, later: slicer.vtkMRMLScalarVolumeNode, later_outline: bool = False
+    ) -> None:
         """Show each segmentation over its own scan only."""
         scene = create_scene()
         for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
@@ -151,7 +185,9 @@ class GrowthLogic:
                 layout.keep_out_of_view(scene, node, layout.LEFT)
 
     @staticmethod
-    def shows_views(earlier, later):
+    def shows_views(
+        earlier: slicer.vtkMRMLScalarVolumeNode | None, later: slicer.vtkMRMLScalarVolumeNode | None
+    ) -> bool:
         """Whether these two scans are on show side by side."""
         scene = create_scene()
         both = layout.volume_on(scene, layout.LEFT), layout.volume_on(scene, layout.RIGHT)

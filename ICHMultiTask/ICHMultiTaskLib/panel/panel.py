@@ -1,5 +1,10 @@
 """The panel: its sections, the clock of its queue, and what happens to the scene while it is open."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import qt
 import slicer
 import vtk
@@ -20,6 +25,9 @@ from .tour import TourSection, load_sample
 from .tour_state import TourState
 from .work import Ticker
 
+if TYPE_CHECKING:
+    from .logic import Logic
+
 
 class Panel(VTKObservationMixin):
     """Sections below each other, all of one state.
@@ -33,7 +41,7 @@ class Panel(VTKObservationMixin):
         With `getParameterNode`.
     """
 
-    def __init__(self, sectionsLayout, loadSection, logic):
+    def __init__(self, sectionsLayout: qt.QBoxLayout, loadSection: Callable[[str], qt.QWidget], logic: Logic):
         VTKObservationMixin.__init__(self)
         self.logic = logic
         self.state = PanelState(logic)
@@ -84,14 +92,14 @@ class Panel(VTKObservationMixin):
         ):
             self.addObserver(scene, event, method)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """Stop everything and observe nothing."""
         self.ticker.stop()
         self._updateTimer.stop()
         self.compare.cleanup()
         self.removeObservers()
 
-    def enter(self):
+    def enter(self) -> None:
         """Show what the scene holds now."""
         self.entered = True
         self._enableShortcuts(True)
@@ -99,12 +107,12 @@ class Panel(VTKObservationMixin):
         self.attention.bringBack()
         self.analyze.lookUpDevices()
 
-    def exit(self):
+    def exit(self) -> None:
         """Leave the widgets alone while another module is shown; work goes on."""
         self.entered = False
         self._enableShortcuts(False)
 
-    def bind(self):
+    def bind(self) -> None:
         """Bind the panel to the parameter node of the scene, which another scene may have replaced."""
         self.release()
         parameters = self.logic.getParameterNode()
@@ -115,7 +123,7 @@ class Panel(VTKObservationMixin):
         self.analyze.showDevices()  # the selector was filled anew
         self.state.scene_changed()
 
-    def release(self):
+    def release(self) -> None:
         """Bind the panel to nothing."""
         parameters = self.state.parameters
         if parameters is not None:
@@ -124,7 +132,7 @@ class Panel(VTKObservationMixin):
             self.removeObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.state.parameters, self._guiTags = None, []
 
-    def update(self):
+    def update(self) -> None:
         """Show every section anew."""
         for section in self.sections:
             section.update()

@@ -1,6 +1,9 @@
 """The section "Repeat scan": growth since an earlier scan of the same patient."""
 
+from __future__ import annotations
+
 from html import escape
+from typing import TYPE_CHECKING
 
 import slicer
 from slicer.i18n import tr as _
@@ -9,6 +12,11 @@ from ..common.errors import ICHMultiTaskError
 from .dependencies import install_missing_packages
 from .repeat_state import SECTION
 from .work import WARNING_STYLE
+
+if TYPE_CHECKING:
+    import qt
+
+    from .repeat_state import RepeatState
 
 
 class RepeatSection:
@@ -21,7 +29,7 @@ class RepeatSection:
     state : RepeatState
     """
 
-    def __init__(self, widget, state):
+    def __init__(self, widget: qt.QWidget, state: RepeatState):
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
         self._scans = []
@@ -30,12 +38,12 @@ class RepeatSection:
         self.ui.repeatViewsButton.connect("clicked(bool)", lambda checked: state.show_views(checked))
         self.ui.laterOutlineBox.connect("toggled(bool)", state.set_later_outline)
 
-    def onEarlierSelected(self, index):
+    def onEarlierSelected(self, index: int) -> None:
         """Choose the earlier scan of the list; its first line is none."""
         self.panel.parameters.earlierVolume = self._scans[index - 1] if index > 0 else None
         self.panel.changed()
 
-    def onGrowthButton(self, checked=False):
+    def onGrowthButton(self, checked: bool = False) -> None:
         """Analyze both scans and compare them, or cancel that."""
         if self.state.job is not None:
             self.state.cancel()
@@ -46,7 +54,7 @@ class RepeatSection:
         except ICHMultiTaskError as error:
             self.panel.say(SECTION, str(error), failed=True)
 
-    def update(self):
+    def update(self) -> None:
         """Show what can be done now, and the growth where these two scans were compared."""
         ui, state, job = self.ui, self.state, self.state.job
         self._updateScans()

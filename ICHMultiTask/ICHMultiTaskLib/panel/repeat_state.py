@@ -1,9 +1,20 @@
 """The section Repeat scan: the earlier scan, growth and the linked views. Needs no Qt."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..mrml import focus
 from ..mrml.repeat_scan import alignment_rows, rows
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
+
+if TYPE_CHECKING:
+    import slicer
+
+    from ..common.work_queue import Job
+    from ..mrml.repeat_scan import SceneRepeat
+    from .state import PanelState
 
 SECTION = "growth"
 
@@ -16,38 +27,38 @@ class RepeatState:
     panel : PanelState
     """
 
-    def __init__(self, panel):
+    def __init__(self, panel: PanelState):
         self.panel = panel
         self.later_outline = False
 
     @property
-    def earlier(self):
+    def earlier(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The chosen earlier scan, or None."""
         parameters = self.panel.parameters
         earlier = parameters.earlierVolume if parameters is not None else None
         return earlier if earlier is not None and earlier.GetScene() is not None else None
 
-    def candidates(self):
+    def candidates(self) -> list[tuple[slicer.vtkMRMLScalarVolumeNode, str]]:
         """Scans that can be the earlier one, as (node, text)."""
         return [(node, text) for node, text in self.panel.scans() if node is not self.panel.scan]
 
     @property
-    def job(self):
+    def job(self) -> Job | None:
         """The running comparison, as Job, or None."""
         return self.panel.queue.job(SECTION)
 
     @property
-    def can_measure(self):
+    def can_measure(self) -> bool:
         """Whether two different scans are chosen and none are being compared."""
         scan, earlier = self.panel.scan, self.earlier
         return None not in (scan, earlier) and scan is not earlier and self.job is None
 
     @property
-    def repeat(self):
+    def repeat(self) -> SceneRepeat | None:
         """What was measured of these two scans, as SceneRepeat; None where nothing was."""
         return self.panel.logic.growth.repeat_of(self.earlier, self.panel.scan)
 
-    def measure(self):
+    def measure(self) -> None:
         """Compare both scans with their files, analyze them and compare them."""
         scans, parameters = (self.earlier, self.panel.scan), self.panel.parameters
         choices = parameters.bundleFolder or None, parameters.device.value
@@ -61,28 +72,28 @@ class RepeatState:
 
         self.panel.submit(SECTION, lambda progress: [check(progress) for check in checks], checked, scans)
 
-    def cancel(self):
+    def cancel(self) -> None:
         """Stop the comparison."""
         self.panel.queue.cancel(SECTION)
 
-    def verdict(self):
+    def verdict(self) -> str:
         """Whether the hematoma has expanded, in one sentence; empty where nothing was measured."""
         return rows(self.repeat)[0][1] if self.repeat else ""
 
-    def rows(self):
+    def rows(self) -> list[tuple[str, str, str]]:
         """Numbers below the verdict: (measure, value, unit) each."""
         return [] if self.repeat is None else rows(self.repeat)[1 : -len(self.small_rows()) or None]
 
-    def small_rows(self):
+    def small_rows(self) -> list[tuple[str, str, str]]:
         """How the scans were aligned: (measure, value, unit) each."""
         return [] if self.repeat is None else alignment_rows(self.repeat.repeat.alignment)
 
     @property
-    def views_shown(self):
+    def views_shown(self) -> bool:
         """Whether the two scans are on show side by side."""
         return self.panel.logic.growth.shows_views(self.earlier, self.panel.scan)
 
-    def show_views(self, on=True):
+    def show_views(self, on: bool = True) -> None:
         """Show the two scans side by side, or go back to the user's own layout."""
         if on:
             self.panel.logic.growth.show_views(self.earlier, self.panel.scan, self.later_outline)
@@ -92,13 +103,13 @@ class RepeatState:
                 focus.show_scan(create_scene(), self.panel.scan)
         self.panel.changed()
 
-    def set_later_outline(self, on):
+    def set_later_outline(self, on: bool) -> None:
         """Show the later scan's segments over the earlier one as well, or not."""
         self.later_outline = on
         if self.views_shown:
             self.panel.logic.growth.keep_segments_apart(self.earlier, self.panel.scan, on)
 
-    def hint(self):
+    def hint(self) -> str:
         """What is missing before anything can be measured; empty where nothing is."""
         if self.panel.scan is None:
             return _("Choose a head CT first.")

@@ -1,5 +1,7 @@
 """What the panel says of a scan's result, in words. Needs no Qt."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from ..common.numbers import probability, probability_range
@@ -40,7 +42,7 @@ class ResultView:
     model: str
 
 
-def result_view(facts, chosen_sha256=None):
+def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
     """Put a result into words.
 
     Parameters

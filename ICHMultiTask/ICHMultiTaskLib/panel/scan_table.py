@@ -1,5 +1,7 @@
 """The dialog that adds a scan and a segment to a table of scans."""
 
+from __future__ import annotations
+
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -18,7 +20,7 @@ class ScanTableDialog:
         Name of the segment, as it is shown.
     """
 
-    def __init__(self, patient_id, segment):
+    def __init__(self, patient_id: str, segment: str):
         self.dialog = dialog = qt.QDialog(slicer.util.mainWindow())
         dialog.setWindowTitle(_("Add to a table of scans"))
         form = qt.QFormLayout(dialog)
@@ -58,11 +60,11 @@ class ScanTableDialog:
         self.outcome.connect("currentIndexChanged(int)", self._update)
         self._update()
 
-    def answer(self):
+    def answer(self) -> tuple[str, str, int | None]:
         """What was filled in: table, patient and outcome (None: not chosen)."""
         return self.path.text.strip(), self.patient.text.strip(), self.outcome.itemData(self.outcome.currentIndex)
 
-    def ask(self):
+    def ask(self) -> tuple[str, str, int | None] | None:
         """Show the dialog; return the answer, or None where it was canceled."""
         if not self.dialog.exec_():
             return None

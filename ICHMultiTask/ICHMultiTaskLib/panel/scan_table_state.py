@@ -1,6 +1,10 @@
 """A scan and a segment of it for a table of scans: what is proposed, and the adding. Needs no Qt."""
 
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..comparison.scan_table import add_scan, check_addition
 from ..mrml.hierarchy import identity_of
@@ -8,6 +12,10 @@ from ..mrml.scene import create_scene
 from ..mrml.segments import concerns, read_segment
 from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
+
+if TYPE_CHECKING:
+    from ..mrml.segments import SegmentChoice
+    from .compare_state import CompareState
 
 SECTION = "table"
 
@@ -20,10 +28,10 @@ class ScanTableState:
     compare : CompareState
     """
 
-    def __init__(self, compare):
+    def __init__(self, compare: CompareState):
         self.compare, self.panel = compare, compare.panel
 
-    def can_add(self, choice):
+    def can_add(self, choice: SegmentChoice | None) -> bool:
         """Whether there is a scan, and a segment that is not known to be of another one.
 
         Parameters
@@ -33,12 +41,12 @@ class ScanTableState:
         busy = self.panel.queue.job(SECTION) is not None
         return self.panel.scan is not None and choice is not None and not self.compare.is_foreign(choice) and not busy
 
-    def proposed_patient(self):
+    def proposed_patient(self) -> str:
         """The patient's ID as the scan states it, else the scan's name."""
         scan = self.panel.scan
         return identity_of(scan).get("patient_id") or scan.GetName()
 
-    def add(self, table, choice, patient_id, died):
+    def add(self, table: str | os.PathLike, choice: SegmentChoice, patient_id: str, died: int | None) -> None:
         """Measure, check and add; what came of it is said in the section Compare.
 
         Parameters

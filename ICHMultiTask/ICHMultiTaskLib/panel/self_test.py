@@ -1,5 +1,7 @@
 """Self test of the logic on real nodes, with a tiny network: its numbers mean nothing, the way is real."""
 
+from __future__ import annotations
+
 import tempfile
 from pathlib import Path
 
@@ -20,7 +22,7 @@ class LogicTest:
 
     logicClass = Logic
 
-    def setUp(self):
+    def setUp(self) -> None:
         """An empty scene with a scan, and a tiny bundle."""
         self.scene = create_scene()
         self.scene.Clear(0)
@@ -33,7 +35,7 @@ class LogicTest:
         self.logic = self.logicClass()
         self.volume = head_ct_to_node(self.scene, testing.phantom(), "Head CT")
 
-    def test_processShowsMapAndTable(self):
+    def test_processShowsMapAndTable(self) -> None:
         messages = []
         shown = self.logic.process(self.volume, lambda fraction, text: messages.append(text), bundle=self.bundle)
         self.assertEqual(shown.attention.GetImageData().GetDimensions(), self.volume.GetImageData().GetDimensions())
@@ -41,20 +43,20 @@ class LogicTest:
         self.assertIn("Hematoma volume", rows)
         self.assertIn("Attention map", messages)
 
-    def test_secondRunReplacesTheFirst(self):
+    def test_secondRunReplacesTheFirst(self) -> None:
         self.logic.process(self.volume, bundle=self.bundle)
         count = self.scene.GetNumberOfNodes()
         self.logic.process(self.volume, bundle=self.bundle)
         self.assertEqual(self.scene.GetNumberOfNodes(), count)
 
-    def test_anotherMapNeedsNoSecondRun(self):
+    def test_anotherMapNeedsNoSecondRun(self) -> None:
         shown = self.logic.process(self.volume, bundle=self.bundle)
         analysis = self.logic.analysis
         node = analysis.show_attention(analysis.attention_work(self.volume, "prognosis", "stage2", "layercam")(None))
         self.assertIs(node, shown.attention)
         self.assertEqual(node.GetAttribute("ICHMultiTask.stage"), "stage2")
 
-    def test_cancelLeavesNothing(self):
+    def test_cancelLeavesNothing(self) -> None:
         task = BackgroundTask(self.logic.analysis.work(self.volume, self.bundle))
         task.cancel()
         with self.assertRaises(Canceled):
@@ -62,13 +64,13 @@ class LogicTest:
         self.assertIsNone(results.result_node(self.volume, "table"))
         self.assertIsNone(self.logic.analysis.analysis_of(self.volume))
 
-    def test_sceneClosedMidRunIsHarmless(self):
+    def test_sceneClosedMidRunIsHarmless(self) -> None:
         task = BackgroundTask(self.logic.analysis.work(self.volume, self.bundle))
         self.scene.Clear(0)
         with self.assertRaisesRegex(ICHMultiTaskError, "no longer in the scene"):
             self.logic.analysis.show(task.result())
 
-    def test_compareFillsTheTables(self):
+    def test_compareFillsTheTables(self) -> None:
         self.logic.process(self.volume, bundle=self.bundle)
         hu, drawn = slicer.util.arrayFromVolume(self.volume), slice(50, 80)
         labels = self.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Dr. A")
@@ -79,13 +81,13 @@ class LogicTest:
         self.assertEqual([table.GetCellText(row, 1) for row in (0, 1, 2)], ["Model", "Planimetry", "ABC/2"])
         self.assertEqual(table.GetCellText(1, 2), f"{measured.volume_ml:.1f}")
 
-    def test_reportIsSavedBesideEarlierOnes(self):
+    def test_reportIsSavedBesideEarlierOnes(self) -> None:
         self.logic.process(self.volume, bundle=self.bundle)
         pages = [self.logic.report_work(self.volume, self.folder.name)(lambda fraction, text: None) for n in range(2)]
         self.assertEqual([page.parent.name for page in pages], ["Head-CT-report", "Head-CT-report-2"])
         self.assertIn("Random weights", pages[1].read_text(encoding="utf-8"))
 
-    def test_errorsAreSentences(self):
+    def test_errorsAreSentences(self) -> None:
         with self.assertRaisesRegex(ICHMultiTaskError, "No volume was given"):
             self.logic.process(None, bundle=self.bundle)
         with self.assertRaisesRegex(ICHMultiTaskError, "is not a model bundle"):

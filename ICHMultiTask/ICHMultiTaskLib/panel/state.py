@@ -1,15 +1,20 @@
 """Which scan is chosen, what runs and what is said. Needs no Qt: widgets show what these classes say."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..common.errors import Canceled, ICHMultiTaskError
-from ..common.work_queue import WorkQueue
+from ..common.work_queue import Job, WorkQueue
 from ..mrml import focus, results
 from ..mrml.comparison import rename_formulas
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
 from .logic import Logic
+
+if TYPE_CHECKING:
+    import slicer
 
 
 class Message(NamedTuple):
@@ -35,7 +40,7 @@ class PanelState:
         Called whenever something may have to be shown anew.
     """
 
-    def __init__(self, logic=None, queue=None):
+    def __init__(self, logic: Logic | None = None, queue: WorkQueue | None = None):
         self.logic = logic or Logic()
         self.queue = queue or WorkQueue()
         self.parameters = None
@@ -45,23 +50,23 @@ class PanelState:
         self.queue.listeners.append(self.changed)
 
     @property
-    def scan(self):
+    def scan(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The chosen scan, or None."""
         scan = self.parameters.inputVolume if self.parameters is not None else None
         return scan if scan is not None and scan.GetScene() is not None else None
 
-    def changed(self):
+    def changed(self) -> None:
         """Tell the listeners."""
         for listener in tuple(self.listeners):
             listener()
 
-    def choose(self, scan):
+    def choose(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         """Choose a scan; None: none."""
         if self.parameters is not None:
             self.parameters.inputVolume = scan
         self.follow()
 
-    def follow(self):
+    def follow(self) -> None:
         """Bring the chosen scan into the views if another was chosen before; no-op else."""
         scan = self.scan
         if scan is not None and scan is not self._focused and scan.GetImageData() is not None:
@@ -72,7 +77,7 @@ class PanelState:
             self._focused = None
         self.changed()
 
-    def scans(self):
+    def scans(self) -> list[tuple[slicer.vtkMRMLScalarVolumeNode, str]]:
         """Scans to choose from, as (node, text): the name, with the volume where it was analyzed."""
         return [(scan, self._scan_text(scan)) for scan in focus.scans(create_scene())]
 
@@ -82,13 +87,15 @@ class PanelState:
             return scan.GetName()
         return _("{scan}: {volume:.1f} mL").format(scan=scan.GetName(), volume=facts["volume_ml"])
 
-    def say(self, section, text, failed=False, scan=None):
+    def say(
+        self, section: str, text: str, failed: bool = False, scan: slicer.vtkMRMLScalarVolumeNode | None = None
+    ) -> None:
         """Say something about a scan, the chosen one by default, in place of what that section said of it."""
         scan = scan or self.scan
         self._messages[section, scan and scan.GetID()] = Message(text, failed)
         self.changed()
 
-    def message(self, section):
+    def message(self, section: str) -> Message:
         """What a section says of the chosen scan.
 
         Returns
@@ -97,7 +104,7 @@ class PanelState:
         """
         return self._messages.get((section, self.scan and self.scan.GetID()), Message())
 
-    def submit(self, section: str, work: Callable, when_done: Callable, scans: tuple = (), kind: str = ""):
+    def submit(self, section: str, work: Callable, when_done: Callable, scans: tuple = (), kind: str = "") -> Job:
         """Let work about scans wait for its turn; how it ended is said in the section.
 
         Parameters
@@ -123,7 +130,9 @@ class PanelState:
 
         return self.queue.submit(kind or section, work, when_done, ended, scans)
 
-    def scan_removed(self, scan_id, scan, remains):
+    def scan_removed(
+        self, scan_id: str, scan: slicer.vtkMRMLScalarVolumeNode, remains: Sequence[slicer.vtkMRMLNode]
+    ) -> None:
         """A scan has left the scene: so do its results, its messages and the work on it.
 
         Parameters
@@ -147,14 +156,14 @@ class PanelState:
                 self.parameters.inputVolume = left[0]
         self.follow()
 
-    def scene_changed(self):
+    def scene_changed(self) -> None:
         """A scene was opened or something undone: show what it holds."""
         rename_formulas(create_scene())
         if self.parameters is not None and self.scan is None:
             self.parameters.inputVolume = self.logic.analysis.suggested_scan()
         self.follow()
 
-    def scene_closing(self):
+    def scene_closing(self) -> None:
         """Stop everything and forget the scene."""
         self.queue.drop()
         self.logic.comparison.leave_side_by_side()
@@ -164,7 +173,7 @@ class PanelState:
         self.changed()
 
 
-def outcome_text(error):
+def outcome_text(error: BaseException) -> str:
     """How work ended, for a user.
 
     Parameters
@@ -178,6 +187,6 @@ def outcome_text(error):
     return _("Failed: {error} (details in the error log)").format(error=error)
 
 
-def belongings(scan):
+def belongings(scan: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:
     """What goes with a scan: its results, its lines, its correction."""
     return [*results.results_of(scan), *focus.others_of(scan)]

@@ -1,10 +1,18 @@
 """The section "Tour": what to do first, one step at a time, until the tour is done or closed."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..mrml.sample_data import load_with_dialog
+
+if TYPE_CHECKING:
+    from .tour_state import TourState
 
 _DONE = "ICHMultiTask/TourDone"
 
@@ -21,24 +29,24 @@ class TourSection:
         What the button of each step does.
     """
 
-    def __init__(self, widget, state, actions):
+    def __init__(self, widget: qt.QWidget, state: TourState, actions: Sequence[Callable[[], object]]):
         self.widget, self.state, self.actions = widget, state, actions
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.tourButton.connect("clicked(bool)", self.onTourButton)
         self.ui.closeTourButton.connect("clicked(bool)", self.onCloseButton)
 
-    def onTourButton(self, checked=False):
+    def onTourButton(self, checked: bool = False) -> None:
         """Do the next step."""
         step = self.state.next_step()
         if step is not None:
             self.actions[step[0]]()
 
-    def onCloseButton(self, checked=False):
+    def onCloseButton(self, checked: bool = False) -> None:
         """Close the tour, for later starts as well."""
         qt.QSettings().setValue(_DONE, "1")
         self.widget.visible = False
 
-    def update(self):
+    def update(self) -> None:
         """Show the next step; close the tour after the last."""
         if qt.QSettings().value(_DONE):
             self.widget.visible = False
@@ -55,6 +63,6 @@ class TourSection:
         self.ui.tourButton.text = words.button
 
 
-def load_sample():
+def load_sample() -> None:
     """Load the simulated scan."""
     load_with_dialog()

@@ -1,10 +1,16 @@
 """The tour of the first start: four steps, each done as soon as what it asks for is there. Needs no Qt."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..mrml.focus import scans
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
+
+if TYPE_CHECKING:
+    from .compare_state import CompareState
+    from .state import PanelState
 
 
 class Step(NamedTuple):
@@ -24,10 +30,10 @@ class TourState:
     compare : CompareState
     """
 
-    def __init__(self, panel, compare):
+    def __init__(self, panel: PanelState, compare: CompareState):
         self.panel, self.compare = panel, compare
 
-    def steps(self):
+    def steps(self) -> list[Step]:
         """The steps in their order.
 
         Returns
@@ -51,6 +57,6 @@ class TourState:
             ),
         ]
 
-    def next_step(self):
+    def next_step(self) -> tuple[int, Step] | None:
         """Number and Step of the first that is not done; None after the last."""
         return next(((n, step) for n, step in enumerate(self.steps()) if not step.done), None)

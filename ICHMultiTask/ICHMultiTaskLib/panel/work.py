@@ -1,11 +1,16 @@
 """The clock of a work queue: a timer on the main thread that drains it."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable
+from typing import Any
 
 import qt
 
 from ..common.errors import Canceled
-from ..common.work_queue import WorkQueue
+from ..common.progress import Progress
+from ..common.work_queue import Job, WorkQueue
 from .state import outcome_text
 
 WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
@@ -22,14 +27,14 @@ class Ticker:
     queue : WorkQueue
     """
 
-    def __init__(self, queue):
+    def __init__(self, queue: WorkQueue):
         self.queue = queue
         self._timer = qt.QTimer()
         self._timer.setInterval(0)
         self._timer.connect("timeout()", self._drain)
         queue.listeners.append(self._wake)
 
-    def stop(self):
+    def stop(self) -> None:
         """Stop the clock and all work."""
         self._timer.stop()
         self.queue.drop()
@@ -61,7 +66,7 @@ class Work:
         When it was started, by `time.monotonic`.
     """
 
-    def __init__(self, followed, ended):
+    def __init__(self, followed: Callable[[Job], object], ended: Callable[[str, bool], object]):
         self._queue = WorkQueue()
         self._ticker = Ticker(self._queue)
         self._followed, self._ended = followed, ended
@@ -69,16 +74,16 @@ class Work:
         self._queue.listeners.append(self._follow)
 
     @property
-    def task(self):
+    def task(self) -> Job | None:
         """What runs now, or None."""
         return self._queue.job("work")
 
-    def start(self, work, whenDone):
+    def start(self, work: Callable[[Progress], Any], whenDone: Callable[[Any], object]) -> None:
         """Run work in place of what ran before; `whenDone` gets its result on the main thread."""
         self.whenDone, self.started = whenDone, time.monotonic()
         self._queue.submit("work", work, whenDone, self._whenEnded)
 
-    def stop(self):
+    def stop(self) -> None:
         """Cancel the work and forget it, whatever it will say."""
         self._queue.drop()
 

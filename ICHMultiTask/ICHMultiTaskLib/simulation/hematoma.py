@@ -147,7 +147,7 @@ class Hematoma:
         self.black_hole = hole if has_hole and self.volume_ml > 5.0 else None
         self.blend = blend if has_blend and self.volume_ml > 5.0 else None
 
-    def signs(self):
+    def signs(self) -> dict[str, bool | float]:
         """Of an unstable bleed: `black_hole` and `blend`, whether there is one, and `swirl_hu`, how uneven it is."""
         return {
             "black_hole": self.black_hole is not None, "blend": self.blend is not None, "swirl_hu": self.swirl_hu,

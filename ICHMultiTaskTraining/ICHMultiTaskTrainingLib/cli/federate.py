@@ -1,16 +1,20 @@
 """The `ichmultitask-train federate` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.shell import positive
 
+from ..federated.job import federate
 from ..training.config import PRESETS
 from ..training.settings_text import parse_assignments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
         "Train one model on several hospitals' manifests. Scans, volumes and outcomes stay with each hospital's "
@@ -27,10 +31,8 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
-    from ..federated.job import federate
-
     settings = {"preset": options.preset} | parse_assignments(options.set)
     for name, bundle in federate(
         _sites(options.site), options.output, options.rounds, settings, options.device

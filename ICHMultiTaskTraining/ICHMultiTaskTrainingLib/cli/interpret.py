@@ -1,5 +1,8 @@
 """The `ichmultitask-train interpret` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
@@ -9,7 +12,7 @@ from ICHMultiTaskLib.common.writing import check_folder
 from ICHMultiTaskLib.model.attention import METHODS
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("manifest", type=Path, help="CSV of scans with masks, which the model has not seen")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -22,7 +25,7 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     from ..experiments.interpretation_report import KIND, interpret
 

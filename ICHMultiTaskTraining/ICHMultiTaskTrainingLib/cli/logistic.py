@@ -1,5 +1,8 @@
 """The `ichmultitask-train logistic` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.clinical_variables import VARIABLES
@@ -8,7 +11,7 @@ from ICHMultiTaskLib.common.shell import positive
 from ..evaluation.logistic import logistic_baseline
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
@@ -21,7 +24,7 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     metrics = logistic_baseline(
         options.manifest, options.output, options.clinical, options.readings, options.scans, options.folds

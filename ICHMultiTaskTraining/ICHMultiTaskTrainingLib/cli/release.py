@@ -8,6 +8,7 @@ from pathlib import Path
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.shell import positive
 
+from . import COMMANDS
 from .steps import RECIPE, finished_steps, read_recipe, run_steps
 
 
@@ -29,8 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
-    from . import COMMANDS
-
     steps = read_recipe(options.recipe, COMMANDS)
     if options.list:
         finished = finished_steps(options.output, steps)

@@ -1,5 +1,8 @@
 """The `ichmultitask-train reproduce` command."""
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
@@ -11,7 +14,7 @@ from ..experiments.rows import chosen
 from ..training.settings_text import parse_assignments
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
         "Train every row of the paper's tables under equal settings and put tables and figures on one page, which "
@@ -38,7 +41,7 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     chosen(options.only)  # found out before the long work starts
     from ..experiments.reproduce import reproduce

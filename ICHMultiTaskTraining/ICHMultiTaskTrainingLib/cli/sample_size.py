@@ -1,5 +1,9 @@
 """The `ichmultitask-train sample-size` command."""
 
+from __future__ import annotations
+
+import argparse
+
 from ..evaluation.sample_size import (
     for_auc,
     for_bias,
@@ -13,7 +17,7 @@ WIDTHS = {"auc": (0.20, 0.15, 0.10), "ratio": (0.6, 0.4, 0.3), "slope": (1.0, 0.
           "share": (0.20, 0.15, 0.10), "ml": (4.0, 2.0, 1.0)}  # fmt: skip
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = "How many patients with a bleed a validation needs, by the width of each 95 % interval."
     add = parser.add_argument
@@ -24,7 +28,7 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Print the table."""
     auc, mortality, spread = options.auc, options.mortality, options.spread
     rows = [

@@ -3,7 +3,11 @@
 What a network that takes clinical variables is held against, and how much a second scan adds.
 """
 
+from __future__ import annotations
+
+import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +28,15 @@ READ = ("predicted_volume_ml", "mortality_probability")
 """What is taken of a model's predictions."""
 
 
-def logistic_baseline(manifest_path, output, clinical=(), readings=None, scans=1, folds=5, seed=0):
+def logistic_baseline(
+    manifest_path: str | os.PathLike,
+    output: str | os.PathLike,
+    clinical: Sequence[str] = (),
+    readings: str | os.PathLike | None = None,
+    scans: int = 1,
+    folds: int = 5,
+    seed: int = 0,
+) -> dict:
     """Fit logistic regressions and write what they predict of patients that they were not fitted on.
 
     Patients with a bleed are counted, each once. Where the manifest marks some rows as test, the others are fitted on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,7 +32,12 @@ FORMULAS_FILE = "formulas.json"
 
 
 def the_manifest(
-    folder: Path, preset: Preset, seed: int, manifest=None, processes: int = 1, progress: Progress = NO_PROGRESS
+    folder: Path,
+    preset: Preset,
+    seed: int,
+    manifest: str | os.PathLike | None = None,
+    processes: int = 1,
+    progress: Progress = NO_PROGRESS,
 ) -> Manifest:
     """The table of scans: the one given, or that of patients simulated as the paper's were composed.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
@@ -113,7 +114,9 @@ def roc_curves(scores: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
     return drawn(draw, 5.4, 5.2)
 
 
-def five_slices(path, image: np.ndarray, maps: Mapping[str, np.ndarray], mask: np.ndarray | None = None) -> None:
+def five_slices(
+    path: str | os.PathLike, image: np.ndarray, maps: Mapping[str, np.ndarray], mask: np.ndarray | None = None
+) -> None:
     """Figure 5: five slices, 5 apart, with each map over them; the first line is without.
 
     Parameters

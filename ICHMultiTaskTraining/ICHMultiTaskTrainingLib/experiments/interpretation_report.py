@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +22,9 @@ PICTURE = "attention.png"
 
 
 def interpret(
-    manifest,
-    output,
-    bundle=None,
+    manifest: str | os.PathLike,
+    output: str | os.PathLike,
+    bundle: str | os.PathLike | None = None,
     methods: Sequence[str] | None = None,
     patients: int = 8,
     device: str = "auto",

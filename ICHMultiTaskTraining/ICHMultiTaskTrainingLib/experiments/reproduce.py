@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,10 @@ from .training import MODELS, row_config, train_fold
 
 
 def reproduce(
-    output,
+    output: str | os.PathLike,
     preset_name: str,
     progress: ShellProgress,
-    manifest=None,
+    manifest: str | os.PathLike | None = None,
     only: Sequence[str] | None = None,
     fold: int | None = None,
     folds: int | None = None,
@@ -128,7 +129,7 @@ def _interpret(store, table, preset, folds, seed, device, progress):
     store.write_interpretation(measured, lambda path: draw_example(path, example, measured))
 
 
-def draw_example(path, example: dict, measured: dict) -> None:
+def draw_example(path: str | os.PathLike, example: dict, measured: dict) -> None:
     """Figure 5 of every method that was compared.
 
     Parameters

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ICHMultiTaskLib.common.errors import DependencyError, InputError, OutputError
@@ -15,6 +16,9 @@ from ..data.manifest import read_manifest
 from ..training.config import make_config
 from ..training.run_folder import check_start
 from .site import START, check_settings
+
+if TYPE_CHECKING:
+    from nvflare.job_config.api import FedJob
 
 SITE = Path(__file__).with_name("site.py")
 JOB = "ichmultitask"
@@ -80,7 +84,7 @@ def _importable() -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def make_job(sites: Mapping[str, Path], output: Path, rounds: int, settings: dict, device: str = "auto"):
+def make_job(sites: Mapping[str, Path], output: Path, rounds: int, settings: dict, device: str = "auto") -> FedJob:
     """The job for NVIDIA FLARE, after a check of all that can be checked here.
 
     Parameters, errors as of `federate`.

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
-from ICHMultiTaskTrainingLib.training.config import make_config
+from ICHMultiTaskTrainingLib.training.config import TrainingConfig, make_config
 
 START = "start"
 """Of what the server sends first: no weights, since every hospital makes the same first ones by the seed."""
@@ -36,7 +37,7 @@ class Site:
     device : str
     """
 
-    def __init__(self, manifest, output, settings, device="auto"):
+    def __init__(self, manifest: str | os.PathLike, output: str | os.PathLike, settings: dict, device: str = "auto"):
         from ICHMultiTaskTrainingLib.training.trainer import Trainer
 
         config = make_config(**settings)
@@ -97,7 +98,7 @@ class Site:
         export_bundle(trainer, self.output / "bundle", None, None, data, "ichmultitask-train federate", choice)
 
 
-def check_settings(config) -> None:
+def check_settings(config: TrainingConfig) -> None:
     """Refuse settings that hospitals cannot share.
 
     Raises
@@ -113,7 +114,7 @@ def check_settings(config) -> None:
         raise InputError("Hospitals train for equally many epochs: expected no patience.")
 
 
-def main(arguments=None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Take part until the server ends the training."""
     parser = argparse.ArgumentParser()
     parser.add_argument("plan", help="path, URL-encoded, of JSON with manifest, output, settings and device")

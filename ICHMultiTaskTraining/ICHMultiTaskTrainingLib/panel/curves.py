@@ -1,5 +1,9 @@
 """The section of the training panel that draws a run's curves."""
 
+from __future__ import annotations
+
+from types import SimpleNamespace
+
 import slicer
 
 from ..mrml.plots import forget_history, show_history
@@ -17,7 +21,7 @@ class CurvesSection:
         Widgets of the panel.
     """
 
-    def __init__(self, ui):
+    def __init__(self, ui: SimpleNamespace):
         self.ui = ui
         self._charts, self._history = {}, None
         node = slicer.vtkMRMLPlotViewNode()
@@ -33,13 +37,13 @@ class CurvesSection:
         ui.curveLayoutButton.connect("clicked(bool)", self.onLayoutButton)
         self.show([])
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """Remove the nodes."""
         forget_history(slicer.mrmlScene)
         self.plot.setMRMLPlotViewNode(None)
         slicer.mrmlScene.RemoveNode(self._view)
 
-    def show(self, history):
+    def show(self, history: list[dict]) -> None:
         """Draw a history if it is not the one on show."""
         gone = any(slicer.mrmlScene.GetNodeByID(chart.GetID()) is not chart for chart in self._charts.values())
         if history is self._history and not gone:
@@ -59,7 +63,7 @@ class CurvesSection:
         ui.noCurvesLabel.visible = not some
         self._showChosen()
 
-    def onLayoutButton(self, checked=False):
+    def onLayoutButton(self, checked: bool = False) -> None:
         """Show the chart in the place of the slice views."""
         slicer.modules.plots.logic().ShowChartInLayout(self._charts[self.ui.curveSelector.currentText])
 

@@ -1,6 +1,11 @@
 """The section of the training panel that offers what can be done with a finished run."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
 from html import escape
+from types import SimpleNamespace
 
 import qt
 import slicer
@@ -9,6 +14,7 @@ from slicer.i18n import tr as _
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 from ICHMultiTaskLib.panel.work import WARNING_STYLE
 
+from ..training.run_folder import RunFolder
 from .follow_up import FollowUp
 
 MORE_EPOCHS = 5
@@ -27,7 +33,7 @@ class FinishedSection:
     device : callable () -> str
     """
 
-    def __init__(self, ui, train, device):
+    def __init__(self, ui: SimpleNamespace, train: Callable[[int], object], device: Callable[[], str]):
         self.ui, self._train, self._device = ui, train, device
         self._works = {}  # by the folder of the run
         self.work = None
@@ -36,12 +42,12 @@ class FinishedSection:
         ui.calibrateButton.connect("clicked(bool)", self.onCalibrateButton)
         ui.moreEpochsButton.connect("clicked(bool)", self.onMoreEpochsButton)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """End what runs."""
         for work in self._works.values():
             work.stop()
 
-    def show(self, run, finished):
+    def show(self, run: RunFolder | None, finished: bool) -> None:
         """Offer what a run allows.
 
         Parameters
@@ -54,13 +60,13 @@ class FinishedSection:
         if self.work is not None:
             self.update()
 
-    def follow(self):
+    def follow(self) -> None:
         """Look at what runs; called by the panel's timer."""
         for work in self._works.values():
             if work.follow() and work is self.work:
                 self.update()
 
-    def update(self):
+    def update(self) -> None:
         """Show what is said, and what can be done now."""
         ui, work = self.ui, self.work
         idle = not work.running
@@ -71,20 +77,20 @@ class FinishedSection:
         label.text, label.visible = escape(work.text), bool(work.text)
         label.styleSheet = WARNING_STYLE if work.failed else ""
 
-    def onUseModelButton(self, checked=False):
+    def onUseModelButton(self, checked: bool = False) -> None:
         """Go to the module that analyzes scans, with the trained model chosen."""
         bundle = str(self.work.bundle)
         slicer.util.selectModule("ICHMultiTask")
         slicer.modules.ICHMultiTaskWidget.panel.analyze.useBundle(bundle)
 
-    def onCompareButton(self, checked=False):
+    def onCompareButton(self, checked: bool = False) -> None:
         """Compare with the shipped model, or stop what runs."""
         if self.work.running:
             self.work.stop()
         else:
             self._try(self.work.compare)
 
-    def onCalibrateButton(self, checked=False):
+    def onCalibrateButton(self, checked: bool = False) -> None:
         """Let the user choose a table of scans and calibrate on it."""
         path = qt.QFileDialog.getOpenFileName(
             slicer.util.mainWindow(), _("Choose a table of scans that the model has not seen"), "", "CSV (*.csv)"
@@ -92,11 +98,11 @@ class FinishedSection:
         if path:
             self.calibrate(path)
 
-    def calibrate(self, path):
+    def calibrate(self, path: str | os.PathLike) -> None:
         """Calibrate the model on the scans of a table."""
         self._try(lambda: self.work.calibrate(path))
 
-    def onMoreEpochsButton(self, checked=False):
+    def onMoreEpochsButton(self, checked: bool = False) -> None:
         """Ask for how many more epochs, and train on."""
         epochs = qt.QInputDialog.getInt(
             slicer.util.mainWindow(), _("Train for more epochs"), _("Epochs at full resolution, in addition:"),

@@ -1,6 +1,9 @@
 """What is done with the model of a finished run: commands of its own, as processes. Needs no Qt."""
 
+from __future__ import annotations
+
 import json
+import os
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
@@ -10,6 +13,7 @@ from ..cli.process import CommandProcess, LogReader
 from ..data.manifest import read_manifest
 from ..evaluation.report import MIN_PATIENTS
 from ..evaluation.run_comparison import COMPARISON, read_comparison
+from ..training.run_folder import RunFolder
 from .run_state import enough_outcomes, too_few_outcomes
 
 CALIBRATED = "bundle-calibrated"
@@ -33,22 +37,22 @@ class FollowUp:
     failed : bool
     """
 
-    def __init__(self, run, device="auto"):
+    def __init__(self, run: RunFolder, device: str = "auto"):
         self.run, self.device = run, device
         self.text, self.failed = "", False
         self._process = self._log = self._when_done = None
         self._last = ""
 
     @property
-    def running(self):
+    def running(self) -> bool:
         """Whether a command goes on."""
         return self._process is not None
 
-    def compare(self):
+    def compare(self) -> None:
         """Compare the run's model with the shipped one on the run's validation patients."""
         self._start(["compare-run", self.run.path, "--device", self.device], self._compared, _("Comparing…"))
 
-    def calibrate(self, table):
+    def calibrate(self, table: str | os.PathLike) -> None:
         """Calibrate the run's model on the scans of a table.
 
         Raises
@@ -60,12 +64,12 @@ class FollowUp:
         arguments = ["calibrate", table, "--model", self.run.bundle, "--output", self.run.path / CALIBRATED]
         self._start([*arguments, "--device", self.device], self._calibrated, _("Calibrating…"))
 
-    def stop(self):
+    def stop(self) -> None:
         """End the command; nothing half-written stays."""
         if self._process is not None:
             self._process.stop()
 
-    def follow(self):
+    def follow(self) -> bool:
         """Look at the command; return whether there is something new to show."""
         if self._process is None:
             return False
@@ -84,7 +88,7 @@ class FollowUp:
         return True
 
     @property
-    def bundle(self):
+    def bundle(self) -> Path:
         """The model to use: the calibrated one where it was made of the run's present model."""
         calibrated = self.run.path / CALIBRATED
         try:
@@ -109,7 +113,7 @@ class FollowUp:
         return _("Calibrated; Use this model takes it: {folder}").format(folder=self.run.path / CALIBRATED)
 
 
-def check_unseen(run, table):
+def check_unseen(run: RunFolder, table: str | os.PathLike) -> None:
     """Refuse a table with patients that a run knows, on whom a calibration would come out too narrow.
 
     Raises
@@ -134,7 +138,7 @@ def check_unseen(run, table):
         )
 
 
-def comparison_text(comparison):
+def comparison_text(comparison: dict) -> str:
     """Two models on the same patients, in sentences; each number with its patients, none from too few.
 
     Parameters

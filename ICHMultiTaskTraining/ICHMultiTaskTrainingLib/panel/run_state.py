@@ -1,5 +1,8 @@
 """What the training panel shows of a run and offers to do with it. Needs no Qt."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 
@@ -8,10 +11,11 @@ from ICHMultiTaskLib.common.progress import duration
 from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
 from ICHMultiTaskLib.mrml.translation import tr as _
 
+from ..data.manifest import Manifest
 from ..evaluation.report import MIN_PATIENTS
 from ..training.config import TrainingConfig, make_config
 from ..training.plan import DONE, NOW, plan_of
-from ..training.run_folder import check_same_run
+from ..training.run_folder import RunFolder, check_same_run
 from ..training.settings_text import changes_of
 
 FINE_TUNE, DEFAULT = "fine-tune", "default"
@@ -51,7 +55,14 @@ class RunView:
     finished: bool = False
 
 
-def view_of(run, read_config, manifest, table_chosen, running, own=True):
+def view_of(
+    run: RunFolder | None,
+    read_config: Callable[[], TrainingConfig],
+    manifest: Manifest | None,
+    table_chosen: bool,
+    running: bool,
+    own: bool = True,
+) -> RunView:
     """What the panel shows of a run.
 
     Parameters
@@ -99,7 +110,7 @@ def view_of(run, read_config, manifest, table_chosen, running, own=True):
     return RunView(button, True, _progress_text(run, config) if begun else "", plan=plan, finished=finished)
 
 
-def finished_text(run):
+def finished_text(run: RunFolder) -> str:
     """What came of a finished run, each number with the patients that it is of.
 
     Parameters
@@ -133,18 +144,18 @@ def _numbers(metrics):
             yield too_few_outcomes(patients, deaths)
 
 
-def enough_outcomes(patients, deaths):
+def enough_outcomes(patients: float, deaths: float) -> bool:
     """Whether a number that tells deaths from survivals rests on enough of both."""
     return min(deaths, patients - deaths) >= FEWEST_OF_EACH_OUTCOME
 
 
-def too_few_outcomes(patients, deaths):
+def too_few_outcomes(patients: float, deaths: float) -> str:
     """Why no AUC is shown."""
     words = _("No AUC: it takes {least} patients who died and {least} who lived, there are {deaths} and {lived}.")
     return words.format(least=FEWEST_OF_EACH_OUTCOME, deaths=deaths, lived=patients - deaths)
 
 
-def shown_history(history, patients, deaths):
+def shown_history(history: list[dict], patients: int | None, deaths: int | None) -> list[dict]:
     """A history as the curves show it: without an AUC of too few outcomes.
 
     Parameters
@@ -158,7 +169,7 @@ def shown_history(history, patients, deaths):
     return [entry | {"validation_auc": None} for entry in history]
 
 
-def preset_for(start_from, preset):
+def preset_for(start_from: str, preset: str) -> str:
     """The preset that goes with what a training begins with: fine-tune where that is a model, unless it is paper's.
 
     Parameters
@@ -173,7 +184,7 @@ def preset_for(start_from, preset):
     return DEFAULT if not start_from and preset == FINE_TUNE else preset
 
 
-def more_epochs(run, epochs):
+def more_epochs(run: RunFolder, epochs: int) -> tuple[str, dict]:
     """Preset and settings with which a finished run goes on.
 
     Parameters

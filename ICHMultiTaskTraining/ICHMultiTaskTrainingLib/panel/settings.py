@@ -1,12 +1,16 @@
 """The settings of a run in the training panel."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..training.config import PRESETS, SHIPPED, make_config
+from ..training.config import PRESETS, SHIPPED, TrainingConfig, make_config
 from ..training.settings_text import changes_of, parse_settings, settings_text
 from .run_state import preset_for
 
@@ -24,7 +28,7 @@ class SettingsSection:
     whenChanged : callable
     """
 
-    def __init__(self, ui, whenChanged):
+    def __init__(self, ui: SimpleNamespace, whenChanged: Callable[[], object]):
         self.ui, self._whenChanged = ui, whenChanged
         ui.presetSelector.addItems(list(PRESETS))
         ui.startFromSelector.addItem(_("Random weights"), "")
@@ -38,7 +42,7 @@ class SettingsSection:
         ui.batchSizeSpinBox.connect("valueChanged(int)", self._changed)
         ui.furtherLineEdit.connect("editingFinished()", self._changed)
 
-    def config(self):
+    def config(self) -> TrainingConfig:
         """The settings chosen.
 
         Returns
@@ -52,11 +56,11 @@ class SettingsSection:
         return make_config(self.preset, **self.changes())
 
     @property
-    def preset(self):
+    def preset(self) -> str:
         """Name of the preset chosen."""
         return self.ui.presetSelector.currentText
 
-    def changes(self):
+    def changes(self) -> dict:
         """Settings that differ from the preset.
 
         Raises
@@ -70,7 +74,7 @@ class SettingsSection:
         # What is written counts: it is the last that the user looks at.
         return changed | parse_settings(ui.furtherLineEdit.text)
 
-    def show(self, config):
+    def show(self, config: dict) -> None:
         """Put the settings of a run into the widgets.
 
         Parameters
@@ -87,7 +91,7 @@ class SettingsSection:
         ui.furtherLineEdit.text = settings_text({n: v for n, v in changes.items() if n not in OWN_WIDGETS})
         self._changed()
 
-    def startFrom(self, folder):
+    def startFrom(self, folder: str) -> None:
         """Choose what the training begins with: a bundle's folder, `SHIPPED`, or "" for random weights."""
         selector = self.ui.startFromSelector
         index = selector.findData(folder)
@@ -98,12 +102,12 @@ class SettingsSection:
         selector.currentIndex = self._startFrom = index
         self._changed()
 
-    def onPresetSelected(self, index):
+    def onPresetSelected(self, index: int) -> None:
         """Take the preset's settings."""
         self._showPreset()
         self._changed()
 
-    def onStartFromSelected(self, index):
+    def onStartFromSelected(self, index: int) -> None:
         """Let the user choose a bundle if the last entry was taken."""
         selector = self.ui.startFromSelector
         if index < selector.count - 1:
@@ -116,7 +120,7 @@ class SettingsSection:
             self.startFrom(folder)
             self._followStart()
 
-    def showEpochs(self, epochs):
+    def showEpochs(self, epochs: int) -> None:
         """Show for how many epochs a run was started."""
         self.ui.epochsSpinBox.value = epochs
 

@@ -1,8 +1,12 @@
 """The section of the training panel that simulates a cohort."""
 
+from __future__ import annotations
+
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 from slicer.i18n import tr as _
 
@@ -23,21 +27,21 @@ class SimulationSection:
         Gets the manifest.
     """
 
-    def __init__(self, ui, whenDone):
+    def __init__(self, ui: SimpleNamespace, whenDone: Callable[[Path], object]):
         self.ui, self.whenDone = ui, whenDone
         self.process = self._log = None
         self._last = ""
         self._logs = tempfile.TemporaryDirectory(prefix="ichmultitask-")
         ui.simulateButton.connect("clicked(bool)", self.onSimulateButton)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """End a running simulation; it can be continued."""
         if self.process is not None:
             self.process.stop()
             self.process.wait(5)
         self._logs.cleanup()
 
-    def onSimulateButton(self, checked=False):
+    def onSimulateButton(self, checked: bool = False) -> None:
         """Start, or stop what runs."""
         if self.process is not None:
             self.process.stop()
@@ -55,7 +59,7 @@ class SimulationSection:
         self._say("")
         self._update()
 
-    def follow(self):
+    def follow(self) -> None:
         """Show how far it is; called by the panel's timer."""
         if self.process is None:
             return
@@ -90,7 +94,9 @@ class SimulationSection:
         self.ui.simulationLabel.styleSheet = WARNING_STYLE if failed else ""
 
 
-def simulate(output, patients, seed, matrix, log):
+def simulate(
+    output: str | os.PathLike, patients: int, seed: int, matrix: int, log: str | os.PathLike
+) -> CommandProcess:
     """Start the simulation of a cohort.
 
     Parameters
@@ -117,6 +123,6 @@ def simulate(output, patients, seed, matrix, log):
     return CommandProcess([*arguments, "--processes", spare_processes()], log)
 
 
-def spare_processes():
+def spare_processes() -> int:
     """Half of the processors: the window and the scans of the user need the others."""
     return max(1, (os.cpu_count() or 1) // 2)

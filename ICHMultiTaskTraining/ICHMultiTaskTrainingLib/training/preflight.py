@@ -1,5 +1,7 @@
 """Whether a network can be trained with the settings of a run: seen before anything is written."""
 
+from __future__ import annotations
+
 import torch
 
 from ICHMultiTaskLib.common.errors import InputError
@@ -8,6 +10,7 @@ from ICHMultiTaskLib.model.networks.cost import cost_of
 from ICHMultiTaskLib.model.runtime import Runtime, free_memory
 
 from ..data.cache import CELL
+from .config import TrainingConfig
 from .learner import Learner, choose_runtime
 from .losses import MaskLoss
 
@@ -15,7 +18,7 @@ OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
 """Numbers that an optimizer keeps for each weight."""
 
 
-def check_network(config, device, architecture=None):
+def check_network(config: TrainingConfig, device: str, architecture: dict | None = None) -> None:
     """See that the network can be built and trained on its grid, and that a step fits into the memory.
 
     Shapes are worked out on PyTorch's meta device, in about a second and without memory.

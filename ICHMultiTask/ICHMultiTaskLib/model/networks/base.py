@@ -111,7 +111,7 @@ class ClinicalBranch(nn.Module):
         self.dense = nn.Linear(self.HIDDEN, 2, bias=False)
         nn.init.zeros_(self.dense.weight)
 
-    def forward(self, clinical):
+    def forward(self, clinical: torch.Tensor) -> torch.Tensor:
         """Map encoded patients [N, inputs] to a part of the scores [N, 2]."""
         return self.dense(self.hidden(clinical).relu())
 
@@ -191,7 +191,9 @@ class MultiTaskNetwork(nn.Module):
             x = getattr(self, name)(x)
             yield name, x
 
-    def heads(self, features: torch.Tensor, stage: str = STAGES[-1], clinical: torch.Tensor | None = None):
+    def heads(
+        self, features: torch.Tensor, stage: str = STAGES[-1], clinical: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Regression output [N] and scores [N, 2] from the output of `stage`.
 
         Parameters

@@ -39,7 +39,9 @@ class Ensemble(MultiTaskNetwork):
         for outputs in zip(*(member.features(x) for member in self.members)):
             yield outputs[0][0], torch.cat([output for _, output in outputs], dim=1)
 
-    def heads(self, features: torch.Tensor, stage: str = STAGES[-1], clinical: torch.Tensor | None = None):
+    def heads(
+        self, features: torch.Tensor, stage: str = STAGES[-1], clinical: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean regression output [N] and mean scores [N, 2] from the output of `stage`."""
         parts = features.chunk(len(self.members), dim=1)
         pairs = (member.heads(part, stage, clinical) for member, part in zip(self.members, parts))
