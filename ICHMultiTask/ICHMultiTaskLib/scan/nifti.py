@@ -30,6 +30,7 @@ TEMPLATE_CODES = (3, 4, 5)
 @dataclass(frozen=True)
 class _Header:
     order: str
+    least_offset: int
     kind: int
     dim: tuple
     pixdim: tuple
@@ -69,6 +70,12 @@ def read_nifti(path: Path) -> StoredVolume:
     count = math.prod(shape)
     # Damaged headers hold anything.
     offset = int(header.offset) if 0 <= header.offset <= len(content) else len(content)
+    offset = offset or header.least_offset  # 0: right behind the header
+    if offset < header.least_offset:
+        raise InputError(
+            f"{path.name} states that its voxels begin at byte {offset}, within the header; expected "
+            f"{header.least_offset} or more."
+        )
     if len(content) < offset + count * dtype.itemsize:
         raise InputError(
             f"{path.name} is truncated; expected {count * dtype.itemsize} bytes of voxels, "
@@ -105,7 +112,7 @@ def _first(order, content):
         return struct.unpack_from(order + form, content, at)
 
     return _Header(
-        order, *values("h", 70), values("8h", 40), values("8f", 76), *values("3f", 108), *values("hh", 252),
+        order, 352, *values("h", 70), values("8h", 40), values("8f", 76), *values("3f", 108), *values("hh", 252),
         values("6f", 256), values("12f", 280), content[123],
     )  # fmt: skip
 
@@ -117,7 +124,7 @@ def _second(order, content):
         return struct.unpack_from(order + form, content, at)
 
     return _Header(
-        order, *values("h", 12), values("8q", 16), values("8d", 104), *values("qdd", 168), *values("ii", 344),
+        order, 544, *values("h", 12), values("8q", 16), values("8d", 104), *values("qdd", 168), *values("ii", 344),
         values("6d", 352), values("12d", 400), *values("i", 500),
     )  # fmt: skip
 

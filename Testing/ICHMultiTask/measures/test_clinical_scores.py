@@ -133,6 +133,8 @@ def test_survival_of_every_max_ich(points, percent):
 def test_independence_of_every_func(changes, volume, points, percent):
     found = func_score(known(**changes), volume)
     assert (found.points, found.outcome_percent, found.maximum) == (points, percent, 11)
+    of_survivors = {0: "0 %", 13: "29 % of survivors", 42: "48 % of", 66: "75 % of", 82: "95 % of"}[percent]
+    assert of_survivors in found.outcome
 
 
 def test_a_score_without_its_fields_is_not_guessed():
@@ -156,6 +158,7 @@ def test_interval_that_straddles_a_limit_is_said():
     assert clear.points_range == (0, 0) and clear.notes == ()
     assert "straddles 30 and 60 mL" in func_score(known(), 45, (25, 70)).notes[0]
     assert "straddles 30 mL" in func_score(known(), 45, (25, 60)).notes[0]
+    assert "straddles 60 mL" in func_score(known(), 45, (30, 70)).notes[0]
     assert "straddles 10 mL" in max_ich_score(known(location="thalamus"), 12, (8, 16)).notes[0]
     # A limit belongs to the points above it, but 60 mL of FUNC to those below.
     for limit, score, context in (

@@ -111,6 +111,8 @@ def test_box_on_samples_is_padded_by_less_than_one_of_them():
 def test_box_stays_inside_the_scan_and_keeps_coarse_voxels():
     volume = np.full((3, 30, 31), BONE, np.int16)
     assert _head_box(volume, (10.0, 4.0, 4.0)) == [(0, 3), (0, 30), (0, 31)]
+    volume = np.full((3, 61, 62), BONE, np.int16)
+    assert _head_box(volume, (10.0, 2.0, 2.0)) == [(0, 3), (0, 61), (0, 62)]
 
 
 def test_box_is_of_the_largest_part_and_diagonal_voxels_touch():
@@ -127,6 +129,8 @@ def test_thresholds_are_not_part_of_bone_and_head():
     volume = block((8, 40, 40), (300, (1, 3), (2, 30), (2, 30)), (BRAIN, (3, 5), (4, 9), (4, 9)))
     volume[6, 20:39, 20:39] = -300
     assert _head_box(volume, (4.0, 4.0, 4.0)) == [(1, 5), (2, 30), (2, 30)]
+    volume[volume == 300] = 301
+    assert _head_box(volume, (4.0, 4.0, 4.0)) == [(1, 3), (2, 30), (2, 30)]
     with pytest.raises(InputError, match="denser than -300 HU"):
         _head_box(np.full((4, 5, 6), -300, np.int16), (4.0, 4.0, 4.0))
 

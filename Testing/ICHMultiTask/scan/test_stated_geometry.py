@@ -235,6 +235,20 @@ def test_nifti_types_and_slopes(head, tmp_path, dtype, scale, slope):
     accepted(nifti(tmp_path / "scan.nii", scale(hu.astype(float)).astype(dtype), affine, slope=slope), head)
 
 
+def test_nifti_voxels_begin_behind_the_header(head, tmp_path):
+    """An offset of 0 is often written for a single file; one within the header would shift the head by some voxels."""
+    path = tmp_path / "scan.nii"
+    nifti(path, *head)
+    content = bytearray(path.read_bytes())
+    for offset in (0.0, 100.0):
+        struct.pack_into("<f", content, 108, offset)
+        path.write_bytes(bytes(content))
+        if not offset:
+            np.testing.assert_array_equal(read_head_ct(path).hu, head[0])
+    with pytest.raises(InputError, match="begin at byte 100, within the header; expected 352 or more"):
+        read_head_ct(path)
+
+
 def test_nifti_values_that_are_no_hu(head, tmp_path):
     hu, affine = head
     path, wide = tmp_path / "scan.nii", hu.astype(np.int32)
