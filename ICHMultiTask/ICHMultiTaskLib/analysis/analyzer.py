@@ -183,7 +183,8 @@ def attention_grid(
     network, device = prediction.network, prediction.features["stage4"].device
     if stage == INPUT:
         image = torch.from_numpy(prediction.network_input.array)[None].to(device)
-        return image_map(network, image, head, method, progress)[0].cpu().numpy(), (1, 1, 1), (0.0, 0.0, 0.0)
+        found = image_map(network, image, head, method, progress, prediction.clinical)[0].cpu().numpy()
+        return found, (1, 1, 1), (0.0, 0.0, 0.0)
     features = prediction.features[stage]
     found = attention_map(network, features, stage, head, method, prediction.clinical)[0].cpu().numpy()
     return found, network.feature_strides[stage], network.feature_offsets[stage]

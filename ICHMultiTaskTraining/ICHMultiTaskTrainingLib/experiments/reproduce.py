@@ -13,6 +13,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.model.runtime import choose_device
 
+from ..training.trainer import TrainingError
 from .cohort import check_deaths, fold_of, the_manifest
 from .figures import five_slices
 from .interpretation import compare_methods
@@ -76,12 +77,17 @@ def reproduce(
     Raises
     ------
     InputError
-        If a name is unknown, too few patients died for the folds, or the folder is of another reproduction.
+        If a name is unknown, too few patients died for the folds, or the folder is of another reproduction; after all
+        else is done, if a row could not be trained.
     """
     preset, names = preset_of(preset_name), chosen(only)
     folds = folds or preset.folds
     if folds < 2 or (fold is not None and not 0 <= fold < folds):
         raise InputError(f"The fold is out of range: expected 0 to {folds - 1} of at least 2, found {fold} of {folds}.")
+    if manifest is not None and patients is not None:
+        raise InputError(
+            f"Patients are simulated or read: expected --patients or --manifest, found {patients} and both."
+        )
     preset = preset if patients is None else replace(preset, patients=patients)
     changes = preset.changes | (changes or {})
     known, store = all_rows(), Store(output)
@@ -96,6 +102,7 @@ def reproduce(
     }  # fmt: skip
     store.claim({name: value for name, value in settings.items() if name != "manifest"})
     device = choose_device(device)
+    failures = []
     for name in [] if page_only else names:
         if name == INTERPRETATION:
             _interpret(store, table, preset, folds, seed, device, progress)
@@ -106,9 +113,20 @@ def reproduce(
             progress.line(f"Row {name}, fold {n + 1} of {folds} …")
             config = row_config(known[name], changes, n, folds, seed)
             kept = row_settings(settings, config)
-            train_fold(store, known[name], n, table, config, kept, device, processes, progress, command)
+            try:
+                train_fold(store, known[name], n, table, config, kept, device, processes, progress, command)
+            except (
+                InputError,
+                TrainingError,
+            ) as error:  # of this row alone, such as a network too large for the memory
+                progress.line(f"Row {name}: {error}")
+                failures.append(f"{name} ({error})")
+                break
     progress.line("Writing the page …")
-    return write_page(store, table, preset, settings, configs, processes)
+    page = write_page(store, table, preset, settings, configs, processes)
+    if failures:
+        raise InputError(f"Rows were not trained: {'; '.join(failures)} The others are on the page: {page}.")
+    return page
 
 
 def _interpret(store, table, preset, folds, seed, device, progress):

@@ -188,6 +188,15 @@ def test_a_black_image_is_no_error(network):
         assert torch.isfinite(image_map(network, torch.zeros(1, 1, 16, 32, 32), "volume", method)).all()
 
 
+@pytest.mark.parametrize("method", ["saliency", "occlusion"])
+def test_what_is_known_beside_the_image_reaches_every_copy_of_it(network, image, method):
+    network.take_clinical(2)
+    plain = image_map(network, image, "volume", method)
+    known = image_map(network, image, "volume", method, clinical=torch.ones(1, 2))
+    assert torch.equal(plain, known), "the volume is the image's alone"
+    assert image_map(network, image, "prognosis", method, clinical=torch.ones(1, 2)).max() > 0
+
+
 def test_the_stage_of_a_map():
     assert {stage_of_map("stage2", method) for method in OF_THE_IMAGE} == {INPUT}
     assert stage_of_map("stage2", "cam") == "stage4" and stage_of_map("stage2", "gradcam") == "stage2"

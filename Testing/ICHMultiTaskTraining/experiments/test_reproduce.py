@@ -148,6 +148,28 @@ def test_a_fold_of_other_settings_is_refused(done, cohort, tmp_path, capsys):
     assert "seed 0 there and 4 here" in error and "changes" in error
 
 
+def test_a_row_that_cannot_be_trained_keeps_no_other_from_it(done, cohort, tmp_path, monkeypatch, capsys):
+    output, tried = tmp_path / "other", []
+
+    def train(store, row, fold, *others):
+        tried.append((row.name, fold))
+        if row.name == "ours":
+            raise InputError("The network is too large for the memory.")
+        shutil.copytree(done / "rows" / row.name / f"fold-{fold}", store.place(row.name, fold))
+
+    monkeypatch.setattr(reproduce_module, "train_fold", train)
+    assert run(cohort, output, "--only", "ours", "--only", "single-volume") == 1
+    assert tried == [("ours", 0), ("single-volume", 0), ("single-volume", 1)]
+    assert "Rows were not trained: ours (The network is too large for the memory.)" in capsys.readouterr().err
+    names = [row["name"] for row in results_of(output)["table_1"]["rows"]]
+    assert "3D ResNet-34, volume alone" in names and "Ours: 3D ResNet-34, multi-task" not in names
+
+
+def test_patients_are_simulated_or_read(cohort, tmp_path, capsys):
+    assert run(cohort, tmp_path / "out", "--patients", "9") == 1
+    assert "expected --patients or --manifest" in capsys.readouterr().err
+
+
 def test_unknown_rows_list_the_known_ones(cohort, tmp_path, capsys):
     assert run(cohort, tmp_path / "out", "--only", "resnet9000") == 1
     error = capsys.readouterr().err

@@ -73,6 +73,7 @@ def image_map(
     head: str = "volume",
     method: str = "saliency",
     progress: Progress = NO_PROGRESS,
+    clinical: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Compute attention on the grid of the network's input.
 
@@ -87,6 +88,8 @@ def image_map(
         A name in `OF_THE_IMAGE`.
     progress : callable (fraction, message)
         May raise Canceled.
+    clinical : tensor [1, inputs], optional
+        As in `attention_map`, of one image.
 
     Returns
     -------
@@ -96,7 +99,8 @@ def image_map(
     check_choice(head, INPUT, method)
 
     def score(images):
-        volume, scores = network(images)
+        known = () if clinical is None else (clinical.expand(len(images), -1),)
+        volume, scores = network(images, *known)
         return volume if head == Head.VOLUME else scores[:, 1]
 
     return METHODS[method](score, image, progress)
