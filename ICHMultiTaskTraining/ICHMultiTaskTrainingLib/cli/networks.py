@@ -1,12 +1,16 @@
 """The `ichmultitask-train networks` command."""
 
+from __future__ import annotations
+
+import argparse
+
 from ICHMultiTaskLib.common.shell import positive
 
 GRIDS = ((32, 224, 224), (32, 112, 112))
 """Of the presets `paper` and `default`."""
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument(
         "--shape",
@@ -19,7 +23,7 @@ def add_arguments(parser):
     parser.set_defaults(run=run)
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     from ..evaluation.network_costs import cost_rows, markdown
 
