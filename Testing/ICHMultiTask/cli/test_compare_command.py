@@ -300,7 +300,7 @@ def test_page_shows_the_comparison(everything, tmp_path):
         "model&#x27;s 30-day mortality of 31 %" if "&#x27;" in text else "model's 30-day mortality of 31 %",
         "Growth (mL) +3.0", "Growth (%) +60",
         "Expansion is neither shown nor excluded: the change is within measurement error.",
-        "/scans/earlier", "turned by 4° and moved by 8 mm",
+        "/scans/earlier", "rotated by 4° and shifted by 8 mm",
     ):  # fmt: skip
         assert words in text, words
 

@@ -125,7 +125,7 @@ def test_errors_that_mean_too_little_memory():
     ):
         assert is_out_of_memory(error) and sentence_of(error).startswith("There is not enough memory"), error
         assert "\n" not in sentence_of(error)
-    assert "memory is full" in sentence_of(BrokenProcessPool())
+    assert "memory ran out" in sentence_of(BrokenProcessPool())
     assert sentence_of(RuntimeError("shapes differ")) is None and sentence_of(KeyError("x")) is None
 
 

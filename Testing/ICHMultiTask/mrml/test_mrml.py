@@ -175,7 +175,7 @@ def test_transform_that_stretches_or_mirrors_is_said(mrmlScene, head_ct):
     node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
     for factors, words in (
         ((1, 1, 1.5), ["changes the size of the volume by +50 %"]),
-        ((-1, 1, 1), ["mirrors the volume: left and right change places"]),
+        ((-1, 1, 1), ["mirrors the volume: left and right are swapped"]),
         ((-1, 1, 0.8), ["mirrors the volume", "by -20 %"]),
         ((1, 1, 1), []),
     ):
@@ -210,7 +210,7 @@ def test_variable_spacing_is_resampled_and_said(mrmlScene, head_ct):
     k, j, i = MARK_KJI
     expected = (70 - 3 * i, 90 - 3 * j + shear[k], heights[k])
     np.testing.assert_allclose(mark_position(found), expected, atol=0.5)
-    assert "bends the volume" in found.facts.warnings[-1] and "1.04, 4.18, 7.31 mm" in found.facts.warnings[-1]
+    assert "is not affine" in found.facts.warnings[-1] and "1.04, 4.18, 7.31 mm" in found.facts.warnings[-1]
     # The scan is taken in whole: the brain's volume is that of slices with their own thickness.
     brain = (found.hu > -300).sum() * found.voxel_volume_mm3
     inside = 0.5 * (heights[5:17] - heights[3:15])

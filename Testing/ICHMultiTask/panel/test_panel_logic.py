@@ -388,7 +388,7 @@ def test_repeat_scan_needs_two_scans(mrmlScene):
     logic, node = Logic(), scan(mrmlScene)
     with pytest.raises(InputError, match="choose the earlier one"):
         logic.growth.work(None, node)
-    with pytest.raises(InputError, match="“Head CT” is chosen as both scans"):
+    with pytest.raises(InputError, match="“Head CT” is selected as both scans"):
         logic.growth.work(node, node)
     earlier = scan(mrmlScene, "Morning")
     shown = repeat_of(earlier, node)

@@ -197,7 +197,7 @@ def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_
     assert np.mean([low <= row["volume_ml"] <= high for row in readable]) >= 0.9
     assert fitted.probability(0.0) == pytest.approx(0.4, abs=0.1)  # 8 of 20 died
     card = (tmp_path / "fitted/docs/README.md").read_text(encoding="utf-8")
-    assert "20 simulated scans of their own" in card and "held_out" not in fitted.metadata["metrics"]
+    assert "20 separate simulated scans" in card and "held_out" not in fitted.metadata["metrics"]
     assert recalibrate(path, fitted, fitted.folder, device="cpu").sha256 == bundle.sha256
 
 

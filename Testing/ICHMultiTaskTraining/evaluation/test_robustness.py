@@ -101,7 +101,7 @@ def test_what_cannot_be_erased_is_refused(head):
     scan, mask = head
     with pytest.raises(InputError, match=r"not on the scan's grid: expected \(28, 96, 96\).*found \(27, 96, 96\)"):
         erase_hematoma(scan, mask[1:])
-    with pytest.raises(InputError, match="found it empty"):
+    with pytest.raises(InputError, match="found an empty one"):
         erase_hematoma(scan, np.zeros_like(mask))
     with pytest.raises(InputError, match="no skull"):
         erase_hematoma(replace(scan, hu=np.minimum(scan.hu, 100)), mask)
@@ -216,7 +216,7 @@ def test_metrics_of_readings():
         4.0,
         0.5,
     )
-    assert "2 inserted shapes of real hematomas: MAE 4.0 mL, bias +4.0 mL, 50 % in the interval." in summary(found)
+    assert "2 inserted shapes of real hematomas: MAE 4.0 mL, bias +4.0 mL, 50 % within the interval." in summary(found)
     assert found["skipped"] == [{"patient_id": "P3", "scan": "turned", "reason": "no head"}]
 
 
@@ -365,7 +365,7 @@ def test_models_compared(tmp_path, capsys):
 def test_models_of_other_scans_are_not_compared(tmp_path, capsys):
     first = write_predictions(tmp_path / "first.csv", (1, 2, 3, 4), (0, 0, 1, 1))
     second = write_predictions(tmp_path / "second.csv", (1, 2, 3, 4), (0, 0, 1, 1), volumes=(0, 10, 20, 41))
-    with pytest.raises(InputError, match="expected equal columns volume_ml"):
+    with pytest.raises(InputError, match="expected the same volume_ml"):
         compare_models(first, second)
     (tmp_path / "other.csv").write_text("patient_id,volume_ml\nA,3\n")
     assert main(["compare-models", str(first), str(tmp_path / "other.csv"), "--output", str(tmp_path / "o.json")]) == 1

@@ -152,7 +152,7 @@ def test_folds_together_hold_every_patient_once(folds, tmp_path, capsys):
     settings = json.loads((other / "config.json").read_text())
     settings["config"]["seed"] = 7
     (other / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(InputError, match="differ in fold alone, found seed"):
+    with pytest.raises(InputError, match="differ only in fold, found seed"):
         gather_folds([runs[0], other], tmp_path / "mixed")
     shutil.copy(folds / "fold-1" / "config.json", other / "config.json")
     shutil.copy(folds / "fold-0" / "report" / "predictions.csv", other / "report" / "predictions.csv")
