@@ -26,10 +26,11 @@ from ICHMultiTaskTrainingLib.cli.process import CommandProcess, LogReader
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.panel.curves import CurvesSection
 from ICHMultiTaskTrainingLib.panel.finished import FinishedSection
-from ICHMultiTaskTrainingLib.panel.run_state import more_epochs, shown_history, view_of
+from ICHMultiTaskTrainingLib.panel.run_state import more_epochs, view_of
 from ICHMultiTaskTrainingLib.panel.settings import SettingsSection
 from ICHMultiTaskTrainingLib.panel.simulation import SimulationSection, spare_processes
 from ICHMultiTaskTrainingLib.training.config import make_config
+from ICHMultiTaskTrainingLib.training.curves import without_auc_of_few
 from ICHMultiTaskTrainingLib.training.run_folder import LOG, RunFolder
 from ICHMultiTaskTrainingLib.training.settings_text import assignments, manifest_text, plan_text, problem_lines
 
@@ -288,7 +289,8 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             return []
         history = self.run.history
         if history is not self._shown[0]:
-            self._shown = history, shown_history(history, *self.run.validation_counts(self._manifest))
+            died = self.run.validation_outcomes(self._manifest)
+            self._shown = history, history if died is None else without_auc_of_few(history, died)
         return self._shown[1]
 
 

@@ -72,7 +72,7 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.panel.compare.widget.collapsed = False
         self.assertTrue(ui.addToTableButton.enabled)
         dialog = ScanTableDialog(compare.scanTable.proposed_patient(), compare.current().short_name)
-        add = dialog.buttons.button(qt.QDialogButtonBox.Ok)
+        add = dialog.addButton
         table = Path(self.folder.name) / "table.csv"
         self.assertFalse(add.enabled)
         dialog.path.text, dialog.outcome.currentIndex = str(table), 2

@@ -32,7 +32,7 @@ from ICHMultiTaskLib.simulation.writers import write_dicom
 FOLDER = Path(os.environ.get("ICHMULTITASK_SCREENSHOTS") or Path(__file__).parents[2] / "Docs")
 SIZE = 1500, 980
 SMALL = 1366, 768
-COLORS = 96
+COLORS = 40
 """Of the tutorial's pictures, which are many, so that the repository stays small."""
 READERS = (("Dr. A", (0.1, 0.6, 0.9), ndimage.binary_dilation), ("Dr. B", (0.2, 0.8, 0.3), ndimage.binary_erosion))
 
@@ -83,7 +83,7 @@ def small_picture(panel, name):
     path = FOLDER / f"{name}.png"
     with Image.open(path) as file:
         image = file.convert("RGB")
-    image.quantize(COLORS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def guide(panel, patient):
@@ -145,7 +145,9 @@ def tutorial(panel, patient):
         panel.compare.widget.collapsed = False
         panel.compare.ui.markButton.click()
         settle(panel)
+        panel.attention.ui.overlayBox.checked = False  # which would cover the outline
         small_picture(panel, "tutorial-3")
+        panel.attention.ui.overlayBox.checked = True
         draw(scan, *READERS[0][:2], READERS[0][2](patient.mask))
         settle(panel)
         panel.compare.state.tick(panel.compare.state.choices)

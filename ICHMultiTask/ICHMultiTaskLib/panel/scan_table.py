@@ -49,8 +49,9 @@ class ScanTableDialog:
         for text, died in ((_("Choose…"), None), (_("survived 30 days"), 0), (_("died within 30 days"), 1)):
             self.outcome.addItem(text, died)
         form.addRow(_("Outcome:"), self.outcome)
-        self.buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
-        self.buttons.button(qt.QDialogButtonBox.Ok).setText(_("Add"))
+        self.buttons = qt.QDialogButtonBox()
+        self.addButton = self.buttons.addButton(_("Add"), qt.QDialogButtonBox.AcceptRole)
+        self.buttons.addButton(_("Cancel"), qt.QDialogButtonBox.RejectRole)
         self.buttons.connect("accepted()", dialog.accept)
         self.buttons.connect("rejected()", dialog.reject)
         form.addRow(self.buttons)
@@ -81,4 +82,4 @@ class ScanTableDialog:
 
     def _update(self, value=None):
         table, patient, died = self.answer()
-        self.buttons.button(qt.QDialogButtonBox.Ok).enabled = bool(table and patient and died is not None)
+        self.addButton.enabled = bool(table and patient and died is not None)

@@ -24,7 +24,6 @@ from ICHMultiTaskLib.scan.identity import image_identity
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from .labeled_files import Found, Pair, core_name, home_of
-from .manifest import REQUIRED
 
 COLUMNS = ("patient_id", "image", "volume_ml", "died", "mask", "segmentation", "segment")
 SCENE_FILES = "scans"
@@ -152,6 +151,8 @@ def measure_pair(
         scan = read_head_ct(pair.scan.path)
         if len(pair.scan.series) > 1 and scan.facts.series_uid in pair.scan.series and pair.scan.path.is_dir():
             entry.image = pair.scan.series[scan.facts.series_uid]  # so that training reads the same one
+        if scan.facts.simulated:
+            entry.extra["simulated"] = "1"
         found = [(path, part) for path in files for part in read_segments(path)]
         chosen = choose_segment([part for _, part in found], segment)
         entry.segmentation = next(path for path, part in found if part is chosen)
@@ -190,7 +191,7 @@ def name_patients(entries: Sequence[Entry], folder: Path, outcomes: Outcomes, id
             record, entry.died, name = found[0]
             entry.patient_id = record["patient_id"]
             taken = {"patient_id", "died", *COLUMNS}
-            entry.extra = {name: cell for name, cell in record.items() if plain_name(name) not in taken and name}
+            entry.extra |= {name: cell for name, cell in record.items() if plain_name(name) not in taken and name}
             if name.isdecimal() and len(name) <= MOST_DIGITS:
                 by_number[entry.patient_id].append(entry)
             continue
@@ -297,9 +298,9 @@ def check_output(output: Path, entries: Sequence[Entry]) -> None:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file is a table of scans, which another one may replace."""
+    """Whether a file is a table that `write_manifest` wrote, which another one may replace."""
     try:
-        return set(REQUIRED) <= set(read_csv(path).header)
+        return set(COLUMNS) <= set(read_csv(path).header)
     except InputError:
         return False
 

@@ -12,6 +12,7 @@ from ICHMultiTaskLib.common.writing import write_text
 from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
 from ICHMultiTaskLib.report.pages import render
 
+from ..training.curves import has_enough_outcomes
 from .figures import CAPTIONS
 
 CURVES = "curves.png"
@@ -153,7 +154,7 @@ def _too_few(metrics):
 
 
 def _has_enough(prognosis):
-    return min(prognosis["deaths"], prognosis["patients"] - prognosis["deaths"]) >= FEWEST_OF_EACH_OUTCOME
+    return has_enough_outcomes(prognosis["patients"], prognosis["deaths"])
 
 
 def _table(metrics, part):

@@ -13,8 +13,9 @@ from ..cli.process import CommandProcess, LogReader
 from ..data.manifest import read_manifest
 from ..evaluation.report import MIN_PATIENTS
 from ..evaluation.run_comparison import COMPARISON, read_comparison
+from ..training.curves import has_enough_outcomes
 from ..training.run_folder import RunFolder
-from .run_state import enough_outcomes, too_few_outcomes
+from .run_state import too_few_outcomes
 
 CALIBRATED = "bundle-calibrated"
 """Folder of the calibrated model, in that of the run."""
@@ -163,7 +164,7 @@ def comparison_text(comparison: dict) -> str:
             text += _(": no difference beyond chance.")
         sentences.append(text)
     if prognosis.get("auc_difference") is not None:
-        if enough_outcomes(prognosis["patients"], prognosis["deaths"]):
+        if has_enough_outcomes(prognosis["patients"], prognosis["deaths"]):
             words = _("AUC {mine:.2f} against {theirs:.2f} ({deaths} of {n} died).")
             sentences.append(
                 words.format(mine=one["auc"], theirs=other["auc"], deaths=prognosis["deaths"], n=prognosis["patients"])

@@ -14,6 +14,7 @@ from ICHMultiTaskLib.mrml.translation import tr as _
 from ..data.manifest import Manifest
 from ..evaluation.report import MIN_PATIENTS
 from ..training.config import TrainingConfig, make_config
+from ..training.curves import has_enough_outcomes
 from ..training.plan import DONE, NOW, plan_of
 from ..training.run_folder import RunFolder, check_same_run
 from ..training.settings_text import changes_of
@@ -138,35 +139,16 @@ def _numbers(metrics):
         yield words.format(mae=volume["mae_ml"], n=volume["patients"])
     if prognosis.get("auc") is not None:
         deaths, patients = prognosis["deaths"], prognosis["patients"]
-        if enough_outcomes(patients, deaths):
+        if has_enough_outcomes(patients, deaths):
             yield _("AUC {auc:.2f} ({deaths} of {n} died).").format(auc=prognosis["auc"], deaths=deaths, n=patients)
         else:
             yield too_few_outcomes(patients, deaths)
-
-
-def enough_outcomes(patients: float, deaths: float) -> bool:
-    """Whether a number that tells deaths from survivals rests on enough of both."""
-    return min(deaths, patients - deaths) >= FEWEST_OF_EACH_OUTCOME
 
 
 def too_few_outcomes(patients: float, deaths: float) -> str:
     """Why no AUC is shown."""
     words = _("No AUC: it takes {least} patients who died and {least} who lived, there are {deaths} and {lived}.")
     return words.format(least=FEWEST_OF_EACH_OUTCOME, deaths=deaths, lived=patients - deaths)
-
-
-def shown_history(history: list[dict], patients: int | None, deaths: int | None) -> list[dict]:
-    """A history as the curves show it: without an AUC of too few outcomes.
-
-    Parameters
-    ----------
-    history : list of dict
-    patients, deaths : int or None
-        Of the validation; None where it is not known.
-    """
-    if patients is None or enough_outcomes(patients, deaths):
-        return history
-    return [entry | {"validation_auc": None} for entry in history]
 
 
 def preset_for(start_from: str, preset: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from ICHMultiTaskLib.common.writing import whole_file
+from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
 from ICHMultiTaskLib.report.plots import can_plot, new_figure
 
 PANELS = {
@@ -16,6 +18,29 @@ PANELS = {
 """Title of each panel, its entries of the history and their names in the legend."""
 TENSORBOARD = "tensorboard"
 """Subfolder of the run for the log."""
+
+
+def has_enough_outcomes(patients: int, deaths: int) -> bool:
+    """Whether a number that tells deaths from survivals rests on enough of both to be shown."""
+    return min(deaths, patients - deaths) >= FEWEST_OF_EACH_OUTCOME
+
+
+def without_auc_of_few(history: list[dict], died: Sequence[int]) -> list[dict]:
+    """A history as it is shown: without the AUC where too few of the validation died or survived.
+
+    Parameters
+    ----------
+    history : list of dict
+    died : sequence of int
+        Of the validation.
+
+    Returns
+    -------
+    list of dict
+    """
+    if has_enough_outcomes(len(died), sum(died)):
+        return history
+    return [entry | {"validation_auc": None} for entry in history]
 
 
 def draw_curves(history: list[dict], path: str | os.PathLike) -> None:

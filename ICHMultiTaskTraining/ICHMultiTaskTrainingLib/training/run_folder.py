@@ -124,18 +124,21 @@ class RunFolder:
         """How many epochs are done; epoch 0, the start as it is, is none."""
         return self.history[-1]["epoch"] if self.history else 0
 
-    def validation_counts(self, manifest: Manifest | None) -> tuple[int | None, int | None]:
-        """How many patients validate, and how many of them died; None and None where that is not known.
+    def validation_outcomes(self, manifest: Manifest | None) -> list[int] | None:
+        """Who of those that validate died; None where that is not known.
 
         Parameters
         ----------
         manifest : Manifest or None
+
+        Returns
+        -------
+        list of int or None
         """
         split = _read_json(self.path / "splits.json")
         if manifest is None or split is None:
-            return None, None
-        died = {row.patient_id: row.died for row in manifest.rows if row.patient_id in split["validation"]}
-        return len(died), sum(died.values())
+            return None
+        return [row.died for row in manifest.rows if row.patient_id in split["validation"]]
 
     @property
     def bundle(self) -> Path | None:

@@ -28,7 +28,7 @@ from ..data.manifest import Manifest, outcomes
 from ..data.splits import split_rows
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainingConfig, starting_bundle
-from .curves import TENSORBOARD, EventLog, draw_curves
+from .curves import TENSORBOARD, EventLog, draw_curves, without_auc_of_few
 from .distributed import ALONE, Workers
 from .learner import Learner, choose_runtime
 from .lineage import clinical_inputs, death_weight, start_calibration, uncalibrated
@@ -251,7 +251,7 @@ class Trainer:
         write_json(self.folder / "history.json", self.history)
         self.events.show(self.history)
         if time.monotonic() - self.drawn >= DRAW_SECONDS or self._over():
-            draw_curves(self.history, self.folder / "curves.png")
+            draw_curves(without_auc_of_few(self.history, self.validation.died), self.folder / "curves.png")
             self.drawn = time.monotonic()
 
     def run(self, until: int | None = None) -> None:
@@ -305,7 +305,7 @@ class Trainer:
 
     def _line(self):
         """What the last epoch brought, in a line."""
-        entry, total = self.history[-1], len(self.reductions)
+        (entry,), total = without_auc_of_few(self.history[-1:], self.validation.died), len(self.reductions)
         parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in LOSSES if entry.get(name)]
         line = f"Epoch {self.epoch} of {total}: " + ("loss " + ", ".join(parts) if parts else "the start as it is")
         if entry["validation_mae_ml"] is not None:

@@ -257,12 +257,14 @@ def test_careless_outcomes_are_answered_in_words(tmp_path, capsys, content, mess
         (["here", "--output", "m.csv"], "expected --outcomes with patient_id and died"),
         (["here", "--outcomes", "outcomes.csv", "--output", "m.txt"], "ends in .csv, found m.txt"),
         (["here", "--outcomes", "outcomes.csv", "--output", "outcomes.csv"], "is no earlier result"),
+        (["here", "--outcomes", "outcomes.csv", "--output", "own.csv"], "is no earlier result"),
     ],
 )
 def test_careless_arguments_are_answered_in_words(tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     outcomes(tmp_path, {"P": 1})
+    (tmp_path / "own.csv").write_text("patient_id,image,volume_ml,died\nP,p.nii,12,1\n")
     assert run(*arguments) == 1
     assert message in capsys.readouterr().err
 
@@ -312,13 +314,14 @@ def test_dicom_segmentation_names_its_series_among_those_of_a_folder(tmp_path, d
     hu, mask, affine = head(dicom_files)
     thin = affine.copy()
     thin[:3, 2] /= 2
-    dicom_files.write(tmp_path / "P1", hu, affine, name="a", SeriesInstanceUID="1.2.3.4")
-    dicom_files.write(tmp_path / "P1", np.repeat(hu, 2, 0), thin, name="b", SeriesInstanceUID="1.2.3.5")
+    made = {"Manufacturer": "ICHMultiTask simulation"}
+    dicom_files.write(tmp_path / "P1", hu, affine, name="a", SeriesInstanceUID="1.2.3.4", **made)
+    dicom_files.write(tmp_path / "P1", np.repeat(hu, 2, 0), thin, name="b", SeriesInstanceUID="1.2.3.5", **made)
     write_seg(tmp_path / "P1" / "seg.dcm", np.repeat(mask, 2, 0), thin, series="1.2.3.5")
     died = outcomes(tmp_path, {"P1": 1})
     assert run(tmp_path, "--outcomes", died, "--output", tmp_path / "m.csv") == 0
     (row,) = table(tmp_path / "m.csv")
-    assert row["image"].startswith("P1/b")
+    assert row["image"].startswith("P1/b") and row["simulated"] == "1"
     assert float(row["volume_ml"]) == pytest.approx(volume_of(mask, affine), rel=1e-3)
 
 

@@ -17,10 +17,10 @@ from ICHMultiTaskTrainingLib.panel.run_state import (
     finished_text,
     more_epochs,
     preset_for,
-    shown_history,
     view_of,
 )
 from ICHMultiTaskTrainingLib.training.config import make_config
+from ICHMultiTaskTrainingLib.training.curves import without_auc_of_few
 from ICHMultiTaskTrainingLib.training.plan import DONE, NOW, WAITING, plan_of, seconds_of
 from ICHMultiTaskTrainingLib.training.progress_file import PREPARED, TRAINED, RunProgress
 from ICHMultiTaskTrainingLib.training.run_folder import RunFolder
@@ -167,10 +167,11 @@ def test_fine_tune_goes_with_a_model_to_start_from():
     assert preset_for("", "default") == "default"
 
 
-def test_curves_show_no_auc_of_too_few():
+def test_curves_and_log_show_no_auc_of_too_few():
     history = [{"epoch": 1, "validation_auc": 1.0, "validation_mae_ml": 3.0}]
-    assert shown_history(history, 60, 12) == shown_history(history, None, None) == history
-    assert shown_history(history, 10, 3) == [{"epoch": 1, "validation_auc": None, "validation_mae_ml": 3.0}]
+    assert without_auc_of_few(history, [1] * 10 + [0] * 10) == history
+    few = [1] * 9 + [0] * 30
+    assert without_auc_of_few(history, few) == [{"epoch": 1, "validation_auc": None, "validation_mae_ml": 3.0}]
 
 
 def test_model_is_not_calibrated_on_patients_that_it_knows(run, training_manifest):
