@@ -59,6 +59,13 @@ PUBLISHED = {
 }
 
 
+class _NoHead(nn.Module):
+    """In place of the second head, which publications do not have."""
+
+    def forward(self, features, clinical=None):
+        return features
+
+
 def as_published(name: str, published: Published) -> Cost:
     """Cost of a network with the input and output of its publication, which this software changes.
 
@@ -77,7 +84,7 @@ def as_published(name: str, published: Published) -> Cost:
         first.weight = nn.Parameter(first.weight.repeat(1, published.channels, 1, 1, 1))
         pooled = network.volume_head.dense.in_channels
         network.volume_head.dense = nn.Conv3d(pooled, published.classes, 1)
-        network.prognosis_head = nn.Identity()
+        network.prognosis_head = _NoHead()
         # Two of a kind, since batch norm needs more than one value of a channel.
         cost = cost_of(network, torch.empty(2, published.channels, *published.shape))
     return Cost(cost.parameters, cost.multiply_adds // 2, cost.kept_bytes // 2)

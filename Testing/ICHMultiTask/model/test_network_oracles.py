@@ -160,9 +160,9 @@ def test_x3d_equals_pytorchvideo(pytorchvideo):
 
 def test_timesformer_equals_transformers():
     transformers = pytest.importorskip("transformers", reason="the oracle, Transformers, is not installed")
-    width, shape = 128, (3, 32, 48)
+    width, shape = 128, (3, 32, 32)  # there the images are square
     config = transformers.TimesformerConfig(
-        image_size=(32, 48), patch_size=16, num_channels=1, num_frames=3, hidden_size=width, num_hidden_layers=12,
+        image_size=32, patch_size=16, num_channels=1, num_frames=3, hidden_size=width, num_hidden_layers=12,
         num_attention_heads=2, intermediate_size=4 * width,
     )  # fmt: skip
     twin = transformers.TimesformerModel(config).eval()
@@ -176,7 +176,7 @@ def test_timesformer_equals_transformers():
         {
             "stem.project.weight": theirs["embeddings.patch_embeddings.projection.weight"][:, :, None],
             "stem.project.bias": theirs["embeddings.patch_embeddings.projection.bias"],
-            "stem.place": place[1:].T.reshape(1, width, 2, 3),
+            "stem.place": place[1:].T.reshape(1, width, 2, 2),
             "stem.slice": theirs["embeddings.time_embeddings"].transpose(1, 2),
             "stem.token": theirs["embeddings.cls_token"][0],
             "stem.token_place": place[:1],
