@@ -139,7 +139,7 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
     def test_trainStopContinueAndUseTheModel(self):
         ui, widget = self.ui, self.widget
         self.assertRegex(ui.manifestInfoLabel.text, rf"^{PATIENTS} scans of {PATIENTS} patients, \d died .* mL")
-        self.assertIn("14 epochs: 12 at lower resolution come first", ui.epochsInfoLabel.text)
+        self.assertIn("14 epochs: first 12 at lower resolution", ui.epochsInfoLabel.text)
         self.assertIn("12 epochs at half resolution", ui.planLabel.text)
         self.assertIn("Minutes follow", ui.planLabel.text)
         self.screenshot("training-planned")

@@ -1,4 +1,4 @@
-"""A scan with a segment of its bleed: the volume that a model shall learn from it, and what speaks against it."""
+"""A scan with a segment of its bleed: the volume for training, and checks of the pair."""
 
 import re
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ LARGEST_ML = 500.0
 BLOOD_HU = (15.0, 120.0)
 """Between them lies the mean density of a bleed with its edema, whoever drew it; beyond lie air, fat, CSF and bone."""
 OUTSIDE = 0.01
-"""Part of a segment that may lie outside its scan."""
+"""Largest fraction of a segment outside its scan."""
 GRID_MM = 0.5
-"""Corners of two grids that lie closer are the same."""
+"""Grids whose corners are closer than this are the same."""
 _BLEED = re.compile(r"h(a?e)matoma|h(a?e)morrhage|bleed|blood|(?<![a-z])(ich|iph)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Label:
-    """What a segment says of a scan.
+    """The label of a scan from a segment.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Label:
     on_grid : bool
         Whether the segment lies on the scan's grid, voxel by voxel.
     problems : tuple of str
-        Why the pair cannot be learned from; empty where it can.
+        Why the pair cannot be used for training; empty if it can.
     """
 
     volume_ml: float
@@ -75,14 +75,14 @@ def choose_segment(segments: Sequence[Segment], name: str | None = None) -> Segm
 
 
 def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> Label:
-    """Measure a segment and hold it against its scan.
+    """Measure a segment and check it against its scan.
 
     Parameters
     ----------
     segment : Segment
     head_ct : HeadCT
     may_be_empty : bool
-        An empty segment says that there is no hemorrhage, in place of being one that was forgotten.
+        Whether an empty segment means that there is no hemorrhage, rather than a forgotten one.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Scans in a folder, and the segmentations that lie beside them."""
+"""Find scans in a folder, and their segmentations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WORDS = r"seg|segs|segm|segmentations?|masks?|labels?|labelmaps?|rois?|annotati
 _IS_SEGMENTATION = re.compile(rf"(?:^|[^a-z])(?:{_WORDS})(?:tr|ts)?(?:$|[^a-z])", re.IGNORECASE)
 _KINDS = rf"(?:{_WORDS}|images?|scans?|cts?|dicom|data|nifti|volumes?)(?:tr|ts)?"
 _IS_KIND = re.compile(_KINDS, re.IGNORECASE)
-"""Names of folders that say what is in them, and not of whom it is."""
+"""Names of folders that describe their contents, not a patient."""
 
 
 @dataclass(frozen=True)

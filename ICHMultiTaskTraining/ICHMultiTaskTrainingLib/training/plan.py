@@ -1,4 +1,4 @@
-"""What a run has before it: its phases, with their epochs, and minutes as soon as they are measured."""
+"""The phases of a run with their epochs, and the time they take as soon as it is measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from ICHMultiTaskLib.common.numbers import counted
 from ICHMultiTaskLib.common.progress import duration
 
 from .config import TrainingConfig
@@ -25,7 +26,7 @@ class Step:
     state : str
         `WAITING`, `NOW` or `DONE`.
     seconds : float or None
-        Left, or taken where it is done; None where nothing was measured yet.
+        Remaining time, or time taken if done; None if nothing was measured yet.
     """
 
     text: str
@@ -41,7 +42,7 @@ class Step:
 
 
 def seconds_of(history: Sequence[dict], reduction: int) -> float | None:
-    """How long an epoch takes at a resolution, by the epochs that were measured.
+    """Duration of an epoch at a resolution, from the epochs measured so far.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def seconds_of(history: Sequence[dict], reduction: int) -> float | None:
     Returns
     -------
     float or None
-        None where no epoch was measured.
+        None if no epoch was measured.
     """
     measured = [(entry["reduction"], entry["seconds"]) for entry in history if "seconds" in entry]
     if not measured:
@@ -78,11 +79,11 @@ def plan_of(
     ----------
     config : TrainingConfig
     scans : int, optional
-        How many there are, where that is known.
+        Number of scans, if known.
     history : list of dict
         As in `history.json`.
     progress : RunProgress, optional
-        What a run that goes on last said of itself; None: nothing goes on.
+        Last progress of a running run; None: it is not running.
     finished : bool
         Whether model and report are written.
 
@@ -94,7 +95,7 @@ def plan_of(
     fraction = progress.fraction if progress else None
     preparing = fraction is not None and fraction < PREPARED
     prepared = finished or (fraction is not None and not preparing) or (done > 0 and not preparing)
-    count = "the scans" if scans is None else f"{scans} scan{'s' if scans != 1 else ''}"
+    count = "the scans" if scans is None else counted(scans, "scan")
     steps = [
         Step(
             f"Prepare {count}",
@@ -115,7 +116,7 @@ def plan_of(
 
 def _epochs(reduction, epochs, first, done, history, progress, config):
     """The step of neighboring epochs at one resolution."""
-    text = f"{epochs} epoch{'s' if epochs > 1 else ''} at {RESOLUTION[reduction]}"
+    text = f"{counted(epochs, 'epoch')} at {RESOLUTION[reduction]}"
     own = min(max(done - first, 0), epochs)
     each = seconds_of(history, reduction) or _by_speed(progress, reduction, config)
     if own == epochs or (history and history[-1].get("stopped_early")):

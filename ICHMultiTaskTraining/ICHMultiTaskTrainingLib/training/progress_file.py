@@ -1,4 +1,4 @@
-"""How far a run is, in a file of its folder: locked while the run goes on, so that anyone can follow it from there."""
+"""The progress of a run in a file of its folder, locked while it runs, so that other programs can follow it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ICHMultiTaskLib.common.writing import os_error_sentence
 
 NAME = "progress.json"
 PREPARED, TRAINED = 0.1, 0.95
-"""How far a run is when its scans are prepared, and when its last epoch is done: model and report are what is left."""
+"""Progress of a run when its scans are prepared, and when its last epoch is done; then model and report follow."""
 WRITE_SECONDS = 0.5
 """The file is written at most this often."""
 _LENGTH = 2000
@@ -30,7 +30,7 @@ _LOCKED_BYTE = 1 << 30
 
 @dataclass(frozen=True)
 class RunProgress:
-    """What a run last said of itself.
+    """The last progress of a run.
 
     Attributes
     ----------
@@ -57,12 +57,12 @@ class RunProgress:
 
     @property
     def phase(self) -> tuple[float, float]:
-        """Where the phase begins and where it ends, as fractions of the run."""
+        """Start and end of the phase, as fractions of the run."""
         return phase_of(self.fraction)
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the phase, by its speed so far; None before the speed is known."""
+        """Remaining time of the phase at its speed so far; None if the speed is unknown."""
         done = self.fraction - self.first
         return (self.time - self.began) * (self.phase[1] - self.fraction) / done if done > 0 else None
 
@@ -80,7 +80,7 @@ class FollowedProgress:
         self._file, self._progress, self.line = file, progress, progress.line
         self._phase = None
         self._write(0.0, "Starting")
-        self._phase = None  # what takes place before the first report is no measure of speed
+        self._phase = None  # time before the first report does not count as speed
 
     def __call__(self, fraction: float, message: str) -> None:
         """Pass the progress on and write it to the file."""
@@ -115,7 +115,7 @@ def followed(
     progress : callable (fraction, message)
         With a method `line`; called as well.
     rank : int
-        Of several processes that train together, the first alone locks and tells.
+        Of several processes that train together, only the first locks and reports.
 
     Yields
     ------
@@ -146,7 +146,7 @@ def followed(
 
 
 def read_progress(folder: str | os.PathLike) -> RunProgress | None:
-    """What the run in a folder last said of itself, or None.
+    """The last progress of the run in a folder, or None.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The folder of a training run, as seen from outside: what it is of, how far it is, what it has made."""
+"""The folder of a training run, as seen from outside: its settings, progress and results."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .lineage import clinical_inputs
 from .progress_file import RunProgress, is_running, read_progress
 
 LOG = "log.txt"
-"""What a run that was started from 3D Slicer printed."""
+"""Output of a run that was started from 3D Slicer."""
 
 FILES = ("latest.pt", "splits.json", "history.json", "curves.png", "cache", "bundle", "report")
-"""What a run writes into its folder behind its settings."""
+"""Files of a run, besides its settings."""
 
 
 class RunFolder:
@@ -41,7 +41,7 @@ class RunFolder:
 
     @property
     def stored(self) -> dict | None:
-        """What the run has written of its settings: `config`, `manifest` and others; None where there is no run.
+        """The stored settings of the run: `config`, `manifest` and others; None if there is no run.
 
         Raises
         ------
@@ -57,12 +57,12 @@ class RunFolder:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"The run's settings cannot be read: expected those that this software wrote, found {path} ({error!r})."
+                f"The run's settings cannot be read: expected a file of this software, found {path} ({error!r})."
             ) from error
 
     @property
     def history(self) -> list[dict]:
-        """Entries of `history.json`, one per epoch; those read before where it cannot be read."""
+        """Entries of `history.json`, one per epoch; those read last if it cannot be read now."""
         path = self.path / "history.json"
         try:
             stamp = path.stat().st_mtime_ns
@@ -76,12 +76,12 @@ class RunFolder:
 
     @property
     def running(self) -> bool:
-        """Whether another process trains in it now, whoever has started that."""
+        """Whether another process trains in it now."""
         return is_running(self.path)
 
     @property
     def progress(self) -> RunProgress | None:
-        """What the run last said of itself, as `RunProgress`, or None."""
+        """The last progress of the run, or None."""
         return read_progress(self.path)
 
     @property
@@ -99,7 +99,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether all its epochs are done, and the model and the report are those of the last one."""
+        """Whether all its epochs are done, and the model and the report belong to the last one."""
         if not self.trained or self.bundle is None or self.report is None:
             return False
         made, told = (_read_json(path) for path in (self.bundle / "configs" / "metadata.json", self.metrics_file))
@@ -107,25 +107,25 @@ class RunFolder:
             of_this = present_names(made["training"]["config"])["epochs"] == self.stored["config"]["epochs"]
             return of_this and told["model"]["sha256"] == made["sha256"]
         except (KeyError, TypeError):
-            return True  # by an earlier version, which wrote less
+            return True  # written by an earlier version, without these facts
 
     @property
     def metrics_file(self) -> Path:
-        """What the report's numbers stand in."""
+        """File of the report's metrics."""
         return self.path / "report" / "metrics.json"
 
     @property
     def metrics(self) -> dict | None:
-        """The numbers of the report, as `evaluate` returns them; None where there are none."""
+        """Metrics of the report, like those of `evaluate`; None if there are none."""
         return _read_json(self.metrics_file)
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs are done; epoch 0, the start as it is, is none."""
+        """Number of finished epochs, without epoch 0 (the unchanged start)."""
         return self.history[-1]["epoch"] if self.history else 0
 
     def validation_outcomes(self, manifest: Manifest | None) -> list[int] | None:
-        """Who of those that validate died; None where that is not known.
+        """Outcomes of the validation patients (1 if they died); None if unknown.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class RunFolder:
         return path if path.is_file() else None
 
     def stop(self) -> None:
-        """End the process that trains in it; the run can be continued.
+        """End the training process; the run can be continued.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class RunFolder:
 
 
 def _read_json(path):
-    """What a file holds, or None where it cannot be read."""
+    """Content of a JSON file, or None if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -179,7 +179,7 @@ def _read_json(path):
 
 
 def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:
-    """See that a new run has what it needs, before its folder is touched.
+    """Check that a new run has what it needs, before its folder is touched.
 
     Parameters
     ----------
@@ -208,9 +208,9 @@ def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) 
 
 
 def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:
-    """Write a run's settings into its folder, or see that those already there are the same.
+    """Write a run's settings into its folder, or check that those already there are the same.
 
-    A run whose epochs are done may be given more of them.
+    A run whose epochs are done may be given more epochs.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingCon
         taken = [name for name in FILES if os.path.lexists(folder / name)]
         if taken:
             raise OutputError(
-                f"The folder {folder} holds {', '.join(taken)}, but no run: expected a new folder, or that of a run."
+                f"The folder {folder} contains {', '.join(taken)}, but no run: expected a new folder, or that of a run."
             )
         check_start(manifest, config, processes)
     elif not _is_longer(folder, stored, settings):
@@ -239,12 +239,12 @@ def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingCon
 
 
 def run_settings(manifest: Manifest, config: TrainingConfig, processes: int = 1) -> dict:
-    """What `config.json` holds of a run, from which it is told from another.
+    """The content of a run's `config.json`, which identifies the run.
 
     Returns
     -------
     dict
-        `config`, `manifest`, `manifest_sha256`, and where they matter `processes` and `start_from_sha256`.
+        `config`, `manifest`, `manifest_sha256` and, if relevant, `processes` and `start_from_sha256`.
     """
     settings = {
         "config": config.as_dict(),
@@ -259,7 +259,7 @@ def run_settings(manifest: Manifest, config: TrainingConfig, processes: int = 1)
 
 
 def _is_longer(folder, stored, settings):
-    """Whether a run whose epochs are done is to go on for more of them, all else being the same."""
+    """Whether a run whose epochs are done is continued for more epochs with otherwise the same settings."""
     there, here = stored["config"]["epochs"], settings["config"]["epochs"]
     if here <= there or not RunFolder(folder).trained:
         return False
@@ -268,7 +268,7 @@ def _is_longer(folder, stored, settings):
 
 
 def check_same_run(folder: str | os.PathLike, stored: dict, settings: dict) -> None:
-    """Refuse to continue a run with other settings, in words that name them.
+    """Refuse to continue a run with other settings; the message names them.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def check_same_run(folder: str | os.PathLike, stored: dict, settings: dict) -> N
     stored : dict
         `RunFolder.stored`.
     settings : dict
-        The same of what is to be continued.
+        Settings of the run to continue.
 
     Raises
     ------

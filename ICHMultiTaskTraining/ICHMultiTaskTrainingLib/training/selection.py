@@ -1,4 +1,4 @@
-"""Which weights of a run become the model: those of the last epoch, of the best, of the start, or a mean with it."""
+"""Select the weights that become the model: the last epoch, the best epoch, the start, or a mean with the start."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Of the trained weights in their mean with the start's, as tried."""
+"""Weights of the trained state that are tried in its mean with the start."""
 SURE = 1.0
-"""Standard errors by which a mean with the start must be better on the held-out patients than the start itself.
+"""Standard errors by which a mean with the start must be better than the start on the held-out patients.
 
-With two, 7 of 10 fine-tunings to thick slices with 6 HU more, which gained 1.5 mL, were given up (Docs/training.md)."""
+With two, 7 of 10 fine-tunings to thick slices with 6 HU more, which gained 1.5 mL, were rejected (Docs/training.md)."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Weights of a run and what to say of them.
+    """Selected weights of a run, with a remark.
 
     Attributes
     ----------
     state : dict of str to tensor
         The network's.
     entry : dict
-        Of the history, with what they reach on the validation patients.
+        Entry of the history with their validation metrics.
     note : str
-        A sentence for the log and the model card; "" where there is nothing to say.
+        A sentence for the log and the model card, or "".
     is_start : bool
-        Whether they are those that the run started from.
+        Whether these are the weights that the run started from.
     """
 
     state: dict
@@ -51,10 +51,10 @@ class Selection:
 def validation_losses(
     trainer: Trainer, network: MultiTaskNetwork | None = None, reduction: int = 1, rows: np.ndarray | None = None
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Losses of each validation scan, by the head that was trained.
+    """Losses of each validation scan, for the trained heads.
 
-    Volumes and probabilities are read as a bundle would, calibrated as before the run, so that losses are of what the
-    user would see: the squared difference of the cube roots of volumes, and the cross entropy.
+    Volumes and probabilities are calibrated as before the run, so that the losses are those of values that the user
+    would see: the squared difference of the cube roots of the volumes, and the cross entropy.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def validation_losses(
     Returns
     -------
     losses : dict of str to ndarray of shape (N,)
-        `volume` and `prognosis`, of those that are trained.
+        `volume` and `prognosis`, if trained.
     volumes, log_odds : ndarray of shape (N,)
     """
     scans, tasks = trainer.validation, trainer.config.tasks
@@ -83,37 +83,37 @@ def validation_losses(
 
 
 def score(entry: dict) -> float:
-    """How far the validation patients are missed: the mean logarithm of the losses, in which both heads count alike."""
+    """The mean logarithm of the validation losses, in which both heads have equal weight; lower is better."""
     losses = [entry.get(f"validation_{name}_loss") for name in ("volume", "prognosis")]
     return float(np.mean([np.log(max(loss, 1e-12)) for loss in losses if loss is not None]))
 
 
 def best_entry(history: Sequence[dict]) -> dict | None:
-    """The entry of the smallest validation loss among those at full resolution; None without one."""
+    """The full-resolution entry with the smallest validation loss, or None."""
     # Entries of earlier versions lack the losses.
     full = [entry for entry in history if entry.get("reduction") == 1 and "validation_volume_loss" in entry]
     return min(full, key=score, default=None)
 
 
 def best_choice(trainer: Trainer) -> Selection | None:
-    """The best epoch, as kept beside the last; None where it is not there."""
+    """The best epoch, as saved next to the last; None if it is missing."""
     path = trainer.folder / "best.pt"
     if not path.exists():
         return None
     state = load_checkpoint(path, trainer.device)
     entry = next(entry for entry in trainer.history if entry["epoch"] == state["epoch"])
     note = (
-        f"Of {trainer.history[-1]['epoch']} epochs the best on the validation patients was taken, epoch "
-        f"{entry['epoch']}: they chose it, so evaluate it on others."
+        f"Epoch {entry['epoch']} of {trainer.history[-1]['epoch']} was chosen as the best on the validation patients; "
+        "evaluate it on other patients."
     )
     return Selection(state["network"], entry, note)
 
 
 def choose(trainer: Trainer) -> Selection:
-    """The weights that become the model.
+    """Select the weights that become the model.
 
-    A run from random weights gives its last epoch, or with `patience` the best. One that started from a model never
-    gives what is worse than that on the held-out patients: then the start itself.
+    For a run from random weights this is the last epoch, or with `patience` the best. For a run that started from a
+    model it is the start itself if no epoch is better on the held-out patients.
 
     Parameters
     ----------
@@ -138,9 +138,9 @@ def choose(trainer: Trainer) -> Selection:
 
 
 def _mixed(trainer, start, end):
-    """The mean of both that suits the held-out patients best; the start where none is better beyond chance."""
+    """The mean of both that is best on the held-out patients; the start if none is significantly better."""
     before, _, _ = validation_losses(trainer, trainer.network_of(start.state))
-    # Each head by its own scale, so that both count alike.
+    # Each head on its own scale, so that both have equal weight.
     scale = {name: max(loss.mean(), 1e-12) for name, loss in before.items()}
     found = []
     for share in SHARES if end.entry["epoch"] else ():
@@ -154,14 +154,14 @@ def _mixed(trainer, start, end):
         return _back_to(start, end, "by more than a standard error on the held-out patients")
     change, share, state = min(found, key=lambda item: item[0])
     entry = trainer.measured(trainer.network_of(state)) | {"epoch": end.entry["epoch"], "reduction": 1}
-    note = f"The weights are the mean of the start's and of epoch {end.entry['epoch']}'s, which counts {share:.0%}: "
+    note = f"The weights are a mean of the start's and those of epoch {end.entry['epoch']} ({share:.0%}): "
     return Selection(state, entry, note + f"on the held-out patients the losses changed by {change:+.0%}.")
 
 
 def _back_to(start, end, what):
     mae = [c.entry.get("validation_mae_ml") for c in (start, end)]
     numbers = "" if None in mae else f" (validation MAE {mae[0]:.2f} mL before, {mae[1]:.2f} mL after)"
-    note = f"The run ended no better than it began {what}{numbers}: the model is the start, unchanged."
+    note = f"Training did not improve the model {what}{numbers}: the start is kept unchanged."
     return Selection(start.state, start.entry, note, is_start=True)
 
 

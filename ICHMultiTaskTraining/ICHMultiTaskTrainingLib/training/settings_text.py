@@ -1,4 +1,4 @@
-"""Settings and tables of scans as text that a person reads and writes."""
+"""Settings and tables of scans as text for people."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.numbers import counted
 
 from ..data.manifest import Manifest
 from .config import FROM_BUNDLE, PRESETS, TrainingConfig
 
 
 def parse_settings(text: str) -> dict:
-    """Read settings written as in a shell, such as ``learning_rate=0.001 coarse_epochs=[[2,4]]``.
+    """Parse settings written as on a command line, such as ``learning_rate=0.001 coarse_epochs=[[2,4]]``.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def parse_settings(text: str) -> dict:
     try:
         assignments = shlex.split(text)
     except ValueError as error:
-        raise InputError(f"The further settings cannot be read: {error}, found {text!r}.") from error
+        raise InputError(f"The other settings cannot be read: {error}, found {text!r}.") from error
     return parse_assignments(assignments)
 
 
@@ -64,7 +65,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict:
 
 
 def settings_text(settings: dict) -> str:
-    """Settings as `parse_settings` reads them.
+    """Settings as text for `parse_settings`.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def assignments(settings: dict) -> list[str]:
 
 
 def changes_of(config: dict) -> dict:
-    """Settings of a run that are not those of its preset: with them, `make_config` gives the same again.
+    """Settings of a run that differ from its preset; `make_config` with them gives the same run.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def changes_of(config: dict) -> dict:
 
 
 def plan_text(config: TrainingConfig) -> str:
-    """The epochs of a run in words: how many there are, and why there are more than were asked for.
+    """The epochs of a run in words, with the reason if there are more than requested.
 
     Parameters
     ----------
@@ -112,21 +113,21 @@ def plan_text(config: TrainingConfig) -> str:
     """
     coarse = sum(epochs for _, epochs in config.coarse_epochs)
     if not coarse:
-        return f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
+        return counted(config.epochs, "epoch")
     return (
-        f"{coarse + config.epochs} epochs: {coarse} at lower resolution come first, at a fraction of the cost (setting "
+        f"{coarse + config.epochs} epochs: first {coarse} at lower resolution, at a fraction of the cost (setting "
         f"coarse_epochs), then the {config.epochs} chosen"
     )
 
 
 def problem_lines(text: str) -> list[str]:
-    """A refused table's problems, a line each, behind the line that says how many there are."""
+    """The problems of a refused table, one per line, after a line with their number."""
     head, unusable, rows = text.partition(" unusable rows: ")
     return [head + unusable.rstrip(), *rows.replace("; row ", "\nrow ").split("\n")] if unusable else [text]
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """What a table of scans holds, in a sentence.
+    """Describe a table of scans in one sentence.
 
     Parameters
     ----------
@@ -143,7 +144,7 @@ def manifest_text(manifest: Manifest) -> str:
     masks = sum(row.mask is not None for row in rows)
     splits = {name: sum(row.split == name for row in rows) for name in ("train", "validation", "test")}
     text = (
-        f"{len(rows)} scan{'s' if len(rows) > 1 else ''} of {patients} patient{'s' if patients > 1 else ''}, "
+        f"{counted(len(rows), 'scan')} of {counted(patients, 'patient')}, "
         f"{died} died ({died / len(rows):.0%}); volumes {volumes.min():.1f} to {volumes.max():.1f} mL, median "
         f"{np.median(volumes):.1f} mL; {masks or 'no'} mask{'s' if masks != 1 else ''}"
     )

@@ -40,11 +40,11 @@ from .run_folder import claim_run
 from .selection import Selection, best_entry, choose, validation_losses
 
 CHECKPOINT_SECONDS = 600.0
-"""A checkpoint is written after every epoch, and within one after this long."""
+"""A checkpoint is written after every epoch, and at this interval within long epochs."""
 READ_EVERY = 20
-"""Steps after which a GPU is waited for to read the losses; a CPU has nothing to wait for."""
+"""Steps between readings of the losses from a GPU, which make the CPU wait for it."""
 DRAW_SECONDS = 30.0
-"""Drawing the curves takes half a second, which short epochs must not be slowed by."""
+"""Minimum interval between drawings of the curves, which take half a second."""
 LOSSES = ("volume_loss", "prognosis_loss", "mask_loss")
 MEASURED = (
     "validation_mae_ml", "validation_mse_ml2", "validation_volume_loss", "validation_auc", "validation_prognosis_loss"
@@ -71,13 +71,13 @@ class Trainer:
         Of the whole run: the scans are prepared at `PREPARED`, the epochs done at `TRAINED`. May raise Canceled; the
         run can be resumed afterwards.
     log : callable (line)
-        Gets a line after every epoch.
+        Called with a line after every epoch.
     workers : Workers
         Processes that train together.
     skip_unusable : bool
-        Leave out scans that cannot be used, and log which, in place of the error.
+        Leave out unusable scans and log which, instead of raising an error.
     cache : path, optional
-        Folder of the prepared scans, which runs may share; None: a folder of the run's own.
+        Folder of the prepared scans, which runs may share; None: in the run's own folder.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class Trainer:
         return split, [file for file in files if file is not None]
 
     def _keep_on_device(self):
-        """Keep the scans on the GPU where they take less than half of its free memory."""
+        """Keep the scans on the GPU if they need less than half of its free memory."""
         both = self.scans, self.validation
         size = sum(scans.images.nbytes + scans.occupancy.nbytes for scans in both)
         if self.device == "cuda" and size < torch.cuda.mem_get_info()[0] / 2:
@@ -179,7 +179,7 @@ class Trainer:
             self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict(), strict=False)
             self.start_state = {name: value.clone() for name, value in self.network.state_dict().items()}
         if self.workers.count > 1 and self.device == "cuda":
-            # On a CPU each process normalizes its own part of a batch: threads are the better choice there.
+            # On a CPU each process normalizes its own part of a batch; threads are the better choice there.
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         self.runtime.arrange(self.learner.to(self.device))
         self.mask_loss = self.learner.mask_loss
@@ -291,7 +291,7 @@ class Trainer:
         return self.epoch >= len(self.reductions) or bool(self.history and self.history[-1].get("stopped_early"))
 
     def _impatient(self):
-        """Whether the best epoch lies so far back that no better one is waited for."""
+        """Whether the best epoch is `patience` or more epochs ago."""
         best, patience = best_entry(self.history), self.config.patience
         return bool(best and patience and self.epoch - best["epoch"] >= patience)
 
@@ -304,10 +304,10 @@ class Trainer:
         return choose(self)
 
     def _line(self):
-        """What the last epoch brought, in a line."""
+        """The results of the last epoch as one line."""
         (entry,), total = without_auc_of_few(self.history[-1:], self.validation.died), len(self.reductions)
         parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in LOSSES if entry.get(name)]
-        line = f"Epoch {self.epoch} of {total}: " + ("loss " + ", ".join(parts) if parts else "the start as it is")
+        line = f"Epoch {self.epoch} of {total}: " + ("loss " + ", ".join(parts) if parts else "the unchanged start")
         if entry["validation_mae_ml"] is not None:
             line += f"; validation MAE {entry['validation_mae_ml']:.2f} mL"
         if entry["validation_auc"] is not None:
@@ -355,7 +355,7 @@ class Trainer:
             )
 
     def _learn(self, batch, reduction):
-        """Add a batch's gradients; what else comes of it stays on the device until it is read."""
+        """Add a batch's gradients; losses and outputs stay on the device until they are read."""
         waits = batch.completes_step or self.workers.count == 1
         with contextlib.nullcontext() if waits else self.parallel.no_sync():
             output, scores, mask_loss = self.parallel(
@@ -376,7 +376,7 @@ class Trainer:
         self.unread.append((losses.detach() * factors[0], output.detach(), batch.target, batch.crop_volume_mm3))
 
     def _read(self):
-        """Wait for the device and add up what the steps since the last reading brought; return their mean loss."""
+        """Wait for the device and sum the losses and errors since the last reading; return the mean loss."""
         losses, outputs, targets, crops = zip(*self.unread)
         crops = np.concatenate(crops)
         errors = self._volumes(torch.cat(outputs), crops) - self._volumes(torch.cat(targets), crops)
@@ -386,13 +386,13 @@ class Trainer:
         self.sums, self.unread, self.norms = self.sums + sums, [], []
         value = float(sums[:3] @ self.weights) / steps
         self._check_finite("loss", value)
-        # The scaler of fp16 leaves out a step and halves its scale where that was too large.
+        # The scaler of fp16 skips a step and halves its scale if that was too large.
         if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
             self._check_finite("gradient", norm)
         return value
 
     def _calibrated(self, scores):
-        """Scores as the start's calibration reads them, which then goes on holding."""
+        """Scores with the start's calibration applied, so that this calibration remains valid."""
         if self.start["temperature"] == 1.0 and self.start["bias"] == 0.0:
             return scores
         log_odds = (scores[:, 1] - scores[:, 0]) / self.start["temperature"] + self.start["bias"]
@@ -432,7 +432,7 @@ class Trainer:
         return self.runtime.arrange(network.to(self.device)).eval()
 
     def bundle_network(self, state: dict[str, torch.Tensor] | None = None) -> MultiTaskNetwork:
-        """The network as the bundle has it, in evaluation mode; of the present weights, or of others."""
+        """The network as in the bundle, in evaluation mode, with the current or other weights."""
         return self.network_of(state or self.network.state_dict(), self.bundle_architecture)
 
     def predict(
@@ -472,7 +472,7 @@ class Trainer:
         return volumes, np.concatenate(log_odds)
 
     def measured(self, network: MultiTaskNetwork | None = None, reduction: int = 1) -> dict:
-        """What the validation patients show of the present weights, or of another network.
+        """Validation metrics of the current weights, or of another network.
 
         Returns
         -------
@@ -501,7 +501,7 @@ class Trainer:
         return found
 
     def calibration(self, choice: Selection) -> dict:
-        """Volume, interval and probability calibrated on the validation patients; the start keeps its own.
+        """Calibrate volume, interval and probability on the validation patients; the start keeps its calibration.
 
         What was not trained, or has too few patients, see `fit_calibration`.
         """

@@ -248,7 +248,7 @@ def _set(settings):
 
 def test_more_epochs_than_were_chosen_are_explained():
     config = make_config(coarse_epochs=[[4, 3], [2, 0]], epochs=2)
-    assert plan_text(config).startswith("5 epochs: 3 at lower resolution come first")
+    assert plan_text(config).startswith("5 epochs: first 3 at lower resolution")
     assert plan_text(TrainingConfig(coarse_epochs=[], epochs=1)) == "1 epoch"
 
 

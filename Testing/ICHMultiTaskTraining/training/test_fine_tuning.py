@@ -68,7 +68,7 @@ def test_epoch_0_is_the_start_as_it_is(training_manifest, start, tmp_path):
     # As the bundle reads it, correction included; its weights have 16 bits.
     expected = np.abs(np.array(volumes) - trainer.validation.volume_ml).mean()
     assert first["validation_mae_ml"] == pytest.approx(expected, rel=1e-3)
-    assert lines[0].startswith("Epoch 0 of 1: the start as it is; validation MAE")
+    assert lines[0].startswith("Epoch 0 of 1: the unchanged start; validation MAE")
     assert [entry["epoch"] for entry in json.loads((tmp_path / "history.json").read_text())] == [0, 1]
 
 
@@ -108,7 +108,7 @@ def test_run_that_ended_worse_gives_the_start_and_says_so(training_manifest, sta
     command = ["train", str(training_manifest), "--output", str(tmp_path / "run"), "--device", "cpu"]
     assert cli.main([*command, "--preset", preset, "--config", str(settings)]) == 0
     said = capsys.readouterr()
-    assert "The run ended no better than it began" in said.out + said.err
+    assert "Training did not improve the model" in said.out + said.err
     bundle = ModelBundle.load(tmp_path / "run" / "bundle")
     assert bundle.metadata["calibration"] == start.metadata["calibration"]
     expected = start.network().state_dict()
@@ -119,7 +119,7 @@ def test_run_that_ended_worse_gives_the_start_and_says_so(training_manifest, sta
     (origin,) = bundle.metadata["derived_from"]
     assert (origin["name"], origin["version"], origin["sha256"]) == ("first", "1.2.3", start.sha256)
     card = (bundle.folder / "docs" / "README.md").read_text(encoding="utf-8")
-    assert "ended no better than it began" in card and "Fine-tuned from first 1.2.3 (license CC-BY-4.0" in card
+    assert "Training did not improve the model" in card and "Fine-tuned from first 1.2.3 (license CC-BY-4.0" in card
     assert "Fine-tuned from first 1.2.3 (CC-BY-4.0)" in (bundle.folder / "LICENSE").read_text(encoding="utf-8")
     assert RunFolder(tmp_path / "run").finished
 
@@ -170,7 +170,7 @@ def test_run_stops_early_and_takes_its_best_epoch(training_manifest, small_setti
     assert last["epoch"] == best["epoch"] + 2 < 30 and last["stopped_early"]
     assert lines[-1].endswith(f"stopped, since no epoch was better than epoch {best['epoch']}")
     choice = trainer.choose()
-    assert choice.entry is best and "they chose it" in choice.note
+    assert choice.entry is best and "evaluate it on other" in choice.note
     expected = torch.load(tmp_path / "best.pt", weights_only=True)["network"]
     assert all(torch.equal(value, expected[name]) for name, value in choice.state.items())
     again = Trainer(read_manifest(training_manifest), config, tmp_path, "cpu")
