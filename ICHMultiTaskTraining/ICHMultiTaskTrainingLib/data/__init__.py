@@ -1,1 +1,1 @@
-"""From a manifest to batches."""
+"""Tables of scans, labels, splits, the cache of prepared scans, and batches."""
