@@ -18,7 +18,7 @@ LAYERS = {
         ["cli"], ["panel"],
     ],
     "ICHMultiTaskTrainingLib": [
-        ["data"], ["training"], ["evaluation"], ["bundles"], ["federated"], ["mrml"], ["cli"], ["panel"],
+        ["data"], ["training"], ["evaluation"], ["bundles"], ["experiments", "federated"], ["mrml"], ["cli"], ["panel"],
     ],
 }  # fmt: skip
 WAY = {

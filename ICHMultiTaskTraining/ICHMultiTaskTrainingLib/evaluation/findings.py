@@ -7,12 +7,14 @@ import numpy as np
 from ICHMultiTaskLib.analysis.findings.finding import Findings
 from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS
 
+from ..data.manifest import Row
+
 COLUMNS = ("location", "side", "ivh", "found_location", "found_side", "found_ivh")
 """Of `predictions.csv`: what the manifest says, and what was found."""
 INFRATENTORIAL = "infratentorial"
 
 
-def true_findings(row) -> dict:
+def true_findings(row: Row) -> dict:
     """What a row of a manifest says of the place; its columns `location`, `side` and `ivh` are optional."""
     return {name: row.extra.get(name) or None for name in ("location", "side", "ivh")}
 

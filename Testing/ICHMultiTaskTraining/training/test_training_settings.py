@@ -101,7 +101,9 @@ def test_frozen_encoder_trains_the_heads_alone(upstream, training_manifest, smal
     settings = {"batch_size": 4}
     trainer = train(training_manifest, tmp_path, settings, **changes)
     assert changed(trainer) == {"volume_head", "prognosis_head"}
-    with pytest.raises(InputError, match="frozen_encoder needs trained weights.*expected start_from with a trained bundle"):
+    with pytest.raises(
+        InputError, match="frozen_encoder needs trained weights.*expected start_from with a trained bundle"
+    ):
         make_config(frozen_encoder=True)
 
 
