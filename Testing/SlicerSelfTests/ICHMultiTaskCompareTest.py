@@ -135,8 +135,8 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.assertIs(editor.sourceVolumeNode(), scan)
         editor.setActiveEffectByName("Margin")
         editor.activeEffect().setParameter("MarginSizeMm", 8)
+        editor.activeEffect().self().onApply()  # the application's own work
         with self.alive():
-            editor.activeEffect().self().onApply()
             self.settle()
         grown = results.result_node(scan, "volume comparison").GetCellText(1, 2)
         self.assertGreater(float(grown), float(before[0]) + 1)
@@ -269,24 +269,39 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.settle()
         self.assertNotIn("Nothing is marked.", self.compare.ui.remarksLabel.text)
 
-    def test_clinicalFieldsBelongToTheScan(self):
-        scan, ui = self.analyze(), self.clinical.ui
-        self.assertTrue(ui.hintLabel.visible)
+    def test_findingsAndScoreBelongToTheScan(self):
+        self.parameters.bundleFolder = ""
+        scan, ui, clinical = self.analyze(), self.panel.findings.ui, self.clinical.ui
+        self.settle()
+        self.assertIn("from the scan", ui.locationSource.text)
+        self.assertIn("GCS", ui.scoreLabel.text)
         ui.age.value, ui.gcs.value = 81, 9
-        ui.location.currentIndex = ui.location.findData("putamen")
+        ui.location.currentIndex = ui.location.findData("thalamus")
+        ui.location.activated(ui.location.currentIndex)
         ui.ivh.currentIndex = 2
-        self.assertIn("ICH score", ui.scoresLabel.text)
-        self.assertIn("Hemphill", ui.scoresLabel.text)
-        self.assertIn("Needs NIHSS, oral anticoagulation", ui.scoresLabel.text)
-        self.assertIn("Model", ui.scoresLabel.text)
-        self.screenshot("clinical")
+        ui.ivh.activated(2)
+        self.settle()
+        self.assertIn("ICH score", ui.scoreLabel.text)
+        self.assertIn("entered", ui.locationSource.text)
+        self.assertIn("found: ", ui.locationSource.text)
+        self.assertIn("Hemphill", clinical.scoresLabel.text)
+        self.assertIn("Needs NIHSS, oral anticoagulation", clinical.scoresLabel.text)
+        self.assertIn("Model", clinical.scoresLabel.text)
+        self.assertNothingIsCut(self.panel.findings.widget)
+        self.assertNothingIsCut(self.clinical.widget)
+        self.screenshot("findings")
+        ui.locationSource.linkActivated("location")
+        self.settle()
+        self.assertIn("from the scan", ui.locationSource.text)
         self.load()
+        self.settle()
         self.assertEqual(ui.age.text, "unknown")
-        self.parameters.inputVolume = scan
+        self.panel.state.choose(scan)
+        self.settle()
         self.assertEqual((ui.age.value, ui.gcs.value), (81, 9))
-        ui.clearButton.click()
+        clinical.clearButton.click()
+        self.settle()
         self.assertEqual(ui.gcs.text, "unknown")
-        self.assertFalse(ui.scoresLabel.visible)
 
     def test_growthSinceAnEarlierScan(self):
         earlier = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(), "Earlier")
@@ -294,11 +309,12 @@ class ICHMultiTaskCompareTest(PanelCase):
         matrix[:3, 3] = 9, -6, 4
         later = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(), "Later")
         later.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix @ volumes.ijk_to_ras_of(later)))
-        parameters = self.parameters
-        parameters.inputVolume = later
+        self.state.choose(later)
+        self.settle()
         self.assertFalse(self.repeat.ui.growthButton.enabled)
         self.assertEqual(self.repeat.ui.earlierSelector.count, 2)
-        parameters.earlierVolume = earlier
+        self.parameters.earlierVolume = earlier
+        self.settle()
         self.assertTrue(self.repeat.ui.growthButton.enabled)
         with self.alive():
             self.repeat.ui.growthButton.click()
@@ -309,10 +325,11 @@ class ICHMultiTaskCompareTest(PanelCase):
             volumes.world_affine(earlier)[0][:3, 3], volumes.ijk_to_ras_of(later)[:3, 3], atol=1.5
         )
         self.repeat.ui.repeatViewsButton.click()
+        self.settle()
         self.assertIs(layout.volume_on(slicer.mrmlScene, layout.LEFT), earlier)
         self.screenshot("repeat")
         slicer.mrmlScene.RemoveNode(earlier)
-        slicer.app.processEvents()
+        self.settle()
         self.assertFalse(self.repeat.ui.verdictLabel.visible)
         self.assertFalse(self.repeat.ui.growthButton.enabled)
 
@@ -320,7 +337,9 @@ class ICHMultiTaskCompareTest(PanelCase):
         earlier = volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom(), "Earlier")
         self.load()
         self.parameters.earlierVolume = earlier
+        self.settle()
         self.repeat.ui.growthButton.click()
+        slicer.app.processEvents()
         self.assertEqual(self.repeat.ui.growthButton.text, "Cancel")
         self.repeat.ui.growthButton.click()
         self.settle()

@@ -38,10 +38,10 @@ class ICHMultiTaskPanelTest(PanelCase):
         facts = self.logic.analysis.facts_of(node)
         volume = f"{facts['volume_ml']:.1f} mL"
         if facts["hemorrhage"] == "found":
-            self.assertEqual(self.ui.headlineLabel.text, volume)
+            self.assertEqual(self.ui.headlineButton.text, volume)
             self.assertRegex(self.ui.mortalityLabel.text, r"^30-day mortality (above |below )?\d+ % \(.* to .*\)$")
         else:
-            self.assertIn("emorrhage", self.ui.headlineLabel.text)
+            self.assertIn("emorrhage", self.ui.headlineButton.text)
             self.assertFalse(self.ui.mortalityLabel.visible)
         self.assertIn("Random weights", self.ui.modelLabel.text)
         self.assertIn("not validated on patients", self.ui.useLabel.text)
@@ -147,7 +147,7 @@ class ICHMultiTaskPanelTest(PanelCase):
 
     def test_sceneOpenedWhileThePanelIsOpen(self):
         self.analyze()
-        before = self.ui.headlineLabel.text
+        before = self.ui.headlineButton.text
         self.attention.opacitySlider.value = 0.7
         path = scene.save_mrb(slicer.mrmlScene, Path(self.folder.name) / "case.mrb")
         slicer.mrmlScene.Clear(0)
@@ -157,7 +157,7 @@ class ICHMultiTaskPanelTest(PanelCase):
         self.settle()
         self.assertEqual(self.state.scan.GetName(), "Head CT")
         self.assertTrue(self.ui.analyzeButton.enabled)
-        self.assertEqual(self.ui.headlineLabel.text, before)
+        self.assertEqual(self.ui.headlineButton.text, before)
         self.assertAlmostEqual(self.attention.opacitySlider.value, 0.7)
         self.assertIsNotNone(results.result_node(self.state.scan, "attention"))
         self.attention.attentionStageSelector.currentIndex = 1

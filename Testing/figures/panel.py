@@ -24,6 +24,7 @@ import slicer
 from scipy import ndimage
 from vtk.util.numpy_support import numpy_to_vtk
 
+from ICHMultiTaskLib.measures.clinical_scores import ClinicalContext
 from ICHMultiTaskLib.mrml import volumes
 from ICHMultiTaskLib.mrml.sample_data import show_sample, simulate_sample
 from ICHMultiTaskLib.scan.head_ct import HeadCT
@@ -31,6 +32,8 @@ from ICHMultiTaskLib.simulation.writers import write_dicom
 
 FOLDER = Path(os.environ.get("ICHMULTITASK_SCREENSHOTS") or Path(__file__).parents[2] / "Docs")
 SIZE = 1500, 980
+MOST_BYTES = 150_000
+"""Of one picture: the repository has little room, and keeps each version."""
 SMALL = 1366, 768
 COLORS = 40
 """Of the tutorial's pictures, which are many, so that the repository stays small."""
@@ -50,9 +53,14 @@ def settle(panel):
 
 
 def picture(panel, name):
-    """Save a picture of the window."""
+    """Save a picture of the window, at the largest width at which it stays small."""
     settle(panel)
-    slicer.util.mainWindow().grab().save(str(FOLDER / f"{name}.png"))
+    window, path = slicer.util.mainWindow().grab().toImage(), FOLDER / f"{name}.png"
+    for width in range(window.width(), 700, -100):
+        smaller = window.scaledToWidth(width, qt.Qt.SmoothTransformation)
+        smaller.convertToFormat(qt.QImage.Format_Indexed8, qt.Qt.ThresholdDither).save(str(path), "PNG", 0)
+        if path.stat().st_size <= MOST_BYTES:
+            break
 
 
 def draw(scan, name, color, mask):
@@ -92,6 +100,9 @@ def guide(panel, patient):
     scan = show_sample(patient)
     settle(panel)
     panel.analyze.ui.analyzeButton.click()
+    settle(panel)
+    panel.state.logic.comparison.keep_clinical_context(scan, ClinicalContext(age=71, gcs=11))
+    panel.analyze.ui.headlineButton.click()
     picture(panel, "panel")
 
     panel.compare.widget.collapsed = False

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
+from vtk.util.numpy_support import numpy_to_vtk
 
 from ..common.errors import InputError
 from ..scan.dicom_files import find_images
@@ -117,6 +118,8 @@ def correction(files: Sequence[Path], grid: Grid) -> Correction | None:
     InputError
         If the files' slices are tilted or unevenly spaced, and cannot be assigned to those of the node.
     """
+    if not files:
+        return None
     expected = _of_volume_file(files, grid) if suffix_of(files[0]) else _of_dicom(files, grid)
     if expected is None or any(_same_shape(found, expected) for found in (grid.world_mm, grid.own_mm)):
         return None
@@ -141,7 +144,8 @@ def correct(scan: slicer.vtkMRMLScalarVolumeNode, found: Correction) -> slicer.v
     grid.SetOrigin(*scan.GetOrigin())
     grid.SetDimensions(2, 2, slices)
     grid.SetSpacing(spacing[0] * (columns - 1), spacing[1] * (rows - 1), spacing[2])
-    grid.AllocateScalars(vtk.VTK_DOUBLE, 3)
+    own = apply_affine(ijk_to_ras_of(scan), _corner_indices((columns, rows, slices)))
+    grid.GetPointData().SetScalars(numpy_to_vtk((found.corners_mm - own).reshape(-1, 3), deep=True))
     transform = slicer.vtkOrientedGridTransform()
     transform.SetGridDirectionMatrix(directions)
     transform.SetDisplacementGridData(grid)
@@ -149,9 +153,6 @@ def correct(scan: slicer.vtkMRMLScalarVolumeNode, found: Correction) -> slicer.v
     node.SetAttribute(_KIND, "1")
     node.AddNodeReferenceID(_SCAN_ROLE, scan.GetID())
     node.SetAndObserveTransformToParent(transform)
-    own = apply_affine(ijk_to_ras_of(scan), _corner_indices((columns, rows, slices)))
-    slicer.util.arrayFromGridTransform(node)[:] = (found.corners_mm - own).reshape(slices, 2, 2, 3)
-    slicer.util.arrayFromGridTransformModified(node)
     file_beside(node, scan)
     node.SetAndObserveTransformNodeID(scan.GetTransformNodeID())
     scan.SetAndObserveTransformNodeID(node.GetID())

@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ..common.clinical_variables import read_with
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, probability
 from ..common.research_use import RESEARCH_USE
-from ..measures.clinical_scores import ClinicalContext, ClinicalScore, alerts, clinical_scores
+from ..measures.clinical_scores import ClinicalContext
 from . import results
 from .translation import tr as _
 
 if TYPE_CHECKING:
     import slicer
 
+    from ..analysis.findings.assessment import ClinicalAssessment
+    from ..measures.clinical_scores import ClinicalScore
+
 _ATTRIBUTE = "ICHMultiTask.Clinical"
-
-
-@dataclass(frozen=True)
-class ClinicalAssessment:
-    """Scores and alerts, with the model's own probability.
-
-    Attributes
-    ----------
-    context : ClinicalContext
-    scores : tuple of ClinicalScore
-    alerts : tuple of str
-    mortality_probability : float or None
-        Of the model.
-    clinical : dict
-        What the model read beside the image, by name; empty where it saw the image alone.
-    """
-
-    context: ClinicalContext
-    scores: tuple
-    alerts: tuple
-    mortality_probability: float | None
-    clinical: dict = field(default_factory=dict)
 
 
 def context_of(scan_node: slicer.vtkMRMLScalarVolumeNode) -> ClinicalContext:
@@ -60,29 +40,6 @@ def keep_context(scan_node: slicer.vtkMRMLScalarVolumeNode, context: ClinicalCon
     """Store clinical data on the scan's node: GCS and NIHSS belong to the time of the scan."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
     scan_node.SetAttribute(_ATTRIBUTE, json.dumps(known) if known else None)
-
-
-def assess(scan_node: slicer.vtkMRMLScalarVolumeNode, facts: Mapping) -> ClinicalAssessment:
-    """Scores and alerts for the patient of an analyzed scan.
-
-    Parameters
-    ----------
-    scan_node : vtkMRMLScalarVolumeNode
-    facts : dict
-        From `kept_results.kept_result`.
-
-    Returns
-    -------
-    ClinicalAssessment
-    """
-    context, volume, interval = context_of(scan_node), facts["volume_ml"], facts["volume_interval_ml"]
-    return ClinicalAssessment(
-        context,
-        clinical_scores(context, volume, interval),
-        alerts(context, volume, interval),
-        facts["mortality_probability"],
-        facts.get("clinical_inputs") or {},
-    )
 
 
 def write_table(
@@ -114,7 +71,9 @@ def table(assessment: ClinicalAssessment) -> tuple[tuple[str, ...], list[tuple[s
         )
         for score in assessment.scores
     ]
-    if assessment.mortality_probability is not None:
+    if assessment.without_prognosis:
+        found.append((_("Model, from the image alone"), "", "", _(assessment.without_prognosis), "", _(RESEARCH_USE)))
+    elif assessment.mortality_probability is not None:
         mortality = _("30-day mortality {percent}").format(percent=probability(assessment.mortality_probability))
         found.append((_("Model") + f", {read_with(assessment.clinical)}", "", "", mortality, "", _(RESEARCH_USE)))
     return titles, found + [(_("Alert"), "", "", "", "", sentence) for sentence in assessment.alerts]

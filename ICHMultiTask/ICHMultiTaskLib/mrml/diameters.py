@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import slicer
+import vtk
+
+from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
 from .scene import nodes_of_class
 
 if TYPE_CHECKING:
-    import slicer
-
-    from ..measures.segment import SegmentMeasures
+    from ..measures.segment import Segment, SegmentMeasures
 
 _KIND = "ICHMultiTask.Diameter"
 _SCAN_ROLE = "ICHMultiTask.Scan"
+_BESIDE_MM, _LABEL_MM = 4.0, 11.0
+"""From the bleed to a label, and from one label to the next: the height of a line of text in a fitted view."""
 _COLORS = {"A": (0.9, 0.6, 0.0), "B": (0.35, 0.7, 0.9), "C": (0.0, 0.62, 0.45)}
 
 
 def show_diameters(
-    scene: slicer.vtkMRMLScene, measures: SegmentMeasures, scan_node: slicer.vtkMRMLScalarVolumeNode, jump: bool = True
+    scene: slicer.vtkMRMLScene,
+    measures: SegmentMeasures,
+    scan_node: slicer.vtkMRMLScalarVolumeNode,
+    segment: Segment | None = None,
+    jump: bool = True,
 ) -> list[slicer.vtkMRMLMarkupsLineNode]:
-    """Draw A, B and C of a segment in the views.
+    """Draw A, B and C of a segment in the views, with their lengths beside it.
 
     Parameters
     ----------
@@ -28,60 +37,116 @@ def show_diameters(
     measures : SegmentMeasures
     scan_node : vtkMRMLScalarVolumeNode
         The lines are placed next to it in the subject hierarchy.
+    segment : Segment, optional
+        What was measured: the labels keep off it. Without it they keep off the lines.
     jump : bool
-        Jump to the slice of A and B.
+        Go to the slice of A and B.
 
     Returns
     -------
     list of vtkMRMLMarkupsLineNode
-        Locked lines as long as the diameters; none if nothing was measured.
+        Locked; none where nothing was measured. Their length is the diameter.
     """
-    nodes, views = [], nodes_of_class(scene, "vtkMRMLSliceNode")
-    for letter, color in _COLORS.items():
-        line = getattr(measures, f"{letter.lower()}_line_ras_mm")
-        if line is None:
-            continue
-        node = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", f"{letter} ({measures.reader or measures.name})")
-        node.SetAttribute(_KIND, letter)
-        node.AddNodeReferenceID(_SCAN_ROLE, scan_node.GetID())
-        node.CreateDefaultDisplayNodes()
-        node.SetControlPointLabelFormat("")
-        # The label starts at the end on the right of the views (radiological convention) and extends away from the
-        # bleed; vertical lines have it on top.
-        first = line[:, 2].argmax() if letter == "C" else line[:, 0].argmin()
-        for point in (line[first], line[1 - first]):
-            node.AddControlPointWorld(*point)
-        node.SetNthControlPointLabel(0, f"{letter} {getattr(measures, f'{letter.lower()}_mm'):.0f} mm")
-        node.SetLocked(True)
-        display = node.GetDisplayNode()
-        display.SetSelectedColor(*color)
-        display.SetColor(*color)
-        display.SetGlyphScale(1.5)
-        display.SetTextScale(3.0)
-        display.SetSliceProjection(True)
-        display.SetSliceProjectionOpacity(0.4)
-        display.SetPropertiesLabelVisibility(False)  # it would be in the middle, where the lines cross
-        display.SetPointLabelsVisibility(True)
-        for view in views:  # in side views A and B overlap; in axial views C is a point on the bleed
-            if _is_axial(view) == (letter != "C"):
-                display.AddViewNodeID(view.GetID())
-        file_beside(node, scan_node)
-        nodes.append(node)
+    lines = {letter: getattr(measures, f"{letter.lower()}_line_ras_mm") for letter in _COLORS}
+    lines = {letter: line for letter, line in lines.items() if line is not None}
+    views, nodes = nodes_of_class(scene, "vtkMRMLSliceNode"), []
+    # Seen from the side, A and B lie on each other; from above, C is a point on the bleed.
+    axial = {view.GetID(): _is_axial(view) for view in views}
+    for letter, line in lines.items():
+        node = slicer.vtkMRMLMarkupsLineNode()
+        node.SetName(f"{letter} ({measures.reader or measures.name})")
+        wanted = [view_id for view_id, is_axial in axial.items() if is_axial == (letter != "C")]
+        nodes.append(_add(scene, node, line, [""] * 2, _COLORS[letter], wanted, scan_node, letter))
+    places = _label_places(lines, segment)
+    for letters, is_axial in (("AB", True), ("C", False)):
+        texts = [
+            f"{letter} {getattr(measures, f'{letter.lower()}_mm'):.0f} mm" for letter in letters if letter in lines
+        ]
+        if texts:
+            node = slicer.vtkMRMLMarkupsFiducialNode()
+            node.SetName(f"{', '.join(letters)} ({measures.reader or measures.name})")
+            points = [places[letter] for letter in letters if letter in lines]
+            wanted = [view_id for view_id, other in axial.items() if other == is_axial]
+            _add(scene, node, points, texts, (1.0, 1.0, 1.0), wanted, scan_node, letters)
     if nodes and jump:
         for view in views:
             view.JumpSlice(*measures.a_line_ras_mm.mean(axis=0))
     return nodes
 
 
+def _add(scene, node, points, texts, color, view_ids, scan_node, kind):
+    """Add a markup that is complete already: each change of one in the scene redraws all views."""
+    node.SetAttribute(_KIND, kind)
+    node.AddNodeReferenceID(_SCAN_ROLE, scan_node.GetID())
+    node.SetControlPointLabelFormat("")
+    for index, (point, text) in enumerate(zip(points, texts)):
+        node.AddControlPointWorld(vtk.vtkVector3d(*point))
+        node.SetNthControlPointLabel(index, text)
+    node.SetLocked(True)
+    display = slicer.vtkMRMLMarkupsFiducialDisplayNode() if any(texts) else slicer.vtkMRMLMarkupsDisplayNode()
+    display.SetSelectedColor(*color)
+    display.SetColor(*color)
+    display.SetGlyphScale(0.1 if any(texts) else 1.5)
+    display.SetTextScale(3.0)
+    display.SetSliceProjection(True)
+    display.SetSliceProjectionOpacity(0.4)
+    display.SetPropertiesLabelVisibility(False)  # it stands on the middle, where the lines cross
+    display.SetPointLabelsVisibility(any(texts))
+    display.SetVisibility3D(False)
+    for view_id in view_ids:
+        display.AddViewNodeID(view_id)
+    scene.AddNode(display)
+    node.SetAndObserveDisplayNodeID(display.GetID())
+    scene.AddNode(node)
+    file_beside(node, scan_node)
+    return node
+
+
+def _label_places(lines, segment):
+    """Where the labels begin, by letter, in RAS mm: A and B to the right of the bleed in the view, C above it.
+
+    The views lie as the radiologist sees the patient: the right of the view is the patient's left.
+    """
+    places = {}
+    flat = [line for letter, line in lines.items() if letter != "C"]
+    if flat:
+        edge = min(line[:, 0].min() for line in flat)
+        if segment is not None:
+            edge = min(edge, _left_edge(segment, np.mean([line.mean(axis=0) for line in flat], axis=0)))
+        ends = {letter: line[line[:, 0].argmin()] for letter, line in lines.items() if letter != "C"}
+        height = {letter: end[1] for letter, end in ends.items()}
+        if len(height) == 2 and abs(gap := height["A"] - height["B"]) < _LABEL_MM:
+            push = (_LABEL_MM - abs(gap)) / 2 * (1 if gap >= 0 else -1)
+            height = {"A": height["A"] + push, "B": height["B"] - push}
+        for letter, end in ends.items():
+            places[letter] = np.array([edge - _BESIDE_MM, height[letter], end[2]])
+    if "C" in lines:
+        top = lines["C"][lines["C"][:, 2].argmax()]
+        places["C"] = top + (0, 0, _BESIDE_MM)
+    return places
+
+
+def _left_edge(segment, center):
+    """How far to the patient's left a segment reaches, in RAS mm, in the slice of a point."""
+    k = int(np.round(apply_affine(np.linalg.inv(segment.ijk_to_ras), center)[2]))
+    index = np.argwhere(segment.mask[int(np.clip(k, 0, len(segment.mask) - 1))])
+    if len(index) == 0:
+        return center[0]
+    return apply_affine(segment.ijk_to_ras, np.column_stack([index[:, ::-1], np.full(len(index), k)]))[:, 0].min()
+
+
 def _is_axial(view):
-    """Whether a view is nearly axial."""
+    """Whether a view shows slices as they were acquired, nearly axial."""
     matrix = view.GetSliceToRAS()
     return abs(matrix.GetElement(2, 2)) > 0.7
 
 
 def remove_diameters(scene: slicer.vtkMRMLScene, keep: slicer.vtkMRMLScalarVolumeNode | None = None) -> None:
-    """Remove the lines drawn by `show_diameters`, except those of the scan `keep`."""
-    for node in nodes_of_class(scene, "vtkMRMLMarkupsLineNode"):
+    """Remove the lines and labels that `show_diameters` drew, but for those of the scan `keep`."""
+    for node in nodes_of_class(scene, "vtkMRMLMarkupsNode"):
         mine = keep is not None and node.GetNodeReferenceID(_SCAN_ROLE) == keep.GetID()
         if node.GetAttribute(_KIND) is not None and not mine:
+            display = node.GetDisplayNode()
             scene.RemoveNode(node)
+            if display is not None:
+                scene.RemoveNode(display)

@@ -79,5 +79,5 @@ def _turn_views_back(scene):
 def others_of(scan: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:
     """Nodes made by this module for a scan, other than results: lines and transforms."""
     scene = scan.GetScene()
-    nodes = nodes_of_class(scene, "vtkMRMLMarkupsLineNode") + nodes_of_class(scene, "vtkMRMLTransformNode")
+    nodes = nodes_of_class(scene, "vtkMRMLMarkupsNode") + nodes_of_class(scene, "vtkMRMLTransformNode")
     return [node for node in nodes if node.GetNodeReferenceID("ICHMultiTask.Scan") == scan.GetID()]

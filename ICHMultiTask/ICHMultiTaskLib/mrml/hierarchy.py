@@ -22,6 +22,7 @@ _OWNERS = {
     "vtkMRMLLabelMapVolumeNode": "LabelMaps",
     "vtkMRMLSegmentationNode": "Segmentations",
     "vtkMRMLMarkupsLineNode": "Markups",
+    "vtkMRMLMarkupsFiducialNode": "Markups",
     "vtkMRMLLinearTransformNode": "Transforms",
     "vtkMRMLGridTransformNode": "Transforms",
 }

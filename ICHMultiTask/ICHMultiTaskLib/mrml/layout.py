@@ -53,12 +53,13 @@ def show_side_by_side(
     foreground_opacity : float
     """
     layout = layout_node(scene)
-    if not layout.IsLayoutDescription(SIDE_BY_SIDE):
-        layout.AddLayoutDescription(SIDE_BY_SIDE, _LAYOUT)
     current = layout.GetViewArrangement()
     if current != SIDE_BY_SIDE:
-        layout.SetAttribute(_PREVIOUS, str(current))
-        layout.SetViewArrangement(SIDE_BY_SIDE)
+        with slicer.util.NodeModify(layout):  # the application makes all views anew at each event
+            if not layout.IsLayoutDescription(SIDE_BY_SIDE):
+                layout.AddLayoutDescription(SIDE_BY_SIDE, _LAYOUT)
+            layout.SetAttribute(_PREVIOUS, str(current))
+            layout.SetViewArrangement(SIDE_BY_SIDE)
         let_views_settle()
     for tag, (background, foreground) in ((LEFT, left), (RIGHT, right)):
         composite = _composite(scene, tag)
@@ -68,6 +69,7 @@ def show_side_by_side(
             composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
             composite.SetForegroundOpacity(foreground_opacity)
         _turn_to_slices(_slice_node(scene, tag), right[0])
+    let_views_settle()
     _fit(scene, right[0])
     for tag in (LEFT, RIGHT):
         composite = _composite(scene, tag)

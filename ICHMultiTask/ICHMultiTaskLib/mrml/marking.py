@@ -16,7 +16,7 @@ from ..common.writing import whole_path
 from ..measures.segment import DRAFT_TAG, fingerprint
 from .hierarchy import file_beside
 from .results import is_aligned
-from .segments import show_as_outline
+from .segments import PROPOSED, show_as_outline
 from .volumes import ijk_to_ras_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def show_marking(
         raise InputError("The scan is no longer in the scene: it was removed while the bleed was marked.")
     aligned = is_aligned(volumeNode, head_ct)
     image = _labelmap(marking, ijk_to_ras_of(volumeNode) if aligned else head_ct.ijk_to_ras)
-    name = scene.GenerateUniqueName(f"{volumeNode.GetName()} proposed segmentation")
+    name = scene.GenerateUniqueName(f"{volumeNode.GetName()} {PROPOSED}")
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)

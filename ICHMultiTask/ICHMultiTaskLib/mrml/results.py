@@ -181,16 +181,18 @@ def show_attention(
         display.SetWindowLevelMinMax(0, 1)
         display.SetThreshold(SHOWN_FROM, 1)
         display.SetApplyThreshold(True)
+        _add_scale(scene, node)
     head_ct = analysis.head_ct
-    if is_aligned(volumeNode, head_ct):
-        set_voxels(node, attention.array, ijk_to_ras_of(volumeNode))
-        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    else:
-        set_voxels(node, attention.array, head_ct.ijk_to_ras)
-        node.SetAndObserveTransformNodeID(None)
-    for key in ("head", "stage", "method"):
-        node.SetAttribute(f"ICHMultiTask.{key}", getattr(attention, key))
-    node.SetAttribute(_PEAK, json.dumps(attention.peak_ras_mm))
+    with slicer.util.NodeModify(node):  # the application draws its views anew at each event
+        if is_aligned(volumeNode, head_ct):
+            set_voxels(node, attention.array, ijk_to_ras_of(volumeNode))
+            node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        else:
+            set_voxels(node, attention.array, head_ct.ijk_to_ras)
+            node.SetAndObserveTransformNodeID(None)
+        for key in ("head", "stage", "method"):
+            node.SetAttribute(f"ICHMultiTask.{key}", getattr(attention, key))
+        node.SetAttribute(_PEAK, json.dumps(attention.peak_ras_mm))
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
     show_overlay(scene, volumeNode, node)
@@ -198,6 +200,26 @@ def show_attention(
         for sliceNode in nodes_of_class(scene, "vtkMRMLSliceNode"):
             sliceNode.JumpSlice(*attention.peak_ras_mm)
     return node
+
+
+def _add_scale(scene, node):
+    """Show the map's colors as a scale in the views that show the map."""
+    scale = slicer.vtkMRMLColorLegendDisplayNode()
+    scale.SetTitleText(_("Attention"))
+    scale.SetAndObserveColorNodeID(INFERNO_ID)
+    scale.SetNumberOfLabels(3)
+    scale.SetMaxNumberOfColors(256)
+    scale.SetLabelFormat("%.1f")
+    scale.SetSize(0.09, 0.35)
+    scale.SetPosition(0.98, 0.5)
+    for text in (scale.GetTitleTextProperty(), scale.GetLabelTextProperty()):
+        text.SetFontSize(11)
+        text.SetFontFamilyToArial()
+        text.ItalicOff()
+    scene.AddNode(scale)
+    scale.SetAndObservePrimaryDisplayNode(node.GetScalarVolumeDisplayNode())
+    node.AddAndObserveDisplayNodeID(scale.GetID())
+    scale.Modified()  # the views hear of it only now
 
 
 def show_overlay(
@@ -350,7 +372,17 @@ def remove_result(scene: slicer.vtkMRMLScene, volumeNode: slicer.vtkMRMLScalarVo
     """Remove one of a scan's results, if it exists."""
     node = result_node(volumeNode, kind)
     if node is not None:
-        scene.RemoveNode(node)
+        remove_with_display(scene, node)
+
+
+def remove_with_display(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+    """Remove a node with its display nodes, such as its color scale."""
+    displays = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    scene.RemoveNode(node)
+    for display in filter(None, displays):
+        scene.RemoveNode(display)
 
 
 def is_aligned(volumeNode: slicer.vtkMRMLScalarVolumeNode, head_ct: HeadCT) -> bool:

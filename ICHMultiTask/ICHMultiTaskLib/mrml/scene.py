@@ -111,6 +111,7 @@ def _slicer_core():
     scene.SetCacheManager(core.cacheManager)
     scene.SetDataIOManager(core.dataIOManager)
 
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
     _add_inferno(scene)
     for name, logicClass in (
         ("Volumes", slicer.vtkSlicerVolumesLogic),

@@ -16,6 +16,8 @@ from .scene import nodes_of_class
 from .transforms import AFFINE_TOLERANCE_MM, affine_to_world, array_from_image, resample_to_world, slice_steps
 from .volumes import ijk_to_ras_of
 
+PROPOSED = "proposed segmentation"
+"""In the name of a segmentation that this software proposed, until a reader gives it his own."""
 _LABELMAP = "Binary labelmap"
 _OUTLINED = "ICHMultiTask.ShownAsOutline"
 _REFERENCE_GEOMETRY = "Reference image geometry"
@@ -42,6 +44,8 @@ class SegmentChoice:
         Whether it is the model's proposal, not yet edited by a person.
     alone : bool
         Whether it is the only one in its segmentation.
+    edited : bool
+        Whether it was such a proposal, and nobody has given it a name.
     """
 
     node_id: str
@@ -52,12 +56,13 @@ class SegmentChoice:
     hidden: bool
     draft: bool = False
     alone: bool = True
+    edited: bool = False
 
     @property
     def short_name(self) -> str:
-        """The reader, or "Draft"; with the name of the segment if the reader has several."""
-        if self.draft:
-            return "Draft"
+        """The reader, "Draft" or "Edited draft"; with the name of the segment if the reader has several."""
+        if self.draft or self.edited:
+            return "Draft" if self.draft else "Edited draft"
         return self.reader if self.alone else f"{self.reader}: {self.name}"
 
     @property
@@ -194,7 +199,9 @@ def _segments_of_segmentation(node):
         segment = segmentation.GetSegment(segment_id)
         hidden = not (shown and display.GetSegmentVisibility(segment_id))
         names, draft = (segment.GetName(), node.GetName()), _is_draft(node, segment_id)
-        choices.append(SegmentChoice(node.GetID(), segment_id, *names, segment.GetColor(), hidden, draft, alone))
+        proposed = segment.GetTag(DRAFT_TAG, vtk.reference("")) and PROPOSED in node.GetName()
+        look = segment.GetColor(), hidden, draft, alone, bool(proposed and alone and not draft)
+        choices.append(SegmentChoice(node.GetID(), segment_id, *names, *look))
     return choices
 
 

@@ -7,7 +7,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..scan.geometry import apply_affine
+from ..scan.geometry import apply_affine, regular_offsets, resample_slices
 
 AFFINE_TOLERANCE_MM = 0.1
 
@@ -74,6 +74,45 @@ def slice_steps(
     """World distances in mm from slice to slice, at points distributed over the slices."""
     world = _lattice(size_ijk, ijk_to_ras, parent)[1].reshape(-1, size_ijk[2], 3)
     return np.linalg.norm(np.diff(world, axis=1), axis=-1)
+
+
+def slices_to_world(
+    array: np.ndarray, ijk_to_ras: np.ndarray, parent: slicer.vtkMRMLTransformNode
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Make slices even that a transform moves apart as wholes, as the readers of files do: one scan, one result.
+
+    Parameters
+    ----------
+    array : ndarray of shape (K, J, I)
+    ijk_to_ras : ndarray of shape (4, 4)
+        Of the image itself.
+    parent : vtkMRMLTransformNode
+
+    Returns
+    -------
+    (array, affine) or None
+        As `resample_to_world`; None where the transform does more than that.
+    """
+    size = array.shape[::-1]
+    if min(size) < 2:
+        return None
+    indices, world = _lattice(size, ijk_to_ras, parent)
+    planes = world.reshape(-1, size[2], 3)  # (points of a slice, slices, RAS)
+    origins = planes[0]
+    if np.abs((planes - origins) - (planes[:, :1] - origins[:1])).max() > AFFINE_TOLERANCE_MM:
+        return None
+    design = np.c_[indices.reshape(-1, size[2], 3)[:, 0, :2], np.ones(len(planes))]
+    columns, *_rest = np.linalg.lstsq(design, planes[:, 0], rcond=None)
+    direction = (origins[-1] - origins[0]) / np.linalg.norm(origins[-1] - origins[0])
+    offsets = (origins - origins[0]) @ direction
+    aside = np.abs(origins - origins[0] - offsets[:, None] * direction).max()
+    bent = np.abs(design @ columns - planes[:, 0]).max()
+    if max(aside, bent) > AFFINE_TOLERANCE_MM or np.diff(offsets).min() <= 0:
+        return None
+    grid, _is_regular = regular_offsets(offsets)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([columns[0], columns[1], direction * (grid[1] - grid[0]), origins[0]])
+    return resample_slices(array, offsets, grid), affine
 
 
 def resample_to_world(

@@ -24,6 +24,7 @@ from .transforms import (
     image_from_array,
     resample_to_world,
     slice_steps,
+    slices_to_world,
 )
 
 _FACTS_ATTRIBUTE = "ICHMultiTask.ScanFacts"
@@ -107,7 +108,8 @@ def array_in_world(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[np.ndarray, np
         return scalars, affine, {}
     own, parent = ijk_to_ras_of(node), node.GetParentTransformNode()
     steps = slice_steps(node.GetImageData().GetDimensions(), own, parent)
-    scalars, affine = resample_to_world(scalars, own, parent, affine, float(np.median(steps)), MIN_HU)
+    even = slices_to_world(scalars, own, parent)
+    scalars, affine = even or resample_to_world(scalars, own, parent, affine, float(np.median(steps)), MIN_HU)
     found = sorted(set(steps.round(2).ravel().tolist()))
     spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
     sentence = (
@@ -205,6 +207,11 @@ def _kept_facts(node):
         if value is not None and (number or type(value) is type(default)):
             facts[key] = value
     return facts
+
+
+def scan_facts(node: slicer.vtkMRMLScalarVolumeNode) -> ScanFacts:
+    """What is known of a volume node's scan without looking at its voxels."""
+    return _facts(node, ijk_to_ras_of(node))
 
 
 def _facts(node, affine):

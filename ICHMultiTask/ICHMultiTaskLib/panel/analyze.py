@@ -13,12 +13,14 @@ from slicer.i18n import tr as _
 
 from ..common.errors import ICHMultiTaskError
 from ..mrml.parameters import Device
+from ..mrml.translation import local
 from .analyze_state import SECTION
+from .colors import set_warning
 from .dependencies import install_missing_packages, missing_packages
-from .work import WARNING_STYLE
 
 if TYPE_CHECKING:
     from .analyze_state import AnalyzeState
+    from .bleed_state import BleedState
 
 
 class AnalyzeSection:
@@ -29,10 +31,11 @@ class AnalyzeSection:
     widget : QWidget
         Loaded from ICHMultiTaskAnalyze.ui.
     state : AnalyzeState
+    bleed : BleedState
     """
 
-    def __init__(self, widget: qt.QWidget, state: AnalyzeState):
-        self.widget, self.state, self.panel = widget, state, state.panel
+    def __init__(self, widget: qt.QWidget, state: AnalyzeState, bleed: BleedState):
+        self.widget, self.state, self.panel, self.bleed = widget, state, state.panel, bleed
         self.ui = slicer.util.childWidgetVariables(widget)
         self._scans = []
         self.ui.scanSelector.connect("activated(int)", self.onScanSelected)
@@ -41,8 +44,13 @@ class AnalyzeSection:
         self.ui.bundleFolderButton.connect("clicked(bool)", self.onBundleFolderButton)
         self.ui.tableButton.connect("clicked(bool)", self.onTableButton)
         self.ui.reportButton.connect("clicked(bool)", self.onReportButton)
+        self.ui.headlineButton.connect("clicked(bool)", lambda checked: bleed.show())
+        self._arrows = [
+            _key_of(self.ui.headlineButton, keys, lambda slices=slices: bleed.step(slices))
+            for keys, slices in (("Up", 1), ("Right", 1), ("Down", -1), ("Left", -1))
+        ]
         for label in (self.ui.outdatedLabel, self.ui.warningsLabel):
-            label.styleSheet = WARNING_STYLE
+            set_warning(label, True)
             label.textFormat = qt.Qt.RichText
 
     def lookUpDevices(self) -> None:
@@ -134,7 +142,7 @@ class AnalyzeSection:
             ui.progressBar.setFormat(_("Canceling…") if job.canceled else waiting if job.waiting else job.message)
         message = self.panel.message(SECTION)
         ui.statusLabel.text, ui.statusLabel.visible = message.text, bool(message.text)
-        ui.statusLabel.styleSheet = WARNING_STYLE if message.failed else ""
+        set_warning(ui.statusLabel, message.failed)
         result = state.result() if self.panel.parameters else None
         ui.resultWidget.visible = result is not None
         ui.resultWidget.enabled = job is None
@@ -145,7 +153,7 @@ class AnalyzeSection:
     def _updateScans(self):
         selector, found = self.ui.scanSelector, self.panel.scans()
         self._scans = [scan for scan, _text in found]
-        texts = [text for _scan, text in found] or [_("Load a head CT first")]
+        texts = [local(text) for _scan, text in found] or [_("Load a head CT first")]
         if [selector.itemText(n) for n in range(selector.count)] != texts:
             selector.clear()
             selector.addItems(texts)
@@ -156,11 +164,11 @@ class AnalyzeSection:
     def _showResult(self, result):
         ui = self.ui
         for label, sentences in ((ui.outdatedLabel, result.outdated), (ui.warningsLabel, result.warnings)):
-            label.text = "<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences)
+            label.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
             label.visible = bool(sentences)
-        ui.headlineLabel.text = result.headline
-        ui.detailLabel.text, ui.detailLabel.visible = result.detail, bool(result.detail)
-        ui.mortalityLabel.text, ui.mortalityLabel.visible = result.mortality, bool(result.mortality)
+        ui.headlineButton.text = local(result.headline)
+        ui.detailLabel.text, ui.detailLabel.visible = local(result.detail), bool(result.detail)
+        ui.mortalityLabel.text, ui.mortalityLabel.visible = local(result.mortality), bool(result.mortality)
         ui.useLabel.text, ui.modelLabel.text = result.use, result.model
         ui.reportButton.enabled = not self.state.reporting
 
@@ -173,3 +181,11 @@ class AnalyzeSection:
         model = self.ui.deviceSelector.model()
         for row, device in enumerate(Device):
             model.item(row).setEnabled(device.value in ("auto", "cpu", *(self.state.devices or ())))
+
+
+def _key_of(widget, keys, method):
+    """A key that works while a widget has the focus."""
+    shortcut = qt.QShortcut(qt.QKeySequence(keys), widget)
+    shortcut.setContext(qt.Qt.WidgetShortcut)
+    shortcut.connect("activated()", method)
+    return shortcut

@@ -1,8 +1,8 @@
-"""The section "Clinical": what is known of the patient, published scores, and the model's probability beside them."""
+"""The section "Clinical": what else is known of the patient, published scores, the model's probability beside them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from html import escape
 from typing import TYPE_CHECKING
 
 import slicer
@@ -10,118 +10,82 @@ from slicer.i18n import tr as _
 
 from ..common.clinical_variables import read_with
 from ..common.numbers import probability
-from ..measures.clinical_scores import LOCATIONS, ClinicalContext
 from ..mrml.clinical import missing_sentence
-from .work import WARNING_STYLE
+from ..mrml.translation import local
+from .colors import quiet
+from .findings import fill_yes_no, number_in, show_number, show_yes_no, yes_no_in
 
 if TYPE_CHECKING:
     import qt
 
-    from .state import PanelState
+    from ..analysis.findings.assessment import ClinicalAssessment
+    from .clinical_state import ClinicalState
 
-_NUMBERS = ("age", "gcs", "nihss")
-_FLAGS = ("ivh", "anticoagulation", "cognitive_impairment")
+_FLAGS = ("anticoagulation", "cognitive_impairment")
 
 
 class ClinicalSection:
-    """Fields that belong to the chosen scan and are kept on its node.
+    """Fields that the ICH score does not need, and all scores.
 
     Parameters
     ----------
     widget : QWidget
         Loaded from ICHMultiTaskClinical.ui.
-    panel : PanelState
+    state : ClinicalState
     """
 
-    def __init__(self, widget: qt.QWidget, panel: PanelState):
-        self.widget, self.panel, self.logic = widget, panel, panel.logic.comparison
+    def __init__(self, widget: qt.QWidget, state: ClinicalState):
+        self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
-        self._scanNode = None
         self._filling = False
-        self.ui.location.addItem(_("unknown"), "")
-        for name, group in LOCATIONS.items():
-            self.ui.location.addItem(name if name == group else f"{name} ({group})", name)
         for name in _FLAGS:
-            box = self._field(name)
-            for text, value in ((_("unknown"), ""), (_("no"), "no"), (_("yes"), "yes")):
-                box.addItem(text, value)
-            box.connect("currentIndexChanged(int)", self._onChanged)
-        self.ui.location.connect("currentIndexChanged(int)", self._onChanged)
-        for name in _NUMBERS:
-            self._field(name).connect("valueChanged(int)", self._onChanged)
-        self.ui.clearButton.connect("clicked(bool)", lambda checked: self._keep(ClinicalContext()))
+            box = getattr(self.ui, name)
+            fill_yes_no(box)
+            box.connect("activated(int)", lambda index, name=name, box=box: self._enter(name, yes_no_in(box)))
+        nihss = self.ui.nihss
+        nihss.connect("valueChanged(int)", lambda value: self._enter("nihss", number_in(nihss)))
+        self.ui.clearButton.connect("clicked(bool)", lambda checked: state.clear())
 
     def update(self) -> None:
         """Show what is known of the chosen scan's patient, and the scores for its volume."""
-        if self.panel.scan is not self._scanNode:
-            self._scanNode = self.panel.scan
-            self._fill()
-        ui, scan = self.ui, self._scanNode
-        ui.fieldsWidget.enabled = scan is not None
-        assessment = self.logic.assess(scan)
-        known = scan is not None and not self.logic.clinical_context(scan).is_empty
-        ui.clearButton.enabled = known
-        ui.scoresLabel.visible = known and assessment is not None
-        ui.hintLabel.visible = not ui.scoresLabel.visible
+        ui, state, entered = self.ui, self.state, self.state.entered
+        self._filling = True
+        show_number(ui.nihss, entered.nihss)
+        for name in _FLAGS:
+            show_yes_no(getattr(ui, name), getattr(entered, name))
+        self._filling = False
+        ui.fieldsWidget.enabled = self.panel.scan is not None
+        ui.clearButton.enabled = not entered.is_empty
+        assessment = state.assessment
+        known = assessment is not None and not assessment.context.is_empty
+        ui.scoresLabel.visible, ui.hintLabel.visible = known, not known
         ui.hintLabel.text = (
             _("The scores need a volume: press Analyze first.")
-            if known
+            if assessment is None
             else _("All fields are optional; each score says what it needs.")
         )
-        sentences = assessment.alerts if known and assessment is not None else ()
-        ui.alertsLabel.text = "<br>".join(f"⚠ {sentence}" for sentence in sentences)
-        ui.alertsLabel.styleSheet = WARNING_STYLE
-        ui.alertsLabel.visible = bool(sentences)
-        if ui.scoresLabel.visible:
-            ui.scoresLabel.text = _html(assessment)
+        if known:
+            ui.scoresLabel.text = local(_html(assessment))
 
-    def _field(self, name):
-        return getattr(self.ui, name)
-
-    def _fill(self):
-        context = self.logic.clinical_context(self._scanNode) if self._scanNode else ClinicalContext()
-        self._filling = True
-        for name in _NUMBERS:
-            box, value = self._field(name), getattr(context, name)
-            box.value = box.minimum if value is None else int(value)
-        self.ui.location.currentIndex = max(0, self.ui.location.findData(context.location or ""))
-        for name in _FLAGS:
-            value = getattr(context, name)
-            self._field(name).currentIndex = 0 if value is None else 2 if value else 1
-        self._filling = False
-
-    def _onChanged(self, value):
-        if self._filling or self._scanNode is None:
-            return
-        fields = {name: box.value if box.value > box.minimum else None for name, box in self._boxes()}
-        fields["location"] = self.ui.location.currentData or None
-        for name in _FLAGS:
-            index = self._field(name).currentIndex
-            fields[name] = None if index == 0 else index == 2
-        kept = self.logic.clinical_context(self._scanNode)  # what has no field here
-        self._keep(replace(kept, **fields))
-
-    def _boxes(self):
-        return [(name, self._field(name)) for name in _NUMBERS]
-
-    def _keep(self, context):
-        self.logic.keep_clinical_context(self._scanNode, context)
-        self._fill()
-        self.update()
+    def _enter(self, name, value):
+        if not self._filling:
+            self.state.enter(**{name: value})
 
 
 def _html(assessment):
     lines = []
     for score in assessment.scores:
+        notes = "".join(f"<br>{escape(note)}" for note in score.notes)
         if score.points is None:
-            lines.append(f"<b>{score.name}</b>: {missing_sentence(score)}")
+            lines.append(f"<b>{escape(score.name)}</b>: {escape(missing_sentence(score))}{notes}")
             continue
         span = score.points_range
         points = f"{score.points}" if not span or span[0] == span[1] else f"{score.points} ({span[0]} to {span[1]})"
-        notes = "".join(f"<br>{note}" for note in score.notes)
-        source = f"<br><span style='color: gray'>{score.source}</span>"
-        lines.append(f"<b>{score.name} {points} of {score.maximum}</b>: {score.outcome}.{source}{notes}")
-    if assessment.mortality_probability is not None:
+        source = f"<br><span style='color: {quiet()}'>{escape(score.source)}</span>"
+        lines.append(f"<b>{score.name} {points} of {score.maximum}</b>: {escape(score.outcome)}.{source}{notes}")
+    if assessment.without_prognosis:
+        lines.append(_("<b>Model</b>: {words}").format(words=_(assessment.without_prognosis)))
+    elif assessment.mortality_probability is not None:
         words = _("<b>Model {probability}</b>: 30-day mortality, seen {source}; not validated on patients.")
         shown = probability(assessment.mortality_probability)
         lines.append(words.format(probability=shown, source=read_with(assessment.clinical)))

@@ -12,9 +12,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..common.errors import Canceled, ICHMultiTaskError
+from .colors import set_warning
 from .dependencies import FIGURES, install_missing_packages
 from .state import outcome_text
-from .work import WARNING_STYLE
 
 if TYPE_CHECKING:
     from .state import PanelState
@@ -85,7 +85,7 @@ class CohortSection:
 
     def _say(self, text, failed=False):
         self.ui.cohortStatusLabel.text = text
-        self.ui.cohortStatusLabel.styleSheet = WARNING_STYLE if failed else ""
+        set_warning(self.ui.cohortStatusLabel, failed)
         self.ui.cohortStatusLabel.visible = bool(text)
 
     def update(self) -> None:

@@ -12,12 +12,13 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..common.errors import ICHMultiTaskError
-from ..mrml.scene import nodes_of_class
+from ..mrml.scene import let_views_settle, nodes_of_class
+from ..mrml.translation import local
+from .colors import disagrees, set_warning
 from .compare_state import NO, SECTION
 from .scan_table import ScanTableDialog
 from .scan_table_state import SECTION as TABLE
 from .scan_table_state import ScanTableState
-from .work import WARNING_STYLE
 
 if TYPE_CHECKING:
     from ..mrml.segments import SegmentChoice
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 WAIT_MSEC = 500
 """After an edit the comparison waits this long for the next one."""
-_DISAGREES = "#c0392b"
 _SEGMENTATION_EVENTS = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved", "SegmentModified")
 
 
@@ -58,14 +58,14 @@ class CompareSection(VTKObservationMixin):
         self.whenEdited = lambda: None
         """Called before the Segment Editor is opened."""
         self._filling = False
-        self._shown = None
+        self._shown = self._drawn = None
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(WAIT_MSEC)
         self._timer.connect("timeout()", self.refresh)
         state.when_stale = self._timer.start
         self.ui.remarksLabel.textFormat = qt.Qt.RichText
-        self.ui.remarksLabel.styleSheet = WARNING_STYLE
+        set_warning(self.ui.remarksLabel, True)
         self.ui.segmentList.connect("currentRowChanged(int)", self._onCurrentRowChanged)
         self.ui.segmentList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
         self.ui.diametersBox.connect("toggled(bool)", lambda checked: self._showDiameters(jump=True))
@@ -108,6 +108,7 @@ class CompareSection(VTKObservationMixin):
         """Show the two linked views, or go back to the user's own layout."""
         if checked:
             self.panel.logic.comparison.show_side_by_side(self.panel.scan)
+            let_views_settle()
             self._showDiameters(jump=True)
         else:
             self.panel.logic.comparison.leave_side_by_side()
@@ -164,12 +165,12 @@ class CompareSection(VTKObservationMixin):
         ui.addToTableButton.enabled = self.scanTable.can_add(self.current())
         said = self.panel.message(TABLE)
         ui.tableLabel.text, ui.tableLabel.visible = escape(said.text), bool(said.text)
-        ui.tableLabel.styleSheet = WARNING_STYLE if said.failed else ""
+        set_warning(ui.tableLabel, said.failed)
         reason, message = state.reason(), self.panel.message(SECTION)
         ui.noComparisonLabel.text, ui.noComparisonLabel.visible = reason, bool(reason)
         ui.comparisonWidget.visible = compared is not None
         sentences = [*([message.text] if message.failed else ()), *state.remarks()]
-        ui.remarksLabel.text = "<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences)
+        ui.remarksLabel.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
         ui.remarksLabel.visible = bool(sentences)
         if compared is self._shown:
             return
@@ -178,7 +179,7 @@ class CompareSection(VTKObservationMixin):
         if compared is not None:
             self._fillTable()
             parts = ["<br>".join([f"<b>{escape(name)}</b>", *map(escape, lines)]) for name, lines in state.sentences()]
-            ui.sentencesLabel.text = "<p>" + "</p><p>".join(parts) + "</p>"
+            ui.sentencesLabel.text = local("<p>" + "</p><p>".join(parts) + "</p>")
             if logic.shows_side_by_side(scan):
                 logic.keep_segments_right()
 
@@ -253,12 +254,12 @@ class CompareSection(VTKObservationMixin):
             index = table.rowCount
             table.insertRow(index)
             for column, text in enumerate(row.cells):
-                item = qt.QTableWidgetItem(text)
+                item = qt.QTableWidgetItem(local(text))
                 left = column == 0
                 item.setTextAlignment((qt.Qt.AlignLeft if left else qt.Qt.AlignHCenter) | qt.Qt.AlignVCenter)
                 item.setToolTip(" ".join(row.notes) or columns[column][1])
                 if text == NO:
-                    item.setForeground(qt.QBrush(qt.QColor(_DISAGREES)))
+                    item.setForeground(qt.QBrush(qt.QColor(disagrees())))
                 font = item.font()
                 font.setBold(row.heading)
                 font.setItalic(row.draft)
@@ -289,10 +290,19 @@ class CompareSection(VTKObservationMixin):
 
     def _showDiameters(self, jump=False):
         logic, compared, current = self.panel.logic.comparison, self.state.compared, self.current()
+        drawn, index = None, None
         if self.ui.diametersBox.checked and compared is not None and current in compared.choices:
-            logic.show_diameters(self.panel.scan, compared.choices.index(current), jump)
-        else:
+            index = compared.choices.index(current)
+            measures = compared.comparison.segments[index].measures
+            lines = (getattr(measures, f"{letter}_line_ras_mm") for letter in "abc")
+            drawn = self.panel.scan.GetID(), current.key, *(line.tobytes() for line in lines if line is not None)
+        if drawn == self._drawn and not jump:  # drawing takes longer than anything else here
+            return
+        self._drawn = drawn
+        if index is None:
             logic.hide_diameters()
+        else:
+            logic.show_diameters(self.panel.scan, index, jump)
 
     @staticmethod
     def _isSegmentation(choice):

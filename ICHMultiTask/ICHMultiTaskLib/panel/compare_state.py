@@ -180,6 +180,7 @@ class CompareState:
             if scan is self.panel.scan:
                 self._keep_ticks([*self.panel.parameters.comparedSegments, " ".join(key)])
         self.refresh()
+        self.panel.changed()
 
     def show_three_d(self) -> None:
         """Show the skull as glass around the segments of the chosen scan."""

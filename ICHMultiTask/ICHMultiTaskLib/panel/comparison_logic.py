@@ -6,9 +6,13 @@ thread.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from ..analysis.findings.assessment import assess
+from ..analysis.findings.finding import Findings
 from ..analysis.marking import mark
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress
@@ -18,10 +22,10 @@ from ..mrml.comparison import comparison_work, remove_tables, write_tables
 from ..mrml.diameters import remove_diameters, show_diameters
 from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
-from ..mrml.segments import SegmentChoice, belongs_to, list_segments, segments_of, show_as_outline
+from ..mrml.segments import SegmentChoice, belongs_to, list_segments, read_segment, segments_of, show_as_outline
 from ..mrml.three_d import show_in_3d, skull_surface
 from ..mrml.translation import tr as _
-from ..mrml.volumes import head_ct_from_node
+from ..mrml.volumes import head_ct_from_node, scan_facts
 from .analysis_logic import show_table_layout
 
 if TYPE_CHECKING:
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
 
     from ..analysis.analyzer import Analysis
     from ..analysis.marking import Marking
-    from ..measures.clinical_scores import ClinicalAssessment, ClinicalContext
+    from ..analysis.findings.assessment import ClinicalAssessment
+    from ..measures.clinical_scores import ClinicalContext
     from ..mrml.comparison import SceneComparison
     from .analysis_logic import AnalysisLogic
 
@@ -147,8 +152,11 @@ class ComparisonLogic:
         list of vtkMRMLMarkupsLineNode
         """
         self.hide_diameters()
-        compared = self.compared_with(scan)
-        return show_diameters(create_scene(), compared.comparison.segments[index].measures, scan, jump)
+        compared, scene, segment = self.compared_with(scan), create_scene(), None
+        choice = compared.choices[index]
+        with contextlib.suppress(InputError):  # it was removed since; the labels keep off the lines, then
+            segment = read_segment(scene.GetNodeByID(choice.node_id), choice.segment_id)
+        return show_diameters(scene, compared.comparison.segments[index].measures, scan, segment, jump)
 
     @staticmethod
     def hide_diameters() -> None:
@@ -296,7 +304,11 @@ class ComparisonLogic:
     def assess(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> ClinicalAssessment | None:
         """Scores and alerts for the patient of a scan, as a ClinicalAssessment; None if it was not analyzed."""
         facts = self.analysis.facts_of(scan)
-        return None if facts is None else clinical.assess(scan, facts)
+        if facts is None:
+            return None
+        read = {"findings": Findings.from_dict(facts["findings"]), "clinical": facts["clinical_inputs"]}
+        result = SimpleNamespace(**facts | read)
+        return assess(result, scan_facts(scan), clinical.context_of(scan))
 
 
 def _select_comparison_table(scan):

@@ -14,10 +14,13 @@ from ..mrml import focus, layout
 from .analyze import AnalyzeSection
 from .analyze_state import AnalyzeState
 from .attention import AttentionSection
+from .bleed_state import BleedState
 from .clinical import ClinicalSection
+from .clinical_state import ClinicalState
 from .cohort import CohortSection
 from .compare import CompareSection
 from .compare_state import CompareState
+from .findings import FindingsSection
 from .repeat import RepeatSection
 from .repeat_state import RepeatState
 from .state import PanelState, belongings
@@ -57,13 +60,16 @@ class Panel(VTKObservationMixin):
         analyzeState, compareState = AnalyzeState(self.state), CompareState(self.state)
         actions = (load_sample, self._onAnalyzeKey, self._onMarkKey, self._onSideBySideKey)
         self.tour = TourSection(section("Tour"), TourState(self.state, compareState), actions)
-        self.analyze = AnalyzeSection(section("Analyze"), analyzeState)
-        self.clinical = ClinicalSection(section("Clinical"), self.state)
+        self.analyze = AnalyzeSection(section("Analyze"), analyzeState, BleedState(self.state, compareState))
+        clinicalState = ClinicalState(self.state)
+        self.findings = FindingsSection(section("Findings"), clinicalState)
         self.attention = AttentionSection(section("Attention"), analyzeState)
         self.compare = CompareSection(section("Compare"), compareState)
+        self.clinical = ClinicalSection(section("Clinical"), clinicalState)
         self.repeat = RepeatSection(section("Repeat"), RepeatState(self.state))
         self.cohort = CohortSection(section("Cohort"), self.state)
-        self.sections = (self.tour, self.analyze, self.clinical, self.attention, self.compare, self.repeat, self.cohort)
+        self.sections = (self.tour, self.analyze, self.findings, self.attention, self.compare, self.clinical,
+                         self.repeat, self.cohort)  # fmt: skip
         self.compare.whenEdited = self.attention.hideForEditing
         self._guiTags = []
         self.ticker = Ticker(self.state.queue)
@@ -74,6 +80,7 @@ class Panel(VTKObservationMixin):
         self.state.listeners.append(self._updateTimer.start)
         self._shortcuts = [
             _shortcut("Shift+A", self._onAnalyzeKey),
+            _shortcut("Shift+N", self.analyze.bleed.show_next),
             _shortcut("Shift+M", lambda: self.attention.ui.overlayBox.toggle()),
             _shortcut("Shift+O", self._onOutlineKey),
         ]

@@ -9,9 +9,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..common.errors import ICHMultiTaskError
+from ..mrml.translation import local
+from .colors import set_warning
 from .dependencies import install_missing_packages
 from .repeat_state import SECTION
-from .work import WARNING_STYLE
 
 if TYPE_CHECKING:
     import qt
@@ -68,20 +69,20 @@ class RepeatSection:
             ui.growthProgress.setFormat(_("Canceling…") if job.canceled else job.message)
         message = self.panel.message(SECTION)
         ui.growthStatusLabel.text, ui.growthStatusLabel.visible = message.text, bool(message.text)
-        ui.growthStatusLabel.styleSheet = WARNING_STYLE if message.failed else ""
+        set_warning(ui.growthStatusLabel, message.failed)
         verdict = state.verdict()
         for widget in (ui.verdictLabel, ui.growthLabel, ui.alignmentLabel, ui.laterOutlineBox):
             widget.visible = bool(verdict)
         ui.repeatViewsButton.visible = bool(verdict)
         ui.repeatViewsButton.checked = bool(verdict) and state.views_shown
         ui.verdictLabel.text = verdict
-        ui.growthLabel.text = _html(state.rows())
-        ui.alignmentLabel.text = ", ".join(" ".join(filter(None, row)) for row in state.small_rows())
+        ui.growthLabel.text = local(_html(state.rows()))
+        ui.alignmentLabel.text = local(", ".join(" ".join(filter(None, row)) for row in state.small_rows()))
 
     def _updateScans(self):
         selector, found = self.ui.earlierSelector, self.state.candidates()
         self._scans = [scan for scan, _text in found]
-        texts = [_("Choose the earlier scan"), *(text for _scan, text in found)]
+        texts = [_("Choose the earlier scan"), *(local(text) for _scan, text in found)]
         if [selector.itemText(n) for n in range(selector.count)] != texts:
             selector.clear()
             selector.addItems(texts)

@@ -148,7 +148,7 @@ class PanelState:
         scene = create_scene()
         for node in remains:
             if node.GetScene() is scene:
-                scene.RemoveNode(node)
+                results.remove_with_display(scene, node)
         if self._focused is scan:
             self._focused = None
             left = focus.scans(scene)

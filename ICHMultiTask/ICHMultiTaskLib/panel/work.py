@@ -14,6 +14,7 @@ from ..common.work_queue import Job, WorkQueue
 from .state import outcome_text
 
 WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
+"""Brings its own background, so that it looks the same in every theme."""
 YIELD_SECONDS = 0.005
 """The application's event loop keeps Python's lock. Between the window's events it is left to the working thread for so
 long, which nobody notices; the window's own events come first."""

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from ..analysis.analyzer import Analysis
-from ..analysis.findings.clinical import filled_context
+from ..analysis.findings.assessment import assess
 from ..analysis.findings.finding import Source
 from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT, Growth
 from ..analysis.repeat import RepeatScan
-from ..analysis.second_look import WITHOUT_PROGNOSIS, Hemorrhage
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
 from ..comparison.side_by_side import Comparison
-from ..measures.clinical_scores import ClinicalContext, alerts, clinical_scores
+from ..measures.clinical_scores import ClinicalContext
 from ..measures.formulas import DEFINITIONS_VERSION
 
 _MEASURES = (
@@ -94,21 +93,12 @@ def _segment_dict(segment):
 
 def _clinical_dict(analysis, entered):
     """Scores from entered values and, for the rest, from the scan; None if there are no values."""
-    volume, interval = analysis.volume_ml, analysis.volume_interval_ml
-    context, sources = filled_context(analysis.findings, analysis.head_ct.facts, entered)
-    if context.is_empty:
+    found = assess(analysis, analysis.head_ct.facts, entered)
+    if found.context.is_empty:
         return None
-    # Without a hemorrhage there is no volume, and scores do not apply.
-    bleeds = volume is not None and analysis.hemorrhage != Hemorrhage.NONE
-    return {
-        "context": asdict(context),
-        "sources": sources,
-        "proposed": [name for name, source in sources.items() if source != Source.ENTERED],
-        "scores": [asdict(score) for score in clinical_scores(context, volume, interval)] if bleeds else [],
-        "alerts": list(alerts(context, volume, interval)) if bleeds else [],
-        "mortality_probability": analysis.mortality_probability,
-        "without_prognosis": WITHOUT_PROGNOSIS.get(analysis.hemorrhage),
-    }
+    proposed = [name for name, source in found.sources.items() if source != Source.ENTERED]
+    lists = {"scores": [asdict(score) for score in found.scores], "alerts": list(found.alerts)}
+    return asdict(found) | {"proposed": proposed} | lists
 
 
 def _repeat_dict(analysis, repeat):

@@ -1,6 +1,8 @@
 """One scan, whichever way it came into the scene: its geometry is that of its files."""
 
+import struct
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slice
 
 from ICHMultiTaskLib.common.errors import InputError  # noqa: E402
 from ICHMultiTaskLib.mrml import acquisition, scene, volumes  # noqa: E402
+from ICHMultiTaskLib.report.result import write_nrrd  # noqa: E402
 from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
 from ICHMultiTaskLib.scan.reading import read_head_ct  # noqa: E402
 
@@ -114,22 +117,86 @@ def test_upright_slices_of_which_some_are_gone_are_believed(mrmlScene, tmp_path,
     assert corrected(node)[0] is None
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz"])
-def test_volume_files_lie_as_the_command_reads_them(mrmlScene, tmp_path, dicom_files, suffix):
-    import SimpleITK
+def write_nifti(path, hu, affine):
+    """A NIfTI-1 file whose sform says it all, as converters write it."""
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *hu.shape[::-1], 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, 4, 16)  # int16
+    struct.pack_into("<8f", header, 76, 1, *np.linalg.norm(affine[:3, :3], axis=0), 0, 0, 0, 0)
+    struct.pack_into("<3f", header, 108, 352, 1, 0)
+    struct.pack_into("<b", header, 123, 2)  # mm
+    struct.pack_into("<2h", header, 252, 0, 1)
+    struct.pack_into("<12f", header, 280, *affine[:3].ravel())
+    header[344:348] = b"n+1\0"
+    path.write_bytes(bytes(header) + hu.astype("<i2").tobytes())
 
-    affine = dicom_files.affine(0)
-    image = SimpleITK.GetImageFromArray(dicom_files.head(affine))
-    lps = np.diag([-1.0, -1, 1, 1]) @ affine
-    spacing = np.linalg.norm(lps[:3, :3], axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
-    path = tmp_path / f"scan{suffix}"
-    SimpleITK.WriteImage(image, str(path))
-    found, head_ct = corrected(load(mrmlScene, path))
-    assert found is None
+
+@pytest.mark.parametrize("suffix, tilt", [(".nii", 0), (".nrrd", 0), (".nrrd", 18), (".nrrd", -12)])
+def test_volume_files_lie_as_the_command_reads_them(mrmlScene, tmp_path, dicom_files, suffix, tilt):
+    affine, path = dicom_files.affine(tilt), tmp_path / f"scan{suffix}"
+    hu = dicom_files.head(affine)
+    (write_nifti if suffix == ".nii" else lambda path, hu, affine: write_nrrd(hu, affine, path))(path, hu, affine)
+    _found, head_ct = corrected(load(mrmlScene, path))
     same(head_ct, read_head_ct(path))
+
+
+def test_a_tilted_nifti_is_refused_by_the_application_itself(mrmlScene, tmp_path, dicom_files):
+    affine = dicom_files.affine(18)
+    write_nifti(tmp_path / "scan.nii", dicom_files.head(affine), affine)
+    node, storage = (
+        mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}Node") for kind in ("ScalarVolume", "VolumeArchetypeStorage")
+    )
+    storage.SetFileName(str(tmp_path / "scan.nii"))
+    if storage.ReadData(node):  # a version that reads it lays it where the file says, by our correction
+        node.SetAndObserveStorageNodeID(storage.GetID())
+        same(corrected(node)[1], read_head_ct(tmp_path / "scan.nii"))
+
+
+def by_folder(mrmlScene, paths, tmp_path):
+    """A dropped folder is read file by file: any of them brings the series."""
+    return load(mrmlScene, sorted(paths)[-1])
+
+
+def by_database(mrmlScene, paths, tmp_path):
+    """As a plug-in of the DICOM module leaves a node: with the UIDs of its images, and no storage."""
+    import pydicom
+
+    node = load(mrmlScene, paths[0])
+    uids = {str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID): str(path) for path in paths}
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(uids))
+    node.SetAndObserveStorageNodeID(None)
+    slicer.dicomDatabase = SimpleNamespace(
+        isOpen=True, fileForInstance=lambda uid: uids[uid], instanceValue=lambda uid, tag: ""
+    )
+    return node
+
+
+def by_scene(mrmlScene, paths, tmp_path):
+    """Loaded, put right by an analysis, saved, and opened again where the files are gone."""
+    node = load(mrmlScene, paths[0])
+    corrected(node)
+    path = scene.save_mrb(mrmlScene, tmp_path / "case.mrb")
+    mrmlScene.Clear(0)
+    for file in paths:
+        file.unlink()
+    mrmlScene.ReadFromMRB(str(path), True)
+    return mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+
+
+@pytest.fixture
+def no_database():
+    yield
+    if isinstance(getattr(slicer, "dicomDatabase", None), SimpleNamespace):
+        del slicer.dicomDatabase
+
+
+@pytest.mark.parametrize("way", [by_folder, by_database, by_scene])
+def test_one_scan_by_other_ways(mrmlScene, tmp_path, dicom_files, no_database, way):
+    affine = dicom_files.affine(18)
+    paths = dicom_files.write(tmp_path / "scan", dicom_files.head(affine), affine, offsets=uneven(32))
+    expected = read_head_ct(tmp_path / "scan")
+    same(corrected(way(mrmlScene, paths, tmp_path))[1], expected)
 
 
 def test_nothing_is_known_of_a_volume_made_in_the_scene(mrmlScene, dicom_files):
@@ -139,9 +206,30 @@ def test_nothing_is_known_of_a_volume_made_in_the_scene(mrmlScene, dicom_files):
 
 
 def test_real_tilted_head_is_the_same_by_every_way(mrmlScene, tmp_path, data_folder):
-    zipfile.ZipFile(data_folder / "ge_head_tilt18_variable_spacing.zip").extractall(tmp_path)
-    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    expected = read_head_ct(tmp_path)
+    files, expected = real_head(tmp_path, data_folder)
     found, head_ct = corrected(load(mrmlScene, files[0]))
     assert found is not None
     same(head_ct, expected)
+    # What the network sees is the same, but for the direction in which slices are counted.
+    hu = head_ct.hu if np.dot(head_ct.ijk_to_ras[:3, 2], expected.ijk_to_ras[:3, 2]) > 0 else head_ct.hu[::-1]
+    assert hu.shape == expected.hu.shape
+    assert np.abs(hu.astype(int) - expected.hu).mean() < 0.5
+
+
+def real_head(tmp_path, data_folder):
+    zipfile.ZipFile(data_folder / "ge_head_tilt18_variable_spacing.zip").extractall(tmp_path)
+    return sorted(path for path in tmp_path.rglob("*") if path.is_file()), read_head_ct(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [by_folder, by_database, by_scene])
+def test_real_tilted_head_gives_one_result(mrmlScene, tmp_path, data_folder, no_database, way):
+    pytest.importorskip("torch")
+    from ICHMultiTaskLib.analysis.analyzer import Analyzer
+
+    files, expected = real_head(tmp_path, data_folder)
+    analyzer = Analyzer(device="cpu")
+    by_command = analyzer.analyze(expected, attention=False).volume_ml
+    files = [path for path in files if path.suffix.lower() in (".dcm", "")]
+    in_scene = analyzer.analyze(corrected(way(mrmlScene, files, tmp_path))[1], attention=False).volume_ml
+    assert in_scene == pytest.approx(by_command, rel=0.02)

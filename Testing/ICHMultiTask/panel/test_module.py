@@ -151,6 +151,7 @@ CODE_OF_PANELS = {
     "ICHMultiTaskTraining": "ICHMultiTaskTraining/ICHMultiTaskTraining.py",
     "ICHMultiTaskClinical": "ICHMultiTask/ICHMultiTaskLib/panel/clinical.py",
     "ICHMultiTaskCohort": "ICHMultiTask/ICHMultiTaskLib/panel/cohort.py",
+    "ICHMultiTaskFindings": "ICHMultiTask/ICHMultiTaskLib/panel/findings.py",
     "ICHMultiTaskCompare": "ICHMultiTask/ICHMultiTaskLib/panel/compare.py",
     "ICHMultiTaskTour": "ICHMultiTask/ICHMultiTaskLib/panel/tour.py",
     "ICHMultiTaskRepeat": "ICHMultiTask/ICHMultiTaskLib/panel/repeat.py",

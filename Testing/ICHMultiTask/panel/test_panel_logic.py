@@ -18,10 +18,13 @@ from ICHMultiTaskLib.common.errors import InputError  # noqa: E402
 from ICHMultiTaskLib.common.numbers import NOT_COMPUTED  # noqa: E402
 from ICHMultiTaskLib.comparison.side_by_side import DRAFT_NOTE  # noqa: E402
 from ICHMultiTaskLib.measures.clinical_scores import ClinicalContext  # noqa: E402
+from ICHMultiTaskLib.measures.segment import Segment, measure  # noqa: E402
 from ICHMultiTaskLib.mrml import clinical, layout, repeat_scan, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.comparison import volume_table  # noqa: E402
+from ICHMultiTaskLib.mrml.diameters import remove_diameters, show_diameters  # noqa: E402
 from ICHMultiTaskLib.panel.logic import Logic  # noqa: E402
 from ICHMultiTaskLib.report.comparison import growth_verdict  # noqa: E402
+from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts  # noqa: E402
 
 SHEARED = np.array([[-3.0, 0, 0, 70], [0, -3, 2, 90], [0, 0, 6, -50], [0, 0, 0, 1]])
@@ -193,18 +196,44 @@ def test_diameters_are_lines_of_their_length(mrmlScene, head, logic):
     lines = logic.comparison.show_diameters(head)
     lengths = [line.GetMeasurement("length").GetValue() for line in lines]
     np.testing.assert_allclose(lengths, [measures.a_mm, measures.b_mm, measures.c_mm], rtol=1e-6)
-    labels = [[line.GetNthControlPointLabel(n) for n in range(2)] for line in lines]
-    assert labels[0] == [f"A {measures.a_mm:.0f} mm", ""] and labels[2] == [f"C {measures.c_mm:.0f} mm", ""]
     assert [line.GetName() for line in lines] == ["A (Dr. A)", "B (Dr. A)", "C (Dr. A)"]
     assert all(line.GetLocked() for line in lines)
     axial = view(mrmlScene, "Red").GetID()
     assert [line.GetDisplayNode().IsDisplayableInView(axial) for line in lines] == [True, True, False]
     logic.comparison.show_diameters(head)
     assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode") == 3
+    assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsFiducialNode") == 2
     logic.comparison.hide_diameters()
-    assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsLineNode") == 0
+    assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsNode") == 0
+    assert mrmlScene.GetNumberOfNodesByClass("vtkMRMLMarkupsDisplayNode") == 0
     logic.comparison.compare(head, segmentation(mrmlScene, "Empty", box=None))
     assert logic.comparison.show_diameters(head) == []
+
+
+@pytest.mark.parametrize("turned", [1, -1])
+def test_labels_of_diameters_lie_beside_the_bleed_and_apart(mrmlScene, turned):
+    """A ball, whose A and B may end at the same height, and a lens that reaches farther than its lines."""
+    k, j, i = np.mgrid[:20, :60, :60] - np.array([10, 30, 30])[:, None, None, None]
+    affine = np.diag([-1.0, -1, 3, 1])
+    affine[0, 0] *= turned
+    for mask in ((9 * k**2 + j**2 + i**2 < 20**2), (9 * k**2 + j**2 / 4 + (i + j / 2) ** 2 < 11**2)):
+        segment = Segment("Ball", mask, affine)
+        measures = measure(segment)
+        show_diameters(mrmlScene, measures, scan(mrmlScene), segment)
+        places = {}
+        for node in scene.nodes_of_class(mrmlScene, "vtkMRMLMarkupsFiducialNode"):
+            for n in range(node.GetNumberOfControlPoints()):
+                point = [0.0] * 3
+                node.GetNthControlPointPositionWorld(n, point)
+                places[node.GetNthControlPointLabel(n)[0]] = np.array(point)
+        inside = apply_affine(affine, np.argwhere(mask)[:, ::-1])
+        assert set(places) == {"A", "B", "C"}
+        flat = inside[np.abs(inside[:, 2] - places["A"][2]) < 2]
+        for letter in "AB":  # to the right of it in the view, where its text runs on to the right
+            assert places[letter][0] < flat[:, 0].min() - 3
+        assert abs(places["A"][1] - places["B"][1]) >= 10.9
+        assert places["C"][2] > inside[:, 2].max() + 3
+        remove_diameters(mrmlScene)
 
 
 def view(mrmlScene, tag):

@@ -1,0 +1,78 @@
+"""The way to the bleed: its slices, and the views brought to one of them. Needs no Qt."""
+
+import numpy as np
+from scipy import ndimage
+
+from ..scan.geometry import apply_affine, voxel_volume_mm3
+from .scene import nodes_of_class
+
+LEAST_ML = 0.5
+"""Smaller parts of a mask are no place of their own to look at."""
+
+
+def slices_of(mask, ijk_to_ras):
+    """Where the views have to go to step through a mask, slice by slice.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (K, J, I), bool
+    ijk_to_ras : ndarray of shape (4, 4)
+
+    Returns
+    -------
+    points_ras_mm : ndarray of shape (N, 3)
+        Along the middle of the mask, one for each slice that it is on, from below upward; empty without a mask.
+    middle : int
+        Index of the slice nearest to its center.
+    """
+    index = np.argwhere(mask)
+    if len(index) == 0:
+        return np.empty((0, 3)), 0
+    center = index.mean(axis=0)
+    slices = np.unique(index[:, 0])
+    column = np.column_stack([np.full(len(slices), center[2]), np.full(len(slices), center[1]), slices])
+    points, middle = apply_affine(ijk_to_ras, column), int(np.abs(slices - center[0]).argmin())
+    if points[-1, 2] < points[0, 2]:
+        return points[::-1], len(points) - 1 - middle
+    return points, middle
+
+
+def places_of(mask, ijk_to_ras):
+    """Where the parts of a mask are, the largest first; parts below `LEAST_ML` are left out, but for the largest.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (K, J, I), bool
+    ijk_to_ras : ndarray of shape (4, 4)
+
+    Returns
+    -------
+    ndarray of shape (N, 3)
+        RAS in mm: of each part the voxel nearest to its center, which is within it.
+    """
+    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    if not count:
+        return np.empty((0, 3))
+    sizes = np.bincount(labels.ravel())[1:]
+    order = sorted(range(count), key=lambda n: -sizes[n])
+    least, places = LEAST_ML * 1000 / voxel_volume_mm3(ijk_to_ras), []
+    for number in [n for n in order if n == order[0] or sizes[n] >= least]:
+        points = apply_affine(ijk_to_ras, np.argwhere(labels == number + 1)[:, ::-1])
+        places.append(points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmin()])
+    return np.array(places)
+
+
+def center_views(scene, position_ras):
+    """Bring a position into the middle of every slice view, and let the 3-D views look at it from where they are."""
+    for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
+        view.JumpSliceByCentering(*position_ras)
+    for camera in nodes_of_class(scene, "vtkMRMLCameraNode"):
+        moved = np.subtract(position_ras, camera.GetFocalPoint())
+        camera.SetPosition(*np.add(camera.GetPosition(), moved))
+        camera.SetFocalPoint(*position_ras)
+
+
+def step_views(scene, position_ras):
+    """Bring every slice view to a position, as it is zoomed and panned."""
+    for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
+        view.JumpSlice(*position_ras)

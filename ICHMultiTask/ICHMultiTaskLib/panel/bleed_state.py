@@ -1,0 +1,72 @@
+"""To the bleed, and through its slices. Needs no Qt."""
+
+import numpy as np
+
+from ..common.errors import InputError
+from ..model.attention import SHOWN_FROM
+from ..mrml import bleed
+from ..mrml.scene import create_scene
+from ..mrml.segments import read_segment
+
+
+class BleedState:
+    """Brings the views to the chosen scan's bleed: what is ticked for comparison, else what was marked or attended to.
+
+    Parameters
+    ----------
+    panel : PanelState
+    compare : CompareState
+    """
+
+    def __init__(self, panel, compare):
+        self.panel, self.compare = panel, compare
+        self._at = self._visited = None  # the scan's run, with the slice and the place that were shown last
+
+    def show(self):
+        """Center all views on the middle of the bleed; no-op where nothing is known of it."""
+        points, middle = bleed.slices_of(*self._bleed())
+        if len(points):
+            self._at, self._visited = (self._run(), middle), None
+            bleed.center_views(create_scene(), points[middle])
+
+    def step(self, slices):
+        """Go so many slices upward, or downward where it is negative, and stay within the bleed."""
+        points, middle = bleed.slices_of(*self._bleed())
+        if len(points):
+            before = self._at[1] if self._at is not None and self._at[0] == self._run() else middle
+            index = int(np.clip(before + slices, 0, len(points) - 1))
+            self._at = self._run(), index
+            bleed.step_views(create_scene(), points[index])
+
+    def show_next(self):
+        """Center all views on the next thing to look at: part after part of the bleed, then the hottest attention."""
+        places = list(bleed.places_of(*self._bleed()))
+        analysis = self.panel.logic.analysis.analysis_of(self.panel.scan)
+        if analysis is not None and analysis.attention is not None and analysis.attention.peak_ras_mm is not None:
+            places.append(analysis.attention.peak_ras_mm)
+        if places:
+            run = self._run()
+            known = self._visited is not None and self._visited[0] == run
+            index = (self._visited[1] + 1) % len(places) if known else 0
+            self._visited = run, index
+            bleed.center_views(create_scene(), places[index])
+
+    def _run(self):
+        facts = self.panel.logic.analysis.facts_of(self.panel.scan)
+        return facts and (self.panel.scan.GetID(), facts["analyzed"])
+
+    def _bleed(self):
+        """Mask of shape (K, J, I) and its IJK to RAS matrix."""
+        for choice in self.compare.ticked():
+            try:
+                segment = read_segment(create_scene().GetNodeByID(choice.node_id), choice.segment_id)
+            except InputError:
+                continue
+            if segment.mask.any():
+                return segment.mask, segment.ijk_to_ras
+        analysis = self.panel.logic.analysis.analysis_of(self.panel.scan)
+        if analysis is not None and analysis.marking is not None and analysis.marking.mask.any():
+            return analysis.marking.mask, analysis.head_ct.ijk_to_ras
+        if analysis is not None and analysis.attention is not None:
+            return analysis.attention.array >= SHOWN_FROM, analysis.head_ct.ijk_to_ras
+        return np.zeros((1, 1, 1), bool), np.eye(4)

@@ -1,0 +1,28 @@
+"""Colors of text that light and dark themes both leave legible."""
+
+import slicer
+
+from .work import WARNING_STYLE
+
+
+def is_dark():
+    """Whether the application's theme is dark."""
+    palette = slicer.app.palette()
+    return palette.window().color().lightness() < palette.windowText().color().lightness()
+
+
+def quiet():
+    """Of what stands beside a value, such as its source."""
+    return "#b0b4ba" if is_dark() else "#5a5f66"
+
+
+def disagrees():
+    """Of a mark that says no."""
+    return "#ff8a80" if is_dark() else "#b3261e"
+
+
+def set_warning(label, warns):
+    """Make a label stand out, or not; no-op where it is so already, since styling a widget takes time."""
+    style = WARNING_STYLE if warns else ""
+    if label.styleSheet != style:
+        label.styleSheet = style

@@ -1,0 +1,117 @@
+"""The section "Findings": what the ICH score needs, filled in with its source, and what else the scan shows."""
+
+from html import escape
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..measures.clinical_scores import LOCATIONS
+from ..mrml.translation import local
+from .clinical_state import short_source
+from .colors import quiet, set_warning
+
+_NUMBERS, _CHOICES = ("gcs", "age"), ("location", "ivh")
+
+
+class FindingsSection:
+    """Fields of the chosen scan; changing one corrects it, and a link goes back to what was found.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Loaded from ICHMultiTaskFindings.ui.
+    state : ClinicalState
+    """
+
+    def __init__(self, widget, state):
+        self.widget, self.state, self.panel = widget, state, state.panel
+        self.ui = slicer.util.childWidgetVariables(widget)
+        self.ui.location.addItem(_("unknown"), "")
+        for name, group in LOCATIONS.items():
+            self.ui.location.addItem(name if name == group else f"{name} ({group})", name)
+        fill_yes_no(self.ui.ivh)
+        for name in _NUMBERS:
+            box = self._box(name)
+            box.connect("valueChanged(int)", lambda value, name=name, box=box: self._enter(name, number_in(box)))
+        self.ui.location.connect("activated(int)", lambda index: self._enter("location", self._location()))
+        self.ui.ivh.connect("activated(int)", lambda index: self._enter("ivh", yes_no_in(self.ui.ivh)))
+        for name in (*_NUMBERS, *_CHOICES):
+            label = getattr(self.ui, f"{name}Source")
+            label.textFormat = qt.Qt.RichText
+            label.connect("linkActivated(QString)", lambda link, name=name: self._enter(name, None))
+        self._filling = False
+
+    def update(self):
+        """Show the fields, the score, and what else was found."""
+        ui, state = self.ui, self.state
+        self.widget.visible = self.panel.scan is not None
+        if self.panel.scan is None:
+            return
+        self._filling = True
+        for name in _NUMBERS:
+            show_number(self._box(name), state.field(name).value)
+        ui.location.currentIndex = max(0, ui.location.findData(state.field("location").value or ""))
+        show_yes_no(ui.ivh, state.field("ivh").value)
+        self._filling = False
+        for name in (*_NUMBERS, *_CHOICES):
+            self._showSource(name, state.field(name))
+        ui.scoreLabel.text = local(state.score())
+        ui.scoreLabel.visible = bool(ui.scoreLabel.text)
+        assessment = state.assessment
+        sentences = assessment.alerts if assessment is not None else ()
+        ui.alertsLabel.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
+        ui.alertsLabel.visible = bool(sentences)
+        set_warning(ui.alertsLabel, True)
+        items = state.others()
+        words = [f"{escape(_(item.label))} <b>{escape(_(item.text))}</b>" for item in items]
+        ui.othersLabel.text = local(" · ".join(words))
+        hints = [(item, f", {item.accuracy}" if item.accuracy else "") for item in items]
+        ui.othersLabel.toolTip = "\n".join(f"{item.label}: {short_source(item.source)}{hint}" for item, hint in hints)
+        ui.othersLabel.visible = bool(items)
+
+    def _showSource(self, name, field):
+        label = getattr(self.ui, f"{name}Source")
+        text = f"<span style='color: {quiet()}'>{escape(field.source)}</span>"
+        if field.found:
+            back = _("found: {value}").format(value=field.found)
+            text += local(f", <a href='{name}'>{escape(back)}</a>")
+        label.text, label.toolTip = text, field.hint
+
+    def _enter(self, name, value):
+        if not self._filling:
+            self.state.enter(**{name: value})
+
+    def _box(self, name):
+        return getattr(self.ui, name)
+
+    def _location(self):
+        return self.ui.location.itemData(self.ui.location.currentIndex) or None
+
+
+def number_in(box):
+    """Value of a spin box whose least value says unknown: an int, or None."""
+    return box.value if box.value > box.minimum else None
+
+
+def show_number(box, value):
+    """Show a number in a spin box whose least value says unknown; what is being typed stays while it is the same."""
+    shown = box.minimum if value is None else round(value)
+    if box.value != shown:
+        box.value = shown
+
+
+def fill_yes_no(box):
+    """Offer unknown, no and yes in a combo box."""
+    for text in (_("unknown"), _("no"), _("yes")):
+        box.addItem(text)
+
+
+def yes_no_in(box):
+    """What a box of `fill_yes_no` says: bool or None."""
+    return None if box.currentIndex == 0 else box.currentIndex == 2
+
+
+def show_yes_no(box, value):
+    """Show a bool or None in a box of `fill_yes_no`."""
+    box.currentIndex = 0 if value is None else 2 if value else 1
