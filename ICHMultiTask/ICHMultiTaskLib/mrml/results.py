@@ -210,10 +210,9 @@ def _add_scale(scene, node):
     scale.SetNumberOfLabels(3)
     scale.SetMaxNumberOfColors(256)
     scale.SetLabelFormat("%.1f")
-    scale.SetSize(0.09, 0.35)
+    scale.SetSize(0.05, 0.35)  # the font follows from the width
     scale.SetPosition(0.98, 0.5)
     for text in (scale.GetTitleTextProperty(), scale.GetLabelTextProperty()):
-        text.SetFontSize(11)
         text.SetFontFamilyToArial()
         text.ItalicOff()
     scene.AddNode(scale)

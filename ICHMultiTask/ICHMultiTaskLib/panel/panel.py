@@ -77,6 +77,13 @@ class Panel(VTKObservationMixin):
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(0)
         self._updateTimer.connect("timeout()", self.update)
+        self._fitTimer = qt.QTimer()
+        self._fitTimer.setSingleShot(True)
+        self._fitTimer.setInterval(0)
+        self._fitTimer.connect("timeout()", self._fitTexts)
+        for section in self.sections:
+            if section.widget.className() == "ctkCollapsibleButton":
+                section.widget.connect("contentsCollapsed(bool)", lambda collapsed: self._fitTimer.start())
         self.state.listeners.append(self._updateTimer.start)
         self._shortcuts = [
             _shortcut("Shift+A", self._onAnalyzeKey),
@@ -103,6 +110,7 @@ class Panel(VTKObservationMixin):
         """Stop everything and observe nothing."""
         self.ticker.stop()
         self._updateTimer.stop()
+        self._fitTimer.stop()
         self.compare.cleanup()
         self.removeObservers()
 
@@ -143,6 +151,16 @@ class Panel(VTKObservationMixin):
         """Show every section anew."""
         for section in self.sections:
             section.update()
+        self._fitTimer.start()
+
+    def _fitTexts(self):
+        """Give each text the height that it needs: a collapsible section does not ask for it."""
+        for section in self.sections:
+            for label in slicer.util.findChildren(section.widget, className="QLabel"):
+                if label.wordWrap and label.visible:
+                    needed = label.heightForWidth(label.width)
+                    if label.minimumHeight != needed:
+                        label.minimumHeight = needed
 
     def _enableShortcuts(self, enabled):
         for shortcut in filter(None, self._shortcuts):

@@ -78,7 +78,8 @@ class ScanTableDialog:
             self.dialog, _("Choose a table of scans"), self.path.text, "CSV (*.csv)", "", options
         )
         if path:
-            self.path.text = path if path.lower().endswith(".csv") else f"{path}.csv"
+            ending = "" if path.lower().endswith(".csv") else ".csv"
+            self.path.text = path + ending
 
     def _update(self, value=None):
         table, patient, died = self.answer()
