@@ -114,6 +114,7 @@ class ICHMultiTaskLegibleTest(PanelCase):
                 self.assertGreater(contrast(color, palette.window().color()), 4.5)
             self.state.changed()
             self.settle()
+            self.assertIn(palette.windowText().color().name(), self.ui.headlineButton.styleSheet)
             self.assertIn(colors.quiet(), self.panel.findings.ui.locationSource.text)
             self.screenshot("dark" if is_dark else "light")
         self.assertGreater(contrast("#5c4400", "#fff3cd"), 4.5)

@@ -50,7 +50,8 @@ class PanelCase(unittest.TestCase):
         """Wait until the panel has followed what happened, and all work has ended."""
         for _turn in range(3):
             slicer.app.processEvents()
-        self.waitFor(lambda: not self.panel.compare._timer.isActive() and not self.state.queue.busy)
+        timers = self.panel.compare._timer, self.panel._updateTimer, self.panel._fitTimer
+        self.waitFor(lambda: not self.state.queue.busy and not any(timer.isActive() for timer in timers))
         for _turn in range(3):
             slicer.app.processEvents()
 

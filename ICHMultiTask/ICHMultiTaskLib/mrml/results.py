@@ -210,7 +210,7 @@ def _add_scale(scene, node):
     scale.SetNumberOfLabels(3)
     scale.SetMaxNumberOfColors(256)
     scale.SetLabelFormat("%.1f")
-    scale.SetSize(0.05, 0.35)  # the font follows from the width
+    scale.SetSize(0.06, 0.35)  # the font follows from the width
     scale.SetPosition(0.98, 0.5)
     for text in (scale.GetTitleTextProperty(), scale.GetLabelTextProperty()):
         text.SetFontFamilyToArial()
@@ -218,7 +218,13 @@ def _add_scale(scene, node):
     scene.AddNode(scale)
     scale.SetAndObservePrimaryDisplayNode(node.GetScalarVolumeDisplayNode())
     node.AddAndObserveDisplayNodeID(scale.GetID())
-    scale.Modified()  # the views hear of it only now
+
+
+def _refresh_scale(node):
+    """Let the views draw the scale of a map: they do not hear that the map has come into them."""
+    for n in range(node.GetNumberOfDisplayNodes()):
+        if node.GetNthDisplayNode(n).IsA("vtkMRMLColorLegendDisplayNode"):
+            node.GetNthDisplayNode(n).Modified()
 
 
 def show_overlay(
@@ -241,6 +247,8 @@ def show_overlay(
     for logic in application_logic().GetSliceLogics() or ():
         if logic.GetSliceCompositeNode().GetID() in changed:
             logic.FitSliceToBackground()
+    if foreground is not None:
+        _refresh_scale(foreground)
 
 
 def set_overlay(volumeNode: slicer.vtkMRMLScalarVolumeNode, opacity: float, threshold: float) -> None:

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from .analyze_state import AnalyzeState
     from .bleed_state import BleedState
 
+HEADLINE_STYLE = """
+QPushButton {{ text-align: left; border: none; padding: 0px; color: {color}; }}
+QPushButton:focus {{ text-decoration: underline; }}
+"""
+
 
 class AnalyzeSection:
     """Widgets that show an AnalyzeState.
@@ -166,6 +171,9 @@ class AnalyzeSection:
         for label, sentences in ((ui.outdatedLabel, result.outdated), (ui.warningsLabel, result.warnings)):
             label.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
             label.visible = bool(sentences)
+        style = HEADLINE_STYLE.format(color=slicer.app.palette().windowText().color().name())
+        if ui.headlineButton.styleSheet != style:  # the color of another theme would stay else
+            ui.headlineButton.styleSheet = style
         ui.headlineButton.text = local(result.headline)
         ui.detailLabel.text, ui.detailLabel.visible = local(result.detail), bool(result.detail)
         ui.mortalityLabel.text, ui.mortalityLabel.visible = local(result.mortality), bool(result.mortality)

@@ -18,7 +18,6 @@ from .findings import fill_yes_no, number_in, show_number, show_yes_no, yes_no_i
 if TYPE_CHECKING:
     import qt
 
-    from ..analysis.findings.assessment import ClinicalAssessment
     from .clinical_state import ClinicalState
 
 _FLAGS = ("anticoagulation", "cognitive_impairment")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import vtk
 
     from ..analysis.analyzer import Analysis
-    from ..analysis.marking import Marking
     from ..analysis.findings.assessment import ClinicalAssessment
+    from ..analysis.marking import Marking
     from ..measures.clinical_scores import ClinicalContext
     from ..mrml.comparison import SceneComparison
     from .analysis_logic import AnalysisLogic

@@ -31,6 +31,8 @@ from .work import Ticker
 if TYPE_CHECKING:
     from .logic import Logic
 
+MOST_FITS = 4
+
 
 class Panel(VTKObservationMixin):
     """Sections below each other, all of one state.
@@ -77,13 +79,14 @@ class Panel(VTKObservationMixin):
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(0)
         self._updateTimer.connect("timeout()", self.update)
+        self._fits = 0
         self._fitTimer = qt.QTimer()
         self._fitTimer.setSingleShot(True)
         self._fitTimer.setInterval(0)
         self._fitTimer.connect("timeout()", self._fitTexts)
         for section in self.sections:
             if section.widget.className() == "ctkCollapsibleButton":
-                section.widget.connect("contentsCollapsed(bool)", lambda collapsed: self._fitTimer.start())
+                section.widget.connect("contentsCollapsed(bool)", lambda collapsed: self._updateTimer.start())
         self.state.listeners.append(self._updateTimer.start)
         self._shortcuts = [
             _shortcut("Shift+A", self._onAnalyzeKey),
@@ -151,16 +154,24 @@ class Panel(VTKObservationMixin):
         """Show every section anew."""
         for section in self.sections:
             section.update()
+        self._fits = 0
         self._fitTimer.start()
 
     def _fitTexts(self):
-        """Give each text the height that it needs: a collapsible section does not ask for it."""
+        """Give each text the height that it needs: a collapsible section does not ask for it.
+
+        Heights change the layout, and the layout the widths: once more until nothing changes, a few times at most.
+        """
+        changed = False
         for section in self.sections:
             for label in slicer.util.findChildren(section.widget, className="QLabel"):
                 if label.wordWrap and label.visible:
                     needed = label.heightForWidth(label.width)
                     if label.minimumHeight != needed:
-                        label.minimumHeight = needed
+                        label.minimumHeight, changed = needed, True
+        self._fits += 1
+        if changed and self._fits < MOST_FITS:
+            self._fitTimer.start()
 
     def _enableShortcuts(self, enabled):
         for shortcut in filter(None, self._shortcuts):
