@@ -1,16 +1,24 @@
 """The way to the bleed: its slices, and the views brought to one of them. Needs no Qt."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage
 
 from ..scan.geometry import apply_affine, voxel_volume_mm3
 from .scene import nodes_of_class
 
+if TYPE_CHECKING:
+    import slicer
+
 LEAST_ML = 0.5
 """Smaller parts of a mask are no place of their own to look at."""
 
 
-def slices_of(mask, ijk_to_ras):
+def slices_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, int]:
     """Where the views have to go to step through a mask, slice by slice.
 
     Parameters
@@ -37,7 +45,7 @@ def slices_of(mask, ijk_to_ras):
     return points, middle
 
 
-def places_of(mask, ijk_to_ras):
+def places_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     """Where the parts of a mask are, the largest first; parts below `LEAST_ML` are left out, but for the largest.
 
     Parameters
@@ -62,7 +70,7 @@ def places_of(mask, ijk_to_ras):
     return np.array(places)
 
 
-def center_views(scene, position_ras):
+def center_views(scene: slicer.vtkMRMLScene, position_ras: Sequence[float]) -> None:
     """Bring a position into the middle of every slice view, and let the 3-D views look at it from where they are."""
     for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
         view.JumpSliceByCentering(*position_ras)
@@ -72,7 +80,7 @@ def center_views(scene, position_ras):
         camera.SetFocalPoint(*position_ras)
 
 
-def step_views(scene, position_ras):
+def step_views(scene: slicer.vtkMRMLScene, position_ras: Sequence[float]) -> None:
     """Bring every slice view to a position, as it is zoomed and panned."""
     for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
         view.JumpSlice(*position_ras)

@@ -3,13 +3,13 @@
 Tables and files keep the point: they are read by other programs.
 """
 
+from __future__ import annotations
+
 import functools
 import re
 
 _DECIMALS = re.compile(r"(?<![\w./:])(\d+)\.(\d+)(?![\w/]|\.\d)")
 """A number with decimals, and no version, DOI or name such as ABC/2.4."""
-
-from __future__ import annotations
 
 try:
     from slicer.i18n import tr
@@ -20,7 +20,7 @@ except ImportError:  # slicer-core has no translations
         return text
 
 
-def local(text):
+def local(text: str) -> str:
     """Give the numbers of a text the decimal sign of the system.
 
     Parameters
@@ -31,13 +31,13 @@ def local(text):
     return with_decimal_sign(text, decimal_sign())
 
 
-def with_decimal_sign(text, sign):
+def with_decimal_sign(text: str, sign: str) -> str:
     """Replace the decimal points of the numbers in a text."""
     return text if sign == "." else _DECIMALS.sub(rf"\1{sign}\2", text)
 
 
 @functools.cache
-def decimal_sign():
+def decimal_sign() -> str:
     """What the system writes between the digits of a number."""
     try:
         from qt import QLocale

@@ -1,5 +1,9 @@
 """To the bleed, and through its slices. Needs no Qt."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..common.errors import InputError
@@ -7,6 +11,10 @@ from ..model.attention import SHOWN_FROM
 from ..mrml import bleed
 from ..mrml.scene import create_scene
 from ..mrml.segments import read_segment
+
+if TYPE_CHECKING:
+    from .compare_state import CompareState
+    from .state import PanelState
 
 
 class BleedState:
@@ -18,18 +26,18 @@ class BleedState:
     compare : CompareState
     """
 
-    def __init__(self, panel, compare):
+    def __init__(self, panel: PanelState, compare: CompareState):
         self.panel, self.compare = panel, compare
         self._at = self._visited = None  # the scan's run, with the slice and the place that were shown last
 
-    def show(self):
+    def show(self) -> None:
         """Center all views on the middle of the bleed; no-op where nothing is known of it."""
         points, middle = bleed.slices_of(*self._bleed())
         if len(points):
             self._at, self._visited = (self._run(), middle), None
             bleed.center_views(create_scene(), points[middle])
 
-    def step(self, slices):
+    def step(self, slices: int) -> None:
         """Go so many slices upward, or downward where it is negative, and stay within the bleed."""
         points, middle = bleed.slices_of(*self._bleed())
         if len(points):
@@ -38,7 +46,7 @@ class BleedState:
             self._at = self._run(), index
             bleed.step_views(create_scene(), points[index])
 
-    def show_next(self):
+    def show_next(self) -> None:
         """Center all views on the next thing to look at: part after part of the bleed, then the hottest attention."""
         places = list(bleed.places_of(*self._bleed()))
         analysis = self.panel.logic.analysis.analysis_of(self.panel.scan)

@@ -1,7 +1,9 @@
 """What is known of the patient, what the scan shows, and the scores that follow from both. Needs no Qt."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..analysis.findings.clinical import shown_findings
 from ..analysis.findings.finding import Finding, Findings, Source
@@ -9,6 +11,10 @@ from ..measures.clinical_scores import ClinicalContext
 from ..mrml.clinical import missing_sentence
 from ..mrml.translation import tr as _
 from ..mrml.volumes import scan_facts
+
+if TYPE_CHECKING:
+    from ..analysis.findings.assessment import ClinicalAssessment
+    from .state import PanelState
 
 
 class Field(NamedTuple):
@@ -40,31 +46,31 @@ class ClinicalState:
     panel : PanelState
     """
 
-    def __init__(self, panel):
+    def __init__(self, panel: PanelState):
         self.panel, self.logic = panel, panel.logic.comparison
 
     @property
-    def entered(self):
+    def entered(self) -> ClinicalContext:
         """What was entered for the chosen scan, as ClinicalContext."""
         scan = self.panel.scan
         return ClinicalContext() if scan is None else self.logic.clinical_context(scan)
 
-    def enter(self, **values):
+    def enter(self, **values: object) -> None:
         """Keep values of fields; None: what is found counts again."""
         if self.panel.scan is not None:
             self.logic.keep_clinical_context(self.panel.scan, replace(self.entered, **values))
             self.panel.changed()
 
-    def clear(self):
+    def clear(self) -> None:
         """Forget all that was entered."""
         self.enter(**dict.fromkeys(asdict(ClinicalContext())))
 
     @property
-    def assessment(self):
+    def assessment(self) -> ClinicalAssessment | None:
         """Scores and alerts, as ClinicalAssessment; None where the chosen scan was not analyzed."""
         return None if self.panel.scan is None else self.logic.assess(self.panel.scan)
 
-    def field(self, name):
+    def field(self, name: str) -> Field:
         """A field of the clinical scores.
 
         Returns
@@ -81,7 +87,7 @@ class ClinicalState:
         hint = ": ".join(filter(None, (str(found.source), found.accuracy)))
         return Field(found.value, short_source(found.source), hint[:1].upper() + hint[1:] + ".", "")
 
-    def others(self):
+    def others(self) -> list[Finding]:
         """Findings that are no field of a score, as corrected.
 
         Returns
@@ -90,7 +96,7 @@ class ClinicalState:
         """
         return [item for item in self._found(self.entered).values() if not item.correctable]
 
-    def score(self):
+    def score(self) -> str:
         """The ICH score in a sentence; empty where none is meant."""
         assessment = self.assessment
         if assessment is None:
@@ -112,7 +118,7 @@ class ClinicalState:
         return {item.name: item for item in items}
 
 
-def short_source(source):
+def short_source(source: str) -> str:
     """Where a value comes from, in two or three words.
 
     Parameters

@@ -1,6 +1,9 @@
 """The section "Findings": what the ICH score needs, filled in with its source, and what else the scan shows."""
 
+from __future__ import annotations
+
 from html import escape
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -10,6 +13,9 @@ from ..measures.clinical_scores import LOCATIONS
 from ..mrml.translation import local
 from .clinical_state import short_source
 from .colors import quiet, set_warning
+
+if TYPE_CHECKING:
+    from .clinical_state import ClinicalState
 
 _NUMBERS, _CHOICES = ("gcs", "age"), ("location", "ivh")
 
@@ -24,7 +30,7 @@ class FindingsSection:
     state : ClinicalState
     """
 
-    def __init__(self, widget, state):
+    def __init__(self, widget: qt.QWidget, state: ClinicalState):
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.location.addItem(_("unknown"), "")
@@ -42,7 +48,7 @@ class FindingsSection:
             label.connect("linkActivated(QString)", lambda link, name=name: self._enter(name, None))
         self._filling = False
 
-    def update(self):
+    def update(self) -> None:
         """Show the fields, the score, and what else was found."""
         ui, state = self.ui, self.state
         self.widget.visible = self.panel.scan is not None
@@ -89,29 +95,29 @@ class FindingsSection:
         return self.ui.location.itemData(self.ui.location.currentIndex) or None
 
 
-def number_in(box):
+def number_in(box: qt.QSpinBox) -> int | None:
     """Value of a spin box whose least value says unknown: an int, or None."""
     return box.value if box.value > box.minimum else None
 
 
-def show_number(box, value):
+def show_number(box: qt.QSpinBox, value: float | None) -> None:
     """Show a number in a spin box whose least value says unknown; what is being typed stays while it is the same."""
     shown = box.minimum if value is None else round(value)
     if box.value != shown:
         box.value = shown
 
 
-def fill_yes_no(box):
+def fill_yes_no(box: qt.QComboBox) -> None:
     """Offer unknown, no and yes in a combo box."""
     for text in (_("unknown"), _("no"), _("yes")):
         box.addItem(text)
 
 
-def yes_no_in(box):
+def yes_no_in(box: qt.QComboBox) -> bool | None:
     """What a box of `fill_yes_no` says: bool or None."""
     return None if box.currentIndex == 0 else box.currentIndex == 2
 
 
-def show_yes_no(box, value):
+def show_yes_no(box: qt.QComboBox, value: bool | None) -> None:
     """Show a bool or None in a box of `fill_yes_no`."""
     box.currentIndex = 0 if value is None else 2 if value else 1
