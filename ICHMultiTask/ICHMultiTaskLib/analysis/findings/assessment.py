@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...measures.clinical_scores import ClinicalContext, ClinicalScore, alerts, clinical_scores
 from ...scan.head_ct import ScanFacts
 from ..second_look import WITHOUT_PROGNOSIS, Hemorrhage
 from .clinical import NOTHING_KNOWN, filled_context
+
+if TYPE_CHECKING:
+    from ..analyzer import Analysis
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class ClinicalAssessment:
     clinical: dict
 
 
-def assess(result, facts: ScanFacts, entered: ClinicalContext = NOTHING_KNOWN) -> ClinicalAssessment:
+def assess(result: Analysis, facts: ScanFacts, entered: ClinicalContext = NOTHING_KNOWN) -> ClinicalAssessment:
     """Score an analyzed scan.
 
     Parameters
