@@ -165,6 +165,13 @@ def test_interval_by_hand():
         assert (low, high) == (pytest.approx((2 - width) ** 3 - 1.0), pytest.approx((2 + width) ** 3 - 1.0))
 
 
+def test_the_new_case_counts_among_those_of_the_interval():
+    """Of ten residuals, 90 % of eleven cases are held by the tenth; the ninth would hold 90 % of the ten alone."""
+    true = (2 + np.arange(1, 11) / 10) ** 3 - 1.0
+    (stratum,) = fit_volume_interval(np.full(10, 7.0), true, 0.9)["strata"]
+    assert stratum["half_width_cm"] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("counts", "edges", "patients"),
     [

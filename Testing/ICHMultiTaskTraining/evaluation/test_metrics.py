@@ -62,6 +62,14 @@ def test_calibration_recovers_what_was_done_to_the_probability():
     assert intercept == pytest.approx(0.8, abs=0.03)
 
 
+def test_one_death_is_enough_for_a_line_that_does_not_separate():
+    slope, intercept = ours.calibration_line(np.array([0.1, 0.3, 0.2, 0.4]), np.array([0.0, 1.0, 0.0, 0.0]))
+    assert slope is not None and intercept == pytest.approx(0, abs=0.01)  # one of four, as foretold
+    assert ours.calibration_line(np.array([0.1, 0.3]), np.zeros(2)) == (None, None)
+    for died in ([0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]):  # separated, the right way or the wrong one
+        assert ours.calibration_line(np.array([0.1, 0.2, 0.8, 0.9]), np.array(died))[0] is None
+
+
 def test_one_probability_for_all_has_no_slope():
     slope, intercept = ours.calibration_line(np.full(10, 0.5), np.arange(10) < 2)
     assert slope is None and intercept == pytest.approx(np.log(2 / 8))
