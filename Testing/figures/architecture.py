@@ -122,7 +122,7 @@ def draw(path):
         axes.text(column * 4.6, top + 0.6, library, ha="center", fontsize=13, weight="bold")
     words = "Arrows point to what is imported; those that follow from others are left out. Red: from the trainer."
     axes.text(-4.6, -0.55, words, fontsize=9)
-    axes.set(xlim=(-4.7, 6.2), ylim=(-0.8, 10.1))
+    axes.set(xlim=(-4.7, 6.6), ylim=(-0.8, 10.1))
     axes.axis("off")
     figure.savefig(path, dpi=110)
 

@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 
 class AnalyzerCache:
-    """The network used last, held ready: loading one takes longer than using it. Safe to use from several threads."""
+    """Keeps the network used last, because loading one takes longer than using it. Thread-safe."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self._held = None
 
     def get(self, bundle: ModelBundle | str | os.PathLike | None = None, device: str = "auto") -> Analyzer:
-        """The analyzer of a bundle as it is on the disk now, by its checksum and calibration, and of a device.
+        """The analyzer of a device and of a bundle as it is on disk now, by its checksum and calibration.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class AnalyzerCache:
 
 
 class AnalysisLogic:
-    """Results of any number of scans; each is kept in the scene with its scan, and comes back with it."""
+    """Results of any number of scans; each is stored in the scene with its scan, and restored with it."""
 
     def __init__(self):
         self.analyzers = AnalyzerCache()
@@ -118,7 +118,7 @@ class AnalysisLogic:
 
     @staticmethod
     def show_geometry(node_and_correction: tuple[slicer.vtkMRMLScalarVolumeNode, Correction | None]) -> None:
-        """Put a scan where its files say that it is; no-op where it is there."""
+        """Correct a scan's position to that in its files; no-op if it is right."""
         scan, found = node_and_correction
         if found is not None and scan.GetScene() is not None:
             acquisition.correct(scan, found)
@@ -194,7 +194,7 @@ class AnalysisLogic:
         return bundle and compute
 
     def show_range(self, node_run_and_range: tuple[slicer.vtkMRMLScalarVolumeNode, str, tuple[float, float]]) -> None:
-        """Keep the range with the run that it is of; no-op where that is no longer the latest."""
+        """Store the range with its run; no-op if that is no longer the latest."""
         scan, run, found = node_run_and_range
         latest, analysis = self._analyses.get(scan.GetID(), (None, None))
         if latest == run and scan.GetScene() is not None:
@@ -205,7 +205,7 @@ class AnalysisLogic:
             results.write_analysis(create_scene(), shown, scan)
 
     def _bundle_of(self, analysis):
-        """The bundle that made an analysis, as it is on the disk now; None where it is not at hand any more."""
+        """The bundle that made an analysis, as it is on disk now; None if it is no longer available."""
         loaded = (_loaded(bundle) for bundle in (*self._used_bundles.values(), *find_bundles()))
         return next((found for found in loaded if found and found.sha256 == analysis.model["sha256"]), None)
 
@@ -233,7 +233,7 @@ class AnalysisLogic:
         return analysis
 
     def forget(self) -> None:
-        """Let go of what is in memory, for instance as the scene is closed; the network is kept."""
+        """Release what is in memory, for instance when the scene is closed; the network is kept."""
         self._analyses.clear()
 
     def with_features(self, analysis: Analysis, device: str = "auto") -> Callable[[Progress], Analysis]:
@@ -252,7 +252,7 @@ class AnalysisLogic:
             bundle = self._bundle_of(analysis)
             if bundle is None:
                 model = f"{analysis.model['name']} {analysis.model['version']}".strip() or "that made this result"
-                raise InputError(f"The model {model} is not at hand any more; press Analyze to use the chosen one.")
+                raise InputError(f"The model {model} is no longer available; press Analyze to use the chosen one.")
             progress(0.0, step)
             fresh = self.analyzers.get(bundle, device).analyze(
                 analysis.head_ct, attention=False, progress=progress, clinical=analysis.clinical

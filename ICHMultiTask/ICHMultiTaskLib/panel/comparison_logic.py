@@ -53,7 +53,7 @@ class ComparisonLogic:
         self._compared = {}  # by the ID of the scan's node
 
     def forget(self) -> None:
-        """Let go of all comparisons, for instance as the scene is closed."""
+        """Release all comparisons, for instance when the scene is closed."""
         self._compared.clear()
 
     def compared_with(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> SceneComparison | None:
@@ -130,7 +130,7 @@ class ComparisonLogic:
         return compared
 
     def forget_comparison(self, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Let go of a scan's comparison; its tables go too, since they would speak of what is no longer chosen."""
+        """Release a scan's comparison and remove its tables, which would show segments that are no longer chosen."""
         compared = self._compared.pop(scan.GetID(), None)
         if compared is not None:
             remove_tables(create_scene(), scan)
@@ -323,5 +323,5 @@ def _choices(segments):
     nested = ([given] if isinstance(given, SegmentChoice) else segments_of(given) for given in segments)
     found = [choice for choices in nested for choice in choices]
     if not found:
-        raise InputError("There is nothing to compare with: the nodes given hold no segment.")
+        raise InputError("There is nothing to compare with: the given nodes contain no segment.")
     return found

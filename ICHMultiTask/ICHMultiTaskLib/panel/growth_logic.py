@@ -35,7 +35,7 @@ class GrowthLogic:
         self._repeats = {}  # by the IDs of the two nodes, earlier and later: the later run, and the SceneRepeat
 
     def forget(self) -> None:
-        """Let go of all that was compared, for instance as the scene is closed."""
+        """Release all comparisons, for instance when the scene is closed."""
         self._repeats.clear()
 
     def measure(

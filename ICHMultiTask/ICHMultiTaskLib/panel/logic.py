@@ -1,4 +1,4 @@
-"""What the module does, put together from its parts. Needs no Qt."""
+"""Everything that the module does, composed of its parts. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ class Logic:
         )
 
     def forget(self) -> None:
-        """Let go of what is in memory, for instance as the scene is closed; the network is kept."""
+        """Release what is in memory, for instance when the scene is closed; the network is kept."""
         for part in (self.analysis, self.comparison, self.growth):
             part.forget()

@@ -138,7 +138,7 @@ class Panel(VTKObservationMixin):
         self._guiTags = [parameters.connectGui(section.ui) for section in (self.analyze, self.attention)]
         self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.analyze.updateBundles()
-        self.analyze.showDevices()  # the selector was filled anew
+        self.analyze.showDevices()  # the selector was refilled
         self.state.scene_changed()
 
     def release(self) -> None:
@@ -151,7 +151,7 @@ class Panel(VTKObservationMixin):
         self.state.parameters, self._guiTags = None, []
 
     def update(self) -> None:
-        """Show every section anew."""
+        """Update every section."""
         for section in self.sections:
             section.update()
         self._fits = 0

@@ -1,4 +1,4 @@
-"""What the panel says of a scan's result, in words. Needs no Qt."""
+"""The text of a scan's result in the panel. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class ResultView:
     Attributes
     ----------
     outdated : tuple of str
-        Why the numbers are not those of now: another model is chosen, an earlier version made them.
+        Why the numbers are outdated: another model is chosen, or an earlier version computed them.
     warnings : tuple of str
-        Of the scan and its analysis; they stand above the numbers that they concern.
+        Of the scan and its analysis; shown above the numbers.
     headline : str
-        The volume; or, in words, that there is no hemorrhage or that it is not sure.
+        The volume; or that there is no hemorrhage, or that it is uncertain.
     certain : bool
-        Whether a hemorrhage was found: the headline is its volume, then.
+        Whether a hemorrhage was found; then the headline is its volume.
     detail : str
-        Interval of the volume; where there is no headline volume, what was measured.
+        Interval of the volume; without a volume in the headline, what was measured.
     mortality : str
-        30-day mortality with its range; empty where none is meant.
+        30-day mortality with its range; empty if it is not given.
     use : str
         That it is for research, and what the model was trained on.
     model : str
@@ -67,7 +67,7 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
         headline, detail = volume, span
     else:
         headline = _("No hemorrhage found") if found == "none" else _("Hemorrhage uncertain")
-        detail = _("The model reads {volume}").format(volume=volume) + (f" ({span})" if span else "")
+        detail = _("The model measured {volume}").format(volume=volume) + (f" ({span})" if span else "")
         detail = facts["hemorrhage_reason"] or detail
     mortality = ""
     if found == "found" and facts["mortality_probability"] is not None:
@@ -93,7 +93,7 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
 def _outdated(facts, chosen_sha256):
     model = facts["model"]
     if chosen_sha256 and model["sha256"] and model["sha256"] != chosen_sha256:
-        words = _("These numbers are of the model {name} {version}, not of the one that is chosen now: press Analyze.")
+        words = _("These results are from the model {name} {version}, not from the one chosen now: press Analyze.")
         yield words.format(name=model["name"], version=model["version"])
     if facts["format"] == 0:
-        yield _("These numbers were saved by an earlier version of this software: press Analyze to measure anew.")
+        yield _("These results were saved by an earlier version of this software: press Analyze to update them.")

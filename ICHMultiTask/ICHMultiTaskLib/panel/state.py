@@ -1,4 +1,4 @@
-"""Which scan is chosen, what runs and what is said. Needs no Qt: widgets show what these classes say."""
+"""The chosen scan, the running work and the messages. Needs no Qt: widgets show the state of these classes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class Message(NamedTuple):
-    """A sentence about what was asked for last."""
+    """A sentence about the last action."""
 
     text: str = ""
     failed: bool = False
 
 
 class PanelState:
-    """What all sections share.
+    """State shared by all sections.
 
-    A message belongs to a scan and to a section: it goes with the scan, and with the next piece of work.
+    A message belongs to a scan and a section; it is removed with the scan and by the next action.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class PanelState:
     parameters : ICHMultiTaskParameterNode or None
         Anything with its attributes does; None while the scene is closed.
     listeners : list of callable ()
-        Called whenever something may have to be shown anew.
+        Called when the display may need an update.
     """
 
     def __init__(self, logic: Logic | None = None, queue: WorkQueue | None = None):
@@ -90,13 +90,13 @@ class PanelState:
     def say(
         self, section: str, text: str, failed: bool = False, scan: slicer.vtkMRMLScalarVolumeNode | None = None
     ) -> None:
-        """Say something about a scan, the chosen one by default, in place of what that section said of it."""
+        """Set a section's message about a scan, by default the chosen one."""
         scan = scan or self.scan
         self._messages[section, scan and scan.GetID()] = Message(text, failed)
         self.changed()
 
     def message(self, section: str) -> Message:
-        """What a section says of the chosen scan.
+        """A section's message about the chosen scan.
 
         Returns
         -------
@@ -105,7 +105,7 @@ class PanelState:
         return self._messages.get((section, self.scan and self.scan.GetID()), Message())
 
     def submit(self, section: str, work: Callable, when_done: Callable, scans: tuple = (), kind: str = "") -> Job:
-        """Let work about scans wait for its turn; how it ended is said in the section.
+        """Queue work about scans; an error becomes the section's message.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class PanelState:
     def scan_removed(
         self, scan_id: str, scan: slicer.vtkMRMLScalarVolumeNode, remains: Sequence[slicer.vtkMRMLNode]
     ) -> None:
-        """A scan has left the scene: so do its results, its messages and the work on it.
+        """Remove a scan's results, messages and work after the scan was removed from the scene.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class PanelState:
         self.follow()
 
     def scene_changed(self) -> None:
-        """A scene was opened or something undone: show what it holds."""
+        """Update after a scene was opened or something was undone."""
         rename_formulas(create_scene())
         if self.parameters is not None and self.scan is None:
             self.parameters.inputVolume = self.logic.analysis.suggested_scan()
@@ -174,7 +174,7 @@ class PanelState:
 
 
 def outcome_text(error: BaseException) -> str:
-    """How work ended, for a user.
+    """The message for the user about an error or a cancellation.
 
     Parameters
     ----------
@@ -188,5 +188,5 @@ def outcome_text(error: BaseException) -> str:
 
 
 def belongings(scan: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:
-    """What goes with a scan: its results, its lines, its correction."""
+    """Nodes that belong to a scan: its results, its lines, its correction."""
     return [*results.results_of(scan), *focus.others_of(scan)]

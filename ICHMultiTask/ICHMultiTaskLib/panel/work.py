@@ -16,8 +16,8 @@ from .state import outcome_text
 WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
 """Brings its own background, so that it looks the same in every theme."""
 YIELD_SECONDS = 0.005
-"""The application's event loop keeps Python's lock. Between the window's events it is left to the working thread for so
-long, which nobody notices; the window's own events come first."""
+"""The application's event loop holds Python's lock. Between events it is released to the worker thread for this long,
+which is not noticeable; the window's own events come first."""
 
 
 class Ticker:
@@ -57,12 +57,12 @@ class Work:
     followed : callable (task)
         Called while the work runs, to show its progress.
     ended : callable (text, failed)
-        Called after it, whatever came of it: empty text where `whenDone` got the result.
+        Called when the work has ended; the text is empty if `whenDone` got the result.
 
     Attributes
     ----------
     whenDone : callable
-        What gets, or got, its result.
+        Receives the result.
     started : float
         When it was started, by `time.monotonic`.
     """
@@ -76,7 +76,7 @@ class Work:
 
     @property
     def task(self) -> Job | None:
-        """What runs now, or None."""
+        """The running work, or None."""
         return self._queue.job("work")
 
     def start(self, work: Callable[[Progress], Any], whenDone: Callable[[Any], object]) -> None:
@@ -85,7 +85,7 @@ class Work:
         self._queue.submit("work", work, whenDone, self._whenEnded)
 
     def stop(self) -> None:
-        """Cancel the work and forget it, whatever it will say."""
+        """Cancel the work and ignore its result."""
         self._queue.drop()
 
     def _follow(self):

@@ -244,7 +244,7 @@ def test_result_comes_back_with_the_scene(case, tmp_path):
     assert node.GetName() == "Head CT" and not node.GetAttribute("ICHMultiTask.Result")
     result = case.analyze.result()
     assert result.headline == before.headline and result.mortality == before.mortality
-    assert "not of the one that is chosen now" in result.outdated[0], "another model is chosen"
+    assert "not from the one chosen now" in result.outdated[0], "another model is chosen"
     analysis = case.logic.analysis.analysis_of(node)
     assert analysis.prediction is None and analysis.attention.peak_ras_mm is not None
     case.draw(node)
@@ -264,7 +264,7 @@ def test_a_map_that_the_network_is_missing_for_is_said_once(case, tmp_path):
     case.panel.parameters.attentionStage = Stage.STAGE1
     case.wait()
     message = case.panel.message("analysis")
-    assert message.failed and "is not at hand any more" in message.text
+    assert message.failed and "is no longer available" in message.text
     assert case.panel.parameters.attentionStage is Stage.STAGE4 and not case.panel.queue.busy
 
 
