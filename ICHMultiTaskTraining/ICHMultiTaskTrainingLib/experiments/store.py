@@ -12,6 +12,8 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.tables import read_csv, write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
 
+from ..training.config import TrainingConfig, present_names
+
 SETTINGS = "experiment.json"
 ROWS = "rows"
 PREDICTIONS = "predictions.csv"
@@ -137,9 +139,13 @@ class Store:
             facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
             history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
             records = [_numbers(record) for _, record in read_csv(folder / PREDICTIONS).records()]
-            there = dict(facts["settings"])
+            there = present_names(facts["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} is damaged: expected what a finished row leaves ({error!r}).") from error
+        if (
+            settings is not None
+        ):  # a row of an earlier version lacks the settings that came later; it had their defaults
+            there = {n: v for n, v in TrainingConfig().as_dict().items() if n in settings} | there
         if settings is not None and there != json.loads(json.dumps(settings)):
             different = sorted(n for n in {**there, **settings} if there.get(n) != settings.get(n))
             raise InputError(

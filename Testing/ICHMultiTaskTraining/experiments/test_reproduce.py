@@ -15,6 +15,7 @@ from ICHMultiTaskTrainingLib.experiments import reproduce as reproduce_module
 from ICHMultiTaskTrainingLib.experiments.cohort import check_deaths
 from ICHMultiTaskTrainingLib.experiments.presets import PRESETS
 from ICHMultiTaskTrainingLib.experiments.rows import all_rows, chosen
+from ICHMultiTaskTrainingLib.experiments.store import Store
 from ICHMultiTaskTrainingLib.experiments.tables import PAPER, by_patient, prognosis_table
 from ICHMultiTaskTrainingLib.training.config import make_config
 
@@ -146,6 +147,20 @@ def test_a_fold_of_other_settings_is_refused(done, cohort, tmp_path, capsys):
     assert run(cohort, output, "--page-only", "--seed", "4") == 1
     error = capsys.readouterr().err
     assert "seed 0 there and 4 here" in error and "changes" in error
+
+
+def test_a_fold_of_an_earlier_version_had_the_defaults_of_later_settings(done, tmp_path):
+    shutil.copytree(done / "rows", tmp_path / "rows")
+    store = Store(tmp_path)
+    facts = store.place("ours", 0) / "facts.json"
+    found = json.loads(facts.read_text(encoding="utf-8"))
+    settings = dict(found["settings"])
+    for name in ("mix_with_start", "rotation_deg"):
+        del found["settings"][name]
+    facts.write_text(json.dumps(found | {"settings": found["settings"] | {"turn_deg": settings["rotation_deg"]}}))
+    assert store.read("ours", 0, settings) is not None
+    with pytest.raises(InputError, match="found other mix_with_start"):
+        store.read("ours", 0, settings | {"mix_with_start": True})
 
 
 def test_a_row_that_cannot_be_trained_keeps_no_other_from_it(done, cohort, tmp_path, monkeypatch, capsys):
