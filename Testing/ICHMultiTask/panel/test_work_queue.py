@@ -145,3 +145,15 @@ def test_listeners_hear_of_progress_and_not_of_every_turn():
     gate.open.set()
     drain(queue)
     assert heard[-1] is None
+
+
+def test_listeners_hear_of_the_end_of_work_that_was_over_at_once():
+    queue, done = WorkQueue(), []
+    for n in range(3):
+        job = queue.submit("compare", lambda progress, n=n: n, done.append)
+        job._task.wait(60)  # before anybody looks at its progress
+        heard = []
+        queue.listeners[:] = [lambda heard=heard: heard.append(len(done))]
+        while queue.drain(0.01):
+            pass
+        assert heard and heard[-1] == n + 1
