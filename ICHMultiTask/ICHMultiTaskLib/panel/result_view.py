@@ -21,8 +21,6 @@ class ResultView:
         Of the scan and its analysis; shown above the numbers.
     headline : str
         The volume; or that there is no hemorrhage, or that it is uncertain.
-    certain : bool
-        Whether a hemorrhage was found; then the headline is its volume.
     detail : str
         Interval of the volume; without a volume in the headline, what was measured.
     mortality : str
@@ -35,7 +33,6 @@ class ResultView:
     outdated: tuple
     warnings: tuple
     headline: str
-    certain: bool
     detail: str
     mortality: str
     use: str
@@ -80,7 +77,6 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
         outdated=tuple(_outdated(facts, chosen_sha256)),
         warnings=tuple(facts["scan"]["warnings"]),
         headline=headline,
-        certain=found == "found",
         detail=detail,
         mortality=mortality,
         use=_(RESEARCH_USE),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -63,15 +62,13 @@ class Work:
     ----------
     whenDone : callable
         Receives the result.
-    started : float
-        When it was started, by `time.monotonic`.
     """
 
     def __init__(self, followed: Callable[[Job], object], ended: Callable[[str, bool], object]):
         self._queue = WorkQueue()
         self._ticker = Ticker(self._queue)
         self._followed, self._ended = followed, ended
-        self.whenDone, self.started = None, 0.0
+        self.whenDone = None
         self._queue.listeners.append(self._follow)
 
     @property
@@ -81,7 +78,7 @@ class Work:
 
     def start(self, work: Callable[[Progress], Any], whenDone: Callable[[Any], object]) -> None:
         """Run work in place of what ran before; `whenDone` gets its result on the main thread."""
-        self.whenDone, self.started = whenDone, time.monotonic()
+        self.whenDone = whenDone
         self._queue.submit("work", work, whenDone, self._whenEnded)
 
     def stop(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -78,7 +78,3 @@ class HeadCT:
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel in mm³ (pixel area × slice step × cos(tilt))."""
         return voxel_volume_mm3(self.ijk_to_ras)
-
-    def with_warnings(self, *sentences: str) -> HeadCT:
-        """Return the same scan with warnings appended."""
-        return replace(self, facts=replace(self.facts, warnings=self.facts.warnings + tuple(sentences)))

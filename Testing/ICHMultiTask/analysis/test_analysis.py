@@ -1,6 +1,7 @@
 """From a head CT to the result: numbers, attention in the scan's geometry, progress, cancellation, refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,7 +211,7 @@ def test_analyze_from_a_file_equals_analyze_in_memory(tmp_path, scan, bundle, an
 
 
 def test_warnings_of_the_scan_and_of_the_model_are_passed_on(tmp_path, scan):
-    marked = scan.with_warnings("The scan has a dent.")
+    marked = replace(scan, facts=replace(scan.facts, warnings=(*scan.facts.warnings, "The scan has a dent.")))
     torch.manual_seed(0)
     network = MultiTaskResNet(width=2, **SHIPPED)
     for head in (network.volume_head, network.prognosis_head):
