@@ -32,7 +32,7 @@ from ICHMultiTaskLib.simulation.writers import write_dicom
 
 FOLDER = Path(os.environ.get("ICHMULTITASK_SCREENSHOTS") or Path(__file__).parents[2] / "Docs")
 SIZE = 1500, 980
-MOST_BYTES = 150_000
+MAX_BYTES = 150_000
 """Of one picture: the repository has little room, and keeps each version."""
 SMALL = 1366, 768
 COLORS = 40
@@ -59,7 +59,7 @@ def picture(panel, name):
     for width in range(window.width(), 700, -100):
         smaller = window.scaledToWidth(width, qt.Qt.SmoothTransformation)
         smaller.convertToFormat(qt.QImage.Format_Indexed8, qt.Qt.ThresholdDither).save(str(path), "PNG", 0)
-        if path.stat().st_size <= MOST_BYTES:
+        if path.stat().st_size <= MAX_BYTES:
             break
 
 

@@ -47,6 +47,27 @@ def box_corners(box: tuple[slice, ...], affine: np.ndarray) -> np.ndarray:
     return apply_affine(affine, np.array(list(product(*bounds))))[:, ::-1]
 
 
+def box_around(positions_kji: np.ndarray, margin: int | np.ndarray, shape: tuple[int, int, int]) -> tuple[slice, ...]:
+    """Smallest box of voxels around positions (N, 3) in array indices, with a margin, clipped to a grid.
+
+    Parameters
+    ----------
+    positions_kji : ndarray of shape (N, 3)
+    margin : int or ndarray of shape (3,)
+        Voxels on each side.
+    shape : (int, int, int)
+        The grid's number of voxels along k, j, i.
+
+    Returns
+    -------
+    tuple of slice
+        Empty slices where the positions lie outside the grid by more than the margin.
+    """
+    start = np.clip(np.floor(positions_kji.min(axis=0)).astype(int) - margin, 0, shape)
+    stop = np.clip(np.ceil(positions_kji.max(axis=0)).astype(int) + margin + 1, start, shape)
+    return tuple(slice(int(a), int(b)) for a, b in zip(start, stop))
+
+
 def on_grid(positions_kji: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Whether positions (..., 3) in array indices lie within a grid, up to the outer faces of its voxels; bool."""
     return ((positions_kji >= -0.5 - 1e-6) & (positions_kji <= np.array(shape) - 0.5 + 1e-6)).all(-1)
@@ -79,16 +100,15 @@ def resampled_part(
         The voxels of that part.
     """
     corners = box_corners(box, np.linalg.inv(ijk_to_ras) @ mask_ijk_to_ras)
-    start = np.clip(np.floor(corners.min(0)), 0, shape).astype(int)
-    stop = np.clip(np.ceil(corners.max(0)) + 1, start, shape).astype(int)
-    found = np.zeros(stop - start, np.uint8)
+    part = box_around(corners, 0, shape)
+    found = np.zeros([axis.stop - axis.start for axis in part], np.uint8)
     if found.size:
         to_mask = np.linalg.inv(mask_ijk_to_ras) @ ijk_to_ras
         matrix = to_mask[2::-1, 2::-1]
-        offset = to_mask[2::-1, 3] + matrix @ start
+        offset = to_mask[2::-1, 3] + matrix @ [axis.start for axis in part]
         # "grid-constant" includes the outer half of the outermost voxels.
         ndimage.affine_transform(mask.view(np.uint8), matrix, offset, output=found, order=0, mode="grid-constant")
-    return tuple(slice(int(a), int(b)) for a, b in zip(start, stop)), found.view(bool)
+    return part, found.view(bool)
 
 
 def resampled_mask(segment: Segment, ijk_to_ras: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -59,11 +59,11 @@ CUBE_ROOT_OFFSET_ML = 1.0
 """Added to both volumes before the cube root, which otherwise magnifies errors of a fraction of a milliliter."""
 EDGES_ML = (1.0, 10.0, 30.0)
 """Upper limits, in predicted mL, of the strata of the interval; the last stratum has none."""
-FEWEST_IN_STRATUM = 20
+MIN_IN_STRATUM = 20
 """Patients; the quantile of fewer depends on one or two of them."""
-FEWEST_FOR_CORRECTION = 100
+MIN_FOR_CORRECTION = 100
 """Patients; a line through fewer would change large bleeds by 10 % by chance."""
-FEWEST_OF_EACH_OUTCOME = 10
+MIN_PER_OUTCOME = 10
 """Patients who died, and patients who survived; a slope from fewer is due to chance."""
 AS_THE_NETWORK_SAYS = {"temperature": 1.0, "bias": 0.0}
 
@@ -101,9 +101,9 @@ def fit_calibration(
     volume = {"volume_correction": None, "volume_interval": None}
     if predicted_ml is not None:
         volume = fit_volume(predicted_ml, true_ml, patients, start.get("volume_correction"))
-        if _count(patients, len(true_ml)) < FEWEST_FOR_CORRECTION and start.get("volume_correction"):
+        if _count(patients, len(true_ml)) < MIN_FOR_CORRECTION and start.get("volume_correction"):
             notes.append(
-                f"The earlier volume correction was kept: a new one needs at least {FEWEST_FOR_CORRECTION} patients."
+                f"The earlier volume correction was kept: a new one needs at least {MIN_FOR_CORRECTION} patients."
             )
         if volume["volume_interval"] is None:
             notes.append(f"No interval: {_count(patients, len(true_ml))} patients are too few.")
@@ -115,7 +115,7 @@ def fit_calibration(
         weight = _weights(patients, len(died))
         deaths = float(weight @ np.asarray(died, dtype=float))
         notes.append(
-            f"The earlier calibration of the probability was kept: expected at least {FEWEST_OF_EACH_OUTCOME} patients "
+            f"The earlier calibration of the probability was kept: expected at least {MIN_PER_OUTCOME} patients "
             f"of each outcome, found {deaths:.3g} deaths and {weight.sum() - deaths:.3g} survivals."
         )
     return {**volume, **prognosis, "notes": notes}
@@ -164,7 +164,7 @@ def fit_volume_interval(
 
     while len(members) > 1:
         counts = [count(rows) for rows in members]
-        small = [n for n, c in enumerate(counts) if c < FEWEST_IN_STRATUM or _rank(c, coverage) > c]
+        small = [n for n, c in enumerate(counts) if c < MIN_IN_STRATUM or _rank(c, coverage) > c]
         if not small:
             break
         n = min(small, key=lambda n: counts[n])
@@ -225,7 +225,7 @@ def fit_volume(
     predicted_ml, true_ml, patients
         As in `fit_calibration`.
     start : dict, optional
-        `volume_correction` to keep if there are fewer than `FEWEST_FOR_CORRECTION` patients.
+        `volume_correction` to keep if there are fewer than `MIN_FOR_CORRECTION` patients.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def fit_volume(
         The bundle's `volume_interval` and `volume_correction`: `slope`, `offset_cm` and `softening_ml`, or None.
     """
     predicted_ml, true_ml = np.asarray(predicted_ml, dtype=float), np.asarray(true_ml, dtype=float)
-    if _count(patients, len(true_ml)) < FEWEST_FOR_CORRECTION:
+    if _count(patients, len(true_ml)) < MIN_FOR_CORRECTION:
         line, corrected = start, correct_volume(predicted_ml, start)
     else:
         line = _fit_line(predicted_ml, true_ml, patients)
@@ -297,7 +297,7 @@ def fit_prognosis(log_odds: np.ndarray, died: np.ndarray, patients: Sequence | N
     Returns
     -------
     dict or None
-        `temperature` and `bias` for `ModelBundle.probability`; None if fewer than `FEWEST_OF_EACH_OUTCOME` patients
+        `temperature` and `bias` for `ModelBundle.probability`; None if fewer than `MIN_PER_OUTCOME` patients
         died or survived.
     """
     from sklearn.linear_model import LogisticRegression
@@ -306,7 +306,7 @@ def fit_prognosis(log_odds: np.ndarray, died: np.ndarray, patients: Sequence | N
     weight = _weights(patients, died.size)
     deaths = weight @ died
     survivals = weight.sum() - deaths
-    if min(deaths, survivals) < FEWEST_OF_EACH_OUTCOME:
+    if min(deaths, survivals) < MIN_PER_OUTCOME:
         return None
     smoothed = died * (deaths + 1) / (deaths + 2) + (1 - died) / (survivals + 2)
     # Each case counts as a death with its probability, and as a survival with the rest.

@@ -18,7 +18,7 @@ from ..common.errors import InputError
 
 LOCATION_GROUPS = ("lobar", "infratentorial")
 """A location is two numbers, so that no order is read into it; deep is neither."""
-LEAST_SPREAD = 1e-6
+MIN_SPREAD = 1e-6
 """Of a variable that is the same in every patient, which then tells nothing."""
 
 
@@ -123,7 +123,7 @@ class ClinicalInputs:
             found = _numbers(name, values.get(name))
             known.append(found is not None)
             for n, (center, scale) in enumerate(zip(mean, spread)):
-                numbers.append(0.0 if found is None or scale < LEAST_SPREAD else (found[n] - center) / scale)
+                numbers.append(0.0 if found is None or scale < MIN_SPREAD else (found[n] - center) / scale)
         return np.array([*numbers, *known], np.float32)
 
     def encode_all(self, records: Iterable[Mapping[str, object]], labels: Sequence[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ from .scene import nodes_of_class
 if TYPE_CHECKING:
     import slicer
 
-LEAST_ML = 0.5
+MIN_ML = 0.5
 """Smaller parts of a mask are no place of their own to look at."""
 
 
@@ -46,7 +46,7 @@ def slices_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, int
 
 
 def places_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
-    """Where the parts of a mask are, the largest first; parts below `LEAST_ML` are left out, but for the largest.
+    """Where the parts of a mask are, the largest first; parts below `MIN_ML` are left out, but for the largest.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def places_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
         return np.empty((0, 3))
     sizes = np.bincount(labels.ravel())[1:]
     order = sorted(range(count), key=lambda n: -sizes[n])
-    least, places = LEAST_ML * 1000 / voxel_volume_mm3(ijk_to_ras), []
+    least, places = MIN_ML * 1000 / voxel_volume_mm3(ijk_to_ras), []
     for number in [n for n in order if n == order[0] or sizes[n] >= least]:
         points = apply_affine(ijk_to_ras, np.argwhere(labels == number + 1)[:, ::-1])
         places.append(points[np.linalg.norm(points - points.mean(axis=0), axis=1).argmin()])

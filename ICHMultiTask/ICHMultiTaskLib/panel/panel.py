@@ -31,7 +31,7 @@ from .work import Ticker
 if TYPE_CHECKING:
     from .logic import Logic
 
-MOST_FITS = 4
+MAX_FITS = 4
 
 
 class Panel(VTKObservationMixin):
@@ -170,7 +170,7 @@ class Panel(VTKObservationMixin):
                     if label.minimumHeight != needed:
                         label.minimumHeight, changed = needed, True
         self._fits += 1
-        if changed and self._fits < MOST_FITS:
+        if changed and self._fits < MAX_FITS:
             self._fitTimer.start()
 
     def _enableShortcuts(self, enabled):

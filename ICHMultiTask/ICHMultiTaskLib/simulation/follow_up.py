@@ -22,7 +22,7 @@ USUAL_HOURS, ODDS_A_DOUBLING = 3.0, 0.6
 ODDS_ANTICOAGULATED, ODDS_OF_HOLE_OR_BLEND, ODDS_OF_SWIRL, ODDS_IRREGULAR = 2.6, 2.4, 1.5, 1.6
 MARKED_SWIRL_HU = 5.0
 IRREGULAR = ("irregular", "multilobular", "satellite")
-LEAST_GROWTH, MEAN_FURTHER_GROWTH, MOST_ML = 0.33, 0.6, 70.0
+MIN_GROWTH, MEAN_FURTHER_GROWTH, MAX_GROWTH_ML = 0.33, 0.6, 70.0
 """A bleed that grows does so by a third at least, which is one of the usual definitions, and by a random part more."""
 STEADY_SPREAD = 0.03
 """Spread of the volume of a bleed that does not grow, as a share of it."""
@@ -68,8 +68,8 @@ def simulate_follow_up(
     further, steady = rng.exponential(MEAN_FURTHER_GROWTH), rng.normal(0.0, STEADY_SPREAD)
     hours = round(float(rng.uniform(*HOURS_LATER)), 1)
     if first.volume_ml > 0:
-        grown = first.volume_ml * (1.0 + (LEAST_GROWTH + further if grows else abs(steady)))
-        most = max(first.volume_ml, min(LARGEST_ML[first.location], first.volume_ml + MOST_ML))
+        grown = first.volume_ml * (1.0 + (MIN_GROWTH + further if grows else abs(steady)))
+        most = max(first.volume_ml, min(LARGEST_ML[first.location], first.volume_ml + MAX_GROWTH_ML))
         settings = replace(settings, volume_ml=float(min(grown, most)))
     second = simulate_patient(first.seed, settings, first.patient_id, visit=1)
     second = replace(

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError
+from ..measures.grids import box_around
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
 from .cavity import fit_head
@@ -75,9 +76,7 @@ class Anatomy:
         """Slices of the scan's voxels (k, j, i) that may lie between two corners in the rigid head."""
         corners = np.stack(np.meshgrid(*zip(low, high), indexing="ij"), -1).reshape(-1, 3)
         index = apply_affine(np.linalg.inv(self.to_rigid), corners)[:, ::-1]
-        first = np.clip(np.floor(index.min(axis=0)).astype(int) - 1, 0, self.head_ct.hu.shape)
-        last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 2, 0, self.head_ct.hu.shape)
-        return tuple(slice(a, b) for a, b in zip(first, last))
+        return box_around(index, 1, self.head_ct.hu.shape)
 
 
 def insert_hematoma(

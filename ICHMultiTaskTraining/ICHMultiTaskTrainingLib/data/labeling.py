@@ -28,7 +28,7 @@ from .labeled_files import Found, Pair, core_name, home_of
 COLUMNS = ("patient_id", "image", "volume_ml", "died", "mask", "segmentation", "segment")
 SCENE_FILES = "scans"
 """What the scans taken out of scenes are called, as a kind of result."""
-MOST_DIGITS = 4
+MAX_DIGITS = 4
 """Of a name that may be the number of a series."""
 _DIED = {"1": 1, "yes": 1, "true": 1, "dead": 1, "died": 1, "death": 1,
          "0": 0, "no": 0, "false": 0, "alive": 0, "survived": 0, "survival": 0}  # fmt: skip
@@ -192,7 +192,7 @@ def name_patients(entries: Sequence[Entry], folder: Path, outcomes: Outcomes, id
             entry.patient_id = record["patient_id"]
             taken = {"patient_id", "died", *COLUMNS}
             entry.extra |= {name: cell for name, cell in record.items() if plain_name(name) not in taken and name}
-            if name.isdecimal() and len(name) <= MOST_DIGITS:
+            if name.isdecimal() and len(name) <= MAX_DIGITS:
                 by_number[entry.patient_id].append(entry)
             continue
         listed = ", ".join(dict.fromkeys(map(repr, names)))

@@ -1,4 +1,4 @@
-"""How often the findings beside the volume are right: place, side, blood in the ventricles."""
+"""Accuracy of the findings beside the volume: location, side, and intraventricular blood."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS
 from ..data.manifest import Row
 
 COLUMNS = ("location", "side", "ivh", "found_location", "found_side", "found_ivh")
-"""Of `predictions.csv`: what the manifest says, and what was found."""
+"""Columns of `predictions.csv`: reference values of the manifest, and findings."""
 INFRATENTORIAL = "infratentorial"
 
 
 def true_findings(row: Row) -> dict:
-    """What a row of a manifest says of the place; its columns `location`, `side` and `ivh` are optional."""
+    """Reference values in a row of the manifest; its columns `location`, `side` and `ivh` are optional."""
     return {name: row.extra.get(name) or None for name in ("location", "side", "ivh")}
 
 
 def found_findings(findings: Findings | None) -> dict:
-    """What was found, as columns of `predictions.csv`."""
+    """Findings, as columns of `predictions.csv`."""
     values = {item.name: item.value for item in findings.items} if findings else {}
     return {
         "found_location": values.get("location"),
@@ -40,9 +40,9 @@ def findings_metrics(records: list[dict]) -> dict | None:
     Returns
     -------
     dict or None
-        None where the manifest says nothing of them. `patients`: with a bleed that was found and whose place the
-        manifest names; `told`: of these, those whose place was told; as shares of these: `location` (putamen, thalamus
-        and caudate are deep), `infratentorial`, and `side` among the bleeds that lie on one; `ivh_sensitivity`,
+        None if the manifest has no reference values. `patients`: number of detected bleeds with a reference location;
+        `told`: number of these with a proposed location; shares of correct proposals: `location` (putamen, thalamus
+        and caudate count as deep), `infratentorial`, and `side` among bleeds off the midline; `ivh_sensitivity`,
         `ivh_specificity`.
     """
     found = [r for r in records if r.get("hemorrhage") == "found" and r.get("location") in LOCATIONS]

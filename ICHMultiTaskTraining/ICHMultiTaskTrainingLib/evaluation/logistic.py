@@ -1,6 +1,6 @@
-"""Death by logistic regression: from clinical variables, from what a model read in one scan or two, or from both.
+"""Logistic regression of death on clinical variables, on a model's predictions for one or two scans, or on both.
 
-What a network that takes clinical variables is held against, and how much a second scan adds.
+It is the baseline for networks with clinical inputs, and shows how much a second scan adds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..data.splits import draw_folds
 from .evaluation import BEST_PROBABILITY, COLUMNS, known_record, write_evaluation
 from .metrics import auc, prognosis_metrics
 
-FEWEST = 20
-"""Patients below which nothing is fitted."""
+MIN_PATIENTS = 20
+"""With fewer patients, no model is fitted."""
 READ = ("predicted_volume_ml", "mortality_probability")
-"""What is taken of a model's predictions."""
+"""Columns that are used of a model's predictions."""
 
 
 def logistic_baseline(
@@ -37,45 +37,47 @@ def logistic_baseline(
     folds: int = 5,
     seed: int = 0,
 ) -> dict:
-    """Fit logistic regressions and write what they predict of patients that they were not fitted on.
+    """Fit logistic regressions, and write their predictions for patients outside the fit.
 
-    Patients with a bleed are counted, each once. Where the manifest marks some rows as test, the others are fitted on
-    and these alone are written, as `evaluate` does; else it is cross-validated. Values are standardized by those fitted
-    on; what is not known is their mean and says so.
+    Each patient with a bleed counts once. If the manifest marks test rows, the model is fitted on the other rows and
+    predictions are written for the test rows only, as in `evaluate`; else it is cross-validated. Values are
+    standardized on the patients of the fit. Missing values are replaced by the mean, with an indicator variable.
 
     Parameters
     ----------
     manifest_path : path
     output : path
-        New or empty folder, or that of an earlier evaluation; gets `predictions.csv`, a row a scan as
-        `evaluate` writes it, and `metrics.json`.
+        New or empty folder, or that of an earlier evaluation; receives `predictions.csv`, one row per
+        scan as in `evaluate`, and `metrics.json`.
     clinical : sequence of str
-        Columns of the manifest, of `ICHMultiTaskLib.common.clinical_variables.VARIABLES`.
+        Columns of the manifest that are listed in `ICHMultiTaskLib.common.clinical_variables.VARIABLES`.
     readings : path, optional
-        `predictions.csv` of `evaluate` on the same manifest: volume and probability are taken, of each scan.
+        `predictions.csv` of `evaluate` on the same manifest, for each scan's volume and probability.
     scans : int
-        Of each patient, the first ones by `onset_hours`, whose readings are taken.
+        Number of each patient's scans to use, the earliest by `onset_hours` first.
     folds : int
     seed : int
-        Of the folds and of the bootstrap.
+        Seed of the folds and of the bootstrap.
 
     Returns
     -------
     dict
-        The content of `metrics.json`: `prognosis` and `intervals_95` as of `evaluate`, `auc_best_reachable` by column
-        of a simulated cohort, `from` (a sentence).
+        The content of `metrics.json`: `prognosis` and `intervals_95` as in `evaluate`, `auc_best_reachable` by column
+        (simulated cohorts only), and `from` (a description of the predictors).
 
     Raises
     ------
     InputError
     """
     if not clinical and readings is None:
-        raise InputError("Nothing to predict from: expected clinical columns, the readings of a model, or both.")
+        raise InputError(
+            "There are no predictors: expected clinical columns, the predictions of a model, or both; found none."
+        )
     manifest = read_manifest(manifest_path)
     read = _readings(readings, manifest.rows) if readings is not None else [None] * len(manifest.rows)
     patients = _patients(manifest.rows, read, scans)
-    if len(patients) < FEWEST:
-        raise InputError(f"Too few patients with a bleed: expected at least {FEWEST}, found {len(patients)}.")
+    if len(patients) < MIN_PATIENTS:
+        raise InputError(f"Too few patients with a bleed: expected at least {MIN_PATIENTS}, found {len(patients)}.")
     probability = {}
     for fitted, left in _parts([first for first, _ in patients.values()], folds, seed):
         probability |= _fit(patients, fitted, left, clinical, readings is not None)
@@ -113,13 +115,13 @@ def _sentence(clinical, readings, scans):
 
 
 def _readings(path, rows):
-    """Of each row the cube root of the volume and the log odds of death, None where nothing was predicted."""
+    """Cube root of the volume and log odds of death for each row; None where there is no prediction."""
     table = read_csv(Path(path))
     table.require(("patient_id", *READ))
     records = [record for _, record in table.records()]
     if [record["patient_id"] for record in records] != [row.patient_id for row in rows]:
         raise InputError(
-            f"The readings are not of this manifest: expected a row for each of its {len(rows)} rows, in their order, "
+            f"The predictions do not match this manifest: expected one row for each of its {len(rows)} rows, in order, "
             f"found {len(records)} in {path}."
         )
     found = []
@@ -132,7 +134,7 @@ def _readings(path, rows):
 
 
 def _patients(rows, read, scans):
-    """By patient: the row of the first scan, and the readings of the first scans, one after the other."""
+    """By patient: the row of the first scan, and the concatenated predictions of the first `scans` scans."""
     by_patient = defaultdict(list)
     for n, row in enumerate(rows):
         hours = parsed_number(row.extra.get("onset_hours", "") or "")
@@ -147,7 +149,7 @@ def _patients(rows, read, scans):
 
 
 def _parts(rows, folds, seed):
-    """Pairs of the patients that are fitted on and of those that are predicted."""
+    """Pairs of patient sets: those to fit on, and those to predict."""
     test = {row.patient_id for row in rows if row.split == "test"}
     if test and len(test) < len({row.patient_id for row in rows}):
         return [({row.patient_id for row in rows} - test, test)]
@@ -162,7 +164,9 @@ def _fit(patients, fitted, left, clinical, with_readings):
     fitted, left = sorted(fitted), sorted(left)
     died = np.array([patients[p][0].died for p in fitted])
     if len(set(died)) < 2:
-        raise InputError("Nothing can be fitted where all or none of the patients died.")
+        raise InputError(
+            "The regression cannot be fitted: expected patients who died and patients who survived, found one outcome."
+        )
     columns = [_standardized(patients, fitted, left)] if with_readings else []
     if clinical:
         inputs = ClinicalInputs.fit(clinical, {p: patients[p][0].extra for p in fitted})
@@ -173,7 +177,7 @@ def _fit(patients, fitted, left, clinical, with_readings):
 
 
 def _standardized(patients, fitted, left):
-    """Readings of both groups by mean and spread of the first; unknown ones are 0, and a mark says which are known."""
+    """Predictions of both groups, standardized on the first; missing values are 0, with indicators of known values."""
     tables = [np.array([[np.nan if v is None else v for v in patients[p][1]] for p in names], float).reshape(
         len(names), -1) for names in (fitted, left)]  # fmt: skip
     known = np.isfinite(tables[0]).any(0)
@@ -184,7 +188,7 @@ def _standardized(patients, fitted, left):
 
 
 def _best(rows):
-    """AUC of the probabilities from which a simulated cohort's outcomes were drawn, by column."""
+    """AUC of the probabilities from which the outcomes of a simulated cohort were drawn, by column."""
     died = np.array([row.died for row in rows])
     found = {}
     for column in BEST_PROBABILITY:

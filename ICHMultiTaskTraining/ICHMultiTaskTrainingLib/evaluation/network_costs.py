@@ -1,4 +1,4 @@
-"""The networks beside their publications: parameters and multiply-adds, here and as published."""
+"""Parameters and multiply-adds of the networks, here and as published."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,19 +12,19 @@ from ICHMultiTaskLib.model.networks.cost import Cost, cost_of, network_cost
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication, or its authors' code, says of its network.
+    """Cost of a network according to its publication or its authors' code.
 
     Attributes
     ----------
     source : str
     shape : tuple of int
-        Slices or frames, rows and columns of its input.
+        Slices or frames, rows and columns of the input.
     channels, classes : int
-        Of its input and output.
+        Numbers of input channels and output classes.
     parameters_m, multiply_adds_g : float or None
-        In millions and billions; None where the source gives none.
+        In millions and in billions; None if the source gives none.
     architecture : dict
-        Arguments that the publication has other than the network's defaults here.
+        Arguments of the publication that differ from the defaults here.
     """
 
     source: str
@@ -38,7 +38,7 @@ class Published:
 
 PUBLISHED = {
     "x3d": Published("SlowFast, MODEL_ZOO.md", (16, 224, 224), parameters_m=3.8, multiply_adds_g=4.73),
-    # Its 199.0 billion are those of a crop of 128×128.
+    # The published 199.0 billion are for crops of 128×128.
     "r2plus1d34": Published("VMZ, model_zoo.md", (32, 128, 128), parameters_m=63.6, multiply_adds_g=199.0),
     "tsm50": Published("Lin et al. 2019, table 2", (8, 224, 224), parameters_m=24.3, multiply_adds_g=33.0),
     "timesformer": Published(
@@ -60,14 +60,14 @@ PUBLISHED = {
 
 
 class _NoHead(nn.Module):
-    """In place of the second head, which publications do not have."""
+    """Replaces the second head, which the published networks do not have."""
 
     def forward(self, features, clinical=None):
         return features
 
 
 def as_published(name: str, published: Published) -> Cost:
-    """Cost of a network with the input and output of its publication, which this software changes.
+    """Cost of a network with the input and output of its publication, which differ from those here.
 
     Parameters
     ----------
@@ -85,24 +85,24 @@ def as_published(name: str, published: Published) -> Cost:
         pooled = network.volume_head.dense.in_channels
         network.volume_head.dense = nn.Conv3d(pooled, published.classes, 1)
         network.prognosis_head = _NoHead()
-        # Two of a kind, since batch norm needs more than one value of a channel.
+        # A batch of two, since batch norm needs more than one value per channel.
         cost = cost_of(network, torch.empty(2, published.channels, *published.shape))
     return Cost(cost.parameters, cost.multiply_adds // 2, cost.kept_bytes // 2)
 
 
 def cost_rows(shapes: Sequence[tuple[int, int, int]]) -> tuple[list[str], list[list[str]]]:
-    """The table of all networks.
+    """Make the table of all networks.
 
     Parameters
     ----------
     shapes : sequence of (int, int, int)
-        Inputs to give multiply-adds for.
+        Input shapes to list multiply-adds for.
 
     Returns
     -------
     headings : list of str
     rows : list of list of str
-        Parameters in millions, multiply-adds in billions, for one scan.
+        Parameters in millions, multiply-adds in billions per scan.
     """
     headings = ["network", "name", "parameters (M)", *(f"G multiply-adds, {'×'.join(map(str, s))}" for s in shapes)]
     headings += ["parameters as published (M)", "published", "multiply-adds as published (G)", "published", "source"]
@@ -128,6 +128,6 @@ def _text(value: float | None, digits: int) -> str:
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for a page of the documentation."""
+    """Format a table as Markdown."""
     lines = [headings, ["---"] * 2 + ["---:"] * (len(headings) - 3) + ["---"], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

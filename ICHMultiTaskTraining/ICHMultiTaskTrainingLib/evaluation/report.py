@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.provenance import provenance_facts
 from ICHMultiTaskLib.common.writing import write_text
-from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
+from ICHMultiTaskLib.model.calibration import MIN_PER_OUTCOME
 from ICHMultiTaskLib.report.pages import render
 
 from ..training.curves import has_enough_outcomes
@@ -148,7 +148,7 @@ def _too_few(metrics):
         yield f"{volume['patients']} patients are too few to judge a model: other patients may give other results."
     if prognosis.get("patients") and not _has_enough(prognosis):
         yield (
-            f"The prognosis is not evaluated: expected at least {FEWEST_OF_EACH_OUTCOME} patients who died and as many "
+            f"The prognosis is not evaluated: expected at least {MIN_PER_OUTCOME} patients who died and as many "
             f"who survived, found {prognosis['deaths']:.3g} and {prognosis['patients'] - prognosis['deaths']:.3g}."
         )
 

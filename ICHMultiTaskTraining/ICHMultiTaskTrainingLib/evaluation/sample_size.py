@@ -1,6 +1,6 @@
-"""How many patients a hospital needs for an interval of a given width.
+"""Sample sizes for confidence intervals of a given width.
 
-Each function gives the fewest patients for which the expected 95 % interval is no wider than asked for.
+Each function returns the smallest number of patients for which the expected 95 % interval is at most this wide.
 """
 
 import math
@@ -12,19 +12,19 @@ from scipy.stats import norm
 from ICHMultiTaskLib.common.errors import InputError
 
 Z = float(norm.ppf(0.975))
-MOST = 10**7
-"""Patients above which no study is meant."""
+MAX_PATIENTS = 10**7
+"""Larger studies are considered infeasible."""
 
 
 def for_auc(width: float, auc: float, mortality: float) -> int:
-    """For the AUC; its standard error as Newcombe 2006 has it, taken by Riley et al. 2021 (doi 10.1002/sim.9025).
+    """For the AUC, with the standard error of Newcombe 2006, as in Riley et al. 2021 (doi 10.1002/sim.9025).
 
     Parameters
     ----------
     width : float
-        From the lower to the upper end of the 95 % interval.
+        Width of the 95 % interval, from its lower to its upper end.
     auc : float
-        As expected, above 0.5.
+        Expected AUC, above 0.5.
     mortality : float
         Share of the patients who die.
     """
@@ -46,10 +46,10 @@ def for_observed_to_expected(width: float, mortality: float) -> int:
 
 
 def for_calibration_slope(width: float, auc: float, mortality: float) -> int:
-    """For the calibration slope around 1 (Riley et al. 2021), of a calibrated model of this AUC.
+    """For the calibration slope around 1 of a calibrated model with this AUC (Riley et al. 2021).
 
-    Its log odds are taken as two normal distributions, of those who die and those who live, of the spread that gives
-    the AUC: their distance is then the square of the spread.
+    The log odds are assumed to be normally distributed in patients who die and in those who survive. Both distributions
+    have the standard deviation that gives the AUC; calibration then makes their distance equal to its square.
     """
     _check("AUC", auc, 0.5, 1.0)
     _check("mortality", mortality, 0.0, 1.0)
@@ -66,7 +66,7 @@ def for_calibration_slope(width: float, auc: float, mortality: float) -> int:
 
 
 def for_share(width: float, share: float) -> int:
-    """For a share, such as the coverage of the volume's interval (Wilson 1927)."""
+    """For a proportion, such as the coverage of the volume's interval (Wilson 1927)."""
     _check("share", share, 0.0, 1.0)
 
     def found(n):
@@ -76,13 +76,13 @@ def for_share(width: float, share: float) -> int:
 
 
 def for_bias(width_ml: float, spread_ml: float) -> int:
-    """For the mean difference of two readings of the volume whose differences have this standard deviation."""
+    """For the mean difference of two volume measurements whose differences have this standard deviation."""
     _check("spread", spread_ml, 0.0, math.inf)
     return _fewest(lambda n: 2 * Z * spread_ml / math.sqrt(n), width_ml)
 
 
 def for_limits_of_agreement(width_ml: float, spread_ml: float) -> int:
-    """For each of the limits of agreement (Bland and Altman 1986: a variance of 3 s² / n)."""
+    """For either limit of agreement (Bland and Altman 1986: its variance is 3 s² / n)."""
     return for_bias(width_ml, math.sqrt(3) * spread_ml)
 
 
@@ -91,8 +91,10 @@ def _fewest(width_of: Callable[[int], float], width: float) -> int:
     low, high = 2, 4
     while width_of(high) > width:
         low, high = high, 2 * high
-        if high > MOST:
-            raise InputError(f"The width cannot be reached: expected one for at most {MOST:,} patients, found {width}.")
+        if high > MAX_PATIENTS:
+            raise InputError(
+                f"The width cannot be reached: expected one for at most {MAX_PATIENTS:,} patients, found {width}."
+            )
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if width_of(middle) <= width else (middle + 1, high)

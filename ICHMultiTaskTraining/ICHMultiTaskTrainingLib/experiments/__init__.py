@@ -1,1 +1,1 @@
-"""The paper's experiments: its networks under equal settings, its tables and figures, its claims."""
+"""The paper's experiments: its networks trained with equal settings, its tables, figures and claims."""

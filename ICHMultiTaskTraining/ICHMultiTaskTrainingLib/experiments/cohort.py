@@ -1,4 +1,4 @@
-"""The patients of a reproduction: simulated, or a hospital's; and what else has measured their hematomas."""
+"""Patients of a reproduction, simulated or from a hospital, with raters' and formulas' volumes of their hematomas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..data.splits import draw_folds
 from .presets import Preset
 
 FOLDER = "cohort"
-"""Of the simulated scans, in that of a reproduction."""
+"""Folder of the simulated scans within that of the reproduction."""
 FORMULAS_FILE = "formulas.json"
 
 
@@ -39,15 +39,15 @@ def the_manifest(
     processes: int = 1,
     progress: Progress = NO_PROGRESS,
 ) -> Manifest:
-    """The table of scans: the one given, or that of patients simulated as the paper's were composed.
+    """Read the given table of scans, or simulate a cohort with the paper's composition.
 
     Parameters
     ----------
     folder : Path
-        Of the reproduction; an interrupted simulation is continued.
+        Folder of the reproduction. An interrupted simulation is continued.
     preset : Preset
     seed : int
-        The same gives the same bytes on every machine.
+        The same seed gives the same bytes on every machine.
     manifest : path, optional
     processes : int
     progress : callable (fraction, message)
@@ -66,17 +66,18 @@ def the_manifest(
 
 
 def check_deaths(rows: Sequence[Row], folds: int) -> None:
-    """Refuse patients of whom too few died, or survived, for the folds.
+    """Check that there are enough deaths and survivors for the folds.
 
     Parameters
     ----------
     rows : sequence of Row
-        Of the manifest.
+        Rows of the manifest.
     folds : int
 
     Raises
     ------
     InputError
+        If a fold would have no patient who died, or none who survived, to hold out.
     """
     used = [row for row in rows if row.split != "test"]
     for outcome, word in ((1, "deaths"), (0, "survivors")):
@@ -89,7 +90,7 @@ def check_deaths(rows: Sequence[Row], folds: int) -> None:
 
 
 def fold_of(rows: Sequence[Row], folds: int, seed: int) -> dict[str, int]:
-    """Fold of each patient, as the trainer deals them; see `draw_folds`."""
+    """Fold of each patient, assigned as in the trainer; see `draw_folds`."""
     declared = {row.patient_id: row.extra.get("fold") for row in rows if row.split != "test"}
     if any(declared.values()):
         return {name: int(fold) for name, fold in declared.items()}
@@ -97,17 +98,17 @@ def fold_of(rows: Sequence[Row], folds: int, seed: int) -> dict[str, int]:
 
 
 def is_simulated(rows: Sequence[Row]) -> bool:
-    """Whether any of the patients is."""
+    """Whether any patient is simulated."""
     return any(row.extra.get("simulated") == "1" for row in rows)
 
 
 def rater_volumes(rows: Sequence[Row]) -> list[tuple[str, float | None, np.ndarray]]:
-    """What the raters of the manifest read.
+    """Volumes that the raters in the manifest measured.
 
     Returns
     -------
     list of (str, float or None, ndarray of shape (N,))
-        Name, years of experience where the rater is simulated, mL.
+        Name; years of experience, if the rater is simulated; volumes in mL, NaN where missing.
     """
     found = []
     kind = "Simulated rater" if is_simulated(rows) else "Rater"
@@ -123,20 +124,20 @@ def rater_volumes(rows: Sequence[Row]) -> list[tuple[str, float | None, np.ndarr
 def formula_volumes(
     rows: Sequence[Row], folder: Path, processes: int = 1, progress: Progress = NO_PROGRESS
 ) -> dict[str, np.ndarray]:
-    """Volumes by the bedside formulas, measured on the masks; kept in a file, since that takes a while.
+    """Volumes by the bedside formulas, measured on the masks and cached in a file, since that takes a while.
 
     Parameters
     ----------
     rows : sequence of Row
     folder : Path
-        Of the reproduction.
+        Folder of the reproduction.
     processes : int
     progress : callable (fraction, message)
 
     Returns
     -------
     dict of str to ndarray of shape (N,)
-        mL by formula, NaN without a mask; empty where no row has one.
+        Volumes in mL by formula, NaN for rows without a mask; empty if no row has a mask.
     """
     if not any(row.mask for row in rows):
         return {}

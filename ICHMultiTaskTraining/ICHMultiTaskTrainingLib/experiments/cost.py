@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, memory and seconds a scan."""
+"""Cost of a network: parameters, and multiply-adds, memory and seconds per scan."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ICHMultiTaskLib.model.networks.cost import network_cost
 from ICHMultiTaskLib.model.runtime import available_devices, repeatable
 
 RUNS = 3
-"""Timed, after one that is not; the median counts."""
+"""Timed runs, after an untimed one for warming up; their median is reported."""
 
 
 def cost(architecture: Mapping, shape_kji: Sequence[int], devices: Sequence[str] | None = None) -> dict:
-    """Measure a network of random weights on one scan; nothing here depends on what it has learned.
+    """Measure a network with random weights on one scan; trained weights would cost the same.
 
     Parameters
     ----------
     architecture : dict
-        As `build_network` takes it.
+        Arguments of `build_network`.
     shape_kji : sequence of int
-        Of the input, (D, H, W).
+        Shape of the input, (D, H, W).
     devices : sequence of str, optional
-        To take the time on; None: all at hand.
+        Devices to time; None: all that are available.
 
     Returns
     -------
     dict
-        `parameters`; `multiply_adds` of a scan; `memory_mb`: what a training step keeps of a scan, in float32;
-        `seconds`: by device, None where it is not at hand; `measured_on`: by device, in words.
+        `parameters`; `multiply_adds` per scan; `memory_mb`: activations that a training step stores per scan, in
+        float32; `seconds`: by device, None if it is not available; `measured_on`: name of the hardware by device.
     """
     of_two = network_cost(architecture, tuple(shape_kji), batch=2)  # batch norm needs more than one value
     devices = available_devices() if devices is None else devices
@@ -50,7 +50,7 @@ def cost(architecture: Mapping, shape_kji: Sequence[int], devices: Sequence[str]
 
 
 def seconds(network: nn.Module, shape_kji: Sequence[int], device: str) -> float:
-    """Median seconds of a scan through the network alone."""
+    """Median seconds of the forward pass of one scan."""
     network = network.to(device)
     image = torch.zeros(1, 1, *shape_kji, device=device)
     taken = []
@@ -58,7 +58,7 @@ def seconds(network: nn.Module, shape_kji: Sequence[int], device: str) -> float:
         for _ in range(1 + RUNS):
             start = time.perf_counter()
             output, _scores = network(image)
-            output.cpu()  # which waits for the device
+            output.cpu()  # waits for the device
             taken.append(time.perf_counter() - start)
     return statistics.median(taken[1:])
 

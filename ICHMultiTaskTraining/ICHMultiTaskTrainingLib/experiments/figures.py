@@ -1,4 +1,4 @@
-"""The paper's figures, from what the rows have left."""
+"""The paper's figures, drawn from the results of the rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ICHMultiTaskLib.common.writing import whole_file
 from ICHMultiTaskLib.report.plots import new_figure
 
 STEP = 5
-"""Slices between those of Figure 5: "five slices … at medium intervals (t = 5)"."""
+"""Interval of the slices of Figure 5: "five slices … at medium intervals (t = 5)"."""
 
 
 def drawn(draw: Callable, width: float, height: float, dpi: int = 110) -> bytes:
-    """A figure as PNG.
+    """Draw a figure and return it as PNG.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def drawn(draw: Callable, width: float, height: float, dpi: int = 110) -> bytes:
 
 
 def volume_histograms(volumes_ml: np.ndarray) -> bytes:
-    """Figure 2: the volumes in mL, and their cube roots; PNG."""
+    """Figure 2: histograms of the volumes in mL and of their cube roots; PNG."""
 
     def draw(figure):
         for axes, values, label in zip(
@@ -51,12 +51,12 @@ def volume_histograms(volumes_ml: np.ndarray) -> bytes:
 
 
 def error_curves(histories: Sequence[Sequence[dict]]) -> bytes:
-    """Figure 3: MAE and MSE of training and validation by epoch, the mean of the folds with each of them behind it.
+    """Figure 3: MAE and MSE of training and validation by epoch; mean of the folds, and each fold in a lighter color.
 
     Parameters
     ----------
     histories : list of list of dict
-        Of the folds of one row.
+        Histories of the folds of one row.
 
     Returns
     -------
@@ -87,12 +87,12 @@ def error_curves(histories: Sequence[Sequence[dict]]) -> bytes:
 
 
 def roc_curves(scores: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
-    """Figure 4: ROC curves over each other.
+    """Figure 4: ROC curves in one plot.
 
     Parameters
     ----------
     scores : list of (str, ndarray, ndarray)
-        Name, score and outcome of each.
+        Name, scores and outcomes for each curve.
 
     Returns
     -------
@@ -117,18 +117,18 @@ def roc_curves(scores: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
 def five_slices(
     path: str | os.PathLike, image: np.ndarray, maps: Mapping[str, np.ndarray], mask: np.ndarray | None = None
 ) -> None:
-    """Figure 5: five slices, 5 apart, with each map over them; the first line is without.
+    """Figure 5: five slices, 5 apart. The first row shows the scan alone, the others each map over it.
 
     Parameters
     ----------
     path : path
-        PNG to write, whole or not at all.
+        PNG to write. Nothing is left behind if writing fails.
     image : ndarray of shape (D, H, W)
         The network's input, 0 to 1.
     maps : dict of str to ndarray of shape (D, H, W)
-        By the name of the method; each is scaled by itself.
+        Maps by name of the method; each is scaled to its own maximum.
     mask : ndarray of bool, shape (D, H, W), optional
-        Its border is drawn, and the slices lie around its center; without, around the middle of the scan.
+        Its contour is drawn, and the slices are centered on it; without a mask, on the middle of the scan.
     """
     depth = len(image)
     step = STEP if depth >= 1 + 4 * STEP else max(1, (depth - 1) // 4)

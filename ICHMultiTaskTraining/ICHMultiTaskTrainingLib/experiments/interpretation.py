@@ -1,4 +1,4 @@
-"""Interpretation methods measured on scans whose hematoma is known."""
+"""Interpretation methods evaluated on scans with a hematoma mask."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ..data.labels import read_mask
 from ..data.manifest import Row
 
 LEVELS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Shares of the head's voxels that are covered or shown. A hematoma is a hundredth of them, so that equal steps would
-jump over it; the area is over these levels, of equal width."""
-LEAST_ML = 5.0
-"""A smaller hematoma is a voxel or two of the network's grid."""
+"""Shares of the head's voxels that are covered or shown. A hematoma takes about 1 % of them, so equal steps would skip
+it. The area under the curve gives every interval between these levels the same width."""
+MIN_ML = 5.0
+"""A smaller hematoma takes only one or two voxels of the network's grid."""
 BATCH = 4
 CURVES = ("deletion", "insertion")
 
@@ -39,30 +39,30 @@ def compare_methods(
     patients: int = 8,
     progress: Progress = NO_PROGRESS,
 ) -> tuple[dict, dict]:
-    """Measure each method on the volume head of a model.
+    """Evaluate each method on the volume head of a model.
 
     Parameters
     ----------
     analyzer : Analyzer
     rows : sequence of Row
-        Those with a mask and a hematoma of at least 5 mL are used, evenly over the volumes.
+        Rows with a mask and a hematoma of at least 5 mL are used, spread evenly over the sorted volumes.
     methods : sequence of str, optional
         None: all.
     patients : int
-        How many at most.
+        Largest number of patients.
     progress : callable (fraction, message)
 
     Returns
     -------
     dict
-        `patients`; `share_of_hematoma`: what the hematomas take of the heads' voxels, which is what a random map has
-        inside; `methods`: by name `label`, `stage` and the means over patients of `peak_inside` (pointing game: the
-        highest attention lies in the hematoma; Zhang et al. 2018, doi 10.1007/s11263-017-1059-x), `share_inside` (of
-        the map's sum), `deletion` and `insertion` (area under the volume, as a share of that of the whole scan, while
-        voxels are covered or shown, the highest attention first; Petsiuk et al. 2018, arXiv:1806.07421), `sanity` (rank
-        correlation with the map of a network of random weights: near 0 where the map shows what was learned; Adebayo
-        et al. 2018, arXiv:1810.03292) and `seconds` (median); `curves`: by name the mean `deletion` and `insertion` at
-        each of `LEVELS`.
+        `patients`; `share_of_hematoma`: mean share of the head's voxels within the hematoma, the expected
+        `share_inside` of a random map; `methods`: by name `label`, `stage` and the means over patients of
+        `peak_inside` (pointing game: the highest attention lies in the hematoma; Zhang et al. 2018, doi
+        10.1007/s11263-017-1059-x), `share_inside` (of the map's total), `deletion` and `insertion` (area under the
+        curve of the volume, relative to that of the whole scan, as voxels are covered or shown in order of falling
+        attention; Petsiuk et al. 2018, arXiv:1806.07421), `sanity` (rank correlation with the map of a network with
+        random weights: near 0 if the map depends on the training; Adebayo et al. 2018, arXiv:1810.03292) and
+        `seconds` (median); `curves`: by name the mean `deletion` and `insertion` at each of `LEVELS`.
     example : dict
         `image`, `mask` and `maps` of the first patient, on the network's grid.
 
@@ -109,20 +109,20 @@ def compare_methods(
 
 
 def chosen_rows(rows: Sequence[Row], patients: int) -> list[Row]:
-    """Rows with a mask and a hematoma, evenly over the volumes.
+    """Rows with a mask and a hematoma of at least `MIN_ML`, spread evenly over the sorted volumes.
 
     Raises
     ------
     InputError
         If there is none.
     """
-    usable = sorted((row for row in rows if row.mask and row.volume_ml >= LEAST_ML), key=lambda row: row.volume_ml)
+    usable = sorted((row for row in rows if row.mask and row.volume_ml >= MIN_ML), key=lambda row: row.volume_ml)
     if not usable:
         raise InputError(
-            f"No scan can be used: expected rows with a mask and a volume_ml of at least {LEAST_ML:g}, found none of "
+            f"No scan can be used: expected rows with a mask and a volume_ml of at least {MIN_ML:g}, found none of "
             f"{len(rows)}."
         )
-    # The middle one comes first: it is the one whose maps are drawn.
+    # The median volume comes first, since the maps of the first patient are drawn.
     places = np.linspace(0, len(usable) - 1, min(patients, len(usable)) + 2).round().astype(int)[1:-1]
     places = sorted(set(places.tolist()), key=lambda place: abs(place - len(usable) // 2))
     return [usable[place] for place in places]
@@ -131,7 +131,7 @@ def chosen_rows(rows: Sequence[Row], patients: int) -> list[Row]:
 def on_input_grid(
     grid: np.ndarray, shape: Sequence[int], strides: Sequence[int], offsets: Sequence[float] = (0.0, 0.0, 0.0)
 ) -> np.ndarray:
-    """A map of a stage spread over the network's input, as the analysis spreads it over a scan.
+    """Interpolate the map of a stage to the network's input grid, as the analysis does for a scan.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def on_input_grid(
     strides : tuple of int
         Input voxels per step of the grid.
     offsets : tuple of float
-        Input index of its first node.
+        Input index of the grid's first node.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def on_input_grid(
 
 
 class _Case:
-    """One scan on the network's grid: its image, where the blood is, what the network says."""
+    """One scan on the network's grid: image, mask and prediction."""
 
     def __init__(self, row, analyzer):
         self.analyzer = analyzer
@@ -188,7 +188,7 @@ class _Case:
         }
 
     def _curves(self, found):
-        """Volume as a share of the whole scan's, while voxels are covered, or shown, the highest attention first."""
+        """Volume relative to that of the whole scan, as voxels are covered or shown in order of falling attention."""
         places = np.flatnonzero(self.head)
         order = places[np.argsort(-found.ravel()[places], kind="stable")]
         blank = np.where(self.head, np.float32(self.covered), self.image)
@@ -202,7 +202,7 @@ class _Case:
         return {name: self._volumes(np.stack(list_)) / self.volume_ml for name, list_ in images.items()}
 
     def _volumes(self, images):
-        """What the network reads, in mL, from images [N, D, H, W]."""
+        """Predicted volumes in mL of images [N, D, H, W]."""
         analyzer, outputs = self.analyzer, []
         with torch.no_grad():
             for start in range(0, len(images), BATCH):
@@ -212,7 +212,7 @@ class _Case:
 
 
 def _random_copy(analyzer):
-    """The analyzer with a network of random weights in place of the trained one."""
+    """Copy of the analyzer whose network has random weights."""
     copy = object.__new__(type(analyzer))
     copy.__dict__.update(analyzer.__dict__)
     torch.manual_seed(0)
@@ -222,7 +222,7 @@ def _random_copy(analyzer):
 
 
 def _rank_correlation(a, b):
-    """Spearman's; 0 where one of the maps is the same everywhere."""
+    """Spearman's rank correlation; 0 if a map is constant."""
     a, b = rankdata(a), rankdata(b)
     return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(a, b)[0, 1])
 

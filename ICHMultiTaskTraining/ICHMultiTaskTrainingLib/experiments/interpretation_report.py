@@ -1,4 +1,4 @@
-"""Interpretation methods of a model on a table of scans, as files."""
+"""Evaluate a model's interpretation methods on a table of scans, and write the report."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def interpret(
     device: str = "auto",
     progress: Progress = NO_PROGRESS,
 ) -> dict:
-    """Compare methods and write `metrics.json`, `attention.png` (Figure 5 of each) and `report.html`.
+    """Compare methods; write `metrics.json`, `attention.png` (Figure 5 for each method) and `report.html`.
 
     Parameters
     ----------
     manifest : path
-        Where it has a `split` with test rows, these alone are used.
+        If its column `split` marks test rows, only these are used.
     output : path
-        New or empty folder, or that of an earlier comparison; it appears whole or not at all.
+        New or empty folder, or that of an earlier comparison. It is written completely or not at all.
     bundle : path, optional
-        None: the shipped one.
+        None: the default bundle.
     methods : sequence of str, optional
         None: all.
     patients : int
-        At most.
+        Largest number of patients.
     device : str
     progress : callable (fraction, message)
         May raise Canceled.
@@ -51,7 +51,7 @@ def interpret(
     Returns
     -------
     dict
-        As `compare_methods` returns it, with `data`, `simulated` and `model`.
+        Result of `compare_methods`, with `data`, `simulated` and `model` added.
     """
     table = read_manifest(manifest)
     rows = [row for row in table.rows if row.split == "test"] or list(table.rows)

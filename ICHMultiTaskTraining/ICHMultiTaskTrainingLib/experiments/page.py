@@ -1,4 +1,4 @@
-"""The page of a reproduction, made of what is there; it says what is missing."""
+"""Results page of a reproduction; it lists the rows that are still missing."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def write_page(
     manifest : Manifest
     preset : Preset
     settings : dict
-        As `Store.claim` takes them.
+        Settings as passed to `Store.claim`.
     configs : dict of str to TrainingConfig
-        Of every row that trains, of its first fold.
+        Settings of the first fold of each row with a training.
     processes : int
-        For measuring the bedside formulas.
+        Number of processes for measuring the bedside formulas.
 
     Returns
     -------
     Path
-        The page.
+        Path of the page.
     """
     rows = [row for row in manifest.rows if row.split != "test"]
     known, done, missing = all_rows(), {}, []
@@ -114,7 +114,7 @@ def write_page(
 
 
 def row_settings(settings: dict, config: TrainingConfig) -> dict:
-    """What a finished row must share with this reproduction: its patients and its training, all but the fold."""
+    """Settings that a finished row must share with this reproduction: manifest, and training apart from the fold."""
     return {
         "manifest_sha256": settings["manifest_sha256"],
         **{name: value for name, value in config.as_dict().items() if name != "fold"},
@@ -122,7 +122,7 @@ def row_settings(settings: dict, config: TrainingConfig) -> dict:
 
 
 def data_sentence(rows: Sequence[Row], settings: dict) -> str:
-    """What all numbers are of."""
+    """Sentence that describes the data behind all numbers."""
     patients = {row.patient_id: row for row in rows}
     died, simulated = sum(row.died for row in patients.values()), is_simulated(rows)
     volumes = [row.volume_ml for row in rows]
@@ -138,7 +138,7 @@ def data_sentence(rows: Sequence[Row], settings: dict) -> str:
 
 
 def departures(config: TrainingConfig) -> list[str]:
-    """In which settings a training departs from those that the paper states, as sentences."""
+    """Settings that differ from those stated in the paper, as phrases."""
     stated, found = (_flat(settings.as_dict()) for settings in (TRAINING["paper"], config))
     own = ("preset", "fold", "folds", "seed", "tasks")
     return [
@@ -149,7 +149,7 @@ def departures(config: TrainingConfig) -> list[str]:
 
 
 def _flat(settings):
-    """Settings with those of a setting beside it, as ``architecture.width``."""
+    """Flatten nested settings to dotted names such as ``architecture.width``."""
     flat = {}
     for name, value in settings.items():
         flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
@@ -170,7 +170,7 @@ def _machines(done, known):
 
 
 def _figures(rows, done, odds, known):
-    """Caption and PNG of Figures 2 to 4, as far as there is something to draw."""
+    """Caption and PNG of those of Figures 2 to 4 for which there is data."""
     figures = [
         ("Figure 2. Hematoma volumes of the cohort in mL, and their cube roots.", volume_histograms(
             np.array([row.volume_ml for row in rows])

@@ -1,4 +1,4 @@
-"""Presets of a reproduction: how many patients, which folds, and in what the training departs from the paper's."""
+"""Presets of a reproduction: number of patients and folds, and training settings that differ from the paper's."""
 
 from dataclasses import dataclass, field
 
@@ -7,24 +7,24 @@ from ICHMultiTaskLib.common.errors import InputError
 
 @dataclass(frozen=True)
 class Preset:
-    """What every row of a reproduction is trained and measured by.
+    """Settings that all rows of a reproduction share.
 
     Attributes
     ----------
     about : str
-        A sentence for the page.
+        Sentence shown on the page.
     patients : int
-        Of the simulated cohort, where no manifest is given.
+        Size of the simulated cohort, if no manifest is given.
     matrix : int
         Rows and columns of its scans.
     slices : int or None
-        Of its scans; None: by a thickness drawn as in practice.
+        Slices of its scans; None: a slice thickness is drawn as in practice.
     folds : int
-        Every patient is predicted by the network that has not seen it.
+        Each patient is predicted by the network whose training did not include it.
     changes : dict
-        Settings that differ from the trainer's preset "paper", by name; the same for every row.
+        Settings that differ from the trainer's preset "paper", by name.
     explained : int
-        Patients whose maps the interpretation methods are compared on.
+        Number of patients on whom the interpretation methods are compared.
     """
 
     about: str
@@ -37,11 +37,11 @@ class Preset:
 
 
 FEW_EPOCHS = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2, "schedule": "linear"}
-"""The paper's rate of 1e-4 needs its thousands of steps; a run of a few epochs learns nothing by it."""
+"""The paper's learning rate of 1e-4 needs thousands of steps: a run of few epochs would learn nothing."""
 
 PRESETS = {
     "smoke": Preset(
-        about="It shows that every part works. Nothing is learned in so few steps: the numbers mean nothing.",
+        about="It shows that every part works. So few steps teach the network nothing: the numbers have no meaning.",
         patients=24,
         matrix=96,
         slices=32,
@@ -50,7 +50,7 @@ PRESETS = {
         explained=2,
     ),
     "cpu": Preset(
-        about="A smaller grid and few epochs, for two cores: rows can be compared with each other, not with the "
+        about="A smaller grid and few epochs, for two cores: rows can be compared with each other, but not with the "
         "paper's numbers.",
         patients=258,
         matrix=256,
@@ -60,7 +60,8 @@ PRESETS = {
         explained=8,
     ),
     "paper": Preset(
-        about="Every setting that the paper states. It states no split; five folds hold out 52 of 258 patients each.",
+        about="All settings that the paper states. It states no split; each of five folds holds out 51 or 52 of 258 "
+        "patients.",
         patients=258,
         matrix=512,
         slices=None,
@@ -71,7 +72,7 @@ PRESETS = {
 
 
 def preset_of(name: str) -> Preset:
-    """The preset of that name; InputError lists the known ones."""
+    """Look up a preset; raises InputError with the known names."""
     if name not in PRESETS:
         raise InputError(f"The preset is unknown: expected one of {', '.join(PRESETS)}, found {name!r}.")
     return PRESETS[name]

@@ -1,4 +1,4 @@
-"""Rerun the paper's experiments: rows in any order, on several machines, with one page of what is there."""
+"""Rerun the paper's experiments: rows in any order, also on several machines, with one page for all results."""
 
 from __future__ import annotations
 
@@ -40,54 +40,52 @@ def reproduce(
     page_only: bool = False,
     command: str = "",
 ) -> Path:
-    """Train the rows that are not finished, and write the page.
+    """Train the unfinished rows and write the page.
 
     Parameters
     ----------
     output : path
-        Folder of the reproduction; what is finished there stays.
+        Folder of the reproduction; finished rows in it are kept.
     preset_name : str
         A name in `experiments.presets.PRESETS`.
     progress : ShellProgress
     manifest : path, optional
         Table of a hospital's scans; None: patients are simulated.
     only : sequence of str, optional
-        Names of rows; None: all, the most wanted first.
+        Names of rows; None: all, the most important first.
     fold : int, optional
-        Of the chosen rows, train this fold alone.
+        Train only this fold of the chosen rows.
     folds, patients : int, optional
-        In place of the preset's.
+        Replace the preset's values.
     changes : dict, optional
-        Settings of the training of every row, beside the preset's.
+        Training settings for every row, in addition to the preset's.
     seed : int
-        Of the simulation, the folds, the first weights and the order of the scans.
+        Seed of the simulation, the folds, the initial weights and the order of the scans.
     device : str
     processes : int
-        For simulating and preparing scans.
+        Number of processes for simulating and preparing scans.
     page_only : bool
-        Train nothing.
+        Only write the page, without any training.
     command : str
-        For the model cards.
+        Command line, for the model cards.
 
     Returns
     -------
     Path
-        The page.
+        Path of the page.
 
     Raises
     ------
     InputError
-        If a name is unknown, too few patients died for the folds, or the folder is of another reproduction; after all
-        else is done, if a row could not be trained.
+        If a name is unknown, too few patients died for the folds, or the folder belongs to another reproduction. If
+        a row cannot be trained, the error is raised after all other work is done.
     """
     preset, names = preset_of(preset_name), chosen(only)
     folds = folds or preset.folds
     if folds < 2 or (fold is not None and not 0 <= fold < folds):
         raise InputError(f"The fold is out of range: expected 0 to {folds - 1} of at least 2, found {fold} of {folds}.")
     if manifest is not None and patients is not None:
-        raise InputError(
-            f"Patients are simulated or read: expected --patients or --manifest, found {patients} and both."
-        )
+        raise InputError("Patients are either simulated or read: expected --patients or --manifest, found both.")
     preset = preset if patients is None else replace(preset, patients=patients)
     changes = preset.changes | (changes or {})
     known, store = all_rows(), Store(output)
@@ -130,7 +128,7 @@ def reproduce(
 
 
 def _interpret(store, table, preset, folds, seed, device, progress):
-    """Compare the methods on the patients that our network of the first fold has not seen."""
+    """Compare the methods on the patients that were held out in the first fold."""
     if store.has_interpretation():
         return
     bundle = store.folder / MODELS / OURS
@@ -148,13 +146,13 @@ def _interpret(store, table, preset, folds, seed, device, progress):
 
 
 def draw_example(path: str | os.PathLike, example: dict, measured: dict) -> None:
-    """Figure 5 of every method that was compared.
+    """Draw Figure 5 for all methods that were compared.
 
     Parameters
     ----------
     path : Path
     example, measured : dict
-        As `compare_methods` returns them.
+        Return values of `compare_methods`.
     """
     maps = {measured["methods"][method]["label"]: shown for method, shown in example["maps"].items()}
     five_slices(Path(path), example["image"], maps, example["mask"])

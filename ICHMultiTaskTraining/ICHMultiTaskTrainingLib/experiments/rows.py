@@ -1,4 +1,4 @@
-"""The rows of a reproduction: every system that is trained, and what is made of them afterwards."""
+"""The rows of a reproduction: the systems that are trained, and the comparison of interpretation methods."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS,
 
 OURS, SINGLE_PROGNOSIS, SINGLE_VOLUME = "ours", "single-prognosis", "single-volume"
 INTERPRETATION = "interpretation"
-"""The row that compares interpretation methods on the first fold of `OURS`; it trains nothing."""
+"""Row that compares interpretation methods on the first fold of `OURS`, without any training."""
 FIRST = ("r2plus1d", "x3d", "timesformer")
-"""Networks whose names begin so come before the others, where time on a GPU is short."""
+"""Networks whose names start with these come first, in case GPU time is short."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Row:
     ----------
     name : str
     label : str
-        For a reader.
+        Name shown on the page.
     network : str
-        Its name in the registry.
+        Name in the registry.
     tasks : str
-        "both", or the only head that is trained.
+        "both", or the only head that is trained: "volume" or "prognosis".
     """
 
     name: str
@@ -36,17 +36,17 @@ class Row:
     tasks: str = "both"
 
     def settings(self, changes: dict) -> dict:
-        """Settings of its training that differ from the trainer's preset "paper".
+        """Training settings that differ from the trainer's preset "paper".
 
         Parameters
         ----------
         changes : dict
-            Those of the reproduction. What another network's class does not take, such as strides, is left out.
+            Changes for the whole reproduction. Arguments that this network does not take, such as strides, are dropped.
         """
         own = {"tasks": self.tasks} if self.tasks != "both" else {}
         if self.network != DEFAULT_NETWORK:
             own["architecture.network"] = self.network
-            if "preprocessing.shape_kji" in changes:  # those that are built for one size of input
+            if "preprocessing.shape_kji" in changes:  # networks that are built for one input size
                 shape = changes["preprocessing.shape_kji"]
                 sizes = {"slices": shape[0], "grid": list(shape)}
                 own |= {f"architecture.{n}": v for n, v in sizes.items() if n in ARGUMENTS[self.network]}
@@ -56,7 +56,7 @@ class Row:
 
 
 def all_rows() -> dict[str, Row]:
-    """Every row that trains, by name, in the order in which they are worth their time."""
+    """All rows with a training, by name, the most important first."""
     label = NETWORKS.label(DEFAULT_NETWORK)
     rows = [
         Row(OURS, f"Ours: {label}, multi-task", DEFAULT_NETWORK),
@@ -69,12 +69,12 @@ def all_rows() -> dict[str, Row]:
 
 
 def chosen(names: Iterable[str] | None) -> list[str]:
-    """Names of the rows that were asked for, in their order; all without a choice.
+    """Names of the requested rows in their usual order; all rows if none are requested.
 
     Raises
     ------
     InputError
-        If one is unknown; the sentence lists the known ones.
+        If a name is unknown; the message lists the known names.
     """
     known = [*all_rows(), INTERPRETATION]
     names = list(names or known)

@@ -1,4 +1,4 @@
-"""What finished rows leave behind: small folders that can be copied together from several machines."""
+"""Results of finished rows, as small folders that can be merged from several machines."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ INTERPRETATION = "interpretation"
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold of a row, trained and predicted.
+    """Results of one fold of a row.
 
     Attributes
     ----------
     records : list of dict
-        `COLUMNS` of each scan that was held out, in the order of the manifest; None where the row predicts nothing.
+        `COLUMNS` for each held-out scan, in the order of the manifest; None for a value that the row does not predict.
     history : list of dict
-        As the trainer keeps it.
+        One entry per epoch, as recorded by the trainer.
     facts : dict
-        `row`, `fold`, `settings` of its training, `device`, `cost` (of the first fold), `provenance`.
+        `row`, `fold`, `settings` of the training, `device`, `provenance`, and for the first fold `cost`.
     maps : Path or None
-        The picture of its attention, of the first fold.
+        Picture of the attention; only for the first fold.
     """
 
     records: list
@@ -57,7 +57,7 @@ class Store:
         self.folder = Path(folder)
 
     def claim(self, settings: dict) -> None:
-        """Note what the folder is of, or see that it is the same.
+        """Store the settings of a reproduction in its folder, or check that they match those stored there.
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class Store:
         Raises
         ------
         InputError
-            If a reproduction of other settings is there; the sentence names what differs.
+            If the folder holds a reproduction with other settings; the message names the differences.
         """
         path = self.folder / SETTINGS
         settings = json.loads(json.dumps(settings))
@@ -101,7 +101,7 @@ class Store:
     def write(
         self, row: str, fold: int, records: list[dict], history: list[dict], facts: dict, draw: Callable | None = None
     ) -> None:
-        """Leave a finished fold behind, whole or not at all.
+        """Write a finished fold, completely or not at all.
 
         Parameters
         ----------
@@ -119,18 +119,18 @@ class Store:
                 draw(folder / MAPS)
 
     def read(self, row: str, fold: int, settings: dict | None = None) -> Fold | None:
-        """A finished fold, or None.
+        """Read a fold; None if it is not finished.
 
         Parameters
         ----------
         row, fold
         settings : dict, optional
-            Of the row's training here.
+            Settings of the row's training in this reproduction.
 
         Raises
         ------
         InputError
-            If it is damaged, or was copied from a reproduction of other settings.
+            If it is damaged, or comes from a reproduction with other settings.
         """
         folder = self.place(row, fold)
         if not self.has(row, fold):
@@ -142,9 +142,7 @@ class Store:
             there = present_names(facts["settings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder} is damaged: expected what a finished row leaves ({error!r}).") from error
-        if (
-            settings is not None
-        ):  # a row of an earlier version lacks the settings that came later; it had their defaults
+        if settings is not None:  # a row of an earlier version lacks newer settings, and used their defaults
             there = {n: v for n, v in TrainingConfig().as_dict().items() if n in settings} | there
         if settings is not None and there != json.loads(json.dumps(settings)):
             different = sorted(n for n in {**there, **settings} if there.get(n) != settings.get(n))
@@ -156,25 +154,25 @@ class Store:
         return Fold(records, history, facts, maps if maps.is_file() else None)
 
     def has_interpretation(self) -> bool:
-        """Whether the methods are compared."""
+        """Whether the comparison of interpretation methods is finished."""
         return (self.folder / ROWS / INTERPRETATION / "measured.json").is_file()
 
     def write_interpretation(self, measured: dict, draw: Callable) -> None:
-        """Leave the comparison of interpretation methods behind.
+        """Write the comparison of interpretation methods, completely or not at all.
 
         Parameters
         ----------
         measured : dict
-            As `compare_methods` returns it.
+            Result of `compare_methods`.
         draw : callable (path)
-            Draws Figure 5 of every method.
+            Draws Figure 5 for all methods.
         """
         with new_folder(self.folder / ROWS / INTERPRETATION, KIND, overwrite=True) as folder:
             write_json(folder / "measured.json", measured)
             draw(folder / MAPS)
 
     def read_interpretation(self) -> dict | None:
-        """`measured` and `picture`, the PNG of Figure 5; None where it was not run."""
+        """Read `measured` and `picture` (PNG of Figure 5); None if the comparison is not finished."""
         if not self.has_interpretation():
             return None
         folder = self.folder / ROWS / INTERPRETATION

@@ -1,4 +1,4 @@
-"""The paper's tables, from the predictions that the rows have left."""
+"""The paper's tables, computed from the predictions of the rows."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from .rows import OURS, SINGLE_PROGNOSIS
 from .store import Fold
 
 PAPER = {"mae_ml": 4.91, "mse_ml2": 51.92, "mape_percent": 43.00, "accuracy": 0.0566, "auc": 0.0568}
-"""What the paper's text gives: of its own network in Table 1, and the gain over a single task in Table 2. Its tables
-are pictures, whose other numbers cannot be recovered."""
+"""Values stated in the paper's text: its own network in Table 1, and the gain over a single task in Table 2. The tables
+themselves are only available as pictures, whose other numbers cannot be recovered."""
 RESAMPLES = 2000
 PROGNOSIS = ("accuracy", "auc", "sensitivity", "specificity", "auprc", "brier")
 
 
 def by_patient(rows: Sequence[Row], folds: Sequence[Fold], name: str) -> np.ndarray:
-    """One column of the predictions in the order of the manifest.
+    """One column of the predictions, in the order of the manifest.
 
     Parameters
     ----------
     rows : sequence of Row
-        Of the manifest; a patient may have several.
+        Rows of the manifest; a patient may have several.
     folds : sequence of Fold
-        All of one row of the reproduction.
+        All folds of one row of the reproduction.
     name : str
-        Of the column.
+        Name of the column.
 
     Returns
     -------
     ndarray of shape (N,)
-        NaN where nothing was predicted.
+        NaN where there is no prediction.
     """
     found = {}
     for fold in folds:
@@ -65,7 +65,7 @@ def volume_table(
     rows : sequence of Row
         Of the manifest.
     networks : list of (str, ndarray of shape (N,))
-        Label and mL; the first is what the others are tested against.
+        Label and volumes in mL; the first is the one that all others are tested against.
     formulas : dict of str to ndarray of shape (N,)
     raters : list of (str, float or None, ndarray of shape (N,))
     seed : int
@@ -74,7 +74,7 @@ def volume_table(
     Returns
     -------
     CohortComparison or None
-        None where nothing has measured.
+        None if there are no measurements.
     """
     methods = [Method(label, "model", "", volumes) for label, volumes in networks]
     methods += [Method(label, "method", "", volumes) for label, volumes in formulas.items()]
@@ -88,23 +88,23 @@ def volume_table(
 
 
 def prognosis_table(rows: Sequence[Row], log_odds: Mapping[str, np.ndarray], seed: int = 0) -> dict:
-    """Table 2: the prognosis of each network, and the multi-task one against that of a single task.
+    """Table 2: the prognosis of each network, and the multi-task network against the single-task one.
 
     Parameters
     ----------
     rows : sequence of Row
         Of the manifest.
     log_odds : dict of str to ndarray of shape (N,)
-        Of death, by the name of the row of the reproduction.
+        Log odds of death, by name of the row of the reproduction.
     seed : int
         Of the bootstrap.
 
     Returns
     -------
     dict
-        `rows`: by name `metrics` and `intervals_95`, as `prognosis_metrics` returns them; `best_reachable_auc`: of
-        simulated outcomes; `difference`: None, or of ours − a single task: `patients`, each of `PROGNOSIS`,
-        `intervals_95` and `delong`.
+        `rows`: by name `metrics` and `intervals_95`, as returned by `prognosis_metrics`; `best_reachable_auc`: upper
+        limit for simulated outcomes, else None; `difference` (multi-task − single-task): `patients`, each of
+        `PROGNOSIS`, `intervals_95` and `delong`, or None.
     """
     died = np.array([row.died for row in rows], float)
     patients = np.array([row.patient_id for row in rows])

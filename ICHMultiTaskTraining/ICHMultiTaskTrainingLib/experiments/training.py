@@ -1,4 +1,4 @@
-"""Train one fold of one row and leave behind what the page needs of it."""
+"""Train one fold of one row, and store the results that the page needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUNS, MODELS, CACHE = "runs", "models", "cache"
 
 
 def row_config(row: Row, changes: dict, fold: int, folds: int, seed: int) -> TrainingConfig:
-    """Settings of a row's training."""
+    """Settings for the training of a row."""
     return make_config("paper", **row.settings(changes), fold=fold, folds=folds, seed=seed)
 
 
@@ -42,7 +42,7 @@ def train_fold(
     progress: ShellProgress,
     command: str,
 ) -> None:
-    """Train, predict the patients that were held out, and write the fold; its run folder is removed afterwards.
+    """Train, predict the held-out patients and write the fold; its run folder is removed afterwards.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def train_fold(
     manifest : Manifest
     config : TrainingConfig
     settings : dict
-        Kept with the fold, so that it is told from one of another reproduction.
+        Stored with the fold, to recognize results of another reproduction.
     device : str
     processes : int
     progress : ShellProgress
@@ -75,7 +75,7 @@ def train_fold(
             draw = _map_drawing(trainer, network, row)
             export_bundle(trainer, store.folder / MODELS / row.name, row.name, None, None, command, choice)
         store.write(row.name, fold, records, trainer.history, facts, draw)
-    shutil.rmtree(run)  # checkpoints of all rows would fill a disk
+    shutil.rmtree(run)  # the checkpoints of all rows would fill the disk
 
 
 def _device(device):
@@ -83,7 +83,7 @@ def _device(device):
 
 
 def _records(trainer, network):
-    """What the network says of the patients that it has not seen, as it says it: nothing is calibrated afterwards."""
+    """Predictions of the network for the held-out patients, without calibration."""
     volumes, log_odds = trainer.predict(trainer.validation, network=network)
     tasks = trainer.config.tasks
     return [
@@ -97,7 +97,7 @@ def _records(trainer, network):
 
 
 def _map_drawing(trainer, network, row):
-    """A callable that draws the paper's Figure 5 of the held-out patient with the median volume."""
+    """Callable that draws the paper's Figure 5 for the held-out patient with the median volume."""
     scans = trainer.validation
     number = int(np.argsort(scans.volume_ml)[len(scans.volume_ml) // 2])
     image = torch.from_numpy(scans.images[number][None, None].astype(np.float32) / 255).to(trainer.device)

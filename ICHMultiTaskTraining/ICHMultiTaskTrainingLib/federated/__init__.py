@@ -1,1 +1,1 @@
-"""One model by several hospitals that share no scans: only weights leave a hospital. The engine is NVIDIA FLARE."""
+"""Federated training with NVIDIA FLARE: several hospitals train one model and exchange weights, but no scans."""

@@ -1,4 +1,4 @@
-"""The federated training as a job of NVIDIA FLARE, run on this machine with a process for each hospital."""
+"""Federated training as an NVIDIA FLARE job, simulated on this machine with one process per hospital."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 SITE = Path(__file__).with_name("site.py")
 JOB = "ichmultitask"
-FEWEST_SITES = 2
+MIN_SITES = 2
 
 
 def federate(sites: Mapping[str, Path], output: Path, rounds: int, settings: dict, device: str = "auto") -> dict:
-    """Train one model on several manifests that stay apart, each in processes of its own on this machine.
+    """Train one model on several separate manifests, each in its own process on this machine.
 
     Parameters
     ----------
     sites : mapping of str to path
-        Manifest of each hospital, by its name.
+        Manifest of each hospital, by the hospital's name.
     output : path
-        New or empty folder; gets a run folder a hospital, with `bundle` in it, and `flare`, what the engine wrote.
+        New or empty folder. Receives one run folder per hospital, with `bundle` in it, and FLARE's files in `flare`.
     rounds : int
-        Of training: after each the weights become their mean, by the hospitals' scans.
+        Training rounds; after each, the weights are averaged, weighted by the hospitals' numbers of scans.
     settings : dict
-        As `make_config` takes them, with `preset`.
+        Arguments of `make_config`, including `preset`.
     device : str
 
     Returns
     -------
     dict of str to Path
-        Bundle of each hospital: the same weights, calibrated on its own validation patients.
+        Bundle of each hospital: shared weights, calibrated on the hospital's own validation patients.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def federate(sites: Mapping[str, Path], output: Path, rounds: int, settings: dic
     InputError
         If settings or a manifest cannot be used.
     OutputError
-        If a hospital's process ended without a bundle.
+        If a hospital's process ended without writing a bundle.
     """
     output = Path(output).resolve()
     job = make_job(sites, output, rounds, settings, device)
@@ -61,16 +61,17 @@ def federate(sites: Mapping[str, Path], output: Path, rounds: int, settings: dic
     bundles = {name: output / name / "bundle" for name in sites}
     missing = [name for name, bundle in bundles.items() if not (bundle / "configs" / "metadata.json").is_file()]
     if missing or status:
+        found = f"none of {', '.join(missing)}" if missing else f"an error of NVIDIA FLARE (status {status})"
         raise OutputError(
-            f"The federated training has ended without a model of {', '.join(missing) or 'all hospitals'}: see the "
-            f"logs below {output / 'flare'}."
+            f"The federated training failed: expected a model of every hospital, found {found}. See the logs below "
+            f"{output / 'flare'}."
         )
     return bundles
 
 
 @contextmanager
 def _importable() -> Iterator[None]:
-    """Let the hospitals' processes import what this one has, installed or not."""
+    """Let the hospitals' processes import this software, even if it is not installed."""
     modules = Path(__file__).resolve().parents[2]
     before = os.environ.get("PYTHONPATH")
     folders = [str(modules), str(modules.parent / "ICHMultiTask"), *([before] if before else [])]
@@ -85,9 +86,9 @@ def _importable() -> Iterator[None]:
 
 
 def make_job(sites: Mapping[str, Path], output: Path, rounds: int, settings: dict, device: str = "auto") -> FedJob:
-    """The job for NVIDIA FLARE, after a check of all that can be checked here.
+    """Check settings and manifests, and make the job for NVIDIA FLARE.
 
-    Parameters, errors as of `federate`.
+    Takes the parameters of `federate`, and raises the same errors.
 
     Returns
     -------
@@ -96,11 +97,11 @@ def make_job(sites: Mapping[str, Path], output: Path, rounds: int, settings: dic
     """
     config = make_config(**settings)
     check_settings(config)
-    if len(sites) < FEWEST_SITES:
-        raise InputError(f"A federated training needs hospitals: expected at least {FEWEST_SITES}, found {len(sites)}.")
+    if len(sites) < MIN_SITES:
+        raise InputError(f"There are too few hospitals: expected at least {MIN_SITES}, found {len(sites)}.")
     epochs = len(config.reductions())
     if not 1 <= rounds <= epochs:
-        raise InputError(f"A round trains for an epoch or more: expected 1 to {epochs} rounds, found {rounds}.")
+        raise InputError(f"Each round needs at least one epoch: expected 1 to {epochs} rounds, found {rounds}.")
     for name, manifest in sites.items():
         try:
             check_start(read_manifest(manifest), config)
@@ -125,8 +126,8 @@ def make_job(sites: Mapping[str, Path], output: Path, rounds: int, settings: dic
         where = {"manifest": str(Path(manifest).resolve()), "output": str(output / name)}
         write_json(plans[name], where | {"settings": settings, "device": device})
     job = FedJob(name=JOB, min_clients=len(sites))
-    # In one round more each hospital calibrates the mean on its own patients. The server needs neither PyTorch nor the
-    # network: it only takes means.
+    # In one additional round, each hospital calibrates the averaged model on its own patients. The server only
+    # averages: it needs neither PyTorch nor the network.
     job.to_server(FedAvg(num_clients=len(sites), num_rounds=rounds + 1, persistor_id="", model={START: 0.0}))
     for name, plan in plans.items():
         runner = ScriptRunner(

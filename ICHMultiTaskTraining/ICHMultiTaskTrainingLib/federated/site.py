@@ -1,6 +1,6 @@
-"""What one hospital does: train for some epochs from the mean of all hospitals' weights, and give its own back.
+"""One hospital's part: train for some epochs from the averaged weights, and return its own weights.
 
-NVIDIA FLARE runs this file as a script in the hospital's process; `Site` itself knows nothing of FLARE.
+NVIDIA FLARE runs this file as a script in the hospital's process; `Site` itself does not depend on FLARE.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.training.config import TrainingConfig, make_config
 
 START = "start"
-"""Of what the server sends first: no weights, since every hospital makes the same first ones by the seed."""
+"""Name of the server's first message. It has no weights: all hospitals initialize the same ones from the seed."""
 
 
 class Site:
@@ -29,11 +29,11 @@ class Site:
     Parameters
     ----------
     manifest : path
-        Of the hospital's own scans.
+        Manifest of the hospital's own scans.
     output : path
         Its run folder.
     settings : dict
-        As `make_config` takes them, with `preset`; the same in all hospitals.
+        Arguments of `make_config`, including `preset`; equal in all hospitals.
     device : str
     """
 
@@ -47,23 +47,23 @@ class Site:
 
     @property
     def scans(self) -> int:
-        """Training scans, by which the hospital's weights count in the mean."""
+        """Number of training scans: the hospital's weight in the average."""
         return len(self.trainer.scans.died)
 
     def round(self, weights: Mapping[str, np.ndarray], number: int, rounds: int) -> dict[str, np.ndarray]:
-        """Take part in a round; the last one trains nothing and writes the bundle of the mean.
+        """Take part in a round. The last round writes the bundle of the averaged weights, without any training.
 
         Parameters
         ----------
         weights : mapping of str to ndarray
-            The mean of all hospitals' weights; in the first round what is in it means nothing.
+            Average of all hospitals' weights; ignored in the first round.
         number, rounds : int
-            From 0, of how many.
+            Number of the round, from 0, and number of all rounds.
 
         Returns
         -------
         dict of str to ndarray
-            The hospital's weights; in the last round what it got.
+            The hospital's weights; in the last round those that it received.
         """
         import torch
 
@@ -79,7 +79,7 @@ class Site:
         return {
             name: value.detach().cpu().numpy()
             for name, value in trainer.network.state_dict().items()
-            if value.is_floating_point()  # batch norm's count of batches is each hospital's own
+            if value.is_floating_point()  # batch norm's counter of batches stays local
         }
 
     def _write_bundle(self):
@@ -99,19 +99,22 @@ class Site:
 
 
 def check_settings(config: TrainingConfig) -> None:
-    """Refuse settings that hospitals cannot share.
+    """Check that the settings suit a federated training.
 
     Raises
     ------
     InputError
+        If an input would depend on one hospital's patients, or hospitals would train for different numbers of epochs.
     """
     if config.clinical and config.start_from is None:
         raise InputError(
-            "Clinical variables are standardized by one hospital's patients: expected start_from with a model that has "
-            "their standardization, found none."
+            "Clinical variables need a common standardization: expected start_from with a model that defines it, found "
+            "none."
         )
     if config.patience is not None:
-        raise InputError("Hospitals train for equally many epochs: expected no patience.")
+        raise InputError(
+            f"All hospitals must train for the same number of epochs: expected no patience, found {config.patience}."
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ from html import escape
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import duration
-from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
+from ICHMultiTaskLib.model.calibration import MIN_PER_OUTCOME
 from ICHMultiTaskLib.mrml.translation import tr as _
 
 from ..data.manifest import Manifest
@@ -148,7 +148,7 @@ def _numbers(metrics):
 def too_few_outcomes(patients: float, deaths: float) -> str:
     """Why no AUC is shown."""
     words = _("No AUC: it takes {least} patients who died and {least} who lived, there are {deaths} and {lived}.")
-    return words.format(least=FEWEST_OF_EACH_OUTCOME, deaths=deaths, lived=patients - deaths)
+    return words.format(least=MIN_PER_OUTCOME, deaths=deaths, lived=patients - deaths)
 
 
 def preset_for(start_from: str, preset: str) -> str:

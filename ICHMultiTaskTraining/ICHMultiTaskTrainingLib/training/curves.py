@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ICHMultiTaskLib.common.writing import whole_file
-from ICHMultiTaskLib.model.calibration import FEWEST_OF_EACH_OUTCOME
+from ICHMultiTaskLib.model.calibration import MIN_PER_OUTCOME
 from ICHMultiTaskLib.report.plots import can_plot, new_figure
 
 PANELS = {
@@ -22,7 +22,7 @@ TENSORBOARD = "tensorboard"
 
 def has_enough_outcomes(patients: int, deaths: int) -> bool:
     """Whether a number that tells deaths from survivals rests on enough of both to be shown."""
-    return min(deaths, patients - deaths) >= FEWEST_OF_EACH_OUTCOME
+    return min(deaths, patients - deaths) >= MIN_PER_OUTCOME
 
 
 def without_auc_of_few(history: list[dict], died: Sequence[int]) -> list[dict]:

@@ -8,9 +8,9 @@ from sklearn.calibration import _sigmoid_calibration
 from ICHMultiTaskLib.common.errors import BundleError
 from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle
 from ICHMultiTaskLib.model.calibration import (
-    FEWEST_FOR_CORRECTION,
-    FEWEST_IN_STRATUM,
-    FEWEST_OF_EACH_OUTCOME,
+    MIN_FOR_CORRECTION,
+    MIN_IN_STRATUM,
+    MIN_PER_OUTCOME,
     TARGETS,
     before_correction,
     correct_volume,
@@ -113,7 +113,7 @@ def test_large_bleeds_of_which_there_are_few_are_covered_as_well():
             root = np.cbrt(predicted + 1) + generator.normal(0, np.where(large, 0.5, 0.1), count)
             sets.append((predicted, np.maximum(root**3 - 1, 0)))
         interval = fit_volume_interval(*sets[0])
-        assert min(stratum["patients"] for stratum in interval["strata"]) >= FEWEST_IN_STRATUM
+        assert min(stratum["patients"] for stratum in interval["strata"]) >= MIN_IN_STRATUM
         covered.append(covered_by_stratum(interval, *sets[1])[-1].mean())
     # Merged with its neighbor: the promise is kept for the stratum that the bleeds are told in.
     assert np.mean(covered) >= 0.9 - 3 * np.std(covered) / np.sqrt(len(covered))
@@ -271,8 +271,8 @@ def test_correction_has_an_inverse():
 
 
 def test_few_scans_keep_the_correction_of_the_start():
-    assert FEWEST_FOR_CORRECTION == 100
-    predicted, true = simulated_predictions(FEWEST_FOR_CORRECTION - 1, np.random.default_rng(3))
+    assert MIN_FOR_CORRECTION == 100
+    predicted, true = simulated_predictions(MIN_FOR_CORRECTION - 1, np.random.default_rng(3))
     fitted = fit_volume(predicted, true)
     assert fitted == {"volume_correction": None, "volume_interval": fit_volume_interval(predicted, true)}
     assert correct_volume(7.0, fitted["volume_correction"]) == 7.0
@@ -283,8 +283,8 @@ def test_few_scans_keep_the_correction_of_the_start():
     assert kept["volume_interval"] == fit_volume_interval(correct_volume(predicted, line), true)
     assert any("earlier volume correction was kept" in note for note in kept["notes"])
     alone = fit_calibration(predicted, true, np.zeros(len(true)), np.zeros(len(true)))
-    enough = fit_calibration(*simulated_predictions(FEWEST_FOR_CORRECTION, np.random.default_rng(3)), None,
-                             np.zeros(FEWEST_FOR_CORRECTION), start=start)  # fmt: skip
+    enough = fit_calibration(*simulated_predictions(MIN_FOR_CORRECTION, np.random.default_rng(3)), None,
+                             np.zeros(MIN_FOR_CORRECTION), start=start)  # fmt: skip
     assert enough["volume_correction"] != line
     assert not any("volume correction" in note for note in (*alone["notes"], *enough["notes"]))
 
@@ -355,7 +355,7 @@ def test_prognosis_that_separates_a_few_patients_gives_no_certainty():
 
 
 def test_prognosis_of_too_few_patients_is_that_of_the_start():
-    few = FEWEST_OF_EACH_OUTCOME - 1
+    few = MIN_PER_OUTCOME - 1
     died = np.arange(60) < few
     log_odds = np.linspace(3, -3, 60)
     assert fit_prognosis(log_odds, died) is None and fit_prognosis(log_odds, ~died) is None

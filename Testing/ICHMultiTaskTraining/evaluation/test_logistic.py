@@ -75,10 +75,10 @@ def test_rows_marked_test_are_predicted_from_the_others(cohort):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({}, "Nothing to predict from"),
+        ({}, "There are no predictors"),
         ({"clinical": ("gcs",)}, "The column gcs is empty"),
         ({"clinical": ("nihss",)}, "no column nihss"),
-        ({"readings": "short.csv"}, "The readings are not of this manifest: expected a row for each of its 160"),
+        ({"readings": "short.csv"}, "The predictions do not match this manifest: expected one row for each of its 160"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(cohort, arguments, words):

@@ -1,1 +1,1 @@
-"""What the image shows besides the volume, proposed for correction: measured on the marked bleed."""
+"""Findings beside the volume, measured on the marked bleed: proposals that the user can correct."""

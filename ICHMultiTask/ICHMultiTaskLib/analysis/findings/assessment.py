@@ -1,4 +1,4 @@
-"""Clinical scores of an analyzed scan: from what was entered and, for the rest, from the scan. One way, everywhere."""
+"""Clinical scores of an analyzed scan: entered values come first, findings of the scan fill the gaps."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class ClinicalAssessment:
     Attributes
     ----------
     context : ClinicalContext
-        As entered and, for the rest, as the scan says.
+        Entered values; fields that were not entered are filled from the scan.
     sources : dict of str to str
-        Where each known field comes from, a `Source`.
+        `Source` of each known field.
     scores : tuple of ClinicalScore
-        None where no hemorrhage was found: no score is meant.
+        Empty if no hemorrhage was found: no score applies then.
     alerts : tuple of str
     mortality_probability : float or None
-        The model's.
+        Predicted by the model.
     without_prognosis : str or None
-        What people read in the place of that.
+        Sentence that is shown in place of the probability.
     clinical : dict
-        What the model read beside the image, by name; empty where it saw the image alone.
+        Clinical inputs of the model by name; empty if it used the image alone.
     """
 
     context: ClinicalContext
@@ -50,12 +50,12 @@ def assess(result: Analysis, facts: ScanFacts, entered: ClinicalContext = NOTHIN
     Parameters
     ----------
     result : Analysis
-        Or anything with its `volume_ml`, `volume_interval_ml`, `hemorrhage`, `mortality_probability`, `findings` and
+        Or any object with `volume_ml`, `volume_interval_ml`, `hemorrhage`, `mortality_probability`, `findings` and
         `clinical`.
     facts : ScanFacts
-        Of the scan.
+        Facts of the scan, such as the age in its DICOM header.
     entered : ClinicalContext
-        What is known of the patient; it wins.
+        Entered by the user; takes precedence over the scan.
 
     Returns
     -------

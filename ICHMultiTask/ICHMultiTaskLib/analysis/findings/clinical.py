@@ -1,4 +1,4 @@
-"""Fields of the clinical scores that the scan fills in; what is entered wins."""
+"""Fields of the clinical scores that the scan fills in; entered values take precedence."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ NOTHING_KNOWN = ClinicalContext()
 def shown_findings(
     findings: Findings | None, facts: ScanFacts, context: ClinicalContext = NOTHING_KNOWN
 ) -> tuple[Finding, ...]:
-    """Findings as corrected, with the age where it is known.
+    """Findings with the user's corrections, and the age if it is known.
 
     Parameters
     ----------
     findings : Findings or None
-        Of the scan.
+        Findings of the scan.
     facts : ScanFacts
         Its `patient_age` is the age in the DICOM header.
     context : ClinicalContext
-        What was entered: it replaces what was found.
+        Entered values; they replace the findings.
 
     Returns
     -------
@@ -47,14 +47,14 @@ def filled_context(
 ) -> tuple[ClinicalContext, dict[str, str]]:
     """Fill the fields of the clinical scores that were not entered.
 
-    Parameters are those of `shown_findings`. Without findings, nothing is filled in: no score comes from the image of
-    a scan in which no hemorrhage was found.
+    Takes the parameters of `shown_findings`. Without findings nothing is filled in: a scan without a hemorrhage
+    gets no score.
 
     Returns
     -------
     context : ClinicalContext
     sources : dict of str to str
-        A `Source` for each field that is known.
+        `Source` of each known field.
     """
     sources = {name: Source.ENTERED.value for name, value in asdict(context).items() if value is not None}
     filled = {}

@@ -1,4 +1,4 @@
-"""All findings of one scan, from the marked bleed."""
+"""Findings of one scan, derived from the marked bleed."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ ACCURACY = {
     "infratentorial": "right in 235 of 237 simulated bleeds",
     "ivh": "right in 88 of 92 simulated bleeds with it, and in 131 of 145 without it",
 }
-"""As measured, see `Docs/user-guide.md`, "Findings"."""
+"""Measured on simulated patients; see `Docs/user-guide.md`, "Findings"."""
 
 
 def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings | None, np.ndarray]:
-    """Tell what a scan shows besides the volume.
+    """Derive the findings beside the volume.
 
     Parameters
     ----------
     head_ct : HeadCT
     mask : ndarray of shape (K, J, I), bool
-        All blood that was marked.
+        All marked blood.
     volume_ml : float
-        Of the bleed in the brain, as the model reads it.
+        Volume of the parenchymal bleed, as predicted by the model.
 
     Returns
     -------
     findings : Findings or None
-        None where nothing is marked, or no closed skull is found.
+        None if nothing is marked or no closed skull is found.
     mask : ndarray of shape (K, J, I), bool
-        The marked blood without what lies in the ventricles.
+        The marked blood without its intraventricular part.
     """
     frame = head_frame(head_ct) if mask.any() else None
     if frame is None:

@@ -1,4 +1,4 @@
-"""One thing seen in the scan or known of the patient, with its source and how often it is right."""
+"""One finding of the scan or fact of the patient, with its source and accuracy."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Finding:
     Attributes
     ----------
     name : str
-        That of the field in `ClinicalContext` or of the manifest's column where there is one, such as "location" or
+        Name of the field in `ClinicalContext` or of the manifest's column, if there is one: such as "location" or
         "midline_shift_mm".
     label : str
-        For people, such as "Midline shift".
+        Shown to the user, such as "Midline shift".
     value : str, bool or float
     unit : str
         "mL", "mm", "years" or empty.
     source : Source
     accuracy : str
-        As measured on simulated patients, a clause; empty for a value that was not measured.
+        Accuracy on simulated patients, as a clause; empty if it was not measured.
     correctable : bool
-        Whether it is a field of the clinical scores: a value that is entered there replaces it.
+        Whether it is a field of the clinical scores, where an entered value replaces it.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """The value for people, with its unit."""
+        """The value with its unit, as shown to the user."""
         if isinstance(self.value, bool):
             return yes_no(self.value)
         if isinstance(self.value, str):
@@ -62,7 +62,7 @@ def findings_text(findings: Findings) -> str:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the scan shows besides the volume.
+    """Findings of a scan beside the volume.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Findings:
         "lobar", "deep", "cerebellum" or "brainstem".
     infratentorial : bool
     items : tuple of Finding
-        All findings, these three among them, in the order in which they are shown.
+        All findings, including these three, in display order.
     """
 
     side: str
@@ -81,12 +81,12 @@ class Findings:
     items: tuple[Finding, ...] = ()
 
     def as_dict(self) -> dict:
-        """For report.json."""
+        """As plain values, for report.json."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, kept: dict | None) -> Findings | None:
-        """Read what `as_dict` made, of earlier versions too; None where there is nothing to read."""
+        """Read what this or an earlier version's `as_dict` returned; None if it is missing or unreadable."""
         if not isinstance(kept, dict):
             return None
         try:

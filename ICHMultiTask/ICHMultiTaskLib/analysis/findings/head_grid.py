@@ -1,7 +1,7 @@
-"""A scan on a grid of 2 mm along the head's own axes, and the usual place of the ventricles on it.
+"""A scan resampled to a 2 mm grid along the head's own axes, and the usual position of the ventricles on that grid.
 
-Coordinates are those of an atlas (RAS, origin at the anterior commissure), into which every head is scaled by the
-width, length and vertex of its skull: on simulated heads points inside come out right to 2 mm (across) to 5 mm.
+Coordinates are those of an atlas (RAS, origin at the anterior commissure). Each head is scaled to it by the width,
+length and vertex of its skull. On simulated heads, points are mapped with errors of 2 mm (left-right) to 5 mm.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .frame import HeadFrame
 STEP_MM = 2.0
 LOW_MM = np.array([-70.0, -100.0, -64.0])
 SIZE = (71, 85, 72)
-"""Corner (x, y, z) and nodes of the grid."""
+"""Lowest corner (x, y, z), and number of nodes along each axis."""
 SHARES_TO_ATLAS = np.array([[59.3, 0, 0, 0], [0, 77.0, 0, -14.4], [0, 0, -75.8, 75.3], [0, 0, 0, 1.0]])
 BLOCK_MM = 1.8
 BRAIN_HU = (15, 50)
 CALCIUM_HU = 95
 CALCIUM_RIM = 2
-"""Nodes around calcium and bone in which partial volume looks like blood."""
+"""Width in nodes of the rim around calcium and bone where partial volume looks like blood."""
 LATERAL_VENTRICLE = (
     ((13.5, 33, 3), (8, 14, 13), 3.1, 5.0),
     ((8, 14, 13), (9, -2, 20), 5.0, 5.5),
@@ -42,7 +42,7 @@ FOURTH_VENTRICLE = (0, -46, -31), (7, 6, 12)
 
 @dataclass(frozen=True)
 class HeadGrid:
-    """A scan and its marked bleed on the grid, arrays of shape (z, y, x).
+    """A scan and its marked bleed on the grid; arrays have the shape (z, y, x).
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class HeadGrid:
         Averaged to the grid; -100 outside the scan.
     mark : ndarray, bool
     voxel_ml : float
-        In the patient, not in the atlas.
+        Volume of a grid cell in the patient, not in the atlas.
     ras_to_atlas : ndarray of shape (4, 4)
     """
 
@@ -73,12 +73,12 @@ class HeadGrid:
 
     @cached_property
     def smooth(self) -> np.ndarray:
-        """HU with less noise."""
+        """HU, smoothed to reduce noise."""
         return ndimage.gaussian_filter(self.hu, 0.6)
 
     @cached_property
     def brain_hu(self) -> float:
-        """Of the scan's own brain."""
+        """Median HU of the brain in this scan."""
         near = self.smooth[ventricle_distance() > -30]
         near = near[(near > BRAIN_HU[0]) & (near < BRAIN_HU[1])]
         return float(np.median(near)) if near.size else 30.0
@@ -90,20 +90,20 @@ class HeadGrid:
 
     @cached_property
     def calcium(self) -> np.ndarray:
-        """Calcium and bone with their rim; not the bleed itself."""
+        """Calcium and bone with their rim, without the bleed."""
         around = ndimage.binary_dilation(self.mark, iterations=2)
         return ndimage.binary_dilation((self.smooth > CALCIUM_HU) & ~around, iterations=CALCIUM_RIM)
 
 
 def coordinates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Atlas mm of the nodes, x, y and z, to be broadcast to (z, y, x)."""
+    """Coordinates of the nodes in atlas mm (x, y, z), which broadcast to (z, y, x)."""
     x, y, z = (low + STEP_MM * np.arange(n, dtype=np.float32) for low, n in zip(LOW_MM, SIZE, strict=True))
     return x[None, None, :], y[None, :, None], z[:, None, None]
 
 
 @lru_cache(maxsize=1)
 def ventricle_distance() -> np.ndarray:
-    """About the distance to the wall of the ventricles in their usual place, mm, positive inside; read-only."""
+    """Approximate distance in mm to the ventricle wall in its usual position, positive inside; read-only."""
     x, y, z = coordinates()
     half = np.abs(x[:, :, SIZE[0] // 2 :])
     distance = np.full((SIZE[2], SIZE[1], half.shape[2]), -60.0, np.float32)
@@ -126,11 +126,11 @@ def _cone(x, y, z, start, end, first, last):
 
 
 def _sampled(head_ct, array, to_ras, outside):
-    """An array of the scan at the nodes, averaged over blocks of voxels where these are fine."""
+    """Sample an array of the scan at the nodes; small voxels are averaged in blocks first."""
     factors = np.maximum(1, np.floor(BLOCK_MM / head_ct.spacing_kji)).astype(int)
     index = np.linalg.inv(head_ct.ijk_to_ras) @ to_ras
     matrix, offset = index[2::-1, 2::-1], index[2::-1, 3]
-    # Only blocks that the grid reaches are averaged.
+    # Average only the blocks that overlap the grid.
     corners = matrix @ np.stack(np.meshgrid(*((0, n - 1) for n in SIZE[::-1]), indexing="ij")).reshape(3, -1)
     low = np.floor((corners.min(1) + offset) / factors).astype(int) - 1
     high = np.ceil((corners.max(1) + offset) / factors).astype(int) + 2

@@ -1,7 +1,8 @@
-"""Location of a marked bleed: side, region, above or below the tentorium.
+"""Location of a marked bleed: side, region, and supra- or infratentorial.
 
-The center of the bleed is expressed relative to the intracranial space. The limits of the regions were set on simulated
-patients, which have the locations of the clinical scores. How often they are right: `Docs/user-guide.md`, "Findings".
+The center of the bleed is expressed relative to the intracranial space. The limits of the regions were fitted
+to simulated patients, whose locations are those of the clinical scores. For the accuracy see `Docs/user-guide.md`,
+"Findings".
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from scipy import ndimage
 from ...measures.segment import TOUCHING
 
 MIDLINE_MM = 3.5
-"""Closer to the midline no side is named."""
+"""A center closer to the midline than this has no side."""
 TENTORIUM_MM, SLOPE, FALL, FALL_FROM_MM = 2.0, 0.5, 0.2, -45.0
-"""Height of the tentorium at the midline, its fall to the side, and its fall behind a y."""
+"""Height of the tentorium at the midline, its lateral slope, and its posterior slope behind this y."""
 BEHIND_MM, PETROUS_SLOPE, PETROUS_MM = -25.0, 0.5, 12.0
-"""The posterior fossa begins at this y, and farther back beyond this distance from the midline."""
+"""Anterior limit (y) of the posterior fossa; beyond `PETROUS_MM` from the midline it lies farther back."""
 BRAINSTEM = 13.0, (-40.0, -10.0), -13.0
-"""Largest distance from the midline, range of y, upper end."""
+"""Largest distance from the midline, range of y, upper limit of z."""
 DEEP = 37.0, (-34.0, 28.0), (-12.0, 26.0)
 """Basal ganglia and thalamus: largest distance from the midline, ranges of y and z."""
 
@@ -43,21 +44,21 @@ class Place(NamedTuple):
 
 
 def center_of(index: np.ndarray, points: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Locate the center of the connected part that holds the most blood in the brain.
+    """Center of the connected component with the most blood in the brain.
 
     Parameters
     ----------
     index : ndarray of shape (N, 3), int
-        Of the bleed's voxels.
+        Array indices of the bleed's voxels.
     points : ndarray of shape (N, 3)
-        Where they lie.
+        Their coordinates.
     share : ndarray of shape (N,)
-        How much each lies in the brain, 0 to 1.
+        Share of each voxel that lies in the brain, 0 to 1.
 
     Returns
     -------
     ndarray of shape (3,)
-        Among `points`.
+        In the coordinates of `points`.
     """
     index = tuple((index - index.min(0)).T)
     mask = np.zeros([int(i.max()) + 1 for i in index], bool)
@@ -69,7 +70,7 @@ def center_of(index: np.ndarray, points: np.ndarray, share: np.ndarray) -> np.nd
 
 
 def place(x: float, y: float, z: float) -> Place:
-    """Name the location of a point.
+    """Classify the location of a point.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""Blood in the ventricles, and the part of the marked bleed that lies in them.
+"""Intraventricular blood, and the part of the marked bleed that lies in the ventricles.
 
-The usual place of the ventricles is moved onto the fluid and blood that the scan shows there. Blood sinks to the back
-of the lying patient's ventricles, away from most bleeds: whether there is any is told by what is denser than brain
-there. Limits were set on 148 simulated bleeds (seed 4042).
+The ventricles' usual position is shifted to match the fluid and blood in the scan. In a supine patient, blood settles
+in the posterior ventricles, away from most bleeds, so hyperdensity there indicates intraventricular blood. The limits
+were fitted to 148 simulated bleeds (seed 4042).
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from scipy import ndimage
 
 from .head_grid import LOW_MM, SIZE, STEP_MM, HeadGrid, coordinates, ventricle_distance
 
-LEAST_BACK_ML = 0.64
-"""Blood is in the ventricles from so much at their back: where sensitivity and specificity are greatest together."""
+MIN_BACK_ML = 0.64
+"""Smallest hyperdense volume in the posterior ventricles that counts as blood: maximizes sensitivity + specificity."""
 BLOOD_HU = 6.0
-"""Denser than brain by more, in the place of the ventricles, is blood."""
+"""A voxel in the ventricles that exceeds brain by more than this is blood."""
 WALL_MM = -4.0
 BACK_MM = -34.0
-"""Behind it (y) lie atria and occipital horns."""
+"""The atria and occipital horns lie behind this y."""
 MIDLINE_MM, LOWEST_MM = 5.0, -22.0
-"""Nearer to the midline lie falx, straight sinus and pineal gland; below, cisterns and tentorium."""
+"""Falx, straight sinus and pineal gland lie closer to the midline; cisterns and tentorium lie below."""
 FLUID_HU = 4.0, 18.0
-"""Less dense than brain by so much fluid begins, and by so much more it is nothing else."""
+"""Fluid begins at the first value below brain; the second is the further drop to certain fluid."""
 REACH = range(-4, 5)
-"""Steps of 4 mm forward and upward that the place may be moved; each costs a little agreement."""
+"""Allowed shifts in steps of 4 mm, anterior and superior; larger shifts are penalized by `STEP_COST`."""
 STEP_COST = 0.004
 OUTSIDE_MM = 6.0
-"""From this distance to the ventricles, a point lies in the brain for sure."""
+"""A point farther than this from the ventricles certainly lies in the brain."""
 BORDER = 2.0
-"""Of what separates the marked bleed from blood in the ventricles, see `_separation`."""
+"""Threshold of `_separation` between parenchymal and intraventricular blood."""
 
 
 @dataclass(frozen=True)
 class Ventricles:
-    """What is seen in the place of the ventricles.
+    """What the scan shows in the ventricles.
 
     Attributes
     ----------
     bleed : bool
-        Whether blood is in them.
+        Whether they contain blood.
     back_ml : float
-        Denser than brain at their back, outside of the marked bleed, mL.
+        Hyperdense volume in the posterior ventricles outside the marked bleed, mL.
     wall : ndarray of shape (z, y, x), float32
-        About the distance to the ventricles' wall, mm, positive inside.
+        Approximate distance to the ventricle wall, mm, positive inside.
     separation : ndarray of shape (z, y, x), float32
-        Above `BORDER` where the marked bleed lies in the ventricles rather than in the brain.
+        Above `BORDER` where marked blood is intraventricular.
     """
 
     bleed: bool
@@ -63,7 +63,7 @@ def examine(grid: HeadGrid, volume_ml: float) -> Ventricles:
     ----------
     grid : HeadGrid
     volume_ml : float
-        Of the bleed, for its size.
+        Volume of the parenchymal bleed.
 
     Returns
     -------
@@ -76,11 +76,11 @@ def examine(grid: HeadGrid, volume_ml: float) -> Ventricles:
     dense = (grid.smooth > grid.brain_hu + BLOOD_HU) & (wall > WALL_MM) & apart
     dense &= ~grid.around_mark & ~grid.calcium
     back_ml = float(np.count_nonzero(dense)) * grid.voxel_ml
-    return Ventricles(back_ml > LEAST_BACK_ML, back_ml, wall, _separation(grid, wall, volume_ml))
+    return Ventricles(back_ml > MIN_BACK_ML, back_ml, wall, _separation(grid, wall, volume_ml))
 
 
 def inside_ventricles(ventricles: Ventricles, points: np.ndarray) -> np.ndarray:
-    """Which points of the marked bleed lie in the ventricles.
+    """Find which points of the marked bleed lie in the ventricles.
 
     Parameters
     ----------
@@ -98,9 +98,9 @@ def inside_ventricles(ventricles: Ventricles, points: np.ndarray) -> np.ndarray:
 
 
 def share_in_brain(ventricles: Ventricles, points: np.ndarray) -> np.ndarray:
-    """How much points of the bleed lie in the brain: 1 where no blood is in the ventricles, or far outside of them.
+    """Share by which each point of the bleed lies in the brain; 1 far from the ventricles, or if they hold no blood.
 
-    Parameters and order are those of `inside_ventricles`.
+    Takes the parameters of `inside_ventricles`.
 
     Returns
     -------
@@ -117,9 +117,9 @@ def _at(array, points):
 
 
 def _place(grid):
-    """Nodes upward and forward by which the ventricles lie off their usual place.
+    """Superior and anterior shift of the ventricles from their usual position, in nodes.
 
-    The place agrees best, by correlation, with what is fluid or blood there.
+    The shift maximizes the correlation with fluid and blood in the scan.
     """
     wall = ventricle_distance()
     content = np.clip((grid.brain_hu - FLUID_HU[0] - grid.smooth) / FLUID_HU[1], 0, 1)
@@ -150,17 +150,17 @@ def _correlation(found, expected, weight):
 
 
 def _moved(array, up, forward):
-    """The array moved by whole nodes; its edges are repeated."""
+    """Shift an array by whole nodes, repeating its edges."""
     rows = np.clip(np.arange(SIZE[2]) - up, 0, SIZE[2] - 1)
     columns = np.clip(np.arange(SIZE[1]) - forward, 0, SIZE[1] - 1)
     return array[rows][:, columns]
 
 
 def _separation(grid, wall, volume_ml):
-    """How much rather in the ventricles than in the brain the marked blood lies, mm.
+    """Evidence in mm that marked blood is intraventricular rather than parenchymal.
 
-    The bleed in the brain is about a ball of its volume around the deepest of what is marked outside the ventricles:
-    blood far from it and within the ventricles' place is in the ventricles.
+    The parenchymal bleed is modeled as a ball of its volume around the deepest marked point outside the ventricles.
+    Blood far from this ball and within the ventricles is intraventricular.
     """
     separation = np.full(grid.mark.shape, -60.0, np.float32)
     boxes = ndimage.find_objects(grid.mark.astype(np.uint8))

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.measures.grids import box_around
 from ICHMultiTaskLib.model.preprocessing import BONE_THRESHOLD_HU
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import HeadCT
@@ -56,7 +57,7 @@ def erase_hematoma(head_ct: HeadCT, mask: np.ndarray) -> HeadCT:
         raise InputError("There is nothing to erase: expected a mask with a hematoma, found an empty one.")
     spacing = head_ct.spacing_kji
     reach = np.ceil((FADED + SMOOTHING_MM) / np.minimum(spacing, 1.0)).astype(int)
-    box = _box(np.argwhere(mask), reach, mask.shape)
+    box = box_around(np.argwhere(mask), reach, mask.shape)
     distance = ndimage.distance_transform_edt(~mask[box], np.minimum(spacing, 1.0))
     here = np.clip(head_ct.hu[box].astype(np.float32), -1024, 3071)
     soft = _is_tissue(here, spacing)
@@ -133,7 +134,7 @@ def _mirrored(head_ct, mask, box):
     index = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), -1)
     points = _reflect(apply_affine(head_ct.ijk_to_ras, index[..., ::-1]), *midline_plane(head_ct))
     opposite = apply_affine(np.linalg.inv(head_ct.ijk_to_ras), points)[..., ::-1]
-    donor = _box(opposite.reshape(-1, 3), np.array([4, 4, 4]), mask.shape)
+    donor = box_around(opposite.reshape(-1, 3), 4, mask.shape)
     if any(s.stop <= s.start for s in donor):
         return np.zeros(index.shape[:3], np.float32), np.zeros(index.shape[:3], bool)
     hu = head_ct.hu[donor].astype(np.float32)
@@ -152,10 +153,3 @@ def _is_tissue(hu, spacing):
     sigma = (0.0, SMOOTHING_MM / spacing[1], SMOOTHING_MM / spacing[2])
     smooth = ndimage.gaussian_filter(np.clip(hu, -200.0, 400.0), sigma, mode="nearest")
     return (smooth > TISSUE_HU[0]) & (smooth < TISSUE_HU[1])
-
-
-def _box(index, margin, shape):
-    """The box around points (k, j, i) with a margin, within the scan."""
-    low = np.maximum(np.floor(index.min(axis=0)).astype(int) - margin, 0)
-    high = np.minimum(np.ceil(index.max(axis=0)).astype(int) + margin + 1, shape)
-    return tuple(slice(int(a), int(b)) for a, b in zip(low, high))
