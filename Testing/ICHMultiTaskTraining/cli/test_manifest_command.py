@@ -255,7 +255,7 @@ def test_careless_outcomes_are_answered_in_words(tmp_path, capsys, content, mess
         (["gone"], "expected a folder, found nothing"),
         (["here"], "contains no scan"),
         (["here", "--output", "m.csv"], "expected --outcomes with patient_id and died"),
-        (["here", "--outcomes", "outcomes.csv", "--output", "m.txt"], "ends in .csv, found m.txt"),
+        (["here", "--outcomes", "outcomes.csv", "--output", "m.txt"], "ending in .csv, found m.txt"),
         (["here", "--outcomes", "outcomes.csv", "--output", "outcomes.csv"], "is no earlier result"),
         (["here", "--outcomes", "outcomes.csv", "--output", "own.csv"], "is no earlier result"),
     ],

@@ -64,7 +64,7 @@ def gradients(output=None):
         scans.has_mask = np.array([True, False, False, False, True])
         scans.volume_ml, scans.died = rng.uniform(1, 90, 5).astype(np.float32), np.array([0, 1, 0, 1, 1])
         scans.crop_volume_mm3 = np.full(5, 3e6)
-        scans.size_mm = np.full((5, 3), 160, np.float32)
+        scans.size_mm, scans.clinical = np.full((5, 3), 160, np.float32), None
         config = make_config(batch_size=-(-5 // workers.count), augment=True, coarse_epochs=[], epochs=1)
         batches = TrainingBatches(scans, scans.died.astype(np.float32), 3.0, config, workers, "cpu")
         assert batches.steps == 1

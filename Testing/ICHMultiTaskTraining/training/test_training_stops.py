@@ -118,7 +118,7 @@ def test_damaged_checkpoint_is_named(training_manifest, small_settings, tmp_path
 
 def test_folder_with_files_of_others_is_no_run(training_manifest, small_settings, tmp_path):
     (tmp_path / "history.json").write_text("mine")
-    with pytest.raises(OutputError, match="holds history.json, but no run"):
+    with pytest.raises(OutputError, match="contains history.json, but no run"):
         Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["history.json"]
 
