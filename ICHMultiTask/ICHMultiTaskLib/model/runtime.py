@@ -41,7 +41,11 @@ class Runtime:
         layout = torch.channels_last_3d if self.channels_last else torch.contiguous_format
         if isinstance(module_or_tensor, torch.Tensor):
             return module_or_tensor.contiguous(memory_format=layout)
-        return module_or_tensor.to(memory_format=layout)
+        # Module.to would refuse the layout for weights of four axes, as TimeSformer's embeddings of place are.
+        for weights in (*module_or_tensor.parameters(), *module_or_tensor.buffers()):
+            if weights.ndim == 5:
+                weights.data = weights.data.contiguous(memory_format=layout)
+        return module_or_tensor
 
 
 def available_devices() -> list[str]:

@@ -40,6 +40,7 @@ PUBLISHED = {
     "x3d": Published("SlowFast, MODEL_ZOO.md", (16, 224, 224), parameters_m=3.8, multiply_adds_g=4.73),
     # The published 199.0 billion are for crops of 128×128.
     "r2plus1d34": Published("VMZ, model_zoo.md", (32, 128, 128), parameters_m=63.6, multiply_adds_g=199.0),
+    "p3d50": Published("P3D63 of qijiezhao/pseudo-3d-pytorch, counted", (16, 160, 160), parameters_m=25.745232),
     "tsm50": Published("Lin et al. 2019, table 2", (8, 224, 224), parameters_m=24.3, multiply_adds_g=33.0),
     "timesformer": Published(
         "Bertasius et al. 2021, table 2; a third of the 0.59 trillion of its three crops",

@@ -1,8 +1,8 @@
 """The 3D CNN of 17 layers for CT scans that were brought to a uniform number of slices.
 
 Zunair et al. 2020 (doi 10.1007/978-3-030-59354-4_15), sections 2.2 and 2.3; the authors' code:
-hasibzunair/uniformizing-3D. How slices become uniform, by spline or by even selection, is the setting
-`preprocessing.slices`.
+hasibzunair/uniformizing-3D. Here is their network alone: their two ways to a uniform number of slices, by spline and
+by even selection, are not built. Scans come on the grid of the settings, as for every network.
 """
 
 from __future__ import annotations
