@@ -76,7 +76,7 @@ def test_rounds_share_the_epochs(hospitals, settings, tmp_path):
         (["--site", "north=north.csv", "--site", "south=south.csv", "--rounds", "3"], {}, "expected 1 to 2 rounds"),
         (["--site", "north=north.csv", "--site", "south=none.csv"], {}, "south: "),
         (["--site", "north=north.csv", "--site", "south=south.csv"], {"patience": 2}, "no patience"),
-        (["--site", "north=north.csv", "--site", "south=south.csv"], {"clinical": "[age]"}, "Clinical variables are"),
+        (["--site", "north=north.csv", "--site", "south=south.csv"], {"clinical": "[age]"}, "Clinical variables need"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(hospitals, tmp_path, monkeypatch, capsys, arguments, changes, words):
