@@ -107,6 +107,14 @@ def test_features_lie_where_the_network_says(name, changes, axis):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_few_slices_reach_the_heads(name):
+    """Of 16 slices, half a node would be left of the last stage of networks that divide by 32."""
+    network = tiny(name, **({"slices": 16} if name.startswith("tin") else {})).train()
+    volume, scores = network(torch.rand(2, 1, 16, 48, 48))
+    assert volume.isfinite().all() and scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_memory_layout_changes_no_output(name):
     """Trainings keep weights and images channels last, results do not."""
     network, image = tiny(name).eval(), torch.rand(1, 1, 32, 32, 32)

@@ -6,9 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.networks import NETWORKS
+from ICHMultiTaskLib.model.networks import NETWORKS, build_network
 from ICHMultiTaskTrainingLib.cli import main
 from ICHMultiTaskTrainingLib.data.manifest import Row
 from ICHMultiTaskTrainingLib.experiments import reproduce as reproduce_module
@@ -17,6 +18,7 @@ from ICHMultiTaskTrainingLib.experiments.presets import PRESETS
 from ICHMultiTaskTrainingLib.experiments.rows import all_rows, chosen
 from ICHMultiTaskTrainingLib.experiments.store import Store
 from ICHMultiTaskTrainingLib.experiments.tables import PAPER, by_patient, prognosis_table
+from ICHMultiTaskTrainingLib.experiments.training import row_config
 from ICHMultiTaskTrainingLib.training.config import make_config
 
 TINY = (
@@ -202,6 +204,19 @@ def test_the_paper_preset_has_the_papers_settings():
     config = make_config("paper", **all_rows()["ours"].settings(PRESETS["paper"].changes))
     assert config == make_config("paper")
     assert PRESETS["paper"].patients == 258
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_row_takes_the_grid_of_every_preset(preset):
+    """Shapes alone: nothing is computed on the meta device."""
+    for row in all_rows().values():
+        config = row_config(row, PRESETS[preset].changes, 0, 2, 0)
+        with torch.device("meta"):
+            volume, _ = build_network(config.bundle_architecture())(
+                torch.empty(2, 1, *config.preprocessing["shape_kji"])
+            )
+        assert volume.shape == (2,), row.name
 
 
 @pytest.mark.parametrize("died, words", [(3, "Too few deaths for 5 folds"), (38, "Too few survivors for 5 folds")])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
 
@@ -37,8 +38,16 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.layers(x)], dim=1)
 
 
+class Halving(nn.Module):
+    """Mean of each two nodes along every axis; an axis of one node stays, such as that of 16 slices in the end."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map features [N, C, d, h, w] to [N, C, ⌊d / 2⌋, ⌊h / 2⌋, ⌊w / 2⌋], none below 1."""
+        return F.avg_pool3d(x, [min(2, nodes) for nodes in x.shape[2:]])
+
+
 class DenseNet121(MultiTaskNetwork):
-    """3D DenseNet-121; any input of at least 32 voxels along each axis.
+    """3D DenseNet-121; any input size.
 
     Between two blocks the channels and every axis are halved.
 
@@ -63,7 +72,7 @@ class DenseNet121(MultiTaskNetwork):
         for name, layers in zip(STAGES, BLOCKS):
             stage = []
             if name != STAGES[0]:
-                stage = [*_norm_relu(channels), nn.Conv3d(channels, channels // 2, 1, bias=False), nn.AvgPool3d(2, 2)]
+                stage = [*_norm_relu(channels), nn.Conv3d(channels, channels // 2, 1, bias=False), Halving()]
                 channels //= 2
                 geometry.add(2, 0.5)
             for _ in range(layers):
