@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier result in DIR")
     parser.add_argument(
-        "--quick", action="store_true", help="write only report.json and attention.nrrd; takes a third of the time"
+        "--quick", action="store_true", help="write only report.json and attention.nrrd, without loading 3D Slicer"
     )
     parser.add_argument("--list-series", action="store_true", help="list the DICOM series in PATH and stop")
     parser.add_argument(
