@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from few_colors import save_few_colors
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
@@ -25,8 +26,6 @@ WINDOW_HU = (0.0, 80.0)
 HALF_MM = 60.0
 """Half of the width and of the height of a view."""
 STEP_MM = 0.4
-COLORS = 128
-"""Enough for the grays and the outlines; keeps the file small."""
 VIEWS = {
     "axial": ((-1, 0, 0), (0, -1, 0)),
     "coronal": ((-1, 0, 0), (0, 0, -1)),
@@ -79,7 +78,7 @@ def draw(rows, path):
     )  # fmt: skip
     drawn = BytesIO()
     figure.savefig(drawn, dpi=100)
-    Image.open(drawn).convert("RGB").quantize(COLORS).save(path, optimize=True)
+    save_few_colors(Image.open(drawn), path)
 
 
 def marked(seed, analyzer):

@@ -32,11 +32,7 @@ from ICHMultiTaskLib.simulation.writers import write_dicom
 
 FOLDER = Path(os.environ.get("ICHMULTITASK_SCREENSHOTS") or Path(__file__).parents[2] / "Docs")
 SIZE = 1500, 980
-MAX_BYTES = 150_000
-"""Of one picture: the repository has little room, and keeps each version."""
 SMALL = 1366, 768
-COLORS = 40
-"""Of the tutorial's pictures, which are many, so that the repository stays small."""
 READERS = (("Dr. A", (0.1, 0.6, 0.9), ndimage.binary_dilation), ("Dr. B", (0.2, 0.8, 0.3), ndimage.binary_erosion))
 
 
@@ -53,14 +49,16 @@ def settle(panel):
 
 
 def picture(panel, name):
-    """Save a picture of the window, at the largest width at which it stays small."""
+    """Save a picture of the window."""
+    from few_colors import save_few_colors  # which loads Pillow
+    from PIL import Image
+
     settle(panel)
-    window, path = slicer.util.mainWindow().grab().toImage(), FOLDER / f"{name}.png"
-    for width in range(window.width(), 700, -100):
-        smaller = window.scaledToWidth(width, qt.Qt.SmoothTransformation)
-        smaller.convertToFormat(qt.QImage.Format_Indexed8, qt.Qt.ThresholdDither).save(str(path), "PNG", 0)
-        if path.stat().st_size <= MAX_BYTES:
-            break
+    path = FOLDER / f"{name}.png"
+    slicer.util.mainWindow().grab().save(str(path))
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    save_few_colors(image, path)
 
 
 def draw(scan, name, color, mask):
@@ -75,6 +73,13 @@ def draw(scan, name, color, mask):
     node.AddSegmentFromBinaryLabelmapRepresentation(image, "Hemorrhage", color)
 
 
+def tick_readers(panel):
+    """Compare the readers alone: of a draft, which was made from the model's volume, no verdict is given."""
+    choices = panel.compare.state.choices
+    panel.compare.state.tick([choice for choice in choices if choice.draft], False)
+    panel.compare.state.tick([choice for choice in choices if not choice.draft])
+
+
 def earlier_scan(patient):
     """The patient with the rim of all blood taken away."""
     hu = patient.head_ct.hu.copy()
@@ -83,35 +88,33 @@ def earlier_scan(patient):
     return HeadCT(hu, patient.head_ct.ijk_to_ras, dataclasses.replace(patient.head_ct.facts))
 
 
-def small_picture(panel, name):
-    """Save a picture of the window in few colors."""
-    from PIL import Image
-
-    picture(panel, name)
-    path = FOLDER / f"{name}.png"
-    with Image.open(path) as file:
-        image = file.convert("RGB")
-    image.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+def prepare(size):
+    """The window as a user finds it, with room for the panel."""
+    window = slicer.util.mainWindow()
+    window.resize(*size)
+    slicer.util.findChild(window, "DataProbeCollapsibleWidget").collapsed = True
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
 
 def guide(panel, patient):
     """Pictures of the user guide."""
-    slicer.util.mainWindow().resize(*SIZE)
+    prepare(SIZE)
     scan = show_sample(patient)
     settle(panel)
     panel.analyze.ui.analyzeButton.click()
     settle(panel)
-    panel.state.logic.comparison.keep_clinical_context(scan, ClinicalContext(age=71, gcs=11))
     panel.analyze.ui.headlineButton.click()
     picture(panel, "panel")
 
+    panel.state.logic.comparison.keep_clinical_context(scan, ClinicalContext(gcs=11))
+    panel.findings.widget.collapsed = True
     panel.compare.widget.collapsed = False
     panel.compare.ui.markButton.click()
     settle(panel)
     for name, color, change in READERS:
         draw(scan, name, color, change(patient.mask))
     settle(panel)
-    panel.compare.state.tick(panel.compare.state.choices)
+    tick_readers(panel)
     panel.compare.ui.diametersBox.checked = True
     settle(panel)
     panel.compare.ui.sideBySideButton.click()
@@ -135,54 +138,57 @@ def guide(panel, patient):
     panel.repeat.ui.repeatViewsButton.click()
     panel.repeat.widget.collapsed = True
     panel.analyze.ui.tableButton.click()
+    panel.analyze.ui.headlineButton.click()
     picture(panel, "panel-table")
 
 
 def tutorial(panel, patient):
     """Pictures of the tutorial: load a DICOM series, analyze, mark and correct the bleed, compare, save the report."""
-    slicer.util.mainWindow().resize(*SMALL)
+    prepare(SMALL)
     slicer.mrmlScene.Clear(0)
+    panel.findings.widget.collapsed = False
     settle(panel)
     with tempfile.TemporaryDirectory() as folder:
         series = write_dicom(patient.head_ct, Path(folder) / "study")
         scan = slicer.util.loadVolume(str(min(series.iterdir())), {"name": "Head CT, simulated patient"})
         settle(panel)
         panel.state.choose(scan)
-        small_picture(panel, "tutorial-1")
+        picture(panel, "tutorial-1")
         panel.analyze.ui.analyzeButton.click()
-        small_picture(panel, "tutorial-2")
+        picture(panel, "tutorial-2")
         panel.attention.widget.collapsed = True
-        panel.clinical.widget.collapsed = True
+        panel.findings.widget.collapsed = True
         panel.compare.widget.collapsed = False
         panel.compare.ui.markButton.click()
         settle(panel)
         panel.attention.ui.overlayBox.checked = False  # which would cover the outline
-        small_picture(panel, "tutorial-3")
+        picture(panel, "tutorial-3")
         panel.attention.ui.overlayBox.checked = True
         draw(scan, *READERS[0][:2], READERS[0][2](patient.mask))
         settle(panel)
-        panel.compare.state.tick(panel.compare.state.choices)
+        tick_readers(panel)
         settle(panel)
         panel.compare.ui.sideBySideButton.click()
-        small_picture(panel, "tutorial-4")
+        picture(panel, "tutorial-4")
         panel.compare.ui.sideBySideButton.click()
         panel.compare.widget.collapsed = True
         panel.analyze.saveReport(folder)
-        small_picture(panel, "tutorial-5")
+        picture(panel, "tutorial-5")
 
 
 def training(panel, patient):
     """The training panel with a finished run."""
     import ICHMultiTaskTrainingPanelTest as tests  # which simulates, trains and waits
 
-    slicer.util.mainWindow().resize(*SIZE)
+    prepare(SIZE)
+    slicer.mrmlScene.Clear(0)
     case = tests.ICHMultiTaskTrainingPanelTest()
     case.setUpClass()
     try:
         case.setUp()
         case.ui.startButton.click()
         case.waitFor(lambda: not case.widget._running)
-        small_picture(panel, "training-panel")
+        picture(panel, "training-panel")
     finally:
         case.doClassCleanups()
 
@@ -190,7 +196,7 @@ def training(panel, patient):
 def main(parts):
     """Draw every picture in turn, or those of some parts."""
     qt.QSettings().setValue("ICHMultiTask/TourDone", "1")
-    sys.path.append(str(Path(__file__).parents[1] / "SlicerSelfTests"))
+    sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "SlicerSelfTests")]
     slicer.util.selectModule("ICHMultiTask")
     panel, patient = slicer.modules.ICHMultiTaskWidget.panel, simulate_sample()
     for part in (guide, tutorial, training):
