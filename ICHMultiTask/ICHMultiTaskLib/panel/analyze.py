@@ -1,4 +1,4 @@
-"""The section "Analyze": the scan, the button, and the result in words."""
+"""The section "Analyze": scan, button and result."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class AnalyzeSection:
             label.textFormat = qt.Qt.RichText
 
     def lookUpDevices(self) -> None:
-        """Look up the devices at the first visit, in the background: loading PyTorch takes seconds."""
+        """At the first visit, list the devices in the background, since loading PyTorch takes seconds."""
         if self.state.devices is None and not missing_packages():
             work = lambda progress: self.panel.logic.analysis.devices()  # noqa: E731
             self.panel.submit("devices", work, self._setDevices)
@@ -72,7 +72,7 @@ class AnalyzeSection:
         """Start an analysis, or cancel the running one."""
         job = self.state.job
         if job is not None:
-            # The second half of a double click must not cancel what the first half has started.
+            # The second click of a double click must not cancel the analysis that the first has started.
             if time.monotonic() - job.submitted > slicer.app.doubleClickInterval / 1000:
                 self.state.cancel()
             return
@@ -93,7 +93,7 @@ class AnalyzeSection:
             self.useBundle(folder)
 
     def useBundle(self, folder: str) -> None:
-        """Offer a bundle in the list and choose it; say so if it is none."""
+        """Add a bundle to the list and choose it; show a message if it is not a bundle."""
         try:
             self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.add_bundle(folder))
         except ICHMultiTaskError as error:
@@ -133,7 +133,7 @@ class AnalyzeSection:
             selector.addItem(_("No model found: choose a folder"), "")
 
     def update(self) -> None:
-        """Show what can be done now and what is known."""
+        """Update the available actions and the result."""
         ui, state, job = self.ui, self.state, self.state.job
         self._updateScans()
         ui.analyzeButton.text = _("Analyze") if job is None else _("Cancel")
@@ -172,7 +172,7 @@ class AnalyzeSection:
             label.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
             label.visible = bool(sentences)
         style = HEADLINE_STYLE.format(color=slicer.app.palette().windowText().color().name())
-        if ui.headlineButton.styleSheet != style:  # the color of another theme would stay else
+        if ui.headlineButton.styleSheet != style:  # else the color of the previous theme would remain
             ui.headlineButton.styleSheet = style
         ui.headlineButton.text = local(result.headline)
         ui.detailLabel.text, ui.detailLabel.visible = local(result.detail), bool(result.detail)
@@ -185,14 +185,14 @@ class AnalyzeSection:
         self.showDevices()
 
     def showDevices(self) -> None:
-        """Leave only the devices at hand enabled; before PyTorch is loaded, those that are everywhere."""
+        """Enable only the available devices; before PyTorch is loaded, only those that always exist."""
         model = self.ui.deviceSelector.model()
         for row, device in enumerate(Device):
             model.item(row).setEnabled(device.value in ("auto", "cpu", *(self.state.devices or ())))
 
 
 def _key_of(widget, keys, method):
-    """A key that works while a widget has the focus."""
+    """Shortcut that works while a widget has the focus."""
     shortcut = qt.QShortcut(qt.QKeySequence(keys), widget)
     shortcut.setContext(qt.Qt.WidgetShortcut)
     shortcut.connect("activated()", method)

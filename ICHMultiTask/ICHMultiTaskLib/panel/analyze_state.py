@@ -1,4 +1,4 @@
-"""The sections Scan, Result and Attention: what can be done, what runs, what is shown. Needs no Qt."""
+"""State of the sections Analyze and Attention: available actions, running work, result on display. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPORT, ATTENTION, RANGE = "report", "attention", "range"
 
 
 class AnalyzeState:
-    """Analyzes the chosen scan, saves its report, keeps the chosen map on show.
+    """Analyzes the chosen scan, saves its report, and shows the chosen attention map.
 
     Parameters
     ----------
@@ -35,25 +35,25 @@ class AnalyzeState:
     def __init__(self, panel: PanelState):
         self.panel = panel
         self.devices = None
-        self._wanted = None  # the map that is being computed
+        self._wanted = None  # the map being computed
         self._choosing = False
         self._checksum = None, None
-        self._followed = None  # the scan and its run that the choice of map was taken from
+        self._followed = None  # scan and run whose map the selectors were set to
         panel.listeners.append(self.follow_map)
 
     @property
     def job(self) -> Job | None:
-        """The running analysis, as Job; None where none runs."""
+        """The running analysis, or None."""
         return self.panel.queue.job(SECTION)
 
     @property
     def can_analyze(self) -> bool:
-        """Whether a scan is chosen and none is analyzed."""
+        """Whether a scan is chosen and no analysis is running."""
         return self.panel.scan is not None and self.job is None
 
     @property
     def hint(self) -> str:
-        """Why nothing can be analyzed, or what the button does."""
+        """Tooltip of the button: what it does, or why it is disabled."""
         if self.panel.scan is None:
             return _("Choose a head CT first: load one, or take it from the Sample Data module")
         return _("Measure the hemorrhage")
@@ -64,7 +64,7 @@ class AnalyzeState:
         return self.panel.queue.job(REPORT) is not None
 
     def analyze(self) -> None:
-        """Compare the chosen scan with its files, then analyze it."""
+        """Check the chosen scan's geometry against its files, then analyze it."""
         scan, parameters = self.panel.scan, self.panel.parameters
         analysis = self.panel.logic.analysis
         choices = parameters.bundleFolder or None, parameters.device.value, *self.choice()
@@ -80,14 +80,14 @@ class AnalyzeState:
         self.panel.queue.cancel(SECTION)
 
     def result(self) -> ResultView | None:
-        """The result of the chosen scan as ResultView; None where it was not analyzed."""
+        """The result of the chosen scan; None if it was not analyzed."""
         facts = self.panel.logic.analysis.facts_of(self.panel.scan)
         if facts is None:
             return None
         return result_view(facts, self._chosen_checksum())
 
     def save_report(self, parent: str | os.PathLike, progress: Progress | None = None) -> None:
-        """Write the report of the chosen scan into a new folder in `parent`; a link to it is said."""
+        """Write the report of the chosen scan into a new folder in `parent`, and show a link to it."""
         scan = self.panel.scan
         work = self.panel.logic.report_work(scan, parent, progress)
 
@@ -98,13 +98,13 @@ class AnalyzeState:
         self.panel.submit(SECTION, work, saved, (scan,), REPORT)
 
     def choice(self) -> tuple[str, str, str]:
-        """Head, stage and method of the map that is chosen."""
+        """Head, stage and method of the chosen map."""
         parameters = self.panel.parameters
         method = parameters.attentionMethod.value
         return parameters.attentionHead.value, stage_of_map(parameters.attentionStage.value, method), method
 
     def follow_map(self) -> None:
-        """Compute another map where the user has chosen one; choose the map on show where the scan has changed."""
+        """Compute another map if the user chose one; select the displayed map if the scan has changed."""
         panel, scan = self.panel, self.panel.scan
         facts = panel.logic.analysis.facts_of(scan)
         if facts is None or self.job is not None or self._choosing:
@@ -121,7 +121,7 @@ class AnalyzeState:
             self._wanted = None
             return
         if wanted == self._wanted:
-            if not running and shown is not None:  # it failed, and why was said
+            if not running and shown is not None:  # it failed, and the reason is already shown
                 self._choose(shown)
             return
         self._wanted = wanted
@@ -129,7 +129,7 @@ class AnalyzeState:
         panel.submit(SECTION, analysis.attention_work(scan, *wanted), self._mapped, (scan,), ATTENTION)
 
     def _chosen_checksum(self):
-        """Of the chosen model's weights; read again only where the model or its folder has changed."""
+        """Checksum of the chosen model's weights; read again only if the model or its folder has changed."""
         bundle = self.panel.parameters.bundleFolder or None
         folder = Path(bundle) if bundle else default_bundle()
         try:
@@ -141,7 +141,7 @@ class AnalyzeState:
         return self._checksum[1]
 
     def set_overlay(self) -> None:
-        """Show the map as opaque, and from the attention on, as is chosen."""
+        """Apply the chosen opacity and threshold to the map."""
         scan, parameters = self.panel.scan, self.panel.parameters
         if scan is not None:
             results.set_overlay(scan, parameters.overlayOpacity, parameters.overlayThreshold)
@@ -151,7 +151,7 @@ class AnalyzeState:
         self.set_overlay()
         scan, logic = node_and_analysis[0], self.panel.logic.analysis
         work = logic.range_work(scan, self.panel.parameters.device.value)
-        if work is not None:  # the result is on show meanwhile
+        if work is not None:  # the result is displayed meanwhile
             self.panel.submit(RANGE, work, logic.show_range, (scan,))
 
     def _mapped(self, node_analysis_and_attention):
@@ -163,7 +163,7 @@ class AnalyzeState:
         parameters, self._choosing = self.panel.parameters, True
         try:
             for name, value in zip(("attentionHead", "attentionStage", "attentionMethod"), shown):
-                if value == INPUT:  # the stage stays for the next method that has one
+                if value == INPUT:  # keep the stage for the next method that has one
                     continue
                 setattr(parameters, name, type(getattr(parameters, name))(value))
         finally:
@@ -171,7 +171,7 @@ class AnalyzeState:
 
 
 def shown_map(scan: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, str, str] | None:
-    """Head, stage and method of the map that a scan has; None without one."""
+    """Head, stage and method of a scan's map; None if it has none."""
     node = results.result_node(scan, "attention")
     if node is None:
         return None

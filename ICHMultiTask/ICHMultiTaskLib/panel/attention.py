@@ -1,4 +1,4 @@
-"""The section "Attention": which map lies over the scan, and how."""
+"""The section "Attention": choice and display of the map over the scan."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ class AttentionSection:
         self.ui.overlayBox.connect("toggled(bool)", self.onOverlayToggled)
 
     def onOverlayToggled(self, shown: bool) -> None:
-        """Lay the map over the scan, or take it away."""
+        """Show or hide the map over the scan."""
         scan = self.panel.scan
         if scan is not None:
             results.show_overlay(create_scene(), scan, results.result_node(scan, "attention") if shown else None)
             self.state.set_overlay()
 
     def hideForEditing(self) -> None:
-        """Take the map away while a segment is edited, whatever the box says; `bringBack` undoes it."""
+        """Hide the map while a segment is edited, whatever the box says; `bringBack` shows it again."""
         if self.panel.scan is not None:
             results.show_overlay(create_scene(), self.panel.scan, None)
 
     def bringBack(self) -> None:
-        """Lay the map over the scan again where the box says so."""
+        """Show the map over the scan again if the box is checked."""
         if self.panel.scan is not None:
             self.onOverlayToggled(self.ui.overlayBox.checked)
 
     def update(self) -> None:
-        """Offer maps where there is a result."""
+        """Enable the section if there is a result."""
         scan = self.panel.scan
         analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None
         self.widget.enabled = analyzed and self.state.job is None

@@ -1,4 +1,4 @@
-"""To the bleed, and through its slices. Needs no Qt."""
+"""Navigation to the bleed and through its slices. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BleedState:
-    """Brings the views to the chosen scan's bleed: what is ticked for comparison, else what was marked or attended to.
+    """Centers the views on the chosen scan's bleed: the ticked segments, else the marked bleed, else the attention.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ class BleedState:
         self._at = self._visited = None  # the scan's run, with the slice and the place that were shown last
 
     def show(self) -> None:
-        """Center all views on the middle of the bleed; no-op where nothing is known of it."""
+        """Center all views on the middle of the bleed; no-op if its position is not known."""
         points, middle = bleed.slices_of(*self._bleed())
         if len(points):
             self._at, self._visited = (self._run(), middle), None
             bleed.center_views(create_scene(), points[middle])
 
     def step(self, slices: int) -> None:
-        """Go so many slices upward, or downward where it is negative, and stay within the bleed."""
+        """Move up by this number of slices (down if negative), within the bleed."""
         points, middle = bleed.slices_of(*self._bleed())
         if len(points):
             before = self._at[1] if self._at is not None and self._at[0] == self._run() else middle
@@ -47,7 +47,7 @@ class BleedState:
             bleed.step_views(create_scene(), points[index])
 
     def show_next(self) -> None:
-        """Center all views on the next thing to look at: part after part of the bleed, then the hottest attention."""
+        """Center all views on the next point of interest: each part of the bleed, then the peak of attention."""
         places = list(bleed.places_of(*self._bleed()))
         analysis = self.panel.logic.analysis.analysis_of(self.panel.scan)
         if analysis is not None and analysis.attention is not None and analysis.attention.peak_ras_mm is not None:

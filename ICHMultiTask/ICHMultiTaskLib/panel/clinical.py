@@ -1,4 +1,4 @@
-"""The section "Clinical": what else is known of the patient, published scores, the model's probability beside them."""
+"""The section "Clinical": further clinical fields, published scores, and the model's probability beside them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ClinicalSection:
         self.ui.clearButton.connect("clicked(bool)", lambda checked: state.clear())
 
     def update(self) -> None:
-        """Show what is known of the chosen scan's patient, and the scores for its volume."""
+        """Show the entered values of the chosen scan's patient, and the scores."""
         ui, state, entered = self.ui, self.state, self.state.entered
         self._filling = True
         show_number(ui.nihss, entered.nihss)

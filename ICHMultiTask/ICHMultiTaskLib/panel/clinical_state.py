@@ -1,4 +1,4 @@
-"""What is known of the patient, what the scan shows, and the scores that follow from both. Needs no Qt."""
+"""Entered values, findings of the scan, and the scores computed from both. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Field(NamedTuple):
     Attributes
     ----------
     value : str, bool, float or None
-        As entered; else as found; None where it is not known.
+        Entered value, else the finding; None if neither is known.
     source : str
-        Where it comes from, in two or three words; empty where it is not known.
+        Short name of the source; empty if the value is not known.
     hint : str
-        The source in full, with how often it is right.
+        The source in full, with its accuracy.
     found : str
-        What the scan says, where something else was entered; else empty.
+        The finding of the scan, if a different value was entered; else empty.
     """
 
     value: object
@@ -39,7 +39,7 @@ class Field(NamedTuple):
 
 
 class ClinicalState:
-    """Fields of the chosen scan, kept on its node: what is entered wins over what is found.
+    """Clinical fields of the chosen scan, stored on its node; entered values take precedence over findings.
 
     Parameters
     ----------
@@ -51,27 +51,27 @@ class ClinicalState:
 
     @property
     def entered(self) -> ClinicalContext:
-        """What was entered for the chosen scan, as ClinicalContext."""
+        """Entered values of the chosen scan."""
         scan = self.panel.scan
         return ClinicalContext() if scan is None else self.logic.clinical_context(scan)
 
     def enter(self, **values: object) -> None:
-        """Keep values of fields; None: what is found counts again."""
+        """Store values of fields; None restores the finding."""
         if self.panel.scan is not None:
             self.logic.keep_clinical_context(self.panel.scan, replace(self.entered, **values))
             self.panel.changed()
 
     def clear(self) -> None:
-        """Forget all that was entered."""
+        """Clear all entered values."""
         self.enter(**dict.fromkeys(asdict(ClinicalContext())))
 
     @property
     def assessment(self) -> ClinicalAssessment | None:
-        """Scores and alerts, as ClinicalAssessment; None where the chosen scan was not analyzed."""
+        """Scores and alerts; None if the chosen scan was not analyzed."""
         return None if self.panel.scan is None else self.logic.assess(self.panel.scan)
 
     def field(self, name: str) -> Field:
-        """A field of the clinical scores.
+        """Look up a field of the clinical scores.
 
         Returns
         -------
@@ -88,7 +88,7 @@ class ClinicalState:
         return Field(found.value, short_source(found.source), hint[:1].upper() + hint[1:] + ".", "")
 
     def others(self) -> list[Finding]:
-        """Findings that are no field of a score, as corrected.
+        """Findings that are not fields of a score, with the user's corrections.
 
         Returns
         -------
@@ -97,7 +97,7 @@ class ClinicalState:
         return [item for item in self._found(self.entered).values() if not item.correctable]
 
     def score(self) -> str:
-        """The ICH score in a sentence; empty where none is meant."""
+        """The ICH score in one sentence; empty if it does not apply."""
         assessment = self.assessment
         if assessment is None:
             return _("The score needs a volume: press Analyze.")
@@ -119,7 +119,7 @@ class ClinicalState:
 
 
 def short_source(source: str) -> str:
-    """Where a value comes from, in two or three words.
+    """Short name of a source.
 
     Parameters
     ----------

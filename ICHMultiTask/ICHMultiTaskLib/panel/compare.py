@@ -1,4 +1,4 @@
-"""The section "Compare": the analysis beside segments of the scene."""
+"""The section "Compare": the analysis compared with segments of the scene."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _columns():
 
 
 class CompareSection(VTKObservationMixin):
-    """Widgets that show a CompareState, which follows the segments of the scene whichever module is on show.
+    """Widgets of a CompareState, which follows the scene's segments even while another module is open.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ class CompareSection(VTKObservationMixin):
             self.addObserver(scene, event, self._onSceneChanged)
 
     def cleanup(self) -> None:
-        """Stop and observe nothing."""
+        """Stop the timer and remove all observers."""
         self._timer.stop()
         self.removeObservers()
 
     def refresh(self) -> None:
-        """List the segments; compare the chosen ones again if anything changed."""
+        """List the segments; repeat the comparison if anything changed."""
         self._timer.stop()
         for className in ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"):
             for node in nodes_of_class(slicer.mrmlScene, className):
@@ -126,7 +126,7 @@ class CompareSection(VTKObservationMixin):
             self.panel.say(SECTION, str(error), failed=True)
 
     def onSegmentEditorButton(self, checked: bool = False) -> None:
-        """Open the Segment Editor on the highlighted segment; the map, which would hide the bleed, waits."""
+        """Open the Segment Editor on the highlighted segment, and hide the map, which would cover the bleed."""
         choice = self.current()
         node = slicer.mrmlScene.GetNodeByID(choice.node_id)
         self.whenEdited()
@@ -151,7 +151,7 @@ class CompareSection(VTKObservationMixin):
             self.panel.say(TABLE, str(error), failed=True)
 
     def update(self) -> None:
-        """Show the latest comparison, or say why there is none, and offer what can be done now."""
+        """Show the latest comparison, or the reason why there is none, and update the buttons."""
         ui, state, compared = self.ui, self.state, self.state.compared
         ui.markButton.text = _("Marking…") if state.marking else _("Mark the bleed")
         ui.markButton.enabled = state.can_mark
@@ -272,7 +272,9 @@ class CompareSection(VTKObservationMixin):
             if row.heading:
                 table.setSpan(index, 0, 1, len(columns))
         height = sum(table.rowHeight(row) for row in range(table.rowCount))
-        table.setFixedHeight(height + table.horizontalHeader().height + 4)  # no table that scrolls in a scrolling panel
+        table.setFixedHeight(
+            height + table.horizontalHeader().height + 4
+        )  # full height: avoids a scrolling table in a scrolling panel
 
     def _fitColumns(self):
         table, columns = self.ui.comparisonTable, _columns()
@@ -296,7 +298,7 @@ class CompareSection(VTKObservationMixin):
             measures = compared.comparison.segments[index].measures
             lines = (getattr(measures, f"{letter}_line_ras_mm") for letter in "abc")
             drawn = self.panel.scan.GetID(), current.key, *(line.tobytes() for line in lines if line is not None)
-        if drawn == self._drawn and not jump:  # drawing takes longer than anything else here
+        if drawn == self._drawn and not jump:  # drawing is the slowest step here
             return
         self._drawn = drawn
         if index is None:

@@ -1,4 +1,4 @@
-"""The section Compare: which segments are offered and ticked, what is compared and said. Needs no Qt."""
+"""State of the section Compare: offered and ticked segments, comparison and messages. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Row:
     Attributes
     ----------
     cells : tuple of str
-        Method, mL, difference in mL and in percent, and the verdicts as marks. Of a heading: its text alone.
+        Method, mL, difference in mL and in percent, and check marks; for a heading only its text.
     heading : bool
     color : tuple of float or None
-        Of the segment that a heading names.
+        Color of the segment that a heading names.
     draft : bool
-        Whether it is of the model's own proposal.
+        Whether it belongs to the model's own draft.
     notes : tuple of str
     """
 
@@ -59,16 +59,16 @@ class CompareState:
         """Segments that can be compared, those of other scans last."""
         self._belongs = {}
         self._edits = 0
-        self._compared = None  # what the latest comparison was asked of
-        self._notes = {}  # of drafts, by the key of their segments: why its volume is not the model's
+        self._compared = None  # inputs of the latest comparison
+        self._notes = {}  # of drafts, by segment key: why the volume differs from the model's
         self._nothing_marked = {}  # by scan and run: why nothing was marked
         self._seen = None
         self.when_stale = self.refresh
-        """Called when what is compared has changed; a window may wait a little before it refreshes."""
+        """Called when the compared data have changed; a window may delay the refresh."""
         panel.listeners.append(self._look)
 
     def edited(self) -> None:
-        """A segment has changed."""
+        """Note that a segment was edited."""
         self._edits += 1
         self.when_stale()
 
@@ -84,7 +84,7 @@ class CompareState:
             self.when_stale()
 
     def refresh(self) -> None:
-        """List the segments; compare the ticked ones again if anything changed that the comparison speaks of."""
+        """List the segments, and repeat the comparison of the ticked ones if any of its inputs changed."""
         panel, scan, scene = self.panel, self.panel.scan, create_scene()
         before = {choice.key for choice in self.choices}
         found = panel.logic.comparison.segments()
@@ -109,20 +109,20 @@ class CompareState:
             panel.submit(SECTION, work, panel.logic.comparison.show_comparison, (scan,))
 
     def is_foreign(self, choice: SegmentChoice) -> bool:
-        """Whether a segment is known to be of another scan or study."""
+        """Whether a segment is known to belong to another scan or study."""
         return self._belongs.get(choice.key) is False
 
     def is_ticked(self, choice: SegmentChoice) -> bool:
-        """Whether a segment is to be compared; one of another scan counts for the scan that it was ticked for."""
+        """Whether a segment is ticked for comparison with the chosen scan."""
         parameters = self.panel.parameters
         return parameters is not None and self._tick_of(choice) in parameters.comparedSegments
 
     def ticked(self) -> list[SegmentChoice]:
-        """Segments to be compared, as a list of SegmentChoice."""
+        """Segments ticked for comparison."""
         return [choice for choice in self.choices if self.is_ticked(choice)]
 
     def tick(self, choices: Iterable[SegmentChoice], on: bool = True) -> None:
-        """Tick segments, or take the ticks off; others stay as they are."""
+        """Tick or untick segments; others stay unchanged."""
         changed = {self._tick_of(choice) for choice in choices}
         kept = [tick for tick in self.panel.parameters.comparedSegments if tick not in changed]
         self._keep_ticks([*kept, *sorted(changed)] if on else kept)
@@ -158,7 +158,7 @@ class CompareState:
 
     @property
     def can_mark(self) -> bool:
-        """Whether the chosen scan was analyzed and is not being marked."""
+        """Whether the chosen scan was analyzed and its bleed is not being marked."""
         return self.panel.logic.analysis.facts_of(self.panel.scan) is not None and not self.marking
 
     def mark(self) -> None:
@@ -188,7 +188,7 @@ class CompareState:
         self.panel.submit(SECTION, logic.three_d_work(scan), logic.show_three_d, (scan,), THREE_D)
 
     def remarks(self) -> list[str]:
-        """What a reader should see before the numbers: sentences."""
+        """Remarks that are shown above the numbers."""
         scan, compared = self.panel.scan, self.compared
         facts = self.panel.logic.analysis.facts_of(scan)
         sentences = list(self._nothing_marked.get((scan.GetID(), facts["analyzed"]), ())) if facts else []
@@ -201,7 +201,7 @@ class CompareState:
         return [*sentences, *compared.remarks]
 
     def rows(self) -> list[Row]:
-        """The table of volumes, as Row objects."""
+        """Rows of the table of volumes."""
         compared = self.compared
         if compared is None:
             return []
@@ -214,7 +214,7 @@ class CompareState:
         return rows
 
     def sentences(self) -> list[tuple[str, list[str]]]:
-        """Attention, measures and readers against each other: (heading, lines) each."""
+        """Attention, measures and agreement between readers, as (heading, lines)."""
         compared = self.compared
         if compared is None:
             return []
@@ -238,7 +238,7 @@ def _row(row, draft):
 
 
 def _disagreement(name, row, model_ml):
-    """A sentence where a segment's volume is plainly not the model's."""
+    """A sentence if a segment's volume clearly disagrees with the model's."""
     if row.inside_interval is False or (row.inside_interval is None and row.within_20_percent is False):
         words = _("The volume of {segment} and the model's disagree: {volume:.1f} against {model:.1f} mL.")
         yield words.format(segment=name, volume=row.volume_ml, model=model_ml)

@@ -1,6 +1,6 @@
-"""A scan's analysis beside segments of the scene, its draft, its clinical scores. Needs no Qt.
+"""Comparison of a scan's analysis with segments, its draft segmentation, and its clinical scores. Needs no Qt.
 
-As in `analysis_logic`, what the work of a method returned goes to the `show_…` method of the same name, on the main
+As in `analysis_logic`, the result of a method's work is passed to the `show_…` method of the same name, on the main
 thread.
 """
 
@@ -57,7 +57,7 @@ class ComparisonLogic:
         self._compared.clear()
 
     def compared_with(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> SceneComparison | None:
-        """The latest comparison of a scan, as SceneComparison; None where its scan was analyzed anew or nothing is."""
+        """The latest comparison of a scan; None if there is none, or the scan was analyzed again since."""
         found = self._compared.get(scan.GetID()) if scan is not None and scan.GetScene() is not None else None
         facts = found and self.analysis.facts_of(scan)
         return found if facts and found.run == facts["analyzed"] else None
@@ -69,7 +69,7 @@ class ComparisonLogic:
         Parameters
         ----------
         scan : vtkMRMLScalarVolumeNode, optional
-            Those that are known to be of another scan or study are left out.
+            Leave out segments that are known to belong to another scan or study.
         """
         scene = create_scene()
         found = list_segments(scene)
@@ -90,9 +90,9 @@ class ComparisonLogic:
         ----------
         scan : vtkMRMLScalarVolumeNode
         segments : segmentation or labelmap volume node, or sequence of these or of SegmentChoice, optional
-            Of a node, all segments. None: every segment in the scene that is not known to be of another scan.
+            A node stands for all its segments. None: all segments in the scene that may belong to the scan.
         threshold : float
-            From which attention counts as shown.
+            Lowest attention that counts as shown.
         progress : callable (fraction, message), optional
 
         Returns
@@ -145,7 +145,7 @@ class ComparisonLogic:
     def show_diameters(
         self, scan: slicer.vtkMRMLScalarVolumeNode, index: int = 0, jump: bool = True
     ) -> list[slicer.vtkMRMLMarkupsLineNode]:
-        """Draw A, B and C of a compared segment in place of those drawn before; `jump`: go to the slice of A and B.
+        """Draw A, B and C of a compared segment, replacing earlier ones; `jump`: go to the slice of A and B.
 
         Returns
         -------
@@ -154,7 +154,7 @@ class ComparisonLogic:
         self.hide_diameters()
         compared, scene, segment = self.compared_with(scan), create_scene(), None
         choice = compared.choices[index]
-        with contextlib.suppress(InputError):  # it was removed since; the labels keep off the lines, then
+        with contextlib.suppress(InputError):  # it was removed since; labels then keep clear of the lines only
             segment = read_segment(scene.GetNodeByID(choice.node_id), choice.segment_id)
         return show_diameters(scene, compared.comparison.segments[index].measures, scan, segment, jump)
 
@@ -173,14 +173,14 @@ class ComparisonLogic:
 
     @staticmethod
     def keep_segments_right() -> None:
-        """Leave the left one of the two views to the attention."""
+        """Hide the segments in the left view, which shows the attention."""
         scene = create_scene()
         for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
             layout.keep_out_of_view(scene, node, layout.LEFT)
 
     @staticmethod
     def shows_side_by_side(scan: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
-        """Whether a scan is on show beside its segments."""
+        """Whether a scan is displayed side by side with its segments."""
         scene = create_scene()
         both = layout.volume_on(scene, layout.LEFT), layout.volume_on(scene, layout.RIGHT)
         return scan is not None and both == (scan, scan)
@@ -195,7 +195,7 @@ class ComparisonLogic:
     ) -> tuple[slicer.vtkMRMLSegmentationNode | None, Marking]:
         """Propose a segmentation of the bleed and add it to the scene; returns when it is done.
 
-        Parameters and errors as `mark_work` and `show_marking`.
+        Takes the parameters of `mark_work`, and raises the errors of `mark_work` and `show_marking`.
 
         Returns
         -------
@@ -212,7 +212,7 @@ class ComparisonLogic:
         ----------
         scan : vtkMRMLScalarVolumeNode
         volume_ml : float, optional
-            Volume that it shall have; the model's by default.
+            Target volume; by default the model's.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class ComparisonLogic:
     def show_marking(
         node_analysis_and_marking: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Marking],
     ) -> tuple[slicer.vtkMRMLSegmentationNode | None, Marking]:
-        """Add a proposed segmentation to the scene, beside its scan, where anything was marked.
+        """Add a proposed segmentation to the scene, beside its scan, if anything was marked.
 
         Returns
         -------
@@ -281,7 +281,7 @@ class ComparisonLogic:
 
     @staticmethod
     def toggle_segments(scan: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Hide the segmentations that belong to a scan, or show them where all are hidden."""
+        """Hide the segmentations of a scan, or show them if all are hidden."""
         nodes = nodes_of_class(create_scene(), "vtkMRMLSegmentationNode")
         displays = [node.GetDisplayNode() for node in nodes if belongs_to(node, scan) is not False]
         displays = [display for display in displays if display is not None]
@@ -291,11 +291,11 @@ class ComparisonLogic:
 
     @staticmethod
     def clinical_context(scan: slicer.vtkMRMLScalarVolumeNode) -> ClinicalContext:
-        """What is known of the patient of a scan, as a ClinicalContext."""
+        """Entered clinical values of a scan's patient."""
         return clinical.context_of(scan)
 
     def keep_clinical_context(self, scan: slicer.vtkMRMLScalarVolumeNode, context: ClinicalContext) -> None:
-        """Keep what is known of the patient with the scan, and write the scores if it was analyzed."""
+        """Store clinical values with the scan, and write the scores if it was analyzed."""
         clinical.keep_context(scan, context)
         assessment = self.assess(scan)
         if assessment is not None:

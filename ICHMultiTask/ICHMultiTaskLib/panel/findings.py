@@ -1,4 +1,4 @@
-"""The section "Findings": what the ICH score needs, filled in with its source, and what else the scan shows."""
+"""The section "Findings": fields of the ICH score with their sources, and the other findings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBERS, _CHOICES = ("gcs", "age"), ("location", "ivh")
 
 
 class FindingsSection:
-    """Fields of the chosen scan; changing one corrects it, and a link goes back to what was found.
+    """Fields of the chosen scan. Editing one corrects the finding; a link restores it.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class FindingsSection:
         self._filling = False
 
     def update(self) -> None:
-        """Show the fields, the score, and what else was found."""
+        """Show the fields, the score and the other findings."""
         ui, state = self.ui, self.state
         self.widget.visible = self.panel.scan is not None
         if self.panel.scan is None:
@@ -96,12 +96,12 @@ class FindingsSection:
 
 
 def number_in(box: qt.QSpinBox) -> int | None:
-    """Value of a spin box whose least value says unknown: an int, or None."""
+    """Value of a spin box whose minimum means unknown, or None."""
     return box.value if box.value > box.minimum else None
 
 
 def show_number(box: qt.QSpinBox, value: float | None) -> None:
-    """Show a number in a spin box whose least value says unknown; what is being typed stays while it is the same."""
+    """Show a number in a spin box whose minimum means unknown; text being typed is kept if its value is the same."""
     shown = box.minimum if value is None else round(value)
     if box.value != shown:
         box.value = shown
@@ -114,10 +114,10 @@ def fill_yes_no(box: qt.QComboBox) -> None:
 
 
 def yes_no_in(box: qt.QComboBox) -> bool | None:
-    """What a box of `fill_yes_no` says: bool or None."""
+    """Value of a box filled by `fill_yes_no`: bool or None."""
     return None if box.currentIndex == 0 else box.currentIndex == 2
 
 
 def show_yes_no(box: qt.QComboBox, value: bool | None) -> None:
-    """Show a bool or None in a box of `fill_yes_no`."""
+    """Show a bool or None in a box filled by `fill_yes_no`."""
     box.currentIndex = 0 if value is None else 2 if value else 1

@@ -1,4 +1,4 @@
-"""Everything that the module does, composed of its parts. Needs no Qt."""
+"""Facade of the module's logic. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Logic:
-    """Everything that the panel can do, for scripts as well.
+    """All operations of the panel, also for scripts.
 
     Attributes
     ----------

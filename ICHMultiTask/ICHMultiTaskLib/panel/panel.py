@@ -1,4 +1,4 @@
-"""The panel: its sections, the clock of its queue, and what happens to the scene while it is open."""
+"""The panel: its sections, the timer of its queue, and its reactions to changes of the scene."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_FITS = 4
 
 
 class Panel(VTKObservationMixin):
-    """Sections below each other, all of one state.
+    """All sections of the module, which share one state.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Panel(VTKObservationMixin):
         Its last item is a spacer.
     loadSection : callable (name) -> QWidget
     logic : Logic
-        With `getParameterNode`.
+        Also needs `getParameterNode`.
     """
 
     def __init__(self, sectionsLayout: qt.QBoxLayout, loadSection: Callable[[str], qt.QWidget], logic: Logic):
@@ -110,7 +110,7 @@ class Panel(VTKObservationMixin):
             self.addObserver(scene, event, method)
 
     def cleanup(self) -> None:
-        """Stop everything and observe nothing."""
+        """Stop all timers and work, and remove all observers."""
         self.ticker.stop()
         self._updateTimer.stop()
         self._fitTimer.stop()
@@ -118,7 +118,7 @@ class Panel(VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
-        """Show what the scene holds now."""
+        """Bind to the present scene and update the sections."""
         self.entered = True
         self._enableShortcuts(True)
         self.bind()
@@ -126,12 +126,12 @@ class Panel(VTKObservationMixin):
         self.analyze.lookUpDevices()
 
     def exit(self) -> None:
-        """Leave the widgets alone while another module is shown; work goes on."""
+        """Disable the shortcuts while another module is shown; running work continues."""
         self.entered = False
         self._enableShortcuts(False)
 
     def bind(self) -> None:
-        """Bind the panel to the parameter node of the scene, which another scene may have replaced."""
+        """Bind the panel to the scene's parameter node, which may have been replaced with the scene."""
         self.release()
         parameters = self.logic.getParameterNode()
         self.state.parameters = parameters
@@ -142,7 +142,7 @@ class Panel(VTKObservationMixin):
         self.state.scene_changed()
 
     def release(self) -> None:
-        """Bind the panel to nothing."""
+        """Disconnect the panel from the parameter node."""
         parameters = self.state.parameters
         if parameters is not None:
             for tag in self._guiTags:
@@ -158,9 +158,10 @@ class Panel(VTKObservationMixin):
         self._fitTimer.start()
 
     def _fitTexts(self):
-        """Give each text the height that it needs: a collapsible section does not ask for it.
+        """Give each label the height of its text, which a collapsible section does not request.
 
-        Heights change the layout, and the layout the widths: once more until nothing changes, a few times at most.
+        Heights change the layout, which changes the widths; so this repeats until nothing changes, `MAX_FITS` times at
+        most.
         """
         changed = False
         for section in self.sections:
@@ -200,7 +201,7 @@ class Panel(VTKObservationMixin):
         self.analyze.state.set_overlay()
 
     def _onViewsChanged(self, caller=None, event=None):
-        """Undo what the two linked views needed once the user leaves their layout."""
+        """Restore the views' settings when the user leaves the side-by-side layout."""
         if not layout.is_side_by_side(slicer.mrmlScene):
             self.logic.comparison.leave_side_by_side()
         self.state.changed()
@@ -220,7 +221,7 @@ class Panel(VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _onNodeAdded(self, scene, event, node):
-        """A scan that is loaded while the panel is open is chosen, once it has voxels."""
+        """Choose a scan that is loaded while the panel is open, as soon as it has voxels."""
         if self.entered and node is not None and node.IsA("vtkMRMLScalarVolumeNode"):
             if not scene.IsBatchProcessing():
                 self._loading.append(node)

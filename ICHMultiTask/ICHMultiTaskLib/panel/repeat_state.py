@@ -1,4 +1,4 @@
-"""The section Repeat scan: the earlier scan, growth and the linked views. Needs no Qt."""
+"""State of the section Repeat scan: the earlier scan, growth and the linked views. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ class RepeatState:
         return earlier if earlier is not None and earlier.GetScene() is not None else None
 
     def candidates(self) -> list[tuple[slicer.vtkMRMLScalarVolumeNode, str]]:
-        """Scans that can be the earlier one, as (node, text)."""
+        """Candidates for the earlier scan, as (node, text)."""
         return [(node, text) for node, text in self.panel.scans() if node is not self.panel.scan]
 
     @property
     def job(self) -> Job | None:
-        """The running comparison, as Job, or None."""
+        """The running comparison, or None."""
         return self.panel.queue.job(SECTION)
 
     @property
     def can_measure(self) -> bool:
-        """Whether two different scans are chosen and none are being compared."""
+        """Whether two different scans are chosen and no comparison is running."""
         scan, earlier = self.panel.scan, self.earlier
         return None not in (scan, earlier) and scan is not earlier and self.job is None
 
     @property
     def repeat(self) -> SceneRepeat | None:
-        """What was measured of these two scans, as SceneRepeat; None where nothing was."""
+        """The comparison of these two scans; None if there is none."""
         return self.panel.logic.growth.repeat_of(self.earlier, self.panel.scan)
 
     def measure(self) -> None:
-        """Compare both scans with their files, analyze them and compare them."""
+        """Check both scans' geometry against their files, then analyze and compare them."""
         scans, parameters = (self.earlier, self.panel.scan), self.panel.parameters
         choices = parameters.bundleFolder or None, parameters.device.value
         analysis, growth = self.panel.logic.analysis, self.panel.logic.growth
@@ -77,7 +77,7 @@ class RepeatState:
         self.panel.queue.cancel(SECTION)
 
     def verdict(self) -> str:
-        """Whether the hematoma has expanded, in one sentence; empty where nothing was measured."""
+        """Whether the hematoma has expanded, in one sentence; empty if nothing was measured."""
         return rows(self.repeat)[0][1] if self.repeat else ""
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -85,12 +85,12 @@ class RepeatState:
         return [] if self.repeat is None else rows(self.repeat)[1 : -len(self.small_rows()) or None]
 
     def small_rows(self) -> list[tuple[str, str, str]]:
-        """How the scans were aligned: (measure, value, unit) each."""
+        """Quality of the alignment: (measure, value, unit) each."""
         return [] if self.repeat is None else alignment_rows(self.repeat.repeat.alignment)
 
     @property
     def views_shown(self) -> bool:
-        """Whether the two scans are on show side by side."""
+        """Whether the two scans are displayed side by side."""
         return self.panel.logic.growth.shows_views(self.earlier, self.panel.scan)
 
     def show_views(self, on: bool = True) -> None:
@@ -104,13 +104,13 @@ class RepeatState:
         self.panel.changed()
 
     def set_later_outline(self, on: bool) -> None:
-        """Show the later scan's segments over the earlier one as well, or not."""
+        """Also show the later scan's segments over the earlier scan, or hide them there."""
         self.later_outline = on
         if self.views_shown:
             self.panel.logic.growth.keep_segments_apart(self.earlier, self.panel.scan, on)
 
     def hint(self) -> str:
-        """What is missing before anything can be measured; empty where nothing is."""
+        """What is still missing for a measurement; empty if nothing is."""
         if self.panel.scan is None:
             return _("Choose a head CT first.")
         return _("Choose an earlier scan of the same patient.") if self.earlier is None else ""

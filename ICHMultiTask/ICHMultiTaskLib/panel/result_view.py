@@ -11,22 +11,22 @@ from ..mrml.translation import tr as _
 
 @dataclass(frozen=True)
 class ResultView:
-    """What is shown of a result, from top to bottom.
+    """Texts of a result, from top to bottom.
 
     Attributes
     ----------
     outdated : tuple of str
         Why the numbers are outdated: another model is chosen, or an earlier version computed them.
     warnings : tuple of str
-        Of the scan and its analysis; shown above the numbers.
+        Warnings of the scan and its analysis, shown above the numbers.
     headline : str
         The volume; or that there is no hemorrhage, or that it is uncertain.
     detail : str
-        Interval of the volume; without a volume in the headline, what was measured.
+        Interval of the volume; if the headline has no volume, the measured volume.
     mortality : str
         30-day mortality with its range; empty if it is not given.
     use : str
-        That it is for research, and what the model was trained on.
+        Statement of research use.
     model : str
     """
 
@@ -45,7 +45,7 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
     Parameters
     ----------
     facts : dict
-        As `kept_results.kept_result` gives it.
+        Stored result, from `kept_results.kept_result`.
     chosen_sha256 : str, optional
         Checksum of the model that is chosen now.
 

@@ -15,9 +15,9 @@ class ScanTableDialog:
     Parameters
     ----------
     patient_id : str
-        Proposed.
+        Proposed patient ID.
     segment : str
-        Name of the segment, as it is shown.
+        Displayed name of the segment.
     """
 
     def __init__(self, patient_id: str, segment: str):
@@ -32,7 +32,7 @@ class ScanTableDialog:
         about.wordWrap = True
         form.addRow(about)
         self.path = qt.QLineEdit(qt.QSettings().value(SETTINGS_KEY) or "")
-        self.path.setToolTip(_("A CSV file; a new one is begun"))
+        self.path.setToolTip(_("CSV file; it is created if it does not exist"))
         choose = qt.QToolButton()
         choose.setText("…")
         choose.setToolTip(_("Choose the table, or name a new one"))
@@ -42,7 +42,7 @@ class ScanTableDialog:
         row.addWidget(choose)
         form.addRow(_("Table:"), row)
         self.patient = qt.QLineEdit(patient_id)
-        self.patient.setToolTip(_("As the table shall call the patient: a pseudonym, where names must not be in it"))
+        self.patient.setToolTip(_("Patient ID for the table; use a pseudonym if names must not be stored"))
         form.addRow(_("Patient:"), self.patient)
         self.outcome = qt.QComboBox()
         self.outcome.setToolTip(_("Within 30 days"))
@@ -62,18 +62,18 @@ class ScanTableDialog:
         self._update()
 
     def answer(self) -> tuple[str, str, int | None]:
-        """What was filled in: table, patient and outcome (None: not chosen)."""
+        """Entered table, patient and outcome (None: not chosen)."""
         return self.path.text.strip(), self.patient.text.strip(), self.outcome.itemData(self.outcome.currentIndex)
 
     def ask(self) -> tuple[str, str, int | None] | None:
-        """Show the dialog; return the answer, or None where it was canceled."""
+        """Show the dialog; return the answer, or None if it was canceled."""
         if not self.dialog.exec_():
             return None
         qt.QSettings().setValue(SETTINGS_KEY, self.path.text.strip())
         return self.answer()
 
     def _choose(self):
-        options = qt.QFileDialog.DontConfirmOverwrite  # a table that is there grows
+        options = qt.QFileDialog.DontConfirmOverwrite  # an existing table is extended, not overwritten
         path = qt.QFileDialog.getSaveFileName(
             self.dialog, _("Choose a table of scans"), self.path.text, "CSV (*.csv)", "", options
         )

@@ -1,4 +1,4 @@
-"""A scan and a segment of it for a table of scans: what is proposed, and the adding. Needs no Qt."""
+"""Addition of a scan and its segment to a table of scans. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ScanTableState:
         self.compare, self.panel = compare, compare.panel
 
     def can_add(self, choice: SegmentChoice | None) -> bool:
-        """Whether there is a scan, and a segment that is not known to be of another one.
+        """Whether there are a scan and a segment that is not known to belong to another scan.
 
         Parameters
         ----------
@@ -42,12 +42,12 @@ class ScanTableState:
         return self.panel.scan is not None and choice is not None and not self.compare.is_foreign(choice) and not busy
 
     def proposed_patient(self) -> str:
-        """The patient's ID as the scan states it, else the scan's name."""
+        """Patient ID stated by the scan, else the scan's name."""
         scan = self.panel.scan
         return identity_of(scan).get("patient_id") or scan.GetName()
 
     def add(self, table: str | os.PathLike, choice: SegmentChoice, patient_id: str, died: int | None) -> None:
-        """Measure, check and add; what came of it is said in the section Compare.
+        """Measure, check and add; the outcome is shown in the section Compare.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class ScanTableState:
         choice : SegmentChoice
         patient_id : str
         died : int or None
-            1 if dead within 30 days; None: not known.
+            1 if the patient died within 30 days; None: not known.
 
         Raises
         ------

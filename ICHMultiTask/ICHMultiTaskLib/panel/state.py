@@ -33,9 +33,9 @@ class PanelState:
     ----------
     logic : Logic
     queue : WorkQueue
-        All work on the scene; whoever owns a clock drains it.
+        Queue of all work on the scene; the owner of a timer drains it.
     parameters : ICHMultiTaskParameterNode or None
-        Anything with its attributes does; None while the scene is closed.
+        Or any object with its attributes; None while the scene is closed.
     listeners : list of callable ()
         Called when the display may need an update.
     """
@@ -56,7 +56,7 @@ class PanelState:
         return scan if scan is not None and scan.GetScene() is not None else None
 
     def changed(self) -> None:
-        """Tell the listeners."""
+        """Call the listeners."""
         for listener in tuple(self.listeners):
             listener()
 
@@ -113,7 +113,7 @@ class PanelState:
         work, when_done : callable
             As in `WorkQueue.submit`.
         scans : tuple
-            The last one is the one that messages belong to.
+            Messages belong to the last one.
         kind : str
             The section's name by default.
 

@@ -1,4 +1,4 @@
-"""The section "Tour": what to do first, one step at a time, until the tour is done or closed."""
+"""The section "Tour": first steps, one at a time, until the tour is finished or closed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TourSection:
         Loaded from ICHMultiTaskTour.ui.
     state : TourState
     actions : sequence of callable ()
-        What the button of each step does.
+        Action of each step's button.
     """
 
     def __init__(self, widget: qt.QWidget, state: TourState, actions: Sequence[Callable[[], object]]):
@@ -42,7 +42,7 @@ class TourSection:
             self.actions[step[0]]()
 
     def onCloseButton(self, checked: bool = False) -> None:
-        """Close the tour, for later starts as well."""
+        """Close the tour for good."""
         qt.QSettings().setValue(_DONE, "1")
         self.widget.visible = False
 

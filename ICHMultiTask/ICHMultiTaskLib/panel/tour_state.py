@@ -1,4 +1,4 @@
-"""The tour of the first start: four steps, each done as soon as what it asks for is there. Needs no Qt."""
+"""First-start tour of four steps; a step is done as soon as its result exists. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """One step of the tour: what to do, the text of the button that does it, and whether it is done."""
+    """One step of the tour: instruction, text of its button, and whether it is done."""
 
     text: str
     button: str
@@ -22,7 +22,7 @@ class Step(NamedTuple):
 
 
 class TourState:
-    """Follows what a new user has done.
+    """Follows the progress of a new user.
 
     Parameters
     ----------
@@ -58,5 +58,5 @@ class TourState:
         ]
 
     def next_step(self) -> tuple[int, Step] | None:
-        """Number and Step of the first that is not done; None after the last."""
+        """Number and Step of the first step that is not done; None after the last."""
         return next(((n, step) for n, step in enumerate(self.steps()) if not step.done), None)

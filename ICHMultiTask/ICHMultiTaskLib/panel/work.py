@@ -1,4 +1,4 @@
-"""The clock of a work queue: a timer on the main thread that drains it."""
+"""Timer on the main thread that drains a work queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..common.work_queue import Job, WorkQueue
 from .state import outcome_text
 
 WARNING_STYLE = "background-color: #fff3cd; color: #5c4400; border-radius: 4px; padding: 6px;"
-"""Brings its own background, so that it looks the same in every theme."""
+"""Has its own background, to look the same in every theme."""
 YIELD_SECONDS = 0.005
 """The application's event loop holds Python's lock. Between events it is released to the worker thread for this long,
 which is not noticeable; the window's own events come first."""
@@ -35,7 +35,7 @@ class Ticker:
         queue.listeners.append(self._wake)
 
     def stop(self) -> None:
-        """Stop the clock and all work."""
+        """Stop the timer and all work."""
         self._timer.stop()
         self.queue.drop()
 

@@ -172,7 +172,7 @@ def _scaling(slices, stored):
             "The headers state no rescale intercept; the stored values were used as Hounsfield units."
         ]
     usual = Counter(stated[index] for index in known).most_common(1)[0][0]
-    # A whole block may be wrong: a slice is held against usual ones, not against a neighbor that is as wrong as itself.
+    # A whole block of slices may be wrong, so each is compared with slices of the usual scale, not just with neighbors.
     trusted = [index for index in known if stated[index] == usual]
     trusted = trusted if len(trusted) >= 3 else known
     repaired = []

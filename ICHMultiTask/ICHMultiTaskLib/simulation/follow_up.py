@@ -1,10 +1,11 @@
-"""A second scan of the same patient, in which the bleed may have grown.
+"""Follow-up scan of a simulated patient, in which the bleed may have grown.
 
     second = simulate_follow_up(first, settings)
 
-Early scans, anticoagulation and the signs of an unstable bleed make growth likelier: a black hole or a blend of two
-densities, a swirl, and an irregular, multilobular or satellite shape. That they do is published (Al-Shahi Salman et al.
-2018, doi 10.1016/S1474-4422(18)30253-9; Morotti et al. 2019, doi 10.1002/ana.25563); the sizes here are choices.
+Growth is more likely after early scans, with anticoagulation, and with imaging signs of an unstable bleed: black hole
+or blend sign, swirl sign, and an irregular, multilobular or satellite shape. These predictors are published (Al-Shahi
+Salman et al. 2018, doi 10.1016/S1474-4422(18)30253-9; Morotti et al. 2019, doi 10.1002/ana.25563); the effect sizes
+here are assumptions.
 """
 
 from dataclasses import replace
@@ -15,17 +16,17 @@ from .hematoma import LARGEST_ML
 from .patient import SimulatedPatient, SimulationSettings, simulate_patient
 
 HOURS_LATER = (12.0, 36.0)
-"""From the first scan to the second, evenly."""
+"""Hours from the first scan to the second, uniformly distributed."""
 ODDS = 0.22
-"""Of growth in a scan `USUAL_HOURS` after onset, of a smooth and even bleed without anticoagulation."""
+"""Odds of growth after a scan at `USUAL_HOURS`, for a smooth, homogeneous bleed without anticoagulation."""
 USUAL_HOURS, ODDS_A_DOUBLING = 3.0, 0.6
 ODDS_ANTICOAGULATED, ODDS_OF_HOLE_OR_BLEND, ODDS_OF_SWIRL, ODDS_IRREGULAR = 2.6, 2.4, 1.5, 1.6
 MARKED_SWIRL_HU = 5.0
 IRREGULAR = ("irregular", "multilobular", "satellite")
 MIN_GROWTH, MEAN_FURTHER_GROWTH, MAX_GROWTH_ML = 0.33, 0.6, 70.0
-"""A bleed that grows does so by a third at least, which is one of the usual definitions, and by a random part more."""
+"""Relative growth: at least a third, a usual definition of expansion, plus a random part; limited in mL."""
 STEADY_SPREAD = 0.03
-"""Spread of the volume of a bleed that does not grow, as a share of it."""
+"""Relative standard deviation of the volume of a bleed that does not grow."""
 
 
 def growth_probability(patient: SimulatedPatient) -> float:
@@ -44,23 +45,23 @@ def growth_probability(patient: SimulatedPatient) -> float:
 def simulate_follow_up(
     first: SimulatedPatient, settings: SimulationSettings | None = None
 ) -> tuple[SimulatedPatient, SimulatedPatient]:
-    """Scan the patient again, and let the outcome follow from what the second scan shows.
+    """Simulate a second scan, and let the outcome follow from its findings.
 
-    Head, place and shape of the bleed are those of the first scan; pose, scanner and noise are drawn anew. GCS falls as
-    the bleed grows. Nobody dies between the scans.
+    Head, location and shape of the bleed are those of the first scan; pose, scanner and noise are redrawn. GCS falls as
+    the bleed grows. No patient dies between the scans.
 
     Parameters
     ----------
     first : SimulatedPatient
-        Of a simulated head.
+        First scan, of a simulated head.
     settings : SimulationSettings, optional
-        Those of the first scan.
+        Settings of the first scan.
 
     Returns
     -------
     first, second : SimulatedPatient
-        Both with the outcome and `death_probability` of the second; the first keeps its own GCS, and its
-        `death_probability_image` is NaN, since what a first scan tells of an outcome after growth is not known.
+        Both have the outcome and `death_probability` of the second scan. The first keeps its own GCS; its
+        `death_probability_image` is NaN, since the probability given the first scan alone is not known.
     """
     settings = settings or SimulationSettings()
     rng = np.random.default_rng([first.seed, 2])

@@ -1,4 +1,4 @@
-"""Insert a simulated hematoma into a head CT that the user has: real anatomy, noise and scanner, exact volume."""
+"""Insert a simulated hematoma of exactly known volume into a real head CT, with its anatomy, noise and scanner."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from .patient import SimulatedPatient, SimulationSettings, midline_shift, one_bl
 from .raters import read_volumes
 
 BRAIN_HU = 32.0
-"""Median of brain parenchyma; blood is shifted by what a scan differs from it, up to `LARGEST_OFFSET_HU`."""
+"""Usual median of parenchyma. Blood is shifted by a scan's difference from it, up to `LARGEST_OFFSET_HU`."""
 LARGEST_OFFSET_HU = 8.0
 ATTEMPTS, RETRIES = 30, 10
-"""Draws of a bleed in all, and of the center and shape alone before location and volume are drawn anew."""
+"""Total draws of a bleed, and draws of center and shape before location and volume are redrawn."""
 VOLUME_TOLERANCE = 0.003
 TEXTURE_MM = 2.2
-"""Radius of the median whose residual is taken for noise: wider than a kernel's grain, and edges stay out of it."""
+"""Radius of the median filter whose residual is taken as noise: wider than the grain of a kernel."""
 SOFT_HU = 70.0
-"""Blood takes the place of soft tissue; the share of bone and calcification in a voxel stays."""
+"""Blood replaces soft tissue up to this value; bone and calcification in a voxel remain."""
 EDEMA_BLUR_MM = 1.2
 LAYER_MM = 1.2
-"""Thick slices are painted in layers of at most this."""
+"""Thick slices are painted in layers of at most this thickness."""
 
 
 class Anatomy:
-    """A head CT made ready for insertion; the costly part, the same for every hematoma inserted into it.
+    """A head CT prepared for insertion: the expensive part, shared by all hematomas inserted into it.
 
     Parameters
     ----------
     head_ct : HeadCT
-        Any grid with slices nearest to axial. Nothing tells whether it has a hemorrhage already.
+        Any grid with nearly axial slices. It is not checked for an existing hemorrhage.
 
     Raises
     ------
@@ -67,13 +67,13 @@ class Anatomy:
     def rigid_points(
         self, slices: slice, rows: slice, columns: slice, offset: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Centers of voxels in the rigid head as x, y, z of shape (K, J, I), moved `offset` mm across the slices."""
+        """Voxel centers in the rigid head as x, y, z of shape (K, J, I), shifted by `offset` mm across the slices."""
         k, j, i = np.ogrid[slices, rows, columns]
         k = k + offset / self.step_mm
         return tuple((r[0] * i + r[1] * j + r[2] * k + r[3]).astype(np.float32) for r in self.to_rigid[:3])
 
     def box(self, low: np.ndarray, high: np.ndarray) -> tuple[slice, ...]:
-        """Slices of the scan's voxels (k, j, i) that may lie between two corners in the rigid head."""
+        """Box of the scan's voxels (k, j, i) that may lie between two corners in the rigid head."""
         corners = np.stack(np.meshgrid(*zip(low, high), indexing="ij"), -1).reshape(-1, 3)
         index = apply_affine(np.linalg.inv(self.to_rigid), corners)[:, ::-1]
         return box_around(index, 1, self.head_ct.hu.shape)
@@ -84,18 +84,18 @@ def insert_hematoma(
 ) -> SimulatedPatient:
     """Insert a hematoma into a head CT without one.
 
-    Location, shape, size and density are drawn as for `simulate_patient`, in an atlas laid into the scan's own cranial
-    cavity. Tissue is pushed aside, edema laid around the bleed, and the blood painted with the partial volume,
-    sharpness and noise of the scan. The ventricles stay clear: rupture into them is never drawn.
+    Location, shape, size and density are drawn as in `simulate_patient`, in an atlas fitted to the scan's cranial
+    cavity. Tissue is displaced, edema is added around the bleed, and the blood gets the partial volume, sharpness and
+    noise of the scan. Intraventricular extension is not simulated.
 
     Parameters
     ----------
     head_ct : HeadCT or Anatomy
-        An `Anatomy` saves time where several hematomas go into one scan.
+        An `Anatomy` saves time if several hematomas are inserted into one scan.
     seed : int
     settings : SimulationSettings, optional
-        Of these `composition`, `bleed`, `location`, `shape`, `volume_ml`, `center_mm` (RAS mm of the scan) and `age`
-        are used.
+        Only `composition`, `bleed`, `location`, `shape`, `volume_ml`, `center_mm` (RAS mm of the scan) and `age` are
+        used.
     patient_id : str, optional
 
     Returns
@@ -105,7 +105,7 @@ def insert_hematoma(
     Raises
     ------
     InputError
-        If no cranial cavity is found, or no bleed as wanted fits into its scanned part.
+        If no cranial cavity is found, or no bleed with these settings fits into its scanned part.
     """
     anatomy = head_ct if isinstance(head_ct, Anatomy) else Anatomy(head_ct)
     head_ct = anatomy.head_ct
@@ -150,7 +150,7 @@ def insert_hematoma(
 
 
 def _draw_hematoma(rng, anatomy, settings):
-    """A bleed that has the wanted volume and lies within the scan."""
+    """Draw a bleed that has the requested volume and lies within the scan."""
     center = settings.center_mm
     if center is not None:
         center = apply_affine(anatomy.head.ras_to_rigid, center)
@@ -171,7 +171,7 @@ def _draw_hematoma(rng, anatomy, settings):
 
 
 def _fit_volume(hematoma, wanted):
-    """Scale a bleed that the skull bounds until it has the wanted volume; whether that succeeded."""
+    """Scale a bleed, limited by the skull, to the requested volume; returns whether that succeeded."""
     before = hematoma.volume_ml
     for _ in range(6):
         if abs(hematoma.volume_ml / wanted - 1.0) < VOLUME_TOLERANCE:
@@ -185,7 +185,7 @@ def _fit_volume(hematoma, wanted):
 
 
 def _is_scanned(anatomy, hematoma):
-    """Whether the bleed's center lies in the cavity, and all of it at least half a voxel within the scan."""
+    """Whether the bleed's center lies in the cavity, and all of the bleed at least half a voxel inside the scan."""
     atlas = [np.float32(p) for p in hematoma.center / anatomy.head.scale]
     if float(anatomy.head.cavity(*atlas)) < 2.0:
         return False
@@ -194,14 +194,14 @@ def _is_scanned(anatomy, hematoma):
 
 
 def _points(hematoma):
-    """Points all over the bleed, in the rigid head, shape (N, 3)."""
+    """Points throughout the bleed in the rigid head, shape (N, 3)."""
     axes = [np.linspace(a, b, 40, dtype=np.float32) for a, b in zip(*hematoma.bounds())]
     points = np.stack(np.meshgrid(*axes, indexing="ij"))
     return points[:, hematoma.field(*points) > -1.0].T
 
 
 def _paint(anatomy, hematoma):
-    """The scan with mass effect, edema and blood, the mask of voxels at least half filled, and the edema in mL."""
+    """Scan with mass effect, edema and blood; mask of voxels at least half filled with blood; edema in mL."""
     scan = anatomy.head_ct.hu
     hu = scan.astype(np.float32)
     mask = np.zeros(scan.shape, bool)
@@ -226,14 +226,14 @@ def _paint(anatomy, hematoma):
 def _push_aside(anatomy, hematoma, hu):
     """Resample the contents of the cavity with the bleed's mass effect, in place.
 
-    Cubic, which unlike linear interpolation keeps most of the noise where tissue moves by a fraction of a voxel.
+    Cubic interpolation keeps most of the noise where tissue moves by a fraction of a voxel; linear would not.
     """
     head = hematoma.head
     found = np.argwhere(head.found.distance > 0)[:, ::-1]
     corners = apply_affine(head.ras_to_rigid @ head.found.ijk_to_ras, np.stack([found.min(axis=0), found.max(axis=0)]))
     margin = 0.2 * np.abs(corners[1] - corners[0])
     box = anatomy.box(corners.min(axis=0) - margin, corners.max(axis=0) + margin)
-    # Bone and air would ring in the spline; inside the cavity only calcifications are cut.
+    # Clipping prevents ringing at bone and air; inside the cavity it only affects calcifications.
     soft = np.clip(hu[box], -100.0, 250.0)
     spline = ndimage.spline_filter(soft, 3, output=np.float32)
     to_index = np.linalg.inv(anatomy.to_rigid)[:3, :3].astype(np.float32)
@@ -251,10 +251,10 @@ def _push_aside(anatomy, hematoma, hu):
 
 
 def _blood(anatomy, hematoma, box):
-    """Coverage of each voxel of the box by the bleed, and its HU times coverage; float32 (K, J, I)."""
+    """Share of each voxel of the box that the bleed covers, and HU × share; float32 (K, J, I)."""
     shape = tuple(s.stop - s.start for s in box)
     coverage, blood = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    # An odd number, so that no voxel is exactly half filled, which would shift the border of the mask.
+    # An odd number, since exactly half-filled voxels would shift the border of the mask.
     layers = int(np.clip(np.ceil(anatomy.thickness_mm / LAYER_MM), 1, 10)) | 1
     for n in range(shape[0]):
         k = slice(box[0].start + n, box[0].start + n + 1)
@@ -269,7 +269,7 @@ def _blood(anatomy, hematoma, box):
 
 
 def _edema(anatomy, hematoma, box, hu):
-    """Change in HU by the edema around the bleed, and its mL: only brain darkens, not CSF, and its noise stays."""
+    """HU change by perihematomal edema, and its mL: only brain gets darker, not CSF; the noise remains."""
     smooth = ndimage.gaussian_filter(hu, (0.0, *(EDEMA_BLUR_MM / anatomy.head_ct.spacing_kji[1:])))
     change, voxels = np.zeros(hu.shape, np.float32), 0.0
     for n in range(len(hu)):
@@ -287,7 +287,7 @@ def _edema(anatomy, hematoma, box, hu):
 
 
 def scan_noise(scan: np.ndarray, pixel_mm: float) -> np.ndarray:
-    """The scan's own noise: what a median within the slice takes away, without what is too large for noise."""
+    """Noise of the scan: the residual of a median filter within the slices, clipped at 3.5 standard deviations."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.rint(scan).astype(np.int16))
@@ -298,10 +298,10 @@ def scan_noise(scan: np.ndarray, pixel_mm: float) -> np.ndarray:
 
 
 def _edge_mm(head_ct):
-    """Standard deviation in mm of the scan's blur, from how steep the skin's edge to the air is.
+    """Standard deviation in mm of the scan's blur, from the slope of the skin-air edge.
 
     An edge of height H blurred by a Gaussian of standard deviation s has the slope H / (s √(2π)) at its middle. Hair,
-    cushions and slices oblique to the skin flatten it, so that the steeper fifth tells.
+    cushions and slices oblique to the skin reduce the slope, so its 80th percentile is used.
     """
     levels = range(0, head_ct.hu.shape[0], max(1, head_ct.hu.shape[0] // 12))
     slopes = []

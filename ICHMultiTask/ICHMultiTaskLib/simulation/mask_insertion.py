@@ -1,4 +1,4 @@
-"""Insert blood of the shape of a real hematoma, drawn on another head, into a head CT that has none."""
+"""Insert blood with the shape of a real hematoma, segmented in another head, into a head CT without hemorrhage."""
 
 from dataclasses import replace
 
@@ -15,19 +15,19 @@ ROOM = 0.97
 """Share of the blood that must lie within the cranial cavity, by at least `MARGIN_MM`."""
 MARGIN_MM = 1.5
 HEIGHT_MM = (-20.0, 45.0)
-"""Where a bleed's center may lie above the head's: how high a stack of slices reaches says little of the head in it."""
+"""Allowed height of the bleed's center above that of the head: the extent of a stack says little about the head's."""
 STEPS, STEP = 25, 0.88
 SMOOTH_MM = 0.8
-"""Standard deviation of the blur that takes the stairs out of a mask's outline, within its slices."""
+"""Standard deviation of the in-plane blur that smooths the steps of a mask's outline."""
 
 
 def insert_mask(
     anatomy: Anatomy, mask: np.ndarray, ijk_to_ras: np.ndarray, seed: int = 0
 ) -> tuple[HeadCT, np.ndarray, float]:
-    """Lay blood of a mask's shape into a head CT, as near as it fits to where it lay in its own head.
+    """Insert blood with a mask's shape into a head CT, as close to its original position as it fits.
 
-    The middle of the mask's grid is taken for the middle of its head, whose scan need not be known. The blood has one
-    density, the scan's own partial volume, blur and noise, and neither mass effect nor edema.
+    The center of the mask's grid is assumed to be the center of its head; its scan is not needed. The blood is
+    homogeneous, with the partial volume, blur and noise of the scan, and without mass effect or edema.
 
     Parameters
     ----------
@@ -35,9 +35,9 @@ def insert_mask(
         A head CT without a hemorrhage.
     mask : ndarray of bool, shape (K, J, I)
     ijk_to_ras : ndarray of shape (4, 4)
-        Of the mask, mm; sheared axes are allowed.
+        Affine of the mask, mm; sheared axes are allowed.
     seed : int
-        Of the density.
+        Seed of the density.
 
     Returns
     -------
@@ -45,12 +45,12 @@ def insert_mask(
     inserted : ndarray of bool
         Voxels of the scan that are at least half filled with blood.
     volume_ml : float
-        Theirs.
+        Volume of these voxels.
 
     Raises
     ------
     InputError
-        If the mask is empty or finds no room in the scanned part of the cranial cavity.
+        If the mask is empty or does not fit into the scanned part of the cranial cavity.
     """
     mask = np.asarray(mask) > 0
     if not mask.any():
@@ -67,12 +67,13 @@ def insert_mask(
     for _ in range(STEPS):
         if _has_room(anatomy, points + center):
             break
-        center *= STEP  # toward the middle of the head
+        center *= STEP  # toward the center of the head
     else:
         volume = mask.sum() * voxel_volume_mm3(ijk_to_ras) / 1000.0
         raise InputError(
-            f"The mask finds no room: expected the {volume:.1f} mL within the {anatomy.head.found.volume_ml:.0f} mL of "
-            "the cranial cavity that were scanned, found none on the way to the head's middle."
+            f"The mask does not fit: expected room for {volume:.1f} mL within the "
+            f"{anatomy.head.found.volume_ml:.0f} mL of the cranial cavity that were scanned, found none between its "
+            "position and the center of the head."
         )
     low, high = (points + center).min(axis=0) - 8.0, (points + center).max(axis=0) + 8.0
     box = anatomy.box(low, high)
@@ -91,7 +92,7 @@ def insert_mask(
 
 
 def _has_room(anatomy, points):
-    """Whether nearly all of the points, in the rigid head, lie in the cavity and within the scan."""
+    """Whether at least `ROOM` of the points (in the rigid head) lie in the cavity and within the scan."""
     atlas = (points / anatomy.head.scale).astype(np.float32).T
     inside = anatomy.head.cavity(*atlas) > MARGIN_MM
     index = apply_affine(np.linalg.inv(anatomy.to_rigid), points)[:, ::-1]
@@ -100,7 +101,7 @@ def _has_room(anatomy, points):
 
 
 def _coverage(anatomy, mask, ijk_to_ras, centroid, center, box):
-    """Share of each voxel of the box that the blood fills, float32 (K, J, I)."""
+    """Share of each voxel of the box that is filled with blood, float32 (K, J, I)."""
     spacing = spacing_kji(ijk_to_ras)
     smooth = ndimage.gaussian_filter(mask.astype(np.float32), (0.0, *(SMOOTH_MM / spacing[1:])))
     to_index = np.linalg.inv(ijk_to_ras[:3, :3]).astype(np.float32)

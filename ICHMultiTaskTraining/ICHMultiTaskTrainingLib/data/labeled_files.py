@@ -20,7 +20,7 @@ from ICHMultiTaskLib.scan.volume_files import read_stored, suffix_of
 
 SCENES = (".mrb", ".mrml")
 MAX_LABELS = 20
-"""A file of whole numbers with more of them than this is a scan."""
+"""An integer file with more distinct values than this is taken for a scan."""
 _WORDS = r"seg|segs|segm|segmentations?|masks?|labels?|labelmaps?|rois?|annotations?|ground ?truth|gt|manual|outlines?"
 _IS_SEGMENTATION = re.compile(rf"(?:^|[^a-z])(?:{_WORDS})(?:tr|ts)?(?:$|[^a-z])", re.IGNORECASE)
 _KINDS = rf"(?:{_WORDS}|images?|scans?|cts?|dicom|data|nifti|volumes?)(?:tr|ts)?"
@@ -30,15 +30,15 @@ _IS_KIND = re.compile(_KINDS, re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ScanFile:
-    """A scan: a file, or a folder of DICOM images.
+    """A scan: a file or a folder of DICOM images.
 
     Attributes
     ----------
     path : Path
     patient_id : str
-        Of its DICOM headers.
+        Patient ID in its DICOM headers.
     series : dict of str to Path
-        First image of each DICOM series in the folder itself.
+        First image of each DICOM series in the folder, without subfolders.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class ScanFile:
 
 @dataclass(frozen=True)
 class Pair:
-    """A scan and the segmentations of it.
+    """A scan and its segmentations.
 
     Attributes
     ----------
@@ -62,16 +62,17 @@ class Pair:
 
 @dataclass
 class Found:
-    """What a folder holds.
+    """Contents of a folder.
 
     Attributes
     ----------
     pairs : list of Pair
-        Every scan, also those without a segmentation; none of a patient with a scene.
+        All scans, also those without a segmentation, except of patients with a scene.
     scenes : list of Path
     alone : list of (Path, str)
-        Segmentations whose scan is not clear, and why.
+        Segmentations without a unique scan, and the reason.
     unreadable : list of (Path, str)
+        Unreadable files, and the reason.
     """
 
     pairs: list = field(default_factory=list)
@@ -83,10 +84,10 @@ class Found:
 def find_labeled(folder: Path, progress: Progress = NO_PROGRESS) -> Found:
     """Find scans (DICOM, NIfTI, NRRD, MetaImage) and the segmentations of each.
 
-    A segmentation belongs to the scan that a DICOM SEG names; else to the scan of the same name beside it or in a
+    A segmentation belongs to the scan that a DICOM SEG references; else to the scan of the same name beside it or in a
     parallel folder ("images/p1.nii.gz" and "masks/p1_mask.nii.gz"); else to the only scan in its patient's folder, or
-    the only one there with the same grid. Files are told apart by their names (.seg.nrrd, mask, label, …) and, where
-    these say nothing, by their voxels.
+    the only one there with the same grid. Segmentations are recognized by name (.seg.nrrd, mask, label, …), else by
+    their voxel values.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def find_labeled(folder: Path, progress: Progress = NO_PROGRESS) -> Found:
     Raises
     ------
     InputError
-        If it is no folder.
+        If `folder` is not a folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -131,17 +132,17 @@ def find_labeled(folder: Path, progress: Progress = NO_PROGRESS) -> Found:
 
 
 def core_name(path: Path) -> str:
-    """What is left of a file's name without its ending and without words such as "mask": it names the patient."""
+    """File name without suffix and words such as "mask": what remains names the patient."""
     suffix = "" if path.is_dir() else suffix_of(path) or path.suffix
     name = path.name[: len(path.name) - len(suffix)]
-    name = re.sub(r"_0000$", "", name)  # of nnU-Net's channels
+    name = re.sub(r"_0000$", "", name)  # channel number of nnU-Net
     words = [re.sub(rf"^{_KINDS}(?=\d)", "", word, flags=re.IGNORECASE) for word in re.split(r"[\s._-]+", name)]
     words = [word for word in words if word and not _IS_KIND.fullmatch(word)]
     return "-".join(words).casefold()
 
 
 def _sort(inner):
-    """Visit folders in the order of their names, hidden ones not at all."""
+    """Sort subfolders by name and drop hidden ones, in place."""
     inner[:] = sorted(name for name in inner if not name.startswith("."))
     return True
 
@@ -182,13 +183,13 @@ def _pair(folder, scans, segmentations, found):
             of_scan[drawn_on].append(path)
         else:
             left.append(path)
-    # A folder of several series counts once where a segmentation has named those that it holds.
+    # If segmentations reference single series of a folder, the folder itself does not count as a scan.
     files = {scan.path.parent for scan in of_scan if scan.path in scan.series.values()}
     scans[:] = [scan for scan in scans if scan.path not in files or scan in of_scan]
     for path in left:
         home = home_of(path, folder)
         near = [scan for scan in scans if scan.path.is_relative_to(home)]
-        if home == folder:  # which is no patient's: names that differ say that they are of two
+        if home == folder:  # not a patient's folder: different names mean different patients
             near = [s for s in near if s not in of_scan and not (core_name(path) and core_name(s.path))]
         chosen = [(scan, scan) for scan in near] if len(near) == 1 and len(near[0].series) < 2 else []
         chosen = chosen or _of_same_grid(path, near)
@@ -203,7 +204,7 @@ def _pair(folder, scans, segmentations, found):
         )
     homes = {home_of(scene, folder) for scene in found.scenes} - {folder}
     names = {core_name(scene) for scene in found.scenes if home_of(scene, folder) == folder} - {""}
-    # What a scene was saved of counts once, as the scene has it: with its transforms.
+    # A scan that was saved in a scene counts once, as in the scene: with its transforms.
     found.pairs = [
         Pair(scan, tuple(of_scan.get(scan, ())))
         for scan in scans
@@ -212,7 +213,7 @@ def _pair(folder, scans, segmentations, found):
 
 
 def home_of(path: Path, folder: Path) -> Path:
-    """The folder of a patient, or of all, in which a file lies: the nearest that is not called "images" or alike."""
+    """Folder of the file's patient, or of all patients: the nearest parent that is not named "images" or similar."""
     home = path.parent
     while home != folder and _IS_KIND.fullmatch(home.name):
         home = home.parent
@@ -220,7 +221,7 @@ def home_of(path: Path, folder: Path) -> Path:
 
 
 def _named_by(path, scan, folder):
-    """A scan that a segmentation says by its reference or its name it is of, or the series of it that it says."""
+    """The scan, or one series of it, that a segmentation references or shares its name with; else None."""
     if scan.series and suffix_of(path) is None:
         uid = referenced_series(path)
         if uid:
@@ -232,7 +233,7 @@ def _named_by(path, scan, folder):
 
 
 def _of_same_grid(path, scans):
-    """Scans on whose voxels a segmentation was drawn, each with itself, or with the one of its series that it was."""
+    """Scans with the same grid as a segmentation, as pairs of the scan and the scan or series that matches."""
     try:
         segment = next(iter(read_segments(path)), None)
     except InputError:
@@ -243,7 +244,7 @@ def _of_same_grid(path, scans):
 
 
 def _on_grid(segment, scan):
-    """A scan on whose voxels a segment lies, or the one of its series that is, named by its first image."""
+    """The scan with the same grid as a segment, or the one of its series that has it, by its first image; else None."""
     others = list(scan.series.values()) if len(scan.series) > 1 else []
     for image in (scan.path, *others):
         try:

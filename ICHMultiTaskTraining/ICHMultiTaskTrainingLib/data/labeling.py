@@ -1,6 +1,6 @@
-"""A table of scans made from segmentations: what each scan of a folder gives, its checks, and the writing of the table.
+"""Table of scans from segmentations: measurements of each scan in a folder, checks, and writing of the table.
 
-The volumes are measured on the segmentations, each on its own grid; the outcomes come from a table of patients.
+Volumes are measured on the segmentations, each on its own grid. Outcomes come from a table of patients.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from .labeled_files import Found, Pair, core_name, home_of
 
 COLUMNS = ("patient_id", "image", "volume_ml", "died", "mask", "segmentation", "segment")
 SCENE_FILES = "scans"
-"""What the scans taken out of scenes are called, as a kind of result."""
+"""Suffix of the folder, and kind of result, for scans that are exported from scenes."""
 MAX_DIGITS = 4
-"""Of a name that may be the number of a series."""
+"""A longer number is not taken for a series number."""
 _DIED = {"1": 1, "yes": 1, "true": 1, "dead": 1, "died": 1, "death": 1,
          "0": 0, "no": 0, "false": 0, "alive": 0, "survived": 0, "survival": 0}  # fmt: skip
 
 
 @dataclass
 class Entry:
-    """One scan, and what was found of it.
+    """One scan with its segmentation, outcome and problems.
 
     Attributes
     ----------
     image : Path
-        What the table will name.
+        Path of the image, as listed in the table.
     source : Path
-        What was found: the image, or the scene that it stands in.
+        File or folder that was found: the image, or the scene that contains it.
     patient_id : str
     segmentation : Path or None
     segment : str
     volume_ml : float or None
     died : int or None
     mask : Path or None
-        The segmentation where it can serve as a mask in training: on the scan's grid, with the bleed alone in it.
+        The segmentation, if it can be a mask in training: on the scan's grid, with no other segment in its file.
     extra : dict of str to str
-        Further columns of the table of outcomes.
+        Additional columns of the table of outcomes.
     problems : list of str
-        Why it cannot be learned from; empty where it can.
+        Reasons why it cannot be used for training; empty if it can.
     export : callable (folder), or None
-        Writes image and mask of a scene's scan into a folder, under the names that `image` and `mask` have there.
+        Writes image and mask of a scan from a scene into a folder, under the names in `image` and `mask`.
     """
 
     image: Path
@@ -73,17 +73,17 @@ class Entry:
 
 
 class Outcomes:
-    """Who died, by patient.
+    """Outcomes by patient.
 
     Parameters
     ----------
     path : path or None
-        A table with `patient_id` and `died` (0 or 1, or yes and no); further columns are kept. None: nothing is known.
+        Table with `patient_id` and `died` (0 or 1, or yes and no); other columns are kept. None: no outcomes are known.
 
     Raises
     ------
     InputError
-        With every row that cannot be, all at once.
+        If rows are unusable; the message lists all of them.
     """
 
     def __init__(self, path: str | os.PathLike | None):
@@ -100,7 +100,7 @@ class Outcomes:
             elif died is None:
                 problems.append(f"row {number}: died must be 0 or 1, found {record['died']!r}")
             elif key in self._rows and self._rows[key][1] != died:
-                problems.append(f"row {number}: {record['patient_id']} stands there twice, with both outcomes")
+                problems.append(f"row {number}: {record['patient_id']} appears more than once, with different outcomes")
             else:
                 self._rows[key] = record, died
         if problems:
@@ -110,12 +110,12 @@ class Outcomes:
         return bool(self._rows)
 
     def find(self, names: Sequence[str]) -> list[tuple[dict[str, str], int, str]]:
-        """The patients listed under any of some names: (record, outcome, name), each patient once."""
+        """Patients who are listed under any of these names: (record, outcome, name), each patient once."""
         found = {_key(name): name for name in reversed(names)}
         return [(*self._rows[key], name) for key, name in found.items() if key in self._rows]
 
     def without(self, patients: Iterable[str]) -> list[str]:
-        """Patients of the table who are not among some names."""
+        """Patients of the table who are not in `patients`."""
         known = {_key(name) for name in patients}
         return [record["patient_id"] for key, (record, _) in self._rows.items() if key not in known]
 
@@ -123,7 +123,7 @@ class Outcomes:
 def measure_pair(
     pair: Pair, segment: str | None = None, segmentation: str | None = None, may_be_empty: bool = False
 ) -> Entry:
-    """Measure the segmentation of a scan.
+    """Measure a scan's segmentation.
 
     Parameters
     ----------
@@ -131,26 +131,26 @@ def measure_pair(
     segment : str, optional
         Name of the segment, as in `choose_segment`.
     segmentation : str, optional
-        Pattern with * of the file's name, where several lie beside a scan.
+        Pattern (with *) for the file name, to choose among several segmentations of a scan.
     may_be_empty : bool
         As in `label_of`.
 
     Returns
     -------
     Entry
-        With what is wrong in its problems.
+        Its `problems` list everything that is wrong.
     """
     entry = Entry(pair.scan.path, pair.scan.path)
     files = [path for path in pair.segmentations if segmentation is None or path.match(segmentation)]
     if not files:
         what = f" that is called {segmentation}" if segmentation else ""
-        entry.problems.append(f"no segmentation{what} lies beside it")
+        entry.problems.append(f"it has no segmentation{what}")
         return entry
     entry.segmentation = files[0]
     try:
         scan = read_head_ct(pair.scan.path)
         if len(pair.scan.series) > 1 and scan.facts.series_uid in pair.scan.series and pair.scan.path.is_dir():
-            entry.image = pair.scan.series[scan.facts.series_uid]  # so that training reads the same one
+            entry.image = pair.scan.series[scan.facts.series_uid]  # so that training reads the same series
         if scan.facts.simulated:
             entry.extra["simulated"] = "1"
         found = [(path, part) for path in files for part in read_segments(path)]
@@ -162,14 +162,14 @@ def measure_pair(
         return entry
     entry.segment, entry.volume_ml = chosen.name, label.volume_ml
     entry.problems += label.problems
-    # As a mask in training, everything in the file counts.
+    # Training uses all of the file as the mask.
     if label.on_grid and sum(path == entry.segmentation for path, _ in found) == 1:
         entry.mask = entry.segmentation
     return entry
 
 
 def name_patients(entries: Sequence[Entry], folder: Path, outcomes: Outcomes, ids: dict) -> None:
-    """Give each entry its patient and outcome: by the DICOM header, the names of its folders, or its own name.
+    """Find each entry's patient and outcome, by DICOM header, folder names or file name.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def name_patients(entries: Sequence[Entry], folder: Path, outcomes: Outcomes, id
     folder : Path
     outcomes : Outcomes
     ids : dict of Path to str
-        Patient IDs by the scan's path, where its file states one.
+        Patient IDs stated in the files, by path of the scan.
     """
     by_number = defaultdict(list)
     for entry in entries:
@@ -209,24 +209,24 @@ def name_patients(entries: Sequence[Entry], folder: Path, outcomes: Outcomes, id
         homes = {home_of(entry.source, folder) for entry in same}
         for entry in same if len(homes) > 1 else ():
             entry.problems.append(
-                f"it is not clear whose scan it is: {len(homes)} folders hold something called {patient}, as series "
-                "are numbered; expected the patient's name or ID"
+                f"it is not clear whose scan it is: {len(homes)} folders contain a scan named {patient}, which may be "
+                "a series number; expected the patient's name or ID"
             )
 
 
 def check_twice(entries: Sequence[Entry]) -> None:
-    """Mark images that stand there twice, under whichever patient; entries are changed in place."""
+    """Report duplicate images, of the same or different patients, in the entries' problems."""
     same = defaultdict(list)
     for entry in entries:
         if entry.export is None and entry.source.exists():
             same[image_identity(entry.source)].append(entry)
     for copies in same.values():
         for entry in copies[1:]:
-            entry.problems.append(f"the same image is there twice: {shown(copies[0].source)} is a copy of it")
+            entry.problems.append(f"the image is a duplicate of {shown(copies[0].source)}")
 
 
 def listing(entries: Sequence[Entry], found: Found, outcomes: Outcomes, folder: Path) -> list[str]:
-    """What was found, in lines: a table of the scans, then everything that is wrong."""
+    """Summary as lines of text: a table of the scans, then all problems."""
     rows = [("patient", "scan", "segment", "mL", "died", "")]
     for entry in entries:
         volume = "" if entry.volume_ml is None else f"{entry.volume_ml:.1f}"
@@ -253,12 +253,12 @@ def listing(entries: Sequence[Entry], found: Found, outcomes: Outcomes, folder: 
 
 
 def write_manifest(entries: Sequence[Entry], output: Path, progress: Progress = NO_PROGRESS) -> None:
-    """Write the table of scans, whole or not at all; scans of scenes go into a folder beside it.
+    """Write the table of scans, completely or not at all; scans from scenes are exported to a folder beside it.
 
     Parameters
     ----------
     entries : sequence of Entry
-        Those that can be used.
+        The usable entries.
     output : Path
     progress : callable (fraction, message), optional
 
@@ -287,7 +287,7 @@ def write_manifest(entries: Sequence[Entry], output: Path, progress: Progress = 
 
 
 def check_output(output: Path, entries: Sequence[Entry]) -> None:
-    """Refuse an output that cannot be written, before the work.
+    """Check before the work that the output can be written.
 
     Raises
     ------
@@ -298,7 +298,7 @@ def check_output(output: Path, entries: Sequence[Entry]) -> None:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file is a table that `write_manifest` wrote, which another one may replace."""
+    """Whether a file is a table written by `write_manifest`, which may be overwritten."""
     try:
         return set(COLUMNS) <= set(read_csv(path).header)
     except InputError:
@@ -312,16 +312,16 @@ def _record(entry, folder):
 
 
 def _relative(path, folder):
-    """A path as it stands in the table: relative to its folder, with slashes."""
+    """A path as written in the table: relative to the table's folder, with slashes."""
     if path is None:
         return ""
     try:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-    except ValueError:  # another drive of Windows
+    except ValueError:  # on another drive of Windows
         return path.resolve().as_posix()
 
 
 def _key(name):
-    """A patient's name as tables and folders may both write it: spreadsheets drop zeros at its beginning."""
+    """Normalized name of a patient: case is ignored, and so are leading zeros, which spreadsheets drop."""
     name = name.strip().casefold()
     return name.lstrip("0") or "0" if name.isdecimal() else name

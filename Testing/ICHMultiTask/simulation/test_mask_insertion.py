@@ -73,5 +73,5 @@ def test_what_cannot_be_inserted_is_refused(anatomy):
     with pytest.raises(InputError, match="The mask is empty"):
         insert_mask(anatomy, np.zeros(SHAPE, bool), LPS_5_MM)
     mask, _ = ellipsoid((0.0, 0.0, 0.0), (100.0, 100.0, 70.0))
-    with pytest.raises(InputError, match="The mask finds no room: expected the .* mL within the .* mL"):
+    with pytest.raises(InputError, match="The mask does not fit: expected room for .* mL within the .* mL"):
         insert_mask(anatomy, mask, LPS_5_MM)

@@ -213,8 +213,8 @@ def test_nothing_is_written_while_something_is_wrong_and_everything_is_named(tmp
     assert not output.exists() and "Nothing was written: 8 of the files above cannot be used" in said.err
     for name, problem in {
         "empty": "the segment is empty", "elsewhere": "on a wrong grid", "outside": "of it lies outside",
-        "bone": "does not lie on blood", "many": "“Label 1 (mask)”, “Label 2 (mask)”", "none": "no segmentation lies",
-        "nobody": "the patient has no outcome", "copy": "is a copy of it",
+        "bone": "does not lie on blood", "many": "“Label 1 (mask)”, “Label 2 (mask)”", "none": "it has no segmentation",
+        "nobody": "the patient has no outcome", "copy": "the image is a duplicate of",
     }.items():  # fmt: skip
         found = [line for line in said.out.splitlines() if problem in line]
         assert len(found) == 1, (name, found)
@@ -239,7 +239,7 @@ def test_without_an_output_it_only_lists(tmp_path, dicom_files, capsys):
     [
         ("patient,dead\nP,1\n", "lacks columns: expected patient_id, died"),
         ("patient_id,died\nP,maybe\n", "row 2: died must be 0 or 1, found 'maybe'"),
-        ("patient_id,died\nP,1\nP,0\n", "row 3: P stands there twice, with both outcomes"),
+        ("patient_id,died\nP,1\nP,0\n", "row 3: P appears more than once, with different outcomes"),
         ("patient_id,died\n,1\n", "row 2: patient_id is empty"),
     ],
 )
@@ -335,7 +335,7 @@ def test_numbers_of_series_are_no_patients(tmp_path, dicom_files, capsys):
     died = outcomes(tmp_path, {"1": 0, "2": 1, "3": 0})
     assert run(tmp_path, "--outcomes", died, "--output", tmp_path / "m.csv") == 1
     said = capsys.readouterr().out
-    assert said.count("2 folders hold something called 2, as series are numbered") == 2
+    assert said.count("2 folders contain a scan named 2, which may be a series number") == 2
     assert (
         run(tmp_path, "--outcomes", outcomes(tmp_path, {"p17": 0, "2": 1, "p18": 1}), "--output", tmp_path / "m.csv")
         == 1
