@@ -473,7 +473,7 @@ def test_words_of_a_result():
 )
 def test_no_hemorrhage_takes_the_place_of_a_mortality(changes, headline):
     result = result_view(facts(**changes))
-    assert result.headline == headline and not result.certain and result.mortality == ""
+    assert result.headline == headline and result.mortality == ""
     assert f"{facts(**changes)['volume_ml']:.1f} mL" in result.detail
 
 
