@@ -24,14 +24,6 @@ MARK_KJI = (9, 31, 23)
 
 
 @pytest.fixture
-def mrmlScene():
-    found = scene.create_scene()
-    found.Clear(0)
-    yield found
-    found.Clear(0)
-
-
-@pytest.fixture
 def head_ct():
     """A block of brain in air, with a small bright mark."""
     hu = np.full((20, 64, 48), -1000, np.int16)

@@ -16,14 +16,6 @@ from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
 from ICHMultiTaskLib.scan.reading import read_head_ct  # noqa: E402
 
 
-@pytest.fixture
-def mrmlScene():
-    found = scene.create_scene()
-    found.Clear(0)
-    yield found
-    found.Clear(0)
-
-
 def load(mrmlScene, path):
     """As slicer.util.loadVolume does it: one file is named, ITK finds and stacks its series."""
     node = mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Loaded")

@@ -12,7 +12,7 @@ from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
 from ICHMultiTaskLib.common.errors import InputError, OutputError  # noqa: E402
 from ICHMultiTaskLib.measures.segment_files import read_segments  # noqa: E402
 from ICHMultiTaskLib.model.testing import tiny_bundle  # noqa: E402
-from ICHMultiTaskLib.mrml import hierarchy, scene, volumes  # noqa: E402
+from ICHMultiTaskLib.mrml import hierarchy, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.marking import show_marking, write_marking  # noqa: E402
 from ICHMultiTaskLib.mrml.segments import read_segment, segments_of  # noqa: E402
 from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
@@ -21,14 +21,6 @@ from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient, wri
 
 TILTED = np.array([[-3.0, 0, 0, 70], [0, -3, 2, 90], [0, 0, 6, -50], [0, 0, 0, 1]])
 FACTS = ScanFacts(patient_id="P1", study_uid="1.2.3", series_uid="1.2.3.4")
-
-
-@pytest.fixture
-def mrmlScene():
-    found = scene.create_scene()
-    found.Clear(0)
-    yield found
-    found.Clear(0)
 
 
 @pytest.fixture

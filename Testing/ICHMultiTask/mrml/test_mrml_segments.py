@@ -8,21 +8,13 @@ import vtk  # noqa: E402
 
 from ICHMultiTaskLib.common.errors import InputError  # noqa: E402
 from ICHMultiTaskLib.measures.segment import measure  # noqa: E402
-from ICHMultiTaskLib.mrml import scene, segments, volumes  # noqa: E402
+from ICHMultiTaskLib.mrml import segments, volumes  # noqa: E402
 from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts  # noqa: E402
 
 OBLIQUE = np.array([[2.4, -1.8, 0, -60], [1.8, 2.4, 0, -95], [0, 0, 6, -50], [0, 0, 0, 1]])
 SHEARED = np.array([[-3.0, 0, 0, 70], [0, -3, 2, 90], [0, 0, 6, -50], [0, 0, 0, 1]])
 TURN = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1]])
-
-
-@pytest.fixture
-def mrmlScene():
-    found = scene.create_scene()
-    found.Clear(0)
-    yield found
-    found.Clear(0)
 
 
 def segmentation(mrmlScene, name="Dr. A", labels=None, affine=OBLIQUE, start_ijk=(0, 0, 0), names=("Bleed", "Edema")):

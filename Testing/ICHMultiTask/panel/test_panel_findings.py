@@ -31,14 +31,6 @@ FOUND = Findings("left", "deep", False, (
 
 
 @pytest.fixture
-def mrmlScene():
-    found = scene.create_scene()
-    found.Clear(0)
-    yield found
-    found.Clear(0)
-
-
-@pytest.fixture
 def panel(mrmlScene):
     found = PanelState()
     found.parameters = SimpleNamespace(inputVolume=None, comparedSegments=[])
