@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from html import escape
 from types import SimpleNamespace
 
 import qt
@@ -74,7 +73,7 @@ class FinishedSection:
             button.enabled = idle
         ui.compareModelsButton.text = _("Compare with the shipped model") if idle else _("Stop")
         label = ui.followUpLabel
-        label.text, label.visible = escape(work.text), bool(work.text)
+        label.text, label.visible = work.text, bool(work.text)
         label.styleSheet = WARNING_STYLE if work.failed else ""
 
     def onUseModelButton(self, checked: bool = False) -> None:

@@ -107,7 +107,7 @@ def view_of(
             chosen = {"config": asked.as_dict(), "manifest": str(manifest.path.resolve())}
             check_same_run(run.path, stored, stored | chosen)
     except ICHMultiTaskError as error:
-        return RunView(button, text=escape(str(error)), failed=True)
+        return RunView(button, text=escape(str(error), quote=False), failed=True)
     return RunView(button, True, _progress_text(run, config) if begun else "", plan=plan, finished=finished)
 
 
