@@ -48,7 +48,11 @@ def test_settings_that_mean_nothing_are_named(changes, message):
         ("tin18", {"architecture.slices": 16}, "built for 16 slices.*found 32"),
         ("timesformer", {"architecture.width": 100}, "a multiple of it"),
         ("x3d", {"architecture.dropout": 5}, "between 0 and 1"),
-        ("densenet121", {"coarse_epochs": [[4, 1]]}, "cannot be trained on 32×28×28 voxels, its grid in coarse epochs"),
+        (
+            "uniformizing3d",
+            {"coarse_epochs": [[4, 1]], "preprocessing.shape_kji": [32, 32, 32]},
+            "cannot be trained on 32×8×8 voxels, its grid in coarse epochs",
+        ),
         (
             "resnet18",
             {"architecture.stem_stride": 1, "architecture.stage_strides": [1, 1, 1, 1]},
