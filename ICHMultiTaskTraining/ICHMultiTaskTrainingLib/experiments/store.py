@@ -13,6 +13,7 @@ from ICHMultiTaskLib.common.tables import read_csv, write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
 
 from ..training.config import TrainingConfig, present_names
+from ..training.settings_text import differences
 
 SETTINGS = "experiment.json"
 ROWS = "rows"
@@ -79,15 +80,10 @@ class Store:
             there = dict(json.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise InputError(f"{path} cannot be read: expected settings that this software wrote ({error}).") from error
-        differences = [
-            f"{name} {json.dumps(there.get(name))} there and {json.dumps(settings.get(name))} here"
-            for name in {**there, **settings}
-            if there.get(name) != settings.get(name)
-        ]
-        if differences:
+        if found := differences(there, settings):
             raise InputError(
                 f"The folder {self.folder} belongs to another reproduction: expected the same settings to continue it, "
-                f"or a new folder; found {', '.join(differences)}."
+                f"or a new folder; found {', '.join(found)}."
             )
 
     def place(self, row: str, fold: int) -> Path:

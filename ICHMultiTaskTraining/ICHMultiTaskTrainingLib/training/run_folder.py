@@ -18,6 +18,7 @@ from ..data.splits import draw_split
 from .config import TrainingConfig, present_names, starting_bundle
 from .lineage import clinical_inputs
 from .progress_file import RunProgress, is_running, read_progress
+from .settings_text import differences
 
 LOG = "log.txt"
 """Output of a run that was started from 3D Slicer."""
@@ -285,13 +286,8 @@ def check_same_run(folder: str | os.PathLike, stored: dict, settings: dict) -> N
     there, here = ({**found, **found["config"], "config": None} for found in (stored, json.loads(json.dumps(settings))))
     if "manifest_sha256" not in there:  # a run of an earlier version
         here.pop("manifest_sha256", None)
-    differences = [
-        f"{name} {json.dumps(there.get(name))} there and {json.dumps(here.get(name))} here"
-        for name in {**there, **here}
-        if there.get(name) != here.get(name)
-    ]
-    if differences:
+    if found := differences(there, here):
         raise InputError(
             f"The run folder {folder} belongs to a run of other settings: expected the same ones to continue it, or a "
-            f"new folder; found {', '.join(differences)}."
+            f"new folder; found {', '.join(found)}."
         )

@@ -16,6 +16,15 @@ from ..data.manifest import Manifest
 from .config import FROM_BUNDLE, PRESETS, TrainingConfig
 
 
+def differences(there: dict, here: dict) -> list[str]:
+    """What differs between the settings of a folder and those given now, one text per name."""
+    return [
+        f"{name} {json.dumps(there.get(name))} there and {json.dumps(here.get(name))} here"
+        for name in {**there, **here}
+        if there.get(name) != here.get(name)
+    ]
+
+
 def parse_settings(text: str) -> dict:
     """Parse settings written as on a command line, such as ``learning_rate=0.001 coarse_epochs=[[2,4]]``.
 

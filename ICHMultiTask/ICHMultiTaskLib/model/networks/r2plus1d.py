@@ -5,11 +5,10 @@ Tran et al. 2018 (doi 10.1109/CVPR.2018.00675), sections 3.4 and 3.5; the author
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
-from .resnet import projection
+from .resnet import ResidualBlock, projection
 
 
 def middle_channels(in_channels: int, out_channels: int) -> int:
@@ -36,23 +35,16 @@ def split_convolution(
     )
 
 
-class SplitBlock(nn.Module):
+class SplitBlock(ResidualBlock):
     """A residual block of two split convolutions."""
 
     def __init__(self, in_channels: int, filters: int, stride: int | tuple[int, int, int]):
-        super().__init__()
-        self.conv1 = split_convolution(in_channels, filters, stride)
-        self.bn1 = nn.BatchNorm3d(filters)
-        self.conv2 = split_convolution(filters, filters)
-        self.bn2 = nn.BatchNorm3d(filters)
-        self.relu = nn.ReLU(inplace=True)
-        self.shortcut = projection(in_channels, filters, stride)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [N, C, d, h, w] to those of the next block."""
-        identity = x if self.shortcut is None else self.shortcut(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)) + identity)
+        super().__init__(
+            split_convolution(in_channels, filters, stride),
+            split_convolution(filters, filters),
+            filters,
+            projection(in_channels, filters, stride),
+        )
 
 
 class R2Plus1D18(MultiTaskNetwork):

@@ -21,7 +21,26 @@ def projection(in_channels: int, out_channels: int, stride: int | tuple[int, int
     return nn.Sequential(nn.Conv3d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm3d(out_channels))
 
 
-class BasicBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two convolutions with batch norm and a shortcut, None where the shape stays."""
+
+    def __init__(self, conv1: nn.Module, conv2: nn.Module, filters: int, shortcut: nn.Module | None):
+        super().__init__()
+        self.conv1 = conv1
+        self.bn1 = nn.BatchNorm3d(filters)
+        self.conv2 = conv2
+        self.bn2 = nn.BatchNorm3d(filters)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map features [N, C, d, h, w] to those of the next block."""
+        identity = x if self.shortcut is None else self.shortcut(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.relu(self.bn2(self.conv2(x)) + identity)
+
+
+class BasicBlock(ResidualBlock):
     """Two 3×3×3 convolutions with batch norm and a shortcut (1×1×1 convolution where the shape changes)."""
 
     expansion = 1
@@ -33,20 +52,13 @@ class BasicBlock(nn.Module):
         stride: int | tuple[int, int, int] = (1, 1, 1),
         dilations: Sequence[tuple[int, int, int]] = ((1, 1, 1), (1, 1, 1)),
     ):
-        super().__init__()
         first, second = dilations
-        self.conv1 = nn.Conv3d(in_channels, filters, 3, stride, padding=first, dilation=first, bias=False)
-        self.bn1 = nn.BatchNorm3d(filters)
-        self.conv2 = nn.Conv3d(filters, filters, 3, padding=second, dilation=second, bias=False)
-        self.bn2 = nn.BatchNorm3d(filters)
-        self.relu = nn.ReLU(inplace=True)
-        self.shortcut = projection(in_channels, filters, stride)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [N, C, d, h, w] to those of the next block."""
-        identity = x if self.shortcut is None else self.shortcut(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)) + identity)
+        super().__init__(
+            nn.Conv3d(in_channels, filters, 3, stride, padding=first, dilation=first, bias=False),
+            nn.Conv3d(filters, filters, 3, padding=second, dilation=second, bias=False),
+            filters,
+            projection(in_channels, filters, stride),
+        )
 
 
 class Bottleneck(nn.Module):
