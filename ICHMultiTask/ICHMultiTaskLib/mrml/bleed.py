@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from ..measures.segment import TOUCHING
 from ..scan.geometry import apply_affine, voxel_volume_mm3
 from .scene import nodes_of_class
 
@@ -58,7 +59,7 @@ def places_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     ndarray of shape (N, 3)
         RAS in mm: of each part the voxel nearest to its center, which is within it.
     """
-    labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
+    labels, count = ndimage.label(mask, TOUCHING)
     if not count:
         return np.empty((0, 3))
     sizes = np.bincount(labels.ravel())[1:]

@@ -135,7 +135,7 @@ class TrainingBatches:
         if clinical is not None:
             owners = scans.inputs.owners
             known = torch.rand(len(part), len(scans.inputs.names), generator=generator) >= HIDDEN_SHARE
-            clinical *= known[own][:, owners].to(clinical)
+            clinical *= known[own][:, owners].to(clinical, non_blocking=True)
         whole = self._weights[:, rows].sum(1)
         shares = np.divide(self._weights[:, chosen].sum(1), whole, out=np.zeros(3), where=whole > 0)
         return Batch(
@@ -164,7 +164,7 @@ def load(scans: CachedScans, chosen: np.ndarray, reduction: int, device: str) ->
 
 def load_clinical(scans: CachedScans, chosen: np.ndarray, device: str) -> torch.Tensor | None:
     """What is known beside chosen scans as a tensor [N, width]; None where the network takes nothing."""
-    return None if scans.clinical is None else torch.from_numpy(scans.clinical[chosen]).to(device)
+    return None if scans.clinical is None else torch.from_numpy(scans.clinical[chosen]).to(device, non_blocking=True)
 
 
 def scale_target(output: torch.Tensor, growth: torch.Tensor, target: str) -> torch.Tensor:
