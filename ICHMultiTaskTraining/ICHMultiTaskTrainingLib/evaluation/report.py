@@ -81,12 +81,12 @@ TABLES = {
     "findings": (
         "Findings beside the volume, among bleeds called found",
         (
-            ("told", "Place of the bleed told", "scans", 0, 1),
-            ("location", "Location right (lobar, deep, cerebellum, brainstem)", "%", 1, 100),
-            ("side", "Side right", "%", 1, 100),
-            ("infratentorial", "Infratentorial or not right", "%", 1, 100),
-            ("ivh_sensitivity", "Blood in the ventricles found", "%", 1, 100),
-            ("ivh_specificity", "No blood in the ventricles called none", "%", 1, 100),
+            ("told", "Location proposed", "scans", 0, 1),
+            ("location", "Location correct (lobar, deep, cerebellum, brainstem)", "%", 1, 100),
+            ("side", "Side correct", "%", 1, 100),
+            ("infratentorial", "Infratentorial or supratentorial, correct", "%", 1, 100),
+            ("ivh_sensitivity", "Intraventricular blood detected", "%", 1, 100),
+            ("ivh_specificity", "Intraventricular blood correctly excluded", "%", 1, 100),
         ),
     ),
     "attention": (

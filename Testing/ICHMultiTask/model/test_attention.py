@@ -167,8 +167,8 @@ def test_half_precision_features_give_nearly_the_same_map(network, image):
             {"method": "smooth"},
             r"method is unknown: expected one of gradcam, gradcam\+\+, layercam, .*, found 'smooth'",
         ),
-        ({"method": "cam", "stage": "stage2"}, "CAM is not of every stage: expected stage4, found stage2"),
-        ({"method": "lrp"}, "relevance propagation is not of every stage: expected input, found stage4"),
+        ({"method": "cam", "stage": "stage2"}, "CAM is not available for every stage: expected stage4, found stage2"),
+        ({"method": "lrp"}, "relevance propagation is not available for every stage: expected input, found stage4"),
     ],
 )
 def test_unknown_choices_are_named(network, arguments, message):

@@ -54,7 +54,9 @@ def attention_map(
     check_network(network, method)
     if stage == INPUT or method in OF_THE_IMAGE or (method == "cam" and stage != Stage.STAGE4):
         expected = INPUT if method in OF_THE_IMAGE else Stage.STAGE4.value
-        raise InputError(f"{METHODS.label(method)} is not of every stage: expected {expected}, found {stage}.")
+        raise InputError(
+            f"{METHODS.label(method)} is not available for every stage: expected {expected}, found {stage}."
+        )
     features = features.detach().float()
     if method in OF_TOKENS:
         return METHODS[method](network, features, stage)
