@@ -1,4 +1,7 @@
-"""Where the head is in a scan, without the air around it and the headrest."""
+"""Where the whole head is in a scan: scalp, nose and sinuses included, without the air around it and the headrest.
+
+For the inside of the skull see `inside_skull`.
+"""
 
 import numpy as np
 

@@ -11,6 +11,7 @@ from ..common.errors import InputError
 from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, plane_edges
 from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
+from .inside_skull import inside_skull
 from .stated_geometry import refuse_defaults, refuse_oblique
 
 MIN_SLICES = 8
@@ -60,7 +61,7 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
     _refuse_grid(head_ct)
     coarse = coarse_head(head_ct)
     _refuse_values(head_ct.hu, coarse.hu)
-    inside, shape = _inside_skull(coarse), measure_head(coarse)
+    inside, shape = _inside(coarse), measure_head(coarse)
     if inside.sum() * coarse.voxel_ml < MIN_SKULL_ML:
         _refuse_other_body(coarse, inside, shape)
         inside = shape.brain
@@ -117,21 +118,12 @@ def _refuse_values(hu, coarse):
         raise InputError(f"The scan holds almost nothing but air; expected a head, {found} HU.")
 
 
-def _inside_skull(coarse):
-    """Samples enclosed by bone within their axial plane, without a rim of 4 mm; bool, shape of `coarse.hu`."""
+def _inside(coarse):
+    """Samples inside the skull, without a rim of 4 mm; bool, shape of `coarse.hu`."""
     from scipy import ndimage
 
     # Dilation closes sutures, burr holes and thin temporal bone.
-    bone = ndimage.binary_dilation(coarse.peak > BONE_HU, IN_PLANE)
-    regions, count = ndimage.label(~bone, IN_PLANE)
-    # Outside are regions that reach the edge of the field of view as air, or along much of the edge: a skull cut off by
-    # the field of view reaches it as brain.
-    edges = plane_edges(regions.shape)
-    is_outside = np.zeros(count + 1, dtype=bool)
-    is_outside[regions[edges & (coarse.hu < AIR_HU)]] = True
-    is_outside |= np.bincount(regions[edges], minlength=count + 1) > edges[0].sum() / 3
-    is_outside[0] = True
-    return ~is_outside[regions]
+    return inside_skull(ndimage.binary_dilation(coarse.peak > BONE_HU, IN_PLANE), coarse.hu < AIR_HU)
 
 
 def _refuse_other_body(coarse, inside, shape):

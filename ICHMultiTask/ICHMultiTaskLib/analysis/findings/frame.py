@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ...scan.coarse_head import IN_PLANE
 from ...scan.geometry import apply_affine
 from ...scan.head_ct import HeadCT
+from ...scan.inside_skull import inside_skull
 
 COARSE_MM = 4.0
 BONE_HU = 300
@@ -89,27 +91,20 @@ def _cavity(head_ct):
     # The maximum of each block keeps thin bone closed.
     blocks = hu[:: steps[0], : rows * steps[1], : columns * steps[2]]
     bone = blocks.reshape(len(blocks), rows, steps[1], columns, steps[2]).max((2, 4)) > BONE_HU
-    within = np.zeros((3, 3, 3), bool)
-    within[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
-    wall = ndimage.binary_dilation(bone, within)
-    inside = _enclosed(wall)
+    wall = ndimage.binary_dilation(bone, IN_PLANE)
+    inside = inside_skull(wall)
     for gap in range(1, MAX_GAP):
         # Craniotomies and fractures open the skull. Thicker walls close it, and the added thickness is removed again.
-        thicker = _enclosed(ndimage.binary_dilation(wall, within, iterations=gap))
-        inside |= ndimage.binary_dilation(thicker, within, iterations=gap) & ~wall
-    labels, count = ndimage.label(ndimage.binary_erosion(inside, within))
+        thicker = inside_skull(ndimage.binary_dilation(wall, IN_PLANE, iterations=gap))
+        inside |= ndimage.binary_dilation(thicker, IN_PLANE, iterations=gap) & ~wall
+    labels, count = ndimage.label(ndimage.binary_erosion(inside, IN_PLANE))
     if not count:
         return None, 0.0
     largest = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
-    found = np.argwhere(ndimage.binary_dilation(largest, within) & inside)
+    found = np.argwhere(ndimage.binary_dilation(largest, IN_PLANE) & inside)
     volume_ml = float(len(found) * np.prod(steps) * head_ct.voxel_volume_mm3 / 1000)
     if not MIN_CAVITY_ML < volume_ml < MAX_CAVITY_ML:
         return None, volume_ml
     index = np.empty((len(found), 3))
     index[:, axes] = found * steps + (0, (steps[1] - 1) / 2, (steps[2] - 1) / 2)
     return apply_affine(head_ct.ijk_to_ras, index[:, ::-1]), volume_ml
-
-
-def _enclosed(wall):
-    """What a wall encloses in each slice."""
-    return np.array([ndimage.binary_fill_holes(plane) & ~plane for plane in wall])
