@@ -141,7 +141,7 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         self.assertRegex(ui.manifestInfoLabel.text, rf"^{PATIENTS} scans of {PATIENTS} patients, \d died .* mL")
         self.assertIn("14 epochs: first 12 at lower resolution", ui.epochsInfoLabel.text)
         self.assertIn("12 epochs at half resolution", ui.planLabel.text)
-        self.assertIn("Minutes follow", ui.planLabel.text)
+        self.assertIn("Estimated times", ui.planLabel.text)
         self.screenshot("training-planned")
         self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Start", True))
         with self.alive():

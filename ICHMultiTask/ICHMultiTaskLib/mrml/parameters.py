@@ -60,7 +60,7 @@ def _method_members():
 
 
 AttentionMethod = Enum("AttentionMethod", _method_members(), module=__name__)
-"""How the map is made from the stage."""
+"""How the map is computed from the features of the stage."""
 AttentionMethod.label = lambda method: METHODS.label(method.value)
 
 

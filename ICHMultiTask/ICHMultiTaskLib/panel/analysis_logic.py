@@ -1,7 +1,7 @@
-"""Analyze scans of the scene, look at other maps, save a report. Needs no Qt.
+"""Analyze scans in the scene, compute other attention maps, save reports. Needs no Qt.
 
-Methods that return work read nodes at once; the work itself touches none and may run in a thread. What it returned goes
-to the `show…` method of the same name, on the main thread.
+A `…work` method reads nodes immediately and returns a callable that accesses none, so that it may run in a thread. The
+result of the callable goes to the `show…` method of the same name, on the main thread.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 
 class AnalyzerCache:
-    """Keeps the network used last, because loading one takes longer than using it. Thread-safe."""
+    """Keeps the most recently used network, because loading one takes longer than using it. Thread-safe."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self._held = None
 
     def get(self, bundle: ModelBundle | str | os.PathLike | None = None, device: str = "auto") -> Analyzer:
-        """The analyzer of a device and of a bundle as it is on disk now, by its checksum and calibration.
+        """Return the analyzer for a device and a bundle; a bundle that has changed on disk is loaded again.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class AnalysisLogic:
 
     def __init__(self):
         self.analyzers = AnalyzerCache()
-        self._analyses = {}  # by the ID of the scan's node: the run that it is of, and the Analysis
+        self._analyses = {}  # ID of the scan's node: (run, Analysis)
         self._bundle_folders = []
         self._used_bundles = {}  # in the order of their use; a result may need its model again
 
@@ -134,7 +134,7 @@ class AnalysisLogic:
     ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, Analysis]]:
         """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis).
 
-        A model that reads what is known of the patient gets what was kept with the scan.
+        A model with clinical inputs gets the clinical data stored with the scan.
         """
         head_ct, step, known = head_ct_from_node(scan), _("Loading the model"), clinical.context_of(scan).known
         if bundle is not None:
@@ -149,7 +149,7 @@ class AnalysisLogic:
         return analyze
 
     def show(self, node_and_analysis: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis]) -> ResultNodes:
-        """Show an analysis beside its scan, and keep it in the scene.
+        """Show an analysis with its scan, and store it in the scene.
 
         Returns
         -------
@@ -166,7 +166,7 @@ class AnalysisLogic:
         return shown
 
     def keep(self, scan: slicer.vtkMRMLScalarVolumeNode, analysis: Analysis) -> None:
-        """Keep an analysis in the scene without showing it; only the latest keeps the network's features."""
+        """Store an analysis in the scene without showing it; only the latest keeps the network's features."""
         facts = keep_result(create_scene(), analysis, scan)
         for node_id, (run, other) in self._analyses.items():
             self._analyses[node_id] = run, replace(other, prediction=None)
@@ -175,9 +175,9 @@ class AnalysisLogic:
     def range_work(
         self, scan: slicer.vtkMRMLScalarVolumeNode, device: str = "auto"
     ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, str, tuple[float, float]]] | None:
-        """Return the range of a scan's mortality as a callable (progress) -> (node, run, range).
+        """Return the computation of a scan's mortality range as a callable (progress) -> (node, run, range).
 
-        None where there is nothing to be done: no mortality is meant, its range is known, or the features are gone.
+        None if there is nothing to compute: no mortality applies, its range is known, or the features are gone.
         """
         run, analysis = self._analyses.get(scan.GetID(), (None, None))
         if analysis is None or analysis.prediction is None or analysis.mortality_range is not None:
@@ -194,7 +194,7 @@ class AnalysisLogic:
         return bundle and compute
 
     def show_range(self, node_run_and_range: tuple[slicer.vtkMRMLScalarVolumeNode, str, tuple[float, float]]) -> None:
-        """Store the range with its run; no-op if that is no longer the latest."""
+        """Store the range with its run; no-op if a later run has replaced it."""
         scan, run, found = node_run_and_range
         latest, analysis = self._analyses.get(scan.GetID(), (None, None))
         if latest == run and scan.GetScene() is not None:
@@ -211,11 +211,11 @@ class AnalysisLogic:
 
     @staticmethod
     def facts_of(scan: slicer.vtkMRMLScalarVolumeNode | None) -> dict | None:
-        """What is known of a scan's result, as report.json says it; None where it was not analyzed."""
+        """Stored result of a scan, with the fields of report.json; None if it was not analyzed."""
         return kept_result(scan)
 
     def analysis_of(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> Analysis | None:
-        """The analysis of a scan with the map on show, from memory or the scene; None where it was not analyzed."""
+        """The analysis of a scan with the displayed map, from memory or the scene; None if it was not analyzed."""
         facts = kept_result(scan)
         if facts is None:
             return None
@@ -233,16 +233,16 @@ class AnalysisLogic:
         return analysis
 
     def forget(self) -> None:
-        """Release what is in memory, for instance when the scene is closed; the network is kept."""
+        """Release the results in memory, for instance when the scene is closed; the network is kept."""
         self._analyses.clear()
 
     def with_features(self, analysis: Analysis, device: str = "auto") -> Callable[[Progress], Analysis]:
-        """Return a callable (progress) -> Analysis with the network's features, which are computed anew if need be.
+        """Return a callable (progress) -> Analysis with the network's features, which are recomputed if necessary.
 
         Raises
         ------
         InputError
-            By the callable, if the model that made the analysis is not at hand.
+            By the callable, if the model that made the analysis is not available.
         """
         step = _("Loading the model")
 
@@ -278,7 +278,7 @@ class AnalysisLogic:
     def show_attention(
         self, node_analysis_and_attention: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Attention]
     ) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """Show another map in place of the one on show; the views stay where the user has them.
+        """Replace the displayed map; the views keep their position.
 
         Raises
         ------
@@ -299,9 +299,9 @@ class AnalysisLogic:
         comparison: dict | None = None,
         progress: Progress | None = None,
     ) -> Callable[[Progress], Path]:
-        """Draw the slices and return the writing of the report as a callable (progress) -> path of report.html.
+        """Draw the slices, and return a callable (progress) -> path of report.html that writes the report.
 
-        It is the shell's report without the scene, which can hold other patients.
+        It is the report of the command `analyze` without the scene, which can contain other patients.
 
         Parameters
         ----------
@@ -309,7 +309,7 @@ class AnalysisLogic:
         parent : path-like
             A new folder is made in here and named after the scan.
         comparison : dict, optional
-            What was compared with the scan, as `report.comparison.comparison_dict` makes it.
+            Comparison with segments of the scan, as `report.comparison.comparison_dict` returns it.
         progress : callable (fraction, message), optional
             Called before each slice is drawn.
 
@@ -350,7 +350,7 @@ class AnalysisLogic:
         return found
 
     def add_bundle(self, folder: str | os.PathLike) -> Path:
-        """Offer a bundle of the user's.
+        """Add a user's bundle to the choice.
 
         Returns
         -------
@@ -359,7 +359,7 @@ class AnalysisLogic:
         Raises
         ------
         BundleError
-            If it is none.
+            If the folder is not a valid bundle.
         """
         ModelBundle.load(folder)
         if folder not in self._bundle_folders:
@@ -368,20 +368,20 @@ class AnalysisLogic:
 
     @staticmethod
     def checksum_of(folder: str | os.PathLike) -> str | None:
-        """SHA-256 of a bundle's weights; None where it cannot be read."""
+        """SHA-256 of a bundle's weights; None if it cannot be read."""
         bundle = _loaded(folder)
         return bundle and bundle.sha256
 
     @staticmethod
     def devices() -> list[str]:
-        """Names of the devices at hand; loads PyTorch, which takes seconds the first time."""
+        """Names of the available devices; loads PyTorch, which takes seconds the first time."""
         from ..model.runtime import available_devices
 
         return available_devices()
 
     @staticmethod
     def suggested_scan() -> slicer.vtkMRMLScalarVolumeNode | None:
-        """Return the volume in the slice views, else the first in the scene that is no result, else None."""
+        """Return the volume in the slice views, else the first in the scene that is not a result, else None."""
         scene = create_scene()
         found = scans(scene)
         shown = [node.GetBackgroundVolumeID() for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode")]
@@ -396,12 +396,12 @@ class AnalysisLogic:
 
 
 def _shown(attention, head_ct):
-    """A map as it is shown: those of the fine stages within the head; of the last stage as in the paper."""
+    """A map as displayed: restricted to the head, except that of the last stage, which is shown as in the paper."""
     return attention if attention.stage == Stage.STAGE4 else restricted_to_head(attention, head_ct)
 
 
 def _loaded(bundle):
-    """A bundle as it is on the disk now, or None where it is none any more."""
+    """A bundle as it is on disk now, or None if it can no longer be loaded."""
     try:
         return bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
     except (ValueError, OSError):
@@ -415,6 +415,6 @@ def show_table_layout() -> None:
 
 
 def unused_folder(parent: str | os.PathLike, name: str) -> Path:
-    """Path of a folder that is not there yet: `name`, or that with a number."""
+    """Path of a folder that does not exist yet: `name`, or `name` with a number."""
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     return next(Path(parent) / name for name in names if not (Path(parent) / name).exists())

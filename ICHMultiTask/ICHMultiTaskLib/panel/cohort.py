@@ -23,7 +23,7 @@ SECTION = "cohort"
 
 
 class CohortSection:
-    """A table of volumes, compared.
+    """Widgets to compare a table of volumes.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class CohortSection:
         self.ui.cohortStatusLabel.visible = bool(text)
 
     def update(self) -> None:
-        """Offer what can be done now."""
+        """Enable the buttons that can be used now."""
         running = self.panel.queue.job(SECTION) is not None
         ready = bool(self.ui.cohortPath.currentPath) and not running
         self.ui.cohortCompareButton.enabled = self.ui.cohortReportButton.enabled = ready

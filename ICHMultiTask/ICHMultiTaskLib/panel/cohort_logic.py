@@ -1,4 +1,4 @@
-"""Volumes of a cohort, compared with reference volumes. Needs no Qt."""
+"""Comparison of a cohort's volumes with reference volumes. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class CohortLogic:
 
     @staticmethod
     def show(comparison: CohortComparison, name: str) -> slicer.vtkMRMLTableNode:
-        """Switch to a layout with a table view, showing a new table node of a cohort comparison, which is returned."""
+        """Show a cohort comparison in a new table node below the views, and return the node."""
         show_table_layout()
         return show_cohort(create_scene(), comparison, name)
 
     @staticmethod
     def report_work(tables: str | os.PathLike, parent: str | os.PathLike) -> Callable[[Progress], Path]:
-        """Return the writing of a cohort's report into a new folder as a callable (progress) -> path of report.html."""
+        """Return a callable (progress) -> path of report.html that writes a cohort's report into a new folder."""
         destination = unused_folder(parent, f"{Path(tables).stem}-comparison")
 
         def write(progress):

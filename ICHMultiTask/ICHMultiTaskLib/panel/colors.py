@@ -1,4 +1,4 @@
-"""Colors of text that light and dark themes both leave legible."""
+"""Text colors that are legible in light and dark themes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def is_dark() -> bool:
 
 
 def quiet() -> str:
-    """Of what stands beside a value, such as its source."""
+    """Secondary text, such as the source of a value."""
     return "#b0b4ba" if is_dark() else "#5a5f66"
 
 
 def disagrees() -> str:
-    """Of a mark that says no."""
+    """A mark of disagreement."""
     return "#ff8a80" if is_dark() else "#b3261e"
 
 
 def set_warning(label: qt.QLabel, warns: bool) -> None:
-    """Make a label stand out, or not; no-op where it is so already, since styling a widget takes time."""
+    """Style a label as a warning, or not; no-op if it already is, because styling a widget takes time."""
     style = WARNING_STYLE if warns else ""
     if label.styleSheet != style:
         label.styleSheet = style

@@ -1,4 +1,4 @@
-"""Packages that 3D Slicer does not ship, installed on the user's click; everywhere else pip has installed them."""
+"""Packages that 3D Slicer does not include, installed when the user agrees. Elsewhere pip has installed them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..common.errors import DependencyError
 
 ANALYSIS = ("safetensors>=0.4", "jinja2>=3.1")
 DECODERS = ("python-gdcm>=3.0.24", "pylibjpeg>=2", "pylibjpeg-openjpeg>=2", "pyjpegls>=1.2")
-"""By these pydicom decodes compressed DICOM images."""
+"""pydicom decodes compressed DICOM images with these."""
 TRAINING = (*ANALYSIS, *DECODERS, "tqdm>=4.60", "scikit-learn>=1.4")
 FIGURES = ("matplotlib>=3.7",)
 TORCH_REQUIREMENT = ">=2.4"
@@ -31,7 +31,7 @@ def missing_packages(requirements: Sequence[str] = ANALYSIS, torch: bool = True)
 
 
 def install_missing_packages(requirements: Sequence[str] = ANALYSIS, torch: bool = True) -> None:
-    """Install what is missing, after asking: PyTorch by the PyTorch extension, the others by pip.
+    """Install missing packages, after asking: PyTorch by the PyTorch extension, the others by pip.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def install_missing_packages(requirements: Sequence[str] = ANALYSIS, torch: bool
     importlib.invalidate_caches()
     still = missing_packages(requirements, torch)
     if still:
-        raise DependencyError(f"This needs the Python package {' and '.join(still)}, which could not be installed.")
+        raise DependencyError(f"Required Python packages could not be installed: {', '.join(still)}.")
 
 
 def _install_torch():
@@ -81,4 +81,4 @@ def _install_with_pip(requirements):
     try:
         pip_ensure([Requirement(text) for text in requirements], requester="ICHMultiTask")
     except RuntimeError as error:
-        raise DependencyError(f"A Python package that this needs was not installed: {error}") from error
+        raise DependencyError(f"A required Python package was not installed: {error}") from error

@@ -32,7 +32,7 @@ class GrowthLogic:
 
     def __init__(self, analysis: AnalysisLogic):
         self.analysis = analysis
-        self._repeats = {}  # by the IDs of the two nodes, earlier and later: the later run, and the SceneRepeat
+        self._repeats = {}  # IDs of the earlier and the later node: (run of the later, SceneRepeat)
 
     def forget(self) -> None:
         """Release all comparisons, for instance when the scene is closed."""
@@ -78,7 +78,7 @@ class GrowthLogic:
     ) -> Callable[[Progress], SceneRepeat]:
         """Read two scans and return their comparison as a callable (progress) -> SceneRepeat.
 
-        The later scan is not analyzed again where it was, with the same model.
+        The later scan is not analyzed again if the same model has analyzed it.
         """
         repeat_scan.check_pair(earlier, later)
         repeat_scan.remove_alignment(create_scene(), earlier)
@@ -106,9 +106,9 @@ class GrowthLogic:
         return compare
 
     def show(self, shown: SceneRepeat) -> SceneRepeat:
-        """Show the later scan's analysis, the growth as a table, and the earlier scan laid on the later one.
+        """Show the later scan's analysis, the growth as a table, and the earlier scan aligned with the later one.
 
-        The map on show stays where the later scan had been analyzed before.
+        The displayed map stays if the later scan had been analyzed before.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class GrowthLogic:
     def repeat_of(
         self, earlier: slicer.vtkMRMLScalarVolumeNode | None, later: slicer.vtkMRMLScalarVolumeNode | None
     ) -> SceneRepeat | None:
-        """The SceneRepeat of these two nodes if both are there and the later was not analyzed anew since; else None."""
+        """The SceneRepeat of these two nodes if both exist and the later was not analyzed again since; else None."""
         if earlier is None or later is None or earlier.GetScene() is None:
             return None
         run, repeat = self._repeats.get((earlier.GetID(), later.GetID()), (None, None))
@@ -141,7 +141,7 @@ class GrowthLogic:
         return repeat if facts and facts["analyzed"] == run else None
 
     def latest_of(self, later: slicer.vtkMRMLScalarVolumeNode) -> SceneRepeat | None:
-        """The SceneRepeat that was measured last of a later scan, or None."""
+        """The most recent SceneRepeat of a later scan, or None."""
         pairs = [(earlier, known) for earlier, known in reversed(self._repeats) if known == later.GetID()]
         nodes = (create_scene().GetNodeByID(earlier) for earlier, _ in pairs)
         return next(filter(None, (self.repeat_of(earlier, later) for earlier in nodes)), None)
@@ -188,7 +188,7 @@ class GrowthLogic:
     def shows_views(
         earlier: slicer.vtkMRMLScalarVolumeNode | None, later: slicer.vtkMRMLScalarVolumeNode | None
     ) -> bool:
-        """Whether these two scans are on show side by side."""
+        """Whether these two scans are displayed side by side."""
         scene = create_scene()
         both = layout.volume_on(scene, layout.LEFT), layout.volume_on(scene, layout.RIGHT)
         return None not in (earlier, later) and both == (earlier, later)

@@ -65,6 +65,6 @@ class Logic:
         )
 
     def forget(self) -> None:
-        """Release what is in memory, for instance when the scene is closed; the network is kept."""
+        """Release the results in memory, for instance when the scene is closed; the network is kept."""
         for part in (self.analysis, self.comparison, self.growth):
             part.forget()

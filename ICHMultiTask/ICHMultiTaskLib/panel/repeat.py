@@ -40,12 +40,12 @@ class RepeatSection:
         self.ui.laterOutlineBox.connect("toggled(bool)", state.set_later_outline)
 
     def onEarlierSelected(self, index: int) -> None:
-        """Choose the earlier scan of the list; its first line is none."""
+        """Select the earlier scan from the list; the first entry stands for none."""
         self.panel.parameters.earlierVolume = self._scans[index - 1] if index > 0 else None
         self.panel.changed()
 
     def onGrowthButton(self, checked: bool = False) -> None:
-        """Analyze both scans and compare them, or cancel that."""
+        """Analyze both scans and compare them, or cancel."""
         if self.state.job is not None:
             self.state.cancel()
             return
@@ -56,7 +56,7 @@ class RepeatSection:
             self.panel.say(SECTION, str(error), failed=True)
 
     def update(self) -> None:
-        """Show what can be done now, and the growth where these two scans were compared."""
+        """Update the buttons, and show the growth if these two scans have been compared."""
         ui, state, job = self.ui, self.state, self.state.job
         self._updateScans()
         ui.earlierSelector.enabled = job is None

@@ -1,4 +1,4 @@
-"""Self test of the logic on real nodes, with a tiny network: its numbers mean nothing, the way is real."""
+"""Self test of the logic on real nodes, with a tiny untrained network: only the numbers are meaningless."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The section of the training panel that draws a run's curves."""
+"""Section of the training panel with the curves of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEIGHT = 230
 
 
 class CurvesSection:
-    """A chart in the panel, chosen among those that the history has values for.
+    """One chart at a time, chosen from those for which the history has values.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class CurvesSection:
         slicer.mrmlScene.RemoveNode(self._view)
 
     def show(self, history: list[dict]) -> None:
-        """Draw a history if it is not the one on show."""
+        """Draw a history, unless it is shown already."""
         gone = any(slicer.mrmlScene.GetNodeByID(chart.GetID()) is not chart for chart in self._charts.values())
         if history is self._history and not gone:
             return
@@ -64,7 +64,7 @@ class CurvesSection:
         self._showChosen()
 
     def onLayoutButton(self, checked: bool = False) -> None:
-        """Show the chart in the place of the slice views."""
+        """Show the chart in place of the slice views."""
         slicer.modules.plots.logic().ShowChartInLayout(self._charts[self.ui.curveSelector.currentText])
 
     def _showChosen(self, index=0):

@@ -1,4 +1,4 @@
-"""The section of the training panel that offers what can be done with a finished run."""
+"""Section of the training panel for a finished run: use its model, compare it, calibrate it, or train it for longer."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..training.run_folder import RunFolder
 from .follow_up import FollowUp
 
 MORE_EPOCHS = 5
-"""Proposed where a run is to go on."""
+"""Suggested number of further epochs."""
 
 
 class FinishedSection:
-    """Use the model, compare it, calibrate it, train it for longer.
+    """Buttons to use the model, compare it, calibrate it, and train it for more epochs.
 
     Parameters
     ----------
     ui : namespace
         Widgets of the panel.
     train : callable (int)
-        Lets the run go on for so many more epochs.
+        Continues the run for this number of further epochs.
     device : callable () -> str
     """
 
@@ -42,12 +42,12 @@ class FinishedSection:
         ui.moreEpochsButton.connect("clicked(bool)", self.onMoreEpochsButton)
 
     def cleanup(self) -> None:
-        """End what runs."""
+        """Stop all running commands."""
         for work in self._works.values():
             work.stop()
 
     def show(self, run: RunFolder | None, finished: bool) -> None:
-        """Offer what a run allows.
+        """Show the buttons of a finished run, or hide them.
 
         Parameters
         ----------
@@ -60,13 +60,13 @@ class FinishedSection:
             self.update()
 
     def follow(self) -> None:
-        """Look at what runs; called by the panel's timer."""
+        """Check the running commands; called by the panel's timer."""
         for work in self._works.values():
             if work.follow() and work is self.work:
                 self.update()
 
     def update(self) -> None:
-        """Show what is said, and what can be done now."""
+        """Show the message, and enable the buttons that can be used now."""
         ui, work = self.ui, self.work
         idle = not work.running
         for button in (ui.useModelButton, ui.calibrateButton, ui.moreEpochsButton):
@@ -77,13 +77,13 @@ class FinishedSection:
         label.styleSheet = WARNING_STYLE if work.failed else ""
 
     def onUseModelButton(self, checked: bool = False) -> None:
-        """Go to the module that analyzes scans, with the trained model chosen."""
+        """Switch to the module ICH Multi-Task with the trained model selected."""
         bundle = str(self.work.bundle)
         slicer.util.selectModule("ICHMultiTask")
         slicer.modules.ICHMultiTaskWidget.panel.analyze.useBundle(bundle)
 
     def onCompareButton(self, checked: bool = False) -> None:
-        """Compare with the shipped model, or stop what runs."""
+        """Compare with the shipped model, or stop the running command."""
         if self.work.running:
             self.work.stop()
         else:
@@ -102,9 +102,9 @@ class FinishedSection:
         self._try(lambda: self.work.calibrate(path))
 
     def onMoreEpochsButton(self, checked: bool = False) -> None:
-        """Ask for how many more epochs, and train on."""
+        """Ask for the number of further epochs, and continue the training."""
         epochs = qt.QInputDialog.getInt(
-            slicer.util.mainWindow(), _("Train for more epochs"), _("Epochs at full resolution, in addition:"),
+            slicer.util.mainWindow(), _("Train for more epochs"), _("Additional epochs at full resolution:"),
             MORE_EPOCHS, 1, 100000,
         )  # fmt: skip
         if isinstance(epochs, tuple):  # (value, whether it was confirmed), as PythonQt returns it in some versions

@@ -1,4 +1,4 @@
-"""What is done with the model of a finished run: commands of its own, as processes. Needs no Qt."""
+"""Comparison and calibration of the model of a finished run, each in its own process. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..training.run_folder import RunFolder
 from .run_state import too_few_outcomes
 
 CALIBRATED = "bundle-calibrated"
-"""Folder of the calibrated model, in that of the run."""
+"""Folder of the calibrated model inside the run folder."""
 LOG = "follow-up.txt"
 
 
 class FollowUp:
-    """One command at a time on a finished run.
+    """Runs one command at a time on a finished run.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class FollowUp:
     ----------
     running : bool
     text : str
-        What it says now, or what came of it.
+        Current message, or the outcome.
     failed : bool
     """
 
@@ -46,7 +46,7 @@ class FollowUp:
 
     @property
     def running(self) -> bool:
-        """Whether a command goes on."""
+        """Whether a command is running."""
         return self._process is not None
 
     def compare(self) -> None:
@@ -59,19 +59,19 @@ class FollowUp:
         Raises
         ------
         InputError
-            If the table holds patients that the run was trained on or validated by.
+            If the table contains patients of the run's training or validation set.
         """
         check_unseen(self.run, table)
         arguments = ["calibrate", table, "--model", self.run.bundle, "--output", self.run.path / CALIBRATED]
         self._start([*arguments, "--device", self.device], self._calibrated, _("Calibrating…"))
 
     def stop(self) -> None:
-        """End the command; nothing half-written stays."""
+        """Stop the command; no partial output remains."""
         if self._process is not None:
             self._process.stop()
 
     def follow(self) -> bool:
-        """Look at the command; return whether there is something new to show."""
+        """Check the command; return whether there is something new to show."""
         if self._process is None:
             return False
         status = self._process.status
@@ -90,7 +90,7 @@ class FollowUp:
 
     @property
     def bundle(self) -> Path:
-        """The model to use: the calibrated one where it was made of the run's present model."""
+        """The model to use: the calibrated one if it was made from the run's current model."""
         calibrated = self.run.path / CALIBRATED
         try:
             made = json.loads((calibrated / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -111,11 +111,11 @@ class FollowUp:
         return comparison_text(read_comparison(self.run.path / COMPARISON))
 
     def _calibrated(self):
-        return _("Calibrated; Use this model takes it: {folder}").format(folder=self.run.path / CALIBRATED)
+        return _("Calibrated. “Use this model” now selects {folder}.").format(folder=self.run.path / CALIBRATED)
 
 
 def check_unseen(run: RunFolder, table: str | os.PathLike) -> None:
-    """Refuse a table with patients that a run knows, on whom a calibration would come out too narrow.
+    """Refuse a table with patients of the run: intervals calibrated on them would be too narrow.
 
     Raises
     ------
@@ -134,13 +134,13 @@ def check_unseen(run: RunFolder, table: str | os.PathLike) -> None:
     if own or both:
         names = ", ".join(both[:5]) + (", …" if len(both) > 5 else "")
         raise InputError(
-            "The model cannot be calibrated on patients that it was trained on or chosen by: expected a table of "
-            f"others, found {len(both)} of the run's ({names})."
+            "The model cannot be calibrated on patients of its own training or validation: expected a table of other "
+            f"patients, found {len(both)} of this run ({names})."
         )
 
 
 def comparison_text(comparison: dict) -> str:
-    """Two models on the same patients, in sentences; each number with its patients, none from too few.
+    """Describe two models on the same patients: each number with its number of patients, none if these are too few.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the training panel shows of a run and offers to do with it. Needs no Qt."""
+"""State of the training panel: message, plan, progress and button of a run. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARKS = {DONE: "✓", NOW: "▶"}
 
 @dataclass(frozen=True)
 class RunView:
-    """What is on show.
+    """What the panel shows of a run.
 
     Attributes
     ----------
@@ -33,17 +33,17 @@ class RunView:
         Text of the button.
     enabled : bool
     text : str
-        What is said, as rich text; "" for nothing.
+        Message as rich text; "" for none.
     failed : bool
-        Whether it says what is wrong.
+        Whether the message is an error.
     plan : str
         The phases of the run, as rich text.
     fraction : float or None
-        Of the whole run; None where it does not go on.
+        Completed fraction of the whole run; None if it is not running.
     stage : str
-        What it does now.
+        Current step.
     finished : bool
-        Whether its model can be used, compared, calibrated and trained for longer.
+        Whether its model can be used, compared, calibrated and trained for more epochs.
     """
 
     button: str
@@ -64,21 +64,21 @@ def view_of(
     running: bool,
     own: bool = True,
 ) -> RunView:
-    """What the panel shows of a run.
+    """Determine what the panel shows of a run.
 
     Parameters
     ----------
     run : RunFolder or None
     read_config : callable () -> TrainingConfig
-        The settings chosen; may raise.
+        Returns the chosen settings; may raise.
     manifest : Manifest or None
-        The table chosen, once it was read.
+        The chosen table; None until it has been read.
     table_chosen : bool
-        Whether one was chosen at all.
+        Whether a table was chosen.
     running : bool
-        Whether the run goes on now.
+        Whether the run is in progress.
     own : bool
-        Whether this panel has started it.
+        Whether this panel started it.
 
     Returns
     -------
@@ -97,8 +97,8 @@ def view_of(
         if finished and config.epochs <= run.stored["config"]["epochs"]:
             return RunView(_("Finished"), text=finished_text(run), plan=plan, finished=True)
         if not table_chosen:
-            return RunView(button, text=_("Choose a table of scans, or simulate some."), plan=plan)
-        if manifest is None:  # what is the matter stands beside the table
+            return RunView(button, text=_("Choose a table of scans, or simulate a cohort."), plan=plan)
+        if manifest is None:  # the reason is shown beside the table
             return RunView(button, plan=plan, finished=finished)
         if begun:
             stored = run.stored
@@ -112,7 +112,7 @@ def view_of(
 
 
 def finished_text(run: RunFolder) -> str:
-    """What came of a finished run, each number with the patients that it is of.
+    """Describe the result of a finished run, each number with its number of patients.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _numbers(metrics):
     volume, prognosis = metrics.get("volume") or {}, metrics.get("prognosis") or {}
     if volume.get("mae_ml") is not None:
         few = volume["patients"] < MIN_PATIENTS
-        words = _("MAE {mae:.1f} mL on {n} validation patients, too few to judge the model by.") if few else _(
+        words = _("MAE {mae:.1f} mL on {n} validation patients, too few to judge the model.") if few else _(
             "MAE {mae:.1f} mL on {n} validation patients."
         )  # fmt: skip
         yield words.format(mae=volume["mae_ml"], n=volume["patients"])
@@ -146,20 +146,20 @@ def _numbers(metrics):
 
 
 def too_few_outcomes(patients: float, deaths: float) -> str:
-    """Why no AUC is shown."""
-    words = _("No AUC: it takes {least} patients who died and {least} who lived, there are {deaths} and {lived}.")
+    """Explain why no AUC is shown."""
+    words = _("No AUC: it needs {least} patients who died and {least} who survived; there are {deaths} and {lived}.")
     return words.format(least=MIN_PER_OUTCOME, deaths=deaths, lived=patients - deaths)
 
 
 def preset_for(start_from: str, preset: str) -> str:
-    """The preset that goes with what a training begins with: fine-tune where that is a model, unless it is paper's.
+    """Choose the preset that matches the initial weights: fine-tune for those of a model, unless the preset is paper.
 
     Parameters
     ----------
     start_from : str
         "" for random weights.
     preset : str
-        The one chosen now.
+        The current one.
     """
     if start_from and preset == DEFAULT:
         return FINE_TUNE
@@ -167,13 +167,13 @@ def preset_for(start_from: str, preset: str) -> str:
 
 
 def more_epochs(run: RunFolder, epochs: int) -> tuple[str, dict]:
-    """Preset and settings with which a finished run goes on.
+    """Preset and settings that continue a finished run.
 
     Parameters
     ----------
     run : RunFolder
     epochs : int
-        How many more.
+        Number of further epochs.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def more_epochs(run: RunFolder, epochs: int) -> tuple[str, dict]:
     """
     if not run.trained:
         raise InputError(
-            "The run cannot be given more epochs: expected one whose epochs are done, found one that is not."
+            "The run cannot be trained for more epochs: expected a finished run, found one whose epochs are not done."
         )
     if epochs < 1:
         raise InputError(f"The number of further epochs is out of range: expected at least 1, found {epochs}.")
@@ -206,10 +206,10 @@ def _running(run, manifest, own):
     plan = ""
     try:
         if run.stored is not None:
-            config = TrainingConfig(**run.stored["config"])  # as it is: the bundle to start from is not looked at
+            config = TrainingConfig(**run.stored["config"])  # as stored: the bundle to start from is not checked
             plan = _plan(config, manifest, run.history, progress, False)
     except ICHMultiTaskError:
-        pass  # what cannot be read is said when it has ended
+        pass  # an unreadable file is reported when the run has ended
     return RunView(_("Stop"), True, plan=plan, fraction=progress.fraction if progress else 0.0, stage=stage)
 
 
@@ -218,7 +218,7 @@ def _plan(config, manifest, history, progress, finished):
     steps = plan_of(config, scans, history, progress, finished)
     lines = [f"{_MARKS.get(step.state, '·')} {escape(str(step))}" for step in steps]
     if not history and progress is None:
-        lines.append(f"<i>{_('Minutes follow when the first epoch is measured.')}</i>")
+        lines.append(f"<i>{_('Estimated times appear after the first epoch.')}</i>")
     return "<br>".join(lines)
 
 

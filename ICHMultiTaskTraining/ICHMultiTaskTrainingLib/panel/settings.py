@@ -1,4 +1,4 @@
-"""The settings of a run in the training panel."""
+"""Section of the training panel with the settings of a run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..training.settings_text import changes_of, parse_settings, settings_text
 from .run_state import preset_for
 
 OWN_WIDGETS = ("epochs", "batch_size", "start_from")
-"""Settings with a widget of their own; all others are written as text."""
+"""Settings with a widget of their own; all others are entered as text."""
 
 
 class SettingsSection:
-    """Widgets from which a run's settings are read, and into which those of a run are put.
+    """Widgets that show and edit the settings of a run.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class SettingsSection:
         ui.furtherLineEdit.connect("editingFinished()", self._changed)
 
     def config(self) -> TrainingConfig:
-        """The settings chosen.
+        """The chosen settings.
 
         Returns
         -------
@@ -57,7 +57,7 @@ class SettingsSection:
 
     @property
     def preset(self) -> str:
-        """Name of the preset chosen."""
+        """Name of the chosen preset."""
         return self.ui.presetSelector.currentText
 
     def changes(self) -> dict:
@@ -71,11 +71,11 @@ class SettingsSection:
         chosen = {"epochs": ui.epochsSpinBox.value, "batch_size": ui.batchSizeSpinBox.value}
         chosen["start_from"] = ui.startFromSelector.itemData(ui.startFromSelector.currentIndex) or None
         changed = {name: value for name, value in chosen.items() if value != getattr(preset, name)}
-        # What is written counts: it is the last that the user looks at.
+        # The text field takes precedence: it comes after the other widgets.
         return changed | parse_settings(ui.furtherLineEdit.text)
 
     def show(self, config: dict) -> None:
-        """Put the settings of a run into the widgets.
+        """Show the settings of a run in the widgets.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class SettingsSection:
         self._changed()
 
     def startFrom(self, folder: str) -> None:
-        """Choose what the training begins with: a bundle's folder, `SHIPPED`, or "" for random weights."""
+        """Select the initial weights: a bundle's folder, `SHIPPED`, or "" for random weights."""
         selector = self.ui.startFromSelector
         index = selector.findData(folder)
         if index < 0:
@@ -103,12 +103,12 @@ class SettingsSection:
         self._changed()
 
     def onPresetSelected(self, index: int) -> None:
-        """Take the preset's settings."""
+        """Show the settings of the selected preset."""
         self._showPreset()
         self._changed()
 
     def onStartFromSelected(self, index: int) -> None:
-        """Let the user choose a bundle if the last entry was taken."""
+        """Use the selected weights; the last entry lets the user choose a bundle."""
         selector = self.ui.startFromSelector
         if index < selector.count - 1:
             self._startFrom = index
@@ -121,11 +121,11 @@ class SettingsSection:
             self._followStart()
 
     def showEpochs(self, epochs: int) -> None:
-        """Show for how many epochs a run was started."""
+        """Show the number of epochs of a run."""
         self.ui.epochsSpinBox.value = epochs
 
     def _followStart(self):
-        """Take the preset that goes with what the training begins with."""
+        """Select the preset that matches the initial weights."""
         start = self.ui.startFromSelector.itemData(self.ui.startFromSelector.currentIndex) or ""
         preset = preset_for(start, self.preset)
         if preset != self.preset:

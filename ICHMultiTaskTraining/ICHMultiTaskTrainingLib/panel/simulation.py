@@ -1,4 +1,4 @@
-"""The section of the training panel that simulates a cohort."""
+"""Section of the training panel that simulates a cohort."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..cli.process import CommandProcess, LogReader
 
 
 class SimulationSection:
-    """Simulates patients in a process of its own.
+    """Simulates patients in a separate process.
 
     Parameters
     ----------
     ui : namespace
         Widgets of the panel.
     whenDone : callable (path)
-        Gets the manifest.
+        Called with the path of the manifest.
     """
 
     def __init__(self, ui: SimpleNamespace, whenDone: Callable[[Path], object]):
@@ -35,14 +35,14 @@ class SimulationSection:
         ui.simulateButton.connect("clicked(bool)", self.onSimulateButton)
 
     def cleanup(self) -> None:
-        """End a running simulation; it can be continued."""
+        """Stop a running simulation; it can be continued later."""
         if self.process is not None:
             self.process.stop()
             self.process.wait(5)
         self._logs.cleanup()
 
     def onSimulateButton(self, checked: bool = False) -> None:
-        """Start, or stop what runs."""
+        """Start the simulation, or stop it."""
         if self.process is not None:
             self.process.stop()
             return
@@ -60,10 +60,10 @@ class SimulationSection:
         self._update()
 
     def follow(self) -> None:
-        """Show how far it is; called by the panel's timer."""
+        """Show the progress; called by the panel's timer."""
         if self.process is None:
             return
-        status = self.process.status  # asked first, so that the last lines are read before the end is told
+        status = self.process.status  # read before the log, so that its last lines are not missed
         self._last = ([self._last] + [line for line in self._log.lines() if line])[-1]
         folder = Path(self.ui.cohortPath.currentPath)
         self.ui.simulationProgressBar.value = len(list(folder.glob("rows/*.json")))
@@ -71,11 +71,11 @@ class SimulationSection:
             return
         process, self.process = self.process, None
         if process.stopped:
-            self._say(_("Stopped. Simulate goes on where it was."))
+            self._say(_("Stopped. Press Simulate to continue."))
         elif status:
             self._say(self._last, failed=True)
         else:
-            self._say(_("Done; the table of scans is chosen below."))
+            self._say(_("Done. The new table of scans is selected below."))
             self.whenDone(folder / "manifest.csv")
         self._update()
 
@@ -118,11 +118,11 @@ def simulate(
         If no folder is given.
     """
     if not str(output):
-        raise InputError("The cohort has no folder: choose an empty one where the scans and their table go.")
+        raise InputError("No folder was chosen for the cohort: choose an empty one for the scans and their table.")
     arguments = ["simulate", "--patients", patients, "--seed", seed, "--matrix", matrix, "--output", output]
     return CommandProcess([*arguments, "--processes", spare_processes()], log)
 
 
 def spare_processes() -> int:
-    """Half of the processors: the window and the scans of the user need the others."""
+    """Half of the processors, so that the application stays responsive."""
     return max(1, (os.cpu_count() or 1) // 2)

@@ -109,7 +109,7 @@ def view(run, training_manifest, **changes):
 def test_finished_run_says_what_its_numbers_are_of_and_offers_what_can_be_done(run, training_manifest):
     shown = view(run, training_manifest)
     assert (shown.button, shown.enabled, shown.finished) == ("Finished", False, True)
-    assert "on 3 validation patients, too few to judge the model by" in shown.text
+    assert "on 3 validation patients, too few to judge the model." in shown.text
     assert "AUC 0." not in shown.text and "AUC 1." not in shown.text
     assert "✓ 1 epoch at half resolution" in shown.plan and "report.html" in shown.text
 
@@ -123,7 +123,7 @@ def test_number_from_enough_patients_stands_with_their_count(run):
     assert "MAE 5.0 mL on 60 validation patients. AUC 0.81 (12 of 60 died)." in finished_text(run)
     metrics["prognosis"]["deaths"] = 9
     path.write_text(json.dumps(metrics), encoding="utf-8")
-    assert "No AUC: it takes 10 patients who died and 10 who lived, there are 9 and 51." in finished_text(run)
+    assert "No AUC: it needs 10 patients who died and 10 who survived; there are 9 and 51." in finished_text(run)
 
 
 @pytest.mark.parametrize("lost", ["report", "bundle"])
@@ -175,7 +175,7 @@ def test_curves_and_log_show_no_auc_of_too_few():
 
 
 def test_model_is_not_calibrated_on_patients_that_it_knows(run, training_manifest):
-    with pytest.raises(InputError, match=r"expected a table of others, found 20 of the run's \(p0, p1"):
+    with pytest.raises(InputError, match=r"expected a table of other patients, found 20 of this run \(p0, p1"):
         check_unseen(run, training_manifest)
 
 
