@@ -64,3 +64,10 @@ class Cohort(Choice):
 
     TRAINING = "training"
     PAPER = "paper"
+
+
+class Weights(Choice):
+    """Number format of a bundle's large weights."""
+
+    HALF = "half"
+    INT8 = "int8"

@@ -26,6 +26,8 @@ The metadata has the keys of MONAI's schema and those of `REQUIRED_KEYS`:
     `ModelBundle.volume_interval_ml`.
     ``temperature`` and ``bias``: see `ModelBundle.probability`.
     ``notes``: sentences on anything that was not calibrated; may be missing.
+``weights``
+    Their number format in the file, a name of `ICHMultiTaskLib.model.weights`; missing for "half".
 ``clinical``
     Missing, or what the prognosis head takes beside the image: of each variable ``name``, ``mean`` and ``spread``, as
     `ICHMultiTaskLib.model.clinical.ClinicalInputs` reads them.
@@ -52,6 +54,7 @@ from ..common.writing import check_folder, new_folder, write_text
 from .calibration import TARGETS, correct_volume, output_to_volume
 from .clinical import ClinicalInputs
 from .networks import build_network
+from .weights import WEIGHTS, pack, read_verified, unpack, weights_format
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +62,6 @@ if TYPE_CHECKING:
     from .networks.base import MultiTaskNetwork
 
 METADATA = "configs/metadata.json"
-WEIGHTS = "models/model.safetensors"
 MODEL_CARD = "docs/README.md"
 LICENSE = "LICENSE"
 FILES = (METADATA, WEIGHTS, MODEL_CARD, LICENSE)
@@ -108,7 +110,7 @@ class ModelBundle:
         metadata = _read_metadata(folder)
         _check_metadata(metadata, folder)
         bundle = cls(folder, metadata)
-        bundle._verified_weights()
+        read_verified(folder, bundle.sha256)
         return bundle
 
     @property
@@ -204,41 +206,18 @@ class ModelBundle:
             If the weights do not belong to the network described in the metadata.
         """
         try:
-            import safetensors
-            import safetensors.torch
             import torch
         except ImportError as error:
-            raise DependencyError(
-                f"PyTorch and safetensors are needed to run a model; {error.name} is not installed."
-            ) from error
+            raise DependencyError("PyTorch is needed to run a model, and it is not installed.") from error
         try:
             network = build_network(self.metadata["architecture"])
         except (InputError, TypeError, ValueError, RuntimeError) as error:
             raise BundleError(
                 f"The model bundle {self.folder} describes a network that this version cannot build: {error}."
             ) from error
-        try:
-            state = safetensors.torch.load(self._verified_weights())
-        except safetensors.SafetensorError as error:
-            raise BundleError(f"{self.folder / WEIGHTS} is not a safetensors file: {error}.") from error
-        _check_weights(state, network.state_dict(), self.folder)
-        network.load_state_dict(state)
+        data = read_verified(self.folder, self.sha256)
+        network.load_state_dict(unpack(data, network.state_dict(), self.folder))
         return network.to(torch.device(device)).eval()
-
-    def _verified_weights(self):
-        try:
-            data = (self.folder / WEIGHTS).read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"The model bundle {self.folder} is incomplete: expected {WEIGHTS}, found no readable file."
-            ) from error
-        found = hashlib.sha256(data).hexdigest()
-        if found != self.sha256:
-            raise BundleError(
-                f"The weights of the model bundle {self.folder} were altered or cut off: "
-                f"expected SHA-256 {self.sha256[:12]}…, found {found[:12]}…."
-            )
-        return data
 
 
 def find_bundles(extra_folders: Iterable[str | os.PathLike] = ()) -> list[Path]:
@@ -280,6 +259,7 @@ def save_bundle(
     metadata: Mapping,
     model_card: str,
     overwrite: bool = False,
+    weights: str | None = None,
 ) -> ModelBundle:
     """Write a bundle, atomically.
 
@@ -287,13 +267,16 @@ def save_bundle(
     ----------
     folder : path-like
     network_state : dict of str to torch.Tensor
-        The network's ``state_dict``. Convolution and dense weights are stored in 16 bits, norms in full precision.
+        The network's ``state_dict``.
     metadata : dict
         `REQUIRED_KEYS` except ``sha256``; MONAI's keys and ``provenance`` are added if missing.
     model_card : str
         Markdown.
     overwrite : bool
         Replace an existing bundle at `folder`.
+    weights : str, optional
+        How the weights are stored, one of `Weights`. None: as the metadata say, "half" if they say nothing, so that
+        what is made from a bundle keeps its format.
 
     Returns
     -------
@@ -302,15 +285,15 @@ def save_bundle(
     Raises
     ------
     BundleError
-        If the metadata is incomplete or a weight is not finite.
+        If the metadata is incomplete, the format of the weights unknown or a weight not finite.
     OutputError
         If the folder cannot be written.
     """
-    import safetensors.torch
-
-    weights = safetensors.torch.save({name: _stored(name, tensor) for name, tensor in network_state.items()})
+    if weights is not None:
+        metadata = {**metadata, "weights": str(weights)}
+    data = pack(network_state, weights_format(metadata, folder))
     metadata = {
-        **_monai_keys(metadata), "provenance": provenance(), **metadata, "sha256": hashlib.sha256(weights).hexdigest(),
+        **_monai_keys(metadata), "provenance": provenance(), **metadata, "sha256": hashlib.sha256(data).hexdigest(),
         "model_card_sha256": hashlib.sha256(model_card.encode(errors="replace")).hexdigest(),
     }  # fmt: skip
     _check_metadata(metadata, folder)
@@ -326,7 +309,7 @@ def save_bundle(
         for name in (METADATA, WEIGHTS, MODEL_CARD):
             (partial / name).parent.mkdir()
         write_text(partial / METADATA, text)
-        (partial / WEIGHTS).write_bytes(weights)
+        (partial / WEIGHTS).write_bytes(data)
         write_text(partial / MODEL_CARD, model_card)
         write_text(partial / LICENSE, notice)
     return ModelBundle.load(folder)
@@ -405,6 +388,7 @@ def _check_metadata(metadata, folder):
             f"target in the metadata of {folder} is unknown: expected {', '.join(TARGETS)}; "
             f"found {metadata['target']!r}."
         )
+    weights_format(metadata, folder)
     _check_calibration(metadata["calibration"], folder)
     _check_clinical(metadata, folder)
 
@@ -443,29 +427,6 @@ def _check_calibration(calibration, folder):
             )
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise BundleError(problem + f"{error!r}.") from error
-
-
-def _check_weights(state, expected, folder):
-    """Compare names and shapes; the message of PyTorch has many lines."""
-    missing, foreign = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    other = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
-    if missing or foreign or other:
-        raise BundleError(
-            f"The weights of the model bundle {folder} belong to another network: {len(missing)} weights are missing, "
-            f"{len(foreign)} unknown and {len(other)} of another shape, first {(missing + foreign + other)[0]!r}."
-        )
-
-
-def _stored(name, tensor):
-    import torch
-
-    tensor = tensor.detach().cpu()
-    if tensor.is_floating_point():
-        # Norm statistics span many orders of magnitude and are small: only the large weights are stored in 16 bits.
-        tensor = tensor.to(torch.float16 if tensor.ndim >= 2 else torch.float32)
-        if not torch.isfinite(tensor).all():
-            raise BundleError(f"The weight {name!r} is not finite: expected a network whose training converged.")
-    return tensor.contiguous()
 
 
 def _monai_keys(metadata):

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.choices import Weights
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.preprocessing import prepare
+from ICHMultiTaskLib.model.weights import as_stored
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
@@ -33,6 +35,7 @@ def recalibrate(
     progress: Progress | None = None,
     name: str | None = None,
     version: str | None = None,
+    weights: str | None = None,
 ) -> ModelBundle:
     """Recalibrate volume, interval and probability on a manifest and write the new bundle; the weights are unchanged.
 
@@ -52,6 +55,9 @@ def recalibrate(
         May raise Canceled; then nothing is written.
     name, version : str, optional
         Of the new bundle. None: those of `bundle` if it is replaced; otherwise its name with "-calibrated" and 0.1.0.
+    weights : str, optional
+        How the new bundle stores its weights, one of `Weights`; calibrated are the readings of the weights so stored.
+        None: as in `bundle`, without any change.
 
     Returns
     -------
@@ -63,6 +69,8 @@ def recalibrate(
         With every unusable scan and its reason, all at once; or if there are too few scans.
     """
     progress = progress or NO_PROGRESS
+    if weights is not None:
+        Weights.check(weights, "format of the weights")
     manifest = read_manifest(manifest_path)
     death = outcomes(manifest.rows, outcome)
     patients = [row.patient_id for row in manifest.rows]
@@ -73,6 +81,9 @@ def recalibrate(
         )
     analyzer = Analyzer(bundle, device)
     start = analyzer.bundle
+    state = start.network().state_dict()
+    if weights is not None:
+        analyzer.network.load_state_dict(as_stored(state, weights))
     metadata = {key: value for key, value in start.metadata.items() if key != "sha256"}
     volumes, log_odds, problems = [], [], []
     for n, row in enumerate(manifest.rows):
@@ -115,6 +126,5 @@ def recalibrate(
     )
     if in_place:  # the previous bundle is gone; keep what it was derived from
         metadata["derived_from"] = start.metadata.get("derived_from", [])
-    state = start.network().state_dict()
     progress(1.0, "Done")
-    return save_bundle(output, state, metadata, model_card(metadata), overwrite=True)
+    return save_bundle(output, state, metadata, model_card(metadata), overwrite=True, weights=weights)

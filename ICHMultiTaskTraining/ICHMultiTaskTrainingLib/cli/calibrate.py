@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.choices import Device, Weights
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.model.bundle import check_bundle_folder
 
@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle-version", help="default: 0.1.0; unchanged if the model is replaced")
     parser.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument(
+        "--weights",
+        choices=Weights.values(),
+        help="16 bits, or 8 bits where most weights are (default: as in the model)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -31,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     with ShellProgress() as progress:
         bundle = recalibrate(
             options.manifest, options.model, output, options.outcome, options.device, progress,
-            options.name, options.bundle_version,
+            options.name, options.bundle_version, options.weights,
         )  # fmt: skip
     for note in bundle.metadata["calibration"]["notes"]:
         print(note)

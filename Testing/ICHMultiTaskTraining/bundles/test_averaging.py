@@ -11,6 +11,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundl
 from ICHMultiTaskLib.model.preprocessing import prepare
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.bundles.averaging import ensemble_bundles
 from ICHMultiTaskTrainingLib.training.config import make_config
 
 
@@ -83,3 +84,16 @@ def test_ensemble_says_the_mean_of_its_models_and_is_a_model_like_others(models,
     with pytest.raises(InputError, match="ensemble cannot be trained further"):
         make_config(start_from=str(tmp_path / "all"))
     assert cli.main(["average", str(tmp_path / "all"), str(models[0]), "--output", str(tmp_path / "no")]) == 1
+
+
+def test_ensemble_of_models_in_8_bits_has_their_weights_unchanged(models, tmp_path):
+    for n, model in enumerate(models[:2]):
+        bundle = ModelBundle.load(model)
+        metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
+        save_bundle(tmp_path / str(n), bundle.network().state_dict(), metadata, "card", weights="int8")
+    both = ensemble_bundles([tmp_path / "0", tmp_path / "1"], tmp_path / "both")
+    assert both.metadata["weights"] == "int8"
+    found = both.network().state_dict()
+    for n in range(2):
+        for name, value in ModelBundle.load(tmp_path / str(n)).network().state_dict().items():
+            assert torch.equal(found[f"members.{n}.{name}"], value), name

@@ -13,6 +13,7 @@ from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.bundles.recalibration import recalibrate
 from ICHMultiTaskTrainingLib.evaluation.evaluation import evaluate, locate_attention
 
@@ -198,7 +199,15 @@ def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_
     assert fitted.probability(0.0) == pytest.approx(0.4, abs=0.1)  # 8 of 20 died
     card = (tmp_path / "fitted/docs/README.md").read_text(encoding="utf-8")
     assert "20 separate simulated scans" in card and "held_out" not in fitted.metadata["metrics"]
-    assert recalibrate(path, fitted, fitted.folder, device="cpu").sha256 == bundle.sha256
+    # In place, from here on. In 8 bits, it is calibrated as it is written.
+    command = ["calibrate", str(path), "--model", str(fitted.folder), "--weights", "int8", "--device", "cpu"]
+    assert cli.main(command) == 0
+    small = ModelBundle.load(fitted.folder)
+    assert small.metadata["weights"] == "int8" and small.sha256 != bundle.sha256
+    again = recalibrate(path, small, small.folder, device="cpu")
+    assert again.sha256 == small.sha256 and again.metadata["calibration"] == small.metadata["calibration"]
+    with pytest.raises(InputError, match="format of the weights is unknown: expected one of half, int8, found 'int4'"):
+        recalibrate(path, small, tmp_path / "x", device="cpu", weights="int4")
 
 
 def test_recalibration_refuses_few_or_unreadable_scans(bundle, cohort, tmp_path):

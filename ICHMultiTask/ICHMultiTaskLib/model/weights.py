@@ -1,0 +1,212 @@
+"""The weights file of a model bundle: its number formats, its checks, writing and reading.
+
+A safetensors file with the names of the network's ``state_dict``. Norms, biases and statistics are float32: they are
+small and span many orders of magnitude. Tensors of two and more axes, nearly the whole file, are in one of two formats:
+
+``half``
+    float16.
+``int8``
+    int8 for the convolution and dense weights of stages 3 and 4, which hold most of a network; float16 for the others,
+    whose rounding would move the readings: all of these pass through the first layers and the heads. Tokens and
+    embeddings stay in float16 too. ``NAME`` in int8 has ``NAME.scale`` beside it, float32 of shape [output channels]:
+    the weight is integer × scale of its channel. The integers are rounded to nearest and lie between −127 and 127; a
+    channel's largest is 127, and 0 is exactly 0.
+
+What was read and is stored again in the same format is the same, bit by bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..common.choices import Stage, Weights
+from ..common.errors import BundleError, DependencyError
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = "models/model.safetensors"
+"""In the bundle's folder."""
+
+STAGES_IN_INT8 = (Stage.STAGE3, Stage.STAGE4)
+LARGEST_INTEGER = 127
+
+
+def weights_format(metadata: Mapping, folder: str | os.PathLike) -> Weights:
+    """Format of the weights of the bundle in `folder`, from its metadata; half where they name none.
+
+    Raises
+    ------
+    BundleError
+        If the format is unknown.
+    """
+    found = metadata.get("weights", Weights.HALF)
+    if found not in Weights.values():
+        raise BundleError(
+            f"The weights of the model bundle {folder} are in a format that this version cannot read: expected "
+            f"{' or '.join(Weights.values())}, found {found!r}."
+        )
+    return Weights(found)
+
+
+def pack(state: Mapping[str, torch.Tensor], weights: Weights) -> bytes:
+    """Content of a weights file.
+
+    Parameters
+    ----------
+    state : dict of str to torch.Tensor
+        A network's ``state_dict``.
+    weights : Weights
+
+    Raises
+    ------
+    BundleError
+        If a weight is not finite in its format.
+    """
+    import safetensors.torch
+
+    return safetensors.torch.save(_stored(state, weights))
+
+
+def unpack(data: bytes, expected: Mapping[str, torch.Tensor], folder: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """State of a network from the content of a weights file.
+
+    Parameters
+    ----------
+    data : bytes
+    expected : dict of str to torch.Tensor
+        ``state_dict`` of the network that is to take it: names and shapes must agree.
+    folder : path-like
+        The bundle's, for the errors.
+
+    Raises
+    ------
+    BundleError
+        If the data are no safetensors file, belong to another network, or lack a scale.
+    DependencyError
+    """
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise DependencyError("safetensors is needed to run a model, and it is not installed.") from error
+    try:
+        stored = safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise BundleError(f"{Path(folder) / WEIGHTS} is not a safetensors file: {error}.") from error
+    _check_scales(stored, folder)
+    state = _restored(stored)
+    _check_names_and_shapes(state, expected, folder)
+    return state
+
+
+def as_stored(state: Mapping[str, torch.Tensor], weights: Weights) -> dict[str, torch.Tensor]:
+    """State of a network as it will be read back after it was stored in a format."""
+    return _restored(_stored(state, weights))
+
+
+def read_verified(folder: Path, sha256: str) -> bytes:
+    """Content of the weights file of the bundle in `folder`.
+
+    Raises
+    ------
+    BundleError
+        If it cannot be read or its checksum is not `sha256`.
+    """
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"The model bundle {folder} is incomplete: expected {WEIGHTS}, found no readable file."
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise BundleError(
+            f"The weights of the model bundle {folder} were altered or cut off: "
+            f"expected SHA-256 {sha256[:12]}…, found {found[:12]}…."
+        )
+    return data
+
+
+def _stored(state, weights):
+    import torch
+
+    stored = {}
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu()
+        if tensor.is_floating_point():
+            in_int8 = weights == Weights.INT8 and _may_be_int8(name, tensor)
+            tensor = tensor.to(torch.float16 if tensor.ndim >= 2 and not in_int8 else torch.float32)
+            if not torch.isfinite(tensor).all():
+                raise BundleError(f"The weight {name!r} is not finite: expected a network whose training converged.")
+            if in_int8:
+                tensor, stored[_scale_of(name)] = _quantized(tensor)
+        stored[name] = tensor.contiguous()
+    return stored
+
+
+def _may_be_int8(name, tensor):
+    *modules, kind = name.split(".")  # an ensemble's names begin with those of its members
+    return tensor.ndim >= 2 and kind == "weight" and any(stage in modules for stage in STAGES_IN_INT8)
+
+
+def _scale_of(name):
+    return f"{name}.scale"
+
+
+def _quantized(tensor):
+    """Integers of the tensor's shape, and the scale of each output channel."""
+    import torch
+
+    channels = tensor.flatten(1)
+    # With the 8 significant bits of bfloat16, every integer × scale is exact in float32: stored again, it is the same.
+    scale = (channels.abs().amax(1) / LARGEST_INTEGER).bfloat16().float()
+    scale[scale < torch.finfo(torch.float32).tiny] = 0.0  # a channel that vanished
+    integers = torch.where(scale[:, None] > 0, channels / scale[:, None], 0.0).round().to(torch.int8)
+    return integers.view(tensor.shape), scale
+
+
+def _restored(stored):
+    import torch
+
+    state = dict(stored)
+    for name, tensor in stored.items():
+        if tensor.dtype == torch.int8:
+            scale = state.pop(_scale_of(name))
+            state[name] = tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
+    return state
+
+
+def _check_scales(stored, folder):
+    import torch
+
+    for name, tensor in stored.items():
+        if tensor.dtype != torch.int8:
+            continue
+        problem = (
+            f"The weight {name!r} of the model bundle {folder} has no usable scale: expected {_scale_of(name)!r}, "
+            f"float32 of shape {list(tensor.shape[:1])}, finite and not negative, found "
+        )
+        scale = stored.get(_scale_of(name))
+        if scale is None:
+            raise BundleError(problem + "none.")
+        if scale.dtype != torch.float32 or scale.shape != tensor.shape[:1]:
+            raise BundleError(problem + f"{str(scale.dtype).removeprefix('torch.')} of shape {list(scale.shape)}.")
+        unusable = scale[~(scale.isfinite() & (scale >= 0))]
+        if len(unusable):
+            raise BundleError(problem + f"{float(unusable[0])}.")
+
+
+def _check_names_and_shapes(state, expected, folder):
+    """In one line: PyTorch's own message has many."""
+    missing, foreign = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    other = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
+    if missing or foreign or other:
+        raise BundleError(
+            f"The weights of the model bundle {folder} belong to another network: {len(missing)} weights are missing, "
+            f"{len(foreign)} unknown and {len(other)} of another shape, first {(missing + foreign + other)[0]!r}."
+        )
