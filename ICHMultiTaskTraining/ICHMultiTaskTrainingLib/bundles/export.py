@@ -83,6 +83,8 @@ def export_bundle(
     if config.start_from is not None:
         start = starting_bundle(config.start_from)
         metadata = derived(metadata, [start], "fine-tuned", name, version, f"on {own_data}")
+        if choice.is_start and "weights" in start.metadata:
+            metadata["weights"] = start.metadata["weights"]  # in another format they would not be unchanged
     return save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
 
 

@@ -26,7 +26,7 @@ from ICHMultiTaskTrainingLib.training.trainer import Trainer
 
 @pytest.fixture(scope="module")
 def start(training_manifest, small_settings, tmp_path_factory):
-    """The bundle of a short run, with a correction and a calibrated probability."""
+    """The bundle of a short run, in 8 bits, with a correction and a calibrated probability."""
     folder = tmp_path_factory.mktemp("start")
     config = make_config(**small_settings | {"coarse_epochs": [], "epochs": 2})
     trainer = Trainer(read_manifest(training_manifest), config, folder / "run", "cpu")
@@ -37,7 +37,8 @@ def start(training_manifest, small_settings, tmp_path_factory):
     metadata["calibration"] |= {
         "volume_correction": {"slope": 1.1, "offset_cm": -0.05, "softening_ml": 1.0}, "temperature": 2.0, "bias": -0.5,
     }  # fmt: skip
-    return save_bundle(folder / "bundle", bundle.network().state_dict(), metadata, "card", overwrite=True)
+    state = bundle.network().state_dict()
+    return save_bundle(folder / "bundle", state, metadata, "card", overwrite=True, weights="int8")
 
 
 def fine_tune(manifest, start, folder, preset="fine-tune", **changes):
