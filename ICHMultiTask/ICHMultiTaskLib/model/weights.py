@@ -53,14 +53,15 @@ def weights_format(metadata: Mapping, folder: str | os.PathLike) -> Weights:
     return Weights(found)
 
 
-def pack(state: Mapping[str, torch.Tensor], weights: Weights) -> bytes:
+def pack(state: Mapping[str, torch.Tensor], weights: str) -> bytes:
     """Content of a weights file.
 
     Parameters
     ----------
     state : dict of str to torch.Tensor
         A network's ``state_dict``.
-    weights : Weights
+    weights : str
+        One of `Weights`.
 
     Raises
     ------
@@ -104,8 +105,8 @@ def unpack(data: bytes, expected: Mapping[str, torch.Tensor], folder: str | os.P
     return state
 
 
-def as_stored(state: Mapping[str, torch.Tensor], weights: Weights) -> dict[str, torch.Tensor]:
-    """State of a network as it will be read back after it was stored in a format."""
+def as_stored(state: Mapping[str, torch.Tensor], weights: str) -> dict[str, torch.Tensor]:
+    """State of a network as it will be read back after it was stored in a format, one of `Weights`."""
     return _restored(_stored(state, weights))
 
 
