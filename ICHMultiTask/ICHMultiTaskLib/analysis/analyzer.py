@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,61 +14,21 @@ from ..common.clinical_variables import VARIABLES
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress, part
 from ..common.provenance import provenance
-from ..model.attention import INPUT, LOCATOR, check_choice, check_network, stage_of_map
+from ..model.attention import LOCATOR, check_choice, check_network
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
-from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
-from ..scan.head_region import head_region
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
+from .attention import Attention, Prediction, map_of
 from .findings.finding import Findings
 from .marking import Marking, look_around, propose
 from .plausibility import volume_warnings
 from .prognosis_range import percentile_range, varied_images
 from .second_look import WITHOUT_PROGNOSIS, Hemorrhage, decide
 
-if TYPE_CHECKING:
-    import torch
-
-    from ..model.networks.base import MultiTaskNetwork
-
 MIN_MARKED_ML = 0.5
 """The second look searches for at least this volume, so that it finds bleeds that the model underestimates."""
-
-
-@dataclass(frozen=True)
-class Attention:
-    """An attention map in the scan's geometry.
-
-    Attributes
-    ----------
-    array : ndarray of shape (K, J, I), float32
-        0 to 1; the maximum of each map is 1, so that maps are not comparable between patients.
-    head, stage, method : str
-        The stage is "input" for a method of the image.
-    peak_ras_mm : tuple of float or None
-        RAS position of the highest attention; None if the map is blank.
-    """
-
-    array: np.ndarray
-    head: str
-    stage: str
-    method: str
-    peak_ras_mm: tuple | None
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Outputs and features of the network, kept so that other attention maps need no second run."""
-
-    network_input: NetworkInput
-    output: float
-    log_odds: float
-    features: dict[str, torch.Tensor]
-    network: MultiTaskNetwork
-    clinical: torch.Tensor | None = None
-    """What is known beside the image as the network reads it, tensor [1, inputs]; None where it reads nothing."""
 
 
 @dataclass(frozen=True)
@@ -140,82 +99,7 @@ class Analysis:
         -------
         Attention
         """
-        return _attention(self.prediction, self.head_ct, head, stage, method, progress)
-
-
-def _attention(prediction, head_ct, head, stage, method, progress=NO_PROGRESS):
-    check_choice(head, stage, method)
-    stage = stage_of_map(stage, method)
-    grid, strides, offsets = attention_grid(prediction, head, stage, method, progress)
-    array = prediction.network_input.to_scan(grid, strides, offsets)
-    highest = float(array.max())
-    if highest <= 0 or not np.isfinite(highest):
-        return Attention(np.zeros_like(array), head, stage, method, None)
-    array /= highest
-    return Attention(array, head, stage, method, _peak(array, head_ct))
-
-
-def attention_grid(
-    prediction: Prediction, head: str, stage: str, method: str, progress: Progress = NO_PROGRESS
-) -> tuple[np.ndarray, tuple, tuple]:
-    """Compute an attention map on the grid of a stage, or of the network's input.
-
-    Parameters
-    ----------
-    prediction : Prediction
-    head, method : str
-    stage : str
-        "input" for a method of the image.
-    progress : callable (fraction, message)
-        May raise Canceled.
-
-    Returns
-    -------
-    grid : ndarray of shape (d, h, w), float32
-        Not negative, not normalized.
-    strides, offsets : tuple of float
-        Voxels of the input from node to node, and the index of the first.
-    """
-    import torch
-
-    from ..model.attention.maps import attention_map, image_map
-
-    network, device = prediction.network, prediction.features["stage4"].device
-    if stage == INPUT:
-        image = torch.from_numpy(prediction.network_input.array)[None].to(device)
-        found = image_map(network, image, head, method, progress, prediction.clinical)[0].cpu().numpy()
-        return found, (1, 1, 1), (0.0, 0.0, 0.0)
-    features = prediction.features[stage]
-    found = attention_map(network, features, stage, head, method, prediction.clinical)[0].cpu().numpy()
-    return found, network.feature_strides[stage], network.feature_offsets[stage]
-
-
-def _peak(array, head_ct):
-    peak_kji = np.unravel_index(int(array.argmax()), array.shape)
-    return tuple(float(v) for v in apply_affine(head_ct.ijk_to_ras, peak_kji[::-1]))
-
-
-def restricted_to_head(attention: Attention, head_ct: HeadCT) -> Attention:
-    """Set an attention map to 0 outside the head, and rescale it to a maximum of 1.
-
-    Early stages of the network respond to the surface of the head and to the headrest.
-
-    Parameters
-    ----------
-    attention : Attention
-    head_ct : HeadCT
-        The scan of the attention map.
-
-    Returns
-    -------
-    Attention
-    """
-    array = attention.array * head_region(head_ct)
-    highest = float(array.max())
-    if highest <= 0:
-        return replace(attention, array=array, peak_ras_mm=None)
-    array /= highest
-    return replace(attention, array=array, peak_ras_mm=_peak(array, head_ct))
+        return map_of(self.prediction, self.head_ct, head, stage, method, progress)
 
 
 class Analyzer:
@@ -368,9 +252,9 @@ class Analyzer:
         # The second look uses the coarse map of the volume head, whichever map is requested.
         locator = shown = None
         if volume is not None:
-            locator = shown = _attention(prediction, head_ct, *LOCATOR)
+            locator = shown = map_of(prediction, head_ct, *LOCATOR)
         if attention and (locator is None or (head, stage, method) != LOCATOR):
-            shown = _attention(prediction, head_ct, head, stage, method, part(progress, 0.6, 0.7))
+            shown = map_of(prediction, head_ct, head, stage, method, part(progress, 0.6, 0.7))
         if attention and shown.peak_ras_mm is None:
             warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
         clock.lap("attention")

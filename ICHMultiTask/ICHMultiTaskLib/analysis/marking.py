@@ -8,7 +8,6 @@ level sets have the shortest border for the enclosed region (Chambolle 2004, doi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -22,12 +21,14 @@ from ..measures.grids import bounding_box
 from ..measures.segment import TOUCHING
 from ..model.attention import LOCATOR
 from ..scan.head_ct import HeadCT
+from .denoising import denoise
 from .findings.find import find
 from .findings.finding import Findings
 from .second_look import Evidence, Hemorrhage
 
 if TYPE_CHECKING:
-    from .analyzer import Analysis, Attention
+    from .analyzer import Analysis
+    from .attention import Attention
 
 NEAR_MM = 15.0
 """The bleed lies within the hottest part of the map: as large as a ball of its volume, with this much more radius."""
@@ -419,56 +420,3 @@ def _on_scan(level, region, border, grid, volume):
         threshold = np.partition(fine.ravel(), fine.size - count)[fine.size - count]
         mask[grid.box] = fine >= max(threshold, np.float32(-0.5) + np.float32(1e-3))
     return mask
-
-
-def denoise(image: np.ndarray, weight: float, spacing: Sequence[float], iterations: int = 15) -> np.ndarray:
-    """Total-variation denoising: minimize ½‖u − image‖² + weight · TV(u).
-
-    Accelerated projected gradient on the dual (Beck and Teboulle 2009, doi 10.1109/TIP.2009.2028250).
-
-    Parameters
-    ----------
-    image : ndarray of shape (K, J, I)
-    weight : float
-        In units of the image; steps much smaller than this are smoothed out.
-    spacing : sequence of 3 floats
-        Differences are taken per millimeter, relative to the finest axis.
-    iterations : int
-
-    Returns
-    -------
-    ndarray of shape (K, J, I), float32
-    """
-    image = np.ascontiguousarray(image, np.float32)
-    scale = (min(spacing) / np.asarray(spacing)).astype(np.float32)
-    step = np.float32(1 / (4 * (scale**2).sum()))
-    low = [tuple(slice(0, -1) if a == axis else slice(None) for a in range(3)) for axis in range(3)]
-    high = [tuple(slice(1, None) if a == axis else slice(None) for a in range(3)) for axis in range(3)]
-
-    def primal(dual):
-        u = image.copy()
-        for axis in range(3):
-            flow = dual[axis][low[axis]] * scale[axis]
-            u[low[axis]] += flow
-            u[high[axis]] -= flow
-        return u
-
-    dual = [np.zeros_like(image) for _ in range(3)]
-    ahead = [np.zeros_like(image) for _ in range(3)]
-    momentum = 1.0
-    for _ in range(iterations):
-        u = primal(ahead)
-        norm = np.zeros_like(image)
-        for axis in range(3):
-            ahead[axis][low[axis]] += (u[high[axis]] - u[low[axis]]) * (scale[axis] * step)
-            norm += ahead[axis] ** 2
-        np.sqrt(norm, out=norm)
-        norm /= weight
-        np.maximum(norm, 1.0, out=norm)
-        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        for axis in range(3):
-            projected = ahead[axis] / norm
-            ahead[axis] = projected + np.float32((momentum - 1) / following) * (projected - dual[axis])
-            dual[axis] = projected
-        momentum = following
-    return primal(dual)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..analysis.analyzer import Analysis, Attention
+from ..analysis.analyzer import Analysis
+from ..analysis.attention import Attention
 from ..common.progress import NO_PROGRESS, Progress
 from ..measures.agreement import (
     AttentionAgreement,

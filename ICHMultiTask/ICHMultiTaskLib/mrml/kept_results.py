@@ -8,7 +8,8 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.analyzer import Analysis, Attention
+from ..analysis.analyzer import Analysis
+from ..analysis.attention import Attention
 from ..analysis.findings.finding import Findings
 from ..analysis.second_look import Hemorrhage
 from ..common.clinical_variables import VARIABLES

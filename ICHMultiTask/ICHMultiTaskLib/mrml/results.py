@@ -25,7 +25,8 @@ from .translation import tr as _
 from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
 
 if TYPE_CHECKING:
-    from ..analysis.analyzer import Analysis, Attention
+    from ..analysis.analyzer import Analysis
+    from ..analysis.attention import Attention
     from ..scan.head_ct import HeadCT
 
 FOREGROUND_OPACITY = 0.4

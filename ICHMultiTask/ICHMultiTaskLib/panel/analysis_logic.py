@@ -7,24 +7,22 @@ result of the callable goes to the `show…` method of the same name, on the mai
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis.analyzer import Analysis, Analyzer, restricted_to_head
+from ..analysis.analyzer import Analysis
+from ..analysis.attention import restricted_to_head
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.choices import Stage
 from ..common.errors import InputError
 from ..common.names import safe_name
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.writing import new_folder
-from ..model.bundle import ModelBundle, default_bundle, find_bundles
 from ..mrml import acquisition, clinical, results
 from ..mrml.focus import scans
 from ..mrml.kept_results import attention_on_show, keep_result, kept_result, restored_analysis
@@ -34,51 +32,23 @@ from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 from ..report.result import write_report
+from .models import Models
 
 if TYPE_CHECKING:
     import slicer
 
-    from ..analysis.analyzer import Attention
+    from ..analysis.attention import Attention
+    from ..model.bundle import ModelBundle
     from ..mrml.acquisition import Correction
     from ..mrml.results import ResultNodes
-
-
-class AnalyzerCache:
-    """Keeps the most recently used network, because loading one takes longer than using it. Thread-safe."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._held = None
-
-    def get(self, bundle: ModelBundle | str | os.PathLike | None = None, device: str = "auto") -> Analyzer:
-        """Return the analyzer for a device and a bundle; a bundle that has changed on disk is loaded again.
-
-        Parameters
-        ----------
-        bundle : ModelBundle, path or None
-        device : str
-
-        Returns
-        -------
-        Analyzer
-        """
-        if not isinstance(bundle, ModelBundle):
-            bundle = ModelBundle.load(bundle or default_bundle())
-        key = bundle.sha256, json.dumps(bundle.metadata, sort_keys=True), device
-        with self._lock:
-            if self._held is None or self._held[0] != key:
-                self._held = key, Analyzer(bundle, device)
-            return self._held[1]
 
 
 class AnalysisLogic:
     """Results of any number of scans; each is stored in the scene with its scan, and restored with it."""
 
     def __init__(self):
-        self.analyzers = AnalyzerCache()
+        self.models = Models()
         self._analyses = {}  # ID of the scan's node: (run, Analysis)
-        self._bundle_folders = []
-        self._used_bundles = {}  # in the order of their use; a result may need its model again
 
     def process(
         self, scan: slicer.vtkMRMLScalarVolumeNode, progress: Progress | None = None, **choices: object
@@ -137,12 +107,11 @@ class AnalysisLogic:
         A model with clinical inputs gets the clinical data stored with the scan.
         """
         head_ct, step, known = head_ct_from_node(scan), _("Loading the model"), clinical.context_of(scan).known
-        if bundle is not None:
-            self._used_bundles[str(bundle)] = bundle
+        self.models.remember(bundle)
 
         def analyze(progress):
             progress(0.0, step)
-            analyzer = self.analyzers.get(bundle, device)
+            analyzer = self.models.analyzer(bundle, device)
             analysis = analyzer.analyze(head_ct, head, stage, method, progress=progress, clinical=known)
             return scan, replace(analysis, attention=_shown(analysis.attention, head_ct))
 
@@ -184,11 +153,11 @@ class AnalysisLogic:
             return None
         if analysis.mortality_probability is None or analysis.hemorrhage in WITHOUT_PROGNOSIS:
             return None
-        step, bundle = _("Range of the prognosis"), self._bundle_of(analysis)
+        step, bundle = _("Range of the prognosis"), self.models.of(analysis)
 
         def compute(progress):
             progress(0.0, step)
-            analyzer = self.analyzers.get(bundle, device)
+            analyzer = self.models.analyzer(bundle, device)
             return scan, run, analyzer.mortality_range(analysis.head_ct, analysis.prediction)
 
         return bundle and compute
@@ -203,11 +172,6 @@ class AnalysisLogic:
             shown = replace(analysis, attention=attention_on_show(scan))
             keep_result(create_scene(), shown, scan, run)
             results.write_analysis(create_scene(), shown, scan)
-
-    def _bundle_of(self, analysis):
-        """The bundle that made an analysis, as it is on disk now; None if it is no longer available."""
-        loaded = (_loaded(bundle) for bundle in (*self._used_bundles.values(), *find_bundles()))
-        return next((found for found in loaded if found and found.sha256 == analysis.model["sha256"]), None)
 
     @staticmethod
     def facts_of(scan: slicer.vtkMRMLScalarVolumeNode | None) -> dict | None:
@@ -249,12 +213,12 @@ class AnalysisLogic:
         def compute(progress):
             if analysis.prediction is not None:
                 return analysis
-            bundle = self._bundle_of(analysis)
+            bundle = self.models.of(analysis)
             if bundle is None:
                 model = f"{analysis.model['name']} {analysis.model['version']}".strip() or "that made this result"
                 raise InputError(f"The model {model} is no longer available; press Analyze to use the chosen one.")
             progress(0.0, step)
-            fresh = self.analyzers.get(bundle, device).analyze(
+            fresh = self.models.analyzer(bundle, device).analyze(
                 analysis.head_ct, attention=False, progress=progress, clinical=analysis.clinical
             )
             return replace(analysis, prediction=fresh.prediction)
@@ -338,47 +302,6 @@ class AnalysisLogic:
 
         return write
 
-    def bundles(self) -> list[tuple[str, Path]]:
-        """Usable model bundles to choose from, as (name and version, folder), the shipped ones first."""
-        found = []
-        for folder in find_bundles(self._bundle_folders):
-            try:
-                bundle = ModelBundle.load(folder)
-            except ValueError:
-                continue
-            found.append((f"{bundle.name} {bundle.version}", folder))
-        return found
-
-    def add_bundle(self, folder: str | os.PathLike) -> Path:
-        """Add a user's bundle to the choice.
-
-        Returns
-        -------
-        Path
-
-        Raises
-        ------
-        BundleError
-            If the folder is not a valid bundle.
-        """
-        ModelBundle.load(folder)
-        if folder not in self._bundle_folders:
-            self._bundle_folders.append(folder)
-        return Path(folder)
-
-    @staticmethod
-    def checksum_of(folder: str | os.PathLike) -> str | None:
-        """SHA-256 of a bundle's weights; None if it cannot be read."""
-        bundle = _loaded(folder)
-        return bundle and bundle.sha256
-
-    @staticmethod
-    def devices() -> list[str]:
-        """Names of the available devices; loads PyTorch, which takes seconds the first time."""
-        from ..model.runtime import available_devices
-
-        return available_devices()
-
     @staticmethod
     def suggested_scan() -> slicer.vtkMRMLScalarVolumeNode | None:
         """Return the volume in the slice views, else the first in the scene that is not a result, else None."""
@@ -398,14 +321,6 @@ class AnalysisLogic:
 def _shown(attention, head_ct):
     """A map as displayed: restricted to the head, except that of the last stage, which is shown as in the paper."""
     return attention if attention.stage == Stage.STAGE4 else restricted_to_head(attention, head_ct)
-
-
-def _loaded(bundle):
-    """A bundle as it is on disk now, or None if it can no longer be loaded."""
-    try:
-        return bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle)
-    except (ValueError, OSError):
-        return None
 
 
 def show_table_layout() -> None:

@@ -61,7 +61,7 @@ class AnalyzeSection:
     def lookUpDevices(self) -> None:
         """At the first visit, list the devices in the background, since loading PyTorch takes seconds."""
         if self.state.devices is None and not missing_packages():
-            work = lambda progress: self.panel.logic.analysis.devices()  # noqa: E731
+            work = lambda progress: self.panel.logic.analysis.models.devices()  # noqa: E731
             self.panel.submit("devices", work, self._setDevices)
 
     def onScanSelected(self, index: int) -> None:
@@ -95,7 +95,7 @@ class AnalyzeSection:
     def useBundle(self, folder: str) -> None:
         """Add a bundle to the list and choose it; show a message if it is not a bundle."""
         try:
-            self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.add_bundle(folder))
+            self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.models.add(folder))
         except ICHMultiTaskError as error:
             self.panel.say(SECTION, str(error), failed=True)
         self.updateBundles()
@@ -125,7 +125,7 @@ class AnalyzeSection:
         """List the models."""
         selector = self.ui.bundleSelector
         selector.clear()
-        for label, folder in self.panel.logic.analysis.bundles():
+        for label, folder in self.panel.logic.analysis.models.bundles():
             selector.addItem(label, str(folder))
         chosen = self.panel.parameters.bundleFolder if self.panel.parameters else ""
         selector.currentIndex = max(0, selector.findData(chosen)) if chosen else 0

@@ -137,7 +137,7 @@ class AnalyzeState:
         except OSError:
             return None
         if self._checksum[0] != key:
-            self._checksum = key, self.panel.logic.analysis.checksum_of(folder)
+            self._checksum = key, self.panel.logic.analysis.models.checksum_of(folder)
         return self._checksum[1]
 
     def set_overlay(self) -> None:

@@ -92,7 +92,7 @@ class GrowthLogic:
                 return lambda f, message: progress(start + (end - start) * f, f"{what}: {message}")
 
             progress(0.0, loading)
-            analyzer = self.analysis.analyzers.get(bundle, device)
+            analyzer = self.analysis.models.analyzer(bundle, device)
             reused = known is not None and known.model["sha256"] == analyzer.bundle.sha256
             second = known
             if not reused:

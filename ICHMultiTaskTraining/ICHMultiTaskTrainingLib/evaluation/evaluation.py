@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ICHMultiTaskLib.analysis.analyzer import Analyzer, Attention
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.attention import Attention
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from ICHMultiTaskLib.analysis.analyzer import Analyzer, attention_grid
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.attention import attention_grid
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.model.attention import INPUT, METHODS, check_network, stage_of_map, suits

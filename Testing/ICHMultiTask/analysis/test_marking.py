@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention
-from ICHMultiTaskLib.analysis.marking import denoise, mark
+from ICHMultiTaskLib.analysis.analyzer import Analysis
+from ICHMultiTaskLib.analysis.attention import Attention
+from ICHMultiTaskLib.analysis.denoising import denoise
+from ICHMultiTaskLib.analysis.marking import mark
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom

@@ -8,7 +8,8 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slicer application")
 
-from ICHMultiTaskLib.analysis.analyzer import Analysis, Attention  # noqa: E402
+from ICHMultiTaskLib.analysis.analyzer import Analysis  # noqa: E402
+from ICHMultiTaskLib.analysis.attention import Attention  # noqa: E402
 from ICHMultiTaskLib.analysis.findings.finding import Finding, Findings  # noqa: E402
 from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
 from ICHMultiTaskLib.mrml import results, scene, volumes  # noqa: E402

@@ -238,7 +238,7 @@ def test_result_comes_back_with_the_scene(case, tmp_path):
     path = scene.save_mrb(case.scene, tmp_path / "case.mrb")
     case.panel.scene_closing()
     case.scene.ReadFromMRB(str(path), True)
-    case.panel.parameters = Parameters(case.panel.logic.analysis.bundles()[0][1])
+    case.panel.parameters = Parameters(case.panel.logic.analysis.models.bundles()[0][1])
     case.panel.scene_changed()
     node = case.panel.scan
     assert node.GetName() == "Head CT" and not node.GetAttribute("ICHMultiTask.Result")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from ICHMultiTaskLib.analysis.analyzer import Analyzer, Attention
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.attention import Attention
 from ICHMultiTaskLib.common.errors import Canceled, InputError, OutputError
 from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle

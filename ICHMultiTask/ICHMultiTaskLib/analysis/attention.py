@@ -1,0 +1,147 @@
+"""Attention maps of a prediction, in the geometry of its scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..common.progress import NO_PROGRESS, Progress
+from ..model.attention import INPUT, check_choice, stage_of_map
+from ..model.preprocessing import NetworkInput
+from ..scan.geometry import apply_affine
+from ..scan.head_ct import HeadCT
+from ..scan.head_region import head_region
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model.networks.base import MultiTaskNetwork
+
+
+@dataclass(frozen=True)
+class Attention:
+    """An attention map in the scan's geometry.
+
+    Attributes
+    ----------
+    array : ndarray of shape (K, J, I), float32
+        0 to 1; the maximum of each map is 1, so that maps are not comparable between patients.
+    head, stage, method : str
+        The stage is "input" for a method of the image.
+    peak_ras_mm : tuple of float or None
+        RAS position of the highest attention; None if the map is blank.
+    """
+
+    array: np.ndarray
+    head: str
+    stage: str
+    method: str
+    peak_ras_mm: tuple | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Outputs and features of the network, kept so that other attention maps need no second run."""
+
+    network_input: NetworkInput
+    output: float
+    log_odds: float
+    features: dict[str, torch.Tensor]
+    network: MultiTaskNetwork
+    clinical: torch.Tensor | None = None
+    """What is known beside the image as the network reads it, tensor [1, inputs]; None where it reads nothing."""
+
+
+def map_of(
+    prediction: Prediction, head_ct: HeadCT, head: str, stage: str, method: str, progress: Progress = NO_PROGRESS
+) -> Attention:
+    """Compute an attention map in the scan's geometry.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    head_ct : HeadCT
+        The scan of the prediction.
+    head, stage, method : str
+        See `ICHMultiTaskLib.model.attention`.
+    progress : callable (fraction, message)
+        May raise Canceled.
+
+    Returns
+    -------
+    Attention
+    """
+    check_choice(head, stage, method)
+    stage = stage_of_map(stage, method)
+    grid, strides, offsets = attention_grid(prediction, head, stage, method, progress)
+    array = prediction.network_input.to_scan(grid, strides, offsets)
+    highest = float(array.max())
+    if highest <= 0 or not np.isfinite(highest):
+        return Attention(np.zeros_like(array), head, stage, method, None)
+    array /= highest
+    return Attention(array, head, stage, method, _peak(array, head_ct))
+
+
+def attention_grid(
+    prediction: Prediction, head: str, stage: str, method: str, progress: Progress = NO_PROGRESS
+) -> tuple[np.ndarray, tuple, tuple]:
+    """Compute an attention map on the grid of a stage, or of the network's input.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    head, method : str
+    stage : str
+        "input" for a method of the image.
+    progress : callable (fraction, message)
+        May raise Canceled.
+
+    Returns
+    -------
+    grid : ndarray of shape (d, h, w), float32
+        Not negative, not normalized.
+    strides, offsets : tuple of float
+        Voxels of the input from node to node, and the index of the first.
+    """
+    import torch
+
+    from ..model.attention.maps import attention_map, image_map
+
+    network, device = prediction.network, prediction.features["stage4"].device
+    if stage == INPUT:
+        image = torch.from_numpy(prediction.network_input.array)[None].to(device)
+        found = image_map(network, image, head, method, progress, prediction.clinical)[0].cpu().numpy()
+        return found, (1, 1, 1), (0.0, 0.0, 0.0)
+    features = prediction.features[stage]
+    found = attention_map(network, features, stage, head, method, prediction.clinical)[0].cpu().numpy()
+    return found, network.feature_strides[stage], network.feature_offsets[stage]
+
+
+def _peak(array, head_ct):
+    peak_kji = np.unravel_index(int(array.argmax()), array.shape)
+    return tuple(float(v) for v in apply_affine(head_ct.ijk_to_ras, peak_kji[::-1]))
+
+
+def restricted_to_head(attention: Attention, head_ct: HeadCT) -> Attention:
+    """Set an attention map to 0 outside the head, and rescale it to a maximum of 1.
+
+    Early stages of the network respond to the surface of the head and to the headrest.
+
+    Parameters
+    ----------
+    attention : Attention
+    head_ct : HeadCT
+        The scan of the attention map.
+
+    Returns
+    -------
+    Attention
+    """
+    array = attention.array * head_region(head_ct)
+    highest = float(array.max())
+    if highest <= 0:
+        return replace(attention, array=array, peak_ras_mm=None)
+    array /= highest
+    return replace(attention, array=array, peak_ras_mm=_peak(array, head_ct))
