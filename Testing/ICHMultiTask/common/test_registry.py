@@ -53,16 +53,15 @@ def test_unknown_names_list_the_known_ones(action):
 def test_a_network(register):
     from torch import nn
 
-    from ICHMultiTaskLib.model.networks.base import STAGES, MultiTaskNetwork
+    from ICHMultiTaskLib.model.networks.base import STAGES, Geometry, MultiTaskNetwork
 
     class Pools(MultiTaskNetwork):
         def __init__(self, channels=3):
             super().__init__()
             self.stem = nn.Conv3d(1, channels, 3, padding=1)
             for name in STAGES:
-                setattr(self, name, nn.AvgPool3d(1))
-            architecture = {"channels": channels}
-            self.finish(architecture, dict.fromkeys(STAGES, (1, 1, 1)), dict.fromkeys(STAGES, channels), False)
+                self.add_stage(name, nn.AvgPool3d(1), Geometry(), channels)
+            self.finish({"channels": channels}, False)
 
     register(NETWORKS, "pools", "Pools", Pools)
     network = build_network({"network": "pools", "channels": 2})

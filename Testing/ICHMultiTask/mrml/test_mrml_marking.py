@@ -19,13 +19,12 @@ from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts  # noqa: E402
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient, write_nifti  # noqa: E402
 
-TILTED = np.array([[-3.0, 0, 0, 70], [0, -3, 2, 90], [0, 0, 6, -50], [0, 0, 0, 1]])
 FACTS = ScanFacts(patient_id="P1", study_uid="1.2.3", series_uid="1.2.3.4")
 
 
 @pytest.fixture
-def head_ct():
-    return HeadCT(np.full((20, 64, 48), 35, np.int16), TILTED, FACTS)
+def head_ct(dicom_files):
+    return HeadCT(np.full((20, 64, 48), 35, np.int16), dicom_files.affine(tilt_deg=18.0), FACTS)
 
 
 @pytest.fixture
@@ -80,7 +79,7 @@ def test_a_draft_is_in_progress_and_a_doubtful_one_flagged(mrmlScene, scan, head
     assert logic.GetSegmentStatus(segment) == getattr(logic, name)
 
 
-def test_parent_transform_is_shared(mrmlScene, scan, marking):
+def test_parent_transform_is_shared(mrmlScene, scan, head_ct, marking):
     transform = mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     matrix = np.array([[0.0, -1, 0, 5], [1, 0, 0, -7], [0, 0, 1, 11], [0, 0, 0, 1]])
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
@@ -88,12 +87,12 @@ def test_parent_transform_is_shared(mrmlScene, scan, marking):
     node = show_marking(mrmlScene, marking, volumes.head_ct_from_node(scan), scan)
     assert node.GetTransformNodeID() == transform.GetID()
     read, _ = only_segment(node)
-    assert read.ijk_to_ras == pytest.approx(matrix @ TILTED)
+    assert read.ijk_to_ras == pytest.approx(matrix @ head_ct.ijk_to_ras)
 
 
-def test_a_resampled_scan_is_marked_in_world_coordinates(mrmlScene, scan, marking):
+def test_a_resampled_scan_is_marked_in_world_coordinates(mrmlScene, scan, head_ct, marking):
     """What was analyzed is not the node's own grid, as after regular slices were made of irregular ones."""
-    affine = TILTED + np.array([[0.0, 0, 0.3, 1.0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    affine = head_ct.ijk_to_ras + np.array([[0.0, 0, 0.3, 1.0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     node = show_marking(mrmlScene, marking, HeadCT(np.zeros(marking.mask.shape, np.int16), affine), scan)
     assert node.GetTransformNodeID() is None
     read, _ = only_segment(node)

@@ -59,7 +59,7 @@ def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings 
         _finding("infratentorial", "Infratentorial", place.infratentorial),
         _finding("ivh", "Blood in the ventricles", ventricles.bleed, correctable=True),
     )
-    return Findings(*place, items), mask
+    return Findings(**vars(place), items=items), mask
 
 
 def _finding(name, label, value, unit="", correctable=False):

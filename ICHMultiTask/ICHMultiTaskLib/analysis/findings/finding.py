@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from ...common.choices import Choice
 from ...common.numbers import number, yes_no
+from .place import Place
 
 
 class Source(Choice):
@@ -61,23 +62,15 @@ def findings_text(findings: Findings) -> str:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Findings of a scan beside the volume.
+class Findings(Place):
+    """Findings of a scan besides the volume: the place of the bleed, and the list of all.
 
     Attributes
     ----------
-    side : str
-        "left" or "right" of the patient, or "midline".
-    location : str
-        "lobar", "deep", "cerebellum" or "brainstem".
-    infratentorial : bool
     items : tuple of Finding
-        All findings, including these three, in display order.
+        All findings, including the place, in display order.
     """
 
-    side: str
-    location: str
-    infratentorial: bool
     items: tuple[Finding, ...] = ()
 
     def as_dict(self) -> dict:

@@ -7,7 +7,7 @@ to simulated patients, whose locations are those of the clinical scores. For the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -26,7 +26,8 @@ DEEP = 37.0, (-34.0, 28.0), (-12.0, 26.0)
 """Basal ganglia and thalamus: largest distance from the midline, ranges of y and z."""
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True)
+class Place:
     """Proposed location of the bleed, in the terms of the clinical scores.
 
     Attributes

@@ -119,7 +119,7 @@ class ClinicalBranch(nn.Module):
 class MultiTaskNetwork(nn.Module):
     """An encoder whose stages can be run one by one, and two heads on the last of them.
 
-    A network's constructor sets `stem`, a module by the name of each stage, and calls `finish`. Losses, attention and
+    A network's constructor sets `stem`, calls `add_stage` for each stage, and `finish`. Losses, attention and
     the trainer ask the network for its strides, offsets and channels and know nothing else of it. What a publication
     has between its last feature map and its outputs is the `neck`: pooling with hidden dense layers, dropout.
 
@@ -138,36 +138,43 @@ class MultiTaskNetwork(nn.Module):
         Where the prognosis head also takes what is known beside the image; see `take_clinical`.
     """
 
+    def __init__(self):
+        super().__init__()
+        self.feature_strides, self.feature_offsets, self.stage_channels = {}, {}, {}
+
+    def add_stage(self, name: str, stage: nn.Module, geometry: Geometry, channels: int) -> None:
+        """Add a stage, and record where the nodes of its features lie.
+
+        Parameters
+        ----------
+        name : str
+            Of `STAGES`.
+        stage : Module
+        geometry : Geometry
+            After its last layer.
+        channels : int
+            Of its features.
+        """
+        setattr(self, name, stage)
+        self.feature_strides[name], self.feature_offsets[name] = geometry.stride, geometry.offset
+        self.stage_channels[name] = channels
+
     def finish(
-        self,
-        architecture: dict,
-        strides: dict,
-        channels: dict,
-        final_relu: bool,
-        offsets: dict | None = None,
-        neck: nn.Module | None = None,
-        neck_channels: int | None = None,
+        self, architecture: dict, final_relu: bool, neck: nn.Module | None = None, neck_channels: int | None = None
     ) -> None:
-        """Say what the network is and add the heads; the last lines of a constructor.
+        """Record how the network is built and add the heads; called after the last stage.
 
         Parameters
         ----------
         architecture : dict
-        strides, channels : dict
-            By stage.
         final_relu : bool
             As in `PrognosisHead`.
-        offsets : dict, optional
-            By stage; zero by default.
         neck : Module, optional
             From the features of the last stage to those [N, `neck_channels`, d, h, w] that the heads pool; by default
             they are the same.
         neck_channels : int, optional
         """
         self.architecture = architecture
-        self.feature_strides = {name: tuple(int(s) for s in strides[name]) for name in STAGES}
-        self.feature_offsets = {name: tuple(float(o) for o in (offsets or {}).get(name, (0,) * 3)) for name in STAGES}
-        self.stage_channels = {name: int(channels[name]) for name in STAGES}
         self.neck = neck or nn.Identity()
         pooled = neck_channels or self.stage_channels[STAGES[-1]]
         self.volume_head = VolumeHead(pooled)

@@ -68,7 +68,6 @@ class DenseNet121(MultiTaskNetwork):
             nn.Conv3d(1, width, 7, 2, padding=3, bias=False), *_norm_relu(width), nn.MaxPool3d(3, 2, padding=1)
         )
         geometry.add(4)
-        strides, offsets, stage_channels = {}, {}, {}
         for name, layers in zip(STAGES, BLOCKS):
             stage = []
             if name != STAGES[0]:
@@ -80,7 +79,6 @@ class DenseNet121(MultiTaskNetwork):
                 channels += growth
             if name == STAGES[-1]:
                 stage += _norm_relu(channels)
-            setattr(self, name, nn.Sequential(*stage))
-            strides[name], offsets[name], stage_channels[name] = geometry.stride, geometry.offset, channels
-        self.finish({"width": width, "final_relu": final_relu}, strides, stage_channels, final_relu, offsets)
+            self.add_stage(name, nn.Sequential(*stage), geometry, channels)
+        self.finish({"width": width, "final_relu": final_relu}, final_relu)
         start_of_convolutions(self)

@@ -1,4 +1,4 @@
-"""Several networks of one kind as one: the mean of what they say, such as of the folds of a cross-validation."""
+"""Several networks of one kind as one: the mean of their outputs, such as for the folds of a cross-validation."""
 
 from __future__ import annotations
 

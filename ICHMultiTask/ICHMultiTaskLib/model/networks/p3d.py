@@ -82,7 +82,6 @@ class P3D50(MultiTaskNetwork):
         geometry.add(in_plane)
         geometry.add(2, (0.5, 0, 0))
         channels, number = width, 0
-        strides, offsets, stage_channels = {}, {}, {}
         for n, (name, blocks) in enumerate(zip(STAGES, BLOCKS)):
             filters, layers, stride = width * 2**n, [], 1
             if n:
@@ -93,9 +92,8 @@ class P3D50(MultiTaskNetwork):
                 kind = KINDS[number % len(KINDS)] if name != STAGES[-1] else None
                 layers.append(PseudoBlock(channels, filters, stride, kind))
                 channels, stride, number = PseudoBlock.expansion * filters, 1, number + 1
-            setattr(self, name, nn.Sequential(*layers))
-            strides[name], offsets[name], stage_channels[name] = geometry.stride, geometry.offset, channels
+            self.add_stage(name, nn.Sequential(*layers), geometry, channels)
         architecture = {"width": width, "final_relu": final_relu, "dropout": dropout}
         neck = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Dropout(dropout))
-        self.finish(architecture, strides, stage_channels, final_relu, offsets, neck)
+        self.finish(architecture, final_relu, neck)
         start_of_convolutions(self)

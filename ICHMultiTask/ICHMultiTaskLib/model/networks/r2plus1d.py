@@ -69,16 +69,15 @@ class R2Plus1D18(MultiTaskNetwork):
             nn.ReLU(inplace=True),
         )
         geometry.add((1, 2, 2))
-        channels, strides, stage_channels = width, {}, {}
+        channels = width
         for n, (name, blocks) in enumerate(zip(STAGES, self.blocks)):
             filters, stride = width * 2**n, 2 if n else 1
             layers = [SplitBlock(channels, filters, stride)]
             layers += [SplitBlock(filters, filters, 1) for _ in range(blocks - 1)]
-            setattr(self, name, nn.Sequential(*layers))
             geometry.add(stride)
-            channels = stage_channels[name] = filters
-            strides[name] = geometry.stride
-        self.finish({"width": width, "final_relu": final_relu}, strides, stage_channels, final_relu)
+            channels = filters
+            self.add_stage(name, nn.Sequential(*layers), geometry, channels)
+        self.finish({"width": width, "final_relu": final_relu}, final_relu)
         start_of_convolutions(self)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .base import STAGES, MultiTaskNetwork, start_of_convolutions, triple
+from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions, triple
 
 
 def projection(in_channels: int, out_channels: int, stride: int | tuple[int, int, int]) -> nn.Module | None:
@@ -141,9 +141,9 @@ class MultiTaskResNet(MultiTaskNetwork):
             nn.ReLU(inplace=True),
             nn.MaxPool3d(3, 2, padding=1),
         )
-        channels, dilation, is_dense = width, (1, 1, 1), False
-        stride = tuple(2 * s for s in stem_stride)
-        strides, stage_channels = {}, {}
+        channels, dilation, is_dense, geometry = width, (1, 1, 1), False, Geometry()
+        geometry.add(stem_stride)
+        geometry.add(2)
         for n, (name, blocks) in enumerate(zip(STAGES, self.blocks)):
             filters = width * 2**n
             is_dense |= name == dense_from
@@ -152,11 +152,11 @@ class MultiTaskResNet(MultiTaskNetwork):
                 dilation = tuple(d * s for d, s in zip(dilation, stage_stride))
                 stage_stride = (1, 1, 1)
             layers = [self.block(channels, filters, stage_stride, (before, dilation))]
-            channels = stage_channels[name] = self.block.expansion * filters
+            channels = self.block.expansion * filters
             layers += [self.block(channels, filters, dilations=(dilation,) * 2) for _ in range(blocks - 1)]
-            setattr(self, name, nn.Sequential(*layers))
-            stride = strides[name] = tuple(a * b for a, b in zip(stride, stage_stride))
-        self.finish(architecture, strides, stage_channels, final_relu)
+            geometry.add(stage_stride)
+            self.add_stage(name, nn.Sequential(*layers), geometry, channels)
+        self.finish(architecture, final_relu)
         start_of_convolutions(self)
 
 

@@ -76,17 +76,16 @@ class SlicewiseResNet(MultiTaskNetwork):
             *_convolution(1, width, 7, 2), nn.ReLU(inplace=True), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
         )
         geometry.add((1, 4, 4))
-        channels, strides, stage_channels = width, {}, {}
+        channels = width
         for n, (name, blocks) in enumerate(zip(STAGES, BLOCKS[self.layers])):
             filters, stride, stage = width * 2**n, 2 if n else 1, []
             geometry.add((1, stride, stride))
             for _ in range(blocks):
                 stage.append(SlicewiseBlock(channels, filters, stride, expansion, self.meeting(channels)))
                 channels, stride = expansion * filters, 1
-            setattr(self, name, nn.Sequential(*stage))
-            strides[name], stage_channels[name] = geometry.stride, channels
+            self.add_stage(name, nn.Sequential(*stage), geometry, channels)
         neck = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Dropout(dropout))
-        self.finish(architecture, strides, stage_channels, final_relu, neck=neck)
+        self.finish(architecture, final_relu, neck)
         start_of_convolutions(self)
 
     def meeting(self, channels: int) -> nn.Module:

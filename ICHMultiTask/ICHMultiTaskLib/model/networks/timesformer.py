@@ -196,20 +196,13 @@ class TimeSformer(MultiTaskNetwork):
         self.stem = Patches(width, (depth, -(-rows // PATCH), -(-columns // PATCH)))
         last = sum(BLOCKS)
         blocks = [Block(width, drop_path * n / last) for n in range(last + 1)]
-        for name, count in zip(STAGES, BLOCKS):
-            setattr(self, name, Blocks(blocks[:count]))
-            blocks = blocks[count:]
         geometry = Geometry()
         geometry.add((1, PATCH, PATCH), (0, (PATCH - 1) / 2, (PATCH - 1) / 2))
+        for name, count in zip(STAGES, BLOCKS):
+            self.add_stage(name, Blocks(blocks[:count]), geometry, width)
+            blocks = blocks[count:]
         architecture = {"width": width, "grid": list(grid), "final_relu": final_relu, "drop_path": drop_path}
-        self.finish(
-            architecture,
-            dict.fromkeys(STAGES, geometry.stride),
-            dict.fromkeys(STAGES, width),
-            final_relu,
-            dict.fromkeys(STAGES, geometry.offset),
-            ClassToken(blocks[0], width),
-        )
+        self.finish(architecture, final_relu, ClassToken(blocks[0], width))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)

@@ -42,7 +42,6 @@ class Uniformizing3D(MultiTaskNetwork):
         if padding not in (0, 1):
             raise ValueError(f"padding is {padding}; expected 0 or 1.")
         self.stem, geometry, channels = nn.Identity(), Geometry(), 1
-        strides, offsets, stage_channels = {}, {}, {}
         for name, factor in zip(STAGES, FILTERS):
             filters = width * factor
             stage = nn.Sequential(
@@ -51,10 +50,9 @@ class Uniformizing3D(MultiTaskNetwork):
                 nn.MaxPool3d(2),
                 nn.BatchNorm3d(filters),
             )
-            setattr(self, name, stage)
             geometry.add(1, 1 - padding)
             geometry.add(2, 0.5)
-            strides[name], offsets[name], stage_channels[name] = geometry.stride, geometry.offset, filters
+            self.add_stage(name, stage, geometry, filters)
             channels = filters
         hidden = HIDDEN * width
         neck = nn.Sequential(
@@ -64,4 +62,4 @@ class Uniformizing3D(MultiTaskNetwork):
             nn.Dropout(dropout),
         )
         architecture = {"width": width, "padding": padding, "final_relu": final_relu, "dropout": dropout}
-        self.finish(architecture, strides, stage_channels, final_relu, offsets, neck, hidden)
+        self.finish(architecture, final_relu, neck, hidden)

@@ -90,7 +90,7 @@ class X3D(MultiTaskNetwork):
             nn.ReLU(inplace=True),
         )
         geometry.add(in_plane)
-        channels, strides, stage_channels = width, {}, {}
+        channels = width
         for n, (name, blocks) in enumerate(zip(STAGES, BLOCKS)):
             out_channels = width * 2**n
             layers = [InvertedBlock(channels, out_channels, in_plane, True)]
@@ -101,8 +101,7 @@ class X3D(MultiTaskNetwork):
                 inside = int(EXPANSION * channels)
                 layers += [nn.Conv3d(channels, inside, 1, bias=False), nn.BatchNorm3d(inside), nn.ReLU(inplace=True)]
                 channels = inside
-            setattr(self, name, nn.Sequential(*layers))
-            strides[name], stage_channels[name] = geometry.stride, channels
+            self.add_stage(name, nn.Sequential(*layers), geometry, channels)
         hidden = round(HIDDEN * width / 24)
         neck = nn.Sequential(
             nn.AdaptiveAvgPool3d(1),
@@ -111,7 +110,7 @@ class X3D(MultiTaskNetwork):
             nn.Dropout(dropout),
         )
         architecture = {"width": width, "final_relu": final_relu, "dropout": dropout}
-        self.finish(architecture, strides, stage_channels, final_relu, neck=neck, neck_channels=hidden)
+        self.finish(architecture, final_relu, neck, hidden)
         start_of_convolutions(self)
         for module in self.modules():
             if isinstance(module, InvertedBlock):  # a block starts as its shortcut alone

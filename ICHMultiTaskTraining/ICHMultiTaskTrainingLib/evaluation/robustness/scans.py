@@ -111,6 +111,8 @@ def rows_with_mask(path: str | os.PathLike) -> list[Row]:
 def read_masks(folder: str | os.PathLike) -> list[tuple[float, Path]]:
     """Real hematomas of 4 to 60 mL, smallest first, from the segmentations in a folder.
 
+    A mask is read again when it is inserted, since all masks of a data set may not fit into memory.
+
     Returns
     -------
     list of (float, Path)
