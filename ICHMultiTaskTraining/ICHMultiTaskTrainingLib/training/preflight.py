@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
+
 import torch
 
 from ICHMultiTaskLib.common.errors import InputError
@@ -43,7 +46,7 @@ def check_network(config: TrainingConfig, device: str, architecture: dict | None
         raise InputError(f"The network {name} cannot be built with these settings: {_first_line(error)}") from error
     if config.mask_weight > 0 and not config.frozen_encoder:
         _check_mask_loss(name, network, config)
-    need = _bytes_of_a_step(name, network, config, device)
+    need = _bytes_of_a_step(architecture, config, device)
     free = free_memory(device)
     if free is not None and need(config.batch_size) > free:
         raise InputError(_too_large(name, config, device, need, free))
@@ -59,17 +62,29 @@ def _check_mask_loss(name, network, config):
                 )
 
 
-def _bytes_of_a_step(name, network, config, device):
+def _bytes_of_a_step(architecture, config, device):
     """Least memory that a step needs, as a function of the batch size."""
     bytes_a_number = choose_runtime(config.precision, device).dtype.itemsize
-    depth, rows, columns = config.preprocessing["shape_kji"]
+    # The coarsest grid first, which may be too small.
+    reductions = sorted(set(config.reductions()), reverse=True)
+    options = config.tasks, config.frozen_encoder, config.mask_weight > 0, config.frozen_norm
+    weights, trained, kept = _numbers_of_a_step(
+        json.dumps([architecture, list(config.preprocessing["shape_kji"]), reductions]), options
+    )
+    fixed = 4 * (weights + trained * (1 + OPTIMIZER_STATES[config.optimizer]))
+    return lambda batch: fixed + kept * batch // 2 * bytes_a_number // 4
+
+
+@lru_cache(maxsize=64)
+def _numbers_of_a_step(described, options):
+    """Weights, trained weights, and bytes kept by a step of two scans; known after the first fold of many."""
+    architecture, (depth, rows, columns), reductions = json.loads(described)
+    name = architecture.get("network", DEFAULT_NETWORK)
     with torch.device("meta"):
-        learner = Learner(
-            network, Runtime("cpu"), config.tasks, config.frozen_encoder, config.mask_weight > 0, config.frozen_norm
-        )
+        learner = Learner(build_network(architecture), Runtime("cpu"), *options)
         kept = []
-        # Two scans, since batch norm needs more than one value; the coarsest grid first, which may be too small.
-        for reduction in sorted(set(config.reductions()), reverse=True):
+        # Two scans, since batch norm needs more than one value.
+        for reduction in reductions:
             shape = (depth, rows // reduction, columns // reduction)
             image = torch.empty(2, 1, *shape)
             occupancy = torch.empty(2, 1, depth, rows // CELL, columns // CELL)
@@ -84,8 +99,7 @@ def _bytes_of_a_step(name, network, config, device):
                 ) from error
     weights = sum(parameter.numel() for parameter in learner.parameters())
     trained = sum(parameter.numel() for parameter in learner.parameters() if parameter.requires_grad)
-    fixed = 4 * (weights + trained * (1 + OPTIMIZER_STATES[config.optimizer]))
-    return lambda batch: fixed + max(kept) * batch // 2 * bytes_a_number // 4
+    return weights, trained, max(kept)
 
 
 def _too_large(name, config, device, need, free):

@@ -79,7 +79,7 @@ def test_the_side_is_the_patients_whatever_the_order_of_the_array():
 )
 def test_places(point, expected):
     """Putamen, thalamus, pons, cerebellum; temporal, occipital and frontal lobe, centrum semiovale."""
-    assert place(*point) == expected
+    assert place(*point) == Place(*expected)
     assert place(*point).location in LOCATIONS
 
 

@@ -88,8 +88,15 @@ def assert_refused(result, words, folder, kept=()):
     assert sorted(p.name for p in folder.iterdir()) == sorted(kept)
 
 
-def run_analyze(scan, bundle, folder, *options):
-    done = run("analyze", scan, "--model", bundle, "--output", folder, *options, cwd=folder.parent)
+def run_here(capfd, *arguments):
+    """As `run`, what libraries print included, without the seconds that a new process takes to import them."""
+    status = cli.main([str(argument) for argument in arguments])
+    shown = capfd.readouterr()
+    return subprocess.CompletedProcess(arguments, status, shown.out, shown.err)
+
+
+def run_analyze(capfd, scan, bundle, folder, *options):
+    done = run_here(capfd, "analyze", scan, "--model", bundle, "--output", folder, *options)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -119,10 +126,10 @@ def test_scan_file_to_result_folder(scan, bundle, tmp_path):
     np.testing.assert_allclose(image.GetDirection(), source.GetDirection(), atol=1e-9)
 
 
-def test_quick_result_has_the_same_numbers_without_pictures_and_scene(scan, bundle, tmp_path):
+def test_quick_result_has_the_same_numbers_without_pictures_and_scene(scan, bundle, tmp_path, capfd):
     pytest.importorskip("slicer", reason="needs slicer-core")
-    whole = json.loads((run_analyze(scan, bundle, tmp_path / "whole") / "report.json").read_text())
-    folder = run_analyze(scan, bundle, tmp_path / "quick", "--quick")
+    whole = json.loads((run_analyze(capfd, scan, bundle, tmp_path / "whole") / "report.json").read_text())
+    folder = run_analyze(capfd, scan, bundle, tmp_path / "quick", "--quick")
     assert {path.name for path in folder.iterdir()} == {"report.json", "attention.nrrd", LIST_FILE}
     quick = json.loads((folder / "report.json").read_text())
     changing = ("timing_s", "provenance")
@@ -150,9 +157,10 @@ def test_quick_result_needs_no_slicer(scan, bundle, tmp_path):
     assert str(tmp_path / "result" / "report.json") in done.stdout and "scene.mrb" not in done.stdout
 
 
-def test_without_a_scan_one_is_simulated_as_dicom_and_analyzed(bundle, tmp_path):
+def test_without_a_scan_one_is_simulated_as_dicom_and_analyzed(bundle, tmp_path, monkeypatch, capfd):
     pytest.importorskip("slicer", reason="needs slicer-core")
-    result = run("analyze", "--model", bundle, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = run_here(capfd, "analyze", "--model", bundle)
     assert result.returncode == 0, result.stderr
     (folder,) = (tmp_path / "ichmultitask-output").iterdir()
     assert folder.name.startswith("simulated-")
@@ -164,7 +172,7 @@ def test_without_a_scan_one_is_simulated_as_dicom_and_analyzed(bundle, tmp_path)
     assert re.search(r"the simulated hematoma has \d+\.\d mL", result.stdout)
 
 
-def test_unusable_scans_are_refused_in_one_sentence(scan, bundle, tmp_path):
+def test_unusable_scans_are_refused_in_one_sentence(scan, bundle, tmp_path, monkeypatch, capfd):
     inputs = tmp_path / "inputs"
     (inputs / "empty").mkdir(parents=True)
     (inputs / "cut.nrrd").write_bytes(scan.read_bytes()[:5000])
@@ -173,6 +181,7 @@ def test_unusable_scans_are_refused_in_one_sentence(scan, bundle, tmp_path):
     write_nrrd(np.full((20, 64, 64), -1000, np.int16), TO_RAS, inputs / "air.nrrd")
     work = tmp_path / "work"
     work.mkdir()
+    monkeypatch.chdir(work)
     for name, words in (
         ("missing", "missing does not exist; expected a folder"),
         ("empty", "empty holds no DICOM image"),
@@ -181,24 +190,25 @@ def test_unusable_scans_are_refused_in_one_sentence(scan, bundle, tmp_path):
         ("single.nrrd", "slice"),
         ("air.nrrd", "."),
     ):
-        result = run("analyze", inputs / name, "--model", bundle, "--output", "result", cwd=work)
+        result = run_here(capfd, "analyze", inputs / name, "--model", bundle, "--output", "result")
         assert_refused(result, words, work)
 
 
-def test_unusable_models_and_folders_are_refused_before_the_scan_is_read(scan, bundle, tmp_path):
+def test_unusable_models_and_folders_are_refused_before_the_scan_is_read(scan, bundle, tmp_path, monkeypatch, capfd):
     result = run("analyze", scan, "--model", tmp_path / "none", "--output", "result", cwd=tmp_path)
     assert_refused(result, r"none is not a model bundle: expected configs/metadata\.json", tmp_path)
+    monkeypatch.chdir(tmp_path)
     altered = tmp_path / "altered"
     for source in (p for p in bundle.rglob("*") if p.is_file()):
         target = altered / source.relative_to(bundle)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
     (altered / WEIGHTS).write_bytes(b"x" + (altered / WEIGHTS).read_bytes())
-    result = run("analyze", "missing", "--model", altered, "--output", "result", cwd=tmp_path)
+    result = run_here(capfd, "analyze", "missing", "--model", altered, "--output", "result")
     assert_refused(result, "altered or cut off: expected SHA-256", tmp_path, ["altered"])
-    result = run("analyze", "missing", "--model", bundle, "--output", altered, cwd=tmp_path)
+    result = run_here(capfd, "analyze", "missing", "--model", bundle, "--output", altered)
     assert_refused(result, "is not empty; expected a new or an empty folder", tmp_path, ["altered"])
-    result = run("analyze", "missing", "--model", bundle, "--output", scan / "below", cwd=tmp_path)
+    result = run_here(capfd, "analyze", "missing", "--model", bundle, "--output", scan / "below")
     assert_refused(result, "below could not be written", tmp_path, ["altered"])
 
 

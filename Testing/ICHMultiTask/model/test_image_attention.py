@@ -142,7 +142,8 @@ def test_relevance_deals_back_through_attention_gates_and_layer_norm():
 
 
 @pytest.mark.parametrize("method", sorted(OF_THE_IMAGE))
-def test_a_method_explains_the_real_network_and_leaves_it_as_it_was(network, image, method):
+def test_a_method_explains_the_real_network_and_leaves_it_as_it_was(network, image, method, monkeypatch):
+    monkeypatch.setattr(occlusion_module, "BLOCKS", 4)
     state = {name: value.clone() for name, value in network.state_dict().items()}
     before = network(image)
     found = image_map(network, image, "prognosis", method)
@@ -189,7 +190,8 @@ def test_a_black_image_is_no_error(network):
 
 
 @pytest.mark.parametrize("method", ["saliency", "occlusion"])
-def test_what_is_known_beside_the_image_reaches_every_copy_of_it(network, image, method):
+def test_what_is_known_beside_the_image_reaches_every_copy_of_it(network, image, method, monkeypatch):
+    monkeypatch.setattr(occlusion_module, "BLOCKS", 4)
     network.take_clinical(2)
     plain = image_map(network, image, "volume", method)
     known = image_map(network, image, "volume", method, clinical=torch.ones(1, 2))
