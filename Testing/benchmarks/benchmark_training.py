@@ -140,8 +140,8 @@ def bare_of(trainer):
                 mask_loss,
             ]
             (torch.stack(losses) @ weights).backward()
-            trainer.optimizer.step()
-            trainer.optimizer.zero_grad(set_to_none=True)
+            trainer.optimization.optimizer.step()
+            trainer.optimization.clear()
 
     return bare
 

@@ -33,6 +33,7 @@ from .distributed import ALONE, Workers
 from .learner import Learner, choose_runtime
 from .lineage import clinical_inputs, death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
+from .optimization import Optimization
 from .plan import seconds_of
 from .preflight import check_network
 from .progress_file import PREPARED, TRAINED
@@ -183,26 +184,10 @@ class Trainer:
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         self.runtime.arrange(self.learner.to(self.device))
         self.mask_loss = self.learner.mask_loss
-        self.parameters = list(self.learner.parameters())
-        self.anchors = [p.detach().clone() for p in self.network.parameters()] if c.anchor else []
         self.parallel = self.workers.wrap(self.learner, self.device, not self.scans.has_mask.all())
-        self.scaler = torch.amp.GradScaler(self.device, enabled=self.runtime.dtype == torch.float16)
-        if c.optimizer == "sgd":
-            self.optimizer = torch.optim.SGD(self.parameters, c.learning_rate, c.momentum, weight_decay=c.weight_decay)
-        else:
-            fused = self.device in ("cpu", "cuda")  # one pass over the weights in place of a dozen
-            self.optimizer = torch.optim.AdamW(
-                self.parameters, c.learning_rate, weight_decay=c.weight_decay, fused=fused
-            )
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-
-    def _rate(self, step):
-        """Share of the learning rate at a step of the run."""
-        steps = len(self.config.reductions()) * self.batches.steps
-        warm_up = max(1, steps // 10)
-        if self.config.schedule == "constant":
-            return 1.0
-        return min((step + 1) / warm_up, (steps - step) / max(1, steps - warm_up))
+        steps = len(self.reductions) * self.batches.steps
+        scales = self.runtime.dtype == torch.float16
+        self.optimization = Optimization(self.learner, self.network, c, self.device, scales, steps)
 
     def _begin_epoch(self):
         # Sums of the losses, of the absolute and squared errors in mL, and of the scans they are of.
@@ -215,13 +200,8 @@ class Trainer:
         state = load_checkpoint(path, self.device)
         self.network.load_state_dict(state["network"])
         self.mask_loss.load_state_dict(state["mask_loss"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        for group in self.optimizer.param_groups:  # of a run that goes on for longer it is another than it was
-            group["lr"] = self.config.learning_rate * self._rate(self.scheduler.last_epoch)
+        self.optimization.load_state_dict(state)
         self.epoch, self.history = state["epoch"], state["history"]
-        if "scaler" in state:
-            self.scaler.load_state_dict(state["scaler"])
         if state.get("step"):
             self.step, self.seconds = state["step"], state["seconds"]
             self.sums = np.array(state["sums"])
@@ -233,9 +213,7 @@ class Trainer:
         state = {
             "network": self.network.state_dict(),
             "mask_loss": self.mask_loss.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            **self.optimization.state_dict(),
             "epoch": self.epoch,
             "history": self.history,
             "step": self.step,
@@ -329,19 +307,19 @@ class Trainer:
         began = time.monotonic() - self.seconds
         self.saved = time.monotonic()
         self.learner.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimization.clear()
         reduction, progress = self.reductions[self.epoch], part(self.progress, PREPARED, TRAINED)
         loss = math.nan  # of the steps that were read last
         for batch in self.batches.epoch(self.epoch, reduction, self.step):
             self._learn(batch, reduction)
             if not batch.completes_step:
                 continue
-            self._clip_gradient()
+            self.norms.append(self.optimization.clip())
             steps = self.step + 1
             reads = steps % self.read_every == 0 or steps == self.batches.steps
             if reads:
                 loss = self._read()
-            self._step_optimizer()
+            self.optimization.step()
             self.step = steps
             self.seconds = time.monotonic() - began
             if reads and time.monotonic() - self.saved >= CHECKPOINT_SECONDS and self.step < self.batches.steps:
@@ -372,7 +350,7 @@ class Trainer:
             shares = torch.from_numpy(batch.shares).to(losses.dtype)
             weights = shares * torch.from_numpy(self.weights) * self.workers.count  # processes' mean is taken
             factors = torch.stack([shares, weights.to(shares)]).to(self.device, non_blocking=True)
-            self.scaler.scale(losses @ factors[1]).backward()
+            self.optimization.backward(losses @ factors[1])
         self.unread.append((losses.detach() * factors[0], output.detach(), batch.target, batch.crop_volume_mm3))
 
     def _read(self):
@@ -386,8 +364,7 @@ class Trainer:
         self.sums, self.unread, self.norms = self.sums + sums, [], []
         value = float(sums[:3] @ self.weights) / steps
         self._check_finite("loss", value)
-        # The scaler of fp16 skips a step and halves its scale if that was too large.
-        if not self.scaler.is_enabled() or self.scaler.get_scale() < 1:
+        if not self.optimization.skips_overflow:
             self._check_finite("gradient", norm)
         return value
 
@@ -401,22 +378,6 @@ class Trainer:
     def _volumes(self, output, crop_volume_mm3):
         volumes = output_to_volume(output.float().cpu().numpy(), self.config.target, crop_volume_mm3)
         return correct_volume(volumes, self.start.get("volume_correction"))
-
-    def _clip_gradient(self):
-        self.scaler.unscale_(self.optimizer)
-        limit = float("inf") if self.config.gradient_clip is None else self.config.gradient_clip
-        self.norms.append(torch.nn.utils.clip_grad_norm_(self.parameters, limit))
-
-    def _step_optimizer(self):
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.anchors:
-            pull = min(1.0, self.config.anchor * self.optimizer.param_groups[0]["lr"])
-            with torch.no_grad():
-                for parameter, anchor in zip(self.network.parameters(), self.anchors):
-                    parameter.lerp_(anchor, pull)
-        self.scheduler.step()
 
     def _check_finite(self, name, value):
         if not np.isfinite(value):

@@ -23,7 +23,7 @@ import os, signal, sys
 sys.path[:0] = {path!r}
 import torch
 from ICHMultiTaskTrainingLib import cli
-from ICHMultiTaskTrainingLib.training import trainer as training
+from ICHMultiTaskTrainingLib.training import optimization, trainer as training
 torch.set_num_threads(1)
 training.CHECKPOINT_SECONDS = 0.0
 where, count = {where!r}, 0
@@ -32,7 +32,7 @@ def torn(file):
     os.ftruncate(file, os.fstat(file).st_size // 2)
     os.kill(os.getpid(), signal.SIGKILL)
 
-real = training.Trainer._step_optimizer
+real = optimization.Optimization.step
 def step(self):
     global count
     count += 1
@@ -41,7 +41,7 @@ def step(self):
     if where == "while a checkpoint is written" and count == 5:
         os.fsync = torn
     real(self)
-training.Trainer._step_optimizer = step
+optimization.Optimization.step = step
 cli.main({arguments!r})
 """
 

@@ -41,26 +41,27 @@ def trainer(training_manifest, small_settings, tmp_path_factory):
 def test_rate_warms_up_over_a_tenth_of_the_steps_and_falls_to_0(trainer):
     steps = 5 * trainer.batches.steps
     assert steps == 40
-    rates = [trainer._rate(step) for step in range(steps)]
+    rates = [trainer.optimization.rate(step) for step in range(steps)]
     assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
     assert np.diff(rates[4:]) == pytest.approx(np.full(35, -1 / 36)) and rates[4] == 1.0
-    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.25e-3)  # of the first step
+    assert trainer.optimization.optimizer.param_groups[0]["lr"] == pytest.approx(0.25e-3)  # of the first step
 
 
 @pytest.mark.parametrize("limit, expected", [(5.0, 5.0), (0.5, 0.5), (None, 40.0), (100.0, 40.0)])
 def test_gradient_is_clipped_at_the_norm_that_is_told(trainer, limit, expected, monkeypatch):
     seen = {}
-    monkeypatch.setattr(trainer, "config", make_config(gradient_clip=limit))
-    for parameter in trainer.parameters:
+    optimization = trainer.optimization
+    monkeypatch.setattr(optimization, "config", make_config(gradient_clip=limit))
+    for parameter in optimization.parameters:
         parameter.grad = torch.zeros_like(parameter)
-    trainer.parameters[0].grad.view(-1)[0] = 40.0
+    optimization.parameters[0].grad.view(-1)[0] = 40.0
 
     def look(*_arguments, **_keywords):
-        seen["norm"] = torch.sqrt(sum((p.grad**2).sum() for p in trainer.parameters)).item()
+        seen["norm"] = torch.sqrt(sum((p.grad**2).sum() for p in optimization.parameters)).item()
 
-    monkeypatch.setattr(trainer.optimizer, "step", look)
-    trainer._clip_gradient()
-    trainer._step_optimizer()
+    monkeypatch.setattr(optimization.optimizer, "step", look)
+    optimization.clip()
+    optimization.step()
     assert seen["norm"] == pytest.approx(expected, rel=1e-4)
 
 
