@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="run folder; continued if interrupted"
     )
-    parser.add_argument("--preset", choices=tuple(PRESETS), help="default: that of --config, or default")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), help="default: that of --config, or gpu on a GPU and default on a CPU"
+    )
     parser.add_argument(
         "--config", type=Path, metavar="JSON", help="file of settings that differ from the preset; config.json of a run"
     )
@@ -103,6 +105,8 @@ def run(options: argparse.Namespace) -> None:
 
 def read_settings(options: argparse.Namespace) -> tuple[str, dict]:
     """The preset and the settings that differ from it, from the file and the command line."""
+    from ICHMultiTaskLib.model.runtime import choose_device
+
     settings = {}
     if options.config:
         try:
@@ -115,7 +119,8 @@ def read_settings(options: argparse.Namespace) -> tuple[str, dict]:
             raise InputError(
                 f"The config file {options.config} is malformed: expected settings by name, found {settings}."
             )
-    preset = settings.pop("preset", options.preset or "default")
+    by_device = "gpu" if choose_device(options.device) == "cuda" else "default"
+    preset = settings.pop("preset", options.preset or by_device)
     if options.preset not in (None, preset):
         raise InputError(f"The presets differ: expected one, found {options.preset} and {preset} in {options.config}.")
     settings |= parse_assignments(options.set)

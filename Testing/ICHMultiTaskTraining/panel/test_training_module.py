@@ -237,7 +237,7 @@ def test_malformed_settings_are_named(text, message):
 
 def test_settings_reach_the_command_as_they_were(tmp_path):
     settings = {"precision": "fp32", "fold": None, "coarse_epochs": [[2, 1]], "augment": False, "start_from": "a b"}
-    arguments = ["train", "m.csv", "--output", "run", *_set(settings)]
+    arguments = ["train", "m.csv", "--output", "run", "--device", "cpu", *_set(settings)]
     options = parse("ichmultitask-train", cli.COMMANDS, arguments, cli.DESCRIPTION)
     assert read_settings(options) == ("default", settings)
 

@@ -200,6 +200,18 @@ def test_bundle_without_a_record_of_its_training(tmp_path):
         "attention": None}).folder / "docs" / "README.md").read_text(encoding="utf-8")  # fmt: skip
 
 
+@pytest.mark.parametrize(("device", "options", "expected"), [
+    ("cpu", [], "default"), ("cuda", [], "gpu"), ("cuda", ["--preset", "paper"], "paper"),
+])  # fmt: skip
+def test_the_preset_is_that_of_the_device_unless_it_is_named(monkeypatch, device, options, expected):
+    monkeypatch.setattr("ICHMultiTaskLib.model.runtime.choose_device", lambda name: device)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    preset, settings = read_settings(parser.parse_args(["m.csv", "--output", "run", *options]))
+    assert preset == expected
+    assert make_config(preset, **settings).preset == expected
+
+
 def test_settings_of_a_run_are_taken_again_and_nested_ones_one_by_one(tmp_path):
     config = make_config("paper", **{"architecture.width": 8, "preprocessing.shape_kji": [16, 64, 64]})
     assert config.architecture["width"] == 8 and config.architecture["stem_stride"] == 2
