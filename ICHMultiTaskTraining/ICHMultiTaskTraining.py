@@ -36,7 +36,7 @@ from ICHMultiTaskTrainingLib.training.settings_text import assignments, manifest
 
 FOLLOW_MSEC = 500
 TYPING_MSEC = 400
-"""The table is read when its name has not changed for so long."""
+"""The table is read when its name has not changed for this long."""
 SHOWN_PROBLEMS = 8
 SETTINGS_KEY = "ICHMultiTaskTraining/"
 
@@ -52,13 +52,13 @@ class ICHMultiTaskTraining(ScriptedLoadableModule):
         parent.contributors = ["ICHMultiTask contributors"]
         parent.helpText = _(
             "Trains the ICH Multi-Task network on your own scans: a table with patient_id, image, volume_ml and died, "
-            "and no drawn masks. It runs outside 3D Slicer; a stopped run continues where it was."
+            "and no drawn masks. It runs outside 3D Slicer; a stopped run can be continued."
         )
         parent.acknowledgementText = ""
 
 
 class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
-    """The panel. A run is always followed by its folder, whether it was started here, elsewhere or earlier."""
+    """The panel. A run is identified by its folder, whether it was started here, elsewhere or earlier."""
 
     def setup(self) -> None:
         """Build the panel when the module is first opened."""
@@ -91,7 +91,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self._restorePaths()
 
     def cleanup(self) -> None:
-        """End what runs when the application does; it can be continued."""
+        """Stop running commands when the application closes; they can be continued."""
         self._timer.stop()
         self._typing.stop()
         self.check.stop()
@@ -108,7 +108,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
 
     @property
     def process(self) -> CommandProcess | None:
-        """The process that trains in the folder on show, if it was started here; else None."""
+        """The process that trains in the displayed folder if it was started here; else None."""
         return self._processes.get(self.run.path) if self.run else None
 
     def openRun(self, folder: str | os.PathLike) -> None:
@@ -131,7 +131,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self._start(self.settings.preset, self.settings.changes)
 
     def trainOn(self, epochs: int) -> None:
-        """Let a finished run go on for more epochs."""
+        """Continue a finished run for more epochs."""
         self._start(None, lambda: more_epochs(self.run, epochs))
 
     def _start(self, preset, readSettings):
@@ -165,7 +165,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         return self.ui.deviceSelector.itemData(self.ui.deviceSelector.currentIndex)
 
     def _restorePaths(self):
-        """Take up the last run, or propose folders of a new one."""
+        """Show the last run, or propose folders for a new one."""
         documents = Path(slicer.app.defaultScenePath) / "ICHMultiTask"
         self.ui.cohortPath.currentPath = str(documents / "cohort")
         stored = {name: qt.QSettings().value(SETTINGS_KEY + name) for name in ("manifestPath", "outputPath")}
@@ -226,7 +226,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self._follow()
 
     def _follow(self):
-        """Look at what runs and at the run's folder."""
+        """Check the running commands and the run's folder."""
         self.simulation.follow()
         self.finished.follow()
         process = self.process
@@ -245,7 +245,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
 
     def _ended(self, process, status):
         if process.stopped:
-            self._say(_("Stopped. Continue goes on where it was."))
+            self._say(_("Stopped. Press Continue to resume."))
         elif status:
             lines = [line for line in self.ui.logText.toPlainText().split("\n") if line]
             self._say(lines[-1] if lines else _("It ended with status {n}.").format(n=status), failed=True)
@@ -253,7 +253,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             self._say("")
 
     def _changed(self):
-        """What was said of the last attempt no longer holds."""
+        """Clear the message of the last attempt."""
         self._say("")
 
     def _say(self, text, failed=False):
@@ -261,7 +261,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self._update()
 
     def _update(self):
-        """Show what can be done now and why not."""
+        """Enable the buttons that can be used now, or say why not."""
         ui, running = self.ui, self._running
         for widget in (ui.manifestPath, ui.presetSelector, ui.startFromSelector, ui.deviceSelector, ui.settingsBox):
             widget.enabled = not running
@@ -284,7 +284,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             return ""
 
     def _history(self):
-        """The history of the run as the curves show it."""
+        """The history of the run for the curves."""
         if self.run is None:
             return []
         history = self.run.history
@@ -295,7 +295,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
 
 
 def _show(label, text, failed=False):
-    """Show a text in a label that is there only where there is one."""
+    """Show a text in a label; hide the label if the text is empty."""
     if label.text != text:
         label.text = text
     label.visible = bool(text)
@@ -303,7 +303,7 @@ def _show(label, text, failed=False):
 
 
 class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
-    """What the panel does, for scripts."""
+    """The functions of the panel, for scripts."""
 
     def arguments(
         self,
@@ -342,7 +342,7 @@ class ICHMultiTaskTrainingLogic(ScriptedLoadableModuleLogic):
         settings: dict | None = None,
         skip_unusable: bool = False,
     ) -> CommandProcess:
-        """Start a training run, or continue the one in `output`, in a process of its own.
+        """Start a training run, or continue the one in `output`, in a separate process.
 
         Parameters
         ----------

@@ -108,7 +108,7 @@ def shown_slice(patient):
     return int(round(apply_affine(to_index, (0.0, -15.0, 15.0))[2]))
 
 
-def montage(tiles):
+def contact_sheet(tiles):
     """Tiles in rows with thin black lines between."""
     padded = [np.pad(t, 1) for t in tiles]
     return np.vstack([np.hstack(padded[n : n + COLUMNS]) for n in range(0, len(padded), COLUMNS)])
@@ -144,14 +144,14 @@ def main():
         for name, hu in tissue_hu(patient).items():
             values[name].append(hu)
         print(f"{seed} of {PATIENTS}", flush=True)
-    Image.fromarray(montage(tiles)).save(options.output / "simulation.png", optimize=True)
+    Image.fromarray(contact_sheet(tiles)).save(options.output / "simulation.png", optimize=True)
     draw_histograms(values, options.output / "simulation-hu.png")
     for name, hu in values.items():
         print(f"{name}: 5 %, median, 95 % {np.percentile(np.concatenate(hu), [5, 50, 95]).round(1)} HU")
     if options.real:
         head_ct = read_head_ct(options.real)
         real = tile(head_ct, round(0.55 * len(head_ct.hu)))
-        Image.fromarray(montage([*tiles[:17], real])).save(options.output / "comparison.png")
+        Image.fromarray(contact_sheet([*tiles[:17], real])).save(options.output / "comparison.png")
 
 
 if __name__ == "__main__":

@@ -67,8 +67,7 @@ class Analysis:
     findings : Findings or None
         Findings besides the volume; None if no hemorrhage was found, or its location is unclear.
     clinical : dict or None
-        Of a model whose prognosis also reads what is known beside the image: by the name of each variable what was
-        given, None where nothing was.
+        For a model whose prognosis also reads clinical variables: the given values by name, None for missing ones.
     """
 
     head_ct: HeadCT

@@ -51,7 +51,7 @@ class Prediction:
     features: dict[str, torch.Tensor]
     network: MultiTaskNetwork
     clinical: torch.Tensor | None = None
-    """What is known beside the image as the network reads it, tensor [1, inputs]; None where it reads nothing."""
+    """Clinical variables as the network reads them, tensor [1, inputs]; None if it reads none."""
 
 
 def map_of(

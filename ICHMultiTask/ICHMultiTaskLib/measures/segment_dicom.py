@@ -26,7 +26,7 @@ def is_dicom_segmentation(path: Path) -> bool:
 
 
 def referenced_series(path: Path) -> str:
-    """UID of the series that a DICOM segmentation says it was drawn on; "" where it does not say."""
+    """UID of the series that a DICOM segmentation was drawn on; "" if it is not stated."""
     import pydicom
 
     try:

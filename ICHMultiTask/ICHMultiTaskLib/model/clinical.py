@@ -1,4 +1,4 @@
-"""What a network reads beside the image: clinical variables as numbers, with a mask of what is known.
+"""Clinical variables as inputs of a network: as numbers, with a mask of the known ones.
 
     inputs = ClinicalInputs.fit(["age", "gcs"], patients)    standardized by the training set
     inputs.encode({"age": 71, "gcs": None})                  values, then for each variable whether it is known

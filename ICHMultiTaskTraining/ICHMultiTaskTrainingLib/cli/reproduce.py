@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
         "Train every row of the paper's tables under equal settings and put tables and figures on one page, which "
-        "says what is missing. The same command goes on where an earlier one was stopped. Rows can be trained on "
+        "says what is missing. The same command continues an interrupted one. Rows can be trained on "
         "several machines: copy what is in rows/ together and run the command with --page-only."
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="what is finished there stays")

@@ -42,7 +42,7 @@ class Batch:
         prognosis loss, by masks.
     completes_step : bool
     clinical : tensor [N, width] or None
-        What is known beside the images, some of it hidden; None where the network takes nothing.
+        Clinical variables, some of them hidden; None if the network takes none.
     """
 
     images: torch.Tensor
@@ -163,7 +163,7 @@ def load(scans: CachedScans, chosen: np.ndarray, reduction: int, device: str) ->
 
 
 def load_clinical(scans: CachedScans, chosen: np.ndarray, device: str) -> torch.Tensor | None:
-    """What is known beside chosen scans as a tensor [N, width]; None where the network takes nothing."""
+    """Clinical variables of chosen scans as a tensor [N, width]; None if the network takes none."""
     return None if scans.clinical is None else torch.from_numpy(scans.clinical[chosen]).to(device, non_blocking=True)
 
 

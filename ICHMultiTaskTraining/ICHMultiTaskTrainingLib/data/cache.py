@@ -189,7 +189,7 @@ class CachedScans:
     size_mm : ndarray of shape (N, 3), float32
         Depth, height and width of the images.
     clinical : ndarray of shape (N, width), float32, or None
-        What is known beside the images, as `inputs` encodes it; None without.
+        Clinical variables, as `inputs` encodes them; None without.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a network can be trained with the settings of a run: seen before anything is written."""
+"""Check whether a network can be trained with the settings of a run, before anything is written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
 
 
 def check_network(config: TrainingConfig, device: str, architecture: dict | None = None) -> None:
-    """See that the network can be built and trained on its grid, and that a step fits into the memory.
+    """Check that the network can be built and trained on its grid, and that a step fits into the memory.
 
     Shapes are worked out on PyTorch's meta device, in about a second and without memory.
 

@@ -53,7 +53,7 @@ MEASURED = (
 
 
 class TrainingError(ICHMultiTaskError):
-    """Training cannot go on; the last good checkpoint is kept."""
+    """Training cannot continue; the last good checkpoint is kept."""
 
 
 class Trainer:

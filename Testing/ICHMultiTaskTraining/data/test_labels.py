@@ -25,7 +25,7 @@ def images(tmp_path_factory):
 
 
 def rows(images, **changes):
-    """A row a patient; `changes` holds a sequence for each changed field."""
+    """One row per patient; `changes` holds a sequence for each changed field."""
     found = []
     for n, image in enumerate(images):
         row = Row(f"p{n}", image, 5.0 + n, int(n % 4 == 0), None, "", {})

@@ -1,4 +1,4 @@
-"""Training with what is known beside the image."""
+"""Training with clinical variables."""
 
 import csv
 

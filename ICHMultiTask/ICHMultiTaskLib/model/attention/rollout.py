@@ -1,6 +1,6 @@
 """Attention rollout: how much of each token reaches the output (Abnar and Zuidema 2020, arXiv:2005.00928).
 
-It needs a network whose tokens attend to each other, and says nothing of a head: what reaches one reaches the other.
+It needs a network whose tokens attend to each other, and is the same for both heads, which see the same tokens.
 """
 
 from __future__ import annotations

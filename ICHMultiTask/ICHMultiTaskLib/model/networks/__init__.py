@@ -1,4 +1,4 @@
-"""Networks, one file each; this registry is what the settings of a training and a bundle's metadata name."""
+"""Networks, one file each; training settings and bundle metadata name them as in this registry."""
 
 from __future__ import annotations
 

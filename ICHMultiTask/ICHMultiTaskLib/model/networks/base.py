@@ -1,4 +1,4 @@
-"""What every network has: an encoder of four stages and the paper's two heads.
+"""Base of all networks: an encoder of four stages and the paper's two heads.
 
 Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340).
 """
@@ -35,7 +35,7 @@ class Geometry:
         self.stride, self.offset = (1, 1, 1), (0.0, 0.0, 0.0)
 
     def add(self, stride: int | tuple[int, int, int], shift: float | Sequence[float] = 0.0) -> None:
-        """Another layer.
+        """Add a layer.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class PrognosisHead(nn.Module):
     def forward(self, features: torch.Tensor, clinical: torch.Tensor | None = None) -> torch.Tensor:
         """Map features [N, C, d, h, w] to scores [N, 2] (survival, death), to be soft-maxed.
 
-        `clinical` [N, 2] is the part of the scores that comes from what is known beside the image.
+        `clinical` [N, 2] is the part of the scores that comes from clinical variables.
         """
         scores = self.dense(features.mean((2, 3, 4), keepdim=True)).flatten(1)
         scores = scores if clinical is None else scores + clinical
@@ -91,10 +91,10 @@ class PrognosisHead(nn.Module):
 
 
 class ClinicalBranch(nn.Module):
-    """What is known beside the image, as a part of the prognosis head's scores: a hidden layer, then a dense one.
+    """Clinical variables as a part of the prognosis head's scores: a hidden layer, then a dense one.
 
     The same as joining the hidden layer to the pooled features before the head's dense layer. It starts at scores of 0,
-    so that a network to which it is added says at first what it said before.
+    so that adding it does not change the outputs of a network at first.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ class MultiTaskNetwork(nn.Module):
     """An encoder whose stages can be run one by one, and two heads on the last of them.
 
     A network's constructor sets `stem`, calls `add_stage` for each stage, and `finish`. Losses, attention and
-    the trainer ask the network for its strides, offsets and channels and know nothing else of it. What a publication
-    has between its last feature map and its outputs is the `neck`: pooling with hidden dense layers, dropout.
+    the trainer depend only on the network's strides, offsets and channels. The layers of a publication between its last
+    feature map and its outputs are the `neck`: pooling with hidden dense layers, dropout.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class MultiTaskNetwork(nn.Module):
     stage_channels : dict of str to int
         By stage: channels of its features.
     clinical : ClinicalBranch or None
-        Where the prognosis head also takes what is known beside the image; see `take_clinical`.
+        If the prognosis head also takes clinical variables; see `take_clinical`.
     """
 
     def __init__(self):
@@ -208,7 +208,7 @@ class MultiTaskNetwork(nn.Module):
         features : tensor [N, C, d, h, w]
         stage : str
         clinical : tensor [N, inputs], optional
-            Encoded patients, of a network that takes them; None: nothing is known beside the image.
+            Encoded patients, for a network that takes them; None: all variables are unknown.
         """
         for name in STAGES[STAGES.index(stage) + 1 :]:
             features = getattr(self, name)(features)
@@ -216,7 +216,7 @@ class MultiTaskNetwork(nn.Module):
         return self.volume_head(pooled), self.prognosis_head(pooled, self.clinical_scores(pooled, clinical))
 
     def on_grid(self, features: torch.Tensor) -> torch.Tensor:
-        """The part [N, C, d, h, w] of a stage's features that lies in the image; all of it but for class tokens."""
+        """The part [N, C, d, h, w] of a stage's features that lies in the image: all of it except class tokens."""
         return features
 
     def clinical_scores(self, features: torch.Tensor, clinical: torch.Tensor | None) -> torch.Tensor | None:

@@ -1,6 +1,6 @@
-"""A 2D ResNet that runs on each slice, for methods that let neighboring slices meet before its convolutions.
+"""A 2D ResNet that runs on each slice, for methods that mix neighboring slices before its convolutions.
 
-Lin et al. 2019 and Shao et al. 2020 build TSM and TIN on it, each with a module of its own at the start of the residual
+Lin et al. 2019 and Shao et al. 2020 build TSM and TIN on it, each with its own module at the start of the residual
 branch of every block. As 2D convolutions are 3D ones of 1×k×k, slices need no regrouping.
 """
 
@@ -24,7 +24,7 @@ def _convolution(in_channels, out_channels, kernel, stride=1):
 
 
 class SlicewiseBlock(nn.Module):
-    """A residual block, its branch led by a module `meeting` in which slices meet.
+    """A residual block whose branch begins with a module `meeting` that mixes slices.
 
     Two convolutions of 1×3×3; with an `expansion` of 4 one of them between two of 1×1×1.
     """
@@ -56,7 +56,7 @@ class SlicewiseBlock(nn.Module):
 
 
 class SlicewiseResNet(MultiTaskNetwork):
-    """ResNet of `layers` layers; subclasses say in `meeting` how slices meet. Its strides are in the plane alone."""
+    """ResNet of `layers` layers; subclasses define in `meeting` how slices are mixed. Its strides are in-plane only."""
 
     layers = 18
 

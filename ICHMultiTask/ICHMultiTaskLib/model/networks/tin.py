@@ -92,7 +92,7 @@ class TIN18(SlicewiseResNet):
         self.build(architecture, width, final_relu, dropout)
 
     def meeting(self, channels: int) -> nn.Module:
-        """An interlacing of its own before each block."""
+        """A separate interlacing before each block."""
         return Interlacing(channels, self.slices)
 
     def features(self, x: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
