@@ -244,8 +244,8 @@ def test_full_size_costs_no_more_than_a_filter():
         work()
         return time.process_time() - start
 
-    filtering = min(seconds(lambda: ndimage.gaussian_filter(head_ct.hu.astype(np.float32), 2.0)) for _ in range(3))
-    assert min(seconds(lambda: mark(analysis)) for _ in range(3)) < 2 * filtering
+    filtering = min(seconds(lambda: ndimage.gaussian_filter(head_ct.hu.astype(np.float32), 2.0)) for _ in range(2))
+    assert min(seconds(lambda: mark(analysis)) for _ in range(2)) < 2 * filtering
 
 
 def test_denoising_of_a_step_is_exact():

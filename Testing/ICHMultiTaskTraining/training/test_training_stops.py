@@ -48,9 +48,10 @@ cli.main({arguments!r})
 
 @pytest.fixture(scope="module")
 def uninterrupted(training_manifest, small_settings, tmp_path_factory):
+    """Its last checkpoint, and the scans that it has prepared."""
     run = tmp_path_factory.mktemp("uninterrupted")
     Trainer(read_manifest(training_manifest), make_config(**small_settings), run, "cpu").run()
-    return torch.load(run / "latest.pt", weights_only=True)
+    return torch.load(run / "latest.pt", weights_only=True), run / "cache"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 is of Unix")
@@ -58,21 +59,22 @@ def uninterrupted(training_manifest, small_settings, tmp_path_factory):
 def test_killed_run_goes_on_and_ends_with_the_same_weights(
     where, uninterrupted, training_manifest, small_settings, tmp_path
 ):
-    run = tmp_path / "run"
+    run, (expected, cache) = tmp_path / "run", uninterrupted
     (tmp_path / "settings.json").write_text(json.dumps(small_settings))
     arguments = ["train", str(training_manifest), "--device", "cpu", "--config", str(tmp_path / "settings.json")]
-    code = KILLED.format(path=sys.path, where=where, arguments=[*arguments, "--output", str(run)])
+    arguments += ["--output", str(run), "--cache", str(cache)]
+    code = KILLED.format(path=sys.path, where=where, arguments=arguments)
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -signal.SIGKILL
     left = torch.load(run / "latest.pt", weights_only=True)
     assert (left["epoch"], left["step"]) == {"after a checkpoint within an epoch": (1, 2)}.get(where, (1, 0))
     torn = list(run.glob(".ichmultitask-*"))
     assert len(torn) == (where == "while a checkpoint is written")
 
-    Trainer(read_manifest(training_manifest), make_config(**small_settings), run, "cpu").run()
+    Trainer(read_manifest(training_manifest), make_config(**small_settings), run, "cpu", cache=cache).run()
     found = torch.load(run / "latest.pt", weights_only=True)
-    for name, value in uninterrupted["network"].items():
+    for name, value in expected["network"].items():
         assert torch.equal(value, found["network"][name]), name
-    for before, after in zip(uninterrupted["history"], found["history"], strict=True):
+    for before, after in zip(expected["history"], found["history"], strict=True):
         clock = {"seconds": 0, "ended": 0}
         assert before | clock == after | clock
     assert not list(run.rglob(".ichmultitask-*"))
