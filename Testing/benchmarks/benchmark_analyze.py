@@ -72,7 +72,10 @@ def run(options, folder):
     bundle = options.model or random_bundle(folder / "bundle")
     thick, thin = head(32, 5.0), head(320, 0.5)
     analyzer = Analyzer(bundle, options.device)
-    print(f"{processor()}; {options.device}, {analyzer.runtime.name}; median of {options.turns} turns.\n", flush=True)
+    print(
+        f"{processor()}; {options.device}, {analyzer.runner.number_format}; median of {options.turns} turns.\n",
+        flush=True,
+    )
     ratios, seconds, steps = compare(analyzer, thick, thin, options.turns)
     table(("ratio", "value", "target"), [(name, f"{value:.2f}", TARGETS[name]) for name, value in ratios.items()])
     table(("run", "seconds"), [(name, f"{value:.3f}") for name, value in seconds.items()])
@@ -132,11 +135,11 @@ def compare(analyzer, thick, thin, turns):
 
     from ICHMultiTaskLib.model.preprocessing import prepare
 
-    image = torch.from_numpy(prepare(thick, analyzer.settings).array)[None].to(analyzer.device)
+    image = torch.from_numpy(prepare(thick, analyzer.settings).array)[None].to(analyzer.runner.device)
 
     def forward():
-        with torch.no_grad(), analyzer.runtime.context():
-            analyzer.network(analyzer.runtime.arrange(image))[0].item()
+        with torch.no_grad(), analyzer.runner.runtime.context():
+            analyzer.runner.network(analyzer.runner.runtime.arrange(image))[0].item()
 
     runs = {
         "forward pass": forward,
@@ -196,7 +199,7 @@ def map_back_seconds(analyzer, scan):
     """The part of the attention step that resamples the map to the scan's voxels."""
     prediction = analyzer.analyze(scan, stage="stage4").prediction
     grid = prediction.features["stage4"][0, 0].float().cpu().numpy()
-    return best(lambda: prediction.network_input.to_scan(grid, prediction.network.feature_strides["stage4"]))
+    return best(lambda: prediction.network_input.to_scan(grid, prediction.runner.network.feature_strides["stage4"]))
 
 
 def display_seconds(analyzer, scan):
@@ -221,10 +224,10 @@ def format_seconds(analyzer, scan, turns):
     from ICHMultiTaskLib.model.preprocessing import prepare
     from ICHMultiTaskLib.model.runtime import Runtime
 
-    image = torch.from_numpy(prepare(scan, analyzer.settings).array)[None].to(analyzer.device)
-    network = analyzer.bundle.network(analyzer.device).requires_grad_(False)
-    plain, last = Runtime(analyzer.device), Runtime(analyzer.device, channels_last=True)
-    half = Runtime(analyzer.device, torch.bfloat16, channels_last=True)
+    image = torch.from_numpy(prepare(scan, analyzer.settings).array)[None].to(analyzer.runner.device)
+    network = analyzer.bundle.network(analyzer.runner.device).requires_grad_(False)
+    plain, last = Runtime(analyzer.runner.device), Runtime(analyzer.runner.device, channels_last=True)
+    half = Runtime(analyzer.runner.device, torch.bfloat16, channels_last=True)
 
     def once(runtime, model=network):
         runtime.arrange(network)

@@ -14,9 +14,10 @@ from ..common.clinical_variables import VARIABLES
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress, part
 from ..common.provenance import provenance
-from ..model.attention import LOCATOR, check_choice, check_network
+from ..model.attention import LOCATOR, check_choice
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
+from ..model.runners import load_runner
 from ..scan.head_ct import HeadCT
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
@@ -110,24 +111,29 @@ class Analyzer:
         None: the shipped bundle.
     device : str
         "auto", "cpu", "cuda" or "mps".
+    runtime : str
+        Library that runs the network: "torch", "onnx", or "auto", PyTorch where it is installed. ONNX Runtime gives the
+        same numbers on the processor, and Grad-CAM of the last stage; the rest needs PyTorch.
 
     Raises
     ------
     BundleError
         If the bundle is incomplete or altered.
     InputError
-        If the device is not available.
+        If the device is not available, or the model needs PyTorch.
+    DependencyError
+        If the library is not installed.
     """
 
-    def __init__(self, bundle: ModelBundle | str | os.PathLike | None = None, device: str = "auto"):
-        from ..model.runtime import choose_device, inference_runtime
-
+    def __init__(
+        self,
+        bundle: ModelBundle | str | os.PathLike | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
+    ):
         self.bundle = bundle if isinstance(bundle, ModelBundle) else ModelBundle.load(bundle or default_bundle())
         self.settings = PreprocessingSettings(**self.bundle.metadata["preprocessing"])
-        self.device = choose_device(device)
-        self.network = self.bundle.network(self.device).eval().requires_grad_(False)
-        self.runtime = inference_runtime(self.device)
-        self.runtime.arrange(self.network)
+        self.runner = load_runner(self.bundle, device, runtime)
 
     def predict(
         self,
@@ -143,23 +149,11 @@ class Analyzer:
         -------
         Prediction
         """
-        import torch
-
-        from ..model.runtime import repeatable
-
-        image = torch.from_numpy(network_input.array)[None].to(self.device)
-        features, known = {}, None
-        if self.bundle.clinical is not None:
-            known = torch.from_numpy(self.bundle.clinical.encode(clinical or {}))[None].to(self.device)
-        with torch.no_grad(), repeatable(self.device), self.runtime.context():
-            for name, output in self.network.features(self.runtime.arrange(image)):
-                features[name] = output
-                progress(len(features) / 4, f"Network: {name}")
-            volume, scores = self.network.heads(features[name], clinical=known)
-        output, log_odds = float(volume[0]), float(scores[0, 1] - scores[0, 0])
+        known = None if self.bundle.clinical is None else self.bundle.clinical.encode(clinical or {})[None]
+        features, output, log_odds = self.runner.run(network_input.array[None], known, progress)
         if not np.isfinite([output, log_odds]).all():
             raise InputError("The network's output is not finite: expected numbers, found NaN or infinity.")
-        return Prediction(network_input, output, log_odds, features, self.network, known)
+        return Prediction(network_input, output, log_odds, features, self.runner, known)
 
     def mortality_range(self, head_ct: HeadCT, prediction: Prediction) -> tuple[float, float]:
         """Range of the probability of death under small changes of the scan, see `prognosis_range.MEANING`.
@@ -168,14 +162,8 @@ class Analyzer:
         -------
         (float, float)
         """
-        import torch
-
         images = varied_images(prediction.network_input, head_ct.spacing_kji, self.settings.window_hu)
-        with torch.inference_mode(), self.runtime.context():
-            known = prediction.clinical
-            known = None if known is None else known.expand(len(images), -1)
-            scores = self.network(self.runtime.arrange(images.to(self.device)), known)[1].float().cpu()
-        log_odds = [prediction.log_odds, *(scores[:, 1] - scores[:, 0]).tolist()]
+        log_odds = [prediction.log_odds, *self.runner.log_odds(images, prediction.clinical)]
         return percentile_range([self.bundle.probability(value) for value in log_odds])
 
     def analyze(
@@ -218,7 +206,7 @@ class Analyzer:
         """
         clock, progress = _Clock(), progress or NO_PROGRESS
         check_choice(head, stage, method)  # before the work, not after it
-        check_network(self.network, method)
+        self.runner.check_map(stage, method)
         clinical = dict(clinical or {})
         if clinical.get("age") in (None, "") and head_ct.facts.patient_age is not None:
             clinical["age"] = head_ct.facts.patient_age  # of the DICOM header
@@ -290,7 +278,7 @@ class Analyzer:
             warnings=tuple(warnings),
             timing_s=clock.laps,
             prediction=prediction,
-            provenance=provenance(self.device, self.runtime.name),
+            provenance=provenance(self.runner.device, self.runner.number_format),
             hemorrhage=hemorrhage,
             hemorrhage_reason=reason,
             mortality_range=death_range,
@@ -309,6 +297,7 @@ def analyze(
     method: str = "gradcam",
     progress: Progress | None = None,
     clinical: Mapping[str, object] | None = None,
+    runtime: str = "auto",
 ) -> Analysis:
     """Analyze a scan: from a file, folder or HeadCT to volume, prognosis and attention map.
 
@@ -316,7 +305,7 @@ def analyze(
     ----------
     scan : path or HeadCT
         A folder of DICOM files, a NIfTI or NRRD file, or a scan already read.
-    bundle, device
+    bundle, device, runtime
         As in `Analyzer`.
     head, stage, method, progress, clinical
         As in `Analyzer.analyze`.
@@ -335,7 +324,7 @@ def analyze(
     if not isinstance(scan, HeadCT):
         scan = read_head_ct(scan, progress=part(progress, 0.0, 0.3))
         clock.lap("read")
-    analyzer = Analyzer(bundle, device)
+    analyzer = Analyzer(bundle, device, runtime)
     clock.lap("load_model")
     analysis = analyzer.analyze(scan, head, stage, method, progress=part(progress, 0.4, 1.0), clinical=clinical)
     return replace(analysis, timing_s=clock.laps | analysis.timing_s)

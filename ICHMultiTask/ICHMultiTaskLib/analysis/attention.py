@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..common.progress import NO_PROGRESS, Progress
-from ..model.attention import INPUT, check_choice, stage_of_map
+from ..model.attention import check_choice, stage_of_map
 from ..model.preprocessing import NetworkInput
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
@@ -17,7 +17,8 @@ from ..scan.head_region import head_region
 if TYPE_CHECKING:
     import torch
 
-    from ..model.networks.base import MultiTaskNetwork
+    from ..model.onnx_runner import OnnxRunner
+    from ..model.torch_runner import TorchRunner
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Prediction:
     network_input: NetworkInput
     output: float
     log_odds: float
-    features: dict[str, torch.Tensor]
-    network: MultiTaskNetwork
-    clinical: torch.Tensor | None = None
-    """Clinical variables as the network reads them, tensor [1, inputs]; None if it reads none."""
+    features: dict[str, torch.Tensor] | dict[str, np.ndarray]
+    runner: TorchRunner | OnnxRunner
+    clinical: np.ndarray | None = None
+    """Clinical variables as the network reads them, [1, inputs]; None if it reads none."""
 
 
 def map_of(
@@ -105,18 +106,10 @@ def attention_grid(
     strides, offsets : tuple of float
         Voxels of the input from node to node, and the index of the first.
     """
-    import torch
-
-    from ..model.attention.maps import attention_map, image_map
-
-    network, device = prediction.network, prediction.features["stage4"].device
-    if stage == INPUT:
-        image = torch.from_numpy(prediction.network_input.array)[None].to(device)
-        found = image_map(network, image, head, method, progress, prediction.clinical)[0].cpu().numpy()
-        return found, (1, 1, 1), (0.0, 0.0, 0.0)
-    features = prediction.features[stage]
-    found = attention_map(network, features, stage, head, method, prediction.clinical)[0].cpu().numpy()
-    return found, network.feature_strides[stage], network.feature_offsets[stage]
+    image = prediction.network_input.array[None]
+    return prediction.runner.attention_grid(
+        image, prediction.features, head, stage, method, prediction.clinical, progress
+    )
 
 
 def _peak(array, head_ct):

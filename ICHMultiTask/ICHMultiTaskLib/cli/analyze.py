@@ -93,7 +93,7 @@ def _analyze(options):
         bar.step("Loading the model", 0.3, 0.4)(0.0, "")
         clock = time.perf_counter()
 
-        analyzer = Analyzer(bundle, options.device)
+        analyzer = Analyzer(bundle, options.device, options.runtime)
         timing["load_model"] = time.perf_counter() - clock
         analysis = analyzer.analyze(
             head_ct,

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
 
     bundle = ModelBundle.load(options.model or default_bundle())  # fails before the long work starts
     head_ct = read_head_ct(options.path, options.series)
-    analysis = Analyzer(bundle, options.device).analyze(head_ct, attention=False)
+    analysis = Analyzer(bundle, options.device, options.runtime).analyze(head_ct, attention=False)
     marking = mark(analysis, options.volume)
     if marking.mask.any():
         from ..mrml.marking import write_marking

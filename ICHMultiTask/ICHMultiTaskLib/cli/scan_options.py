@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from ..common.choices import Device
+from ..common.choices import Device, RuntimeLibrary
 
 
 def add_options(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """Add PATH, --series, --model and --device to the parser of a command; `nargs` as in `add_argument`, for PATH."""
+    """Add PATH, --series, --model, --device and --runtime to a parser; `nargs` as in `add_argument`, for PATH."""
     parser.add_argument(
         "path", nargs=nargs, metavar="PATH", help="folder, file or .zip of DICOM images; NIfTI, NRRD or MetaImage file"
     )
@@ -17,3 +17,8 @@ def add_options(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
     parser.add_argument(
         "--device", choices=Device.values(), default=Device.AUTO, help="where the network runs (default: auto)"
     )
+    parser.add_argument(
+        "--runtime", choices=RuntimeLibrary.values(), default=RuntimeLibrary.AUTO,
+        help="library that runs the network: torch, or onnx (ONNX Runtime: on the processor, with the default map); "
+        "default: auto, PyTorch where it is installed",
+    )  # fmt: skip

@@ -34,6 +34,14 @@ class Device(Choice):
     MPS = "mps"
 
 
+class RuntimeLibrary(Choice):
+    """Library that runs the network; "auto": PyTorch where it is installed, else ONNX Runtime."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    ONNX = "onnx"
+
+
 class Head(Choice):
     """Output of the network that an attention map explains."""
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 _PACKAGES = ("ICHMultiTaskLib", "ICHMultiTaskTrainingLib")
 _LIBRARIES = {
-    "numpy": "numpy", "scipy": "scipy", "torch": "torch", "safetensors": "safetensors", "SimpleITK": "SimpleITK",
-    "pydicom": "pydicom", "sklearn": "scikit-learn", "vtk": "vtk", "slicer": "slicer-core",
+    "numpy": "numpy", "scipy": "scipy", "torch": "torch", "onnxruntime": "onnxruntime", "safetensors": "safetensors",
+    "SimpleITK": "SimpleITK", "pydicom": "pydicom", "sklearn": "scikit-learn", "vtk": "vtk", "slicer": "slicer-core",
 }  # fmt: skip
 """Libraries that affect numbers: name for import, and name of the distribution."""
 
@@ -45,7 +45,7 @@ def provenance(device: str | None = None, number_format: str | None = None) -> d
         "number_format": number_format,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "libraries": {name: _version(name, dist) for name, dist in _LIBRARIES.items() if name in sys.modules},
+        "libraries": {name: _version(name, dist) for name, dist in _LIBRARIES.items() if sys.modules.get(name)},
     }
 
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from .networks import build_network
 from .weights import WEIGHTS, pack, read_verified, unpack, weights_format
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from .networks.base import MultiTaskNetwork
@@ -151,6 +152,21 @@ class ModelBundle:
         logit = margin / calibration.get("temperature", 1.0) + calibration.get("bias", 0.0)
         return 0.5 * (1.0 + math.tanh(0.5 * logit))  # the same function, without overflow
 
+    def weights(self, expected: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+        """Verify and read the weights; needs no PyTorch.
+
+        Parameters
+        ----------
+        expected : dict of str to sequence of int
+            Names and shapes of the weights of the network that is to take them.
+
+        Raises
+        ------
+        BundleError
+            If the file was altered, or its weights belong to another network.
+        """
+        return unpack(read_verified(self.folder, self.sha256), expected, self.folder)
+
     def network(self, device: str = "cpu") -> MultiTaskNetwork:
         """Build the network with the bundle's weights, in evaluation mode.
 
@@ -174,8 +190,8 @@ class ModelBundle:
             raise BundleError(
                 f"The model bundle {self.folder} describes a network that this version cannot build: {error}."
             ) from error
-        data = read_verified(self.folder, self.sha256)
-        network.load_state_dict(unpack(data, network.state_dict(), self.folder))
+        weights = self.weights({name: tensor.shape for name, tensor in network.state_dict().items()})
+        network.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
         return network.to(torch.device(device)).eval()
 
 

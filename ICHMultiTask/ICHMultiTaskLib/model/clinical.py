@@ -18,6 +18,8 @@ from ..common.errors import InputError
 
 LOCATION_GROUPS = ("lobar", "infratentorial")
 """A location is two numbers, so that no order is read into it; deep is neither."""
+HIDDEN_UNITS = 16
+"""Of the hidden layer between what is encoded and the prognosis."""
 MIN_SPREAD = 1e-6
 """Of a variable that is the same in every patient, which then tells nothing."""
 

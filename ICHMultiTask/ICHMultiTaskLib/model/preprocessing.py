@@ -6,6 +6,7 @@ by linear interpolation.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -255,10 +256,9 @@ def resize(cropped: np.ndarray, window: tuple[float, float], shape: tuple[int, i
 
 
 def _product(a, b):
-    """Matrix product by PyTorch: NumPy's threads would keep spinning while the network needs the cores."""
-    import torch
-
-    return (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
+    """Matrix product, by PyTorch where it runs the network: NumPy's threads would keep spinning beside its own."""
+    torch = sys.modules.get("torch")
+    return a @ b if torch is None else (torch.from_numpy(a) @ torch.from_numpy(b)).numpy()
 
 
 def _linear_matrix(positions, size):

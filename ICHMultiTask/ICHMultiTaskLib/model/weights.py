@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..common.choices import Stage, Weights
 from ..common.errors import BundleError, DependencyError
@@ -73,16 +75,21 @@ def pack(state: Mapping[str, torch.Tensor], weights: str) -> bytes:
     return safetensors.torch.save(_stored(state, weights))
 
 
-def unpack(data: bytes, expected: Mapping[str, torch.Tensor], folder: str | os.PathLike) -> dict[str, torch.Tensor]:
-    """State of a network from the content of a weights file.
+def unpack(data: bytes, expected: Mapping[str, Sequence[int]], folder: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Weights of a network from the content of a weights file. Needs no PyTorch.
 
     Parameters
     ----------
     data : bytes
-    expected : dict of str to torch.Tensor
-        ``state_dict`` of the network that is to take it: names and shapes must agree.
+    expected : dict of str to sequence of int
+        Names and shapes of the weights of the network that is to take them.
     folder : path-like
         The bundle's, for the errors.
+
+    Returns
+    -------
+    dict of str to ndarray
+        float16 where they are stored so, else float32; counters are integers.
 
     Raises
     ------
@@ -92,11 +99,11 @@ def unpack(data: bytes, expected: Mapping[str, torch.Tensor], folder: str | os.P
     """
     try:
         import safetensors
-        import safetensors.torch
+        import safetensors.numpy
     except ImportError as error:
         raise DependencyError("safetensors is needed to run a model, and it is not installed.") from error
     try:
-        stored = safetensors.torch.load(data)
+        stored = safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
         raise BundleError(f"{Path(folder) / WEIGHTS} is not a safetensors file: {error}.") from error
     _check_scales(stored, folder)
@@ -172,21 +179,22 @@ def _quantized(tensor):
 
 
 def _restored(stored):
-    import torch
-
+    """What was stored, as tensors or as arrays, without its integers."""
     state = dict(stored)
     for name, tensor in stored.items():
-        if tensor.dtype == torch.int8:
+        if _is_int8(tensor):
             scale = state.pop(_scale_of(name))
-            state[name] = tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
+            state[name] = tensor * scale.reshape(-1, *[1] * (tensor.ndim - 1))
     return state
 
 
-def _check_scales(stored, folder):
-    import torch
+def _is_int8(tensor):
+    return str(tensor.dtype).removeprefix("torch.") == "int8"
 
+
+def _check_scales(stored, folder):
     for name, tensor in stored.items():
-        if tensor.dtype != torch.int8:
+        if not _is_int8(tensor):
             continue
         problem = (
             f"The weight {name!r} of the model bundle {folder} has no usable scale: expected {_scale_of(name)!r}, "
@@ -195,9 +203,9 @@ def _check_scales(stored, folder):
         scale = stored.get(_scale_of(name))
         if scale is None:
             raise BundleError(problem + "none.")
-        if scale.dtype != torch.float32 or scale.shape != tensor.shape[:1]:
-            raise BundleError(problem + f"{str(scale.dtype).removeprefix('torch.')} of shape {list(scale.shape)}.")
-        unusable = scale[~(scale.isfinite() & (scale >= 0))]
+        if scale.dtype != np.float32 or scale.shape != tensor.shape[:1]:
+            raise BundleError(problem + f"{scale.dtype} of shape {list(scale.shape)}.")
+        unusable = scale[~(np.isfinite(scale) & (scale >= 0))]
         if len(unusable):
             raise BundleError(problem + f"{float(unusable[0])}.")
 
@@ -205,7 +213,7 @@ def _check_scales(stored, folder):
 def _check_names_and_shapes(state, expected, folder):
     """In one line: PyTorch's own message has many."""
     missing, foreign = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    other = [name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape]
+    other = [name for name in expected.keys() & state.keys() if tuple(expected[name]) != state[name].shape]
     if missing or foreign or other:
         raise BundleError(
             f"The weights of the model bundle {folder} belong to another network: {len(missing)} weights are missing, "

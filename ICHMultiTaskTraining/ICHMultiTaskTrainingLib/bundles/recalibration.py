@@ -83,7 +83,7 @@ def recalibrate(
     start = analyzer.bundle
     state = start.network().state_dict()
     if weights is not None:
-        analyzer.network.load_state_dict(as_stored(state, weights))
+        analyzer.runner.network.load_state_dict(as_stored(state, weights))
     metadata = {key: value for key, value in start.metadata.items() if key != "sha256"}
     volumes, log_odds, problems = [], [], []
     for n, row in enumerate(manifest.rows):

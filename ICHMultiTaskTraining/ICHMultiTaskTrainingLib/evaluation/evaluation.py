@@ -95,7 +95,7 @@ def evaluate(
             "data": _data_sentence(records, rows, manifest, simulated),
             "simulated": simulated,
             "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
-            "provenance": provenance(analyzer.device, analyzer.runtime.name),
+            "provenance": provenance(analyzer.runner.device, analyzer.runner.number_format),
         }
         metrics["figures"] = write_figures(_done(records), folder, examples)
         write_evaluation(records, metrics, folder)

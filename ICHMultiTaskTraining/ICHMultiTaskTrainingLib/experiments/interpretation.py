@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -73,10 +74,10 @@ def compare_methods(
         If no scan of the table can be used.
     """
     chosen = chosen_rows(rows, patients)
-    methods = list(methods or [method for method in METHODS if suits(analyzer.network, method)])
+    methods = list(methods or [method for method in METHODS if suits(analyzer.runner.network, method)])
     for method in methods:
         METHODS.check(method)
-        check_network(analyzer.network, method)
+        check_network(analyzer.runner.network, method)
     random = _random_copy(analyzer)
     found, example, taken_up = {method: [] for method in methods}, None, []
     steps = len(chosen) * len(methods)
@@ -204,11 +205,11 @@ class _Case:
 
     def _volumes(self, images):
         """Predicted volumes in mL of images [N, D, H, W]."""
-        analyzer, outputs = self.analyzer, []
+        analyzer, runner, outputs = self.analyzer, self.analyzer.runner, []
         with torch.no_grad():
             for start in range(0, len(images), BATCH):
-                batch = torch.from_numpy(images[start : start + BATCH, None]).to(analyzer.device)
-                outputs += analyzer.network(analyzer.runtime.arrange(batch))[0].float().cpu().tolist()
+                batch = torch.from_numpy(images[start : start + BATCH, None]).to(runner.device)
+                outputs += runner.network(runner.runtime.arrange(batch))[0].float().cpu().tolist()
         return np.array([analyzer.bundle.volume_ml(output, self.input.crop_volume_mm3) for output in outputs])
 
 
@@ -217,8 +218,9 @@ def _random_copy(analyzer):
     copy = object.__new__(type(analyzer))
     copy.__dict__.update(analyzer.__dict__)
     torch.manual_seed(0)
-    copy.network = build_network(analyzer.network.architecture).eval().requires_grad_(False).to(analyzer.device)
-    analyzer.runtime.arrange(copy.network)
+    runner = analyzer.runner
+    network = build_network(runner.network.architecture).eval().requires_grad_(False).to(runner.device)
+    copy.runner = replace(runner, network=runner.runtime.arrange(network))
     return copy
 
 

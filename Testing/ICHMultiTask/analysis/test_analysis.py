@@ -20,7 +20,8 @@ from ICHMultiTaskLib.model.attention import METHODS
 from ICHMultiTaskLib.model.attention.maps import attention_map
 from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle, save_bundle
 from ICHMultiTaskLib.model.calibration import output_to_volume
-from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet
+from ICHMultiTaskLib.model.networks.base import STAGES
+from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
 from ICHMultiTaskLib.model.preprocessing import PRESETS, PreprocessingSettings, prepare
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 from ICHMultiTaskLib.report.result import report_dict
@@ -93,8 +94,8 @@ def test_attention_lies_in_the_scan(analysis, scan):
     peak_kji = np.rint(apply_affine(np.linalg.inv(scan.ijk_to_ras), attention.peak_ras_mm))[::-1].astype(int)
     assert attention.array[tuple(peak_kji)] == 1
     prediction = analysis.prediction
-    grid = attention_map(prediction.network, prediction.features["stage3"], "stage3", "volume", "layercam")[0]
-    expected = prediction.network_input.to_scan(grid.numpy(), prediction.network.feature_strides["stage3"])
+    grid = attention_map(prediction.runner.network, prediction.features["stage3"], "stage3", "volume", "layercam")[0]
+    expected = prediction.network_input.to_scan(grid.numpy(), prediction.runner.network.feature_strides["stage3"])
     np.testing.assert_allclose(attention.array, expected / expected.max(), rtol=1e-5, atol=1e-7)
 
 
@@ -111,7 +112,7 @@ def test_attention_for_equals_a_fresh_run(analysis, analyzer, scan, stage):
 
 def test_other_attention_maps_need_no_second_run_of_the_encoder(analysis, monkeypatch):
     monkeypatch.setattr(MultiTaskResNet, "features", None)
-    monkeypatch.setattr(analysis.prediction.network.stem, "forward", None)
+    monkeypatch.setattr(analysis.prediction.runner.network.stem, "forward", None)
     assert analysis.attention_for("prognosis", "stage1", "gradcam++").array.shape == analysis.head_ct.hu.shape
 
 
@@ -136,8 +137,8 @@ def test_attention_peaks_on_the_bleed_in_any_geometry(tmp_path, step):
         # No bone, which would be brighter still: past the check of the scan.
         prediction = analyzer.predict(prepare(scan, analyzer.settings))
         for stage, reach_mm in (("stage1", 12), ("stage4", 20)):
-            grid = attention_map(analyzer.network, prediction.features[stage], stage)[0].numpy()
-            found = prediction.network_input.to_scan(grid, analyzer.network.feature_strides[stage])
+            grid = attention_map(analyzer.runner.network, prediction.features[stage], stage)[0].numpy()
+            found = prediction.network_input.to_scan(grid, analyzer.runner.network.feature_strides[stage])
             peak = apply_affine(matrix, np.unravel_index(found.argmax(), shape)[::-1])
             assert np.linalg.norm(peak - bleed) < reach_mm, stage
 
@@ -253,7 +254,7 @@ def test_unknown_attention_is_refused(analyzer, scan, choice, message):
 
 def test_a_network_that_gives_nan_is_refused(bundle, scan):
     broken = Analyzer(bundle, "cpu")
-    broken.network.stage2[0].conv1.weight.data[0, 0, 0, 0, 0] = float("nan")
+    broken.runner.network.stage2[0].conv1.weight.data[0, 0, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match="network's output is not finite: expected numbers, found NaN or infinity"):
         broken.analyze(scan)
 

@@ -24,7 +24,7 @@ def network_input():
 
 @pytest.fixture(scope="module")
 def images(network_input):
-    return varied_images(network_input, SPACING, WINDOW).numpy()
+    return varied_images(network_input, SPACING, WINDOW)
 
 
 def test_nine_readings_beside_the_one(images, network_input):

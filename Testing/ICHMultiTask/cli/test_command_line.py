@@ -157,6 +157,30 @@ def test_quick_result_needs_no_slicer(scan, bundle, tmp_path):
     assert str(tmp_path / "result" / "report.json") in done.stdout and "scene.mrb" not in done.stdout
 
 
+def test_quick_result_without_pytorch_has_the_same_numbers(scan, bundle, tmp_path, capfd):
+    """By ONNX Runtime, in a process that cannot import PyTorch."""
+    pytest.importorskip("onnxruntime")
+    folder = run_analyze(capfd, scan, bundle, tmp_path / "torch", "--quick", "--runtime", "torch")
+    code = "import sys; sys.modules['torch'] = None; from ICHMultiTaskLib.cli import main; sys.exit(main())"
+    arguments = ["analyze", scan, "--model", bundle, "--output", tmp_path / "onnx", "--quick", "--runtime", "onnx"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    expected, found = (json.loads((path / "report.json").read_text()) for path in (folder, tmp_path / "onnx"))
+    assert "torch" not in found["provenance"]["libraries"] and found["provenance"]["libraries"]["onnxruntime"]
+    assert found["volume_ml"] == pytest.approx(expected["volume_ml"], abs=0.05)
+    assert found["volume_interval_ml"] == pytest.approx(expected["volume_interval_ml"], abs=0.05)
+    assert found["mortality_probability"] == pytest.approx(expected["mortality_probability"], abs=0.01)
+    assert found["mortality_range"] == pytest.approx(expected["mortality_range"], abs=0.01)
+    assert found["hemorrhage"] == expected["hemorrhage"]
+    assert found["attention"]["peak_ras_mm"] == pytest.approx(expected["attention"]["peak_ras_mm"], abs=2.0)
+
+
 def test_without_a_scan_one_is_simulated_as_dicom_and_analyzed(bundle, tmp_path, monkeypatch, capfd):
     pytest.importorskip("slicer", reason="needs slicer-core")
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,8 @@ from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.attention import METHODS, OF_THE_IMAGE, OF_TOKENS
 from ICHMultiTaskLib.model.attention.maps import attention_map
-from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet
+from ICHMultiTaskLib.model.networks.base import STAGES
+from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
 
 SHIPPED = {"stem_stride": (1, 2, 2), "stage_strides": (1, 2, (1, 2, 2), 1), "final_relu": False}
 CLASS = {"volume": 0, "prognosis": 2}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ICHMultiTaskLib.model.networks.resnet import STAGES, MultiTaskResNet, ResNet18, ResNet50
+from ICHMultiTaskLib.model.networks.base import STAGES
+from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet, ResNet18, ResNet50
 
 SHIPPED = {"stem_stride": (1, 2, 2), "stage_strides": (1, 2, (1, 2, 2), 1), "final_relu": False}
 

@@ -77,7 +77,7 @@ def test_ensemble_says_the_mean_of_its_models_and_is_a_model_like_others(models,
     assert found.log_odds == pytest.approx(sum(p.log_odds for p in single) / 3, rel=1e-4, abs=1e-4)
     for stage in ("stage2", "stage4"):
         maps = [
-            attention_map(prediction.network, prediction.features[stage], stage, "prognosis")
+            attention_map(prediction.runner.network, prediction.features[stage], stage, "prognosis")
             for prediction in (*single, found)
         ]
         assert maps[-1].shape == maps[0].shape and maps[-1].isfinite().all()

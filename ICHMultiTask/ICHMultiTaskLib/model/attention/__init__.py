@@ -43,6 +43,9 @@ OF_TOKENS = frozenset({"rollout"})
 LOCATOR = ("volume", "stage4", "gradcam")
 """Head, stage and method of the default map, the paper's. The second look and the marking search where it is high."""
 
+WITHOUT_PYTORCH = ("gradcam", "cam")
+"""Methods whose map of the last stage needs no gradient: it follows from the weights of the head."""
+
 SHOWN_FROM = 0.4
 """Attention below it is not shown."""
 
@@ -52,6 +55,11 @@ def stage_of_map(stage: str, method: str) -> str:
     if method in OF_THE_IMAGE:
         return INPUT
     return Stage.STAGE4.value if method == "cam" else stage
+
+
+def needs_pytorch(stage: str, method: str) -> bool:
+    """Whether only PyTorch can compute a map, because it needs gradients."""
+    return method not in WITHOUT_PYTORCH or stage_of_map(stage, method) != Stage.STAGE4
 
 
 def check_choice(head: str, stage: str, method: str) -> None:

@@ -5,48 +5,16 @@ Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from ...common.choices import Stage
+from ..clinical import HIDDEN_UNITS
+from .geometry import Geometry
 
 STAGES = Stage.values()
-
-
-def triple(value: int | Sequence[int]) -> tuple[int, int, int]:
-    """A number for all three axes, or one for each (depth, height, width)."""
-    return (value,) * 3 if isinstance(value, int) else tuple(int(v) for v in value)
-
-
-class Geometry:
-    """Where the nodes of a feature map lie in the input, layer after layer.
-
-    Attributes
-    ----------
-    stride : tuple of int
-        Input voxels (depth, height, width) from node to node.
-    offset : tuple of float
-        Input index of the first node.
-    """
-
-    def __init__(self):
-        self.stride, self.offset = (1, 1, 1), (0.0, 0.0, 0.0)
-
-    def add(self, stride: int | tuple[int, int, int], shift: float | Sequence[float] = 0.0) -> None:
-        """Add a layer.
-
-        Parameters
-        ----------
-        stride : int or tuple of int
-        shift : float or tuple of float
-            Of its first node, in nodes of the map before it: 0 for odd kernels padded by half, 0.5 for a kernel of two
-            that is not padded.
-        """
-        shifts = (shift,) * 3 if isinstance(shift, (int, float)) else shift
-        self.offset = tuple(o + s * step for o, s, step in zip(self.offset, shifts, self.stride))
-        self.stride = tuple(a * b for a, b in zip(self.stride, triple(stride)))
 
 
 def start_of_convolutions(network: nn.Module) -> None:
@@ -102,13 +70,11 @@ class ClinicalBranch(nn.Module):
         Numbers of a patient, as `ICHMultiTaskLib.model.clinical.ClinicalInputs` encodes one.
     """
 
-    HIDDEN = 16
-
     def __init__(self, inputs: int):
         super().__init__()
         self.inputs = inputs
-        self.hidden = nn.Linear(inputs, self.HIDDEN)
-        self.dense = nn.Linear(self.HIDDEN, 2, bias=False)
+        self.hidden = nn.Linear(inputs, HIDDEN_UNITS)
+        self.dense = nn.Linear(HIDDEN_UNITS, 2, bias=False)
         nn.init.zeros_(self.dense.weight)
 
     def forward(self, clinical: torch.Tensor) -> torch.Tensor:

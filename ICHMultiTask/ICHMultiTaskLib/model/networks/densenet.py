@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
+from .base import STAGES, MultiTaskNetwork, start_of_convolutions
+from .geometry import Geometry
 
 BLOCKS = (6, 12, 24, 16)
 BOTTLENECK = 4

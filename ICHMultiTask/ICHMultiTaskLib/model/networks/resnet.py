@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions, triple
+from .base import MultiTaskNetwork, start_of_convolutions
+from .geometry import triple
+from .resnet_stages import BLOCKS, EXPANSION, resnet_stages
 
 
 def projection(in_channels: int, out_channels: int, stride: int | tuple[int, int, int]) -> nn.Module | None:
@@ -64,7 +66,7 @@ class BasicBlock(ResidualBlock):
 class Bottleneck(nn.Module):
     """A 3×3×3 convolution between two of 1×1×1, the last to four times the filters, and a shortcut."""
 
-    expansion = 4
+    expansion = EXPANSION
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class MultiTaskResNet(MultiTaskNetwork):
     """
 
     block = BasicBlock
-    blocks = (3, 4, 6, 3)
+    blocks = BLOCKS["resnet34"]
 
     def __init__(
         self,
@@ -125,37 +127,22 @@ class MultiTaskResNet(MultiTaskNetwork):
     ):
         super().__init__()
         stem_stride, stage_strides = triple(stem_stride), [triple(s) for s in stage_strides]
-        if len(stage_strides) != len(STAGES):
-            raise ValueError(f"stage_strides has {len(stage_strides)} entries; expected {len(STAGES)}.")
         architecture = {
             "width": width,
             "stem_stride": list(stem_stride),
             "stage_strides": [list(s) for s in stage_strides],
             "final_relu": final_relu,
         } | ({"dense_from": dense_from} if dense_from else {})
-        if dense_from is not None and dense_from not in STAGES:
-            raise ValueError(f"dense_from is {dense_from!r}; expected one of {', '.join(STAGES)}.")
+        stages = resnet_stages(self.blocks, self.block.expansion, width, stem_stride, stage_strides, dense_from)
         self.stem = nn.Sequential(
             nn.Conv3d(1, width, 7, stem_stride, padding=3, bias=False),
             nn.BatchNorm3d(width),
             nn.ReLU(inplace=True),
             nn.MaxPool3d(3, 2, padding=1),
         )
-        channels, dilation, is_dense, geometry = width, (1, 1, 1), False, Geometry()
-        geometry.add(stem_stride)
-        geometry.add(2)
-        for n, (name, blocks) in enumerate(zip(STAGES, self.blocks)):
-            filters = width * 2**n
-            is_dense |= name == dense_from
-            stage_stride, before = stage_strides[n], dilation
-            if is_dense:
-                dilation = tuple(d * s for d, s in zip(dilation, stage_stride))
-                stage_stride = (1, 1, 1)
-            layers = [self.block(channels, filters, stage_stride, (before, dilation))]
-            channels = self.block.expansion * filters
-            layers += [self.block(channels, filters, dilations=(dilation,) * 2) for _ in range(blocks - 1)]
-            geometry.add(stage_stride)
-            self.add_stage(name, nn.Sequential(*layers), geometry, channels)
+        for name, blocks, geometry in stages:
+            layers = nn.Sequential(*(self.block(*block) for block in blocks))
+            self.add_stage(name, layers, geometry, self.block.expansion * blocks[-1].filters)
         self.finish(architecture, final_relu)
         start_of_convolutions(self)
 
@@ -163,10 +150,11 @@ class MultiTaskResNet(MultiTaskNetwork):
 class ResNet18(MultiTaskResNet):
     """3D ResNet-18; parameters as of `MultiTaskResNet`."""
 
-    blocks = (2, 2, 2, 2)
+    blocks = BLOCKS["resnet18"]
 
 
 class ResNet50(MultiTaskResNet):
     """3D ResNet-50, of bottleneck blocks; parameters as of `MultiTaskResNet`."""
 
     block = Bottleneck
+    blocks = BLOCKS["resnet50"]

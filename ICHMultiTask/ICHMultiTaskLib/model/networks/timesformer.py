@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .base import STAGES, Geometry, MultiTaskNetwork
+from .base import STAGES, MultiTaskNetwork
+from .geometry import Geometry
 
 PATCH = 16
 HEAD = 64

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from .base import STAGES, Geometry, MultiTaskNetwork
+from .base import STAGES, MultiTaskNetwork
+from .geometry import Geometry
 
 FILTERS = (1, 1, 2, 4)
 """Of each stage, in widths."""

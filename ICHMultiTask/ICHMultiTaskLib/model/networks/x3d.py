@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .base import STAGES, Geometry, MultiTaskNetwork, start_of_convolutions
+from .base import STAGES, MultiTaskNetwork, start_of_convolutions
+from .geometry import Geometry
 from .resnet import projection
 
 BLOCKS = (3, 5, 11, 7)

@@ -111,7 +111,7 @@ def robustness(
             "data": f"{patients} simulated patients of seed {seed}",
             **summarize(readings),
             "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
-            "provenance": provenance(analyzer.device, analyzer.runtime.name),
+            "provenance": provenance(analyzer.runner.device, analyzer.runner.number_format),
         }
         results["figures"] = write_figures(readings, results, folder)
         write_csv(folder / "readings.csv", readings, COLUMNS)

@@ -1,0 +1,133 @@
+"""Run a network by ONNX Runtime: a small package, for the processor, the paper's heads and their Grad-CAM.
+
+The heads are a global average and a dense layer, so that a channel's gradient is its weight in the dense layer over the
+number of places: Grad-CAM and CAM of the last stage need no gradients.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..common.choices import Device, Head
+from ..common.errors import BundleError, DependencyError, InputError
+from ..common.progress import NO_PROGRESS, Progress
+from .attention import METHODS, WITHOUT_PYTORCH, needs_pytorch
+from .bundle import ModelBundle
+from .networks.resnet_onnx import LAST, ResNetOnnx
+from .preprocessing import PreprocessingSettings
+
+
+class OnnxRunner:
+    """A network ready to run; see `ICHMultiTaskLib.model.runners` for what every runner offers."""
+
+    library, device, number_format = "onnx", Device.CPU.value, "float32"
+
+    def __init__(self, encoder: ResNetOnnx, weights: Mapping[str, np.ndarray], shape: tuple, final_relu: bool):
+        self._session = _session(encoder.model(weights, shape))
+        self._geometry, self._final_relu = encoder.geometry, final_relu
+        heads = ("volume_head.", "prognosis_head.", "clinical.")
+        self._weights = {name: w.astype(np.float32) for name, w in weights.items() if name.startswith(heads)}
+
+    @classmethod
+    def load(cls, bundle: ModelBundle, device: str = "auto") -> OnnxRunner:
+        """Load the network of a bundle.
+
+        Raises
+        ------
+        InputError
+            If its network, or the device, needs PyTorch.
+        """
+        if device not in (Device.AUTO, Device.CPU):
+            raise InputError(
+                f"ONNX Runtime runs on the processor here: expected the device auto or cpu, found {device}."
+            )
+        architecture = bundle.metadata["architecture"]
+        shape = PreprocessingSettings(**bundle.metadata["preprocessing"]).shape_kji
+        try:
+            encoder = ResNetOnnx(architecture)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise BundleError(
+                f"The model bundle {bundle.folder} describes a network that this version cannot build: {error}."
+            ) from error
+        return cls(encoder, bundle.weights(encoder.shapes), shape, architecture.get("final_relu", True))
+
+    def check_map(self, stage: str, method: str) -> None:
+        """Raise InputError unless the map can be computed."""
+        if needs_pytorch(stage, method):
+            possible = " or ".join(METHODS.label(name) for name in WITHOUT_PYTORCH)
+            raise InputError(
+                f"This attention map needs PyTorch: without it, expected {possible} of {LAST}, found "
+                f"{METHODS.label(method)} of {stage}."
+            )
+
+    def run(
+        self, image: np.ndarray, clinical: np.ndarray | None = None, progress: Progress = NO_PROGRESS
+    ) -> tuple[dict[str, np.ndarray], float, float]:
+        """Features by stage, the last one alone, regression output and log odds of death of an image."""
+        features = self._session.run(None, {"image": image})[0]
+        progress(1.0, f"Network: {LAST}")
+        volume, scores = self._heads(features, clinical)
+        survival, death = np.maximum(scores, 0.0) if self._final_relu else scores
+        return {LAST: features}, float(volume[0]), float(death - survival)
+
+    def log_odds(self, images: np.ndarray, clinical: np.ndarray | None = None) -> list[float]:
+        """Log odds of death of each image."""
+        return [self.run(image[None], clinical)[2] for image in images]
+
+    def attention_grid(
+        self,
+        image: np.ndarray,
+        features: dict[str, np.ndarray],
+        head: str,
+        stage: str,
+        method: str,
+        clinical: np.ndarray | None = None,
+        progress: Progress = NO_PROGRESS,
+    ) -> tuple[np.ndarray, tuple, tuple]:
+        """Attention map on the grid of the last stage."""
+        self.check_map(stage, method)
+        values, name, row = features[LAST], "volume_head", 0
+        if head == Head.PROGNOSIS:
+            name, row = "prognosis_head", 1
+        weights = self._weights[f"{name}.dense.weight"][row].ravel()
+        if method == "gradcam":
+            weights = weights / np.prod(values.shape[2:])
+        if head == Head.PROGNOSIS and self._final_relu and self._heads(values, clinical)[1][1] <= 0:
+            weights = weights * 0.0  # no gradient passes the ReLU
+        grid = np.maximum(np.tensordot(weights, values[0], 1), 0.0)
+        return grid.astype(np.float32), self._geometry.stride, self._geometry.offset
+
+    def _heads(self, features, clinical):
+        """Regression output [1] and scores [2], before the prognosis head's ReLU."""
+        pooled = features.mean((0, 2, 3, 4))
+        volume, scores = (self._dense(f"{name}.dense", pooled) for name in ("volume_head", "prognosis_head"))
+        if "clinical.hidden.weight" in self._weights:
+            hidden = np.maximum(self._dense("clinical.hidden", clinical[0]), 0.0)
+            scores = scores + self._weights["clinical.dense.weight"] @ hidden
+        return volume, scores
+
+    def _dense(self, name, values):
+        weights = self._weights[f"{name}.weight"]
+        return weights.reshape(len(weights), -1) @ values + self._weights[f"{name}.bias"]
+
+
+def _session(model):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError("ONNX Runtime is needed to run this model, and it is not installed.") from error
+    options = onnxruntime.SessionOptions()
+    # A number that is given keeps threads from being bound to processors, which containers refuse.
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or _processors()
+    # Threads that wait for work by spinning take the processor from whatever else runs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _processors():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,63 @@
+"""The library that runs the network: PyTorch, or ONNX Runtime, which is some 20 MB and does less.
+
+A runner is a network ready to run. Each has `library`, `device` and `number_format`, and these methods, on images of
+shape [N, 1, D, H, W] and encoded clinical variables of shape [1, inputs] or None:
+
+- ``check_map(stage, method)`` raises InputError if it cannot compute that attention map;
+- ``run(image, clinical, progress)`` returns features by stage, the regression output and the log odds of death;
+- ``log_odds(images, clinical)`` returns those of each image;
+- ``attention_grid(image, features, head, stage, method, clinical, progress)`` returns a map that is not negative, the
+  strides of its grid and the offset of its first node.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from ..common.choices import RuntimeLibrary
+from ..common.errors import DependencyError
+from .bundle import ModelBundle
+from .onnx_runner import OnnxRunner
+
+if TYPE_CHECKING:
+    from .torch_runner import TorchRunner
+
+PACKAGES = {RuntimeLibrary.TORCH: "torch", RuntimeLibrary.ONNX: "onnxruntime"}
+"""Package of each library; the first that is installed is taken."""
+_NAMES = {RuntimeLibrary.TORCH: "PyTorch", RuntimeLibrary.ONNX: "ONNX Runtime"}
+
+
+def choose_library(name: str = "auto") -> RuntimeLibrary:
+    """Check the name of a library; choose the first one that is installed for "auto". Imports none.
+
+    Raises
+    ------
+    InputError
+        If it is unknown.
+    DependencyError
+        If it is not installed.
+    """
+    RuntimeLibrary.check(name, "runtime")
+    asked = PACKAGES if name == RuntimeLibrary.AUTO else [RuntimeLibrary(name)]
+    for library in asked:
+        if importlib.util.find_spec(PACKAGES[library]) is not None:
+            return library
+    names = " or ".join(_NAMES[library] for library in asked)
+    raise DependencyError(f"{names} is needed to run a model, and it is not installed.")
+
+
+def load_runner(bundle: ModelBundle, device: str = "auto", runtime: str = "auto") -> TorchRunner | OnnxRunner:
+    """Load the network of a bundle.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    device, runtime : str
+        As of `ICHMultiTaskLib.analysis.analyzer.Analyzer`.
+    """
+    if choose_library(runtime) == RuntimeLibrary.ONNX:
+        return OnnxRunner.load(bundle, device)
+    from .torch_runner import TorchRunner
+
+    return TorchRunner.load(bundle, device)

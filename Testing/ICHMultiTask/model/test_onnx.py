@@ -1,0 +1,146 @@
+"""ONNX Runtime gives what PyTorch gives, from the same bundles and without PyTorch."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("onnxruntime")
+
+from ICHMultiTaskLib.analysis.analyzer import Analyzer  # noqa: E402
+from ICHMultiTaskLib.analysis.attention import attention_grid  # noqa: E402
+from ICHMultiTaskLib.common.errors import BundleError, DependencyError, InputError  # noqa: E402
+from ICHMultiTaskLib.model import runners  # noqa: E402
+from ICHMultiTaskLib.model.attention import LOCATOR  # noqa: E402
+from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle  # noqa: E402
+from ICHMultiTaskLib.model.clinical import ClinicalInputs  # noqa: E402
+from ICHMultiTaskLib.model.networks import build_network  # noqa: E402
+from ICHMultiTaskLib.model.networks.resnet_onnx import ResNetOnnx  # noqa: E402
+from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare  # noqa: E402
+from ICHMultiTaskLib.model.testing import phantom, tiny_bundle  # noqa: E402
+
+DENSE = {"width": 4, "stem_stride": [1, 4, 4], "stage_strides": [1, 2, [1, 2, 2], 2], "dense_from": "stage3"}
+ARCHITECTURES = {
+    "tiny": {"width": 4, "stem_stride": [2, 4, 4], "stage_strides": [1, 2, 2, 1], "final_relu": False},
+    "dilated": DENSE | {"final_relu": False},
+    "relu before the softmax": DENSE | {"final_relu": True},
+    "resnet18": {"network": "resnet18", "width": 4, "stem_stride": [2, 4, 4], "final_relu": False},
+    "resnet50": {"network": "resnet50", "final_relu": False} | DENSE,
+    "clinical": DENSE | {"final_relu": False, "clinical": 4},
+}
+SMALL = {"shape_kji": [16, 48, 48]}
+
+
+def bundle_of(folder, architecture, weights="half"):
+    """A bundle with random weights and norms that, unlike new ones, do something."""
+    torch.manual_seed(3)
+    network = build_network(architecture)
+    state = network.state_dict()
+    for name, values in state.items():
+        if name.endswith(("running_var", "bn1.weight", "bn2.weight")):
+            state[name] = values + 0.5 * torch.rand_like(values)
+        elif name.endswith(("running_mean", ".bias", "clinical.dense.weight")):
+            state[name] = 0.3 * torch.randn_like(values)
+    start = ModelBundle.load(tiny_bundle(folder.with_name(f"{folder.name}-start")))
+    metadata = start.metadata | {"architecture": architecture}
+    if "clinical" in architecture:
+        patients = {"a": {"age": 60, "gcs": 15}, "b": {"age": 80, "gcs": 7}}
+        metadata["clinical"] = ClinicalInputs.fit(["age", "gcs"], patients).metadata()
+    metadata = {key: value for key, value in metadata.items() if key != "sha256"} | {"preprocessing": SMALL}
+    return save_bundle(folder, state, metadata, "card", weights=weights)
+
+
+@pytest.fixture(scope="module")
+def network_input():
+    return prepare(phantom(), PreprocessingSettings(**SMALL))
+
+
+@pytest.mark.parametrize("name, weights", [*((name, "half") for name in ARCHITECTURES), ("dilated", "int8")])
+def test_outputs_and_maps_are_those_of_pytorch(name, weights, network_input, tmp_path):
+    bundle = bundle_of(tmp_path / "bundle", ARCHITECTURES[name], weights)
+    known = {"age": 74, "gcs": 11}
+    torch_, onnx = (
+        Analyzer(bundle, "cpu", library).predict(network_input, clinical=known) for library in ("torch", "onnx")
+    )
+    assert onnx.output == pytest.approx(torch_.output, rel=1e-4, abs=1e-4)
+    assert onnx.log_odds == pytest.approx(torch_.log_odds, rel=1e-4, abs=1e-4)
+    for head in ("volume", "prognosis"):
+        for method in ("gradcam", "cam"):
+            expected, *placed = attention_grid(torch_, head, "stage4", method)
+            found, *same = attention_grid(onnx, head, "stage4", method)
+            assert placed == same and found.dtype == expected.dtype
+            assert found == pytest.approx(expected, rel=1e-3, abs=1e-4 * max(float(expected.max()), 1e-6))
+
+
+def test_no_gradient_passes_the_relu_before_the_softmax(network_input, tmp_path):
+    """The score of death is made negative: PyTorch's map is blank, and so is the other."""
+    bundle = bundle_of(tmp_path / "bundle", ARCHITECTURES["relu before the softmax"])
+    state = bundle.network().state_dict()
+    state["prognosis_head.dense.bias"] = torch.tensor([1.0, -1e4])
+    metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
+    bundle = save_bundle(tmp_path / "bundle", state, metadata, "card", overwrite=True)
+    for library in ("torch", "onnx"):
+        prediction = Analyzer(bundle, "cpu", library).predict(network_input)
+        assert not attention_grid(prediction, "prognosis", "stage4", "gradcam")[0].any()
+        assert attention_grid(prediction, "volume", "stage4", "gradcam")[0].any()
+
+
+def test_weights_have_the_names_and_shapes_of_pytorch():
+    for architecture in ARCHITECTURES.values():
+        state = build_network(architecture).state_dict()
+        assert ResNetOnnx(architecture).shapes == {name: tuple(values.shape) for name, values in state.items()}
+
+
+def test_shipped_model_reads_a_scan_alike():
+    scan = prepare(phantom())
+    torch_, onnx = (Analyzer(default_bundle(), "cpu", library) for library in ("torch", "onnx"))
+    expected, found = torch_.predict(scan), onnx.predict(scan)
+    crop = scan.crop_volume_mm3
+    volume = torch_.bundle.volume_ml(expected.output, crop)
+    assert onnx.bundle.volume_ml(found.output, crop) == pytest.approx(volume, abs=0.05) and volume > 1
+    probability = torch_.bundle.probability(expected.log_odds)
+    assert onnx.bundle.probability(found.log_odds) == pytest.approx(probability, abs=0.01)
+    maps = [attention_grid(prediction, *LOCATOR)[0].ravel() for prediction in (expected, found)]
+    assert np.corrcoef(*maps)[0, 1] > 0.999
+
+
+def test_what_needs_pytorch_says_so(tmp_path):
+    tiny = bundle_of(tmp_path / "bundle", ARCHITECTURES["tiny"])
+    analyzer = Analyzer(tiny, runtime="onnx")
+    for choice in ({"method": "saliency"}, {"stage": "stage3"}, {"method": "gradcam++"}):
+        with pytest.raises(InputError, match="needs PyTorch: without it, expected Grad-CAM or CAM of stage4, found"):
+            analyzer.analyze(phantom(), **choice)
+    with pytest.raises(InputError, match="expected the device auto or cpu, found cuda"):
+        Analyzer(tiny, "cuda", "onnx")
+    other = bundle_of(tmp_path / "other", {"network": "densenet121", "width": 8, "final_relu": False})
+    with pytest.raises(InputError, match="The model needs PyTorch: .* found 'densenet121'"):
+        Analyzer(other, runtime="onnx")
+    with pytest.raises(InputError, match="runtime is unknown: expected one of auto, torch, onnx, found 'tensorrt'"):
+        Analyzer(tiny, runtime="tensorrt")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    bundle = bundle_of(tmp_path / "bundle", ARCHITECTURES["tiny"])
+    other = ModelBundle(bundle.folder, bundle.metadata | {"architecture": ARCHITECTURES["tiny"] | {"width": 8}})
+    with pytest.raises(BundleError, match="belong to another network: 0 weights are missing"):
+        Analyzer(other, runtime="onnx")
+
+
+@pytest.mark.parametrize(
+    "installed, asked, found",
+    [
+        ({"torch", "onnxruntime"}, "auto", "torch"),
+        ({"onnxruntime"}, "auto", "onnx"),
+        ({"torch", "onnxruntime"}, "onnx", "onnx"),
+        ({"torch"}, "torch", "torch"),
+    ],
+)
+def test_pytorch_is_taken_where_it_is_installed(installed, asked, found, monkeypatch):
+    monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: name if name in installed else None)
+    assert runners.choose_library(asked) == found
+
+
+def test_library_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: None)
+    for asked, words in (("auto", "PyTorch or ONNX Runtime"), ("torch", "PyTorch"), ("onnx", "ONNX Runtime")):
+        with pytest.raises(DependencyError, match=f"^{words} is needed to run a model, and it is not installed"):
+            runners.choose_library(asked)
