@@ -53,7 +53,8 @@ def test_unknown_names_list_the_known_ones(action):
 def test_a_network(register):
     from torch import nn
 
-    from ICHMultiTaskLib.model.networks.base import STAGES, Geometry, MultiTaskNetwork
+    from ICHMultiTaskLib.model.networks.base import STAGES, MultiTaskNetwork
+    from ICHMultiTaskLib.model.networks.geometry import Geometry
 
     class Pools(MultiTaskNetwork):
         def __init__(self, channels=3):
