@@ -21,9 +21,9 @@ class Acquisition:
     matrix: int
     pixel_mm: float
     offsets_mm: np.ndarray
-    """Advance of the table to each slice, ascending from 0."""
+    """Table position of each slice relative to the first, ascending."""
     thickness_mm: np.ndarray
-    """Of each slice."""
+    """Thickness of each slice."""
     tilt_deg: float
     """With the sign convention of `geometry.tilt_deg`."""
     rotation: np.ndarray
@@ -39,14 +39,15 @@ class Acquisition:
     cupping_hu: float
     streak_hu: float
     halo_hu: float
-    """Brightening next to bone, and whether it is limited to its neighborhood."""
+    """Brightening next to bone."""
     halo_is_near: bool
+    """Whether the brightened zone is the narrow one of `artifacts.HALO_MM`."""
     padding: bool
     table: bool
-    rest_mm: tuple
+    headrest_mm: tuple
     """Radius of the headrest, height of its wings above its center, and half the thickness of its wall."""
     jerks: tuple
-    """Movements of the patient: (slice, rotation about the scan axis in radians, in-plane shift in mm)."""
+    """Movements of the head: (slice, rotation about the scan axis in radians, in-plane shift in mm)."""
 
     def ijk_to_ras(self) -> np.ndarray:
         """Affine of the first slice with the step of the regular grid; rows are tilted with the gantry."""

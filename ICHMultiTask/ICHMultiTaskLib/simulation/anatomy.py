@@ -143,7 +143,7 @@ class Head:
         return self.close(self.vault(x, y, z), x, y, z)
 
     def close(self, vault: np.ndarray, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Distance to the cavity from the distance to the vault at the same points: closed below by the skull base."""
+        """Distance to the cavity: the vault (its distance at the same points), closed below by the skull base."""
         above = (z - self.floor(x, y)) * np.float32(0.75)
         return smooth_minimum(vault, above, 6.0)
 

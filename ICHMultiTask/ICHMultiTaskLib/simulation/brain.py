@@ -32,7 +32,7 @@ DEEP_GRAY = (
 
 
 def ventricle_distance(canvas: Canvas, head: Head) -> np.ndarray:
-    """Distance to the ventricles in mm for the whole slice; -20 far away from them."""
+    """Distance to the ventricles in mm for the whole slice; -20 far from them."""
     distance = np.full(canvas.x.shape, -20.0, np.float32)
 
     def merge(index, other):
@@ -112,7 +112,7 @@ def paint_brain(
         mimic.paint(canvas, head, depth, cavity, ventricles)
     tissue = smoothstep(canvas.hu, 11.0, 24.0)
     _paint_meninges(canvas, head, vault, cavity, tentorium, behind)
-    _paint_lookalikes(canvas, head)
+    _paint_calcifications_and_mimics(canvas, head)
     content = canvas.hu
     canvas.hu = outer
     canvas.hu += inside * (content - outer)
@@ -197,7 +197,7 @@ def _paint_fissures(canvas, head):
 
 
 def _corners(side, low, high):
-    """Corners of a box given for the right side."""
+    """Corners, on the given side, of a box that is defined on the right side."""
     xs = sorted((side * low[0], side * high[0]))
     return (xs[0], *low[1:]), (xs[1], *high[1:])
 
@@ -274,7 +274,7 @@ def _paint_meninges(canvas, head, vault, cavity, tentorium, behind):
         canvas.paint(distance, head.sinus_hu, index)
 
 
-def _paint_lookalikes(canvas, head):
+def _paint_calcifications_and_mimics(canvas, head):
     for center, radii, value in head.calcifications:
         index, distance = canvas.ellipsoid(center, radii)
         if index is not None:

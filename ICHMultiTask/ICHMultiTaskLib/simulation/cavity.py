@@ -111,7 +111,7 @@ def _distance(mask):
     image = sitk.GetImageFromArray(mask.astype(np.uint8))
     image.SetSpacing((GRID_MM,) * 3)
     distance = sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, True, False, True))
-    # The map measures from the outermost samples inside; the surface is half a step further out.
+    # The distance is to the centers of the outermost samples inside; the surface is half a step further out.
     return distance + np.float32(0.5 * GRID_MM)
 
 

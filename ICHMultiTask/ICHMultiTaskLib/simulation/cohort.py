@@ -30,7 +30,7 @@ COLUMNS = (
     "death_probability", "death_probability_image", *RATERS, "seed", "simulated", "anatomy",
 )  # fmt: skip
 FOLLOW_UP_COLUMNS = ("scan_number", "hours_since_first", "growth_probability")
-"""Further ones of a cohort with second scans."""
+"""Additional columns of a cohort with second scans."""
 FORMATS = ("nifti", "dicom")
 FOLDERS = ("images", "masks", "rows")
 
@@ -86,11 +86,11 @@ def write_cohort(
     further = ({"anatomy": [path.name for path in scans]} if scans else {}) | ({"follow_up": True} if follow_up else {})
     lock_settings(output, {"seed": int(seed), "format": format, **asdict(settings), **further})
     jobs = [
-        (output, f"sim{seed}-{n:05d}", own_seed, format, settings, follow_up, _drawn(scans, own_seed))
+        (output, f"sim{seed}-{n:05d}", own_seed, format, settings, follow_up, _draw_scan(scans, own_seed))
         for n, own_seed in ((n, patient_seed(seed, n)) for n in range(patients))
     ]
-    done = {n: row for n, job in enumerate(jobs) if (row := _finished(job)) is not None}
-    # Patients with the same scan one after the other, since preparing the scan takes longest.
+    done = {n: row for n, job in enumerate(jobs) if (row := _finished_rows(job)) is not None}
+    # Patients with the same scan are written one after the other, since preparing the scan takes longest.
     todo = sorted((n for n in range(patients) if n not in done), key=lambda n: (str(jobs[n][-1]), n))
 
     def report():
@@ -100,7 +100,7 @@ def write_cohort(
     for number, rows in in_processes(_write_patient, [jobs[n] for n in todo], processes):
         done[todo[number]] = rows
         report()
-    # The last scan is the one that the outcome followed from.
+    # The outcome was drawn from the findings of the last scan.
     write_json(output / "summary.json", summarize([done[n][-1] for n in range(patients)]))
     rows = [row for n in range(patients) for row in done[n]]
     write_csv(output / "manifest.csv", rows, COLUMNS + (FOLLOW_UP_COLUMNS if follow_up else ()))
@@ -113,7 +113,7 @@ def summarize(rows: Sequence[Mapping]) -> dict[str, float | int | None]:
     Parameters
     ----------
     rows : sequence of dict
-        Of the manifest, with `died` and both probabilities of death.
+        Rows of the manifest, with `died` and both probabilities of death.
 
     Returns
     -------
@@ -146,8 +146,8 @@ def patient_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([int(seed), int(number)]).generate_state(1, np.uint32)[0])
 
 
-def _drawn(scans, seed):
-    """One of the scans, by the patient's seed; None if there are none."""
+def _draw_scan(scans, seed):
+    """Draw one of the scans with the patient's seed; None if there are none."""
     return scans[int(np.random.default_rng([seed, 1]).integers(len(scans)))] if scans else None
 
 
@@ -175,12 +175,12 @@ def lock_settings(output: Path, what: Mapping) -> None:
         raise OutputError(os_error_sentence(error, output)) from error
 
 
-def _finished(job):
-    """The manifest rows, one a scan, of a completely written patient, or None."""
+def _finished_rows(job):
+    """Manifest rows (one per scan) of a patient who was written completely, or None."""
     output, patient_id, *_ = job
     try:
         rows = json.loads((output / "rows" / f"{patient_id}.json").read_text(encoding="utf-8"))
-        return rows if isinstance(rows, list) else [rows]  # a version before second scans wrote one alone
+        return rows if isinstance(rows, list) else [rows]  # versions without second scans wrote a single row
     except (OSError, ValueError):
         return None
 
@@ -217,7 +217,7 @@ def _write_scan(output, name, patient, format, description):
     write_nifti(patient.mask.astype(np.uint8), patient.head_ct.ijk_to_ras, output / mask, description)
     if format == "dicom":
         image = Path("images") / name
-        shutil.rmtree(output / image, ignore_errors=True)  # without its row
+        shutil.rmtree(output / image, ignore_errors=True)  # left by an interrupted run
         with new_folder(output / image, "series", written=lambda path: None) as folder:
             write_dicom(patient.head_ct, folder, patient.source_slices)
     else:
@@ -245,11 +245,11 @@ def _write_scan(output, name, patient, format, description):
         "onset_hours": patient.onset_hours,
         "ich_score": patient.ich_score,
         "death_probability": f"{patient.death_probability:.4f}",
-        "death_probability_image": _known(patient.death_probability_image),
+        "death_probability_image": _probability_text(patient.death_probability_image),
         **dict(zip(RATERS, patient.rater_ml, strict=True)),
         "simulated": 1,
     }
 
 
-def _known(probability):
+def _probability_text(probability):
     return "" if np.isnan(probability) else f"{probability:.4f}"

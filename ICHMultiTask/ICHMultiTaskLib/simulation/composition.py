@@ -16,7 +16,7 @@ class Composition:
     volume : float
         Factor on the median volume of every location.
     lost_gcs : float
-        Factor on the loss of consciousness for a given bleed.
+        Factor on the loss of GCS points for a given bleed.
     ruptured : float
         Factor on the odds of rupture into the ventricles.
     lesions, lesions_without_bleed : float

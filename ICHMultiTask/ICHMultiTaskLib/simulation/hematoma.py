@@ -103,7 +103,7 @@ class Hematoma:
         Returns
         -------
         (bool, float)
-            The factor is of the width of the ventricles.
+            The factor applies to the width of the ventricles.
         """
         chance = 0.03 + (0.20 + 0.55 * self.ventricle_fill if self.ruptured else 0.0)
         if self.location == "cerebellum":
@@ -148,7 +148,7 @@ class Hematoma:
         self.blend = blend if has_blend and self.volume_ml > 5.0 else None
 
     def signs(self) -> dict[str, bool | float]:
-        """Of an unstable bleed: `black_hole` and `blend`, whether there is one, and `swirl_hu`, how uneven it is."""
+        """Signs of an unstable bleed: `black_hole` and `blend` (true if present), and `swirl_hu`, its unevenness."""
         return {
             "black_hole": self.black_hole is not None, "blend": self.blend is not None, "swirl_hu": self.swirl_hu,
         }  # fmt: skip
@@ -199,7 +199,7 @@ class Hematoma:
         waves = 2.2 * (self.roughness + self.grain)
         corners = []
         for offset, radii, rotation in self.lobes:
-            # Of the ellipsoid enlarged by the surface's roughness.
+            # Half extent of the ellipsoid, enlarged by the roughness of its surface.
             extent = np.sqrt(((rotation * radii[:, None]) ** 2).sum(axis=0)) * (1.0 + waves / np.sqrt(radii.min()))
             corners += [offset - extent, offset + extent]
         corners = np.array(corners) * self.size

@@ -21,10 +21,11 @@ from .patient import SimulatedPatient, SimulationSettings, midline_shift, one_bl
 from .raters import read_volumes
 
 BRAIN_HU = 32.0
-"""Usual median of parenchyma. Blood is shifted by a scan's difference from it, up to `LARGEST_OFFSET_HU`."""
+"""Typical median of the brain. The HU of the blood are shifted as far as the scan's median differs from it, up to
+`LARGEST_OFFSET_HU`."""
 LARGEST_OFFSET_HU = 8.0
 ATTEMPTS, RETRIES = 30, 10
-"""Total draws of a bleed, and draws of center and shape before location and volume are redrawn."""
+"""Draws of a bleed in all, and draws of its center and shape before its location and volume are redrawn."""
 VOLUME_TOLERANCE = 0.003
 TEXTURE_MM = 2.2
 """Radius of the median filter whose residual is taken as noise: wider than the grain of a kernel."""
@@ -164,9 +165,9 @@ def _draw_hematoma(rng, anatomy, settings):
         if _is_scanned(anatomy, hematoma) and _fit_volume(hematoma, wanted) and _is_scanned(anatomy, hematoma):
             return hematoma
     raise InputError(
-        f"No bleed as wanted (location {settings.location or 'any'}, {settings.volume_ml or 'any'} mL) fits into this "
-        f"head: expected room for it in the {anatomy.head.found.volume_ml:.0f} mL of the cranial cavity that were "
-        f"scanned, found none in {ATTEMPTS} attempts."
+        f"The requested bleed (location {settings.location or 'any'}, {settings.volume_ml or 'any'} mL) does not fit "
+        f"into this head: expected room for it in the {anatomy.head.found.volume_ml:.0f} mL of the cranial cavity that "
+        f"were scanned, found none in {ATTEMPTS} attempts."
     )
 
 
@@ -205,7 +206,7 @@ def _paint(anatomy, hematoma):
     scan = anatomy.head_ct.hu
     hu = scan.astype(np.float32)
     mask = np.zeros(scan.shape, bool)
-    _push_aside(anatomy, hematoma, hu)
+    _displace(anatomy, hematoma, hu)
     points = _points(hematoma)
     low, high = points.min(axis=0), points.max(axis=0)
     box = anatomy.box(low - 1.4 * hematoma.edema_mm - 3.0, high + 1.4 * hematoma.edema_mm + 3.0)
@@ -223,7 +224,7 @@ def _paint(anatomy, hematoma):
     return hu.astype(scan.dtype), mask, edema_ml
 
 
-def _push_aside(anatomy, hematoma, hu):
+def _displace(anatomy, hematoma, hu):
     """Resample the contents of the cavity with the bleed's mass effect, in place.
 
     Cubic interpolation keeps most of the noise where tissue moves by a fraction of a voxel; linear would not.

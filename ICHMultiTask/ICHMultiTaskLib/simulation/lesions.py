@@ -43,9 +43,9 @@ CYSTS = {
 }
 LACUNES = (((22, 0, 6), (6, 12, 8)), ((11, -17, 8), (4, 5, 4)), ((24, -5, 32), (5, 22, 6)), ((3, -25, -30), (3, 2, 7)))
 LACUNE_SHARES = (0.42, 0.18, 0.28, 0.12)
-"""Of basal ganglia, thalamus, white matter and pons, whose centers and half extents in atlas mm are in `LACUNES`."""
+"""Share in each region of `LACUNES` (center and half extent, atlas mm): basal ganglia, thalamus, white matter, pons."""
 AGES = {
-    # HU against normal brain or of the fluid, width of the edge in mm, and how much of the tissue is changed.
+    # HU relative to normal brain (old: HU of the fluid), width of the edge in mm, and fraction of the tissue affected.
     "hyperacute": ((-6.0, -2.0), (8.0, 14.0), (0.7, 1.0)),
     "acute": ((-13.0, -6.0), (5.0, 12.0), (0.8, 1.0)),
     "subacute": ((-18.0, -10.0), (4.0, 10.0), (0.8, 1.0)),

@@ -15,7 +15,7 @@ ROOM = 0.97
 """Share of the blood that must lie within the cranial cavity, by at least `MARGIN_MM`."""
 MARGIN_MM = 1.5
 HEIGHT_MM = (-20.0, 45.0)
-"""Allowed height of the bleed's center above that of the head: the extent of a stack says little about the head's."""
+"""Allowed height of the bleed's center above the head's: the center of a stack is a poor estimate of the head's."""
 STEPS, STEP = 25, 0.88
 SMOOTH_MM = 0.8
 """Standard deviation of the in-plane blur that smooths the steps of a mask's outline."""
@@ -26,7 +26,7 @@ def insert_mask(
 ) -> tuple[HeadCT, np.ndarray, float]:
     """Insert blood with a mask's shape into a head CT, as close to its original position as it fits.
 
-    The center of the mask's grid is assumed to be the center of its head; its scan is not needed. The blood is
+    The center of the mask's grid is taken as the center of its head, so that its scan is not needed. The blood is
     homogeneous, with the partial volume, blur and noise of the scan, and without mass effect or edema.
 
     Parameters

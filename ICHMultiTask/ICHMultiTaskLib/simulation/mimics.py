@@ -108,7 +108,7 @@ class Subarachnoid:
 
 @dataclass(frozen=True)
 class Device:
-    """Surgical material: round rods between points."""
+    """Surgical material (a clip or a shunt) as round rods between points."""
 
     rods: tuple
     hu: float

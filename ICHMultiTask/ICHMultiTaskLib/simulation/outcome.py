@@ -30,10 +30,10 @@ ATROPHY_AGE, ATROPHY_YEARS, ATROPHY_SPREAD, ATROPHY_RANGE = 35.0, 50.0, 0.25, (0
 """Atrophy is (age - 35) / 50 with a normal spread, within limits."""
 
 ANTICOAGULATED = 0.15
-"""Share at `AGE_MEAN`, about that of recent series; it rises by `ANTICOAGULATED_A_YEAR` per year of age."""
-ANTICOAGULATED_A_YEAR = 0.006
+"""Share at `AGE_MEAN`, about that of recent series; it rises by `ANTICOAGULATED_PER_YEAR` per year of age."""
+ANTICOAGULATED_PER_YEAR = 0.006
 NIHSS_OF_VOLUME = {"lobar": 5.0, "putamen": 8.0, "thalamus": 7.5, "caudate": 3.0, "cerebellum": 2.5, "brainstem": 9.0}
-"""Points per factor of ten in (1 + mL), by proximity to the motor pathways."""
+"""NIHSS points per tenfold increase of (1 + mL): more in locations close to the motor pathways."""
 NIHSS_OF_GCS, NIHSS_SPREAD = 1.7, 3.0
 ONSET_MEDIAN_HOURS, ONSET_SPREAD, ONSET_RANGE_HOURS = 4.0, 0.9, (0.5, 72.0)
 
@@ -115,7 +115,7 @@ def draw_outcome(rng: np.random.Generator, age: int, sex: str, findings: Finding
         return Outcome(age, sex, gcs, 0, 0, 0.0, 0.0)
     score = ich_points(gcs, findings.volume_ml, findings.ivh, findings.infratentorial, age)
     risk = death_probability(score, findings)
-    old = share_of_old(findings.atrophy)
+    old = probability_of_80_or_older(findings.atrophy)
     deep, alert = (_normal_cdf((4.5 - mean) / GCS_SPREAD), 1.0 - _normal_cdf((12.5 - mean) / GCS_SPREAD))
     base = ich_points(15, findings.volume_ml, findings.ivh, findings.infratentorial, 50)
     image = sum(
@@ -126,7 +126,7 @@ def draw_outcome(rng: np.random.Generator, age: int, sex: str, findings: Finding
     return Outcome(age, sex, gcs, score, int(luck < risk), risk, float(image))
 
 
-def share_of_old(atrophy: float | None) -> float:
+def probability_of_80_or_older(atrophy: float | None) -> float:
     """Probability that a patient is 80 or older, given the visible atrophy; None: unknown atrophy."""
     ages = np.arange(int(AGE_RANGE[0]), int(AGE_RANGE[1]) + 1)
     # Ages are truncated to whole years; values beyond the range are clipped to its ends.
@@ -145,14 +145,14 @@ def share_of_old(atrophy: float | None) -> float:
 
 
 def draw_presentation(rng: np.random.Generator, age: float, gcs: int, volume_ml: float, location: str) -> Presentation:
-    """Draw NIHSS, anticoagulation and hours from onset; the strengths of the dependences are assumptions.
+    """Draw NIHSS, anticoagulation and hours from onset; the strengths of the associations are assumptions.
 
     NIHSS rises with lost GCS points, and with volume, most strongly near the motor pathways. Anticoagulation is more
     common in older patients and in large bleeds. Patients with low GCS are scanned sooner.
     """
     expected = NIHSS_OF_GCS * (15 - gcs) + NIHSS_OF_VOLUME.get(location, 0.0) * np.log10(1.0 + volume_ml)
     nihss = int(np.clip(np.rint(rng.normal(expected + 1.0, NIHSS_SPREAD)), 0, 42))
-    share = np.clip(ANTICOAGULATED + ANTICOAGULATED_A_YEAR * (age - AGE_MEAN), 0.02, 0.40)
+    share = np.clip(ANTICOAGULATED + ANTICOAGULATED_PER_YEAR * (age - AGE_MEAN), 0.02, 0.40)
     odds = share / (1.0 - share) * (np.clip((volume_ml / 12.0) ** 0.35, 0.5, 2.0) if volume_ml > 0 else 1.0)
     anticoagulation = int(rng.uniform() < odds / (1.0 + odds))
     hours = ONSET_MEDIAN_HOURS * (gcs / 13.0) ** 0.4 * np.exp(rng.normal(0.0, ONSET_SPREAD))

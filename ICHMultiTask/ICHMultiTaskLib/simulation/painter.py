@@ -56,7 +56,7 @@ class Painter:
         v = half - (np.arange(self.size, dtype=np.float32)[:, None] + 0.5) * self.pitch
         u = (np.arange(self.size, dtype=np.float32)[None, :] + 0.5) * self.pitch - half
         seat = self.a.translation[1] + 2.0
-        radius, wings, wall = self.a.rest_mm
+        radius, wings, wall = self.a.headrest_mm
         distance = np.hypot(u, v - seat)
         shell = wall - np.abs(distance - radius)
         shell = np.minimum(shell, seat + wings - v)

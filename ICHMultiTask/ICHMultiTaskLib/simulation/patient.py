@@ -35,12 +35,12 @@ class SimulationSettings:
     """
 
     slices: int | None = 32
-    """Number of slices, which cover the scanned range if `thickness_mm` is None; None: determined by a thickness drawn
-    as in practice, sometimes with thin slices below thick ones."""
+    """Number of slices, which cover the scanned range if `thickness_mm` is None. None: it follows from a thickness that
+    is drawn as in practice, sometimes with thin slices below thick ones."""
     matrix: int = 512
     pixel_mm: float | None = None
     thickness_mm: float | None = None
-    """Slice thickness, measured across the slice, and table advance from slice to slice."""
+    """Slice thickness (perpendicular to the slice), and table increment between slices."""
     tilt_deg: float | None = None
     rotation_deg: tuple | None = None
     """Pitch, roll and yaw."""
@@ -50,7 +50,7 @@ class SimulationSettings:
     composition: str = Cohort.TRAINING.value
     """Composition of the cohort, one of `Cohort`."""
     artifacts: bool = True
-    """Beam hardening, streaks and movements of the patient."""
+    """Beam hardening, streaks and motion of the patient."""
     table: bool = True
     bleed: bool | None = None
     location: str | None = None
@@ -122,7 +122,7 @@ class SimulatedPatient:
     nihss, anticoagulation, onset_hours : int, int, float
         See `Presentation`.
     rater_ml : tuple of 8 floats
-        Bedside readings, see `raters`.
+        Bedside measurements (ABC/2), see `raters`.
     facts : dict
         Acquisition, shape and location, for inspection; `atlas` maps RAS points to the atlas, without the smooth warp
         of up to 3 mm and the mass effect.
@@ -172,7 +172,7 @@ def simulate_patient(
     patient_id : str, optional
     progress : callable(float, str), optional
     visit : int
-        Which scan of the patient: a later one has a pose, a scanner, noise and bedside readings of its own.
+        Number of the patient's scan, from 0; each has its own pose, scanner, noise and bedside measurements.
 
     Returns
     -------

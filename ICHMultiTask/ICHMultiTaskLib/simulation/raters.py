@@ -13,7 +13,7 @@ HABITS = (0.05, -0.03, 0.02, 0.03, -0.03, 0.04, -0.02, 0.01)
 EDGE = 0.02
 """Relative bias of all raters' diameters, because the blurred rim is counted as blood."""
 LENGTH_SPREAD, CALIPER_MM = 0.06, 0.8
-"""Standard deviation of a measured diameter: relative, decreasing with experience; and of the caliper."""
+"""Standard deviation of a measured diameter: relative (decreasing with experience), and in mm from the caliper."""
 
 
 def read_volumes(rng: np.random.Generator, mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[float, ...]:

@@ -30,9 +30,9 @@ def write_dicom(head_ct: HeadCT, folder: str | os.PathLike, source_slices: Sourc
     Parameters
     ----------
     head_ct : HeadCT
-        A tilt is written as scanners do, in the image orientation.
+        A gantry tilt is written as scanners do, in the image orientation.
     source_slices : SourceSlices, optional
-        Slices of two thicknesses, written instead of the regular grid's slices.
+        Slices of two thicknesses, written in place of those of the regular grid.
     folder : path
         Created if missing. UIDs depend only on the patient's ID, so that the same patient gives identical files.
 

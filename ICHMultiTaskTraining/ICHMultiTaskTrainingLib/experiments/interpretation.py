@@ -14,7 +14,7 @@ from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.attention import attention_grid
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
-from ICHMultiTaskLib.model.attention import INPUT, METHODS, check_network, stage_of_map, suits
+from ICHMultiTaskLib.model.attention import INPUT, METHODS, check_network, stage_of_map, supports
 from ICHMultiTaskLib.model.attention.occlusion import cover
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.preprocessing import NetworkInput, prepare
@@ -74,7 +74,7 @@ def compare_methods(
         If no scan of the table can be used.
     """
     chosen = chosen_rows(rows, patients)
-    methods = list(methods or [method for method in METHODS if suits(analyzer.runner.network, method)])
+    methods = list(methods or [method for method in METHODS if supports(analyzer.runner.network, method)])
     for method in methods:
         METHODS.check(method)
         check_network(analyzer.runner.network, method)

@@ -6,14 +6,14 @@ import torch
 
 from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.attention import METHODS, OF_THE_IMAGE, OF_TOKENS
+from ICHMultiTaskLib.model.attention import INPUT_METHODS, METHODS, TOKEN_METHODS
 from ICHMultiTaskLib.model.attention.maps import attention_map
 from ICHMultiTaskLib.model.networks.base import STAGES
 from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
 
 SHIPPED = {"stem_stride": (1, 2, 2), "stage_strides": (1, 2, (1, 2, 2), 1), "final_relu": False}
 CLASS = {"volume": 0, "prognosis": 2}
-OF_A_STAGE = tuple(method for method in METHODS if method not in OF_THE_IMAGE | OF_TOKENS)
+OF_A_STAGE = tuple(method for method in METHODS if method not in INPUT_METHODS | TOKEN_METHODS)
 
 
 class Joined(torch.nn.Module):

@@ -205,13 +205,13 @@ def test_foreign_weights_are_refused(tmp_path):
         ),
     ],
 )
-def test_unusable_metadata_is_named(saved, changes, message):
+def test_unusable_metadata_is_reported(saved, changes, message):
     edit(saved, **changes)
     with pytest.raises(BundleError, match=message):
         ModelBundle.load(saved)
 
 
-def test_incomplete_folders_are_named(saved, tmp_path):
+def test_incomplete_folders_are_reported(saved, tmp_path):
     with pytest.raises(BundleError, match=r"expected configs/metadata.json, found no such folder\.$"):
         ModelBundle.load(tmp_path / "nothing")
     with pytest.raises(BundleError, match="found a folder without it"):

@@ -165,7 +165,7 @@ def test_interval_by_hand():
         assert (low, high) == (pytest.approx((2 - width) ** 3 - 1.0), pytest.approx((2 + width) ** 3 - 1.0))
 
 
-def test_the_new_case_counts_among_those_of_the_interval():
+def test_interval_uses_the_finite_sample_quantile():
     """Of ten residuals, 90 % of eleven cases are held by the tenth; the ninth would hold 90 % of the ten alone."""
     true = (2 + np.arange(1, 11) / 10) ** 3 - 1.0
     (stratum,) = fit_volume_interval(np.full(10, 7.0), true, 0.9)["strata"]
@@ -213,13 +213,13 @@ def test_each_stratum_has_its_own_width():
     assert [stratum["half_width_cm"] for stratum in fitted["strata"]] == pytest.approx([0.1, 0.5])
 
 
-def test_bundles_made_before_the_strata_were_merged_are_read_as_ever():
+def test_bundles_with_unmerged_strata_are_still_read():
     strata = [{"up_to_ml": edge, "half_width_cm": 0.3} for edge in (1.0, 10.0, 30.0, None)]
     old = bundle(volume_interval={"coverage": 0.9, "softening_ml": 1.0, "strata": strata})
     assert old.volume_interval_ml(7.0) == pytest.approx((1.7**3 - 1, 2.3**3 - 1))
 
 
-def test_correction_takes_shrunken_volumes_back():
+def test_correction_reverses_shrinkage_of_volumes():
     """Roots shrunken to 90 % around 2 cm: the line that undoes it, and an interval of what is left."""
     generator = np.random.default_rng(2)
     true = np.exp(generator.normal(2.5, 1.0, 2000))
@@ -315,7 +315,7 @@ def test_prognosis_of_a_head_that_learned_nothing_is_the_base_rate():
 
 
 @pytest.mark.parametrize("count", [20, 36, 400])
-def test_prognosis_is_smoothed_as_platt_has_it(count):
+def test_prognosis_is_smoothed_as_in_platt(count):
     """The likelihood of Platt (1999) with his targets, minimized by SciPy."""
     generator = np.random.default_rng(count)
     log_odds = generator.normal(0, 3, count)

@@ -50,7 +50,7 @@ def test_a_location_is_two_numbers_of_one_variable():
     assert below[1] == 0.0  # no training patient had one: nothing can be said of it
 
 
-def test_a_variable_that_is_the_same_in_all_tells_nothing():
+def test_a_constant_variable_is_encoded_as_zero():
     inputs = ClinicalInputs.fit(["age"], {"a": {"age": "70"}, "b": {"age": "70"}})
     assert inputs.encode({"age": 20}).tolist() == [0.0, 1.0]
 
@@ -59,7 +59,7 @@ def test_a_variable_that_is_the_same_in_all_tells_nothing():
     "names, patients, words",
     [
         (["age", "shoe_size"], PATIENTS, "unknown: expected some of age, gcs, .* found shoe_size"),
-        (["age", "age"], PATIENTS, "stands twice"),
+        (["age", "age"], PATIENTS, "appears twice"),
         (["nihss"], PATIENTS, "no column nihss"),
         (["gcs"], {"a": {"gcs": ""}, "b": {"gcs": "NA"}}, "column gcs is empty: expected the GCS of at least one"),
         (["gcs"], {"a": {"gcs": "2"}, "b": {"gcs": "x"}, "c": {"gcs": 15}}, "2 clinical values .*a: The GCS .*b: "),
@@ -68,12 +68,12 @@ def test_a_variable_that_is_the_same_in_all_tells_nothing():
         (["age"], {"a": {"age": "-1"}}, "from 0 to 120, found '-1'"),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(names, patients, words):
+def test_impossible_values_are_refused(names, patients, words):
     with pytest.raises(InputError, match=words):
         ClinicalInputs.fit(names, patients)
 
 
-def test_network_says_at_first_what_it_said_without():
+def test_clinical_branch_does_not_change_the_initial_outputs():
     torch.manual_seed(0)
     plain = build_network(TINY).eval()
     network = build_network(TINY | {"clinical": 4}).eval()
@@ -84,7 +84,7 @@ def test_network_says_at_first_what_it_said_without():
         assert torch.equal(one, other)
 
 
-def test_only_the_prognosis_reads_the_values_and_none_means_nothing_known():
+def test_only_the_prognosis_uses_clinical_values_and_none_means_unknown():
     torch.manual_seed(0)
     network = build_network(TINY | {"clinical": 4}).eval()
     torch.nn.init.normal_(network.clinical.dense.weight)
@@ -97,7 +97,7 @@ def test_only_the_prognosis_reads_the_values_and_none_means_nothing_known():
     assert torch.allclose(network(image[1:], clinical[1:])[1], scores[1:], atol=1e-5)
 
 
-def test_an_ensemble_hands_the_values_to_its_members():
+def test_an_ensemble_passes_the_values_to_its_members():
     torch.manual_seed(0)
     ensemble = build_network({"network": "ensemble", "members": 2, "member": TINY | {"clinical": 4}}).eval()
     for member in ensemble.members:
@@ -107,7 +107,7 @@ def test_an_ensemble_hands_the_values_to_its_members():
     assert torch.allclose(ensemble(image, clinical)[1], expected, atol=1e-6)
 
 
-def test_the_map_of_the_prognosis_is_of_the_score_with_the_values():
+def test_the_prognosis_map_uses_the_clinical_values():
     """With the paper's ReLU a score below 0 has no gradient; the values can lift it above."""
     torch.manual_seed(0)
     network = build_network(TINY | {"clinical": 2, "final_relu": True}).eval()
@@ -140,7 +140,7 @@ def test_bundle_keeps_the_standardization(bundle):
     assert ModelBundle.load(bundle.folder).clinical == ClinicalInputs.fit(["age", "gcs"], PATIENTS)
 
 
-def test_analysis_reads_what_is_known_and_says_what_is_not(bundle):
+def test_analysis_uses_known_values_and_reports_missing_ones(bundle):
     analyzer, head = Analyzer(bundle, "cpu"), phantom()
     with_both = analyzer.analyze(head, attention=False, clinical={"age": 80, "gcs": 4, "nihss": 12})
     without = analyzer.analyze(head, attention=False)

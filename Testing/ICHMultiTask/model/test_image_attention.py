@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ICHMultiTaskLib.common.errors import Canceled, InputError
-from ICHMultiTaskLib.model.attention import INPUT, METHODS, OF_THE_IMAGE, check_choice, stage_of_map
+from ICHMultiTaskLib.model.attention import INPUT, INPUT_METHODS, METHODS, check_choice, stage_of_map
 from ICHMultiTaskLib.model.attention import occlusion as occlusion_module
 from ICHMultiTaskLib.model.attention.maps import image_map
 from ICHMultiTaskLib.model.attention.relevance import relevance
@@ -127,7 +127,7 @@ def test_relevance_is_kept_from_layer_to_layer(network, image, head):
     assert not torch.allclose(relevance(score, image, 0.0), relevance(score, image, 0.25), rtol=0.1)
 
 
-def test_relevance_deals_back_through_attention_gates_and_layer_norm():
+def test_relevance_passes_through_attention_gates_and_layer_norm():
     """A layer of another kind than a ResNet's must not break the sum either."""
     torch.manual_seed(5)
     dense, norm = nn.Linear(6, 6, bias=False).eval(), nn.LayerNorm(6).eval()
@@ -141,7 +141,7 @@ def test_relevance_deals_back_through_attention_gates_and_layer_norm():
     assert float(relevance(score, x).sum()) == pytest.approx(float(score(x)), rel=1e-3)
 
 
-@pytest.mark.parametrize("method", sorted(OF_THE_IMAGE))
+@pytest.mark.parametrize("method", sorted(INPUT_METHODS))
 def test_a_method_explains_the_real_network_and_leaves_it_as_it_was(network, image, method, monkeypatch):
     monkeypatch.setattr(occlusion_module, "BLOCKS", 4)
     state = {name: value.clone() for name, value in network.state_dict().items()}
@@ -154,8 +154,8 @@ def test_a_method_explains_the_real_network_and_leaves_it_as_it_was(network, ima
     assert torch.equal(before[0], network(image)[0])
 
 
-@pytest.mark.parametrize("method", sorted(OF_THE_IMAGE))
-def test_what_the_score_does_not_see_is_not_explained(method):
+@pytest.mark.parametrize("method", sorted(INPUT_METHODS))
+def test_voxels_without_influence_on_the_score_get_no_attention(method):
     def score(x):
         return (x[:, 0, :4, :6, :6].relu() ** 2).sum((1, 2, 3))
 
@@ -166,16 +166,16 @@ def test_what_the_score_does_not_see_is_not_explained(method):
     assert found[:, 4:].abs().max() == 0 and found[:, :, 6:].abs().max() == 0
 
 
-def test_several_images_are_explained_each_for_itself(plain, small):
+def test_images_of_a_batch_are_explained_independently(plain, small):
     both = torch.cat([small, small.flip(2)])
-    for method in OF_THE_IMAGE - {"smoothgrad"}:  # whose noise differs between the two
+    for method in INPUT_METHODS - {"smoothgrad"}:  # whose noise differs between the two
         found = METHODS[method](plain, both)
         agree(found[:1], METHODS[method](plain, small))
         agree(found[1:], METHODS[method](plain, small.flip(2)))
 
 
 @pytest.mark.parametrize("method", ["smoothgrad", "occlusion"])
-def test_a_long_one_can_be_canceled(plain, small, method):
+def test_slow_methods_can_be_canceled(plain, small, method):
     def cancel(fraction, message):
         if fraction > 0.4:
             raise Canceled
@@ -185,12 +185,12 @@ def test_a_long_one_can_be_canceled(plain, small, method):
 
 
 def test_a_black_image_is_no_error(network):
-    for method in OF_THE_IMAGE:
+    for method in INPUT_METHODS:
         assert torch.isfinite(image_map(network, torch.zeros(1, 1, 16, 32, 32), "volume", method)).all()
 
 
 @pytest.mark.parametrize("method", ["saliency", "occlusion"])
-def test_what_is_known_beside_the_image_reaches_every_copy_of_it(network, image, method, monkeypatch):
+def test_clinical_inputs_reach_every_copy_of_the_image(network, image, method, monkeypatch):
     monkeypatch.setattr(occlusion_module, "BLOCKS", 4)
     network.take_clinical(2)
     plain = image_map(network, image, "volume", method)
@@ -200,7 +200,7 @@ def test_what_is_known_beside_the_image_reaches_every_copy_of_it(network, image,
 
 
 def test_the_stage_of_a_map():
-    assert {stage_of_map("stage2", method) for method in OF_THE_IMAGE} == {INPUT}
+    assert {stage_of_map("stage2", method) for method in INPUT_METHODS} == {INPUT}
     assert stage_of_map("stage2", "cam") == "stage4" and stage_of_map("stage2", "gradcam") == "stage2"
     check_choice("volume", INPUT, "lrp")
     with pytest.raises(InputError, match="attention stage is unknown: expected one of stage1, .*, found 'input'"):

@@ -132,7 +132,7 @@ def test_memory_layout_changes_no_output(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_learns_a_batch_by_heart(name):
+def test_network_overfits_a_single_batch(name):
     """Volume and outcome of two images of noise, which only weights that work together can tell apart."""
     network = tiny(name).train()
     image = torch.rand(2, 1, 32, 32, 32)

@@ -225,7 +225,7 @@ def test_an_empty_scan_is_refused():
 
 @pytest.mark.parametrize("name", geometries())
 @pytest.mark.parametrize("offset", [(30, 35, 25), (-35, -20, 28)], ids=str)
-def test_a_mark_is_found_again_after_the_round_trip(name, offset):
+def test_a_marked_voxel_keeps_its_position_in_a_round_trip(name, offset):
     shape, columns = geometries()[name]
     ball_ras = CENTER_RAS + offset
     scan = head(shape, columns, ball_ras)

@@ -94,7 +94,7 @@ def test_bone_from_100_mm_on_is_the_skull_and_shorter_bone_is_none(axis, samples
     assert found == [(low - stride + 1, high) for (low, high), stride in zip(voxels[is_skull], strides)]
 
 
-def test_height_makes_no_skull():
+def test_height_alone_does_not_make_bone_a_skull():
     """A spine: bone of 100 mm from head to feet, narrow across."""
     head = [(0, 26), (5, 15), (6, 17)]
     volume = block((26, 20, 22), (BRAIN, *head), (BONE, (0, 26), (8, 11), (9, 12)))

@@ -83,7 +83,7 @@ def test_channel_that_vanished_is_zero(value):
     assert as_stored(state, "int8")[LAYER][0].tolist() == [0.0, 0.0]
 
 
-def test_what_was_read_is_stored_again_bit_by_bit():
+def test_stored_weights_are_reproduced_bit_by_bit():
     """Whatever the scale, from the smallest normal numbers on."""
     generator = torch.Generator().manual_seed(0)
     magnitude = 10.0 ** torch.linspace(-37, 30, 2000)[:, None]
@@ -109,7 +109,7 @@ def test_weight_that_is_not_finite_is_refused(value):
         (torch.full((32,), -0.5), "-0.5"),
     ],
 )
-def test_scale_that_cannot_be_is_told(int8, scale, found):
+def test_unusable_scale_is_reported(int8, scale, found):
     def change(tensors):
         assert len(tensors.pop(f"{LAYER}.scale")) == 32
         if scale is not None:
@@ -125,7 +125,7 @@ def test_scale_without_integers_belongs_to_another_network(int8):
 
 
 @pytest.mark.parametrize("entry, found", [("int4", "'int4'"), (None, "None"), (["int8"], r"\['int8'\]")])
-def test_unknown_format_is_told(int8, entry, found):
+def test_unknown_format_is_reported(int8, entry, found):
     path = int8.folder / METADATA
     path.write_text(json.dumps({**int8.metadata, "weights": entry}), encoding="utf-8")
     with pytest.raises(BundleError, match=f"cannot read: expected half or int8, found {found}"):
@@ -139,7 +139,7 @@ def test_unknown_format_is_not_written(half, tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
-def test_what_is_made_from_a_bundle_keeps_its_format(int8, tmp_path):
+def test_derived_bundles_keep_the_weights_format(int8, tmp_path):
     metadata = {key: value for key, value in int8.metadata.items() if key != "sha256"}
     state = int8.network().state_dict()
     assert save_bundle(tmp_path / "again", state, metadata, "card").sha256 == int8.sha256

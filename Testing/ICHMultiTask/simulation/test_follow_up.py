@@ -39,7 +39,7 @@ def test_the_patient_is_the_same_and_the_scan_another(first, pair):
     assert hours == pytest.approx(second.facts["hours_since_first"]) and 12 <= hours <= 36
 
 
-def test_a_bleed_that_grows_does_so_by_a_third_and_pulls_the_outcome_with_it(first, pair):
+def test_growth_is_at_least_a_third_and_worsens_the_outcome(first, pair):
     before, second = pair
     assert second.volume_ml >= 1.3 * first.volume_ml  # a third, within what fitting the shape leaves
     assert second.gcs <= first.gcs
@@ -74,7 +74,7 @@ def test_each_factor_makes_growth_likelier(first):
     assert growth_probability(replace(calm, volume_ml=0.0)) == 0.0
 
 
-def test_nobody_grows_a_bleed_he_does_not_have():
+def test_growth_probability_is_zero_without_a_bleed():
     first = simulate_patient(3, replace(SMALL, bleed=False))
     before, second = simulate_follow_up(first, replace(SMALL, bleed=False))
     assert second.volume_ml == 0 and before.died == second.died == 0

@@ -43,7 +43,7 @@ def mask_ml(patient):
 
 
 @pytest.mark.parametrize("location", ["putamen", "cerebellum"])
-def test_atlas_is_laid_where_the_simulated_head_has_it(location):
+def test_fitted_atlas_matches_the_one_of_the_simulated_head(location):
     settings = SimulationSettings(
         bleed=True, location=location, volume_ml=3.0, shape="ellipsoid", rotation_deg=(6.0, -4.0, 8.0), **SCANNER
     )
@@ -61,7 +61,7 @@ def test_atlas_is_laid_where_the_simulated_head_has_it(location):
 @pytest.mark.parametrize(
     ("volume", "location"), [(0.5, "putamen"), (5.0, "thalamus"), (40.0, "lobar"), (150.0, "lobar")]
 )
-def test_volume_is_what_was_asked_for(anatomy, volume, location):
+def test_inserted_volume_is_the_requested_one(anatomy, volume, location):
     patient = insert_hematoma(anatomy, 7, wanted(volume_ml=volume, location=location))
     assert patient.location == location
     assert patient.volume_ml == pytest.approx(volume, rel=0.01)
@@ -128,7 +128,7 @@ def test_says_that_it_is_simulated_and_keeps_no_identity(anatomy):
     assert facts.simulated and facts.patient_name.startswith("SimulatedPatient^") and facts.patient_id != "4711"
 
 
-def test_what_has_no_cavity_is_refused(healthy):
+def test_scan_without_a_cavity_is_refused(healthy):
     k, j, i = np.indices((40, 100, 100))
     ball = ((k - 20) / 18) ** 2 + ((j - 50) / 45) ** 2 + ((i - 50) / 40) ** 2 < 1
     hu = np.where(ball, 30, -1000).astype(np.int16)
@@ -142,7 +142,7 @@ def test_bleed_that_was_not_scanned_is_refused(healthy, monkeypatch):
     affine = healthy.ijk_to_ras.copy()
     affine[:3, 3] += top * affine[:3, 2]
     cut = HeadCT(healthy.hu[top:], affine, healthy.facts)
-    with pytest.raises(InputError, match="No bleed as wanted .location brainstem, 4.0 mL. fits into this head"):
+    with pytest.raises(InputError, match="requested bleed .location brainstem, 4.0 mL. does not fit into this head"):
         insert_hematoma(cut, 1, wanted(location="brainstem", volume_ml=4.0))
 
 

@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_scan(anatomy):
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-def test_what_cannot_be_inserted_is_refused(anatomy):
+def test_mask_that_cannot_be_inserted_is_refused(anatomy):
     with pytest.raises(InputError, match="The mask is empty"):
         insert_mask(anatomy, np.zeros(SHAPE, bool), LPS_5_MM)
     mask, _ = ellipsoid((0.0, 0.0, 0.0), (100.0, 100.0, 70.0))

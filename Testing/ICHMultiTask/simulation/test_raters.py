@@ -63,5 +63,5 @@ def test_same_seed_same_readings_and_raters_differ():
     assert read_volumes(np.random.default_rng(4), mask, GRID) != first
 
 
-def test_nothing_seen_reads_nothing():
+def test_empty_mask_gives_volumes_of_zero():
     assert read_volumes(np.random.default_rng(0), np.zeros((3, 4, 4), bool), GRID) == (0.0,) * 8

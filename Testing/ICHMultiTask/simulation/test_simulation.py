@@ -19,7 +19,7 @@ from ICHMultiTaskLib.simulation.outcome import (
     draw_atrophy,
     draw_outcome,
     draw_presentation,
-    share_of_old,
+    probability_of_80_or_older,
 )
 
 SMALL = {"matrix": 96, "slices": 24}
@@ -41,7 +41,7 @@ def test_same_seed_same_bytes():
     assert first.head_ct.hu.tobytes() != other.head_ct.hu.tobytes()
 
 
-def test_coarse_painting_is_fine_painting(monkeypatch):
+def test_coarse_painting_equals_fine_painting(monkeypatch):
     """Samples and layers are as coarse as the scan's pixels allow; painted finely, the scan is the same."""
     settings = SimulationSettings(matrix=224, slices=20, volume_ml=25.0, bleed=True, table=False, age=70, **CLEAN)
     coarse = simulate_patient(7, settings)
@@ -180,7 +180,7 @@ def test_scan_covers_the_bleed_and_never_the_skull_with_it():
 
 
 @pytest.mark.parametrize(("volume_ml", "ivh"), [(40.0, 1), (15.0, 0)], ids=["about the cut at 4", "at 12"])
-def test_what_the_image_tells_is_the_mean_over_age_and_gcs(volume_ml, ivh):
+def test_image_only_probability_is_the_mean_over_age_and_gcs(volume_ml, ivh):
     """Of patients with the same image: each cut of the GCS and the age of 80 weigh as often as they occur."""
     findings = Findings(volume_ml, "putamen", ivh)
     generator = np.random.default_rng(0)
@@ -215,7 +215,7 @@ def test_outcomes_follow_their_probabilities():
     assert 0.15 < died.mean() < 0.45
 
 
-def test_shift_hydrocephalus_and_edema_cost_lives():
+def test_shift_hydrocephalus_and_edema_raise_mortality():
     def probability(**findings):
         whole = {"midline_shift_mm": 1.0, "hydrocephalus": 0, "edema_excess": 0.0, "atrophy": 0.6} | findings
         rng = np.random.default_rng(1)
@@ -228,18 +228,18 @@ def test_shift_hydrocephalus_and_edema_cost_lives():
     assert probability(atrophy=1.3) > usual > probability(atrophy=0.1)
 
 
-def test_atrophy_tells_of_age():
+def test_atrophy_determines_the_probability_of_80_or_older():
     rng = np.random.default_rng(2)
     ages = np.array([draw_age_and_sex(rng)[0] for _ in range(20000)])
     atrophy = np.array([draw_atrophy(rng, age) for age in ages])
-    assert share_of_old(None) == pytest.approx((ages >= 80).mean(), abs=0.01)
+    assert probability_of_80_or_older(None) == pytest.approx((ages >= 80).mean(), abs=0.01)
     for low, high in ((0.3, 0.4), (0.9, 1.0), (1.2, 1.3)):
         seen = (atrophy > low) & (atrophy < high)
-        assert share_of_old((low + high) / 2) == pytest.approx((ages[seen] >= 80).mean(), abs=0.04)
-    assert share_of_old(1.6) == pytest.approx((ages[atrophy >= 1.6] >= 80).mean(), abs=0.15)
+        assert probability_of_80_or_older((low + high) / 2) == pytest.approx((ages[seen] >= 80).mean(), abs=0.04)
+    assert probability_of_80_or_older(1.6) == pytest.approx((ages[atrophy >= 1.6] >= 80).mean(), abs=0.15)
 
 
-def test_heads_without_a_bleed_are_full_of_lesions():
+def test_heads_without_a_bleed_have_many_lesions():
     """Every part of the brain can hold one, and none is as dense as blood."""
     rng = np.random.default_rng(3)
     composition = COMPOSITIONS["training"]
@@ -266,7 +266,7 @@ def test_noise_is_as_strong_as_stated_and_shared_by_neighbors():
     assert near > far + 0.1 and abs(far) < 0.15
 
 
-def test_what_mimics_a_bleed_counts_for_nothing(monkeypatch):
+def test_mimics_are_not_part_of_mask_and_volume(monkeypatch):
     """Each kind brightens the head that it is painted into, and neither volume nor mask."""
     settings = SimulationSettings(bleed=False, **SMALL, **CLEAN)
     plain = simulate_patient(3, SimulationSettings(composition="paper", bleed=False, **SMALL, **CLEAN))

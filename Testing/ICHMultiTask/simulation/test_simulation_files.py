@@ -104,7 +104,7 @@ def test_cohort_is_read_by_the_trainer_and_goes_on_where_it_stopped(tmp_path):
     assert (summary["patients"], summary["died"]) == (3, sum(row.died for row in rows))
 
 
-def test_summary_tells_the_best_reachable_auc_among_bleeds():
+def test_summary_states_the_best_reachable_auc_among_bleeds():
     """As the mean over draws of who dies; heads without a bleed, which are told easily, do not count."""
     rng = np.random.default_rng(0)
     probability = rng.uniform(size=200)

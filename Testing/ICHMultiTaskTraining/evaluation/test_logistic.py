@@ -81,7 +81,7 @@ def test_rows_marked_test_are_predicted_from_the_others(cohort):
         ({"readings": "short.csv"}, "The predictions do not match this manifest: expected one row for each of its 160"),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(cohort, arguments, words):
+def test_impossible_values_are_refused(cohort, arguments, words):
     lines = (cohort / "readings.csv").read_text().splitlines()
     (cohort / "short.csv").write_text("\n".join(lines[:-1]) + "\n")
     if "readings" in arguments:

@@ -55,7 +55,7 @@ def test_a_narrower_interval_needs_more_patients_and_one_fewer_is_not_enough():
         assert 2 <= wide < narrow
 
 
-def test_what_cannot_be_is_refused_in_words(capsys):
+def test_impossible_values_are_refused(capsys):
     with pytest.raises(InputError, match="The AUC is out of range: expected above 0.5 and below 1, found 0.4"):
         size.for_auc(0.1, 0.4, 0.3)
     with pytest.raises(InputError, match="cannot be reached"):

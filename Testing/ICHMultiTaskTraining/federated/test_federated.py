@@ -79,7 +79,7 @@ def test_rounds_share_the_epochs(hospitals, settings, tmp_path):
         (["--site", "north=north.csv", "--site", "south=south.csv"], {"clinical": "[age]"}, "Clinical variables need"),
     ],
 )
-def test_what_cannot_be_is_refused_in_words(hospitals, tmp_path, monkeypatch, capsys, arguments, changes, words):
+def test_impossible_values_are_refused(hospitals, tmp_path, monkeypatch, capsys, arguments, changes, words):
     monkeypatch.chdir(hospitals)
     command = ["federate", "--output", str(tmp_path / "out"), "--rounds", "2", *arguments]
     changes = {"coarse_epochs": "[]", "epochs": 2, "validation_fraction": 0.3} | changes

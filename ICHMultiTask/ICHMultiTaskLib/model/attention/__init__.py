@@ -28,20 +28,21 @@ METHODS = Registry(
         "rollout": ("Attention rollout (transformers)", ".rollout:explain"),
     },
 )
-"""Of a stage: takes features and gradients, both [N, C, d, h, w], and returns weighted features of the same shape.
+"""Methods for one stage take features and gradients, both [N, C, d, h, w], and return weighted features of that shape.
 
-Of the image (`OF_THE_IMAGE`): takes `score`, a callable from images [N, 1, D, H, W] to the scores [N] of a head, the
-image and a progress callable (fraction, message), and returns a map [N, D, H, W] that is not negative.
+Methods for the input image (`INPUT_METHODS`) take `score`, a callable from images [N, 1, D, H, W] to the scores [N] of
+a head, the image, and a progress callable (fraction, message); they return a non-negative map [N, D, H, W].
 
-Of the tokens of a stage (`OF_TOKENS`): takes the network, features and stage, and returns a map [N, d, h, w]."""
-OF_THE_IMAGE = frozenset({"saliency", "smoothgrad", "guided", "deconvolution", "lrp", "occlusion"})
-"""Methods that explain the voxels of the network's input, whichever stage is chosen."""
+Methods for the tokens of a stage (`TOKEN_METHODS`) take the network, features and stage, and return a map [N, d, h, w].
+"""
+INPUT_METHODS = frozenset({"saliency", "smoothgrad", "guided", "deconvolution", "lrp", "occlusion"})
+"""Methods whose map is of the network's input, whichever stage is chosen."""
 INPUT = "input"
-"""Where such a map has no stage."""
-OF_TOKENS = frozenset({"rollout"})
-"""Methods that need a network whose tokens attend to each other."""
+"""Stands for the stage of such a map."""
+TOKEN_METHODS = frozenset({"rollout"})
+"""Methods for transformers only."""
 LOCATOR = ("volume", "stage4", "gradcam")
-"""Head, stage and method of the default map, the paper's. The second look and the marking search where it is high."""
+"""Head, stage and method of the default map, as in the paper. Second look and marking search where it is high."""
 
 WITHOUT_PYTORCH = ("gradcam", "cam")
 """Methods whose map of the last stage needs no gradient: it follows from the weights of the head."""
@@ -51,8 +52,8 @@ SHOWN_FROM = 0.4
 
 
 def stage_of_map(stage: str, method: str) -> str:
-    """Return the stage that a map is of where `stage` was chosen: CAM has the last stage only, others have none."""
-    if method in OF_THE_IMAGE:
+    """Return the stage of a method's map if `stage` is chosen: CAM uses the last one, `INPUT_METHODS` use the input."""
+    if method in INPUT_METHODS:
         return INPUT
     return Stage.STAGE4.value if method == "cam" else stage
 
@@ -66,17 +67,18 @@ def check_choice(head: str, stage: str, method: str) -> None:
     """Raise InputError unless head, stage and method exist."""
     Head.check(head, "attention head")
     METHODS.check(method)
-    if not (stage == INPUT and method in OF_THE_IMAGE):
+    if not (stage == INPUT and method in INPUT_METHODS):
         Stage.check(stage, "attention stage")
 
 
-def suits(network: MultiTaskNetwork, method: str) -> bool:
-    """Whether the method can explain this network."""
-    return method not in OF_TOKENS or hasattr(network, "attention_weights")
+def supports(network: MultiTaskNetwork, method: str) -> bool:
+    """Whether the network supports the method."""
+    return method not in TOKEN_METHODS or hasattr(network, "attention_weights")
 
 
 def check_network(network: MultiTaskNetwork, method: str) -> None:
-    """Raise InputError unless the method can explain this network."""
-    if not suits(network, method):
+    """Raise InputError unless the network supports the method."""
+    if not supports(network, method):
         name = network.architecture.get("network", "another")
-        raise InputError(f"{METHODS.label(method)} means nothing here: expected the network timesformer, found {name}.")
+        label = METHODS.label(method)
+        raise InputError(f"{label} needs a transformer: expected the network timesformer, found {name}.")

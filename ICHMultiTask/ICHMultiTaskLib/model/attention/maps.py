@@ -1,7 +1,7 @@
-"""Attention map of one stage, or of the network's input, and one head.
+"""Attention map of one head, for one stage or for the network's input.
 
-Of a stage: gradients are computed from a head back to its stored features; the encoder is not run again. Of the input:
-the network is run on the image, once or many times.
+For a stage, gradients are computed from the head back to the stage's stored features; the encoder is not run again. For
+the input, the network is run on the image, once or many times.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ...common.choices import Head, Stage
 from ...common.errors import InputError
 from ...common.progress import NO_PROGRESS, Progress
 from ..networks.base import MultiTaskNetwork
-from . import INPUT, METHODS, OF_THE_IMAGE, OF_TOKENS, check_choice, check_network
+from . import INPUT, INPUT_METHODS, METHODS, TOKEN_METHODS, check_choice, check_network
 
 
 def attention_map(
@@ -36,9 +36,9 @@ def attention_map(
     head : str
         "volume": regions that raise the regression output; "prognosis": regions that raise the score of death.
     method : str
-        A name in `METHODS`, but for those `OF_THE_IMAGE`.
+        A name in `METHODS`, except `INPUT_METHODS`.
     clinical : tensor [N, inputs], optional
-        As `MultiTaskNetwork.heads` takes it.
+        As in `MultiTaskNetwork.heads`.
 
     Returns
     -------
@@ -48,17 +48,17 @@ def attention_map(
     Raises
     ------
     InputError
-        If the choice is unknown, or the method is not one of this stage or network.
+        If a choice is unknown, or the method is not available for this stage or network.
     """
     check_choice(head, stage, method)
     check_network(network, method)
-    if stage == INPUT or method in OF_THE_IMAGE or (method == "cam" and stage != Stage.STAGE4):
-        expected = INPUT if method in OF_THE_IMAGE else Stage.STAGE4.value
+    if stage == INPUT or method in INPUT_METHODS or (method == "cam" and stage != Stage.STAGE4):
+        expected = INPUT if method in INPUT_METHODS else Stage.STAGE4.value
         raise InputError(
             f"{METHODS.label(method)} is not available for every stage: expected {expected}, found {stage}."
         )
     features = features.detach().float()
-    if method in OF_TOKENS:
+    if method in TOKEN_METHODS:
         return METHODS[method](network, features, stage)
     features.requires_grad_()
     with torch.enable_grad():
@@ -87,11 +87,11 @@ def image_map(
     head : str
         As in `attention_map`.
     method : str
-        A name in `OF_THE_IMAGE`.
+        A name in `INPUT_METHODS`.
     progress : callable (fraction, message)
         May raise Canceled.
     clinical : tensor [1, inputs], optional
-        As in `attention_map`, of one image.
+        As in `attention_map`, for one image.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def image_map(
     check_choice(head, INPUT, method)
 
     def score(images):
-        known = () if clinical is None else (clinical.expand(len(images), -1),)
-        volume, scores = network(images, *known)
+        inputs = () if clinical is None else (clinical.expand(len(images), -1),)
+        volume, scores = network(images, *inputs)
         return volume if head == Head.VOLUME else scores[:, 1]
 
     return METHODS[method](score, image, progress)

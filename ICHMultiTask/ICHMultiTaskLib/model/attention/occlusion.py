@@ -1,4 +1,4 @@
-"""Occlusion: how much the score falls where a block of the image is covered (Zeiler and Fergus 2014)."""
+"""Occlusion: decrease of the score if a block of the image is covered (Zeiler and Fergus 2014)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from ...common.progress import NO_PROGRESS, Progress
 
 BLOCKS = 8
-"""Of the image along each axis."""
+"""Number of blocks along each axis of the image."""
 BATCH = 4
 
 
 def cover(image: torch.Tensor) -> torch.Tensor:
-    """What the blocks are covered with, [N, 1, 1, 1, 1]: the median of what is neither black nor white, brain."""
+    """Value that covers the blocks, [N, 1, 1, 1, 1]: the median of voxels that are neither black nor white (brain)."""
     values = [x[(x > 0) & (x < 1)] for x in image]
     return torch.stack([v.median() if len(v) else image.new_zeros(()) for v in values]).view(-1, 1, 1, 1, 1)
 
 
 def explain(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRESS) -> torch.Tensor:
-    """Fall of the score by block, [N, D, H, W], of images [N, 1, D, H, W]; 0 where it rises."""
+    """Decrease of the score by block, [N, D, H, W], for images [N, 1, D, H, W]; 0 where the score rises."""
     with torch.no_grad():
         return torch.cat([_explain(score, one[None], progress) for one in image])
 
@@ -31,7 +31,7 @@ def _explain(score, image, progress):
     sizes = [-(-n // BLOCKS) for n in image.shape[2:]]
     places = torch.cartesian_prod(*(torch.arange(0, n, size) for n, size in zip(image.shape[2:], sizes))).tolist()
     blocks = [tuple(slice(start, start + size) for start, size in zip(place, sizes)) for place in places]
-    # Air around the head is black whatever is done to the head.
+    # Blocks of air alone are not covered.
     blocks = [block for block in blocks if image[0, 0][block].any()]
     for start in range(0, len(blocks), BATCH):
         progress(start / len(blocks), "Occlusion")

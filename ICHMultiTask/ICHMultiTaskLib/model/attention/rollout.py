@@ -1,6 +1,6 @@
-"""Attention rollout: how much of each token reaches the output (Abnar and Zuidema 2020, arXiv:2005.00928).
+"""Attention rollout: how much each token contributes to the output (Abnar and Zuidema 2020, arXiv:2005.00928).
 
-It needs a network whose tokens attend to each other, and is the same for both heads, which see the same tokens.
+Only for transformers. The map is the same for both heads, which read the same tokens.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def explain(network: MultiTaskNetwork, features: torch.Tensor, stage: str) -> torch.Tensor:
-    """Shares of the tokens of a stage in what the heads see.
+    """Share of each token of a stage in the input of the heads.
 
-    Each layer counts half for what its tokens attend to and half for its way around. Followed from the class token
-    down to the stage; with the class token's own share they add up to 1.
+    In each layer, attention and residual connection have a weight of one half each. The shares are traced from the
+    class token down to the stage; with the class token's own share, they add up to 1.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Saliency: how much each voxel of the input moves the score (Simonyan et al. 2013, arXiv:1312.6034)."""
+"""Saliency: how strongly the score depends on each voxel of the input (Simonyan et al. 2013, arXiv:1312.6034)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...common.progress import NO_PROGRESS, Progress
 
 
 def gradient(score: Callable, image: torch.Tensor) -> torch.Tensor:
-    """Gradient of the score on the image, of the image's shape."""
+    """Gradient of the score with respect to the image, in the image's shape."""
     image = image.detach().requires_grad_()
     with torch.enable_grad():
         return torch.autograd.grad(score(image).sum(), image)[0]
 
 
 def explain(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRESS) -> torch.Tensor:
-    """Size of the gradient, [N, D, H, W], of images [N, 1, D, H, W]."""
+    """Magnitude of the gradient, [N, D, H, W], for images [N, 1, D, H, W]."""
     return gradient(score, image).abs().sum(1)
