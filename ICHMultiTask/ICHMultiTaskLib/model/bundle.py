@@ -101,7 +101,7 @@ class ModelBundle:
 
     @property
     def clinical(self) -> ClinicalInputs | None:
-        """What the prognosis head takes beside the image; None where it takes nothing."""
+        """Clinical inputs of the prognosis head; None if it uses the image alone."""
         entries = self.metadata.get("clinical")
         return ClinicalInputs.from_metadata(entries) if entries else None
 
@@ -250,8 +250,8 @@ def save_bundle(
     overwrite : bool
         Replace an existing bundle at `folder`.
     weights : str, optional
-        How the weights are stored, one of `Weights`. None: as the metadata say, "half" if they say nothing, so that
-        what is made from a bundle keeps its format.
+        Number format of the stored weights, one of `Weights`. None: as in the metadata ("half" if missing there), so
+        that a bundle made from another one keeps its format.
 
     Returns
     -------
@@ -291,7 +291,7 @@ def save_bundle(
 
 
 def check_bundle_folder(folder: str | os.PathLike) -> None:
-    """Check, before the work, that a bundle can be written to a folder.
+    """Check in advance that a bundle can be written to a folder.
 
     Raises
     ------
@@ -301,9 +301,9 @@ def check_bundle_folder(folder: str | os.PathLike) -> None:
 
 
 def _written(folder):
-    """SHA-256 of the files of a bundle by name, None where its metadata states none; None where it is none of ours.
+    """SHA-256 of a bundle's files by name (None if its metadata has none); None if the folder is not such a bundle.
 
-    Bundles of MONAI have files of the same names.
+    Other MONAI bundles have files of the same names.
     """
     try:
         metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))

@@ -19,10 +19,10 @@ The metadata has the keys of MONAI's schema and those of `REQUIRED_KEYS`:
     ``temperature`` and ``bias``: see `ICHMultiTaskLib.model.bundle.ModelBundle.probability`.
     ``notes``: sentences on anything that was not calibrated; may be missing.
 ``weights``
-    Their number format in the file, a name of `ICHMultiTaskLib.model.weights`; missing for "half".
+    Number format of the weights file, see `ICHMultiTaskLib.model.weights`; if missing, "half".
 ``clinical``
-    Missing, or what the prognosis head takes beside the image: of each variable ``name``, ``mean`` and ``spread``, as
-    `ICHMultiTaskLib.model.clinical.ClinicalInputs` reads them.
+    Missing, or the clinical inputs of the prognosis head: ``name``, ``mean`` and ``spread`` of each variable, see
+    `ICHMultiTaskLib.model.clinical.ClinicalInputs`.
 ``derived_from``
     Missing, or for each model that this one was made from: ``how``, ``name``, ``version``, ``license``,
     ``training_data`` and ``sha256``.
@@ -42,7 +42,7 @@ from .clinical import ClinicalInputs
 from .weights import weights_format
 
 METADATA = "configs/metadata.json"
-"""In the bundle's folder."""
+"""Path in the bundle's folder."""
 
 REQUIRED_KEYS = {
     "name": str,
@@ -118,7 +118,7 @@ def _check_clinical(metadata, folder):
         raise BundleError(f"clinical in the metadata of {folder} is unusable: {error}.") from error
     if width != taken:
         raise BundleError(
-            f"clinical in the metadata of {folder} is unusable: expected {taken} numbers, which the network takes, "
+            f"clinical in the metadata of {folder} is unusable: expected {taken} numbers, as the network has inputs, "
             f"found {width}."
         )
 
@@ -145,7 +145,7 @@ def _check_calibration(calibration, folder):
 
 
 def monai_keys(metadata: Mapping) -> dict:
-    """What MONAI's schema asks for beside our own keys, for a bundle with this metadata."""
+    """Additional keys that MONAI's schema requires, for a bundle with this metadata."""
     import numpy
     import torch
 

@@ -58,11 +58,11 @@ def _percent(target):
 CUBE_ROOT_OFFSET_ML = 1.0
 """Added to both volumes before the cube root, which otherwise magnifies errors of a fraction of a milliliter."""
 EDGES_ML = (1.0, 10.0, 30.0)
-"""Upper limits, in predicted mL, of the strata of the interval; the last stratum has none."""
+"""Upper limits, in predicted mL, of the strata of the interval; the last stratum has no upper limit."""
 MIN_IN_STRATUM = 20
-"""Patients; the quantile of fewer depends on one or two of them."""
+"""Patients per stratum; with fewer, the quantile depends on one or two of them."""
 MIN_FOR_CORRECTION = 100
-"""Patients; a line through fewer would change large bleeds by 10 % by chance."""
+"""Patients; with fewer, chance would change the volumes of large bleeds by 10 %."""
 MIN_PER_OUTCOME = 10
 """Patients who died, and patients who survived; a slope from fewer is due to chance."""
 AS_THE_NETWORK_SAYS = {"temperature": 1.0, "bias": 0.0}
@@ -81,10 +81,10 @@ def fit_calibration(
     Parameters
     ----------
     predicted_ml : ndarray of shape (N,) or None
-        Of the network, not corrected; None if it was not trained to measure volume.
+        Uncorrected volumes from the network; None if it was not trained to measure volume.
     true_ml : ndarray of shape (N,)
     log_odds : ndarray of shape (N,) or None
-        Of death; None if the network was not trained to predict it.
+        Log odds of death; None if the network was not trained to predict it.
     died : ndarray of shape (N,)
         0, 1 or a probability.
     patients : sequence of shape (N,), optional
@@ -139,7 +139,7 @@ def fit_volume_interval(
     Parameters
     ----------
     predicted_ml, true_ml : ndarray of shape (N,)
-        Of cases used neither to train nor to select the model.
+        Scans used neither to train nor to select the model.
     coverage : float
     edges_ml : sequence of float
         Upper limits of the strata of the predicted volume.
@@ -309,7 +309,7 @@ def fit_prognosis(log_odds: np.ndarray, died: np.ndarray, patients: Sequence | N
     if min(deaths, survivals) < MIN_PER_OUTCOME:
         return None
     smoothed = died * (deaths + 1) / (deaths + 2) + (1 - died) / (survivals + 2)
-    # Each case counts as a death with its probability, and as a survival with the rest.
+    # Each patient counts as a death with the weight of its probability, and as a survival with the rest.
     outcome, weight = np.repeat([1, 0], died.size), np.concatenate([weight * smoothed, weight * (1 - smoothed)])
     fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
     fit.fit(np.tile(log_odds, 2)[:, None], outcome, sample_weight=weight)

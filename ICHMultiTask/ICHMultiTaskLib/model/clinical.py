@@ -1,9 +1,9 @@
-"""Clinical variables as inputs of a network: as numbers, with a mask of the known ones.
+"""Clinical variables as inputs of a network: standardized values, with an indicator for each known variable.
 
-    inputs = ClinicalInputs.fit(["age", "gcs"], patients)    standardized by the training set
-    inputs.encode({"age": 71, "gcs": None})                  values, then for each variable whether it is known
+    inputs = ClinicalInputs.fit(["age", "gcs"], patients)    standardized on the training set
+    inputs.encode({"age": 71, "gcs": None})                  values, then an indicator (1: known) for each variable
 
-A value that is not known is 0, the mean of the training set, and says so. Kept in a bundle's metadata under `clinical`.
+An unknown value is encoded as 0, the mean of the training set. A bundle's metadata stores the inputs under `clinical`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from ..common.clinical_variables import VARIABLES, location_group
 from ..common.errors import InputError
 
 LOCATION_GROUPS = ("lobar", "infratentorial")
-"""A location is two numbers, so that no order is read into it; deep is neither."""
+"""A location is encoded as two indicators, so that it has no order; both are 0 for a deep location."""
 HIDDEN_UNITS = 16
 """Of the hidden layer between what is encoded and the prognosis."""
 MIN_SPREAD = 1e-6
-"""Of a variable that is the same in every patient, which then tells nothing."""
+"""A variable with a smaller spread is constant in the training set and is always encoded as 0."""
 
 
 @dataclass(frozen=True)
 class ClinicalInputs:
-    """Which variables a network reads, and what standardizes them.
+    """The clinical variables that a network reads, and their standardization.
 
     Attributes
     ----------
     names : tuple of str
-        Of `ICHMultiTaskLib.common.clinical_variables.VARIABLES`.
+        Names in `ICHMultiTaskLib.common.clinical_variables.VARIABLES`.
     means, spreads : tuple of tuple of float
-        Of the training set, for each number of each variable.
+        Mean and standard deviation in the training set, for each number that encodes a variable.
     """
 
     names: tuple[str, ...]
@@ -42,24 +42,24 @@ class ClinicalInputs:
 
     @classmethod
     def fit(cls, names: Sequence[str], patients: Mapping[str, Mapping[str, object]]) -> ClinicalInputs:
-        """Standardize by the patients of a training set.
+        """Fit the standardization to the patients of a training set.
 
         Parameters
         ----------
         names : sequence of str
         patients : mapping of str to mapping
-            By what tells a patient: values, or texts as in a manifest, by name; "" or None where not known.
+            By patient: values by variable, as numbers or as text as in a manifest; "" or None if unknown.
 
         Raises
         ------
         InputError
-            If a variable is unknown, no patient has it, or values are not possible.
+            If there is no such variable, no patient has it, or values are impossible.
         """
         check_names(names)
         means, spreads, problems = [], [], []
         for name in names:
             if not any(name in values for values in patients.values()):
-                raise InputError(f"The table has no column {name}: expected it, since it is asked for as clinical.")
+                raise InputError(f"The table has no column {name}: expected it, since it is a clinical input.")
             known = []
             for label, values in patients.items():
                 try:
@@ -81,7 +81,7 @@ class ClinicalInputs:
 
     @classmethod
     def from_metadata(cls, entries: Sequence[Mapping]) -> ClinicalInputs:
-        """Read what `metadata` wrote; KeyError, TypeError, ValueError or InputError where it is something else."""
+        """Inverse of `metadata`; raises KeyError, TypeError, ValueError or InputError if an entry is malformed."""
         names = tuple(str(entry["name"]) for entry in entries)
         check_names(names)
         numbers = [[tuple(map(float, entry[key])) for entry in entries] for key in ("mean", "spread")]
@@ -91,7 +91,7 @@ class ClinicalInputs:
         return cls(names, *(tuple(found) for found in numbers))
 
     def metadata(self) -> list[dict]:
-        """Plain values for a bundle's metadata."""
+        """Plain values to store in a bundle's metadata."""
         return [
             {"name": name, "mean": list(mean), "spread": list(spread)}
             for name, mean, spread in zip(self.names, self.means, self.spreads)
@@ -99,17 +99,17 @@ class ClinicalInputs:
 
     @property
     def owners(self) -> np.ndarray:
-        """Which variable each of the encoded numbers belongs to, int of shape (width,)."""
+        """Index of the variable that each encoded number belongs to, int of shape (width,)."""
         own = np.arange(len(self.names))
         return np.concatenate([np.repeat(own, [len(mean) for mean in self.means]), own])
 
     @property
     def width(self) -> int:
-        """Length of an encoded patient."""
+        """Numbers that encode one patient."""
         return len(self.owners)
 
     def encode(self, values: Mapping[str, object]) -> np.ndarray:
-        """One patient as the network reads it.
+        """Encode one patient.
 
         Returns
         -------
@@ -118,7 +118,7 @@ class ClinicalInputs:
         Raises
         ------
         InputError
-            If a value is not possible.
+            If a value is impossible.
         """
         numbers, known = [], []
         for name, mean, spread in zip(self.names, self.means, self.spreads):
@@ -129,12 +129,12 @@ class ClinicalInputs:
         return np.array([*numbers, *known], np.float32)
 
     def encode_all(self, records: Iterable[Mapping[str, object]], labels: Sequence[str]) -> np.ndarray:
-        """Patients as an array of shape (N, width); `labels` name them where a value is not possible.
+        """Encode patients as an array of shape (N, width); `labels` identify them in error messages.
 
         Raises
         ------
         InputError
-            With every value that is not possible, all at once.
+            Lists all impossible values.
         """
         rows, problems = [], []
         for label, record in zip(labels, records):
@@ -146,12 +146,12 @@ class ClinicalInputs:
         return np.array(rows, np.float32).reshape(len(rows), self.width)
 
     def read(self, values: Mapping[str, object]) -> dict[str, object]:
-        """What of the values is read, by name; None where it is not known."""
+        """The values that the network uses, by name; None if unknown."""
         return {name: values.get(name) if _numbers(name, values.get(name)) is not None else None for name in self.names}
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse variables that no network reads.
+    """Check that variables exist and are listed once.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def check_names(names: Sequence[str]) -> None:
             f"{', '.join(map(str, unknown))}."
         )
     if len(set(names)) < len(names):
-        raise InputError(f"A clinical variable stands twice: expected each once, found {', '.join(names)}.")
+        raise InputError(f"A clinical variable appears twice: expected each once, found {', '.join(names)}.")
 
 
 def _refuse(problems):
@@ -177,7 +177,7 @@ def _count(name):
 
 
 def _numbers(name, value):
-    """The numbers that stand for a value; None where it is not known."""
+    """The numbers that encode a value; None if it is unknown."""
     if name == "location":
         group = location_group(value)
         return None if group is None else tuple(float(group == known) for known in LOCATION_GROUPS)

@@ -17,11 +17,11 @@ from ..scan.head_ct import HeadCT
 
 BONE_THRESHOLD_HU = 300
 HEAD_THRESHOLD_HU = -300
-"""Above: scalp, brain, bone; below: air, foam, hair."""
+"""Scalp, brain and bone are above; air, foam and hair are below."""
 SKULL_MM = 100
 """Bone shorter than this is not a skull."""
 BATCH = 32
-"""Slices per matrix product: a few large products, since on a busy machine the threads wait for each other in each."""
+"""Slices per matrix product: few and large, since on a busy machine the threads wait for each other in each product."""
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def load_runner(bundle: ModelBundle, device: str = "auto", runtime: str = "auto"
     ----------
     bundle : ModelBundle
     device, runtime : str
-        As of `ICHMultiTaskLib.analysis.analyzer.Analyzer`.
+        As in `ICHMultiTaskLib.analysis.analyzer.Analyzer`.
     """
     if choose_library(runtime) == RuntimeLibrary.ONNX:
         return OnnxRunner.load(bundle, device)

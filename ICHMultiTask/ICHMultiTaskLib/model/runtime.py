@@ -41,7 +41,7 @@ class Runtime:
         layout = torch.channels_last_3d if self.channels_last else torch.contiguous_format
         if isinstance(module_or_tensor, torch.Tensor):
             return module_or_tensor.contiguous(memory_format=layout)
-        # Module.to would refuse the layout for weights of four axes, as TimeSformer's embeddings of place are.
+        # Module.to would refuse this layout for weights of four axes, such as TimeSformer's position embeddings.
         for weights in (*module_or_tensor.parameters(), *module_or_tensor.buffers()):
             if weights.ndim == 5:
                 weights.data = weights.data.contiguous(memory_format=layout)
@@ -91,7 +91,7 @@ def repeatable(device: str) -> AbstractContextManager:
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes that a process can still take on a device, as far as the system tells; None where it does not."""
+    """Bytes that a process can still allocate on a device; None if the system does not report it."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     if device == "mps":
@@ -101,7 +101,7 @@ def free_memory(device: str) -> int | None:
     if known:
         return min(known)
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # of macOS: what there is, free or not
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS reports only the total memory
     except (AttributeError, ValueError, OSError):
         return None
 
@@ -115,7 +115,7 @@ def _available_on_linux() -> int | None:
 
 
 def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the limit of a control group (version 2), such as a container, leaves; files kept in memory give way."""
+    """Bytes left below the limit of a control group (version 2), such as a container; cached files do not count."""
     try:
         limit = (folder / "memory.max").read_text().strip()
         used = int((folder / "memory.current").read_text())

@@ -11,7 +11,7 @@ from .bundle import NO_CALIBRATION, save_bundle
 from .networks import build_network
 
 HEMATOMA_ML = 33.5
-"""Volume of the phantom's hematoma, a ball of 20 mm radius."""
+"""Volume of the phantom's hematoma, a sphere of 20 mm radius."""
 
 
 def phantom(

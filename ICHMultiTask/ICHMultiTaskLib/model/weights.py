@@ -7,12 +7,12 @@ small and span many orders of magnitude. Tensors of two and more axes, nearly th
     float16.
 ``int8``
     int8 for the convolution and dense weights of stages 3 and 4, which hold most of a network; float16 for the others,
-    whose rounding would move the readings: all of these pass through the first layers and the heads. Tokens and
-    embeddings stay in float16 too. ``NAME`` in int8 has ``NAME.scale`` beside it, float32 of shape [output channels]:
-    the weight is integer × scale of its channel. The integers are rounded to nearest and lie between −127 and 127; a
-    channel's largest is 127, and 0 is exactly 0.
+    since rounding in the first layers and the heads would change the results more. Tokens and embeddings also stay in
+    float16. Each int8 tensor ``NAME`` has a tensor ``NAME.scale``, float32 of shape [output channels]: a weight is
+    integer × scale of its channel. The integers are rounded to the nearest and lie between −127 and 127; the largest
+    of a channel is 127, and 0 is exactly 0.
 
-What was read and is stored again in the same format is the same, bit by bit.
+Weights that are read and stored again in the same format stay the same, bit by bit.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "models/model.safetensors"
-"""In the bundle's folder."""
+"""Path in the bundle's folder."""
 
 STAGES_IN_INT8 = (Stage.STAGE3, Stage.STAGE4)
 LARGEST_INTEGER = 127
 
 
 def weights_format(metadata: Mapping, folder: str | os.PathLike) -> Weights:
-    """Format of the weights of the bundle in `folder`, from its metadata; half where they name none.
+    """Format of the weights of the bundle in `folder`, from its metadata; "half" if missing there.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def weights_format(metadata: Mapping, folder: str | os.PathLike) -> Weights:
 
 
 def pack(state: Mapping[str, torch.Tensor], weights: str) -> bytes:
-    """Content of a weights file.
+    """Pack weights into the content of a weights file.
 
     Parameters
     ----------
@@ -76,25 +76,25 @@ def pack(state: Mapping[str, torch.Tensor], weights: str) -> bytes:
 
 
 def unpack(data: bytes, expected: Mapping[str, Sequence[int]], folder: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Weights of a network from the content of a weights file. Needs no PyTorch.
+    """Read the weights of a network from the content of a weights file. Needs no PyTorch.
 
     Parameters
     ----------
     data : bytes
     expected : dict of str to sequence of int
-        Names and shapes of the weights of the network that is to take them.
+        Names and shapes of the weights of the network to load them into.
     folder : path-like
-        The bundle's, for the errors.
+        The bundle's folder, for error messages.
 
     Returns
     -------
     dict of str to ndarray
-        float16 where they are stored so, else float32; counters are integers.
+        float16 if stored as such, else float32; counters are integers.
 
     Raises
     ------
     BundleError
-        If the data are no safetensors file, belong to another network, or lack a scale.
+        If the data are not a safetensors file, belong to another network, or lack a scale.
     DependencyError
     """
     try:
@@ -113,7 +113,7 @@ def unpack(data: bytes, expected: Mapping[str, Sequence[int]], folder: str | os.
 
 
 def as_stored(state: Mapping[str, torch.Tensor], weights: str) -> dict[str, torch.Tensor]:
-    """State of a network as it will be read back after it was stored in a format, one of `Weights`."""
+    """State of a network after storing it in a format (one of `Weights`) and reading it back."""
     return _restored(_stored(state, weights))
 
 
@@ -171,9 +171,9 @@ def _quantized(tensor):
     import torch
 
     channels = tensor.flatten(1)
-    # With the 8 significant bits of bfloat16, every integer × scale is exact in float32: stored again, it is the same.
+    # With the 8 significant bits of bfloat16, integer × scale is exact in float32, and storing it again is lossless.
     scale = (channels.abs().amax(1) / LARGEST_INTEGER).bfloat16().float()
-    scale[scale < torch.finfo(torch.float32).tiny] = 0.0  # a channel that vanished
+    scale[scale < torch.finfo(torch.float32).tiny] = 0.0  # a channel of zeros
     integers = torch.where(scale[:, None] > 0, channels / scale[:, None], 0.0).round().to(torch.int8)
     return integers.view(tensor.shape), scale
 
@@ -211,7 +211,7 @@ def _check_scales(stored, folder):
 
 
 def _check_names_and_shapes(state, expected, folder):
-    """In one line: PyTorch's own message has many."""
+    """Raise an error of one line; PyTorch's own message has many."""
     missing, foreign = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     other = [name for name in expected.keys() & state.keys() if tuple(expected[name]) != state[name].shape]
     if missing or foreign or other:

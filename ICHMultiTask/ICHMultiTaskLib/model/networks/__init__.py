@@ -35,7 +35,7 @@ NETWORKS = Registry(
 )
 
 TRAINABLE = tuple(name for name in NETWORKS if name != "ensemble")
-"""Networks that a training makes; an ensemble is made of their bundles."""
+"""Networks that can be trained; an ensemble is made from bundles of them."""
 
 _STRIDED = ("width", "stem_stride", "stage_strides", "final_relu", "dense_from")
 _PLAIN = ("width", "final_relu")
@@ -58,10 +58,10 @@ ARGUMENTS = {
     "timesformer": (*_PLAIN, "grid", "drop_path"),
     "uniformizing3d": (*_DROPOUT, "padding"),
 }
-"""Keyword arguments of each network's class, known without PyTorch as the names are."""
+"""Keyword arguments of each network's class, available without PyTorch."""
 
 DEFAULT_NETWORK = "resnet34"
-"""Of bundles made before they named their network."""
+"""Network of bundles that were made before the metadata had its name."""
 
 
 def build_network(architecture: Mapping) -> MultiTaskNetwork:
@@ -70,20 +70,20 @@ def build_network(architecture: Mapping) -> MultiTaskNetwork:
     Parameters
     ----------
     architecture : dict
-        Keyword arguments of the network's class and, as `network`, its name in the registry; as `clinical`, how many
-        numbers of each patient its prognosis head takes, none where missing.
+        Keyword arguments of the network's class, its name in the registry as `network`, and the number of clinical
+        inputs of its prognosis head as `clinical` (none if missing).
 
     Returns
     -------
     MultiTaskNetwork
-        Its `architecture` builds the same again.
+        Its `architecture` builds the same network again.
 
     Raises
     ------
     InputError
         If there is no network of that name.
     TypeError, ValueError
-        If the class does not take these arguments.
+        If the class does not have these arguments.
     """
     arguments = dict(architecture)
     name, clinical = arguments.pop("network", DEFAULT_NETWORK), arguments.pop("clinical", 0)

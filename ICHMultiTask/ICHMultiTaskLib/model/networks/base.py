@@ -18,7 +18,7 @@ STAGES = Stage.values()
 
 
 def start_of_convolutions(network: nn.Module) -> None:
-    """Random weights of convolutions without bias, for ReLU (He et al. 2015); others keep PyTorch's own start."""
+    """Initialize convolutions without bias for ReLU (He et al. 2015); others keep PyTorch's initialization."""
     for module in network.modules():
         if isinstance(module, nn.Conv3d) and module.bias is None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -59,15 +59,15 @@ class PrognosisHead(nn.Module):
 
 
 class ClinicalBranch(nn.Module):
-    """Clinical variables as a part of the prognosis head's scores: a hidden layer, then a dense one.
+    """Contribution of clinical variables to the prognosis head's scores: a hidden layer, then a dense layer.
 
-    The same as joining the hidden layer to the pooled features before the head's dense layer. It starts at scores of 0,
-    so that adding it does not change the outputs of a network at first.
+    Equivalent to concatenating the hidden layer with the pooled features before the head's dense layer. Its initial
+    scores are 0, so that adding it does not change the outputs of a network until it is trained.
 
     Parameters
     ----------
     inputs : int
-        Numbers of a patient, as `ICHMultiTaskLib.model.clinical.ClinicalInputs` encodes one.
+        Numbers that encode a patient, see `ICHMultiTaskLib.model.clinical.ClinicalInputs`.
     """
 
     def __init__(self, inputs: int):
@@ -78,30 +78,30 @@ class ClinicalBranch(nn.Module):
         nn.init.zeros_(self.dense.weight)
 
     def forward(self, clinical: torch.Tensor) -> torch.Tensor:
-        """Map encoded patients [N, inputs] to a part of the scores [N, 2]."""
+        """Map encoded patients [N, inputs] to their contribution to the scores [N, 2]."""
         return self.dense(self.hidden(clinical).relu())
 
 
 class MultiTaskNetwork(nn.Module):
     """An encoder whose stages can be run one by one, and two heads on the last of them.
 
-    A network's constructor sets `stem`, calls `add_stage` for each stage, and `finish`. Losses, attention and
-    the trainer depend only on the network's strides, offsets and channels. The layers of a publication between its last
-    feature map and its outputs are the `neck`: pooling with hidden dense layers, dropout.
+    A network's constructor sets `stem`, calls `add_stage` for each stage, then `finish`. Losses, attention and the
+    trainer depend only on the network's strides, offsets and channels. The `neck` contains a publication's layers
+    between the last feature map and the outputs, such as pooling with hidden dense layers, and dropout.
 
     Attributes
     ----------
     architecture : dict
-        Keyword arguments that build the network again, plain values for JSON.
+        Keyword arguments that build the network again, as plain values for JSON.
     feature_strides : dict of str to (int, int, int)
         By stage: input voxels (depth, height, width) from one node of its features to the next.
     feature_offsets : dict of str to (float, float, float)
-        By stage: input index of the first node; node f lies at offset + stride × f. Zero where every layer is centered
-        (odd kernel, half padding); half a stride less half a voxel for patches side by side.
+        By stage: input index of the first node; node f lies at offset + stride × f. Zero if every layer is centered
+        (odd kernel, half padding); half a stride minus half a voxel for adjacent patches.
     stage_channels : dict of str to int
         By stage: channels of its features.
     clinical : ClinicalBranch or None
-        If the prognosis head also takes clinical variables; see `take_clinical`.
+        Set if the prognosis head also uses clinical variables; see `take_clinical`.
     """
 
     def __init__(self):
@@ -109,17 +109,17 @@ class MultiTaskNetwork(nn.Module):
         self.feature_strides, self.feature_offsets, self.stage_channels = {}, {}, {}
 
     def add_stage(self, name: str, stage: nn.Module, geometry: Geometry, channels: int) -> None:
-        """Add a stage, and record where the nodes of its features lie.
+        """Add a stage, and record the positions of its features' nodes.
 
         Parameters
         ----------
         name : str
-            Of `STAGES`.
+            One of `STAGES`.
         stage : Module
         geometry : Geometry
-            After its last layer.
+            Geometry after its last layer.
         channels : int
-            Of its features.
+            Channels of its features.
         """
         setattr(self, name, stage)
         self.feature_strides[name], self.feature_offsets[name] = geometry.stride, geometry.offset
@@ -136,8 +136,8 @@ class MultiTaskNetwork(nn.Module):
         final_relu : bool
             As in `PrognosisHead`.
         neck : Module, optional
-            From the features of the last stage to those [N, `neck_channels`, d, h, w] that the heads pool; by default
-            they are the same.
+            Layers between the last stage and the features [N, `neck_channels`, d, h, w] that the heads pool; none by
+            default.
         neck_channels : int, optional
         """
         self.architecture = architecture
@@ -148,7 +148,7 @@ class MultiTaskNetwork(nn.Module):
         self.clinical = None
 
     def take_clinical(self, inputs: int) -> None:
-        """Let the prognosis head also take this many numbers of each patient."""
+        """Give the prognosis head this many clinical inputs."""
         self.clinical = ClinicalBranch(inputs)
         self.architecture = self.architecture | {"clinical": inputs}
 
@@ -174,7 +174,7 @@ class MultiTaskNetwork(nn.Module):
         features : tensor [N, C, d, h, w]
         stage : str
         clinical : tensor [N, inputs], optional
-            Encoded patients, for a network that takes them; None: all variables are unknown.
+            Encoded patients, for a network with clinical inputs; None: all variables are unknown.
         """
         for name in STAGES[STAGES.index(stage) + 1 :]:
             features = getattr(self, name)(features)
@@ -186,7 +186,7 @@ class MultiTaskNetwork(nn.Module):
         return features
 
     def clinical_scores(self, features: torch.Tensor, clinical: torch.Tensor | None) -> torch.Tensor | None:
-        """The part [N, 2] of the scores that comes from encoded patients; None for a network that takes none."""
+        """Contribution [N, 2] of encoded patients to the scores; None for a network without clinical inputs."""
         if self.clinical is None:
             return None
         if clinical is None:

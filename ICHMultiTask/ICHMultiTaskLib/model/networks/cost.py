@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds and memory, worked out without weights and without running it."""
+"""Cost of a network: parameters, multiply-adds and memory, computed without weights and without running it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from . import build_network
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one network and one input.
+    """Cost of one network for one input.
 
     Attributes
     ----------
     parameters : int
     multiply_adds : int
-        Of convolutions, dense layers and attention, for the whole batch; what else there is counts for little.
+        Multiply-adds of convolutions, dense layers and attention for the whole batch; those of other layers are few.
     kept_bytes : int
-        Of the features that a training step keeps for its backward pass, in float32.
+        Size of the features that a training step keeps for its backward pass, in float32.
     """
 
     parameters: int
@@ -32,12 +32,12 @@ class Cost:
 def network_cost(architecture: Mapping, shape: tuple[int, int, int], batch: int = 1) -> Cost:
     """Cost of a network for a batch of images.
 
-    The network is built and run on PyTorch's meta device, which works out shapes alone.
+    The network is built and run on PyTorch's meta device, which computes only shapes.
 
     Parameters
     ----------
     architecture : dict
-        As of `build_network`.
+        As in `build_network`.
     shape : (int, int, int)
         Slices, rows and columns of the input.
     batch : int
@@ -51,14 +51,14 @@ def network_cost(architecture: Mapping, shape: tuple[int, int, int], batch: int 
     InputError
         If there is no network of that name.
     ValueError, RuntimeError
-        If the network cannot be built so, or not run on such an input.
+        If the network cannot be built with these arguments or run on this input.
     """
     with torch.device("meta"):
         return cost_of(build_network(architecture), torch.empty(batch, 1, *shape))
 
 
 def cost_of(network: nn.Module, *inputs) -> Cost:
-    """Cost of a network in training for inputs, such as images [N, 1, D, H, W]; on the meta device nothing is run."""
+    """Cost of a training step for inputs such as images [N, 1, D, H, W]; on the meta device nothing is computed."""
     network.train()
     counted = [0]
 
@@ -77,7 +77,7 @@ def cost_of(network: nn.Module, *inputs) -> Cost:
 
     try:
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            outputs = network(*inputs)  # held until here, as until the backward pass
+            outputs = network(*inputs)  # keeps the tensors alive, as the backward pass does
     finally:
         for hook in hooks:
             hook.remove()
@@ -87,7 +87,7 @@ def cost_of(network: nn.Module, *inputs) -> Cost:
 
 
 def _multiply_adds(module, x, output) -> int:
-    """Of a layer itself, without the layers inside of it."""
+    """Multiply-adds of a layer itself, without its sublayers."""
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
         return output.numel() * module.weight[0].numel()
     if isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""3D DenseNet-121: every layer of a block sees the outputs of all layers before it.
+"""3D DenseNet-121: the input of each layer of a block is the concatenated output of all layers before it.
 
 Huang et al. 2017 (doi 10.1109/CVPR.2017.243); in 3D as in Hara et al. 2018 (doi 10.1109/CVPR.2018.00685).
 """
@@ -14,7 +14,7 @@ from .geometry import Geometry
 
 BLOCKS = (6, 12, 24, 16)
 BOTTLENECK = 4
-"""Filters of a layer's 1×1×1 convolution for each of those of its 3×3×3 convolution."""
+"""Filters of a layer's 1×1×1 convolution, as a multiple of those of its 3×3×3 convolution."""
 
 
 def _norm_relu(channels):
@@ -22,7 +22,7 @@ def _norm_relu(channels):
 
 
 class DenseLayer(nn.Module):
-    """Adds `growth` channels, made of all that came before."""
+    """Adds `growth` channels, computed from all previous ones."""
 
     def __init__(self, channels: int, growth: int):
         super().__init__()
@@ -40,7 +40,7 @@ class DenseLayer(nn.Module):
 
 
 class Halving(nn.Module):
-    """Mean of each two nodes along every axis; an axis of one node stays, such as that of 16 slices in the end."""
+    """Average pool of two nodes along every axis; an axis of one node stays, as at the end for 16 slices."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map features [N, C, d, h, w] to [N, C, ⌊d / 2⌋, ⌊h / 2⌋, ⌊w / 2⌋], none below 1."""
@@ -63,7 +63,7 @@ class DenseNet121(MultiTaskNetwork):
     def __init__(self, width: int = 64, final_relu: bool = True):
         super().__init__()
         if width % 2:
-            raise ValueError(f"width is {width}; expected an even number, since a layer adds half as many channels.")
+            raise ValueError(f"width is {width}; expected an even number, since each layer adds half as many channels.")
         growth, channels, geometry = width // 2, width, Geometry()
         self.stem = nn.Sequential(
             nn.Conv3d(1, width, 7, 2, padding=3, bias=False), *_norm_relu(width), nn.MaxPool3d(3, 2, padding=1)

@@ -1,4 +1,4 @@
-"""Several networks of one kind as one: the mean of their outputs, such as for the folds of a cross-validation."""
+"""Ensemble of networks of one architecture, such as the folds of a cross-validation: the mean of their outputs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from .base import STAGES, MultiTaskNetwork
 class Ensemble(MultiTaskNetwork):
     """The mean of the outputs of networks of one architecture.
 
-    The features of a stage are those of all members, one after the other, so that an attention map is the map of the
-    mean.
+    The features of a stage are the concatenated features of all members, so that an attention map explains the mean.
 
     Parameters
     ----------
     members : int
     member : dict
-        Architecture of each.
+        Architecture of each member.
     """
 
     def __init__(self, members: int, member: Mapping):

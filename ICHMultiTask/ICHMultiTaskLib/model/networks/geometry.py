@@ -11,7 +11,7 @@ def triple(value: int | Sequence[int]) -> tuple[int, int, int]:
 
 
 class Geometry:
-    """Where the nodes of a feature map lie in the input, layer after layer.
+    """Position of the nodes of a feature map in the input, updated layer by layer.
 
     Attributes
     ----------
@@ -31,8 +31,8 @@ class Geometry:
         ----------
         stride : int or tuple of int
         shift : float or tuple of float
-            Of its first node, in nodes of the map before it: 0 for odd kernels padded by half, 0.5 for a kernel of two
-            that is not padded.
+            Position of its first node, in nodes of the previous map: 0 for odd kernels with half padding, 0.5 for an
+            unpadded kernel of size two.
         """
         shifts = (shift,) * 3 if isinstance(shift, (int, float)) else shift
         self.offset = tuple(o + s * step for o, s, step in zip(self.offset, shifts, self.stride))

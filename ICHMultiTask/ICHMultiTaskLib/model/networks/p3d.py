@@ -1,4 +1,4 @@
-"""P3D ResNet-50: pseudo-3D blocks of a 1×3×3 and a 3×1×1 convolution, in three kinds that take turns.
+"""P3D ResNet-50: pseudo-3D blocks of a 1×3×3 and a 3×1×1 convolution, in three alternating kinds.
 
 Qiu et al. 2017 (doi 10.1109/ICCV.2017.590), figure 3 and section 3.3; the authors' code:
 ZhaofanQiu/pseudo-3d-residual-networks.
@@ -15,7 +15,7 @@ from .resnet import projection
 
 BLOCKS = (3, 4, 6, 3)
 KINDS = ("A", "B", "C")
-"""A: within the slices, then across them. B: both side by side. C: as A, with a way around the second."""
+"""A: within the slices, then across them. B: both in parallel. C: like A, with a shortcut around the second."""
 
 
 def _convolution(in_channels, out_channels, kernel, stride=1):
@@ -26,7 +26,7 @@ def _convolution(in_channels, out_channels, kernel, stride=1):
 
 
 class PseudoBlock(nn.Module):
-    """A bottleneck block of kind A, B or C; without a kind, its convolution is within the slices alone."""
+    """A bottleneck block of kind A, B or C; without a kind, its only convolution is within the slices."""
 
     expansion = 4
 
@@ -59,8 +59,8 @@ class PseudoBlock(nn.Module):
 class P3D50(MultiTaskNetwork):
     """P3D ResNet-50; any input of at least 16 slices.
 
-    The slices are halved by the first pool and before each of the later stages; the last stage looks within the slices
-    alone.
+    The number of slices is halved by the first pool and before each of the later stages; the last stage has only
+    convolutions within the slices.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class P3D50(MultiTaskNetwork):
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     dropout : float
-        Before the heads, in training.
+        Dropout before the heads, in training.
     """
 
     def __init__(self, width: int = 64, final_relu: bool = True, dropout: float = 0.5):

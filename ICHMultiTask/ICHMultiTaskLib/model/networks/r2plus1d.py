@@ -13,7 +13,7 @@ from .resnet import ResidualBlock, projection
 
 
 def middle_channels(in_channels: int, out_channels: int) -> int:
-    """Filters of the convolution within the slices, so that the pair has as many weights as one of 3×3×3."""
+    """Filters of the convolution within the slices, so that the pair has as many weights as a 3×3×3 convolution."""
     return 27 * in_channels * out_channels // (9 * in_channels + 3 * out_channels)
 
 
@@ -24,7 +24,7 @@ def split_convolution(
     kernel: int = 3,
     middle: int | None = None,
 ) -> nn.Sequential:
-    """1×k×k convolution, batch norm, ReLU and 3×1×1 convolution; the stride is of all axes, or a triple."""
+    """1×k×k convolution, batch norm, ReLU and 3×1×1 convolution; the stride is for all axes, or a triple."""
     depth, height, width = (stride,) * 3 if isinstance(stride, int) else stride
     middle = middle or middle_channels(in_channels, out_channels)
     half = kernel // 2
@@ -49,12 +49,12 @@ class SplitBlock(ResidualBlock):
 
 
 class R2Plus1D18(MultiTaskNetwork):
-    """R(2+1)D of 18 layers; any input size.
+    """R(2+1)D with 18 layers; any input size.
 
     Parameters
     ----------
     width : int
-        Filters of the first stage (64 in the publication); later stages double it.
+        Filters of the first stage (64 in the publication), doubled in each later stage.
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     """
@@ -83,6 +83,6 @@ class R2Plus1D18(MultiTaskNetwork):
 
 
 class R2Plus1D34(R2Plus1D18):
-    """R(2+1)D of 34 layers; parameters as of `R2Plus1D18`."""
+    """R(2+1)D with 34 layers; parameters as in `R2Plus1D18`."""
 
     blocks = (3, 4, 6, 3)

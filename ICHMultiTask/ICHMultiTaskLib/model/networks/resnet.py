@@ -1,4 +1,4 @@
-"""3D ResNets; the one of 34 layers is the paper's network, shared by a volume head and a prognosis head.
+"""3D ResNets; the one with 34 layers is the paper's encoder, shared by a volume head and a prognosis head.
 
 Gong et al. 2023, sections 3.2 to 3.4 (doi 10.3389/fnins.2023.1118340). He et al. 2016 for the blocks (doi
 10.1109/CVPR.2016.90), Hara et al. 2018 for their form in 3D (doi 10.1109/CVPR.2018.00685).
@@ -17,14 +17,14 @@ from .resnet_stages import BLOCKS, EXPANSION, resnet_stages
 
 
 def projection(in_channels: int, out_channels: int, stride: int | tuple[int, int, int]) -> nn.Module | None:
-    """A 1×1×1 convolution with batch norm where a block changes the shape; None where it does not."""
+    """A 1×1×1 convolution with batch norm if a block changes the shape; else None."""
     if in_channels == out_channels and triple(stride) == (1, 1, 1):
         return None
     return nn.Sequential(nn.Conv3d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm3d(out_channels))
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with batch norm and a shortcut, None where the shape stays."""
+    """Two convolutions with batch norm, and a shortcut (None: the identity)."""
 
     def __init__(self, conv1: nn.Module, conv2: nn.Module, filters: int, shortcut: nn.Module | None):
         super().__init__()
@@ -64,7 +64,7 @@ class BasicBlock(ResidualBlock):
 
 
 class Bottleneck(nn.Module):
-    """A 3×3×3 convolution between two of 1×1×1, the last to four times the filters, and a shortcut."""
+    """A 3×3×3 convolution between two 1×1×1 convolutions, the last with four times the filters, and a shortcut."""
 
     expansion = EXPANSION
 
@@ -100,7 +100,7 @@ class MultiTaskResNet(MultiTaskNetwork):
     Parameters
     ----------
     width : int
-        Filters of the stem and first stage (64 in the paper); later stages double it.
+        Filters of the stem and first stage (64 in the paper), doubled in each later stage.
     stem_stride : int or tuple of int
         Stride (depth, height, width) of the 7×7×7 stem.
     stage_strides : sequence of int or tuple of int
@@ -109,9 +109,9 @@ class MultiTaskResNet(MultiTaskNetwork):
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     dense_from : str or None
-        From this stage on, every stride becomes a dilation of what follows (à trous): the same weights then compute the
-        same features at the same places, and those between them, so that attention is located as finely as in the
-        stage before (Chen et al. 2018, doi 10.1109/TPAMI.2017.2699184).
+        From this stage on, every stride is replaced by a dilation of the following layers (atrous convolution): the
+        same weights compute the same features at the same positions, and also between them, so that attention has the
+        resolution of the previous stage (Chen et al. 2018, doi 10.1109/TPAMI.2017.2699184).
     """
 
     block = BasicBlock
@@ -148,13 +148,13 @@ class MultiTaskResNet(MultiTaskNetwork):
 
 
 class ResNet18(MultiTaskResNet):
-    """3D ResNet-18; parameters as of `MultiTaskResNet`."""
+    """3D ResNet-18; parameters as in `MultiTaskResNet`."""
 
     blocks = BLOCKS["resnet18"]
 
 
 class ResNet50(MultiTaskResNet):
-    """3D ResNet-50, of bottleneck blocks; parameters as of `MultiTaskResNet`."""
+    """3D ResNet-50, with bottleneck blocks; parameters as in `MultiTaskResNet`."""
 
     block = Bottleneck
     blocks = BLOCKS["resnet50"]

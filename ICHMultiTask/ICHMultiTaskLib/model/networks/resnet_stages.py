@@ -40,7 +40,7 @@ def resnet_stages(
     expansion : int
         See `EXPANSION`.
     width, stem_stride, stage_strides, dense_from
-        As of `ICHMultiTaskLib.model.networks.resnet.MultiTaskResNet`.
+        As in `ICHMultiTaskLib.model.networks.resnet.MultiTaskResNet`.
 
     Raises
     ------

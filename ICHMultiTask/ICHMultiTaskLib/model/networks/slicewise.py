@@ -25,9 +25,9 @@ def _convolution(in_channels, out_channels, kernel, stride=1):
 
 
 class SlicewiseBlock(nn.Module):
-    """A residual block whose branch begins with a module `meeting` that mixes slices.
+    """A residual block whose branch begins with the module `meeting`, which mixes neighboring slices.
 
-    Two convolutions of 1×3×3; with an `expansion` of 4 one of them between two of 1×1×1.
+    Two 1×3×3 convolutions; with an `expansion` of 4, one 1×3×3 convolution between two 1×1×1 convolutions.
     """
 
     def __init__(
@@ -57,18 +57,18 @@ class SlicewiseBlock(nn.Module):
 
 
 class SlicewiseResNet(MultiTaskNetwork):
-    """ResNet of `layers` layers; subclasses define in `meeting` how slices are mixed. Its strides are in-plane only."""
+    """ResNet with `layers` layers and in-plane strides; subclasses define in `meeting` how slices are mixed."""
 
     layers = 18
 
     def build(self, architecture: dict, width: int, final_relu: bool, dropout: float) -> None:
-        """Make the layers and heads; the mean over the slices' scores is that over all features, as heads are linear.
+        """Create the layers and heads. Linear heads on pooled features equal the publications' mean of slice scores.
 
         Parameters
         ----------
         architecture : dict
         width : int
-            Filters of the stem and first stage; later stages double them.
+            Filters of the stem and first stage, doubled in each later stage.
         final_relu : bool
         dropout : float
         """

@@ -1,4 +1,4 @@
-"""TimeSformer: a transformer whose patches attend to those of other slices, then to those of their own.
+"""TimeSformer: a transformer whose patches attend to those of other slices, then to those of the same slice.
 
 Bertasius et al. 2021 (arXiv:2102.05095), divided space-time attention, base size; the authors' code:
 facebookresearch/TimeSformer.
@@ -19,7 +19,7 @@ PATCH = 16
 HEAD = 64
 """Channels of an attention head."""
 BLOCKS = (3, 3, 3, 2)
-"""Of the four stages. The last of the twelve is in the neck: behind it only the class token counts."""
+"""Blocks of the four stages. The last of the twelve is in the neck: only its class token is used."""
 
 
 class Attention(nn.Module):
@@ -35,31 +35,31 @@ class Attention(nn.Module):
         return self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [N, heads, n, C / heads]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Tokens [N, n, C] to the same."""
+        """Map tokens [N, n, C] to tokens of the same shape."""
         queries, keys, values = self._queries_keys_values(x)
         mixed = F.scaled_dot_product_attention(queries, keys, values)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def multiply_adds(self, x: torch.Tensor) -> int:
-        """Of the two products of tokens with tokens, for `cost`."""
+        """Multiply-adds of the two products between tokens, for `cost`."""
         return 2 * x.shape[1] * x.numel()
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
-        """How much each token attends to each, [N, n, n], mean of the heads; rows add up to 1."""
+        """Attention of each token to each other one, [N, n, n], averaged over the heads; rows add up to 1."""
         queries, keys, _ = self._queries_keys_values(x)
         scale = queries.shape[-1] ** -0.5
         return (scale * queries @ keys.transpose(-2, -1)).softmax(-1).mean(1)
 
 
 class StochasticDepth(nn.Module):
-    """Leaves out a residual branch of some samples in training (Huang et al. 2016, arXiv:1603.09382)."""
+    """Skips the residual branch for some samples in training (Huang et al. 2016, arXiv:1603.09382)."""
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The branch's output, zero for some samples and larger for the others."""
+        """The branch's output, zero for some samples and scaled up for the others."""
         if not self.training or self.rate == 0:
             return x
         kept = x.new_empty(len(x), *(1,) * (x.ndim - 1)).bernoulli_(1 - self.rate)
@@ -79,11 +79,11 @@ class Block(nn.Module):
         self.drop_path = StochasticDepth(drop_path)
 
     def columns(self, x: torch.Tensor) -> torch.Tensor:
-        """What attends across the slices: tokens [N, d, n, C] as [N × n, d, C], normalized."""
+        """Input of the attention across slices: tokens [N, d, n, C] as [N × n, d, C], normalized."""
         return self.norm_across(x.transpose(1, 2).flatten(0, 1))
 
     def slices(self, x: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-        """What attends within the slices: the class token [N, C] and the slice's own, [N × d, 1 + n, C], normalized."""
+        """Input of the attention within slices: class token and tokens of the slice, [N × d, 1 + n, C], normalized."""
         token = token[:, None, None].expand(-1, x.shape[1], 1, -1)
         return self.norm_within(torch.cat([token, x], dim=2).flatten(0, 1))
 
@@ -93,34 +93,34 @@ class Block(nn.Module):
         return x + mixed.unflatten(0, (len(x), -1)).transpose(1, 2)
 
     def forward(self, x: torch.Tensor, token: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens [N, d, n, C] and the class token [N, C] to the same."""
+        """Map tokens [N, d, n, C] and the class token [N, C] to the same shapes."""
         x = self.after_columns(x)
         mixed = self.drop_path(self.within(self.slices(x, token))).unflatten(0, (len(x), -1))
-        # The class token attends in each slice by itself; what it finds is averaged.
+        # The class token attends to each slice separately; the results are averaged.
         x, token = x + mixed[:, :, 1:], token + mixed[:, :, 0].mean(1)
         return tuple(tokens + self.drop_path(self.mlp(self.norm_mlp(tokens))) for tokens in (x, token))
 
 
 def pack(x: torch.Tensor, token: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Tokens [N, d, n, C] as features [N, C, 1 + d, h, w]; the class token [N, C] fills the layer before the first."""
+    """Tokens [N, d, n, C] as features [N, C, 1 + d, h, w], with the class token [N, C] repeated in an extra slice 0."""
     grid = x.unflatten(2, shape).permute(0, 4, 1, 2, 3)
     return torch.cat([token[:, :, None, None, None].expand(-1, -1, 1, *shape), grid], dim=2)
 
 
 def unpack(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The inverse of `pack`, but for the shape."""
+    """The inverse of `pack`, without the shape."""
     return features[:, :, 1:].flatten(3).permute(0, 2, 3, 1), features[:, :, 0, 0, 0]
 
 
 class Blocks(nn.Module):
-    """Blocks one after the other, from features to features as `pack` makes them."""
+    """Blocks in sequence, with features as returned by `pack` as input and output."""
 
     def __init__(self, blocks: Sequence[Block]):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map features [N, C, 1 + d, h, w] to the same."""
+        """Map features [N, C, 1 + d, h, w] to features of the same shape."""
         x, token = unpack(features)
         for block in self.blocks:
             x, token = block(x, token)
@@ -128,7 +128,7 @@ class Blocks(nn.Module):
 
 
 class Patches(nn.Module):
-    """Patches of 16×16 of each slice as tokens, with learned embeddings of their place and slice."""
+    """16×16 patches of each slice as tokens, with learned embeddings of their position and slice."""
 
     def __init__(self, width: int, grid: Sequence[int]):
         super().__init__()
@@ -142,7 +142,7 @@ class Patches(nn.Module):
             nn.init.trunc_normal_(parameter, std=0.02)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map images [N, 1, D, H, W] to features as `pack` makes them; rows and columns are filled up with zeros."""
+        """Map images [N, 1, D, H, W] to features as returned by `pack`; rows and columns are padded with zeros."""
         height, width = image.shape[3:]
         image = F.pad(image, (0, -width % PATCH, 0, -height % PATCH))
         x = self.project(image)
@@ -157,14 +157,14 @@ class Patches(nn.Module):
 
 
 class ClassToken(nn.Module):
-    """The last block and norm, and of them the class token, as features [N, C, 1, 1, 1]."""
+    """The last block and norm, whose class token is returned as features [N, C, 1, 1, 1]."""
 
     def __init__(self, block: Block, width: int):
         super().__init__()
         self.block, self.norm = block, nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map features as `pack` makes them to [N, C, 1, 1, 1]."""
+        """Map features as returned by `pack` to [N, C, 1, 1, 1]."""
         _, token = self.block(*unpack(features))
         return self.norm(token)[:, :, None, None, None]
 
@@ -172,19 +172,19 @@ class ClassToken(nn.Module):
 class TimeSformer(MultiTaskNetwork):
     """TimeSformer of base size; any input size.
 
-    The features of a stage are its tokens on their grid, with a layer before the first slice that holds the class
-    token; `on_grid` leaves it out.
+    The features of a stage are its tokens on their grid, with an extra slice 0 that contains the class token; `on_grid`
+    removes it.
 
     Parameters
     ----------
     width : int
-        Channels of a token (768 in the publication), in multiples of 64 from there on.
+        Channels of a token (768 in the publication): at most 64, or a multiple of 64.
     grid : sequence of int
-        Slices, rows and columns of the input that the embeddings of place are made for; interpolated for others.
+        Slices, rows and columns of the input that the position embeddings fit; they are interpolated for others.
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     drop_path : float
-        Share of samples for which the last block is left out in training; less for earlier ones, none for the first.
+        Share of samples for which the last block is skipped in training; decreases to 0 for the first block.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class TimeSformer(MultiTaskNetwork):
     ):
         super().__init__()
         if width > HEAD and width % HEAD:
-            raise ValueError(f"width is {width}; expected at most {HEAD}, or a multiple of it: an attention head each.")
+            raise ValueError(f"width is {width}; expected at most {HEAD} (one attention head) or a multiple of it.")
         depth, rows, columns = grid
         self.stem = Patches(width, (depth, -(-rows // PATCH), -(-columns // PATCH)))
         last = sum(BLOCKS)
@@ -208,25 +208,25 @@ class TimeSformer(MultiTaskNetwork):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        # All but the first block start without attention across the slices.
+        # In all but the first block, attention across slices contributes nothing before training.
         for module in [m for m in self.modules() if isinstance(m, Block)][1:]:
             nn.init.zeros_(module.project_across.weight)
 
     def on_grid(self, features: torch.Tensor) -> torch.Tensor:
-        """Features without the class token's layer."""
+        """Features without the slice of the class token."""
         return features[:, :, 1:]
 
     def attention_weights(
         self, features: torch.Tensor, stage: str = STAGES[-1]
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """What attends to what in each block behind a stage, mean of the attention heads.
+        """Attention weights of each block after a stage, averaged over the attention heads.
 
         Yields
         ------
         across : tensor [N, n, d, d]
-            Of each place, from slice to slice.
+            At each position, between slices.
         within : tensor [N, d, 1 + n, 1 + n]
-            Of each slice, from place to place, the class token being the first.
+            In each slice, between positions; the first is the class token.
         """
         x, token = unpack(features)
         later = [block for name in STAGES[STAGES.index(stage) + 1 :] for block in getattr(self, name).blocks]

@@ -1,4 +1,4 @@
-"""TIN: a 2D ResNet, a part of whose channels moves across the slices by learned distances before each block.
+"""TIN: a 2D ResNet that shifts some channels across the slices, by learned distances, before each block.
 
 Shao et al. 2020 (doi 10.1609/aaai.v34i07.6872), section 3; the authors' code: deepcs233/TIN.
 """
@@ -14,20 +14,20 @@ from torch.nn import functional as F
 from .slicewise import SlicewiseResNet
 
 DIVISOR = 4
-"""Of the channels, one in four moves."""
+"""One channel in four is shifted."""
 LEARNED = 2
-"""Groups of them with a distance of their own; as many others move by the same distances the other way."""
+"""Groups of channels with separate distances; as many other groups are shifted by the same distances backward."""
 FARTHEST = 2
-"""Slices; no distance is larger."""
+"""Largest distance, in slices."""
 
 
 class Interlacing(nn.Module):
-    """Moves groups of channels by distances, and weights their slices, both worked out from the features.
+    """Shifts groups of channels and weights their slices; distances and weights are computed from the features.
 
     Parameters
     ----------
     channels : int
-        Of the input; a quarter of them moves, in four groups.
+        Channels of the input; a quarter of them is shifted, in four groups.
     slices : int
     """
 
@@ -46,7 +46,7 @@ class Interlacing(nn.Module):
         nn.init.zeros_(self.weight.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [N, C, d, h, w] to the same, interlaced."""
+        """Interlace features [N, C, d, h, w]; the shape stays the same."""
         moving, resting = x[:, : self.moving], x[:, self.moving :]
         signal = moving.mean((3, 4))
         hidden = self.distance["hidden"](self.distance["squeeze"](signal)[:, 0]).relu()
@@ -57,7 +57,7 @@ class Interlacing(nn.Module):
         groups = moving.unflatten(1, (2 * LEARNED, -1))
         depth = groups.shape[3]
         padded = F.pad(groups, (0, 0, 0, 0, FARTHEST, FARTHEST))
-        # Linear interpolation between whole slices: of these terms two at most are not zero.
+        # Linear interpolation between whole slices: at most two of these terms are not zero.
         moved = sum(
             (1 - (distance - step).abs()).relu() * padded[:, :, :, FARTHEST - step : FARTHEST - step + depth]
             for step in range(-FARTHEST, FARTHEST + 1)
@@ -66,18 +66,19 @@ class Interlacing(nn.Module):
 
 
 class TIN18(SlicewiseResNet):
-    """TIN on ResNet-18; inputs of any size in the plane, with as many slices as it was built for.
+    """TIN on ResNet-18; inputs of any in-plane size, with the number of slices that it was built for.
 
     Parameters
     ----------
     width : int
-        Filters of the stem and first stage (64 in the publication), in multiples of 16: a quarter moves in four groups.
+        Filters of the stem and first stage (64 in the publication); a multiple of 16, since a quarter of the channels
+        is shifted in four groups.
     slices : int
-        Of the input.
+        Slices of the input.
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     dropout : float
-        Before the heads, in training.
+        Dropout before the heads, in training.
     """
 
     layers = 18
@@ -86,7 +87,7 @@ class TIN18(SlicewiseResNet):
         super().__init__()
         groups = DIVISOR * 2 * LEARNED
         if width % groups:
-            raise ValueError(f"width is {width}; expected a multiple of {groups}: a quarter moves, in four groups.")
+            raise ValueError(f"width is {width}; expected a multiple of {groups}: a quarter is shifted in four groups.")
         self.slices = slices
         architecture = {"width": width, "slices": slices, "final_relu": final_relu, "dropout": dropout}
         self.build(architecture, width, final_relu, dropout)
@@ -103,12 +104,12 @@ class TIN18(SlicewiseResNet):
 
 
 class TIN34(TIN18):
-    """TIN on ResNet-34; parameters as of `TIN18`."""
+    """TIN on ResNet-34; parameters as in `TIN18`."""
 
     layers = 34
 
 
 class TIN50(TIN18):
-    """TIN on ResNet-50; parameters as of `TIN18`."""
+    """TIN on ResNet-50; parameters as in `TIN18`."""
 
     layers = 50

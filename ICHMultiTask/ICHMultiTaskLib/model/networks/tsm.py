@@ -1,4 +1,4 @@
-"""TSM: a 2D ResNet, a part of whose channels move to the next or the last slice before each block.
+"""TSM: a 2D ResNet that shifts some channels to the next or previous slice before each block.
 
 Lin et al. 2019 (doi 10.1109/ICCV.2019.00718), section 3; the authors' code: mit-han-lab/temporal-shift-module.
 """
@@ -14,10 +14,10 @@ DIVISOR = 8
 
 
 class SliceShift(nn.Module):
-    """An eighth of the channels comes from the next slice, another eighth from the last; zeros beyond the ends."""
+    """Takes an eighth of the channels from the next slice, another eighth from the previous; zeros beyond the ends."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [N, C, d, h, w] to the same, shifted."""
+        """Shift features [N, C, d, h, w]; the shape stays the same."""
         part = x.shape[1] // DIVISOR
         shifted = torch.zeros_like(x)
         shifted[:, :part, :-1] = x[:, :part, 1:]
@@ -32,11 +32,11 @@ class TSM18(SlicewiseResNet):
     Parameters
     ----------
     width : int
-        Filters of the stem and first stage (64 in the publication), from 8, of which an eighth can move.
+        Filters of the stem and first stage (64 in the publication); at least 8, since an eighth is shifted.
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     dropout : float
-        Before the heads, in training.
+        Dropout before the heads, in training.
     """
 
     layers = 18
@@ -44,7 +44,7 @@ class TSM18(SlicewiseResNet):
     def __init__(self, width: int = 64, final_relu: bool = True, dropout: float = 0.5):
         super().__init__()
         if width < DIVISOR:
-            raise ValueError(f"width is {width}; expected at least {DIVISOR}, of which an eighth moves between slices.")
+            raise ValueError(f"width is {width}; expected at least {DIVISOR}: an eighth is shifted between slices.")
         architecture = {"width": width, "final_relu": final_relu, "dropout": dropout}
         self.build(architecture, width, final_relu, dropout)
 
@@ -54,12 +54,12 @@ class TSM18(SlicewiseResNet):
 
 
 class TSM34(TSM18):
-    """TSM on ResNet-34; parameters as of `TSM18`."""
+    """TSM on ResNet-34; parameters as in `TSM18`."""
 
     layers = 34
 
 
 class TSM50(TSM18):
-    """TSM on ResNet-50; parameters as of `TSM18`."""
+    """TSM on ResNet-50; parameters as in `TSM18`."""
 
     layers = 50

@@ -1,8 +1,8 @@
-"""The 3D CNN of 17 layers for CT scans that were brought to a uniform number of slices.
+"""The 17-layer 3D CNN for CT scans that were resampled to a uniform number of slices.
 
 Zunair et al. 2020 (doi 10.1007/978-3-030-59354-4_15), sections 2.2 and 2.3; the authors' code:
-hasibzunair/uniformizing-3D. Here is their network alone: their two ways to a uniform number of slices, by spline and
-by even selection, are not built. Scans come on the grid of the settings, as for every network.
+hasibzunair/uniformizing-3D. Only their network is implemented, not their two ways to obtain a uniform number of slices
+(spline interpolation and even selection): as for every network, scans are resampled to the grid of the settings.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from .base import STAGES, MultiTaskNetwork
 from .geometry import Geometry
 
 FILTERS = (1, 1, 2, 4)
-"""Of each stage, in widths."""
+"""Filters of each stage, as multiples of the width."""
 GRID = (2, 6, 6)
-"""What the published layers leave of the published 64×128×128."""
+"""Size to which the published layers reduce the published input of 64×128×128."""
 HIDDEN = 8
 
 
 class Uniformizing3D(MultiTaskNetwork):
-    """Four times convolution, ReLU, max pool and batch norm; then one dense layer. Any input from 16 voxels an axis.
+    """Four times convolution, ReLU, max pool and batch norm; then a dense layer. At least 16 voxels along each axis.
 
-    Published without padding, for 64×128×128. So 32 slices would not reach the last pool: with a `padding` of 1 they
-    do, with the same weights. The map is brought to 2×6×6 before the dense layer, so that any input size runs; of the
-    published input and padding it has that size.
+    The published network has no padding and takes 64×128×128 voxels. With 32 slices, nothing would be left before the
+    last pool; a `padding` of 1 avoids this with the same weights. Before the dense layer, the map is pooled to 2×6×6,
+    its size for the published input and padding, so that other input sizes are possible.
 
     Parameters
     ----------
     width : int
         Filters of the first two stages (64 in the publication).
     padding : int
-        Of the convolutions: 0 as published, or 1.
+        Padding of the convolutions: 0 as published, or 1.
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     dropout : float
-        Before the heads, in training.
+        Dropout before the heads, in training.
     """
 
     def __init__(self, width: int = 64, padding: int = 1, final_relu: bool = True, dropout: float = 0.4):
@@ -58,7 +58,7 @@ class Uniformizing3D(MultiTaskNetwork):
         hidden = HIDDEN * width
         neck = nn.Sequential(
             nn.AdaptiveAvgPool3d(GRID),
-            nn.Conv3d(channels, hidden, GRID),  # flattens and connects all, as a dense layer
+            nn.Conv3d(channels, hidden, GRID),  # covers the whole map, like a flattened dense layer
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
         )

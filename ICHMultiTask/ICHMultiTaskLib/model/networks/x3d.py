@@ -1,4 +1,4 @@
-"""X3D-M: channel-wise 3D convolutions in narrow bottlenecks, with squeeze and excitation.
+"""X3D-M: channel-wise 3D convolutions in inverted bottlenecks, with squeeze and excitation.
 
 Feichtenhofer 2020 (doi 10.1109/CVPR42600.2020.00028), table 1; the author's code: facebookresearch/SlowFast.
 """
@@ -13,16 +13,16 @@ from .geometry import Geometry
 from .resnet import projection
 
 BLOCKS = (3, 5, 11, 7)
-"""Of X3D-S and X3D-M, which differ in their input alone."""
+"""Blocks of X3D-S and X3D-M, which differ only in their input."""
 EXPANSION = 2.25
-"""Channels inside of a block for each of those between blocks."""
+"""Channels inside a block, as a multiple of those between blocks."""
 SQUEEZE = 16
 HIDDEN = 2048
-"""Nodes of the dense layer behind the pool, at the published width of 24."""
+"""Nodes of the dense layer after the pool, at the published width of 24."""
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels weighted by what the whole image shows (Hu et al. 2018, doi 10.1109/CVPR.2018.00745)."""
+    """Channels weighted by their averages over the image (Hu et al. 2018, doi 10.1109/CVPR.2018.00745)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -38,12 +38,12 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map features [N, C, d, h, w] to the same, weighted."""
+        """Weight the channels of features [N, C, d, h, w]."""
         return x * self.layers(x)
 
 
 class InvertedBlock(nn.Module):
-    """1×1×1 convolution, channel-wise 3×3×3 convolution, 1×1×1 convolution; every second one squeezes and excites."""
+    """1×1×1, channel-wise 3×3×3, and 1×1×1 convolution; every second block has squeeze and excitation."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int | tuple[int, int, int], excites: bool):
         super().__init__()
@@ -69,16 +69,16 @@ class InvertedBlock(nn.Module):
 
 
 class X3D(MultiTaskNetwork):
-    """X3D-M; any input size. Its strides are in the plane alone: every stage has all slices.
+    """X3D-M; any input size. Its strides are in-plane only: every stage has all slices.
 
     Parameters
     ----------
     width : int
-        Channels of the stem and first stage (24 in the publication); later stages double it.
+        Channels of the stem and first stage (24 in the publication), doubled in each later stage.
     final_relu : bool
         Keep the paper's ReLU before the softmax.
     dropout : float
-        Before the heads, in training.
+        Dropout before the heads, in training.
     """
 
     def __init__(self, width: int = 24, final_relu: bool = True, dropout: float = 0.5):
@@ -114,5 +114,5 @@ class X3D(MultiTaskNetwork):
         self.finish(architecture, final_relu, neck, hidden)
         start_of_convolutions(self)
         for module in self.modules():
-            if isinstance(module, InvertedBlock):  # a block starts as its shortcut alone
+            if isinstance(module, InvertedBlock):  # before training, a block equals its shortcut
                 nn.init.zeros_(module.branch[-1].weight)
