@@ -52,7 +52,7 @@ def report_run(
         Folder of the report; an earlier one is replaced.
     command : str
     choice : Selection, optional
-        Which weights of the run; None: those that `Trainer.choose` selects.
+        Selected weights of the run; None: as selected by `Trainer.choose`.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def report_run(
     records = _validation_records(trainer, choice)
     parts = draw_folds(rows, min(PARTS, len({row.patient_id for row in rows})), config.seed)
     start = uncalibrated(config, trainer.death)
-    calibrate_by_others(records, [parts[row.patient_id] for row in rows], config.tasks, start)
+    cross_calibrate(records, [parts[row.patient_id] for row in rows], config.tasks, start)
     simulated = any(record["simulated"] == "1" for record in records)
     metrics = summarize(records) | {
         "data": f"{len(records)} validation scans of {trainer.manifest_name}",
@@ -85,10 +85,10 @@ def report_run(
         write_evaluation(records, metrics, folder, OWN_COLUMNS)
         figures = [folder / name for name in metrics["figures"]] + [curves] * curves.exists()
         remarks = [
-            f"These {len(rows)} scans were not used for training or model selection, but the curves show them. For "
-            "results to publish, evaluate the model on a separate test set.",
-            "Volume, interval and probability of each patient were calibrated on the other patients; those of the "
-            "bundle on all of them.",
+            f"These {len(rows)} scans were not used for training or model selection, but they are part of the training "
+            "curves. For results to publish, evaluate the model on a separate test set.",
+            "Volume, interval and probability of each patient were calibrated on the other patients; the bundle itself "
+            "was calibrated on all of them.",
             *([choice.note] if choice.note else []),
         ]
         title = f"Training of {bundle.name} {bundle.version}"
@@ -98,7 +98,7 @@ def report_run(
 
 
 def gather_folds(runs: Sequence[str | os.PathLike], output: str | os.PathLike) -> dict:
-    """Combine the folds of a cross-validation: each patient is predicted by the run not trained on them.
+    """Combine the folds of a cross-validation: each patient is predicted by the run that was not trained on them.
 
     Parameters
     ----------
@@ -127,13 +127,13 @@ def gather_folds(runs: Sequence[str | os.PathLike], output: str | os.PathLike) -
         for record in _read_records(run / FOLDER / "predictions.csv"):
             if owner.setdefault(record["patient_id"], run) != run:
                 raise InputError(
-                    f"A patient is in two folds: expected {record['patient_id']} in one, found it in "
+                    f"A patient is in two folds: expected {record['patient_id']} in one fold, found it in "
                     f"{owner[record['patient_id']]} and {run}."
                 )
             records.append(record)
     folds = [record["fold"] for record in records]
     outcome = [record["outcome"] for record in records if record["outcome"] is not None]
-    calibrate_by_others(records, folds, config.tasks, uncalibrated(config, np.array(outcome)))
+    cross_calibrate(records, folds, config.tasks, uncalibrated(config, np.array(outcome)))
     metrics = summarize(records)
     by_fold = [summarize([record for record in records if record["fold"] == n]) for n in sorted(set(folds))]
     metrics |= {
@@ -155,8 +155,8 @@ def gather_folds(runs: Sequence[str | os.PathLike], output: str | os.PathLike) -
             if all(fold[key] is not None for fold in metrics["folds"])
         ]
         remarks = [
-            "Each patient was predicted by the run not trained on them; interval and probability were calibrated on "
-            "the other folds.",
+            "Each patient was predicted by the run that was not trained on them; interval and probability were "
+            "calibrated on the other folds.",
             *spread,
         ]
         figures = [folder / name for name in metrics["figures"]]
@@ -164,9 +164,7 @@ def gather_folds(runs: Sequence[str | os.PathLike], output: str | os.PathLike) -
     return metrics
 
 
-def calibrate_by_others(
-    records: list[dict], groups: Sequence[int], tasks: str = "both", start: dict | None = None
-) -> None:
+def cross_calibrate(records: list[dict], groups: Sequence[int], tasks: str = "both", start: dict | None = None) -> None:
     """Give each record a volume, an interval and a probability calibrated on the other groups.
 
     Parameters

@@ -34,7 +34,7 @@ def delong(first: np.ndarray, second: np.ndarray, died: np.ndarray) -> dict:
     areas, of_deaths, of_survivors = [], [], []
     for score in (np.asarray(first, float), np.asarray(second, float)):
         together = rankdata(score)
-        # The share of survivors below each death, and of deaths above each survivor; equals count half.
+        # The fraction of survivors ranked below each death, and of deaths ranked above each survivor; ties count half.
         of_deaths.append((together[died] - rankdata(score[died])) / survivors)
         of_survivors.append(1 - (together[~died] - rankdata(score[~died])) / deaths)
         areas.append(of_deaths[-1].mean())

@@ -84,7 +84,7 @@ def evaluate(
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
     with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
         analyzer = Analyzer(bundle, device)
-        # Only the table of a simulated cohort says so, not the image files.
+        # Only the manifest states that a cohort is simulated, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
         records, examples, shown = [], [], example_rows(rows)
         for n, row in enumerate(rows):
@@ -156,9 +156,9 @@ def attention_metrics(records: list[dict]) -> dict:
     Returns
     -------
     dict
-        `patients`; `peak_inside_fraction`: scans whose hottest voxel is inside the mask (never for a blank map);
-        `peak_distance_median_mm`: from that voxel to the mask, 0 inside; `attention_share_inside`: mean fraction of the
-        map's sum inside the mask. None without masks.
+        `patients`; `peak_inside_fraction`: scans whose voxel of highest attention is inside the mask (never for a blank
+        map); `peak_distance_median_mm`: from that voxel to the mask, 0 inside; `attention_share_inside`: mean fraction
+        of the map's sum inside the mask. None without masks.
     """
     known = [record for record in records if record["peak_inside"] is not None]
     distances = [record["peak_distance_mm"] for record in known if record["peak_distance_mm"] is not None]
@@ -195,13 +195,13 @@ def locate_attention(attention: Attention, mask: np.ndarray, ijk_to_ras: np.ndar
     }
 
 
-def known_record(row: Row, beside_image: bool = False) -> dict:
+def known_record(row: Row, has_clinical: bool = False) -> dict:
     """The part of a scan's row of `predictions.csv` that comes from the manifest.
 
-    `beside_image`: the model reads more than the image, so that more can be reached.
+    `has_clinical`: the model has clinical inputs, which raise the best possible AUC.
     """
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
-    record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row, beside_image)}
+    record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row, has_clinical)}
     record |= true_findings(row) | {"simulated": row.extra.get("simulated")}
     return record
 
@@ -231,14 +231,14 @@ def _evaluate_row(row, analyzer, examples=None):
             mask = read_mask(row.mask, scan)
             record |= locate_attention(analysis.attention, mask, scan.ijk_to_ras)
         except ICHMultiTaskError as error:
-            record["problem"] = f"{error} The attention is not compared with it."
+            record["problem"] = f"{error} The attention was not compared with this mask."
     if examples is not None:
         examples.append(attention_example(row, analysis, mask))
     return record
 
 
-def _best_probability(row, beside_image):
-    for column in BEST_PROBABILITY[int(beside_image) :]:
+def _best_probability(row, has_clinical):
+    for column in BEST_PROBABILITY[int(has_clinical) :]:
         try:
             value = float(row.extra.get(column, ""))
         except ValueError:

@@ -1,4 +1,4 @@
-"""Accuracy of the findings beside the volume: location, side, and intraventricular blood."""
+"""Accuracy of the findings other than the volume: location, side, and intraventricular blood."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ def findings_metrics(records: list[dict]) -> dict | None:
     -------
     dict or None
         None if the manifest has no reference values. `patients`: number of detected bleeds with a reference location;
-        `told`: number of these with a proposed location; shares of correct proposals: `location` (putamen, thalamus
+        `told`: number of those with a proposed location; shares of correct proposals: `location` (putamen, thalamus
         and caudate count as deep), `infratentorial`, and `side` among bleeds off the midline; `ivh_sensitivity`,
         `ivh_specificity`.
     """
     found = [r for r in records if r.get("hemorrhage") == "found" and r.get("location") in LOCATIONS]
-    told = [record for record in found if record["found_location"]]
+    located = [record for record in found if record["found_location"]]
     if not found:
         return None
-    sided = [record for record in told if record["side"] in ("left", "right")]
-    broad = [_broad(record["location"]) for record in told]
-    bled = [record for record in told if record["ivh"] in ("0", "1", 0, 1)]
+    sided = [record for record in located if record["side"] in ("left", "right")]
+    broad = [_broad(record["location"]) for record in located]
+    bled = [record for record in located if record["ivh"] in ("0", "1", 0, 1)]
 
     def of_ventricles(truth):
         return _share(bool(r["found_ivh"]) == bool(truth) for r in bled if int(r["ivh"]) == truth)
 
     return {
         "patients": len(found),
-        "told": len(told),
-        "location": _share(record["found_location"] == place for record, place in zip(told, broad, strict=True)),
+        "told": len(located),
+        "location": _share(record["found_location"] == place for record, place in zip(located, broad, strict=True)),
         "infratentorial": _share(
             (LOCATIONS[record["found_location"]] == INFRATENTORIAL) == (LOCATIONS[record["location"]] == INFRATENTORIAL)
-            for record in told
+            for record in located
         ),
         "side": _share(record["found_side"] == record["side"] for record in sided),
         "ivh_sensitivity": of_ventricles(1),

@@ -1,4 +1,4 @@
-"""How often the second look is right about the presence of a hemorrhage."""
+"""How often the second look correctly detects or excludes a hemorrhage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STRATA_ML = (
     ("5_to_30_ml", 5.0, 30.0),
     ("from_30_ml", 30.0, np.inf),
 )
-"""Strata of the true volume, from the first to below the second number; 0 mL is no bleed."""
+"""Strata of the true volume: from the first number to below the second. A volume of 0 mL means no bleed."""
 
 
 def hemorrhage_metrics(records: list[dict]) -> dict | None:

@@ -25,7 +25,7 @@ from .metrics import auc, prognosis_metrics
 MIN_PATIENTS = 20
 """With fewer patients, no model is fitted."""
 READ = ("predicted_volume_ml", "mortality_probability")
-"""Columns that are used of a model's predictions."""
+"""Columns of a model's predictions that are used."""
 
 
 def logistic_baseline(
@@ -37,7 +37,7 @@ def logistic_baseline(
     folds: int = 5,
     seed: int = 0,
 ) -> dict:
-    """Fit logistic regressions, and write their predictions for patients outside the fit.
+    """Fit logistic regressions, and write their predictions for patients who were not used in the fit.
 
     Each patient with a bleed counts once. If the manifest marks test rows, the model is fitted on the other rows and
     predictions are written for the test rows only, as in `evaluate`; else it is cross-validated. Values are
@@ -54,7 +54,7 @@ def logistic_baseline(
     readings : path, optional
         `predictions.csv` of `evaluate` on the same manifest, for each scan's volume and probability.
     scans : int
-        Number of each patient's scans to use, the earliest by `onset_hours` first.
+        Number of scans to use of each patient, starting with the earliest by `onset_hours`.
     folds : int
     seed : int
         Seed of the folds and of the bootstrap.
@@ -149,7 +149,7 @@ def _patients(rows, read, scans):
 
 
 def _parts(rows, folds, seed):
-    """Pairs of patient sets: those to fit on, and those to predict."""
+    """Pairs of patient sets: one to fit on, and one to predict."""
     test = {row.patient_id for row in rows if row.split == "test"}
     if test and len(test) < len({row.patient_id for row in rows}):
         return [({row.patient_id for row in rows} - test, test)]
@@ -164,9 +164,7 @@ def _fit(patients, fitted, left, clinical, with_readings):
     fitted, left = sorted(fitted), sorted(left)
     died = np.array([patients[p][0].died for p in fitted])
     if len(set(died)) < 2:
-        raise InputError(
-            "The regression cannot be fitted: expected patients who died and patients who survived, found one outcome."
-        )
+        raise InputError("The regression cannot be fitted: expected both deaths and survivals, found only one outcome.")
     columns = [_standardized(patients, fitted, left)] if with_readings else []
     if clinical:
         inputs = ClinicalInputs.fit(clinical, {p: patients[p][0].extra for p in fitted})

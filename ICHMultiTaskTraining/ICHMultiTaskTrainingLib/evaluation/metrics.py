@@ -32,7 +32,7 @@ def prognosis_metrics(
     best_probability : ndarray of shape (N,), optional
         The probability that a simulated outcome was drawn from, given the image.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     patients : sequence of shape (N,), optional
         As in `ICHMultiTaskLib.comparison.statistics.with_intervals`.
 
@@ -87,7 +87,7 @@ def calibration_line(probability: np.ndarray, died: np.ndarray) -> tuple[float |
     Parameters
     ----------
     probability, died : ndarray of shape (N,)
-        `died` may contain the probabilities that outcomes were drawn from; the slope is then free of chance.
+        `died` may contain the probabilities that outcomes were drawn from; the slope then has no sampling error.
 
     Returns
     -------

@@ -26,7 +26,7 @@ def compare_models(first: str | os.PathLike, *others: str | os.PathLike, seed: i
     first, *others : path
         `predictions.csv` of `evaluate` on the same manifest.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def compare_models(first: str | os.PathLike, *others: str | os.PathLike, seed: i
         `first`: `predictions` (path), `patients`, `mae_ml`, `bias_ml` and `auc`, None if not predicted; `others`: a
         list of the same with `volume` (see `compare_errors`) and `prognosis`: `patients`, `deaths`, `auc_difference`
         and its 95 % bootstrap interval over patients `auc_difference_interval`. Differences are first − other: if the
-        first is better, errors differ by less than 0, the AUC by more than 0.
+        first model is better, differences of errors are negative and those of the AUC are positive.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def _difference(value, interval, digits):
 
 def _check_same_scans(first, one, second, other):
     for name in ("patient_id", "volume_ml", "died"):
-        # Rows of one manifest: the same patients in the same order, whatever could be read.
+        # Both have the rows of one manifest in the same order, including scans that could not be read.
         if not np.array_equal(one[name], other[name]):
             raise InputError(
                 f"The predictions are not of the same scans: expected the same {name} in both files, found different "

@@ -22,9 +22,9 @@ class Published:
     channels, classes : int
         Numbers of input channels and output classes.
     parameters_m, multiply_adds_g : float or None
-        In millions and in billions; None if the source gives none.
+        In millions and in billions; None if not in the source.
     architecture : dict
-        Arguments of the publication that differ from the defaults here.
+        Arguments in the publication that differ from the defaults here.
     """
 
     source: str

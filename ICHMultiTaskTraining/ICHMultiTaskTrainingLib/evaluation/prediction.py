@@ -34,7 +34,7 @@ def predict(
     Parameters
     ----------
     folder : path
-        Its subfolders, .zip and volume files are the scans; a folder of DICOM files is a scan itself.
+        Its subfolders, .zip and volume files are the scans; a folder of DICOM files is itself one scan.
     output : path
         New or empty folder, or that of earlier predictions; gets `predictions.csv`, written atomically. `problem`
         states why a scan could not be read.

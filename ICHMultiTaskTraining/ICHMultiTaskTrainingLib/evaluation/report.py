@@ -51,7 +51,7 @@ TABLES = {
             ("auc", "AUC", "", 3, 1),
             ("auc_best_reachable", "Best possible AUC (simulated outcomes)", "", 3, 1),
             ("auprc", "Area under the precision-recall curve", "", 3, 1),
-            ("accuracy", "Accuracy at 50 %", "%", 0, 100),
+            ("accuracy", "Accuracy at a threshold of 50 %", "%", 0, 100),
             ("sensitivity", "Sensitivity", "%", 0, 100),
             ("specificity", "Specificity", "%", 0, 100),
             ("brier", "Brier score", "", 3, 1),
@@ -63,28 +63,28 @@ TABLES = {
     "hemorrhage": (
         "Second look: is there a hemorrhage?",
         (
-            ("sensitivity", "Bleeds called found", "%", 1, 100),
+            ("sensitivity", "Bleeds found", "%", 1, 100),
             ("sensitivity_below_1_ml", "… below 1 mL", "%", 0, 100),
             ("sensitivity_1_to_5_ml", "… 1 to 5 mL", "%", 0, 100),
             ("sensitivity_5_to_30_ml", "… 5 to 30 mL", "%", 0, 100),
             ("sensitivity_from_30_ml", "… 30 mL or more", "%", 0, 100),
-            ("bleeds_uncertain", "Bleeds called uncertain", "%", 1, 100),
-            ("bleeds_missed", "Bleeds called none", "%", 1, 100),
-            ("specificity", "Scans without a bleed called none", "%", 1, 100),
-            ("no_bleed_uncertain", "… uncertain", "%", 1, 100),
-            ("no_bleed_found", "… found", "%", 1, 100),
+            ("bleeds_uncertain", "Bleeds with an uncertain verdict", "%", 1, 100),
+            ("bleeds_missed", "Bleeds missed", "%", 1, 100),
+            ("specificity", "Scans without a bleed: correctly none found", "%", 1, 100),
+            ("no_bleed_uncertain", "… uncertain verdict", "%", 1, 100),
+            ("no_bleed_found", "… bleed found", "%", 1, 100),
             ("prognosis_withheld", "Prognosis withheld", "scans", 0, 1),
             ("deaths_withheld", "… of patients who died", "scans", 0, 1),
             ("auc_bleeds", "AUC of the prognosis among bleeds", "", 3, 1),
         ),
     ),
     "findings": (
-        "Findings beside the volume, among bleeds called found",
+        "Findings other than the volume, in bleeds that were found",
         (
             ("told", "Location proposed", "scans", 0, 1),
             ("location", "Location correct (lobar, deep, cerebellum, brainstem)", "%", 1, 100),
             ("side", "Side correct", "%", 1, 100),
-            ("infratentorial", "Infratentorial or supratentorial, correct", "%", 1, 100),
+            ("infratentorial", "Infratentorial or supratentorial correct", "%", 1, 100),
             ("ivh_sensitivity", "Intraventricular blood detected", "%", 1, 100),
             ("ivh_specificity", "Intraventricular blood correctly excluded", "%", 1, 100),
         ),
@@ -120,7 +120,7 @@ def write_report(
     figures : sequence of path
         PNG files, embedded in the page; their names select the captions.
     remarks : sequence of str
-        Sentences that the reader needs to judge the metrics.
+        Sentences needed to interpret the metrics.
     settings : dict, optional
         Shown at the end.
     """
@@ -145,7 +145,7 @@ def _too_few(metrics):
     """Remarks on metrics from too few patients."""
     volume, prognosis = metrics.get("volume") or {}, metrics.get("prognosis") or {}
     if 0 < volume.get("patients", 0) < MIN_PATIENTS:
-        yield f"{volume['patients']} patients are too few to judge a model: other patients may give other results."
+        yield f"{volume['patients']} patients are too few to judge a model: other patients may give different results."
     if prognosis.get("patients") and not _has_enough(prognosis):
         yield (
             f"The prognosis is not evaluated: expected at least {MIN_PER_OUTCOME} patients who died and as many "

@@ -33,7 +33,7 @@ def compare_run(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict:
-    """Evaluate another model on the validation patients of a run and compare it with the run's, patient by patient.
+    """Evaluate another model on the validation patients of a run and compare both models patient by patient.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from ICHMultiTaskLib.common.errors import InputError
 
 Z = float(norm.ppf(0.975))
 MAX_PATIENTS = 10**7
-"""Larger studies are considered infeasible."""
+"""Larger sample sizes are considered infeasible."""
 
 
 def for_auc(width: float, auc: float, mortality: float) -> int:

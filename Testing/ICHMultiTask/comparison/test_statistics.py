@@ -133,7 +133,7 @@ def test_bootstrap_in_parts_equals_that_of_the_whole():
     assert intervals["mean"] == pytest.approx(np.percentile(whole, [2.5, 97.5]))
 
 
-def test_intervals_hold_the_estimate_and_come_again_with_the_seed(volumes):
+def test_intervals_contain_the_estimate_and_are_reproducible(volumes):
     found, intervals = ours.volume_metrics(*volumes)
     for name, interval in intervals.items():
         assert interval is None or interval[0] <= found[name] <= interval[1], name

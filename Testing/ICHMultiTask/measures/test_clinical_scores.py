@@ -137,7 +137,7 @@ def test_independence_of_every_func(changes, volume, points, percent):
     assert of_survivors in found.outcome
 
 
-def test_a_score_without_its_fields_is_not_guessed():
+def test_a_score_with_missing_values_is_not_computed():
     ich, max_ich, func = clinical_scores(ClinicalContext(age=70, gcs=12), 40, (30, 50))
     assert ich.points is None and ich.points_range is None and ich.outcome == "" and ich.outcome_percent is None
     assert ich.missing == ("location", "intraventricular blood")
@@ -145,7 +145,7 @@ def test_a_score_without_its_fields_is_not_guessed():
     assert func.missing == ("location", "cognitive impairment before the hemorrhage")
 
 
-def test_interval_that_straddles_a_limit_is_said():
+def test_interval_across_a_threshold_is_noted():
     ich, max_ich, func = clinical_scores(known(gcs=10), 28, (22, 41))
     assert (ich.points, ich.points_range) == (1, (1, 2))
     assert ich.notes == (
@@ -197,13 +197,13 @@ def test_impossible_volume_is_refused(volume, interval):
             function(known(), volume, interval)
 
 
-def test_the_ends_of_what_is_possible_are_possible():
+def test_limits_of_the_ranges_are_accepted():
     for field, values in (("age", (0, 120)), ("gcs", (3, 15)), ("nihss", (0, 42)), ("ivh", (0, 1))):
         assert [getattr(ClinicalContext(**{field: value}), field) for value in values] == list(values)
     assert ich_score(known(), 0, (0, 0)).points == 0
 
 
-def test_knows_when_nothing_is_known():
+def test_is_empty_if_all_values_are_unknown():
     assert ClinicalContext().is_empty and not ClinicalContext(ivh=False).is_empty
 
 
@@ -249,7 +249,7 @@ def test_supratentorial_alert_names_an_interval_across_the_limit():
     assert "reaches below 20 mL" not in at_limit
 
 
-def test_location_decides():
+def test_alerts_depend_on_the_location():
     assert alerts(known(location="brainstem", gcs=8), 25) == ()
     assert "location is not given" in alerts(known(location=None), 25)[0]
     assert alerts(known(location=None), 5) == () == alerts(known(location=None), 14.9, (5, 14.9))

@@ -20,7 +20,7 @@ def ball(radius_mm, center_mm=(0, 0, 0), affine=AFFINE, shape=SHAPE, name="ball"
     return Segment(name, distance < radius_mm, affine, reader)
 
 
-def test_volumes_beside_the_model():
+def test_volumes_are_compared_with_the_model():
     rows = compare_volumes(20.0, (15.0, 25.0), [("ABC/2", 25.0), ("ABC/3", 24.9), ("1/2 Sh", 14.0), ("2/3 Sh", 16.0)])
     assert [row.difference_ml for row in rows] == pytest.approx([5.0, 4.9, -6.0, -4.0])
     assert [row.difference_percent for row in rows] == pytest.approx([25.0, 24.5, -30.0, -20.0])
@@ -30,7 +30,7 @@ def test_volumes_beside_the_model():
     assert all(row.notes == () for row in rows)
 
 
-def test_what_cannot_be_compared_is_empty_and_said():
+def test_missing_values_are_none_and_noted():
     (zero,) = compare_volumes(0.0, None, [("Planimetry", 3.0)])
     assert (zero.difference_ml, zero.difference_percent, zero.within_20_percent) == (3.0, None, None)
     assert zero.within_5_ml is True and zero.inside_interval is None
@@ -98,7 +98,7 @@ def test_attention_against_a_segment_on_another_grid():
     assert other.shown_dice is None and other.shown_threshold is None
 
 
-def test_attention_that_cannot_be_compared_is_said():
+def test_attention_that_cannot_be_compared_is_noted():
     blank = compare_attention(np.zeros(SHAPE, np.float32), AFFINE, ball(12), 0.5)
     assert blank.peak_inside is None and blank.best_dice is None and blank.notes == ("The attention map is blank.",)
     empty = compare_attention(attention((0, 0, 0)), AFFINE, ball(0))
@@ -145,7 +145,7 @@ def test_volume_difference_is_of_the_segments_themselves():
     assert found.volume_difference_percent == pytest.approx(100 * (second - first) / first)
 
 
-def test_empty_segments_of_readers_are_said():
+def test_empty_segments_of_readers_are_noted():
     both = compare_segments(ball(0, name="x"), ball(0, name="y"))
     assert both.dice is None and both.hausdorff_95_mm is None and len(both.notes) == 2
     one = compare_segments(ball(0, name="x"), ball(15))

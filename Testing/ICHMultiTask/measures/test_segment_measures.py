@@ -82,7 +82,7 @@ def test_kothari_counts_slices_by_their_share_of_the_largest(share, weight):
     assert list(kothari_weights([800 * share, 800])) == [weight, 1]
 
 
-def test_names_of_earlier_tables_are_those_of_today():
+def test_names_in_earlier_tables_are_translated():
     """A table that states no version is never read as one of today's."""
     assert [present_name(name, None) for name in ("ABC/2", "ABC/2 simplified", "ABC/3", "Planimetry")] == [
         "ABC/2 (Kothari)", "ABC/2", "ABC/3", "Planimetry",
@@ -258,7 +258,7 @@ def test_volume_is_segment_statistics_labelmap_volume():
     assert measure(Segment("ICH", mask, affine)).volume_ml == pytest.approx(volume_cm3, rel=1e-12)
 
 
-def test_empty_segment_is_said_in_words():
+def test_empty_segment_is_noted():
     found = measure(Segment("ICH", np.zeros((4, 5, 6)), np.eye(4)))
     assert found.volume_ml == 0 and found.components_ml == () and found.formulas_ml == {}
     assert found.a_mm is None and found.surface_cm2 is None
@@ -320,7 +320,7 @@ def test_hu_on_the_scans_own_grid_are_the_voxels(scan):
     assert (found.hu_mean, found.hu_sd) == (pytest.approx(inside.mean()), pytest.approx(inside.std()))
 
 
-def test_segment_outside_the_scan_is_said_in_words(scan):
+def test_segment_outside_the_scan_is_noted(scan):
     affine, shape = grid((1.0, 1.0, 2.0), 40)
     mask = ellipsoid(affine, shape, (15, 15, 15))
     away = affine.copy()

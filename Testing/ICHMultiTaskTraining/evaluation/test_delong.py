@@ -48,7 +48,7 @@ def test_equals_mlstatkit(seed):
     assert delong(first, second, died)["p"] == pytest.approx(p, rel=1e-6)
 
 
-def test_turned_around_the_difference_changes_its_sign():
+def test_swapping_the_scores_changes_the_sign():
     first, second, died = patients(4)
     one, other = delong(first, second, died), delong(second, first, died)
     assert one["auc_difference"] == pytest.approx(-other["auc_difference"]) and one["p"] == pytest.approx(other["p"])
@@ -67,7 +67,7 @@ def test_one_death_or_survivor_is_too_few(deaths):
     assert delong(first, second, died) == {"auc_difference": None, "auc_difference_interval": None, "p": None}
 
 
-def test_p_holds_its_level():
+def test_p_keeps_its_significance_level():
     """Of two scores that are equally good, 1 comparison in 20 falls below 0.05; 400 of them give 20 ± 9 (2 SD)."""
     rng = np.random.default_rng(7)
     below = 0

@@ -127,7 +127,7 @@ def test_model_and_data_are_named(result, bundle):
     assert metrics["prognosis"]["auc_best_reachable"] is None
 
 
-def test_simulated_cohorts_say_so_and_test_rows_alone_are_counted(cohort, bundle, tmp_path):
+def test_simulated_cohorts_are_marked_and_only_test_rows_are_counted(cohort, bundle, tmp_path):
     folder, rows = cohort
     rows = [
         row | {"mask": "", "split": "train" if n < 2 else "test", "death_probability": 0.2 + 0.1 * n, "simulated": 1}

@@ -36,7 +36,7 @@ def test_shares():
     }
 
 
-def test_a_manifest_without_places_gives_nothing():
+def test_a_manifest_without_locations_gives_no_metrics():
     assert findings_metrics([record(None, None, None, told("lobar", "left", False))]) is None
     unknown = findings_metrics([record("lobar", None, None, told("lobar", "left", False))])
     assert unknown["location"] == 1.0 and unknown["side"] is None and unknown["ivh_sensitivity"] is None

@@ -39,7 +39,7 @@ def cohort(tmp_path):
     return tmp_path
 
 
-def test_age_tells_what_the_first_scan_does_not_and_growth_what_age_does_not(cohort):
+def test_age_and_growth_each_add_to_the_auc_of_the_first_scan(cohort):
     manifest, readings = cohort / "manifest.csv", cohort / "readings.csv"
     areas = {}
     for name, scans, clinical in (("one", 1, ()), ("two", 2, ()), ("age", 1, ("age",)), ("both", 2, ("age",))):

@@ -42,7 +42,7 @@ def test_best_reachable_auc_is_that_of_the_true_probability(outcomes):
     assert found["auc_best_reachable"] == pytest.approx(sklearn_metrics.roc_auc_score(died, probability))
 
 
-def test_slope_against_known_probabilities_is_free_of_the_draw():
+def test_slope_on_known_probabilities_has_no_sampling_error():
     known = np.random.default_rng(4).uniform(0.02, 0.98, 60)
     halved = 1 / (1 + np.sqrt(1 / known - 1))  # half the log odds
     for died in (known > 0.5, np.arange(60) % 3 == 0):
@@ -50,7 +50,7 @@ def test_slope_against_known_probabilities_is_free_of_the_draw():
         assert found["calibration_slope_known"] == pytest.approx(2.0, abs=1e-3)
 
 
-def test_calibration_recovers_what_was_done_to_the_probability():
+def test_calibration_line_recovers_a_known_distortion():
     generator = np.random.default_rng(2)
     log_odds = generator.normal(-0.5, 1.5, 50_000)
     died = (generator.uniform(size=log_odds.size) < 1 / (1 + np.exp(-log_odds))).astype(float)
@@ -62,7 +62,7 @@ def test_calibration_recovers_what_was_done_to_the_probability():
     assert intercept == pytest.approx(0.8, abs=0.03)
 
 
-def test_one_death_is_enough_for_a_line_that_does_not_separate():
+def test_one_death_is_enough_for_a_line_without_separation():
     slope, intercept = ours.calibration_line(np.array([0.1, 0.3, 0.2, 0.4]), np.array([0.0, 1.0, 0.0, 0.0]))
     assert slope is not None and intercept == pytest.approx(0, abs=0.01)  # one of four, as foretold
     assert ours.calibration_line(np.array([0.1, 0.3]), np.zeros(2)) == (None, None)
@@ -75,7 +75,7 @@ def test_one_probability_for_all_has_no_slope():
     assert slope is None and intercept == pytest.approx(np.log(2 / 8))
 
 
-def test_outcomes_told_apart_the_wrong_way_round_have_no_slope():
+def test_reversed_separation_has_no_slope():
     assert ours.calibration_line(np.array([0.9, 0.8, 0.1]), np.array([0, 0, 1]))[0] is None
 
 
@@ -100,7 +100,7 @@ def _precision(probability, died):
     return sklearn_metrics.average_precision_score(died, probability)
 
 
-def test_all_resamples_at_once_are_each_by_itself(outcomes):
+def test_vectorized_resamples_equal_single_ones(outcomes):
     probability, died = outcomes
     rows = np.random.default_rng(7).integers(200, size=(5, 200))
     for name, values in ours._prognosis(probability[rows], died[rows]).items():
@@ -108,7 +108,7 @@ def test_all_resamples_at_once_are_each_by_itself(outcomes):
         np.testing.assert_allclose(values, each, rtol=1e-9, err_msg=name)
 
 
-def test_intervals_hold_the_estimate_and_come_again_with_the_seed(outcomes):
+def test_intervals_contain_the_estimate_and_are_reproducible(outcomes):
     found, intervals = ours.prognosis_metrics(*outcomes)
     for name, interval in intervals.items():
         assert interval is None or interval[0] <= found[name] <= interval[1], name
@@ -147,7 +147,7 @@ def test_the_second_look_is_counted():
     assert hemorrhage_metrics(records[-1:]) is None
 
 
-def test_best_reachable_auc_is_given_what_the_image_shows():
+def test_best_reachable_auc_uses_only_the_image():
     """Of both probabilities a model that sees the image is held against the one without age and GCS."""
     both = {"death_probability": "0.9", "death_probability_image": "0.2"}
     for extra, expected in ((both, 0.2), ({"death_probability": "0.9"}, 0.9), ({}, None)):

@@ -97,7 +97,7 @@ def test_hematoma_across_the_midline_is_erased_too(head):
     assert 20 < erased.hu[mask].mean() < 36 and erased.hu[mask].max() < 55  # blood: 68 and 70
 
 
-def test_what_cannot_be_erased_is_refused(head):
+def test_mask_that_cannot_be_erased_is_refused(head):
     scan, mask = head
     with pytest.raises(InputError, match=r"not on the scan's grid: expected \(28, 96, 96\).*found \(27, 96, 96\)"):
         erase_hematoma(scan, mask[1:])
@@ -288,7 +288,7 @@ def test_masks_need_heads_and_a_volume(whole_run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_model_card_tells_the_robustness(whole_run):
+def test_model_card_states_the_robustness(whole_run):
     bundle = ModelBundle.load(default_bundle())
     metrics = bundle.metadata["metrics"] | {"robustness": whole_run[0]}
     card = model_card(bundle.metadata | {"metrics": metrics})

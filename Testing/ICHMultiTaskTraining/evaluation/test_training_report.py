@@ -18,7 +18,7 @@ from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.data.manifest import Row
-from ICHMultiTaskTrainingLib.evaluation.cross_validation import calibrate_by_others, gather_folds
+from ICHMultiTaskTrainingLib.evaluation.cross_validation import cross_calibrate, gather_folds
 from ICHMultiTaskTrainingLib.evaluation.figures import attention_example, example_rows
 from ICHMultiTaskTrainingLib.evaluation.metrics import auc
 from ICHMultiTaskTrainingLib.training.curves import EventLog, draw_curves
@@ -63,13 +63,13 @@ def test_without_tensorboard_there_is_no_log(tmp_path, monkeypatch):
     assert not (tmp_path / "log").exists()
 
 
-def test_curves_are_drawn_though_values_are_missing(tmp_path):
+def test_curves_are_drawn_despite_missing_values(tmp_path):
     draw_curves(HISTORY, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
 
-def test_without_a_terminal_lines_are_few(monkeypatch):
+def test_without_a_terminal_few_lines_are_printed(monkeypatch):
     clock = iter(np.arange(0, 10_000, 10.0))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     stream = io.StringIO()
@@ -130,7 +130,7 @@ def test_report_of_a_run_stands_alone(folds):
     assert metrics["volume"]["mae_ml"] == pytest.approx(np.mean(errors)) and len(rows) == 10
 
 
-def test_folds_together_hold_every_patient_once(folds, tmp_path, capsys):
+def test_combined_folds_contain_every_patient_once(folds, tmp_path, capsys):
     runs = [str(folds / "fold-0"), str(folds / "fold-1")]
     assert cli.main(["gather", *runs, "--output", str(tmp_path / "all")]) == 0
     metrics = json.loads((tmp_path / "all" / "metrics.json").read_text())
@@ -161,7 +161,7 @@ def test_folds_together_hold_every_patient_once(folds, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "fold-1"]
 
 
-def test_calibration_by_others_is_honest():
+def test_cross_calibration_keeps_its_coverage():
     """Intervals hold the nominal share of patients, and probabilities that were far off are the true ones."""
     rng, count = np.random.default_rng(0), 2000
     true = rng.uniform(10, 90, count)
@@ -177,7 +177,7 @@ def test_calibration_by_others_is_honest():
         }
         for n in range(count)
     ]
-    calibrate_by_others(records, np.arange(count) % 5)
+    cross_calibrate(records, np.arange(count) % 5)
     inside = [record["interval_low_ml"] <= record["volume_ml"] <= record["interval_high_ml"] for record in records]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
     probability = np.array([record["mortality_probability"] for record in records])
@@ -186,7 +186,7 @@ def test_calibration_by_others_is_honest():
     assert auc(probability, died) == pytest.approx(auc(risk, died), abs=0.005)
 
 
-def test_own_group_has_no_part_in_its_calibration():
+def test_a_group_is_not_calibrated_on_itself():
     """What is changed in a group's truth changes what is said of the other groups, and nothing of its own."""
     rng, count = np.random.default_rng(1), 300
     groups = np.arange(count) % 3
@@ -203,8 +203,8 @@ def test_own_group_has_no_part_in_its_calibration():
     ]
     other = [record | {"volume_ml": 3.0, "outcome": 1.0} if group == 1 else dict(record)
              for record, group in zip(records, groups)]  # fmt: skip
-    calibrate_by_others(records, groups)
-    calibrate_by_others(other, groups)
+    cross_calibrate(records, groups)
+    cross_calibrate(other, groups)
     changed = np.array([[a[name] != b[name] for name in said] for a, b in zip(records, other)])
     assert not changed[groups == 1].any() and changed[groups != 1].all()
 

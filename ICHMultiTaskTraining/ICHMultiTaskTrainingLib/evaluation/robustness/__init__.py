@@ -1,1 +1,1 @@
-"""How robust a model is, and whether it really measures the blood."""
+"""Tests of how robust a model is, and whether it really measures the blood."""

@@ -108,7 +108,7 @@ def midline_plane(head_ct: HeadCT) -> tuple[np.ndarray, float]:
     def asymmetry(parameters):
         distance, _ = tree.query(_reflect(sample, *_plane(parameters)), distance_upper_bound=30.0)
         distance = np.minimum(distance, 30.0)
-        # Robust loss: quadratic near 0, linear far away, so that teeth and a cut-off side do not tilt the plane.
+        # Robust loss: quadratic near 0, linear further out, so that teeth and a cut-off side do not tilt the plane.
         return float((np.sqrt(1.0 + (distance / 3.0) ** 2) - 1.0).mean())
 
     # Slopes of 0.2 rotate the plane by 11 degrees.

@@ -41,7 +41,7 @@ def summarize(readings: list[dict]) -> dict:
 
 
 def scanner_metrics(readings: list[dict]) -> dict:
-    """How much the predicted volume of a head changes with the way it is scanned.
+    """How much the predicted volume of a head depends on the way it is scanned.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def erasure_metrics(readings: list[dict]) -> dict:
 
 
 def erased_falls(readings: list[dict]) -> np.ndarray:
-    """Fall of each predicted volume by erasing, as a fraction of the true volume, and the volume left in mL."""
+    """Decrease of each predicted volume after erasing, as a fraction of the true volume, and the remaining mL."""
     before = {r["case"]: r["predicted_volume_ml"] for r in readings if r["scan"] in (REFERENCE, AS_IT_IS)}
     pairs = [
         ((before[r["case"]] - r["predicted_volume_ml"]) / r["volume_ml"], r["predicted_volume_ml"])
@@ -183,7 +183,7 @@ def summary(results: dict) -> str:
     for kind, metrics in (("simulated", erased), ("manifest's", results["erased_of_manifest"])):
         if metrics is not None:
             lines.append(
-                f"Hematoma erased in {metrics['patients']} {kind} scans: the predicted volume falls by "
+                f"Hematoma erased in {metrics['patients']} {kind} scans: the predicted volume decreases by "
                 f"{percent(metrics['fall_of_truth_median'])} of the true volume (median)."
             )
     if real is not None:
@@ -205,5 +205,5 @@ def summary(results: dict) -> str:
                 f"mL, bias {number(shapes['bias_ml'], sign=True)} mL, {percent(shapes['in_interval_fraction'])} within "
                 "the interval."
             )
-    lines += [f"Not read: {one['patient_id']}, {one['scan']}: {one['reason']}" for one in results["skipped"]]
+    lines += [f"Not analyzed: {one['patient_id']}, {one['scan']}: {one['reason']}" for one in results["skipped"]]
     return "\n".join(lines)

@@ -87,7 +87,7 @@ def robustness(
     rows = () if manifest is None else rows_with_mask(manifest)
     heads = () if anatomy is None else find_scans(anatomy)
     if masks is not None and not heads:
-        raise InputError("Masks need heads to insert them into: expected a folder of head CTs as anatomy, found none.")
+        raise InputError("Masks need head CTs to be inserted into: expected a folder of them as anatomy, found none.")
     shapes = () if masks is None else read_masks(masks)
     steps = (
         patients * (len(VARIATIONS) + 2)

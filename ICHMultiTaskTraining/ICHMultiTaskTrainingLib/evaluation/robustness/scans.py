@@ -37,11 +37,11 @@ from .variations import REFERENCE, scan_variations, shifted
 
 PARTS = ("simulated", "manifest", "anatomy")
 SMALLEST_ML = 5.0
-"""Below it, a change in percent is not meaningful."""
+"""For smaller volumes, a change in percent is not meaningful."""
 INSERTED_ML = (5.0, 80.0)
 AS_IT_IS, ERASED, INSERTED, REAL_SHAPE = "as_it_is", "erased", "inserted", "real_shape"
 SHAPES_ML = (4.0, 60.0)
-"""Volumes of the inserted masks: errors of smaller ones are large in percent, larger ones rarely fit."""
+"""Volumes of the inserted masks: percentage errors of smaller ones are large, and larger ones rarely fit."""
 OFFSETS = {AS_IT_IS: 0, "offset_minus_6_hu": -6, "offset_plus_6_hu": 6}
 
 
@@ -129,7 +129,7 @@ def read_masks(folder: str | os.PathLike) -> list[tuple[float, Path]]:
         try:
             segment = read_segments(path)[0]
         except InputError:
-            continue  # other files in the folder
+            continue  # not a segmentation
         volume = float(segment.mask.sum() * voxel_volume_mm3(segment.ijk_to_ras) / 1000.0)
         if SHAPES_ML[0] <= volume <= SHAPES_ML[1]:
             found.append((volume, path))

@@ -120,7 +120,7 @@ def scanned_range(head_ct: HeadCT, mask: np.ndarray, length_mm: float) -> tuple[
 
 
 def shifted(head_ct: HeadCT, hu: float) -> HeadCT:
-    """The scan from a scanner whose calibration is off by a number of HU."""
+    """The scan as if the scanner's calibration was off by a number of HU."""
     return _with_hu(head_ct, head_ct.hu.astype(np.float32) + hu)
 
 
