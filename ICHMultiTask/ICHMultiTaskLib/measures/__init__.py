@@ -1,1 +1,1 @@
-"""Measurements on a mask: volume, shape, bedside formulas, agreement; and the published clinical scores."""
+"""Measurements of a mask (volume, shape, bedside formulas, agreement), and published clinical scores."""

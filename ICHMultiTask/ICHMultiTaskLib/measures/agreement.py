@@ -52,13 +52,13 @@ class AttentionAgreement:
     Attributes
     ----------
     peak_inside : bool or None
-        Whether the hottest voxel of the map lies in the segment.
+        Whether the voxel of highest attention lies in the segment.
     peak_distance_mm : float or None
-        From the center of the hottest voxel to the nearest voxel center of the segment; 0 inside.
+        From the center of that voxel to the nearest voxel center of the segment; 0 inside.
     attention_inside_fraction : float or None
-        Sum of the attention inside the segment ÷ sum of all of it.
+        Sum of the attention inside the segment ÷ its total sum.
     best_threshold, best_dice : float or None
-        Threshold of the attention that overlaps best with the segment, and that overlap.
+        Attention threshold with the best overlap with the segment, and that overlap (Dice).
     shown_threshold, shown_dice : float or None
         The same for the threshold on display.
     notes : tuple of str
@@ -76,7 +76,7 @@ class AttentionAgreement:
 
 @dataclass(frozen=True)
 class SegmentAgreement:
-    """Two segments of the same bleed; differences are second − first, the percentage is of the first's volume."""
+    """Two segments of the same bleed; differences are second − first, percentages are of the first segment's volume."""
 
     first: str
     second: str
@@ -88,7 +88,7 @@ class SegmentAgreement:
 
 
 def volume_rows(measures: SegmentMeasures) -> list[tuple[str, float | None]]:
-    """Volumes of one segment by planimetry and the formulas, as `compare_volumes` takes them.
+    """Volumes of one segment by planimetry and the formulas, as input of `compare_volumes`.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def compare_volumes(
     model_ml : float
     interval_ml : (float, float) or None
     rows : iterable of (str, float or None)
-        Method and its volume in mL; None where it could not be measured.
+        Method and its volume in mL; None if it could not be measured.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def compare_segments(first: Segment, second: Segment) -> SegmentAgreement:
 
 
 def _on_extended_grid(grid, segment):
-    """The segment on a grid extended to its box: the mask, and the index (k, j, i) where it starts."""
+    """The segment on a grid extended to its box: the mask, and the index (k, j, i) of its first voxel."""
     corners = box_corners(bounding_box(segment.mask), np.linalg.inv(grid) @ segment.ijk_to_ras)
     start = np.floor(corners.min(0)).astype(int)
     shape = np.ceil(corners.max(0)).astype(int) + 1 - start

@@ -44,9 +44,9 @@ class ClinicalContext:
     ivh, anticoagulation, cognitive_impairment : bool or None
         Blood in the ventricles; oral anticoagulation; cognitive impairment before the hemorrhage.
     sex : str or None
-        "M" or "F"; no score asks for it, a model may.
+        "M" or "F"; not used by the scores, but by some models.
     onset_hours : float or None
-        From onset to scan, from 0; no score asks for it, a model may.
+        From onset to scan, from 0; not used by the scores, but by some models.
 
     Raises
     ------
@@ -87,7 +87,7 @@ class ClinicalContext:
 
     @property
     def known(self) -> dict[str, object]:
-        """What is known, by name."""
+        """The known values, by name."""
         return {name: getattr(self, name) for name in _WORDS if getattr(self, name) is not None}
 
     @property
@@ -118,7 +118,7 @@ class ClinicalScore:
     maximum : int
         Maximum of the score.
     missing : tuple of str
-        Values that the score needs and that are unknown.
+        Unknown values that the score needs.
     outcome : str
         Outcome of patients with these points, with the published rate; empty without points.
     outcome_percent : float or None
@@ -149,8 +149,7 @@ def clinical_scores(
     context : ClinicalContext
     volume_ml : float
     interval_ml : (float, float), optional
-        Of the volume.
-
+        Interval of the volume.
     Returns
     -------
     tuple of ClinicalScore
@@ -168,7 +167,7 @@ def ich_score(
 ) -> ClinicalScore:
     """ICH score, 0 to 6, with the 30-day mortality of its derivation cohort.
 
-    Parameters and errors as `clinical_scores`.
+    Parameters and errors as in `clinical_scores`.
 
     Returns
     -------
@@ -186,7 +185,7 @@ def ich_score(
         return found
     least = _ich_points(replace(context, gcs=15), volume_ml)
     by_gcs = f"{least} with a GCS of 13 to 15, {least + 1} with 5 to 12, {least + 2} with 3 or 4"
-    return replace(found, notes=(f"The GCS is asked for: {by_gcs}.",))
+    return replace(found, notes=(f"The GCS is needed: {by_gcs}.",))
 
 
 def max_ich_score(
@@ -194,7 +193,7 @@ def max_ich_score(
 ) -> ClinicalScore:
     """max-ICH score, 0 to 10, with the 5-year survival of 1022 maximally treated patients.
 
-    A bleed in one location gives at most 9 points. Parameters and errors as `clinical_scores`.
+    A bleed in one location gives at most 9 points. Parameters and errors as in `clinical_scores`.
 
     Returns
     -------
@@ -220,7 +219,7 @@ def func_score(
     Rates are from the paper's figure, for all patients and for survivors at 90 days, as calculators reprint them
     (QxMD calculator 117 has those of the survivors); its abstract states 0 % up to 4 points and above 80 % for 11.
 
-    Parameters and errors as `clinical_scores`.
+    Parameters and errors as in `clinical_scores`.
 
     Returns
     -------

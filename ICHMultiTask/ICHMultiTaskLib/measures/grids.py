@@ -88,7 +88,7 @@ def resampled_part(
     box : tuple of slice
         The mask's `bounding_box`.
     mask_ijk_to_ras, ijk_to_ras : ndarray of shape (4, 4)
-        Of the mask and of the other grid.
+        Affines of the mask and of the other grid.
     shape : (int, int, int)
         The other grid's number of voxels along k, j, i.
 
@@ -112,7 +112,7 @@ def resampled_part(
 
 
 def resampled_mask(segment: Segment, ijk_to_ras: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Resample a whole `Segment` to another grid, as `resampled_part`.
+    """Resample a whole `Segment` to another grid, as in `resampled_part`.
 
     Returns
     -------

@@ -13,9 +13,9 @@ from ..scan.head_ct import HeadCT
 from .segment import Segment, measure
 
 LARGEST_ML = 500.0
-"""No intracerebral hemorrhage that reaches a scanner is larger; a third of all that the skull holds."""
+"""Larger than any intracerebral hemorrhage that is scanned: a third of the intracranial volume."""
 BLOOD_HU = (15.0, 120.0)
-"""Between them lies the mean density of a bleed with its edema, whoever drew it; beyond lie air, fat, CSF and bone."""
+"""Range of the mean density of a segmented bleed, with or without edema; air, fat, CSF and bone are outside."""
 OUTSIDE = 0.01
 """Largest fraction of a segment outside its scan."""
 GRID_MM = 0.5
@@ -55,7 +55,7 @@ def choose_segment(segments: Sequence[Segment], name: str | None = None) -> Segm
     Raises
     ------
     InputError
-        If there is none, or more than one that may be meant; it names them.
+        If there is no such segment, or more than one; the message lists them.
     """
     if not segments:
         raise InputError("The segmentation holds no segment: expected one of the bleed, found none.")
@@ -82,7 +82,7 @@ def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> L
     segment : Segment
     head_ct : HeadCT
     may_be_empty : bool
-        Whether an empty segment means that there is no hemorrhage, rather than a forgotten one.
+        Whether an empty segment means that there is no hemorrhage; else it is a problem.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> L
     problems = []
     if segment.draft:
         problems.append(
-            "the segment is the model's own draft: expected one that a person has drawn or corrected, else the model "
-            "would learn from itself"
+            "the segment is the model's own draft: expected one that a person has drawn or corrected, since a model "
+            "must not learn from itself"
         )
     if not measures.voxels:
         if not may_be_empty:
@@ -102,13 +102,11 @@ def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> L
         return Label(0.0, on_grid, tuple(problems))
     outside = measures.outside_scan_fraction or 0.0
     if segment.mask.shape == head_ct.hu.shape and not on_grid:
-        problems.append(
-            "the segment is on a wrong grid: it has the scan's number of voxels, but they lie elsewhere than the scan's"
-        )
+        problems.append("the segment is on a wrong grid: it has the scan's number of voxels, but at other positions")
     elif outside > OUTSIDE:
         problems.append(f"the segment is not of this scan: {outside:.0%} of it lies outside")
     elif measures.hu_mean is None:
-        problems.append("the segment is smaller than the scan's voxels and holds the center of none")
+        problems.append("the segment is smaller than the scan's voxels and contains no voxel center")
     elif not BLOOD_HU[0] <= measures.hu_mean <= BLOOD_HU[1]:
         problems.append(
             f"the segment does not lie on blood: expected a mean of {BLOOD_HU[0]:g} to {BLOOD_HU[1]:g} HU, found "

@@ -23,7 +23,7 @@ from .grids import bounding_box, box_corners, on_grid, resampled_part
 from .shape import border_hull, greatest_diameter, perpendicular_diameter, surface_area_mm2
 
 TOUCHING = np.ones((3, 3, 3))
-"""Structuring element: voxels that share a corner are connected, since on thick slices many share no more."""
+"""Structuring element: voxels that share a corner are connected, since on thick slices many share only a corner."""
 DRAFT_TAG = "ICHMultiTask.Draft"
 """Tag of a segment proposed by this software; its value is the `fingerprint` of the proposal."""
 

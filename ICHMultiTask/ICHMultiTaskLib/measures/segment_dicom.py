@@ -13,7 +13,7 @@ SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1
 """Segmentation Storage and Label Map Segmentation Storage."""
 _EXPECTED = "expected a DICOM segmentation with a position for each frame"
 _LATTICE = 0.05
-"""Gaps between frames may differ from whole steps by this part of a step: empty frames are often left out."""
+"""Allowed deviation of the distances between frames from whole steps, in steps; empty frames are often omitted."""
 
 
 def is_dicom_segmentation(path: Path) -> bool:
@@ -39,8 +39,8 @@ def referenced_series(path: Path) -> str:
 def read_dicom_segments(path: Path) -> list[Segment]:
     """Read the segments of a DICOM segmentation.
 
-    Frames may be left out where nothing is drawn, and their step may be sheared, as a tilted gantry makes it. Unevenly
-    spaced frames are interpolated onto even ones, as the slices of such a scan are.
+    Empty frames may be omitted, and the step between frames may be sheared by a gantry tilt. Unevenly spaced frames are
+    interpolated to an even spacing, as are the slices of such a scan.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def read_dicom_segments(path: Path) -> list[Segment]:
     -------
     list of Segment
         By segment number, with their labels as names; the reader is the description of the series, else the file's
-        name. Fractional segments hold what is at least one half.
+        name. Fractional segments are thresholded at one half.
 
     Raises
     ------
     InputError
-        If the file is damaged, or its frames do not make one stack.
+        If the file is damaged, or its frames do not form one stack.
     """
     import pydicom
 
@@ -90,7 +90,7 @@ def read_dicom_segments(path: Path) -> list[Segment]:
     for number, label in sorted(labels.items()):
         stack = np.zeros((len(slices), *frames.shape[1:]), np.float32)
         for frame, offset, own in zip(frames, np.round(offsets, 3), numbers):
-            if own is None:  # a label map holds all segments in one frame
+            if own is None:  # a frame of a label map contains all segments
                 stack[row_of[offset]] = frame == number
             elif own == number:
                 stack[row_of[offset]] = frame >= half if fractional else frame > 0
@@ -104,7 +104,7 @@ def read_dicom_segments(path: Path) -> list[Segment]:
 
 
 def _value(dataset, group, sequence, keyword, otherwise=None):
-    """A value of a frame, of its own functional groups or of those that all share."""
+    """A value of a frame, from its own or from the shared functional groups."""
     for groups in (group, dataset.SharedFunctionalGroupsSequence[0]):
         items = groups.get(sequence)
         if items and keyword in items[0]:
@@ -121,7 +121,7 @@ def _segment_number(dataset, group):
 
 
 def _offsets(path, places, normal):
-    """Offsets in mm along the direction of the stack, that direction, and where it is 0; all LPS."""
+    """Offsets in mm along the direction of the stack, the direction, and the position of offset 0 (LPS)."""
     along = places @ normal
     first, last = places[along.argmin()], places[along.argmax()]
     span = last - first
@@ -137,7 +137,7 @@ def _offsets(path, places, normal):
 
 
 def _lattice(slices, least_step):
-    """Evenly spaced offsets that hold those of the frames, and whether these have to be interpolated."""
+    """Evenly spaced offsets that include those of the frames, and whether the frames must be interpolated."""
     if len(slices) < 2:
         return slices, False
     gaps = np.diff(slices)

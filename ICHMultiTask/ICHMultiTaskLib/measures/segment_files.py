@@ -65,7 +65,7 @@ def read_segments(path: str | os.PathLike) -> list[Segment]:
             layer, value = next(iter(named), (0, 1))
             return [Segment(stem, layers[layer] == value, affine)]
     if (most := max(layer for layer, _ in named)) >= len(layers):
-        raise InputError(f"{path.name} is damaged: its header names layer {most}, but it holds {len(layers)}.")
+        raise InputError(f"{path.name} is damaged: its header refers to layer {most}, but it has {len(layers)}.")
     segments = []
     for (layer, value), entry in named.items():
         mask, draft = layers[layer] == value, _DRAFT.search(entry.get("Tags", ""))
@@ -80,7 +80,7 @@ def labels_of(name: str, array: np.ndarray) -> list[int]:
     Parameters
     ----------
     name : str
-        Of the labelmap, for error messages.
+        Name of the labelmap, for error messages.
     array : ndarray of shape (K, J, I)
 
     Returns
@@ -95,14 +95,14 @@ def labels_of(name: str, array: np.ndarray) -> list[int]:
     """
     values = _distinct(array)
     if not np.array_equal(values, np.rint(values)):
-        raise InputError(f"{name} holds fractions or NaN; expected a segmentation with whole label values.")
+        raise InputError(f"{name} contains fractions or NaN; expected a segmentation with whole label values.")
     if len(values) > _MAX_LABELS:
         raise InputError(
-            f"{name} holds {len(values)} different values, as a scan does; expected a segmentation with at most "
+            f"{name} contains {len(values)} different values, like a scan; expected a segmentation with at most "
             f"{_MAX_LABELS} labels."
         )
     if values[0] < 0:
-        raise InputError(f"{name} holds the label {values[0]:g}; expected 0 outside and labels above 0.")
+        raise InputError(f"{name} contains the label {values[0]:g}; expected 0 outside and labels above 0.")
     return [int(value) for value in values if value > 0]
 
 

@@ -73,7 +73,7 @@ def perpendicular_diameter(polygon_mm: np.ndarray, line_mm: np.ndarray) -> np.nd
     across = aside[np.linalg.norm(aside, axis=1).argmax()]
     across = across / np.linalg.norm(across)
     side = aside @ across
-    # The corners on both sides of the diameter; the longest chord ends at a corner.
+    # Corners on either side of the diameter; the longest chord ends at a corner.
     start = int(position.argmin())
     position, side = np.roll(position, -start), np.roll(side, -start)
     end = int(position.argmax())

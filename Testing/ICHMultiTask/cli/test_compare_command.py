@@ -137,11 +137,11 @@ def test_unusable_segmentations_are_refused(tmp_path):
     (tmp_path / "broken.nrrd").write_bytes(b"NRRD0004\ntype: uchar\n")
     refused("broken.nrrd", "expected a complete NRRD file")
     write_nrrd(np.arange(16000).reshape(SHAPE).astype(np.int16), TILTED, tmp_path / "scan.nrrd")
-    refused("scan.nrrd", "holds 16000 different values, as a scan does")
+    refused("scan.nrrd", "contains 16000 different values, like a scan")
     write_nrrd(np.full(SHAPE, 0.5, np.float32), TILTED, tmp_path / "soft.nrrd")
-    refused("soft.nrrd", "holds fractions")
+    refused("soft.nrrd", "contains fractions")
     write_nrrd(np.where(ball(), -1, 0).astype(np.int8), TILTED, tmp_path / "negative.nrrd")
-    refused("negative.nrrd", "holds the label -1; expected 0 outside")
+    refused("negative.nrrd", "contains the label -1; expected 0 outside")
     write_seg_nrrd(tmp_path / "cut.seg.nrrd", [ball().astype(np.uint8)], {"Segment0_Name": "A", "Segment0_Layer": "2"})
     refused("cut.seg.nrrd", "names layer 2, but it holds 1")
     fields = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
@@ -221,7 +221,7 @@ def test_a_score_fills_itself_in_but_for_the_gcs():
     }  # fmt: skip
     score = found["scores"][0]
     assert score["points"] is None and score["missing"] == ("GCS",)
-    assert score["notes"] == ("The GCS is asked for: 2 with a GCS of 13 to 15, 3 with 5 to 12, 4 with 3 or 4.",)
+    assert score["notes"] == ("The GCS is needed: 2 with a GCS of 13 to 15, 3 with 5 to 12, 4 with 3 or 4.",)
     corrected = comparison_dict(aged, context=ClinicalContext(age=60, ivh=True, gcs=5))["clinical"]
     assert corrected["scores"][0]["points"] == 2 and corrected["sources"]["age"] == "entered"
 

@@ -194,8 +194,8 @@ def test_labelmap_volumes_have_a_segment_for_each_label(mrmlScene):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (np.arange(200), "“Labels” holds 200 different values, as a scan does; expected a segmentation"),
-        ([-1000, 33, 68], "“Labels” holds the label -1000; expected 0 outside"),
+        (np.arange(200), "“Labels” contains 200 different values, like a scan; expected a segmentation"),
+        ([-1000, 33, 68], "“Labels” contains the label -1000; expected 0 outside"),
     ],
 )
 def test_a_scan_is_no_labelmap(mrmlScene, values, words):
