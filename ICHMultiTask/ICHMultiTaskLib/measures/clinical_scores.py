@@ -150,6 +150,7 @@ def clinical_scores(
     volume_ml : float
     interval_ml : (float, float), optional
         Interval of the volume.
+
     Returns
     -------
     tuple of ClinicalScore

@@ -60,7 +60,7 @@ def choose_segment(segments: Sequence[Segment], name: str | None = None) -> Segm
     if not segments:
         raise InputError("The segmentation holds no segment: expected one of the bleed, found none.")
     if len(segments) == 1 and not segments[0].reader:
-        return segments[0]  # of a file with one label that has no name
+        return segments[0]  # a file with one unnamed label
     if name is None:
         found = list(segments) if len(segments) == 1 else [s for s in segments if _BLEED.search(s.name)]
     else:

@@ -14,7 +14,7 @@ from ..scan.geometry import tilt_deg
 from ..scan.head_ct import HeadCT, ScanFacts
 from ..scan.hounsfield import MIN_HU, as_hu
 from ..scan.patient_age import patient_age
-from ..scan.stated_geometry import believed_affine
+from ..scan.stated_geometry import checked_affine
 from ..scan.stored_volume import ONE_VALUE
 from .hierarchy import file_under_study, identity_of
 from .transforms import (
@@ -77,7 +77,7 @@ def head_ct_from_node(node: slicer.vtkMRMLScalarVolumeNode | None) -> HeadCT:
         raise InputError(f"The volume {name} has {found} values per voxel; {ONE_VALUE}.")
 
     scalars, affine, irregular = array_in_world(node)
-    affine, geometry_warnings = believed_affine(f"The volume {name}", {"IJK-to-RAS matrix": affine})
+    affine, geometry_warnings = checked_affine(f"The volume {name}", {"IJK-to-RAS matrix": affine})
     hu, value_warnings = as_hu(scalars)
     hu = hu.view()  # read-only is set for this view only: the node's voxels stay writable
     hu.flags.writeable = False

@@ -1,1 +1,1 @@
-"""A head CT: readers of files, choice of the series, geometry, checks."""
+"""Head CT: file readers, choice of the series, geometry, checks."""

@@ -8,7 +8,7 @@ from .head_ct import HeadCT
 
 COARSE_MM = 4.0
 NOISY_HU = 20.0
-"""Noise of thin slices and sharp kernels is above this; most scans have 4 to 12 HU."""
+"""Thin slices and sharp kernels have more noise than this; most scans have 4 to 12 HU."""
 IN_PLANE = np.zeros((3, 3, 3), dtype=bool)
 IN_PLANE[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
 """Structuring element: a voxel and its four neighbors in the plane of the first axis."""

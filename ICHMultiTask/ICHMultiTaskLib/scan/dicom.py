@@ -17,8 +17,8 @@ from .hounsfield import as_hu
 from .patient_age import patient_age
 from .pixels import read_hu
 from .series_class import Rank
-from .stacks import holes, left_out_sentence, weave
-from .stated_geometry import believed_affine
+from .stacks import count_interleaved, find_gaps, left_out_sentence
+from .stated_geometry import checked_affine
 
 if TYPE_CHECKING:
     from ..common.progress import Progress
@@ -38,16 +38,16 @@ def read_series(
     path: str | os.PathLike = "",
     progress: Progress | None = None,
 ) -> HeadCT:
-    """Read the pixels of one series.
+    """Read one series as a head CT.
 
     Parameters
     ----------
     candidate : series_choice.Candidate
         The series and its volume.
     unreadable : list of Path
-        Files beside it that cannot be read; they may be the slices that the volume lacks.
+        Other files of the folder, which cannot be read; they may be missing slices of the volume.
     path : str
-        Where the series came from, for the facts.
+        Source of the series, for the facts.
     progress : callable, optional
 
     Returns
@@ -58,11 +58,12 @@ def read_series(
     Raises
     ------
     InputError
-        If the slices do not make one complete volume.
+        If the slices do not form one complete volume.
     """
     stack = candidate.stack
     if stack is None:
-        raise InputError(f"The series holds no CT slices; expected CT images, found: {candidate.verdict.reasons[0]}.")
+        reason = candidate.verdict.reasons[0]
+        raise InputError(f"The series contains no CT slices; expected CT images, found: {reason}.")
     _refuse_incomplete(candidate, unreadable)
     notes = _left_out(candidate, unreadable)
     slices, first = stack.slices, stack.slices[0]
@@ -84,7 +85,7 @@ def read_series(
         hu = resample_slices(hu, offsets, grid)
         notes.append(_spacing_sentence(steps, slices, offsets, grid))
     affine = stack_affine(positions[0], orientation, pixel_spacing, direction * (grid[1] - grid[0]))
-    affine, found = believed_affine(
+    affine, found = checked_affine(
         "The series", {"the slice positions and PixelSpacing": affine}, lesser=_further_spacings(first, is_regular)
     )
     notes.extend(found)
@@ -131,7 +132,7 @@ def _refuse_incomplete(candidate, unreadable):
     stack = candidate.stack
     if len(stack.slices) < 2:
         raise InputError("The series has 1 slice; expected a stack of slices through the whole head.")
-    missing, lost = holes(stack), [*unreadable, *(item.path for item, _ in candidate.odd)]
+    missing, lost = find_gaps(stack), [*unreadable, *(item.path for item, _ in candidate.odd)]
     if missing and lost:
         after, width, usual = missing[0]
         raise InputError(
@@ -144,10 +145,10 @@ def _refuse_incomplete(candidate, unreadable):
                 f"Slices are missing: expected a slice every {usual:.1f} mm, "
                 f"found a gap of {width:.1f} mm after slice {after}."
             )
-    if weave(stack) >= max(3, 0.1 * len(stack.slices)):
+    if count_interleaved(stack) >= max(3, 0.1 * len(stack.slices)):
         raise InputError(
-            "The series holds several acquisitions that the headers do not distinguish; expected evenly spaced slices, "
-            f"found {weave(stack)} that lie between those of another acquisition."
+            "The series contains several acquisitions that the headers do not distinguish; expected evenly spaced "
+            f"slices, found {count_interleaved(stack)} that lie between those of another acquisition."
         )
 
 
@@ -215,7 +216,7 @@ def _header_notes(candidate):
     elif verdict.rank is Rank.SHARP:
         yield f"The scan was acquired with a {verdict.reasons[0]}; 100 to 140 kV are expected."
     elif verdict.rank is Rank.INCOMPLETE or "reformat" in verdict.words:
-        yield f"The series analyzed: {verdict.reasons[0]}; expected original axial slices of the whole head."
+        yield f"About the analyzed series: {verdict.reasons[0]}; expected original axial slices of the whole head."
 
 
 def _tilt(first, affine, notes):

@@ -41,21 +41,21 @@ MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 @dataclass(frozen=True)
 class Slice:
-    """One DICOM image: the file, its header without pixels, and the frame where the file holds several."""
+    """One DICOM image: the file, its header without pixels, and the frame if the file contains several."""
 
     path: Path
     header: object
     frame: int | None = None
 
     def value(self, keyword: str) -> Any:
-        """Return a tag's value, or None where missing or malformed."""
+        """Return a tag's value, or None if missing or malformed."""
         try:
             return self.header.get(keyword)
         except Exception:  # pydicom converts on access, and raises many types on damaged values
             return None
 
     def numbers(self, keyword: str, count: int) -> np.ndarray | None:
-        """Return a tag's `count` numbers as an array, or None where missing, empty or malformed."""
+        """Return a tag's `count` numbers as an array, or None if missing, empty or malformed."""
         value = self.value(keyword)
         try:
             array = np.array(value, dtype=float).reshape(-1) if value is not None else np.empty(0)
@@ -66,7 +66,7 @@ class Slice:
         return array if array.shape == (count,) and np.isfinite(array).all() else None
 
     def number(self, keyword: str, default: float | None = 0.0) -> float | None:
-        """Return a tag's number, or the default where missing."""
+        """Return a tag's number, or the default if missing."""
         value = self.numbers(keyword, 1)
         return default if value is None else float(value[0])
 
@@ -87,7 +87,7 @@ class Slice:
 
     @cached_property
     def transfer_syntax(self) -> str:
-        """UID of the transfer syntax; implicit little endian where none is stated."""
+        """UID of the transfer syntax; implicit little endian if not stated."""
         return _meta_text(self.header, "TransferSyntaxUID") or "1.2.840.10008.1.2"
 
     @cached_property
@@ -97,7 +97,7 @@ class Slice:
 
     @property
     def acquisition(self) -> float:
-        """AcquisitionNumber, or that of the frame; 0 where missing."""
+        """AcquisitionNumber, or that of the frame; 0 if missing."""
         return self.number("FrameAcquisitionNumber", self.number("AcquisitionNumber"))
 
     @property
@@ -136,7 +136,7 @@ class Slice:
 
     @cached_property
     def pixel_spacing(self) -> np.ndarray | None:
-        """PixelSpacing in mm, or None where missing or not above 0."""
+        """PixelSpacing in mm, or None if missing or not above 0."""
         values = self.numbers("PixelSpacing", 2)
         return values if values is not None and values.min() > 0 else None
 
@@ -179,7 +179,7 @@ def find_images(folder: Path, recursive: bool = True, progress: Progress | None 
             progress(index / len(paths), f"Reading headers: {index} of {len(paths)} files")
         try:
             header = read_header(path)
-        except OSError as error:  # one file of a scratched disk, or of another user
+        except OSError as error:  # for example on a scratched disk, or without permission
             refusal = refusal or error
             images.unreadable.append(path)
             continue

@@ -1,4 +1,4 @@
-"""Where the whole head is in a scan: scalp, nose and sinuses included, without the air around it and the headrest.
+"""Region of the whole head in a scan, including scalp, nose and sinuses, without headrest and surrounding air.
 
 For the inside of the skull see `inside_skull`.
 """

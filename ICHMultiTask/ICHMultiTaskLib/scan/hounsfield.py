@@ -39,7 +39,7 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         If the values are not numbers of one component.
     """
     if values.dtype.kind not in "biuf":
-        raise InputError(f"The scan holds values of type {values.dtype}; expected whole or real numbers in HU.")
+        raise InputError(f"The scan has values of type {values.dtype}; expected whole or real numbers in HU.")
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
     low, high = values.min(), values.max()

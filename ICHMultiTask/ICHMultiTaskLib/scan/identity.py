@@ -1,4 +1,4 @@
-"""What tells one image from another without reading it whole."""
+"""Identify an image without reading all of it."""
 
 import hashlib
 from pathlib import Path
@@ -17,7 +17,7 @@ def image_identity(image: Path) -> tuple:
     Returns
     -------
     tuple
-        Equal for copies of the same files, whatever they are called.
+        Equal for copies of the same files, also under other names.
     """
     files = sorted(path for path in image.rglob("*") if path.is_file()) if image.is_dir() else [image]
     files = files or [image]

@@ -1,7 +1,7 @@
-"""What a skull encloses: the one rule for the checks of a scan, the reference frame of a head and the simulation.
+"""Region enclosed by the skull, for the checks of a scan, the reference frame of a head and the simulation.
 
-Two neighbors answer other questions: `head_region`, where the whole head is, scalp, nose and sinuses included; and
-`measure_head`, where the brain is, found from soft tissue, so that it works in a skull with a wide opening too.
+For the whole head with scalp, nose and sinuses, see `head_region`. `measure_head` finds the brain from soft tissue,
+which also works in a skull with a wide opening.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ LARGEST_EDGE_SHARE = 1 / 3
 
 
 def inside_skull(wall: np.ndarray, air: np.ndarray | None = None) -> np.ndarray:
-    """Find what a wall of bone encloses within each slice.
+    """Find the region that a wall of bone encloses within each slice.
 
-    A gap in the wall opens it. To close gaps (sutures, burr holes, thin bone), the caller thickens the wall by half of
-    the widest gap, and enlarges the result by as much if it has to reach the skull.
+    A wall with a gap encloses nothing. To close gaps (sutures, burr holes, thin bone), the caller thickens the wall by
+    half of the widest gap, and dilates the result by the same amount if it has to reach the skull.
 
     Parameters
     ----------
     wall : ndarray of shape (K, J, I), bool
         Bone; the slices follow each other along the first axis.
     air : ndarray of shape (K, J, I), bool, optional
-        If given, a region that reaches the edge of its slice is outside only if it does so as air: a skull cut off by
-        the field of view reaches the edge as brain, and still encloses it.
+        If given, a region that reaches the edge of its slice is outside only if it is air there. A skull that is cut
+        off by the field of view thus still encloses the brain that reaches the edge.
 
     Returns
     -------

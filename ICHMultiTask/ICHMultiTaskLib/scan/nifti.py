@@ -1,7 +1,7 @@
 """NIfTI files: their header, voxels and geometry.
 
-Read without a library because those that Slicer ships refuse or orthogonalize a sheared sform, which a gantry tilt
-gives.
+Read without a library, because the libraries that Slicer ships reject or orthogonalize the sheared sform of a scan with
+gantry tilt.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
-from .stated_geometry import MM_PER_UNIT, believed_affine
+from .stated_geometry import MM_PER_UNIT, checked_affine
 from .stored_volume import ONE_VALUE, StoredVolume, three_sizes
 
 TYPES = {
@@ -22,7 +22,7 @@ TYPES = {
 }  # fmt: skip
 COLOR_TYPES = (128, 2304)
 UNITS = {0: "mm", 1: "m", 2: "mm", 3: "um"}
-"""xyzt_units of nifti1.h; unknown is taken as mm, as is common practice."""
+"""xyzt_units of nifti1.h; unknown units are assumed to be mm, as is common practice."""
 TEMPLATE_CODES = (3, 4, 5)
 """Codes of an affine to Talairach, MNI or another template, which may scale the head."""
 
@@ -64,13 +64,13 @@ def read_nifti(path: Path) -> StoredVolume:
     if header.kind in COLOR_TYPES:
         raise InputError(f"{path.name} is a color image; {ONE_VALUE}.")
     if header.kind not in TYPES:
-        raise InputError(f"{path.name} holds values of NIfTI type {header.kind}; expected whole or real numbers.")
+        raise InputError(f"{path.name} has values of NIfTI type {header.kind}; expected whole or real numbers.")
     shape = three_sizes(path, header.dim[1 : header.dim[0] + 1])
     dtype = np.dtype(f"{header.order}{TYPES[header.kind]}")
     count = math.prod(shape)
-    # Damaged headers hold anything.
+    # Damaged headers may contain any value.
     offset = int(header.offset) if 0 <= header.offset <= len(content) else len(content)
-    offset = offset or header.least_offset  # 0: right behind the header
+    offset = offset or header.least_offset  # 0: directly after the header
     if offset < header.least_offset:
         raise InputError(
             f"{path.name} states that its voxels begin at byte {offset}, within the header; expected "
@@ -156,7 +156,7 @@ def _geometry(path, header):
         matrix[:3] *= factor
     # A pixdim of 0 means that the header states no spacing besides its sform.
     stated = [length * factor if length > 0 or not np.isfinite(length) else None for length in spacing]
-    affine, found = believed_affine(path.name, matrices, {"pixdim": stated})
+    affine, found = checked_affine(path.name, matrices, {"pixdim": stated})
     return affine, (*warnings, *found)
 
 

@@ -8,7 +8,7 @@ from datetime import date
 YEARS_OF = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 OLDEST = 120
 AGREEMENT_YEARS = 1.5
-"""Statements that differ by more contradict each other: the age is rounded."""
+"""Largest difference between the stated age, which is rounded, and the age from the dates."""
 
 
 def patient_age(stated: str, birth_date: str, study_date: str) -> float | None:
@@ -24,8 +24,8 @@ def patient_age(stated: str, birth_date: str, study_date: str) -> float | None:
     Returns
     -------
     float or None
-        None where the header was de-identified, contradicts itself, or states what cannot be; 0 is what
-        de-identification leaves more often than an infant.
+        None if the header was de-identified, is inconsistent, or states an impossible age. An age of 0 is regarded as
+        a result of de-identification, which is more likely than an infant.
     """
     found = [age for age in (_of_age_string(stated), _of_dates(birth_date, study_date)) if age is not None]
     if not found or max(found) - min(found) > AGREEMENT_YEARS or not 0 < int(found[0]) <= OLDEST:

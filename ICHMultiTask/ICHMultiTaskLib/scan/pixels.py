@@ -22,7 +22,7 @@ NATIVE_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".
 MAX_SLOPE, MAX_INTERCEPT = 100.0, 70_000.0
 """Larger values cannot give Hounsfield units in 16 bits."""
 PACKAGES = "python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls"
-"""Packages by which pydicom decodes compressed images."""
+"""Packages that pydicom needs to decode compressed images."""
 
 
 def read_hu(slices: Sequence[Slice], progress: Progress | None = None) -> tuple[np.ndarray, list[str]]:
@@ -71,7 +71,7 @@ def _read_stored(slices, progress):
         plane = opened[item.path]
         plane = plane[item.frame or 0] if plane.ndim == 3 and len(plane) > (item.frame or 0) else plane
         if plane.shape != shape:
-            raise InputError(f"{item.path.name} holds {plane.shape} pixels; expected {shape} by its header.")
+            raise InputError(f"{item.path.name} has {plane.shape} pixels; expected {shape} by its header.")
         planes.append(plane)
     return planes
 
@@ -155,7 +155,7 @@ def _padding_hu(item, slope, intercept):
     if item.number("PixelRepresentation"):
         values = [value - 65536 if value is not None and value > 32767 else value for value in values]
     in_hu = sorted(value * slope + intercept for value in values if value is not None)
-    # A padding value in the range of tissue is left over from a conversion: replacing it would erase anatomy.
+    # A padding value in the range of tissue is an error of a conversion: replacing it would erase anatomy.
     if in_hu[-1] < -200 or in_hu[0] > 3071:
         return in_hu[0], in_hu[-1]
     return None

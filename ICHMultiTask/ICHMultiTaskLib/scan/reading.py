@@ -35,25 +35,25 @@ def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progres
         Folder of DICOM files (searched with its subfolders), one DICOM file (its series is taken from its
         folder), .zip of DICOM files, or a .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd file.
     series_uid : str, optional
-        DICOM series to take; by default the axial soft-tissue one (see `list_series`).
+        DICOM series to read; by default the axial soft-tissue series (see `list_series`).
     progress : callable, optional
         Called as ``progress(fraction, message)``.
 
     Returns
     -------
     HeadCT
-        `facts.warnings` says which series was taken and what was done to its slices.
+        `facts.warnings` states which series was read and how its slices were processed.
 
     Raises
     ------
     InputError
-        If there is no such file, it cannot be read, or it does not hold one CT volume.
+        If there is no such file, it cannot be read, or it does not contain one CT volume.
     """
     progress = progress or NO_PROGRESS
     path = Path(path).expanduser()
     if path.is_file() and suffix_of(path) is not None:
         if series_uid is not None:
-            raise InputError(f"{path.name} holds one volume; expected DICOM images where a series is chosen.")
+            raise InputError(f"{path.name} contains one volume; expected DICOM images, since a series was chosen.")
         with _readable(path):
             return read_volume_file(path)
     with _dicom_images(path, part(progress, 0.0, 0.3)) as (images, file_uid):
@@ -69,7 +69,7 @@ def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progres
 
 
 def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
-    """List the DICOM series that a folder, file or .zip holds.
+    """List the DICOM series in a folder, file or .zip.
 
     Parameters
     ----------
@@ -78,7 +78,8 @@ def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
     Returns
     -------
     list of SeriesSummary
-        The one that `read_head_ct` would read first, then by preference; if it would read none, none is marked chosen.
+        In order of preference: first the one that `read_head_ct` would read. If it would read none, none is marked as
+        chosen.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
     """
     path = Path(folder).expanduser()
     if path.is_file() and suffix_of(path) is not None:
-        raise InputError(f"{path.name} holds one volume and no series; expected DICOM images.")
+        raise InputError(f"{path.name} contains one volume and no series; expected DICOM images.")
     with _dicom_images(path, NO_PROGRESS) as (images, file_uid):
         if file_uid is not None:
             return series_choice.choose_series(images.slices, file_uid)[1]
@@ -96,7 +97,7 @@ def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
 
 @contextmanager
 def _dicom_images(path, progress):
-    """Yield the DICOM images at a path and the series of the file it names (None for a folder or .zip)."""
+    """Yield the DICOM images at a path, and the series if the path is a file (None for a folder or .zip)."""
     if not path.exists():
         raise InputError(f"{path} does not exist; {EXPECTED}.")
     with _readable(path), _without_validation():
@@ -123,11 +124,11 @@ def _readable(path):
 
 def _images_at(path, progress):
     if path.is_dir():
-        yield _some(dicom_files.find_images(path, progress=progress), path), None
+        yield _require_images(dicom_files.find_images(path, progress=progress), path), None
     elif zipfile.is_zipfile(path):
         with tempfile.TemporaryDirectory(prefix="ichmultitask-") as folder:
             _extract(path, folder)
-            yield _some(dicom_files.find_images(Path(folder), progress=progress), path), None
+            yield _require_images(dicom_files.find_images(Path(folder), progress=progress), path), None
     elif path.suffix.lower() == ".zip":
         raise InputError(f"{path.name} is not a readable .zip archive; {EXPECTED}, found a damaged file.")
     else:
@@ -135,8 +136,8 @@ def _images_at(path, progress):
         if header is None:
             found = f"a {path.suffix} file" if path.suffix else "a file without extension"
             raise InputError(f"{path.name} is not a CT; {EXPECTED}, found {found}.")
-        if dicom_files.is_media_directory(header):  # means all files of the medium
-            yield _some(dicom_files.find_images(path.parent, progress=progress), path.parent), None
+        if dicom_files.is_media_directory(header):  # stands for all files of the medium
+            yield _require_images(dicom_files.find_images(path.parent, progress=progress), path.parent), None
             return
         images = dicom_files.find_images(path.parent, recursive=False, progress=progress)
         own = next((item for item in images.slices if item.path == path), None)
@@ -145,7 +146,7 @@ def _images_at(path, progress):
         yield images, own.text("SeriesInstanceUID")
 
 
-def _some(images, path):
+def _require_images(images, path):
     if not images.slices:
         damaged = f", found {len(images.unreadable)} damaged" if images.unreadable else ""
         raise InputError(f"{path} holds no DICOM image; {EXPECTED}{damaged}.")

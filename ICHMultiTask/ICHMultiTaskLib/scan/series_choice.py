@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..common.errors import InputError
 from .series_class import Rank, Verdict, judge, judge_foreign, study_date
 from .series_words import names_head
-from .stacks import Stack, odd_kind, split_stacks
+from .stacks import Stack, reason_unusable, split_stacks
 
 if TYPE_CHECKING:
     from .dicom_files import Slice
@@ -128,12 +128,12 @@ def choose_series(
         _refuse_several_patients(slices)
     others = [candidate for candidate in candidates if candidate is not chosen]
     if chosen.stack:
-        further = [item for item in others if item.stack and chosen.stack.goes_on_in(item.stack)]
+        further = [item for item in others if item.stack and chosen.stack.continues_in(item.stack)]
         chosen = replace(chosen, continued_by=[item.label for item in further])
     has_rival = any(_same_level(candidate, chosen) for candidate in others)
     is_good = chosen.verdict.rank <= Rank.REFORMAT and not has_rival and _is_one_study([chosen, *others])
-    is_asked_for = series_uid is not None
-    return chosen, summarize([chosen, *others], chosen, is_asked_for), is_asked_for or is_good
+    is_requested = series_uid is not None
+    return chosen, summarize([chosen, *others], chosen, is_requested), is_requested or is_good
 
 
 def rank_series(slices: Sequence[Slice]) -> list[Candidate]:
@@ -152,7 +152,7 @@ def rank_series(slices: Sequence[Slice]) -> list[Candidate]:
 
 
 def summarize(
-    candidates: Sequence[Candidate], chosen: Candidate | None = None, is_asked_for: bool = False
+    candidates: Sequence[Candidate], chosen: Candidate | None = None, is_requested: bool = False
 ) -> list[SeriesSummary]:
     """Summaries of series in the order given.
 
@@ -161,7 +161,7 @@ def summarize(
     candidates : list of Candidate
     chosen : Candidate, optional
         By default the first, if it may be chosen automatically.
-    is_asked_for : bool
+    is_requested : bool
         Whether the chosen series was requested by its UID.
 
     Returns
@@ -171,7 +171,7 @@ def summarize(
     if chosen is None and candidates[0].verdict.rank is not Rank.NEVER:
         chosen = candidates[0]
     study = (chosen or candidates[0]).first.text("StudyInstanceUID")
-    return [_summary(candidate, candidate is chosen, study, is_asked_for) for candidate in candidates]
+    return [_summary(candidate, candidate is chosen, study, is_requested) for candidate in candidates]
 
 
 def _candidates(slices):
@@ -183,10 +183,10 @@ def _candidates(slices):
 
 def _candidate(uid, slices):
     """The best volume of a series."""
-    odd = [(item, kind) for item in slices if (kind := odd_kind(item))]
+    odd = [(item, kind) for item in slices if (kind := reason_unusable(item))]
     if len(odd) == len(slices):
         return Candidate(uid, slices, None, judge_foreign(slices, odd[0][1]), odd=odd)
-    usable = [item for item in slices if not odd_kind(item)]
+    usable = [item for item in slices if not reason_unusable(item)]
     stacks = split_stacks(usable)
     judged = [(stack, judge(stack, sum(stack.repeats_of(other) for other in stacks))) for stack in stacks]
     stack, verdict = min(judged, key=lambda pair: (pair[1].rank, -_coverage_step(pair[0]), pair[0].start))
@@ -247,12 +247,12 @@ def _is_one_study(candidates):
     return len({candidate.first.text("StudyInstanceUID") for candidate in usable}) < 2
 
 
-def _summary(candidate, is_chosen, study, is_asked_for):
+def _summary(candidate, is_chosen, study, is_requested):
     first, why = candidate.first, candidate.verdict.words
     if first.text("StudyInstanceUID") != study:
         why += f", study of {first.text('StudyDate') or 'unknown date'}"
-    if is_chosen and is_asked_for:
-        why = f"asked for ({why})"
+    if is_chosen and is_requested:
+        why = f"requested ({why})"
     thickness = candidate.stack.thickness_mm if candidate.stack else first.number("SliceThickness", None)
     return SeriesSummary(
         candidate.uid,

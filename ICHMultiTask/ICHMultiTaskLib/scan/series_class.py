@@ -21,7 +21,7 @@ MIN_COVERAGE_MM = 100.0
 MIN_FIELD_MM = 150.0
 """A smaller field of view cuts off the head, as in scans of the petrous bone or the orbits."""
 USUAL_KV = (90.0, 145.0)
-"""Outside this range blood has other HU; such images are one energy of a dual-energy scan."""
+"""Outside this range the HU of blood differ; such images are one energy of a dual-energy scan."""
 
 
 class Rank(IntEnum):
@@ -100,18 +100,18 @@ def judge(stack: Stack, repeats: int = 1) -> Verdict:
 
 
 def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
-    """Describe a series that has no slice of a volume.
+    """Describe a series without any slice of a volume.
 
     Parameters
     ----------
     slices : list of Slice
     why : str
-        Why its images are not slices of a volume, from `stacks.odd_kind`.
+        Why its images are not slices of a volume, from `stacks.reason_unusable`.
 
     Returns
     -------
     Verdict
-        Of rank NEVER, with the kind of the images as its reason.
+        With rank NEVER, and the kind of the images as its reason.
     """
     first = slices[0]
     modality = first.text("Modality")

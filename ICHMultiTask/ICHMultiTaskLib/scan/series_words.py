@@ -92,7 +92,7 @@ CLASS_STEMS = {
     SeriesClass.ANGIOGRAPHY: ("angio", "venogra"),
     SeriesClass.SHARP: ("knochen",),
 }
-"""What words of a class begin with, where a language puts words together or ends them in many ways."""
+"""Word stems of a class, for languages with compound words or many endings."""
 HEAD_WORDS = (
     "head|headseq|brain|skull|kopf|schadel|neurocranium|cranium|cranial|cranio|craneo|crane|cranien|craniale|kranial|"
     "cerebral|cerebrale|cerebrum|cerebro|cerebri|cerveau|cervello|zerebral|hirn|gehirn|tete|testa|capo|cabeza|cabeca|"
@@ -159,7 +159,7 @@ def words_of(text: str) -> list[str]:
     text = re.sub(r"(?<![a-z0-9])(iv|km|mdc|pdc)-(?![a-z0-9])", " without contrast ", text)
     text = re.sub(r"(?<![a-z0-9])w\s?[/_'-]?\s?o(?:ut)?(?![a-z])|(?<![a-z])w/o", " without ", text)
     words = re.findall(r"[a-z]+|\d+(?:[.,]\d+)?", text)
-    return [part for word in words for part in _unglued(word)]
+    return [part for word in words for part in _split_compound(word)]
 
 
 def classes_in(text: str) -> list[SeriesClass]:
@@ -194,9 +194,9 @@ def names_head(text: str) -> bool:
 
 
 def says_contrast(words: Sequence[str]) -> bool:
-    """Whether words say that contrast was given, and do not deny it.
+    """Whether words state that contrast was given, without a negation.
 
-    “without and with contrast” counts as given: a series that may be either is not treated as non-contrast.
+    “without and with contrast” counts as given: an ambiguous series is not treated as non-contrast.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def says_contrast(words: Sequence[str]) -> bool:
 
 
 def denies_contrast(text: str) -> bool:
-    """Whether a text, such as a value of ContrastBolusAgent, says that no contrast was given."""
+    """Whether a text, such as a value of ContrastBolusAgent, states that no contrast was given."""
     words = words_of(text)
     if not any(word.isalpha() for word in words):
         return not any(word.strip("0.,") for word in words)  # “-” or “0”; “100” is an amount
@@ -312,8 +312,8 @@ def _is_denied(words, index):
     return before == 0 or words[before - 1] not in WITH
 
 
-def _unglued(word):
-    """A word that begins with a plane or the head and goes on with another known word (“axmip”) in two parts."""
+def _split_compound(word):
+    """Split a word that starts with a plane or the head and continues with another known word (“axmip”)."""
     for first in () if word in _KNOWN else _BEGINNINGS:
         if word.startswith(first) and word[len(first) :] in _KNOWN:
             return first, word[len(first) :]

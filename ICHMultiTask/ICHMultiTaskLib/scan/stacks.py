@@ -67,24 +67,24 @@ class Stack:
         return min(map(_sequence, self.slices)), min(times, default=0.0)
 
     def repeats_of(self, other: Stack) -> bool:
-        """Whether the other stack covers the same range in the same way, as another time point; True for itself."""
+        """Whether the other stack covers the same range like another time point; True for itself."""
         return (
-            _alike(self.slices[0], other.slices[0])
+            _are_similar(self.slices[0], other.slices[0])
             and self.thickness_mm == other.thickness_mm
             and abs(self.coverage_mm - other.coverage_mm) <= 0.2 * self.coverage_mm
         )
 
-    def goes_on_in(self, other: Stack) -> bool:
-        """Whether the other stack begins or ends one slice beyond this one, and looks like it."""
+    def continues_in(self, other: Stack) -> bool:
+        """Whether the other stack begins or ends one slice beyond this one and is similar to it."""
         one, two = self.slices[0], other.slices[0]
-        if len(self.slices) < 2 or not _alike(one, two):
+        if len(self.slices) < 2 or not _are_similar(one, two):
             return False
         step = float(np.median(np.diff(self.offsets)))
         gaps = self.offsets[0] - other.offsets[-1], other.offsets[0] - self.offsets[-1]
         return any(0.5 * step < gap < 1.6 * step for gap in gaps)
 
 
-def odd_kind(item: Slice) -> str | None:
+def reason_unusable(item: Slice) -> str | None:
     """Why an image cannot be a slice of a volume, or None if it can."""
     if item.number("SamplesPerPixel", 1) != 1:
         return "in color"
@@ -106,15 +106,15 @@ def odd_kind(item: Slice) -> str | None:
 def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
     """Split the usable slices of a series into volumes.
 
-    Slices of one volume agree in patient and size, and within tolerances in orientation and pixel spacing. Where
-    several volumes cover one range, they are told apart by study, kind, kernel, contrast agent, acquisition number,
-    slice thickness, time and runs of instance numbers; slices that follow each other, or fill each other's gaps, stay
-    together, however their headers differ.
+    Slices of one volume agree in patient and size, and within tolerances in orientation and pixel spacing. Volumes that
+    cover the same range are distinguished by study, kind, kernel, contrast agent, acquisition number, slice thickness,
+    time and runs of instance numbers. Slices that follow each other, or fill each other's gaps, stay together even if
+    their headers differ.
 
     Parameters
     ----------
     slices : list of Slice
-        Those for which `odd_kind` is None.
+        Those for which `reason_unusable` is None.
 
     Returns
     -------
@@ -137,15 +137,15 @@ def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
     return sorted(stacks, key=lambda stack: (-len(stack.slices), stack.start))
 
 
-def weave(stack: Stack) -> int:
-    """Count slices close to their neighbors on both sides, as where two acquisitions are interleaved."""
+def count_interleaved(stack: Stack) -> int:
+    """Count slices that are close to both neighbors, as in interleaved acquisitions."""
     steps = np.diff(stack.offsets)
     if len(steps) < 3:
         return 0
     return int(np.sum(steps[1:-1] < 0.5 * np.minimum(steps[:-2], steps[2:])))
 
 
-def holes(stack: Stack) -> list[tuple[int, float, float]]:
+def find_gaps(stack: Stack) -> list[tuple[int, float, float]]:
     """Find gaps where slices are missing: steps of more than 1.6 times the median of their neighbors.
 
     A step that changes for a whole block, as from the skull base to the vertex, is not a gap.
@@ -179,8 +179,8 @@ def _group(slices):
     return [group for group, _ in groups]
 
 
-def _alike(one, other):
-    """Whether two slices have one grid and nothing that both state differs."""
+def _are_similar(one, other):
+    """Whether two slices have the same grid and no contradicting attributes."""
     pairs = [(trait(one), trait(other)) for trait in TRAITS]
     return _has_same_grid(one, other) and all(mine == yours or not (mine and yours) for mine, yours in pairs)
 
@@ -194,7 +194,7 @@ def _has_same_grid(one, other):
 
 
 def _agent(item):
-    """Contrast agent, "" for one that is none."""
+    """Contrast agent; "" if none was given."""
     agent = item.text("ContrastBolusAgent")
     return "" if denies_contrast(agent) else agent.casefold()
 
@@ -205,7 +205,7 @@ TRAITS = (
     lambda item: item.text("ConvolutionKernel"),
     _agent,
 )
-"""What two volumes of one range may differ in by their headers; "" where nothing is stated."""
+"""Header attributes in which volumes of the same range may differ; "" if not stated."""
 
 
 def _without_copies(slices):

@@ -1,6 +1,6 @@
 """Consistency checks of the geometry that a header states: one set of rules for every format.
 
-A reader collects the statements of its header by name; `believed_affine` checks them against each other. Checks of the
+A reader collects the statements of its header by name; `checked_affine` checks them against each other. Checks of the
 geometry against the voxels are in `head_shape`.
 """
 
@@ -23,7 +23,7 @@ MAX_OBLIQUE_DEG = 41.0
 normal with less than 0.75 along the body)."""
 
 
-def believed_affine(
+def checked_affine(
     name: str,
     matrices: Mapping[str, np.ndarray],
     spacings: Mapping[str, Sequence[float | None]] | None = None,
@@ -34,13 +34,13 @@ def believed_affine(
     Parameters
     ----------
     name : str
-        Of the file, series or node, for messages.
+        Name of the file, series or node, for messages.
     matrices : dict of str to ndarray of shape (4, 4)
         At least one: IJK-to-RAS in mm by the name of the statement; the first one is returned.
     spacings : dict of str to sequence of 3
         Other statements of the distance between voxels along i, j and k in mm; None if not stated.
     lesser : dict of str to sequence of 3
-        The same, of less authoritative fields: a difference is a warning, not a refusal.
+        The same for less authoritative fields: a difference causes a warning, not an error.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def believed_affine(
     Raises
     ------
     InputError
-        If orientation or spacing is impossible, or if two statements of it differ.
+        If orientation or spacing is impossible, or two statements of it differ.
     """
     (first, affine), *others = ((key, np.array(value, dtype=float)) for key, value in matrices.items())
     for key, matrix in ((first, affine), *others):
@@ -58,8 +58,8 @@ def believed_affine(
     warnings = []
     for key, other in others:
         _refuse_difference(name, first, affine, key, np.linalg.norm(other[:3, :3], axis=0))
-        _compare_turn(name, first, affine, key, other)
-        warnings.extend(_compare_place(first, affine, key, other))
+        _compare_orientation(name, first, affine, key, other)
+        warnings.extend(_compare_position(first, affine, key, other))
     for key, spacing in (spacings or {}).items():
         _refuse_difference(name, first, affine, key, spacing)
     for key, spacing in (lesser or {}).items():
@@ -133,9 +133,9 @@ def _refuse_difference(name, first, affine, key, spacing):
 
 
 def _differences(affine, spacing):
-    """Axis, own and other spacing for each axis on which they differ."""
+    """Axis, own and other spacing, for each axis along which they differ."""
     along = spacing_kji(affine)[::-1]
-    # With a gantry tilt some write the step along the axis, others the distance between planes.
+    # With a gantry tilt, some programs write the step along the axis, others the distance between planes.
     across = 1.0 / np.linalg.norm(np.linalg.inv(affine[:3, :3]), axis=1)
     for axis, own, plane, other in zip("ijk", along, across, spacing, strict=True):
         if other is None:
@@ -144,7 +144,7 @@ def _differences(affine, spacing):
             yield axis, own, other
 
 
-def _compare_turn(name, first, affine, key, other):
+def _compare_orientation(name, first, affine, key, other):
     """Compare two orientations after removing shear."""
     turns = []
     for matrix in (affine[:3, :3], other[:3, :3]):
@@ -163,7 +163,7 @@ def _compare_turn(name, first, affine, key, other):
         )
 
 
-def _compare_place(first, affine, key, other):
+def _compare_position(first, affine, key, other):
     shift = float(np.linalg.norm(affine[:3, 3] - other[:3, 3]))
     if shift > PLACE_TOLERANCE_MM:
         yield f"The header states two positions {shift:.0f} mm apart ({first} and {key}); {first} was used."

@@ -1,4 +1,4 @@
-"""Checks that a scan is a head CT the model was made for, and that its geometry is plausible.
+"""Checks that a scan is a head CT that the model was made for, and that its geometry is plausible.
 
 The same for every format, after reading. They run on a coarse copy of about 4 mm and take milliseconds.
 """
@@ -103,7 +103,7 @@ def _extent_mm(head_ct):
 def _refuse_values(hu, coarse):
     if hu.dtype.kind == "f" and not np.isfinite(hu.sum(dtype=np.float64)):
         count = int(hu.size - np.isfinite(hu).sum())
-        raise InputError(f"The scan holds {count} voxels of NaN or infinity; expected a HU value in every voxel.")
+        raise InputError(f"The scan contains {count} voxels of NaN or infinity; expected a HU value in every voxel.")
     low, high = float(coarse.min()), float(coarse.max())
     if low == high:
         low, high = float(hu.min()), float(hu.max())
@@ -115,7 +115,7 @@ def _refuse_values(hu, coarse):
         reason = "; the offset of -1024 may not have been applied" if is_unscaled else ""
         raise InputError(f"The values are not Hounsfield units; expected air near -1000 HU, {found}{reason}.")
     if np.mean(coarse > -200) < 0.01:
-        raise InputError(f"The scan holds almost nothing but air; expected a head, {found} HU.")
+        raise InputError(f"The scan contains almost nothing but air; expected a head, {found} HU.")
 
 
 def _inside(coarse):
@@ -218,13 +218,13 @@ def _shape_warnings(shape: HeadShape):
     for name, form, value, (low, high), _ in measured:
         if not low <= value <= high:
             raise InputError(
-                f"The head has no human size, so the stated spacing cannot be right; expected {name} of "
+                f"The head does not have a human size, so the stated spacing must be wrong; expected {name} of "
                 f"{form.format(low).split()[0]} to {form.format(high)}, found {form.format(value)} ({shape.found})."
             )
     for name, form, value, _, (low, high) in measured:
         if not low <= value <= high:
             yield (
-                f"The head is not of an adult's size: expected {name} of {form.format(low).split()[0]} to "
+                f"The head does not have an adult's size: expected {name} of {form.format(low).split()[0]} to "
                 f"{form.format(high)}, found {form.format(value)} ({shape.found}); check the spacing of the scan and "
                 "the patient's age."
             )

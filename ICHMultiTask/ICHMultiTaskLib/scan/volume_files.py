@@ -12,7 +12,7 @@ from .geometry import LPS_TO_RAS, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
 from .nifti import read_nifti
-from .stated_geometry import MM_PER_UNIT, believed_affine
+from .stated_geometry import MM_PER_UNIT, checked_affine
 from .stored_volume import ONE_VALUE, StoredVolume, three_sizes
 
 _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
@@ -156,7 +156,8 @@ def _image(path, format_name, image_io):
         if is_out_of_memory(error):
             raise
         raise InputError(
-            f"{path.name} cannot be read; expected a complete {format_name} file, found a truncated or foreign one."
+            f"{path.name} cannot be read; expected a complete {format_name} file, found a truncated one or another "
+            "format."
         ) from error
 
 
@@ -171,13 +172,13 @@ def _stored(path, image, size, scale, spacings, warnings=()):
     matrix[:3, :3] = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3] * image.GetSpacing()[:3]
     matrix[:3, 3] = image.GetOrigin()[:3]
     matrix[:3] *= scale[:, None]
-    affine, found = believed_affine(path.name, {"direction and spacing": LPS_TO_RAS @ matrix}, spacings)
+    affine, found = checked_affine(path.name, {"direction and spacing": LPS_TO_RAS @ matrix}, spacings)
     header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     return StoredVolume(values, affine, header, (*warnings, *found))
 
 
 def _numbers(text):
-    """Numbers in a field; empty if it holds anything else."""
+    """Numbers in a field; empty if it contains anything else."""
     try:
         return [float(word) for word in text.split()]
     except ValueError:

@@ -143,7 +143,7 @@ def test_unusable_segmentations_are_refused(tmp_path):
     write_nrrd(np.where(ball(), -1, 0).astype(np.int8), TILTED, tmp_path / "negative.nrrd")
     refused("negative.nrrd", "contains the label -1; expected 0 outside")
     write_seg_nrrd(tmp_path / "cut.seg.nrrd", [ball().astype(np.uint8)], {"Segment0_Name": "A", "Segment0_Layer": "2"})
-    refused("cut.seg.nrrd", "names layer 2, but it holds 1")
+    refused("cut.seg.nrrd", "refers to layer 2, but it has 1")
     fields = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     (tmp_path / "bare.mha").write_bytes(fields.encode() + bytes(8))
     refused("bare.mha", "bare.mha states no usable spacing; expected ElementSpacing")

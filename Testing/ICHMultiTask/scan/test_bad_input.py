@@ -64,7 +64,7 @@ def test_png_alone_in_a_folder_and_renamed(tmp_path):
 def test_not_a_ct(tmp_path, dicom_files, head, kind, modality, words):
     paths = dicom_files.write(tmp_path, *head, SOPClassUID=kind, Modality=modality)
     refused(tmp_path, rf"no axial CT series to analyze; expected a non-contrast head CT, found {words}.*32 images")
-    refused(paths[0], rf"The series holds no CT slices; expected CT images, found: {words}")
+    refused(paths[0], rf"The series contains no CT slices; expected CT images, found: {words}")
 
 
 def test_localizer_sagittal_and_angiography_alone(tmp_path, dicom_files, head):
@@ -197,12 +197,12 @@ def test_wrong_values_and_shapes(tmp_path, head, suffix):
     refuse(np.full_like(hu, -1000), "The scan is constant; expected a head CT in HU, found the value -1000 everywhere")
     refuse(np.zeros_like(hu), "The scan is constant; .* found the value 0 everywhere")
     noise = np.random.default_rng(0).integers(-1010, -990, hu.shape).astype(np.int16)
-    refuse(noise, "The scan holds almost nothing but air; expected a head, found values from -1010 to -991 HU")
+    refuse(noise, "The scan contains almost nothing but air; expected a head, found values from -1010 to -991 HU")
     with_nan = hu.astype(np.float32)
     with_nan[4, 5, 6] = np.nan
-    refuse(with_nan, "The scan holds 1 voxels of NaN or infinity; expected a HU value in every voxel")
+    refuse(with_nan, "The scan contains 1 voxels of NaN or infinity; expected a HU value in every voxel")
     with_nan[4, 5, 6] = np.inf
-    refuse(with_nan, "The scan holds 1 voxels of NaN or infinity")
+    refuse(with_nan, "The scan contains 1 voxels of NaN or infinity")
     refuse(np.full(hu.shape, np.nan, np.float32), "voxels of NaN or infinity")
     mr = np.clip((hu + 1000) // 5, 0, 255).astype(np.uint8)
     refuse(mr, "The values are not Hounsfield units; expected air near -1000 HU, found values from 0 to 255")
@@ -285,6 +285,6 @@ def test_chest(tmp_path, dicom_files):
 
 def test_series_asked_of_a_volume_file(tmp_path, head):
     path = nifti_of(tmp_path / "scan.nii", head[0])
-    refused(path, "holds one volume; expected .*DICOM", series_uid="1.2.3")
-    with pytest.raises(InputError, match="holds one volume and no series; expected DICOM images"):
+    refused(path, "contains one volume; expected .*DICOM", series_uid="1.2.3")
+    with pytest.raises(InputError, match="contains one volume and no series; expected DICOM images"):
         list_series(path)

@@ -56,7 +56,7 @@ def test_size_of_an_ellipsoid(half_axes, thickness):
     assert shape.covered > 0.95 and min(shape.symmetry) > 0.95
 
 
-def test_a_head_is_measured_and_lies_as_stated(head):
+def test_a_head_is_measured_in_its_stated_orientation(head):
     shape = measure_head(coarse_head(head))
     assert misplacement(shape) is None
     assert 1200 < shape.intracranial_ml < 2000 and 130 < shape.width_mm < 160 and 165 < shape.length_mm < 215
@@ -84,7 +84,7 @@ def test_storage_does_not_matter(head, axes):
         assert misplacement(found) is None
 
 
-def test_ten_percent_in_all_directions_are_not_claimed(head):
+def test_a_scale_error_of_ten_percent_is_not_reported(head):
     """Every volume is a third larger, and the head's own still one that people have."""
     found, stated = (check_head_ct(one).facts for one in (scaled(head, 1.1), head))
     assert found.intracranial_ml == pytest.approx(1.331 * stated.intracranial_ml, rel=0.05)
@@ -103,7 +103,7 @@ WRONG = {
 
 @pytest.mark.parametrize("words", WRONG)
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_head_that_lies_otherwise_is_refused(head, words, mirrored):
+def test_a_head_in_another_orientation_is_refused(head, words, mirrored):
     """Each with right and left as they are and exchanged, which the head cannot tell."""
     left_right = np.diag([-1 if mirrored else 1, 1, 1])
     with pytest.raises(InputError, match=f"The head lies .*{words}.*expected the orientation that the header states"):
@@ -111,27 +111,29 @@ def test_a_head_that_lies_otherwise_is_refused(head, words, mirrored):
 
 
 @pytest.mark.parametrize("words", list(WRONG)[:5])
-def test_a_real_head_that_lies_otherwise_is_refused(real_head, words):
+def test_a_real_head_in_another_orientation_is_refused(real_head, words):
     with pytest.raises(InputError, match=words):
         check_head_ct(with_header(real_head, WRONG[words]))
 
 
-def test_left_and_right_are_not_claimed(head, real_head):
+def test_left_and_right_are_not_distinguished(head, real_head):
     for scan in (head, real_head):
         for sign in (1, -1):
             assert check_head_ct(with_header(scan, np.diag([sign, 1, 1]))).facts.warnings == ()
 
 
 @pytest.mark.parametrize("factors", [1 / 0.7, 1.25, 0.7, (2, 2, 1), (1, 1, 1.8), (1, 1, 0.55), (1.5, 1, 1)])
-def test_a_head_of_no_human_size_is_refused(head, factors):
-    with pytest.raises(InputError, match="no human size, so the stated spacing cannot be right; expected .* found "):
+def test_a_head_without_human_size_is_refused(head, factors):
+    with pytest.raises(
+        InputError, match="not have a human size, so the stated spacing must be wrong; expected .* found "
+    ):
         check_head_ct(scaled(head, factors))
 
 
 @pytest.mark.parametrize("factors", [0.82, 1.13, (1, 1, 0.72)])
-def test_a_head_of_no_adult_is_warned_of(head, factors):
+def test_a_head_without_adult_size_gets_a_warning(head, factors):
     (warning,) = (text for text in check_head_ct(scaled(head, factors)).facts.warnings if "adult" in text)
-    assert warning.startswith("The head is not of an adult's size: expected ") and "check the spacing" in warning
+    assert warning.startswith("The head does not have an adult's size: expected ") and "check the spacing" in warning
 
 
 @pytest.mark.parametrize("shape", ["whole", "to the base"])
@@ -147,7 +149,7 @@ def test_padding_below_the_neck_is_not_taken_for_air(head, shape):
 
 
 @pytest.mark.parametrize("degrees", [-40, 25, 40])
-def test_a_head_turned_to_the_side_lies_as_stated(head, degrees):
+def test_a_head_rotated_to_the_side_is_accepted(head, degrees):
     turned = ndimage.rotate(head.hu, degrees, axes=(1, 2), reshape=False, order=1, cval=-1000)
     assert misplacement(measure_head(coarse_head(HeadCT(turned, head.ijk_to_ras)))) is None
 

@@ -93,7 +93,7 @@ def test_a_hot_pixel_does_not_hide_the_missing_offset(head):
         lambda hu: np.where(hu > 500, 3000, np.where(hu > -500, 1500, 24)),  # tissue at another place
     ],
 )
-def test_where_a_doubt_is_left_nothing_is_changed(head, stored):
+def test_ambiguous_values_are_not_changed(head, stored):
     values = np.maximum(stored(head.astype(int)), 0).astype(np.uint16)
     hu, warnings = as_hu(values)
     assert warnings == ()

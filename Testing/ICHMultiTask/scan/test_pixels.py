@@ -215,7 +215,7 @@ def test_intercept_missing_in_some_slices_is_taken_from_the_others(tmp_path, dic
     assert warning.startswith("10 of 32 slices state no rescale intercept (first: slice000.dcm); that of the others")
 
 
-def test_intercept_missing_in_some_slices_whose_pixels_leave_it_open(tmp_path, dicom_files, head):
+def test_missing_intercept_that_the_pixels_cannot_determine(tmp_path, dicom_files, head):
     """The slices without an intercept hold Hounsfield units already, the others do not."""
     hu, affine = head
 
@@ -257,7 +257,7 @@ def test_block_of_slices_with_an_intercept_that_does_not_fit(tmp_path, dicom_fil
         read_head_ct(tmp_path)
 
 
-def test_intercept_of_its_own_that_fits_is_used_and_named(tmp_path, dicom_files, head):
+def test_differing_intercept_that_fits_is_used_and_reported(tmp_path, dicom_files, head):
     hu, affine = head
 
     def change(dataset, k):
@@ -328,7 +328,7 @@ def test_unknown_value_representation_in_the_meta_information(tmp_path, dicom_fi
     np.testing.assert_array_equal(read_head_ct(tmp_path).hu, hu)
 
 
-def test_rescale_values_that_are_none_of_a_ct(tmp_path, dicom_files, head):
+def test_rescale_values_implausible_for_a_ct(tmp_path, dicom_files, head):
     dicom_files.write(tmp_path, *head, RescaleIntercept="99999999999")
     with pytest.raises(InputError, match=r"slice000\.dcm states a rescale slope of 1 and an intercept of 1e\+11"):
         read_head_ct(tmp_path)

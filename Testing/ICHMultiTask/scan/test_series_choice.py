@@ -120,7 +120,7 @@ def headers(uid, step_mm=5.0, orientation=(1, 0, 0, 0, 1, 0), **attributes):
 
 
 @pytest.mark.parametrize("name", RIVALS)
-def test_plain_series_is_taken_beside(name):
+def test_plain_series_is_preferred_to(name):
     """Beside every other kind, also where that comes first and has more slices."""
     rival = {"SeriesDescription": name, "SeriesNumber": 1, "SliceThickness": 5, **RIVALS[name]}
     plain = headers("1.2", SeriesDescription="HEAD WITHOUT CONTRAST", SeriesNumber=2)
@@ -129,7 +129,7 @@ def test_plain_series_is_taken_beside(name):
 
 
 @pytest.mark.parametrize("agent", ["NO CONTRAST", "without", "W/O", "-", "NONE"])
-def test_agent_that_is_none(tmp_path, dicom_files, head, agent):
+def test_agent_value_that_means_no_contrast(tmp_path, dicom_files, head, agent):
     dicom_files.write(tmp_path, *head, ContrastBolusAgent=agent)
     assert chosen(tmp_path) == ("HEAD 5.0 H31s", "")
 
@@ -153,7 +153,7 @@ def test_second_series_of_the_same_rank_is_named():
     assert [item.uid for item in summaries] == ["1.2", "1.1"]
 
 
-def test_part_of_the_head_does_not_stand_for_a_whole_thin_scan():
+def test_partial_scan_is_not_preferred_to_a_whole_thin_scan():
     taken, summaries, _ = choose_series(headers("1.1", 1.25) + headers("1.2")[:22])
     assert taken.uid == "1.1"
     assert summaries[1].why == "covers 105 mm with 22 slices"
@@ -206,7 +206,7 @@ def test_kernel_outweighs_the_words():
 
 
 @pytest.mark.parametrize("description", ["CTA HEAD", "HEAD C+", "AX MIP 10", "VNC HEAD", "HEAD PERFUSION 5.0"])
-def test_series_that_is_taken_only_when_asked_for(tmp_path, dicom_files, head, description):
+def test_series_that_is_analyzed_only_if_requested(tmp_path, dicom_files, head, description):
     dicom_files.write(tmp_path, *head, SeriesDescription=description)
     with pytest.raises(InputError, match="no axial CT series to analyze; .* only if requested by its UID"):
         read_head_ct(tmp_path)

@@ -60,7 +60,7 @@ def test_description(row):
         ("Hemiparesis", SeriesClass.PLAIN),
     ],
 )
-def test_words_are_told_from_letters(text, expected):
+def test_texts_are_split_into_words(text, expected):
     assert (classes_in(text) or [SeriesClass.PLAIN])[0] is expected
 
 
@@ -73,7 +73,7 @@ def test_words_are_told_from_letters(text, expected):
         "no intravenous contrast", "Not Applicable", "S/C", "unspecified",
     ],
 )  # fmt: skip
-def test_agents_that_are_none(agent):
+def test_texts_that_mean_no_contrast(agent):
     assert denies_contrast(agent)
 
 

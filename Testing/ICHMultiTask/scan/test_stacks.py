@@ -61,23 +61,23 @@ def test_direction_cosines_and_spacing_that_differ_in_the_fifth_digit(tmp_path, 
 
 @pytest.mark.parametrize("shift_mm", [0.0, 0.9, 2.5])
 @pytest.mark.parametrize(
-    "told_by", ["AcquisitionNumber", "AcquisitionTime", "InstanceNumber", "each slice", "numbers from 1"]
+    "attribute", ["AcquisitionNumber", "AcquisitionTime", "InstanceNumber", "each slice", "numbers from 1"]
 )
-def test_two_acquisitions_of_one_range_are_not_woven_together(tmp_path, dicom_files, head, shift_mm, told_by):
-    """Alike but for a shift of the table; the second one has other values, so that a weave would show."""
+def test_two_acquisitions_of_one_range_are_not_interleaved(tmp_path, dicom_files, head, shift_mm, attribute):
+    """Similar except for a table shift; the second one has other values, so that interleaving would be visible."""
     hu, affine = head
     shifted = affine.copy()
     shifted[2, 3] += shift_mm
     for number, (grid, voxels) in enumerate(((affine, hu), (shifted, hu + 100))):
 
         def mark(dataset, k, number=number):
-            if told_by == "AcquisitionNumber":
+            if attribute == "AcquisitionNumber":
                 dataset.AcquisitionNumber = number + 1
-            elif told_by == "AcquisitionTime":
+            elif attribute == "AcquisitionTime":
                 dataset.AcquisitionTime = f"10{number}{k // 10}{k % 10:02d}.5"
-            elif told_by == "each slice":
+            elif attribute == "each slice":
                 dataset.AcquisitionNumber = 32 * number + k + 1
-            dataset.InstanceNumber = k + 1 if told_by == "numbers from 1" else 32 * number + k + 1
+            dataset.InstanceNumber = k + 1 if attribute == "numbers from 1" else 32 * number + k + 1
 
         dicom_files.write(tmp_path, voxels, grid, name="ab"[number], change=mark)
     found, warnings = read(tmp_path)
@@ -178,7 +178,7 @@ def test_two_kernels_that_share_all_numbers_and_times_are_no_copies(tmp_path, di
     np.testing.assert_array_equal(read(tmp_path)[0], hu)
 
 
-def test_woven_acquisitions_without_any_mark_are_refused(tmp_path, dicom_files, head):
+def test_indistinguishable_interleaved_acquisitions_are_refused(tmp_path, dicom_files, head):
     hu, affine = head
     shifted = affine.copy()
     shifted[2, 3] += 1.2
@@ -260,7 +260,7 @@ def test_one_broken_file_beside_the_scan_is_left_out(tmp_path, dicom_files, head
         read_head_ct(tmp_path)
 
 
-def test_scan_that_goes_on_in_another_series(tmp_path, dicom_files, head):
+def test_scan_that_continues_in_another_series(tmp_path, dicom_files, head):
     """As where a transfer split it, or the identifier of the last slice is damaged."""
     hu, affine = head
     top = affine.copy()
@@ -272,7 +272,7 @@ def test_scan_that_goes_on_in_another_series(tmp_path, dicom_files, head):
     assert "The scan continues in another series, which was not used (“HEAD 2, 2 images”)" in warnings
 
 
-def test_positions_that_no_scan_has(tmp_path, dicom_files, head):
+def test_impossible_positions(tmp_path, dicom_files, head):
     hu, affine = head
     offsets = [*range(31), 1e9]
     dicom_files.write(tmp_path / "far", hu, affine, offsets=offsets)
@@ -284,7 +284,7 @@ def test_positions_that_no_scan_has(tmp_path, dicom_files, head):
         read_head_ct(tmp_path / "close")
 
 
-def test_file_that_the_disk_refuses(tmp_path, dicom_files, head, monkeypatch):
+def test_file_with_a_read_error(tmp_path, dicom_files, head, monkeypatch):
     hu, affine = head
     dicom_files.write(tmp_path, hu, affine)
     (tmp_path / "scratched.dcm").write_bytes(b"x")

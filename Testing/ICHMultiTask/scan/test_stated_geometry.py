@@ -194,7 +194,7 @@ def test_nifti_with_a_negative_pixdim(head, tmp_path, axis):
         accepted(path, head, "negative spacing in pixdim, which NIfTI forbids; the sign was ignored")
 
 
-def test_nifti_placed_twice(head, tmp_path):
+def test_nifti_with_two_positions(head, tmp_path):
     hu, affine = head
     path, moved = tmp_path / "scan.nii", affine.copy()
     refused(
@@ -249,7 +249,7 @@ def test_nifti_voxels_begin_behind_the_header(head, tmp_path):
         read_head_ct(path)
 
 
-def test_nifti_values_that_are_no_hu(head, tmp_path):
+def test_nifti_values_that_are_not_hu(head, tmp_path):
     hu, affine = head
     path, wide = tmp_path / "scan.nii", hu.astype(np.int32)
     unscaled = (wide + 1024).astype("u2")
@@ -261,7 +261,7 @@ def test_nifti_values_that_are_no_hu(head, tmp_path):
     refused(nifti(path, -wide.astype("i2"), affine), "The brain measures -27 HU")
     broken = hu.astype("f8")
     broken[20, 80, 80] = np.nan
-    refused(nifti(path, broken, affine), "The scan holds 1 voxels of NaN or infinity")
+    refused(nifti(path, broken, affine), "The scan contains 1 voxels of NaN or infinity")
     hot = hu.astype("i4")
     hot[20, 80, 80] = 2_000_000_000
     accepted(nifti(path, hot, affine), head, hu=np.minimum(hot, 32767))
@@ -283,7 +283,7 @@ def test_a_head_read_at_the_wrong_scale_is_refused(head, tmp_path, suffix):
     hu, affine = head
     for factor in (1 / 1.4, 1.3):
         path = FORMATS[suffix](tmp_path / f"scan{suffix}", hu, stretched(affine, factor))
-        refused(path, "no human size, so the stated spacing cannot be right")
+        refused(path, "does not have a human size, so the stated spacing must be wrong")
 
 
 @every_format
@@ -306,7 +306,7 @@ def test_shear_that_no_gantry_makes_is_refused(head, tmp_path, suffix):
 
 
 @every_format
-def test_a_head_that_lies_otherwise_than_its_header_says(head, tmp_path, suffix):
+def test_a_head_in_another_orientation_than_stated(head, tmp_path, suffix):
     hu, affine = head
     for change, words in ((np.diag([1, 1, -1, 1]), "upside down"), (np.diag([1, -1, 1, 1]), "face to the back"),
                           (np.eye(4)[[1, 0, 2, 3]], "symmetry across the axis from back to front")):  # fmt: skip
@@ -327,7 +327,7 @@ def test_a_head_that_lies_otherwise_than_its_header_says(head, tmp_path, suffix)
         ((), {"space": "3D-right-handed"}, "found the space 3D-right-handed"),
     ],
 )
-def test_nrrd_that_does_not_say_where_it_lies(head, tmp_path, drop, fields, message):
+def test_nrrd_without_geometry_is_refused(head, tmp_path, drop, fields, message):
     refused(nrrd(tmp_path / "scan.nrrd", *head, drop=drop, **fields), message)
 
 
@@ -356,7 +356,7 @@ def test_nrrd_spaces_and_units(head, tmp_path):
         ((), {"ElementToIntensityFunctionSlope": "0.5"}, "ElementToIntensityFunctionSlope = 0.5, which few programs"),
     ],
 )
-def test_metaimage_that_does_not_say_what_it_holds(head, tmp_path, drop, fields, message):
+def test_metaimage_with_missing_or_unusual_fields(head, tmp_path, drop, fields, message):
     refused(metaimage(tmp_path / "scan.mha", *head, drop=drop, **fields), message)
 
 
@@ -386,7 +386,7 @@ def test_dicom_statements(head, tmp_path, dicom_files):
     dicom_files.write(tmp_path / "oblique", hu, turned(44) @ affine)
     refused(tmp_path / "oblique", "not axial|44° oblique")
     dicom_files.write(tmp_path / "spacing", hu, affine, PixelSpacing=[0.7, 0.7])
-    refused(tmp_path / "spacing", "no human size, so the stated spacing cannot be right")
+    refused(tmp_path / "spacing", "does not have a human size, so the stated spacing must be wrong")
 
 
 def test_masks_are_not_turned_to_hu(head, tmp_path):
@@ -400,7 +400,7 @@ def test_masks_are_not_turned_to_hu(head, tmp_path):
     np.testing.assert_array_equal(first[0].mask, second)
 
 
-def test_a_node_is_judged_as_a_file_is(head):
+def test_a_node_is_checked_like_a_file(head):
     """`check_head_ct` sees the same array and affine whatever they came from."""
     hu, affine = head
     with pytest.raises(InputError, match="states no spacing"):

@@ -70,7 +70,7 @@ def test_shifted_hounsfield_units(head_ct, brain):
 
 
 @pytest.mark.parametrize("brain", [150, 70, 0, -60])
-def test_hounsfield_units_of_no_brain_are_refused(head_ct, brain):
+def test_implausible_brain_hu_are_refused(head_ct, brain):
     with pytest.raises(InputError, match=f"The brain measures {brain} HU; expected 20 to 50 HU: check the rescale"):
         check_head_ct(changed(head_ct, head_ct.hu == 32, brain))
 
@@ -92,14 +92,14 @@ def test_thick_slices(head_ct):
     assert "Slices are 15.0 mm apart; above 10 mm small hemorrhages are missed." in warnings_of(thick)
 
 
-def test_slightly_cut_head_is_warned_of(head_ct):
+def test_slightly_cut_head_gets_a_warning(head_ct):
     upper = HeadCT(head_ct.hu[:26], head_ct.ijk_to_ras)
     assert warnings_of(upper)[-1].startswith("The scan seems to end before the vertex")
     lower = HeadCT(head_ct.hu[8:], head_ct.ijk_to_ras)
     assert warnings_of(lower)[-1].startswith("The scan seems to end before the skull base")
 
 
-def test_skull_cut_by_the_field_of_view_is_warned_of(head_ct):
+def test_skull_cut_by_the_field_of_view_gets_a_warning(head_ct):
     bone = np.flatnonzero((head_ct.hu > 300).any(axis=(0, 2)))
     cut = HeadCT(head_ct.hu[:, : bone[-1] - 3], head_ct.ijk_to_ras)
     assert any("The field of view cuts off part of the skull" in sentence for sentence in warnings_of(cut))
@@ -123,7 +123,7 @@ def test_float_scan_with_nan(head_ct):
     hu = head_ct.hu.astype(np.float32)
     assert len(warnings_of(HeadCT(hu, head_ct.ijk_to_ras))) == 1
     hu[3, 1, 2] = -np.inf
-    with pytest.raises(InputError, match="The scan holds 1 voxels of NaN or infinity"):
+    with pytest.raises(InputError, match="The scan contains 1 voxels of NaN or infinity"):
         check_head_ct(HeadCT(hu, head_ct.ijk_to_ras))
 
 
