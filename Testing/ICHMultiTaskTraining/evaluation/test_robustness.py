@@ -278,7 +278,7 @@ def test_whole_run_writes_what_it_measured(whole_run):
 
 def test_masks_need_heads_and_a_volume(whole_run, tmp_path):
     _, folder, _ = whole_run
-    with pytest.raises(InputError, match="Masks need heads"):
+    with pytest.raises(InputError, match="Masks need head CTs"):
         robustness(tmp_path / "out", folder / "tiny", "cpu", patients=1, masks=folder / "masks")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected segmentations of 4 to 60 mL in .*, found none"):
