@@ -136,7 +136,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
 
     def _start(self, preset, readSettings):
         try:
-            install_missing_packages(TRAINING)
+            install_missing_packages(TRAINING, "torch")
             settings = readSettings()
             table = self.ui.manifestPath.currentPath
             if preset is None:

@@ -51,8 +51,8 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if missing_packages(TRAINING):
-            raise unittest.SkipTest(f"not installed: {', '.join(missing_packages(TRAINING))}")
+        if missing := missing_packages(TRAINING, "torch"):
+            raise unittest.SkipTest(f"not installed: {', '.join(missing)}")
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.folder = Path(folder.name)

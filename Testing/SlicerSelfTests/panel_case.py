@@ -23,8 +23,8 @@ class PanelCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if missing_packages():
-            raise unittest.SkipTest(f"not installed: {', '.join(missing_packages())}")
+        if missing := missing_packages(runtime="torch"):
+            raise unittest.SkipTest(f"not installed: {', '.join(missing)}")
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         slicer.util.mainWindow().resize(1500, 980)

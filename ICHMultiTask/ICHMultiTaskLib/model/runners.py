@@ -28,6 +28,18 @@ PACKAGES = {RuntimeLibrary.TORCH: "torch", RuntimeLibrary.ONNX: "onnxruntime"}
 _NAMES = {RuntimeLibrary.TORCH: "PyTorch", RuntimeLibrary.ONNX: "ONNX Runtime"}
 
 
+def is_installed(runtime: str) -> bool:
+    """Whether a library is installed, or any of them for "auto". Imports none.
+
+    Parameters
+    ----------
+    runtime : str
+        One of `RuntimeLibrary`.
+    """
+    names = PACKAGES.values() if runtime == RuntimeLibrary.AUTO else [PACKAGES[RuntimeLibrary(runtime)]]
+    return any(importlib.util.find_spec(name) is not None for name in names)
+
+
 def choose_library(name: str = "auto") -> RuntimeLibrary:
     """Check the name of a library; choose the first one that is installed for "auto". Imports none.
 
@@ -41,7 +53,7 @@ def choose_library(name: str = "auto") -> RuntimeLibrary:
     RuntimeLibrary.check(name, "runtime")
     asked = PACKAGES if name == RuntimeLibrary.AUTO else [RuntimeLibrary(name)]
     for library in asked:
-        if importlib.util.find_spec(PACKAGES[library]) is not None:
+        if is_installed(library):
             return library
     names = " or ".join(_NAMES[library] for library in asked)
     raise DependencyError(f"{names} is needed to run a model, and it is not installed.")

@@ -23,6 +23,7 @@ from ..common.errors import InputError
 from ..common.names import safe_name
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.writing import new_folder
+from ..model.runners import choose_library
 from ..mrml import acquisition, clinical, results
 from ..mrml.focus import scans
 from ..mrml.kept_results import attention_on_show, keep_result, kept_result, restored_analysis
@@ -211,7 +212,8 @@ class AnalysisLogic:
         step = _("Loading the model")
 
         def compute(progress):
-            if analysis.prediction is not None:
+            made = analysis.prediction
+            if made is not None and made.runner.library == choose_library():  # else PyTorch was installed meanwhile
                 return analysis
             bundle = self.models.of(analysis)
             if bundle is None:

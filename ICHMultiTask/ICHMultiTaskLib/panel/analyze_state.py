@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..model.attention import INPUT, stage_of_map
+from ..common.choices import RuntimeLibrary, Stage
+from ..model.attention import INPUT, LOCATOR, METHODS, needs_pytorch, stage_of_map
 from ..model.bundle import METADATA, default_bundle
+from ..model.runners import is_installed
 from ..mrml import results
 from ..mrml.translation import tr as _
 from .result_view import result_view
@@ -102,6 +104,17 @@ class AnalyzeState:
         parameters = self.panel.parameters
         method = parameters.attentionMethod.value
         return parameters.attentionHead.value, stage_of_map(parameters.attentionStage.value, method), method
+
+    @staticmethod
+    def offered() -> tuple[list[str], list[str]]:
+        """Stages and methods of the maps that can be computed: all of them where PyTorch is installed."""
+        stages, methods = list(Stage.values()), list(METHODS)
+        if is_installed(RuntimeLibrary.TORCH):
+            return stages, methods
+        return (
+            [stage for stage in stages if not needs_pytorch(stage, LOCATOR[2])],
+            [method for method in methods if not needs_pytorch(LOCATOR[1], method)],
+        )
 
     def follow_map(self) -> None:
         """Compute another map if the user chose one; select the displayed map if the scan has changed."""

@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import slicer
+from slicer.i18n import tr as _
 
+from ..common.choices import RuntimeLibrary
+from ..common.errors import ICHMultiTaskError
 from ..mrml import results
+from ..mrml.parameters import AttentionMethod, AttentionStage
 from ..mrml.scene import create_scene
+from .analyze_state import SECTION
+from .dependencies import install_missing_packages
 
 if TYPE_CHECKING:
     import qt
@@ -29,6 +35,7 @@ class AttentionSection:
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.overlayBox.connect("toggled(bool)", self.onOverlayToggled)
+        self.ui.pytorchButton.connect("clicked(bool)", self.onPyTorchButton)
 
     def onOverlayToggled(self, shown: bool) -> None:
         """Show or hide the map over the scan."""
@@ -36,6 +43,14 @@ class AttentionSection:
         if scan is not None:
             results.show_overlay(create_scene(), scan, results.result_node(scan, "attention") if shown else None)
             self.state.set_overlay()
+
+    def onPyTorchButton(self, checked: bool = False) -> None:
+        """Install PyTorch, after asking."""
+        try:
+            install_missing_packages(runtime=RuntimeLibrary.TORCH)
+        except ICHMultiTaskError as error:
+            self.panel.say(SECTION, str(error), failed=True)
+        self.panel.changed()
 
     def hideForEditing(self) -> None:
         """Hide the map while a segment is edited, whatever the box says; `bringBack` shows it again."""
@@ -52,3 +67,17 @@ class AttentionSection:
         scan = self.panel.scan
         analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None
         self.widget.enabled = analyzed and self.state.job is None
+        stages, methods = self.state.offered()
+        _offer(self.ui.attentionStageSelector, AttentionStage, stages)
+        _offer(self.ui.attentionMethodSelector, AttentionMethod, methods)
+        self.ui.pytorchButton.visible = len(methods) < len(AttentionMethod)
+
+
+def _offer(selector, choices, offered):
+    """Let only the offered items be chosen; the others say what they need."""
+    for row, choice in enumerate(choices):
+        item, can = selector.model().item(row), choice.value in offered
+        item.setEnabled(can)
+        text = choice.label() if can else _("{map} (needs PyTorch)").format(map=choice.label())
+        if item.text() != text:
+            item.setText(text)

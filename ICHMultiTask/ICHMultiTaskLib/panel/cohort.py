@@ -58,7 +58,7 @@ class CohortSection:
     def saveReport(self, path: str | os.PathLike, folder: str | os.PathLike) -> None:
         """Save the report of a table into a new folder inside `folder` and show a link to it."""
         try:
-            install_missing_packages(FIGURES, torch=False)
+            install_missing_packages(FIGURES, None)
         except ICHMultiTaskError as error:
             self._say(str(error), failed=True)
             return

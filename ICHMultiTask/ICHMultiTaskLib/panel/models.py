@@ -8,7 +8,9 @@ import threading
 from pathlib import Path
 
 from ..analysis.analyzer import Analysis, Analyzer
+from ..common.choices import Device, RuntimeLibrary
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
+from ..model.runners import choose_library
 
 
 class Models:
@@ -38,7 +40,7 @@ class Models:
         """
         if not isinstance(bundle, ModelBundle):
             bundle = ModelBundle.load(bundle or default_bundle())
-        key = bundle.sha256, json.dumps(bundle.metadata, sort_keys=True), device
+        key = bundle.sha256, json.dumps(bundle.metadata, sort_keys=True), device, choose_library()
         with self._lock:
             if self._held is None or self._held[0] != key:
                 self._held = key, Analyzer(bundle, device)
@@ -90,7 +92,9 @@ class Models:
 
     @staticmethod
     def devices() -> list[str]:
-        """Names of the available devices; loads PyTorch, which takes seconds the first time."""
+        """Names of the available devices; loads PyTorch, which takes seconds the first time, where it is installed."""
+        if choose_library() == RuntimeLibrary.ONNX:
+            return [Device.CPU.value]
         from ..model.runtime import available_devices
 
         return available_devices()

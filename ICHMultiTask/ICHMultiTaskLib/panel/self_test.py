@@ -27,8 +27,8 @@ class LogicTest:
         self.scene = create_scene()
         self.scene.Clear(0)
         self.addCleanup(self.scene.Clear, 0)
-        if missing_packages():
-            self.skipTest(f"not installed: {', '.join(missing_packages())}")
+        if missing := missing_packages(runtime="torch"):
+            self.skipTest(f"not installed: {', '.join(missing)}")
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
         self.bundle = testing.tiny_bundle(Path(self.folder.name) / "tiny")

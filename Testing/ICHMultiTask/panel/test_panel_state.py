@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage  # noqa: E402
 from ICHMultiTaskLib.common.choices import Device, Head, Stage  # noqa: E402
-from ICHMultiTaskLib.model import testing  # noqa: E402
+from ICHMultiTaskLib.model import runners, testing  # noqa: E402
+from ICHMultiTaskLib.model.attention import METHODS  # noqa: E402
 from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.diameters import show_diameters  # noqa: E402
 from ICHMultiTaskLib.mrml.kept_results import kept_result  # noqa: E402
@@ -521,3 +522,30 @@ def test_skull_and_segments_in_3d(case):
     assert not skull.GetDisplayNode().GetVisibility()
     case.remove(first)
     assert case.scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 0 or skull.GetScene() is None
+
+
+def without_pytorch(monkeypatch):
+    """Only ONNX Runtime is found, as after the light installation."""
+    pytest.importorskip("onnxruntime")
+    found = runners.importlib.util.find_spec
+    monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
+
+
+def test_without_pytorch_the_default_map_is_offered_and_the_others_say_what_they_need(case, monkeypatch):
+    assert case.analyze.offered() == (list(Stage.values()), list(METHODS))
+    with monkeypatch.context() as patched:
+        without_pytorch(patched)
+        assert case.analyze.offered() == (["stage4"], ["gradcam", "cam"])
+        node = case.analyzed()
+        assert shown_map(node) == ("volume", "stage4", "gradcam")
+        case.panel.parameters.attentionHead = Head.PROGNOSIS
+        case.wait()
+        assert shown_map(node) == ("prognosis", "stage4", "gradcam")
+        case.panel.parameters.attentionMethod = Method.SALIENCY
+        case.wait()
+        assert "needs PyTorch" in case.panel.message("analysis").text
+        assert case.panel.parameters.attentionMethod == Method.GRADCAM
+    # PyTorch was installed: the same result gives every map.
+    case.panel.parameters.attentionStage = Stage.STAGE2
+    case.wait()
+    assert shown_map(node) == ("prognosis", "stage2", "gradcam")
