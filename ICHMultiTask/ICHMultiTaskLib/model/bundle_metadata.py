@@ -11,7 +11,8 @@ The metadata has the keys of MONAI's schema and those of `REQUIRED_KEYS`:
 ``training_data``
     One sentence, shown with every number.
 ``calibration``
-    ``volume_correction``: null or missing, or ``slope``, ``offset_cm`` and ``softening_ml``; see
+    ``volume_correction``: null or missing, or ``knots_cm`` (cube roots before and after the correction, in ascending
+    order) and ``softening_ml``; in earlier versions one line of ``slope`` and ``offset_cm`` in place of the knots. See
     `ICHMultiTaskLib.model.calibration.fit_volume`.
     ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 if missing) and ``strata``, a list of
     ``{up_to_ml, half_width_cm}`` in ascending order of ``up_to_ml``, which is null in the last one; see
@@ -37,7 +38,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..common.errors import BundleError, InputError
-from .calibration import TARGETS
+from .calibration import TARGETS, knots, rises
 from .clinical import ClinicalInputs
 from .weights import weights_format
 
@@ -128,9 +129,11 @@ def _check_calibration(calibration, folder):
     try:
         if not calibration.get("temperature", 1.0) > 0 or not math.isfinite(calibration.get("bias", 0.0)):
             raise BundleError(problem + "expected a temperature above 0 and a finite bias.")
-        line = calibration.get("volume_correction")
-        if line and not (line["slope"] > 0 and math.isfinite(line["offset_cm"]) and line["softening_ml"] >= 0):
-            raise BundleError(problem + "expected a volume correction of a slope above 0 and a finite offset.")
+        correction = calibration.get("volume_correction")
+        if correction:
+            places, heights = knots(correction)
+            if not (rises(places) and rises(heights) and correction["softening_ml"] >= 0):
+                raise BundleError(problem + "expected a volume correction that rises, with finite numbers.")
         interval = calibration.get("volume_interval")
         if not interval:
             return
@@ -140,7 +143,7 @@ def _check_calibration(calibration, folder):
             raise BundleError(
                 problem + "expected a coverage between 0 and 1 and strata in ascending order, the last without a limit."
             )
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise BundleError(problem + f"{error!r}.") from error
 
 

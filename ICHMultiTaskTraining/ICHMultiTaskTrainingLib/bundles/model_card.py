@@ -8,6 +8,7 @@ import numpy as np
 
 from ICHMultiTaskLib.common.clinical_variables import VARIABLES
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
+from ICHMultiTaskLib.model.calibration import correct_volume, knots
 
 from ..evaluation.model_comparison import comparison_table
 from ..evaluation.robustness.metrics import summary
@@ -125,14 +126,14 @@ def _calibrated_on(calibration, metrics):
 
 
 def _correction(calibration):
-    line = calibration.get("volume_correction")
-    if not line:
+    correction = calibration.get("volume_correction")
+    if not correction:
         return []
-    sentence = (
-        f"The network's volume V is corrected to (({line['slope']:.3f} × ∛(V + {line['softening_ml']:g} mL) "
-        f"{line['offset_cm']:+.3f} cm)³ − {line['softening_ml']:g} mL), fitted to the same scans."
-    )
-    return [sentence, ""]
+    places, _ = knots(correction)
+    before = np.maximum(places**3 - correction["softening_ml"], 0.0)
+    pairs = ", ".join(f"{v:.1f} → {correct_volume(v, correction):.1f}" for v in before)
+    return [f"The network's volume is corrected, in mL ({pairs}; linear between cube roots), as fitted to the scans of "
+            "the calibration.", ""]  # fmt: skip
 
 
 def _validation(entry):

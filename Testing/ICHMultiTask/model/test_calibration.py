@@ -7,7 +7,9 @@ from sklearn.calibration import _sigmoid_calibration
 
 from ICHMultiTaskLib.common.errors import BundleError
 from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle
+from ICHMultiTaskLib.model.bundle_metadata import _check_calibration
 from ICHMultiTaskLib.model.calibration import (
+    KNOTS_ML,
     MIN_FOR_CORRECTION,
     MIN_IN_STRATUM,
     MIN_PER_OUTCOME,
@@ -220,54 +222,118 @@ def test_bundles_with_unmerged_strata_are_still_read():
 
 
 def test_correction_reverses_shrinkage_of_volumes():
-    """Roots shrunken to 90 % around 2 cm: the line that undoes it, and an interval of what is left."""
+    """Roots shrunken to 90 % around 2 cm: the correction undoes it, and the interval is of what is left."""
     generator = np.random.default_rng(2)
     true = np.exp(generator.normal(2.5, 1.0, 2000))
     predicted = np.maximum((0.2 + 0.9 * np.cbrt(true + 1.0) + generator.normal(0, 0.02, 2000)) ** 3 - 1.0, 0)
     fitted = fit_volume(predicted[:1000], true[:1000])
-    line = fitted["volume_correction"]
-    assert (line["slope"], line["offset_cm"]) == (pytest.approx(1 / 0.9, rel=0.01), pytest.approx(-0.2 / 0.9, abs=0.02))
+    correction = fitted["volume_correction"]
+    for volume in (3.0, 10.0, 40.0, 120.0):  # the last one is far beyond the last knot
+        root = np.cbrt(volume + 1.0)
+        assert np.cbrt(correct_volume(volume, correction) + 1.0) == pytest.approx((root - 0.2) / 0.9, rel=0.01)
     calibrated = bundle(**fitted)
     calibrated.metadata["target"] = "cube_root_ml"
     corrected = np.array([calibrated.volume_ml(np.cbrt(volume), 1.0) for volume in predicted[1000:]])
     assert abs(corrected - true[1000:]).mean() < 0.25 * abs(predicted[1000:] - true[1000:]).mean()
     bounds = np.array([calibrated.volume_interval_ml(volume) for volume in corrected])
     assert ((bounds[:, 0] <= true[1000:]) & (true[1000:] <= bounds[:, 1])).mean() == pytest.approx(0.9, abs=0.03)
-    assert correct_volume(0.0, line) >= 0.0
+    assert correct_volume(0.0, correction) >= 0.0
 
 
 def widths(interval):
     return [stratum["half_width_cm"] for stratum in interval["strata"]]
 
 
-def test_interval_is_of_scans_that_had_no_part_in_their_line():
-    """Each fifth of the patients is corrected by a line through the others, and so are the residuals."""
+def test_correction_has_the_least_absolute_deviations():
+    """The oracle is a linear program; the correction's extra patient at each knot changes little."""
+    predicted, true = simulated_predictions(600, np.random.default_rng(6))
+    true[::11] *= 3.0  # missed bleeds, which a least-squares line would follow
+    root, true_root = np.cbrt(predicted + 1.0), np.cbrt(true + 1.0)
+    places = np.cbrt(np.array(KNOTS_ML) + 1.0)
+    shares = np.zeros((600, 4))
+    for n, value in enumerate(root):
+        k = min(max(int(np.searchsorted(places, value)) - 1, 0), 2)
+        shares[n, k + 1] = (value - places[k]) / (places[k + 1] - places[k])
+        shares[n, k] = 1.0 - shares[n, k + 1]
+    # Minimize the sum of u + v over heights, u and v ≥ 0, where shares @ heights + u − v = true_root.
+    unit = np.eye(600)
+    best = optimize.linprog(
+        np.r_[np.zeros(4), np.ones(1200)], A_eq=np.hstack([shares, unit, -unit]), b_eq=true_root,
+        bounds=[(None, None)] * 4 + [(0, None)] * 1200,
+    )  # fmt: skip
+    found = np.array(fit_volume(predicted, true)["volume_correction"]["knots_cm"])[:, 1]
+    assert np.abs(true_root - shares @ found).sum() < 1.005 * best.fun
+    assert found[1:] == pytest.approx(best.x[1:4], abs=0.02)  # few patients are near the first knot
+
+
+def test_correction_rises_and_one_patient_does_not_bend_it():
+    """No patient is near the last knot but one who was misread, and one beyond; volumes keep their order."""
+    predicted = np.r_[np.linspace(0, 8, 148), 40.0, 45.0]
+    true = np.r_[np.linspace(0, 8, 148), 2.0, 1.0]
+    correction = fit_volume(predicted, true)["volume_correction"]
+    corrected = correct_volume(np.linspace(0, 90, 181), correction)
+    assert (np.diff(corrected) > 0).all()
+    assert correct_volume(6.0, correction) == pytest.approx(6.0, rel=0.02)
+
+
+def test_interval_is_of_scans_that_had_no_part_in_their_correction():
+    """Each fifth of the patients is corrected by what fits the others, and so are the residuals."""
     generator = np.random.default_rng(4)
-    predicted, true = simulated_predictions(160, generator)
-    patients = np.array([f"p{n // 2}" if n < 100 else f"p{n}" for n in range(160)])  # 50 with two scans each
+    predicted, true = simulated_predictions(200, generator)
+    patients = np.array([f"p{n // 2}" if n < 100 else f"p{n}" for n in range(200)])  # 50 with two scans each
     names = sorted(set(patients))
     fold = np.array([names.index(name) % 5 for name in patients])
-    scans = np.array([(patients == name).sum() for name in patients])
-    root, true_root = np.cbrt(predicted + 1), np.cbrt(true + 1)
-    crosswise = np.empty(160)
+    crosswise = np.empty(200)
     for n in range(5):
         others = fold != n
-        slope, offset = np.polyfit(root[others], true_root[others], 1, w=scans[others] ** -0.5)
-        crosswise[~others] = np.maximum((slope * root[~others] + offset) ** 3 - 1, 0)
+        of_others = fit_volume(predicted[others], true[others], patients[others])["volume_correction"]
+        crosswise[~others] = correct_volume(predicted[~others], of_others)
     fitted = fit_volume(predicted, true, patients)
     found = widths(fitted["volume_interval"])
-    # The line is worked out in another way here: the last digits may differ between processors.
     assert found == pytest.approx(widths(fit_volume_interval(crosswise, true, patients=patients)), rel=1e-9)
     in_sample = correct_volume(predicted, fitted["volume_correction"])
     assert found != pytest.approx(widths(fit_volume_interval(in_sample, true, patients=patients)), rel=1e-3)
 
 
-def test_correction_has_an_inverse():
-    line = {"slope": 1.2, "offset_cm": -0.15, "softening_ml": 1.0}
+def test_scans_of_a_patient_share_a_weight_in_the_correction():
+    predicted, true = simulated_predictions(120, np.random.default_rng(5))
+    once = fit_volume(predicted, true)["volume_correction"]
+    rows = np.r_[np.arange(120), np.repeat(np.arange(5), 40)]  # five patients were scanned 40 times more
+    shared = fit_volume(predicted[rows], true[rows], rows)["volume_correction"]
+    np.testing.assert_allclose(shared["knots_cm"], once["knots_cm"], atol=1e-6)
+
+
+@pytest.mark.parametrize("correction", [
+    {"slope": 1.2, "offset_cm": -0.15, "softening_ml": 1.0},  # of earlier versions
+    {"knots_cm": [[1.0, 0.9], [1.5, 1.6], [3.0, 3.4]], "softening_ml": 1.0},
+])  # fmt: skip
+def test_correction_has_an_inverse(correction):
     volumes = np.array([0.5, 3.0, 20.0, 90.0])
-    np.testing.assert_allclose(before_correction(correct_volume(volumes, line), line), volumes)
-    assert before_correction(0.0, line) == pytest.approx((1.15 / 1.2) ** 3 - 1 if 1.15 / 1.2 > 1 else 0.0)
+    np.testing.assert_allclose(before_correction(correct_volume(volumes, correction), correction), volumes)
     assert before_correction(7.0, None) == 7.0
+
+
+def test_one_line_of_earlier_versions_is_applied_as_it_was():
+    line = {"slope": 1.2, "offset_cm": -0.15, "softening_ml": 1.0}
+    volumes = np.array([0.0, 0.5, 20.0, 400.0, 2000.0])
+    expected = np.maximum((1.2 * np.cbrt(volumes + 1.0) - 0.15) ** 3 - 1.0, 0.0)
+    np.testing.assert_allclose(correct_volume(volumes, line), expected)
+    assert before_correction(0.0, line) == 0.0
+
+
+@pytest.mark.parametrize("correction", [
+    {"slope": 0.0, "offset_cm": 0.0, "softening_ml": 1.0},
+    {"slope": 1.0, "offset_cm": float("nan"), "softening_ml": 1.0},
+    {"knots_cm": [[1.0, 1.0]], "softening_ml": 1.0},
+    {"knots_cm": [[1.0, 1.0], [2.0, 1.0]], "softening_ml": 1.0},
+    {"knots_cm": [[1.0, 1.0], [1.0, 2.0]], "softening_ml": 1.0},
+    {"knots_cm": [[1.0, 1.0], [2.0, float("inf")]], "softening_ml": 1.0},
+    {"knots_cm": [[1.0, 1.0], [2.0]], "softening_ml": 1.0},
+    {"knots_cm": [[1.0, 1.0], [2.0, 2.0]], "softening_ml": -1.0},
+])  # fmt: skip
+def test_a_correction_that_cannot_be_is_refused(correction):
+    with pytest.raises(BundleError, match="calibration in the metadata of"):
+        _check_calibration({"volume_correction": correction}, "folder")
 
 
 def test_few_scans_keep_the_correction_of_the_start():
