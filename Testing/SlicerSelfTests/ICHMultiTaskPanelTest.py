@@ -7,6 +7,7 @@ With ICHMULTITASK_SCREENSHOTS set to a folder, pictures of the window are left t
 
 import sys
 from pathlib import Path
+from unittest import mock
 
 import slicer
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from panel_case import PanelCase, run  # noqa: E402
 
 from ICHMultiTaskLib.mrml import results, scene  # noqa: E402
+from ICHMultiTaskLib.panel import analyze_state  # noqa: E402
 
 
 class ICHMultiTaskPanelTest(PanelCase):
@@ -144,6 +146,20 @@ class ICHMultiTaskPanelTest(PanelCase):
         enabled = [model.item(row).isEnabled() for row in range(4)]
         self.assertEqual((enabled[0], enabled[3]), (True, True))
         self.assertEqual(enabled[1:3], [name in self.panel.analyze.state.devices for name in ("cuda", "mps")])
+
+    def test_withoutPyTorchTheOtherMapsCannotBeChosen(self):
+        self.analyze()
+        button, selector = self.attention.pytorchButton, self.attention.attentionMethodSelector
+        self.panel.attention.widget.collapsed = False
+        for installed in (False, True):
+            with mock.patch.object(analyze_state, "is_installed", lambda library, found=installed: found):
+                self.state.changed()
+                self.settle()
+                self.assertEqual(button.visible, not installed)
+                self.assertEqual(selector.itemText(2), "LayerCAM" if installed else "LayerCAM (needs PyTorch)")
+                self.assertEqual(selector.model().item(2).isEnabled(), installed)
+                self.assertTrue(selector.model().item(0).isEnabled())
+                self.screenshot("with-pytorch" if installed else "without-pytorch")
 
     def test_sceneOpenedWhileThePanelIsOpen(self):
         self.analyze()

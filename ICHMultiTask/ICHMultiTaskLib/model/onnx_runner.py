@@ -107,7 +107,8 @@ class OnnxRunner:
         pooled = features.mean((0, 2, 3, 4))
         volume, scores = (self._dense(f"{name}.dense", pooled) for name in ("volume_head", "prognosis_head"))
         if "clinical.hidden.weight" in self._weights:
-            hidden = np.maximum(self._dense("clinical.hidden", clinical[0]), 0.0)
+            known = np.zeros(self._weights["clinical.hidden.weight"].shape[1]) if clinical is None else clinical[0]
+            hidden = np.maximum(self._dense("clinical.hidden", known), 0.0)
             scores = scores + self._weights["clinical.dense.weight"] @ hidden
         return volume, scores
 
@@ -121,13 +122,18 @@ def _session(model):
         import onnxruntime
     except ImportError as error:
         raise DependencyError("ONNX Runtime is needed to run this model, and it is not installed.") from error
+    onnxruntime.disable_telemetry_events()  # of Microsoft's builds for Windows
     options = onnxruntime.SessionOptions()
     # A number that is given keeps threads from being bound to processors, which containers refuse.
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", 0)) or _processors()
+    options.intra_op_num_threads = thread_count(os.environ)
     # Threads that wait for work by spinning take the processor from whatever else runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _processors():
+def thread_count(environment: Mapping[str, str]) -> int:
+    """Threads of the network: those that OMP_NUM_THREADS allows, as with PyTorch, else one for each processor."""
+    asked = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

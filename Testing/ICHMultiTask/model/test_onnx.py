@@ -15,6 +15,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundl
 from ICHMultiTaskLib.model.clinical import ClinicalInputs  # noqa: E402
 from ICHMultiTaskLib.model.networks import build_network  # noqa: E402
 from ICHMultiTaskLib.model.networks.resnet_onnx import ResNetOnnx  # noqa: E402
+from ICHMultiTaskLib.model.onnx_runner import thread_count  # noqa: E402
 from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare  # noqa: E402
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle  # noqa: E402
 
@@ -82,6 +83,23 @@ def test_no_gradient_passes_the_relu_before_the_softmax(network_input, tmp_path)
         prediction = Analyzer(bundle, "cpu", library).predict(network_input)
         assert not attention_grid(prediction, "prognosis", "stage4", "gradcam")[0].any()
         assert attention_grid(prediction, "volume", "stage4", "gradcam")[0].any()
+
+
+def test_nothing_known_of_a_patient_is_nothing_to_either(network_input, tmp_path):
+    bundle = bundle_of(tmp_path / "bundle", ARCHITECTURES["clinical"])
+    image = network_input.array[None]
+    torch_, onnx = (runners.load_runner(bundle, "cpu", library) for library in ("torch", "onnx"))
+    assert onnx.run(image)[2] == pytest.approx(torch_.run(image)[2], rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("asked, threads", [("3", 3), ("2,4", 2)])
+def test_threads_are_those_that_are_allowed(asked, threads):
+    assert thread_count({"OMP_NUM_THREADS": asked}) == threads
+
+
+@pytest.mark.parametrize("asked", ["", "0", "all"])
+def test_without_a_usable_limit_every_processor_is_used(asked):
+    assert thread_count({"OMP_NUM_THREADS": asked}) == thread_count({}) >= 1
 
 
 def test_weights_have_the_names_and_shapes_of_pytorch():
