@@ -33,11 +33,11 @@ class Alignment:
     moving_to_fixed : ndarray of shape (4, 4)
         Maps RAS mm of the moving scan to RAS mm of the fixed scan: rotation and translation.
     correlation : float or None
-        Of the two scans around the bone after alignment, -1 to 1; None if they do not overlap.
+        Correlation of the two scans around the bone after alignment, -1 to 1; None if they do not overlap.
     rotation_deg, translation_mm : float
         Rotation angle, and displacement of the center of the moving scan.
     succeeded : bool
-        Whether the correlation is high enough for one and the same skull.
+        Whether the correlation is high enough for the same skull.
     notes : tuple of str
     """
 

@@ -45,8 +45,8 @@ class Analysis:
         None if the bundle has no calibrated interval.
     interval_coverage : float or None
     mortality_probability : float or None
-        Of death within 30 days; None if no hemorrhage was found, or the model was not trained to predict it. Not to be
-        shown to people if `hemorrhage` is uncertain, see `second_look.WITHOUT_PROGNOSIS`.
+        Probability of death within 30 days; None if no hemorrhage was found, or the model was not trained to predict
+        it. Not to be shown to users if `hemorrhage` is uncertain, see `second_look.WITHOUT_PROGNOSIS`.
     prognosis : str or None
         "survival" or "death", at a probability threshold of 0.5.
     attention : Attention or None
@@ -68,7 +68,7 @@ class Analysis:
     findings : Findings or None
         Findings besides the volume; None if no hemorrhage was found, or its location is unclear.
     clinical : dict or None
-        For a model whose prognosis also reads clinical variables: the given values by name, None for missing ones.
+        For a model with clinical inputs: the given values by name, None for missing ones.
     """
 
     head_ct: HeadCT

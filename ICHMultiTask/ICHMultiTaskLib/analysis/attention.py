@@ -30,7 +30,7 @@ class Attention:
     array : ndarray of shape (K, J, I), float32
         0 to 1; the maximum of each map is 1, so that maps are not comparable between patients.
     head, stage, method : str
-        The stage is "input" for a method of the image.
+        The stage is "input" for `INPUT_METHODS`.
     peak_ras_mm : tuple of float or None
         RAS position of the highest attention; None if the map is blank.
     """

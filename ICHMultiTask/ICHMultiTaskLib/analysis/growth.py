@@ -13,7 +13,7 @@ from ..common.errors import InputError
 EXPANSION_ML, EXPANSION_PERCENT = 6.0, 33.0
 """Hematoma expansion: growth by at least one of the two."""
 RELATIVE_FROM_ML = 2.0
-"""First volumes below this cannot be distinguished from no hemorrhage: real heads without one measured up to 1.7 mL.
+"""Smaller first volumes cannot be distinguished from no hemorrhage: real heads without one measured up to 1.7 mL.
 Growth by a third of such a volume is noise, so only the absolute growth counts."""
 
 

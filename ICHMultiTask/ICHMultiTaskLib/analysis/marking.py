@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from .attention import Attention
 
 NEAR_MM = 15.0
-"""The bleed lies within the hottest part of the map: as large as a ball of its volume, with this much more radius."""
+"""The bleed lies within the region of highest attention: as large as a sphere of its volume with this added radius."""
 SEED_MM = 3.0
-"""Every component of the bleed reaches into the hottest part defined with this smaller margin."""
+"""Every component of the bleed overlaps the region of highest attention that is defined with this smaller margin."""
 MIN_COMPONENT_ML = 0.1
 """Smaller components are left out."""
 MARGIN_MM = 6.0
@@ -139,22 +139,22 @@ def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress 
 def look_around(
     head_ct: HeadCT, marking: Marking, volume_ml: float, is_model_volume: bool = True
 ) -> tuple[Findings | None, Marking]:
-    """Tell what the scan shows besides the marked bleed, and leave blood in the ventricles out of the mark.
+    """Derive the findings of the scan, and remove intraventricular blood from the marking.
 
     Parameters
     ----------
     head_ct : HeadCT
     marking : Marking
-        As `propose` makes it.
+        From `propose`.
     volume_ml : float
-        Of the bleed in the brain.
+        Volume of the parenchymal bleed.
     is_model_volume : bool
-        As for `propose`.
+        As in `propose`.
 
     Returns
     -------
     findings : Findings or None
-        None where nothing is marked, or no closed skull is found.
+        None if nothing is marked, or no closed skull is found.
     marking : Marking
     """
     findings, mask = find(head_ct, marking.mask, volume_ml)
@@ -177,7 +177,7 @@ def propose(
     is_model_volume: bool = True,
     progress: Progress | None = None,
 ) -> Marking:
-    """Mark the region at the attention that is denser than brain, blood or not.
+    """Mark the region at the attention that is denser than brain, whether it is blood or not.
 
     Parameters
     ----------
@@ -313,7 +313,7 @@ class _WorkGrid:
 
 
 def _hottest(attention, voxel_ml, volume_ml, thicker_mm):
-    """Threshold at which the map has the size of a ball of a volume with an enlarged radius; always above 0."""
+    """Threshold at which the map has the size of a sphere of a volume with an enlarged radius; always above 0."""
     radius_mm = np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)) + thicker_mm
     count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))
     values = attention[attention > 0]

@@ -34,7 +34,7 @@ WITHOUT_PROGNOSIS = {
     Hemorrhage.NONE: "No prognosis without a hemorrhage.",
     Hemorrhage.UNCERTAIN: "No prognosis while the hemorrhage is uncertain.",
 }
-"""What people read in the place of a prognosis, also where the model gave a number."""
+"""Sentences shown to users in place of a prognosis, even if the model predicted one."""
 
 
 @dataclass(frozen=True)

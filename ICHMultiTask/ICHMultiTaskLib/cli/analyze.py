@@ -121,7 +121,7 @@ def _analyze(options):
 
 
 def _write_all(analysis, timing, folder, bar, comparison):
-    """Write every output; what needs Slicer's libraries, which take seconds to load, is imported here."""
+    """Write every output; Slicer's libraries are imported here, since they take seconds to load."""
     bar.step("Loading into a Slicer scene", 0.6, 0.65)(0.0, "")
     clock = time.perf_counter()
     from ..mrml.result_folder import write_result_folder

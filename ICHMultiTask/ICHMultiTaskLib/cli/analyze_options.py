@@ -39,8 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--gcs", metavar="N", type=int, help="Glasgow Coma Scale, 3 to 15")
     add("--nihss", metavar="N", type=int, help="National Institutes of Health Stroke Scale, 0 to 42")
     add("--location", metavar="PLACE", help="lobar, deep, putamen, thalamus, caudate, cerebellum or brainstem")
-    add("--sex", choices=SEXES, help="read by models whose prognosis was trained on it, as all of these are")
-    add("--onset-hours", metavar="HOURS", type=float, help="from onset to scan, for such models")
+    add("--sex", choices=SEXES, help="used by models with clinical inputs, like the options above")
+    add("--onset-hours", metavar="HOURS", type=float, help="from onset to scan, for models with clinical inputs")
     for name, meaning in _FLAGS.items():
         add(f"--{name.replace('_', '-')}", choices=_YES_NO, help=meaning)
 
@@ -62,7 +62,7 @@ class ComparisonRequest:
 
     @property
     def clinical(self) -> dict[str, object]:
-        """What is known of the patient, as `Analyzer.analyze` takes it."""
+        """Known clinical data of the patient, as input of `Analyzer.analyze`."""
         return self.context.known if self.context else {}
 
     @property

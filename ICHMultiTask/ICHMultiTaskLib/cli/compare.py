@@ -39,11 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--experience", metavar="CSV", type=Path, help="years of experience: a table with the columns rater, years")
     add("--method-column", metavar="COLUMN", help="names of the methods, in a table with a row per patient and method")
     add("--volume-column", metavar="COLUMN", help="volumes of the methods in such a table")
-    add("--unit", choices=("ml", "mm3"), default="ml", help="of all volumes (default: ml)")
+    add("--unit", choices=("ml", "mm3"), default="ml", help="unit of all volumes (default: ml)")
     add("--complete", action="store_true", help="only patients that have every volume")
     add("--percent", action="store_true", help="also draw Bland–Altman plots in percent")
-    add("--resamples", metavar="N", type=int, default=2000, help="of the bootstrap (default: 2000)")
-    add("--seed", metavar="N", type=int, default=0, help="of the bootstrap (default: 0)")
+    add("--resamples", metavar="N", type=int, default=2000, help="bootstrap resamples (default: 2000)")
+    add("--seed", metavar="N", type=int, default=0, help="seed of the bootstrap (default: 0)")
     parser.set_defaults(run=run)
 
 

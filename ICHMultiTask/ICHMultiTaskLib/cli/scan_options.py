@@ -20,5 +20,5 @@ def add_options(parser: argparse.ArgumentParser, nargs: str | None = None) -> No
     parser.add_argument(
         "--runtime", choices=RuntimeLibrary.values(), default=RuntimeLibrary.AUTO,
         help="library that runs the network: torch, or onnx (ONNX Runtime: on the processor, with the default map); "
-        "default: auto, PyTorch where it is installed",
+        "default: auto, PyTorch if it is installed",
     )  # fmt: skip

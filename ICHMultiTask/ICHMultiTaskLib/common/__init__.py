@@ -1,1 +1,1 @@
-"""What every room uses: errors, writing, progress, work in the background."""
+"""Shared by all packages: errors, writing, progress, background work."""

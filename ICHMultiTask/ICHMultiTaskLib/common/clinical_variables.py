@@ -1,4 +1,4 @@
-"""What may be known of a patient beside the scan: one list for the clinical scores and for models that read it."""
+"""Clinical variables of a patient: one list for the clinical scores and for models with clinical inputs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ LOCATIONS = {
     "cerebellum": "infratentorial",
     "brainstem": "infratentorial",
 }
-"""Locations and what scores and models make of them."""
+"""Locations, and the group of each that scores and models use."""
 UNKNOWN = ("", "na", "n/a", "nan", "unknown")
-"""Texts of a table's cell that say that a value is not known."""
+"""Contents of a table's cell that mean an unknown value."""
 _YES_NO = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0}
 
 
@@ -31,7 +31,7 @@ class ClinicalVariable:
     Attributes
     ----------
     words : str
-        As a sentence calls it.
+        Its name in a sentence.
     low, high : float
         Least and largest possible value.
     whole : bool
@@ -47,12 +47,12 @@ class ClinicalVariable:
     codes: Mapping[str, float] | None = None
 
     def number(self, value: object) -> float | None:
-        """The value as a number; None where it is not known.
+        """The value as a number; None if unknown.
 
         Raises
         ------
         InputError
-            If the value is not possible.
+            If the value is impossible.
         """
         text = _text(value)
         if text in UNKNOWN:
@@ -86,7 +86,7 @@ VARIABLES = {
 
 
 def location_group(value: object) -> str | None:
-    """One of lobar, deep and infratentorial; None where the location is not known.
+    """One of lobar, deep and infratentorial; None if the location is unknown.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def location_group(value: object) -> str | None:
 
 
 def read_with(clinical: Mapping[str, object] | None) -> str:
-    """What a prognosis was read from, in words: the image, and each value that was given."""
+    """Inputs of a prognosis as text: the image, and each given clinical value."""
     given = [
         f"{VARIABLES[name].words} {_shown(value)}" for name, value in (clinical or {}).items() if value is not None
     ]

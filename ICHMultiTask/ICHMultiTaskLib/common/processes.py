@@ -34,9 +34,9 @@ def in_processes(
         Defined at module level, like its results and errors, because they are pickled.
     jobs : sequence
     count : int
-        Of processes, with one thread each; with 1 the jobs run in this process.
+        Number of processes, with one thread each; with 1 the jobs run in this process.
     worth : int
-        Jobs that make up for the seconds that a process takes to start.
+        Number of jobs that is worth the seconds that a process takes to start.
 
     Yields
     ------

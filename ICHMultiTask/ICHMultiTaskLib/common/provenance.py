@@ -50,17 +50,17 @@ def provenance(device: str | None = None, number_format: str | None = None) -> d
 
 
 def provenance_facts(made: dict | None) -> dict[str, str]:
-    """What a result was made with, in words for a page.
+    """Provenance of a result as texts for a page.
 
     Parameters
     ----------
     made : dict or None
-        As `provenance` makes it; None or empty for a result of an earlier version.
+        From `provenance`; None or empty for a result of an earlier version.
 
     Returns
     -------
     dict of str to str
-        Texts by their headings; empty where nothing is known.
+        Texts by heading; empty if nothing is known.
     """
     if not made:
         return {}

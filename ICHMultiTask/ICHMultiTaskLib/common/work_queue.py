@@ -105,7 +105,7 @@ class WorkQueue:
         job = Job(kind, work, when_done, when_ended, about)
         self._waiting.append(job)
         self._start_next()
-        self._told = None  # the end is told even of work that is over before the first look at it
+        self._told = None  # the end is reported even if the work ends before the first call of `drain`
         self._tell()
         return job
 

@@ -220,8 +220,8 @@ def check_folder(
     inputs : sequence of path-like
         Inputs of the work, which must not be among the files to be replaced.
     written : callable (path), optional
-        For a folder that holds no list of this file's, such as a model bundle: gives the SHA-256 of its files by name
-        (None: not known), or None where the folder is none of this software's.
+        For a folder without `LIST_FILE`, such as a model bundle: returns the SHA-256 of its files by name (None:
+        unknown), or None if the folder was not written by this software.
 
     Returns
     -------

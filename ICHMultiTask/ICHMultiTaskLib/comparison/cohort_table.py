@@ -128,7 +128,7 @@ def _columns(mapping):
     columns = {str(name): list(values) for name, values in mapping.items()}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) != 1:
-        raise InputError(f"The columns must be of one length: found {lengths}.")
+        raise InputError(f"The columns must have the same length: found {lengths}.")
     texts = zip(*(["" if value is None else str(value).strip() for value in values] for values in columns.values()))
     return list(columns), [(f"row {number}", list(row)) for number, row in enumerate(texts, start=1)]
 

@@ -1,6 +1,6 @@
-"""A table of scans with the volumes of their segments and the outcomes of their patients, which grows scan by scan.
+"""A table of scans with the volumes of their segments and the outcomes of their patients, extended scan by scan.
 
-It is what `ichmultitask-train` trains and evaluates on: paths are relative to the table, and the scans stand beside it.
+`ichmultitask-train` trains and evaluates on it. Paths are relative to the table, and the scans are stored next to it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IMAGES, MASKS = "images", "masks"
 
 @dataclass(frozen=True)
 class Addition:
-    """A scan that a table can be given.
+    """A scan that can be added to a table.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Addition:
 
 @dataclass(frozen=True)
 class Added:
-    """What became of it: the row, and how many scans the table holds now."""
+    """Result of an addition: the new row, and the number of scans in the table."""
 
     row: dict
     scans: int
@@ -64,7 +64,7 @@ def check_addition(
     segment: Segment,
     may_be_empty: bool = False,
 ) -> Addition:
-    """Measure a segment and see that the scan can be added to a table.
+    """Measure a segment and check that the scan can be added to a table.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def check_addition(
     Raises
     ------
     InputError
-        With all that speaks against it.
+        Lists all reasons why it cannot be added.
     """
     problems = []
     patient_id = patient_id.strip()
@@ -105,7 +105,7 @@ def check_addition(
 
 
 def add_scan(table: str | os.PathLike, addition: Addition, progress: Progress | None = None) -> Added:
-    """Save a scan and its mask beside a table, and add its row; all of it or nothing.
+    """Save a scan and its mask next to a table and add its row, completely or not at all.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def add_scan(table: str | os.PathLike, addition: Addition, progress: Progress | 
 
 
 def write_labeled(image: Path, mask: Path, hu: np.ndarray, inside: np.ndarray, ijk_to_ras: np.ndarray) -> None:
-    """Write a scan and its mask as NIfTI files, which hold voxels and geometry and nothing of the patient.
+    """Write a scan and its mask as NIfTI files, which contain no information about the patient.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def write_labeled(image: Path, mask: Path, hu: np.ndarray, inside: np.ndarray, i
 
 
 def _rows(table):
-    """Rows of a table as they are, and its columns; none where there is no table yet."""
+    """Rows and columns of a table as stored; empty if there is no table yet."""
     table = Path(table)
     if not table.exists():
         if not table.name.lower().endswith(".csv"):
@@ -186,7 +186,7 @@ def _rows(table):
     found = read_csv(table)
     found.require(COLUMNS[:4])
     rows = [record for _, record in found.records()]
-    for row in rows:  # it is written with points and commas from now on
+    for row in rows:  # the table will be written with decimal points and commas
         number = parsed_number(row["volume_ml"], found.decimal_comma)
         row["volume_ml"] = row["volume_ml"] if number is None else f"{number:g}"
     return rows, [name for name in found.header if name]

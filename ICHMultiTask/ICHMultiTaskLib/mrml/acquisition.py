@@ -181,7 +181,7 @@ def _same_shape(found, expected):
 
 
 def _of_volume_file(files, grid):
-    """Corners from a NIfTI, NRRD or MetaImage file, read as by the command; None if it is another volume by now."""
+    """Corners from a NIfTI, NRRD or MetaImage file, read as by the command; None if it now contains another volume."""
     try:
         stored = read_stored(files[0])
     except (InputError, OSError):  # the command would refuse the file; the loaded volume is checked by itself

@@ -1,4 +1,4 @@
-"""The way to the bleed: its slices, and the views brought to one of them. Needs no Qt."""
+"""Navigate to the bleed: its slices and components, and moving the views to them. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import slicer
 
 MIN_ML = 0.5
-"""Smaller parts of a mask are no place of their own to look at."""
+"""Smaller components of a mask are skipped."""
 
 
 def slices_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, int]:
-    """Where the views have to go to step through a mask, slice by slice.
+    """Positions at which the views step through a mask, slice by slice.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def slices_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, int
     Returns
     -------
     points_ras_mm : ndarray of shape (N, 3)
-        Along the middle of the mask, one for each slice that it is on, from below upward; empty without a mask.
+        Along the middle of the mask, one for each of its slices, from inferior to superior; empty without a mask.
     middle : int
         Index of the slice nearest to its center.
     """
@@ -47,7 +47,7 @@ def slices_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, int
 
 
 def places_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
-    """Where the parts of a mask are, the largest first; parts below `MIN_ML` are left out, but for the largest.
+    """Positions of the components of a mask, largest first; all but the largest are left out below `MIN_ML`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def places_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (N, 3)
-        RAS in mm: of each part the voxel nearest to its center, which is within it.
+        RAS mm of the voxel in each component that is nearest to its center.
     """
     labels, count = ndimage.label(mask, TOUCHING)
     if not count:
@@ -72,7 +72,7 @@ def places_of(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
 
 
 def center_views(scene: slicer.vtkMRMLScene, position_ras: Sequence[float]) -> None:
-    """Bring a position into the middle of every slice view, and let the 3-D views look at it from where they are."""
+    """Center every slice view on a position, and turn the 3-D views toward it without moving their cameras."""
     for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
         view.JumpSliceByCentering(*position_ras)
     for camera in nodes_of_class(scene, "vtkMRMLCameraNode"):
@@ -82,6 +82,6 @@ def center_views(scene: slicer.vtkMRMLScene, position_ras: Sequence[float]) -> N
 
 
 def step_views(scene: slicer.vtkMRMLScene, position_ras: Sequence[float]) -> None:
-    """Bring every slice view to a position, as it is zoomed and panned."""
+    """Move every slice view to the slice of a position, without changing zoom and pan."""
     for view in nodes_of_class(scene, "vtkMRMLSliceNode"):
         view.JumpSlice(*position_ras)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _KIND = "ICHMultiTask.Diameter"
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _BESIDE_MM, _LABEL_MM = 4.0, 11.0
-"""From the bleed to a label, and from one label to the next: the height of a line of text in a fitted view."""
+"""Distance from the bleed to a label, and between labels: the height of a line of text in a fitted view."""
 _COLORS = {"A": (0.9, 0.6, 0.0), "B": (0.35, 0.7, 0.9), "C": (0.0, 0.62, 0.45)}
 
 
@@ -38,19 +38,19 @@ def show_diameters(
     scan_node : vtkMRMLScalarVolumeNode
         The lines are placed next to it in the subject hierarchy.
     segment : Segment, optional
-        What was measured: the labels keep off it. Without it they keep off the lines.
+        The measured segment, which the labels do not cover. Without it, they do not cover the lines.
     jump : bool
         Go to the slice of A and B.
 
     Returns
     -------
     list of vtkMRMLMarkupsLineNode
-        Locked; none where nothing was measured. Their length is the diameter.
+        Locked lines whose lengths are the diameters; empty if nothing was measured.
     """
     lines = {letter: getattr(measures, f"{letter.lower()}_line_ras_mm") for letter in _COLORS}
     lines = {letter: line for letter, line in lines.items() if line is not None}
     views, nodes = nodes_of_class(scene, "vtkMRMLSliceNode"), []
-    # Seen from the side, A and B lie on each other; from above, C is a point on the bleed.
+    # In sagittal and coronal views, A and B would overlap; in axial views, C would be a point on the bleed.
     axial = {view.GetID(): _is_axial(view) for view in views}
     for letter, line in lines.items():
         node = slicer.vtkMRMLMarkupsLineNode()
@@ -75,7 +75,7 @@ def show_diameters(
 
 
 def _add(scene, node, points, texts, color, view_ids, scan_node, kind):
-    """Add a markup that is complete already: each change of one in the scene redraws all views."""
+    """Add a markup only when it is complete, since each change of a markup in the scene redraws all views."""
     node.SetAttribute(_KIND, kind)
     node.AddNodeReferenceID(_SCAN_ROLE, scan_node.GetID())
     node.SetControlPointLabelFormat("")
@@ -90,7 +90,7 @@ def _add(scene, node, points, texts, color, view_ids, scan_node, kind):
     display.SetTextScale(3.0)
     display.SetSliceProjection(True)
     display.SetSliceProjectionOpacity(0.4)
-    display.SetPropertiesLabelVisibility(False)  # it stands on the middle, where the lines cross
+    display.SetPropertiesLabelVisibility(False)  # its position is the middle, where the lines cross
     display.SetPointLabelsVisibility(any(texts))
     display.SetVisibility3D(False)
     for view_id in view_ids:
@@ -103,9 +103,9 @@ def _add(scene, node, points, texts, color, view_ids, scan_node, kind):
 
 
 def _label_places(lines, segment):
-    """Where the labels begin, by letter, in RAS mm: A and B to the right of the bleed in the view, C above it.
+    """Positions of the labels by letter, RAS mm: A and B to the right of the bleed in the view, C above it.
 
-    The views lie as the radiologist sees the patient: the right of the view is the patient's left.
+    In radiological orientation, the right of the view is the patient's left.
     """
     places = {}
     flat = [line for letter, line in lines.items() if letter != "C"]
@@ -142,7 +142,7 @@ def _is_axial(view):
 
 
 def remove_diameters(scene: slicer.vtkMRMLScene, keep: slicer.vtkMRMLScalarVolumeNode | None = None) -> None:
-    """Remove the lines and labels that `show_diameters` drew, but for those of the scan `keep`."""
+    """Remove the lines and labels that `show_diameters` drew, except those of the scan `keep`."""
     for node in nodes_of_class(scene, "vtkMRMLMarkupsNode"):
         mine = keep is not None and node.GetNodeReferenceID(_SCAN_ROLE) == keep.GetID()
         if node.GetAttribute(_KIND) is not None and not mine:

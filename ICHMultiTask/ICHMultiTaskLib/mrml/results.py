@@ -97,7 +97,7 @@ def show_table(
 def write_analysis(
     scene: slicer.vtkMRMLScene, analysis: Analysis, volumeNode: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLTableNode:
-    """Fill the result table of a scan, without showing it. Returns and raises as `show_table`."""
+    """Fill the result table of a scan, without showing it. Returns and raises the same as `show_table`."""
     return write_rows(scene, volumeNode, "table", (_("Measure"), _("Value"), _("Unit")), result_rows(analysis))
 
 
@@ -118,7 +118,7 @@ def write_rows(
     kind : str
         Name of the table.
     titles : sequence of str
-        Of the columns.
+        Titles of the columns.
     rows : sequence of sequence of str
 
     Returns
@@ -222,7 +222,7 @@ def _add_scale(scene, node):
 
 
 def _refresh_scale(node):
-    """Let the views draw the scale of a map: they do not hear that the map has come into them."""
+    """Make the views draw the scale of a map: they are not notified that they now show the map."""
     for n in range(node.GetNumberOfDisplayNodes()):
         if node.GetNthDisplayNode(n).IsA("vtkMRMLColorLegendDisplayNode"):
             node.GetNthDisplayNode(n).Modified()

@@ -72,7 +72,7 @@ def load_with_dialog() -> slicer.vtkMRMLScalarVolumeNode | None:
         while not task.wait(0.02):
             slicer.app.processEvents()
             if dialog.wasCanceled:
-                return None  # the thread ends by itself; its result is not used
+                return None  # the thread ends on its own; its result is not used
         with slicer.util.tryWithErrorDisplay(_("The sample scan could not be simulated.")):
             return show_sample(task.result())
     finally:

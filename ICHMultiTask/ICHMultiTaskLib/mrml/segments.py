@@ -17,7 +17,7 @@ from .transforms import AFFINE_TOLERANCE_MM, affine_to_world, array_from_image, 
 from .volumes import ijk_to_ras_of
 
 PROPOSED = "proposed segmentation"
-"""In the name of a segmentation that this software proposed, until a reader gives it his own."""
+"""Part of the name of a segmentation that this software proposed, until a reader renames it."""
 _LABELMAP = "Binary labelmap"
 _OUTLINED = "ICHMultiTask.ShownAsOutline"
 _REFERENCE_GEOMETRY = "Reference image geometry"
@@ -45,7 +45,7 @@ class SegmentChoice:
     alone : bool
         Whether it is the only one in its segmentation.
     edited : bool
-        Whether it was such a proposal, and nobody has given it a name.
+        Whether it was such a proposal, and nobody has renamed it.
     """
 
     node_id: str

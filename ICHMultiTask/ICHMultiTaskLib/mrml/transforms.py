@@ -79,7 +79,7 @@ def slice_steps(
 def slices_to_world(
     array: np.ndarray, ijk_to_ras: np.ndarray, parent: slicer.vtkMRMLTransformNode
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Make slices even that a transform moves apart as wholes, as the readers of files do: one scan, one result.
+    """Interpolate slices that a transform moves as wholes to an even spacing, as the file readers do.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def slices_to_world(
     Returns
     -------
     (array, affine) or None
-        As `resample_to_world`; None where the transform does more than that.
+        As in `resample_to_world`; None if the transform does more than that.
     """
     size = array.shape[::-1]
     if min(size) < 2:

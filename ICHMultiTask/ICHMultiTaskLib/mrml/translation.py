@@ -1,6 +1,6 @@
-"""What a user reads, in his language and with his decimals: the application's; elsewhere texts stay as they are.
+"""Texts for the user in the application's language and with the system's decimal sign; elsewhere unchanged.
 
-Tables and files keep the point: they are read by other programs.
+Tables and files keep the decimal point, since other programs read them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import functools
 import re
 
 _DECIMALS = re.compile(r"(?<![\w./:])(\d+)\.(\d+)(?![\w/]|\.\d)")
-"""A number with decimals, and no version, DOI or name such as ABC/2.4."""
+"""A number with decimals that is not part of a version, DOI or name such as ABC/2.4."""
 
 try:
     from slicer.i18n import tr
@@ -26,7 +26,7 @@ def local(text: str) -> str:
     Parameters
     ----------
     text : str
-        What is shown, such as "23.4 mL".
+        Text to show, such as "23.4 mL".
     """
     return with_decimal_sign(text, decimal_sign())
 
@@ -38,7 +38,7 @@ def with_decimal_sign(text: str, sign: str) -> str:
 
 @functools.cache
 def decimal_sign() -> str:
-    """What the system writes between the digits of a number."""
+    """The decimal sign of the system."""
     try:
         from qt import QLocale
     except ImportError:

@@ -189,7 +189,7 @@ def ijk_to_ras_of(node: slicer.vtkMRMLVolumeNode) -> np.ndarray:
 
 
 def world_affine(node: slicer.vtkMRMLVolumeNode) -> tuple[np.ndarray, float]:
-    """As `transforms.affine_to_world`, of a volume node."""
+    """As `transforms.affine_to_world`, for a volume node."""
     return affine_to_world(node.GetImageData().GetDimensions(), ijk_to_ras_of(node), node.GetParentTransformNode())
 
 
@@ -210,7 +210,7 @@ def _kept_facts(node):
 
 
 def scan_facts(node: slicer.vtkMRMLScalarVolumeNode) -> ScanFacts:
-    """What is known of a volume node's scan without looking at its voxels."""
+    """Facts about a volume node's scan, without reading its voxels."""
     return _facts(node, ijk_to_ras_of(node))
 
 

@@ -1,4 +1,4 @@
-"""A cohort comparison as files: report.html for people, report.json and table.csv for programs, figures."""
+"""A cohort comparison as files: report.html for users, report.json and table.csv for programs, figures."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def bland_altman(axes: Axes, mean: np.ndarray, difference: np.ndarray, color: st
     mean, difference : ndarray of shape (N,)
         Of the two volumes of each patient.
     color : str
-        Of the points.
+        Color of the points.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The result as files: report.json for programs, report.html for people, the attention map for viewers."""
+"""The result as files: report.json for programs, report.html for users, the attention map for viewers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def write_json(content: ReportContent, folder: Path) -> Path:
 
 
 def write_html(content: ReportContent, folder: Path) -> Path:
-    """Write report.html, for people."""
+    """Write report.html, for users."""
     path = folder / HTML_FILE
     page = report_html(content.report, content.analysis.head_ct.facts, content.pictures, content.scene)
     writing.write_text(path, page)

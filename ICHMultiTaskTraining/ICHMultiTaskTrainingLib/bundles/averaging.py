@@ -1,4 +1,4 @@
-"""Make one model from several: the mean of their weights, or of their outputs."""
+"""Combine several models into one: the mean of their weights, or of their outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def average_bundles(
     version: str | None = None,
     name: str | None = None,
 ) -> ModelBundle:
-    """Average the weights of models of one origin and write the bundle of the mean, to be recalibrated.
+    """Average the weights of models with the same origin, and write a bundle that must be recalibrated.
 
     The mean of a model and its fine-tuned version is often better than both, and more robust on scans unlike the
     training scans (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models"). Models that did not start from the
@@ -32,7 +32,7 @@ def average_bundles(
     Parameters
     ----------
     bundles : sequence of ModelBundle or path
-        At least two. Training data and settings are those of the last.
+        At least two. Training data and settings are taken from the last one.
     output : path
         Folder of the new bundle; may be that of one of `bundles`, which is then replaced.
     version, name : str, optional
@@ -62,9 +62,9 @@ def ensemble_bundles(
     version: str | None = None,
     name: str | None = None,
 ) -> ModelBundle:
-    """Put several models into one bundle whose outputs are the mean of theirs, to be recalibrated.
+    """Combine several models in one bundle, whose outputs are the mean of theirs and must be recalibrated.
 
-    Unlike in `average_bundles`, they need not be of one origin; they may be the models of a cross-validation's folds.
+    Unlike in `average_bundles`, they need not have the same origin: they may be the folds of a cross-validation.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def ensemble_bundles(
     Raises
     ------
     InputError
-        As `average_bundles`.
+        As in `average_bundles`.
     """
     bundles = _of_one_kind(bundles)
     state = {

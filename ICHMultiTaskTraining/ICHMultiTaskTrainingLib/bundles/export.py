@@ -47,7 +47,7 @@ def export_bundle(
     command : str
         The training command, for the model card.
     choice : Selection, optional
-        Which weights of the run; None: those that `Trainer.choose` selects.
+        Selected weights of the run; None: as selected by `Trainer.choose`.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def export_bundle(
         start = starting_bundle(config.start_from)
         metadata = derived(metadata, [start], "fine-tuned", name, version, f"on {own_data}")
         if choice.is_start and "weights" in start.metadata:
-            metadata["weights"] = start.metadata["weights"]  # in another format they would not be unchanged
+            metadata["weights"] = start.metadata["weights"]  # in another format the weights would change
     return save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
 
 

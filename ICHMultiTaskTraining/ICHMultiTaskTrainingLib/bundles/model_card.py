@@ -98,9 +98,7 @@ def _clinical(metadata):
     if not metadata.get("clinical"):
         return []
     names = ", ".join(VARIABLES[entry["name"]].words for entry in metadata["clinical"])
-    sentence = (
-        f"**Beside the image** the prognosis reads {names}; each may be missing. The volume is of the image alone."
-    )
+    sentence = f"**Clinical inputs** of the prognosis: {names}; each may be missing. The volume uses only the image."
     return [sentence, ""]
 
 

@@ -23,7 +23,7 @@ from ..training.lineage import derived
 from .model_card import model_card
 
 MIN_PATIENTS = 20
-"""With fewer, a 90 % interval would depend on one or two of them."""
+"""With fewer patients, a 90 % interval would depend on one or two of them."""
 
 
 def recalibrate(
@@ -56,8 +56,8 @@ def recalibrate(
     name, version : str, optional
         Of the new bundle. None: those of `bundle` if it is replaced; otherwise its name with "-calibrated" and 0.1.0.
     weights : str, optional
-        How the new bundle stores its weights, one of `Weights`; calibrated are the readings of the weights so stored.
-        None: as in `bundle`, without any change.
+        Number format of the new bundle's weights, one of `Weights`; the model is calibrated with the weights in this
+        format. None: as in `bundle`, unchanged.
 
     Returns
     -------

@@ -24,7 +24,7 @@ COMMANDS = Registry(
         "average": ("average the weights of a model and its fine-tuned version", ".average:add_arguments"),
         "ensemble": ("combine several models, such as those of folds, in one bundle", ".ensemble:add_arguments"),
         "robustness": ("measure how robust a model is", ".robustness:add_arguments"),
-        "logistic": ("predict death by logistic regression, to hold a model against", ".logistic:add_arguments"),
+        "logistic": ("predict death by logistic regression, as a baseline for models", ".logistic:add_arguments"),
         "sample-size": ("say how many patients a validation needs", ".sample_size:add_arguments"),
         "compare-models": (
             "compare models, patient by patient, on scans that all of them were evaluated on",

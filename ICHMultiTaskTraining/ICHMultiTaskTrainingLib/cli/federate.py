@@ -24,9 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--site", action="append", required=True, metavar="NAME=MANIFEST", help="one hospital; at least two"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
-    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="means of the weights (default 5)")
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="number of rounds, each ending with an average of the weights (default 5)",
+    )
     parser.add_argument("--preset", choices=tuple(PRESETS), default="default")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as of train; repeatable")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in train; repeatable")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     parser.set_defaults(run=run)
 
@@ -47,6 +53,6 @@ def _sites(texts):
         if not equals or not name.isidentifier() or name in ("server", "flare"):
             raise InputError(f"A site is malformed: expected name=manifest with a name of letters, found {text!r}.")
         if name in sites:
-            raise InputError(f"A site stands twice: expected each once, found {name}.")
+            raise InputError(f"A site appears twice: expected each once, found {name}.")
         sites[name] = Path(manifest)
     return sites

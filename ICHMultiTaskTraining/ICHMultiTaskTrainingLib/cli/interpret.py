@@ -14,10 +14,12 @@ from ICHMultiTaskLib.model.attention import METHODS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("manifest", type=Path, help="CSV of scans with masks, which the model has not seen")
+    parser.add_argument("manifest", type=Path, help="CSV of scans with masks that the model was not trained on")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
-    parser.add_argument("--patients", type=positive, default=8, metavar="N", help="at most (default 8)")
+    parser.add_argument(
+        "--patients", type=positive, default=8, metavar="N", help="largest number of patients (default 8)"
+    )
     parser.add_argument(
         "--method", action="append", choices=tuple(METHODS), help="repeatable; default: all, occlusion takes minutes"
     )

@@ -16,11 +16,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument(
-        "--clinical", nargs="+", default=[], metavar="COLUMN", help=f"of the manifest: {', '.join(VARIABLES)}"
+        "--clinical", nargs="+", default=[], metavar="COLUMN", help=f"columns of the manifest: {', '.join(VARIABLES)}"
     )
     parser.add_argument("--readings", type=Path, metavar="CSV", help="predictions.csv of evaluate on the same manifest")
-    parser.add_argument("--scans", type=positive, default=1, metavar="N", help="of each patient, the first (default 1)")
-    parser.add_argument("--folds", type=positive, default=5, metavar="K", help="without test rows (default 5)")
+    parser.add_argument(
+        "--scans",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="number of each patient's scans to use, earliest first (default 1)",
+    )
+    parser.add_argument(
+        "--folds",
+        type=positive,
+        default=5,
+        metavar="K",
+        help="folds of the cross-validation, used without test rows (default 5)",
+    )
     parser.set_defaults(run=run)
 
 

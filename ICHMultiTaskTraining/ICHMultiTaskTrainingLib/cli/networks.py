@@ -7,7 +7,7 @@ import argparse
 from ICHMultiTaskLib.common.shell import positive
 
 GRIDS = ((32, 224, 224), (32, 112, 112))
-"""Of the presets `paper` and `default`."""
+"""Inputs of the presets `paper` and `default`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from ICHMultiTaskLib.common.errors import OutputError
 from ICHMultiTaskLib.common.writing import os_error_sentence
 
 TAIL_BYTES = 200_000
-"""How much of an existing log is shown."""
+"""Bytes of an existing log that are shown."""
 
 
 def python_executable() -> str:

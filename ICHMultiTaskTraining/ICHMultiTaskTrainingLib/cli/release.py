@@ -18,12 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Simulate, train, average, calibrate, evaluate: run the commands of a recipe one after the other. Repeat the "
         "same command to continue after an interruption."
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for everything the steps write")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the output of all steps")
     parser.add_argument(
         "--recipe", type=Path, default=RECIPE, metavar="FILE", help="default: the recipe of the next shipped model"
     )
-    parser.add_argument("--device", choices=Device.values(), help="for every step")
-    parser.add_argument("--processes", type=positive, metavar="N", help="for every step")
+    parser.add_argument("--device", choices=Device.values(), help="device for every step")
+    parser.add_argument("--processes", type=positive, metavar="N", help="processes for every step")
     parser.add_argument("--list", action="store_true", help="print the steps and which are finished; run nothing")
     parser.set_defaults(run=run)
 

@@ -18,26 +18,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
         "Train every row of the paper's tables under equal settings and put tables and figures on one page, which "
-        "says what is missing. The same command continues an interrupted one. Rows can be trained on "
-        "several machines: copy what is in rows/ together and run the command with --page-only."
+        "lists what is missing. Repeat the command to continue after an interruption. Rows can be trained on "
+        "several machines: merge the contents of their rows/ folders and run the command with --page-only."
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="what is finished there stays")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of the results; finished rows in it are kept"
+    )
     parser.add_argument(
         "--preset", choices=tuple(PRESETS), default="smoke",
-        help="smoke (default): minutes, its numbers mean nothing; cpu: hours; paper: the stated settings",
+        help="smoke (default): minutes, with meaningless numbers; cpu: hours; paper: the paper's settings",
     )  # fmt: skip
     parser.add_argument("--manifest", type=Path, metavar="CSV", help="a hospital's scans (default: simulated patients)")
-    parser.add_argument("--only", action="append", metavar="ROW", help="repeatable; an unknown name lists the known")
-    parser.add_argument("--fold", type=int, metavar="N", help="train this fold of the rows alone, from 0")
-    parser.add_argument("--folds", type=positive, metavar="K", help="their number (default: the preset's)")
-    parser.add_argument("--patients", type=positive, metavar="N", help="to simulate (default: the preset's)")
+    parser.add_argument(
+        "--only", action="append", metavar="ROW", help="row to train; repeatable (an unknown name lists the known ones)"
+    )
+    parser.add_argument("--fold", type=int, metavar="N", help="train only this fold of the rows, from 0")
+    parser.add_argument("--folds", type=positive, metavar="K", help="number of folds (default: the preset's)")
+    parser.add_argument(
+        "--patients", type=positive, metavar="N", help="number of patients to simulate (default: the preset's)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every row's training; repeatable"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
-    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="for the scans")
-    parser.add_argument("--page-only", action="store_true", help="train nothing; write the page of what is there")
+    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="processes for the scans")
+    parser.add_argument("--page-only", action="store_true", help="do not train; only write the page")
     parser.set_defaults(run=run)
 
 

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         default=303,
-        help="of the simulated patients; not the seed of a training cohort (default 303)",
+        help="seed of the simulated patients; must not be that of a training cohort (default 303)",
     )
     parser.add_argument(
         "--manifest", type=Path, metavar="CSV", help="also erase the hematomas of these scans, if they have a mask"
@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anatomy", type=Path, metavar="FOLDER", help="head CTs without hemorrhage, to insert hematomas into"
     )
-    parser.add_argument("--insertions", type=positive, default=8, metavar="N", help="into each head CT (default 8)")
+    parser.add_argument(
+        "--insertions", type=positive, default=8, metavar="N", help="hematomas to insert into each head CT (default 8)"
+    )
     parser.add_argument(
         "--masks", type=Path, metavar="FOLDER",
         help="segmentations of real hematomas of other patients, also inserted into the head CTs of --anatomy",

@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = "How many patients with a bleed a validation needs, by the width of each 95 % interval."
     add = parser.add_argument
-    add("--auc", type=float, default=0.85, help="of the prognosis, as expected (default 0.85)")
-    add("--mortality", type=float, default=0.35, help="share who die within 30 days (default 0.35)")
-    add("--coverage", type=float, default=0.90, help="of the volume's interval (default 0.90)")
+    add("--auc", type=float, default=0.85, help="expected AUC of the prognosis (default 0.85)")
+    add("--mortality", type=float, default=0.35, help="expected 30-day mortality (default 0.35)")
+    add("--coverage", type=float, default=0.90, help="expected coverage of the volume's interval (default 0.90)")
     add("--spread", type=float, default=8.0, metavar="ML", help="standard deviation of the volume's error (default 8)")
     parser.set_defaults(run=run)
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         ("mean error of the volume, mL", "ml", lambda width: for_bias(width, spread)),
         ("each limit of agreement, mL", "ml", lambda width: for_limits_of_agreement(width, spread)),
     ]
-    print(f"Of a mortality of {mortality:g} and a volume error with a standard deviation of {spread:g} mL:\n")
+    print(f"For a mortality of {mortality:g} and a volume error with a standard deviation of {spread:g} mL:\n")
     print("| what | width: patients (deaths) | | |\n|---|---|---|---|")
     for what, kind, patients in rows:
         cells = [f"{width:g}: {(n := patients(width)):,} ({round(n * mortality):,})" for width in WIDTHS[kind]]

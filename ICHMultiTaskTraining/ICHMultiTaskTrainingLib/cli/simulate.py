@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "fatal) or paper (all with a bleed, an eighth of them fatal)",
     )
     parser.add_argument(
-        "--anatomy", type=Path, metavar="DIR", help="insert hematomas into the head CTs in DIR, not simulated heads"
+        "--anatomy",
+        type=Path,
+        metavar="DIR",
+        help="insert hematomas into the head CTs in DIR, not into simulated heads",
     )
     parser.add_argument(
         "--follow-up",

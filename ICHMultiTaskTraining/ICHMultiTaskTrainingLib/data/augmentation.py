@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 SHIFT, SCALE = 0.02, (0.90, 1.03)
-"""Largest shift, as a fraction of half the image; scale along each axis. Small, because blood moved out of the image
-would still count."""
+"""Largest shift, as a fraction of half the image, and scale along each axis. Small, because blood that is moved out of
+the image would still count."""
 
 
 def augment(
@@ -87,7 +87,7 @@ def _rows(values, device):
 
 
 def _mean(volumes, kernel, inside=False):
-    """Mean over a neighborhood (odd numbers of voxels), only of voxels `inside` the image, or with zeros around it."""
+    """Mean over a neighborhood of odd size, of voxels `inside` the image only, or with zeros around it."""
     if not len(volumes):
         return volumes
     return F.avg_pool3d(volumes, kernel, 1, tuple(n // 2 for n in kernel), count_include_pad=not inside)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from .cache import CachedScans
 
 HIDDEN_SHARE = 0.15
-"""Of the clinical values that are hidden in training, so that the network learns what a missing one means, even of a
-column that every training patient has."""
+"""Fraction of the clinical values that are hidden in training, so that the network learns to handle missing values,
+also in columns that are complete in the training set."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Batch:
         prognosis loss, by masks.
     completes_step : bool
     clinical : tensor [N, width] or None
-        Clinical variables, some of them hidden; None if the network takes none.
+        Clinical variables, some of them hidden; None for a network without clinical inputs.
     """
 
     images: torch.Tensor
@@ -163,7 +163,7 @@ def load(scans: CachedScans, chosen: np.ndarray, reduction: int, device: str) ->
 
 
 def load_clinical(scans: CachedScans, chosen: np.ndarray, device: str) -> torch.Tensor | None:
-    """Clinical variables of chosen scans as a tensor [N, width]; None if the network takes none."""
+    """Clinical variables of chosen scans as a tensor [N, width]; None for a network without clinical inputs."""
     return None if scans.clinical is None else torch.from_numpy(scans.clinical[chosen]).to(device, non_blocking=True)
 
 

@@ -132,7 +132,7 @@ def find_labeled(folder: Path, progress: Progress = NO_PROGRESS) -> Found:
 
 
 def core_name(path: Path) -> str:
-    """File name without suffix and words such as "mask": what remains names the patient."""
+    """File name without suffix and words such as "mask": the rest identifies the patient."""
     suffix = "" if path.is_dir() else suffix_of(path) or path.suffix
     name = path.name[: len(path.name) - len(suffix)]
     name = re.sub(r"_0000$", "", name)  # channel number of nnU-Net
@@ -200,7 +200,7 @@ def _pair(folder, scans, segmentations, found):
             continue
         what = ", ".join(shown(scan.path.name) for scan in near[:4]) + (", …" if len(near) > 4 else "")
         found.alone.append(
-            (path, f"it is not clear which scan it is of: expected one beside it, found {what or 'none without one'}")
+            (path, f"it is not clear which scan it is of: expected one next to it, found {what or 'none without one'}")
         )
     homes = {home_of(scene, folder) for scene in found.scenes} - {folder}
     names = {core_name(scene) for scene in found.scenes if home_of(scene, folder) == folder} - {""}

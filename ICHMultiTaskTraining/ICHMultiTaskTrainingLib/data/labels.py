@@ -17,7 +17,7 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from .manifest import Row
 
 MASK_FACTOR = 10.0
-"""A volume and the volume of its mask differ by less, however the mask was drawn."""
+"""Largest plausible ratio between a stated volume and that of the mask."""
 MIN_ML = 1.0
 """Smaller volumes are not compared with their masks: a few voxels would make a large factor."""
 

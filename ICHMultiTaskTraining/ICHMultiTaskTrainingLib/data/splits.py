@@ -34,7 +34,7 @@ def split_rows(
     Raises
     ------
     InputError
-        As `draw_split`.
+        As in `draw_split`.
     """
     if path.exists():
         return _rows_of(json.loads(path.read_text(encoding="utf-8")), rows)
@@ -71,8 +71,8 @@ def draw_split(
     Raises
     ------
     InputError
-        If a patient would be on two sides or in two folds, a side would be empty, or the split column is filled in
-        only some rows.
+        If a patient would be in both sets or in two folds, a set would be empty, or the split column is filled in only
+        some rows.
     """
     if fold is not None:
         return _rows_of(_fold(rows, fold, folds, seed), rows)
@@ -80,7 +80,7 @@ def draw_split(
 
 
 def _rows_of(names, rows):
-    """The rows of each side's patients; the sides must be disjoint and large enough."""
+    """The rows of each set's patients; the sets must be disjoint and large enough."""
     test = {row.patient_id for row in rows if row.split == "test"}
     sides = {"training": set(names["train"]), "validation": set(names["validation"]), "test": test}
     for first, second in combinations(sides, 2):
@@ -100,7 +100,7 @@ def _rows_of(names, rows):
 
 
 def _declared(rows, fraction, seed):
-    """The sides named in the table; validation patients are drawn if it names none."""
+    """The sets given in the table; validation patients are drawn if it has none."""
     unknown = sorted({row.split for row in rows} - {"train", "validation", "test", ""})
     if unknown:
         raise InputError(f"The split column has unknown values: expected train, validation or test, found {unknown}.")
@@ -125,7 +125,7 @@ def _drawn(rows, fraction, seed):
 
 
 def _are_similar(rows):
-    """Patients sorted by outcome, then volume; drawing from every stretch of neighbors makes both sides similar."""
+    """Patients sorted by outcome, then volume; drawing from each group of neighbors makes both sets similar."""
     patients = {}
     for row in rows:
         patients.setdefault(row.patient_id, row)

@@ -26,7 +26,7 @@ from .tables import PAPER, PROGNOSIS, by_patient, prognosis_table, volume_table
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE, NUMBERS = "report.html", "results.json"
 HEADINGS = {
-    "accuracy": ("Accuracy at 50 % (%)", 1, 100),
+    "accuracy": ("Accuracy at a threshold of 50 % (%)", 1, 100),
     "auc": ("AUC", 3, 1),
     "sensitivity": ("Sensitivity (%)", 1, 100),
     "specificity": ("Specificity (%)", 1, 100),
@@ -170,7 +170,7 @@ def _machines(done, known):
 
 
 def _figures(rows, done, odds, known):
-    """Caption and PNG of those of Figures 2 to 4 for which there is data."""
+    """Caption and PNG of Figures 2 to 4, as far as there is data."""
     figures = [
         ("Figure 2. Hematoma volumes of the cohort in mL, and their cube roots.", volume_histograms(
             np.array([row.volume_ml for row in rows])

@@ -116,7 +116,7 @@ def reproduce(
             except (
                 InputError,
                 TrainingError,
-            ) as error:  # of this row alone, such as a network too large for the memory
+            ) as error:  # concerns only this row, such as a network too large for the memory
                 progress.line(f"Row {name}: {error}")
                 failures.append(f"{name} ({error})")
                 break

@@ -88,8 +88,8 @@ class Site:
 
         trainer = self.trainer
         note = (
-            "The weights are the mean of several hospitals' after each round of a federated training; calibration and "
-            "validation are of this hospital's own patients."
+            "The weights are the average over several hospitals after each round of a federated training; calibration "
+            "and validation used only this hospital's patients."
         )
         entry = trainer.measured(trainer.network) | {"epoch": trainer.epoch, "reduction": 1}
         choice = Selection(trainer.network.state_dict(), entry, note)

@@ -89,7 +89,7 @@ class TrainingConfig:
         Column of the manifest for training the prognosis: "died", or a column of probabilities of death, as in
         simulated cohorts.
     clinical : list of str
-        Columns of the manifest that the prognosis head takes beside the image, of
+        Clinical inputs of the prognosis head: columns of the manifest that are listed in
         `ICHMultiTaskLib.common.clinical_variables.VARIABLES`; a cell may be empty.
     augment : bool
         Mirror, rotate, scale and blur; change HU offset and scale; add noise.
@@ -263,7 +263,7 @@ def make_config(preset: str = "default", **changes: object) -> TrainingConfig:
 
 
 def _of_the_network(settings, changes, chosen):
-    """Settings that follow from the network; those of the preset that it does not have are left out."""
+    """Settings that depend on the network; settings of the preset that do not apply to it are left out."""
     architecture = settings["architecture"]
     if not isinstance(architecture, dict):
         return {}

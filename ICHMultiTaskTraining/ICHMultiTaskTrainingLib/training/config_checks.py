@@ -1,4 +1,4 @@
-"""Which settings of a training are allowed."""
+"""Checks of the settings of a training run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
 REDUCTIONS = (2, 4)
 LARGEST_ROTATION_DEG = 45
 GRID_STEP = 4
-"""Rows and columns of the network's grid are multiples of it, for the cells of the masks and the coarsest epochs."""
+"""Rows and columns of the network's grid must be multiples of this, for the cells of masks and the coarsest epochs."""
 CHOICES = {
     "tasks": ("both", "volume", "prognosis"),
     "target": TARGETS,
@@ -31,14 +31,14 @@ WITH_A_START = {"frozen_encoder": False, "frozen_norm": False, "anchor": 0.0, "m
 
 
 def check_settings(settings: dict, kinds: dict) -> None:
-    """Refuse settings that a training cannot have.
+    """Refuse invalid settings.
 
     Parameters
     ----------
     settings : dict
         By name, as in `TrainingConfig`.
     kinds : dict
-        Their types, as `typing.get_type_hints` returns them.
+        Their types, from `typing.get_type_hints`.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _check_clinical(settings):
     check_names(settings["clinical"])
     if settings["clinical"] and (settings["tasks"] == "volume" or settings["prognosis_weight"] == 0):
         raise InputError(
-            "The setting clinical is read by the prognosis alone: expected tasks both or prognosis and a "
+            "The setting clinical is only used by the prognosis: expected tasks both or prognosis and a "
             f"prognosis_weight above 0, found {settings['tasks']} and {settings['prognosis_weight']}."
         )
 
@@ -104,7 +104,7 @@ def _check_architecture(settings):
     NETWORKS.check(network)
     if network not in TRAINABLE:
         raise InputError(
-            f"The network {network} cannot be trained itself: expected one of {', '.join(TRAINABLE)}, found "
+            f"The network {network} cannot be trained directly: expected one of {', '.join(TRAINABLE)}, found "
             f"{network!r}."
         )
     known = inner_settings("architecture", settings)

@@ -15,24 +15,24 @@ PANELS = {
     "Mean squared error (mL²)": {"train_mse_ml2": "training", "validation_mse_ml2": "validation"},
     "AUC of the prognosis": {"validation_auc": "validation"},
 }
-"""Title of each panel, its entries of the history and their names in the legend."""
+"""Title of each panel, its entries in the history, and their names in the legend."""
 TENSORBOARD = "tensorboard"
 """Subfolder of the run for the log."""
 
 
 def has_enough_outcomes(patients: int, deaths: int) -> bool:
-    """Whether a number that tells deaths from survivals rests on enough of both to be shown."""
+    """Whether there are enough deaths and survivals to show a metric of the prognosis."""
     return min(deaths, patients - deaths) >= MIN_PER_OUTCOME
 
 
 def without_auc_of_few(history: list[dict], died: Sequence[int]) -> list[dict]:
-    """A history as it is shown: without the AUC where too few of the validation died or survived.
+    """The history for display: without the AUC if too few validation patients died or survived.
 
     Parameters
     ----------
     history : list of dict
     died : sequence of int
-        Of the validation.
+        Outcomes of the validation patients.
 
     Returns
     -------
@@ -84,7 +84,7 @@ class EventLog:
     Parameters
     ----------
     folder : path
-        Of the log. Events of an earlier start are superseded by those of this one.
+        Folder of the log. Events of an earlier start are superseded by those of this one.
     """
 
     def __init__(self, folder: str | os.PathLike):

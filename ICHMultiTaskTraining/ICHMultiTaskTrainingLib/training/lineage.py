@@ -39,13 +39,13 @@ def death_weight(config: TrainingConfig, death: np.ndarray) -> float:
 
 
 def clinical_inputs(config: TrainingConfig, rows: Sequence[Row]) -> ClinicalInputs | None:
-    """What the prognosis head takes beside the image: of the bundle which the run starts from, or of the settings.
+    """Clinical inputs of the prognosis head: those of the bundle that the run starts from, or of the settings.
 
     Parameters
     ----------
     config : TrainingConfig
     rows : sequence of Row
-        Training scans, which standardize the values.
+        Training scans, on which the values are standardized.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def clinical_inputs(config: TrainingConfig, rows: Sequence[Row]) -> ClinicalInpu
     Raises
     ------
     InputError
-        If a column is missing, empty or holds something else.
+        If a column is missing or empty, or contains invalid values.
     """
     start = starting_bundle(config.start_from).clinical if config.start_from is not None else None
     if start is not None or not config.clinical:

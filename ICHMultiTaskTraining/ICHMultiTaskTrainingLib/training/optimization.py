@@ -1,4 +1,4 @@
-"""How the weights of a run change: optimizer, learning rate, clipping, and the pull toward the start."""
+"""Optimization of the weights: optimizer, learning rate, gradient clipping, and the pull toward the start."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from .config import TrainingConfig
 
 
 class Optimization:
-    """Steps along the gradients of a run.
+    """Optimizer steps of a run.
 
     Parameters
     ----------
     learner : Module
-        On its device; all its weights are trained.
+        On its device; all of its weights are trained.
     network : MultiTaskNetwork
-        The part of the learner that `anchor` pulls toward its present weights.
+        The part of the learner that `anchor` pulls toward its current weights.
     config : TrainingConfig
     device : str
     scales : bool
-        Whether losses are scaled up before the backward pass, as fp16 needs it.
+        Whether losses are scaled up before the backward pass, as needed for fp16.
     steps : int
-        Of the whole run.
+        Number of steps of the whole run.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Optimization:
         if config.optimizer == "sgd":
             self.optimizer = torch.optim.SGD(self.parameters, rate, config.momentum, weight_decay=decay)
         else:
-            fused = device in ("cpu", "cuda")  # one pass over the weights in place of a dozen
+            fused = device in ("cpu", "cuda")  # one pass over the weights instead of a dozen
             self.optimizer = torch.optim.AdamW(self.parameters, rate, weight_decay=decay, fused=fused)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.rate)
 
     def rate(self, step: int) -> float:
-        """Fraction of the learning rate at a step of the run."""
+        """Learning rate at a step, as a fraction of the setting."""
         warm_up = max(1, self.steps // 10)
         if self.config.schedule == "constant":
             return 1.0
@@ -52,17 +52,17 @@ class Optimization:
         self.optimizer.zero_grad(set_to_none=True)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a loss."""
+        """Backpropagate a loss; gradients are accumulated."""
         self.scaler.scale(loss).backward()
 
     def clip(self) -> torch.Tensor:
-        """Limit the norm of the gradient, and return what it was."""
+        """Clip the norm of the gradient, and return the norm before."""
         self.scaler.unscale_(self.optimizer)
         limit = float("inf") if self.config.gradient_clip is None else self.config.gradient_clip
         return nn.utils.clip_grad_norm_(self.parameters, limit)
 
     def step(self) -> None:
-        """Change the weights along the gradients and discard these."""
+        """Update the weights and discard the gradients."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.clear()
@@ -75,18 +75,18 @@ class Optimization:
 
     @property
     def skips_overflow(self) -> bool:
-        """Whether a gradient that is not finite is skipped: fp16's scale was too large, and is halved."""
+        """Whether a gradient that is not finite is skipped, because the loss scale of fp16 is then halved."""
         return self.scaler.is_enabled() and self.scaler.get_scale() >= 1
 
     def state_dict(self) -> dict:
-        """State for a checkpoint, by the names `optimizer`, `scheduler` and `scaler`."""
+        """State for a checkpoint, with the keys `optimizer`, `scheduler` and `scaler`."""
         return {name: getattr(self, name).state_dict() for name in ("optimizer", "scheduler", "scaler")}
 
     def load_state_dict(self, state: dict) -> None:
         """Restore the state of a checkpoint; checkpoints of the first version have no `scaler`."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        for group in self.optimizer.param_groups:  # a run given more epochs has another rate at the same step
+        for group in self.optimizer.param_groups:  # if epochs were added, the rate at the same step differs
             group["lr"] = self.config.learning_rate * self.rate(self.scheduler.last_epoch)
         if "scaler" in state:
             self.scaler.load_state_dict(state["scaler"])

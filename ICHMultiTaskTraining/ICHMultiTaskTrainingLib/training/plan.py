@@ -1,4 +1,4 @@
-"""The phases of a run with their epochs, and the time they take as soon as it is measured."""
+"""The phases of a run with their epochs, and their durations as soon as they are known."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Step:
     state : str
         `WAITING`, `NOW` or `DONE`.
     seconds : float or None
-        Remaining time, or time taken if done; None if nothing was measured yet.
+        Remaining time, or the duration if done; None if still unknown.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Step:
     seconds: float | None = None
 
     def __str__(self):
-        """The step in a line, such as "12 epochs at half resolution: about 3 min left"."""
+        """The phase as one line, such as "12 epochs at half resolution: about 3 min left"."""
         if self.seconds is None or self.seconds < 0.5:
             return self.text
         words = {DONE: "{}", NOW: "about {} left", WAITING: "about {}"}[self.state]
@@ -83,7 +83,7 @@ def plan_of(
     history : list of dict
         As in `history.json`.
     progress : RunProgress, optional
-        Last progress of a running run; None: it is not running.
+        Last progress of a running training; None if it is not running.
     finished : bool
         Whether model and report are written.
 
@@ -115,7 +115,7 @@ def plan_of(
 
 
 def _epochs(reduction, epochs, first, done, history, progress, config):
-    """The step of neighboring epochs at one resolution."""
+    """The phase of consecutive epochs at one resolution."""
     text = f"{counted(epochs, 'epoch')} at {RESOLUTION[reduction]}"
     own = min(max(done - first, 0), epochs)
     each = seconds_of(history, reduction) or _by_speed(progress, reduction, config)
@@ -132,7 +132,7 @@ def _epochs(reduction, epochs, first, done, history, progress, config):
 
 
 def _by_speed(progress, reduction, config):
-    """How long an epoch takes by the speed of the first one, which goes on; None before that is known."""
+    """Duration of an epoch from the speed of the first one, which is still running; None if unknown."""
     if progress is None or progress.fraction <= progress.first:
         return None
     whole = (progress.time - progress.began) * (TRAINED - PREPARED) / (progress.fraction - progress.first)
@@ -140,7 +140,7 @@ def _by_speed(progress, reduction, config):
 
 
 def _within(progress, done, config):
-    """Part of the present epoch that is done."""
+    """Completed fraction of the current epoch."""
     costs = [1 / r**2 for r in config.reductions()]
     at = (progress.fraction - PREPARED) / (TRAINED - PREPARED) * sum(costs) - sum(costs[:done])
     return min(max(at / costs[done], 0.0), 1.0)

@@ -18,20 +18,20 @@ from .learner import Learner, choose_runtime
 from .losses import MaskLoss
 
 OPTIMIZER_STATES = {"sgd": 1, "adamw": 2}
-"""Numbers that an optimizer keeps for each weight."""
+"""Numbers that an optimizer stores for each weight."""
 
 
 def check_network(config: TrainingConfig, device: str, architecture: dict | None = None) -> None:
     """Check that the network can be built and trained on its grid, and that a step fits into the memory.
 
-    Shapes are worked out on PyTorch's meta device, in about a second and without memory.
+    Shapes are computed on PyTorch's meta device, in about a second and without memory.
 
     Parameters
     ----------
     config : TrainingConfig
     device : str
     architecture : dict, optional
-        Of the network in training; None: that of the settings.
+        Architecture of the network in training; None: that of the settings.
 
     Raises
     ------
@@ -57,13 +57,13 @@ def _check_mask_loss(name, network, config):
         for stride in network.feature_strides[stage][1:]:
             if stride % CELL:
                 raise InputError(
-                    f"The mask loss means nothing for the network {name} with these strides: expected rows and columns "
+                    f"The mask loss does not apply to the network {name} with these strides: expected rows and columns "
                     f"of {stage} in steps of a multiple of {CELL} voxels, found {stride}; mask_weight=0 leaves it out."
                 )
 
 
 def _bytes_of_a_step(architecture, config, device):
-    """Least memory that a step needs, as a function of the batch size."""
+    """Minimum memory of a step, as a function of the batch size."""
     bytes_a_number = choose_runtime(config.precision, device).dtype.itemsize
     # The coarsest grid first, which may be too small.
     reductions = sorted(set(config.reductions()), reverse=True)
@@ -77,7 +77,7 @@ def _bytes_of_a_step(architecture, config, device):
 
 @lru_cache(maxsize=64)
 def _numbers_of_a_step(described, options):
-    """Weights, trained weights, and bytes kept by a step of two scans; known after the first fold of many."""
+    """Weights, trained weights, and bytes kept by a step of two scans; cached, since all folds share them."""
     architecture, (depth, rows, columns), reductions = json.loads(described)
     name = architecture.get("network", DEFAULT_NETWORK)
     with torch.device("meta"):
@@ -113,7 +113,7 @@ def _too_large(name, config, device, need, free):
     fitting = [batch for batch in range(1, config.batch_size) if need(batch) <= free and whole % batch == 0]
     if fitting:
         parts = f"batch_size={fitting[-1]} with accumulate={whole // fitting[-1]}"
-        return f"{text}What would fit: {parts}, or a smaller architecture.width."
+        return f"{text}This would fit: {parts}, or a smaller architecture.width."
     return f"{text}Not even one scan would fit: expected a smaller architecture.width or preprocessing.shape_kji."
 
 

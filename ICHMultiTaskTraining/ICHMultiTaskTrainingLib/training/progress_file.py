@@ -19,13 +19,13 @@ from ICHMultiTaskLib.common.writing import os_error_sentence
 
 NAME = "progress.json"
 PREPARED, TRAINED = 0.1, 0.95
-"""Progress of a run when its scans are prepared, and when its last epoch is done; then model and report follow."""
+"""Progress of a run after its scans are prepared, and after its last epoch; model and report follow."""
 WRITE_SECONDS = 0.5
 """The file is written at most this often."""
 _LENGTH = 2000
-"""Bytes of the file: always as many, so that one write replaces all of it."""
+"""Size of the file in bytes: constant, so that one write replaces all of it."""
 _LOCKED_BYTE = 1 << 30
-"""Windows lets nobody read what is locked; this byte is far behind the end."""
+"""Position of the locked byte: far beyond the end, since Windows does not allow reading locked bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class RunProgress:
         0 to 1, of the whole run. Its phases end at `PREPARED`, at `TRAINED` and at 1.
     message : str
     time : float
-        When it said so, in seconds since 1970.
+        Time of this report, in seconds since 1970.
     began, first : float
-        When the phase began in this process, and the fraction that earlier processes had done by then.
+        Time at which the phase began in this process, and the fraction that was complete then.
     """
 
     process: int
@@ -68,7 +68,7 @@ class RunProgress:
 
 
 def phase_of(fraction: float) -> tuple[float, float]:
-    """The phase of a run that a fraction of it lies in, as (start, stop)."""
+    """The phase that a fraction of the run belongs to, as (start, stop)."""
     ends = (0.0, PREPARED, TRAINED, 1.0)
     return next(((a, b) for a, b in pairwise(ends) if fraction < b), ends[-2:])
 
@@ -80,7 +80,7 @@ class FollowedProgress:
         self._file, self._progress, self.line = file, progress, progress.line
         self._phase = None
         self._write(0.0, "Starting")
-        self._phase = None  # time before the first report does not count as speed
+        self._phase = None  # time before the first report does not count toward the speed
 
     def __call__(self, fraction: float, message: str) -> None:
         """Pass the progress on and write it to the file."""
@@ -104,18 +104,18 @@ class FollowedProgress:
 def followed(
     folder: str | os.PathLike, progress: ShellProgress | NullProgress, rank: int = 0
 ) -> Iterator[FollowedProgress | NullProgress]:
-    """Lock a run's folder for this process and keep its progress there.
+    """Lock a run's folder for this process and write its progress there.
 
-    The lock ends with the process, whatever ends it.
+    The lock ends with the process, even if it is killed.
 
     Parameters
     ----------
     folder : path
-        Made if missing.
+        Created if missing.
     progress : callable (fraction, message)
-        With a method `line`; called as well.
+        Also called; has a method `line`.
     rank : int
-        Of several processes that train together, only the first locks and reports.
+        If several processes train together, only the first one locks and reports.
 
     Yields
     ------
@@ -124,7 +124,7 @@ def followed(
     Raises
     ------
     InputError
-        If another process is at work in the folder.
+        If another process uses the folder.
     OutputError
         If the file cannot be written.
     """
@@ -159,7 +159,7 @@ def read_progress(folder: str | os.PathLike) -> RunProgress | None:
 
 
 def is_running(folder: str | os.PathLike) -> bool:
-    """Whether a process other than this one is at work in a run's folder."""
+    """Whether another process is training in a run's folder."""
     try:
         with (Path(folder) / NAME).open("rb") as file:
             return not _lock(file, exclusive=False)
@@ -168,7 +168,7 @@ def is_running(folder: str | os.PathLike) -> bool:
 
 
 def _lock_patiently(file):
-    """Lock a file for this process alone, though others look for a moment whether it is locked."""
+    """Lock a file for this process; retries, since others lock it briefly to check whether it is locked."""
     for _ in range(5):
         if _lock(file, exclusive=True):
             return True
@@ -177,7 +177,7 @@ def _lock_patiently(file):
 
 
 def _lock(file, exclusive):
-    """Lock a file until it is closed; whether that went well."""
+    """Lock a file until it is closed; returns whether that succeeded."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -187,7 +187,7 @@ def _lock(file, exclusive):
         else:
             import fcntl
 
-            # A lock of the process: one of the open file would be handed down to forked children that outlive it.
+            # A lock of the process, since forked children that outlive it would inherit a lock of the open file.
             fcntl.lockf(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False

@@ -1,4 +1,4 @@
-"""The folder of a training run, as seen from outside: its settings, progress and results."""
+"""Read access to the folder of a training run: its settings, progress and results."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .progress_file import RunProgress, is_running, read_progress
 from .settings_text import differences
 
 LOG = "log.txt"
-"""Output of a run that was started from 3D Slicer."""
+"""Log of a run that was started from 3D Slicer."""
 
 FILES = ("latest.pt", "splits.json", "history.json", "curves.png", "cache", "bundle", "report")
 """Files of a run, besides its settings."""
 
 
 class RunFolder:
-    """A run by its folder; reads only.
+    """A run, given by its folder; read-only.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class RunFolder:
         path = self.path / "config.json"
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            # A run of an earlier version lacks the settings that came later; it had their defaults.
+            # A run of an earlier version lacks newer settings, and used their defaults.
             return stored | {"config": TrainingConfig(**present_names(stored["config"])).as_dict()}
         except FileNotFoundError:
             return None
@@ -63,7 +63,7 @@ class RunFolder:
 
     @property
     def history(self) -> list[dict]:
-        """Entries of `history.json`, one per epoch; those read last if it cannot be read now."""
+        """Entries of `history.json`, one per epoch; those of the last reading if it cannot be read now."""
         path = self.path / "history.json"
         try:
             stamp = path.stat().st_mtime_ns
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def running(self) -> bool:
-        """Whether another process trains in it now."""
+        """Whether another process is training in it."""
         return is_running(self.path)
 
     @property
@@ -92,7 +92,7 @@ class RunFolder:
 
     @property
     def trained(self) -> bool:
-        """Whether all its epochs are done."""
+        """Whether all epochs are done."""
         if not self.history:
             return False
         total = len(TrainingConfig(**self.stored["config"]).reductions())
@@ -100,7 +100,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether all its epochs are done, and the model and the report belong to the last one."""
+        """Whether all epochs are done, and model and report belong to the last one."""
         if not self.trained or self.bundle is None or self.report is None:
             return False
         made, told = (_read_json(path) for path in (self.bundle / "configs" / "metadata.json", self.metrics_file))
@@ -180,14 +180,14 @@ def _read_json(path):
 
 
 def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:
-    """Check that a new run has what it needs, before its folder is touched.
+    """Check that a new run can start, before anything is written to its folder.
 
     Parameters
     ----------
     manifest : Manifest
     config : TrainingConfig
     processes : int
-        That train together.
+        Number of processes that train together.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) 
 def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:
     """Write a run's settings into its folder, or check that those already there are the same.
 
-    A run whose epochs are done may be given more epochs.
+    A finished run may be continued with more epochs.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def run_settings(manifest: Manifest, config: TrainingConfig, processes: int = 1)
 
 
 def _is_longer(folder, stored, settings):
-    """Whether a run whose epochs are done is continued for more epochs with otherwise the same settings."""
+    """Whether a finished run is continued for more epochs, with otherwise equal settings."""
     there, here = stored["config"]["epochs"], settings["config"]["epochs"]
     if here <= there or not RunFolder(folder).trained:
         return False
@@ -288,6 +288,6 @@ def check_same_run(folder: str | os.PathLike, stored: dict, settings: dict) -> N
         here.pop("manifest_sha256", None)
     if found := differences(there, here):
         raise InputError(
-            f"The run folder {folder} belongs to a run of other settings: expected the same ones to continue it, or a "
-            f"new folder; found {', '.join(found)}."
+            f"The run folder {folder} belongs to a run with other settings: expected the same ones to continue it, or "
+            f"a new folder; found {', '.join(found)}."
         )

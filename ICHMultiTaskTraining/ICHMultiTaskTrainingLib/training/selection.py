@@ -33,7 +33,7 @@ class Selection:
     Attributes
     ----------
     state : dict of str to tensor
-        The network's.
+        State of the network.
     entry : dict
         Entry of the history with their validation metrics.
     note : str
@@ -53,8 +53,8 @@ def validation_losses(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Losses of each validation scan, for the trained heads.
 
-    Volumes and probabilities are calibrated as before the run, so that the losses are those of values that the user
-    would see: the squared difference of the cube roots of the volumes, and the cross entropy.
+    The losses are the squared difference of the cube roots of the volumes, and the cross entropy. Volumes and
+    probabilities are calibrated as before the run, as they would be shown to the user.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def best_entry(history: Sequence[dict]) -> dict | None:
 
 
 def best_choice(trainer: Trainer) -> Selection | None:
-    """The best epoch, as saved next to the last; None if it is missing."""
+    """The best epoch, which is saved next to the last one; None if it is missing."""
     path = trainer.folder / "best.pt"
     if not path.exists():
         return None
@@ -138,9 +138,9 @@ def choose(trainer: Trainer) -> Selection:
 
 
 def _mixed(trainer, start, end):
-    """The mean of both that is best on the held-out patients; the start if none is significantly better."""
+    """The mean of start and end that is best on the held-out patients; the start if none is significantly better."""
     before, _, _ = validation_losses(trainer, trainer.network_of(start.state))
-    # Each head on its own scale, so that both have equal weight.
+    # Losses are relative to the start's for each head, so that both heads have equal weight.
     scale = {name: max(loss.mean(), 1e-12) for name, loss in before.items()}
     found = []
     for share in SHARES if end.entry["epoch"] else ():

@@ -1,4 +1,4 @@
-"""Settings and tables of scans as text for people."""
+"""Settings and tables of scans as text for users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .config import FROM_BUNDLE, PRESETS, TrainingConfig
 
 
 def differences(there: dict, here: dict) -> list[str]:
-    """What differs between the settings of a folder and those given now, one text per name."""
+    """Differences between the settings of a folder and the given ones, one text per name."""
     return [
         f"{name} {json.dumps(there.get(name))} there and {json.dumps(here.get(name))} here"
         for name in {**there, **here}
@@ -49,7 +49,7 @@ def parse_settings(text: str) -> dict:
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict:
-    """Read settings given as a list of "name=value", the value in JSON, a plain word or a list of such: [age,gcs].
+    """Parse a list of "name=value"; the value is JSON, a plain word, or a list of words such as [age,gcs].
 
     Returns
     -------

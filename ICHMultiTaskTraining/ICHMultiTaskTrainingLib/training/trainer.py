@@ -64,13 +64,13 @@ class Trainer:
     manifest : Manifest
     config : TrainingConfig
     folder : path
-        Of the run; an interrupted run of the same settings there is continued.
+        Folder of the run; an interrupted run with the same settings is continued.
     device : str
     processes : int
-        For preparing scans.
+        Number of processes that prepare scans.
     progress : callable (fraction, message)
-        Of the whole run: the scans are prepared at `PREPARED`, the epochs done at `TRAINED`. May raise Canceled; the
-        run can be resumed afterwards.
+        Progress of the whole run: the scans are prepared at `PREPARED`, the epochs done at `TRAINED`. May raise
+        Canceled; the run can be resumed afterwards.
     log : callable (line)
         Called with a line after every epoch.
     workers : Workers
@@ -84,14 +84,14 @@ class Trainer:
     ----------
     network : MultiTaskNetwork
     clinical : ClinicalInputs or None
-        What the prognosis head takes beside the image.
+        Clinical inputs of the prognosis head.
     scans, validation : CachedScans
     start_state : dict of str to tensor
-        Weights before the first step, of a run that starts from a model.
+        Weights before the first step, if the run starts from a model.
     history : list of dict
-        One entry per epoch, as in `history.json`: the mean losses, `train_mae_ml` and `train_mse_ml2` of the augmented
-        images while they were learned from, what `measured` gives at the epoch's resolution, `reduction`, `seconds`,
-        `ended` (since 1970). A run that starts from a model begins with epoch 0, that model as it is.
+        One entry per epoch, as in `history.json`: the mean losses; `train_mae_ml` and `train_mse_ml2` of the augmented
+        training images; the result of `measured` at the epoch's resolution; `reduction`; `seconds`; `ended` (seconds
+        since 1970). A run that starts from a model begins with epoch 0, the unchanged model.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Trainer:
         self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
         self.device = choose_device(device)
         self.read_every = 1 if self.device == "cpu" else READ_EVERY
-        # With frozen norms the bundle's own network can be trained, whose calibration holds for it alone.
+        # With frozen norms, the bundle's own network is trained, since its calibration is valid only for that network.
         frozen = config.frozen_norm or config.frozen_encoder
         self.architecture = config.bundle_architecture() if frozen else config.architecture
         check_network(config, self.device, self.architecture)
@@ -149,7 +149,7 @@ class Trainer:
         self._resume()
 
     def _prepare(self, manifest, processes, skip_unusable, cache):
-        """Claim the folder, split the patients and prepare their scans; for one process alone."""
+        """Claim the folder, split the patients and prepare their scans; called in one process only."""
         remove_partial(self.folder, 0)  # which is locked
         c = self.config
         claim_run(self.folder, manifest, c, self.workers.count)
@@ -176,7 +176,7 @@ class Trainer:
         self.runtime = choose_runtime(c.precision, self.device)
         self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm)
         if c.start_from is not None:
-            # Layers that the start lacks keep their first weights, with which they change nothing.
+            # Layers that the start lacks keep their initial weights, with which they have no effect.
             self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict(), strict=False)
             self.start_state = {name: value.clone() for name, value in self.network.state_dict().items()}
         if self.workers.count > 1 and self.device == "cuda":
@@ -233,10 +233,7 @@ class Trainer:
             self.drawn = time.monotonic()
 
     def run(self, until: int | None = None) -> None:
-        """Train to the last epoch; a checkpoint is kept after each, and the best epoch beside the last.
-
-        `until`: to this epoch alone.
-        """
+        """Train to the last epoch, or to epoch `until`; checkpoints of the last and the best epoch are kept."""
         if self.config.start_from is not None and not self.history:
             self.history.append({"epoch": 0, **self.measured(), "reduction": 1, "ended": time.time()})
             self._keep_best()
@@ -278,7 +275,7 @@ class Trainer:
             save_checkpoint({"network": self.network.state_dict(), "epoch": self.epoch}, self.folder / "best.pt")
 
     def choose(self) -> Selection:
-        """The weights that become the model, as `Selection`."""
+        """Select the weights that become the model."""
         return choose(self)
 
     def _line(self):
@@ -346,7 +343,7 @@ class Trainer:
                     mask_loss,
                 ]
             )
-            # Each is a mean over this batch's rows, and shall be one over all rows of the step.
+            # Each is a mean over this batch's rows, and must become a mean over all rows of the step.
             shares = torch.from_numpy(batch.shares).to(losses.dtype)
             weights = shares * torch.from_numpy(self.weights) * self.workers.count  # processes' mean is taken
             factors = torch.stack([shares, weights.to(shares)]).to(self.device, non_blocking=True)
@@ -354,7 +351,7 @@ class Trainer:
         self.unread.append((losses.detach() * factors[0], output.detach(), batch.target, batch.crop_volume_mm3))
 
     def _read(self):
-        """Wait for the device and sum the losses and errors since the last reading; return the mean loss."""
+        """Wait for the device and add the losses and errors since the last call; return the mean loss."""
         losses, outputs, targets, crops = zip(*self.unread)
         crops = np.concatenate(crops)
         errors = self._volumes(torch.cat(outputs), crops) - self._volumes(torch.cat(targets), crops)
@@ -410,9 +407,9 @@ class Trainer:
         scans : CachedScans
         reduction : int
         rows : ndarray of int, optional
-            Of the scans; all by default.
+            Indices of the scans; all by default.
         network : MultiTaskNetwork, optional
-            In place of the one in training.
+            Used instead of the network in training.
 
         Returns
         -------
@@ -464,7 +461,7 @@ class Trainer:
     def calibration(self, choice: Selection) -> dict:
         """Calibrate volume, interval and probability on the validation patients; the start keeps its calibration.
 
-        What was not trained, or has too few patients, see `fit_calibration`.
+        For heads that were not trained, or with too few patients, see `fit_calibration`.
         """
         if choice.is_start:
             return starting_bundle(self.config.start_from).metadata["calibration"]

@@ -292,7 +292,7 @@ def test_scans_without_a_bleed_have_no_percentage(tmp_path):
         (lambda t: None, {"method_column": "age", "volume_column": "mL"}, "no column mL in the table"),
         (lambda t: None, {"resamples": 5}, "at least 100, found 5"),
         (lambda t: t.update(volume_ml=[None] * 40), {}, "Nothing can be .*40 of 40 patients have no reference"),
-        (lambda t: t.update(rater_1=[1.0]), {}, "must be of one length"),
+        (lambda t: t.update(rater_1=[1.0]), {}, "must have the same length"),
         (lambda t: t.clear(), {}, "No table was given"),
         (lambda t: None, {"model": "volume_ml"}, "volume_ml is named as the reference and as the model"),
     ],

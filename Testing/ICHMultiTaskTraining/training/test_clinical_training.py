@@ -141,8 +141,8 @@ def test_a_start_from_the_image_alone_gets_the_values_and_says_at_first_the_same
     [
         ({"clinical": ["shoe_size"]}, "Clinical variables are unknown: expected some of age, gcs"),
         ({"clinical": ["nihss"]}, "The table has no column nihss"),
-        ({"clinical": ["age"], "tasks": "volume"}, "read by the prognosis alone"),
-        ({"clinical": ["age"], "prognosis_weight": 0.0}, "read by the prognosis alone"),
+        ({"clinical": ["age"], "tasks": "volume"}, "only used by the prognosis"),
+        ({"clinical": ["age"], "prognosis_weight": 0.0}, "only used by the prognosis"),
         ({"clinical": "age"}, "expected list, found 'age'"),
     ],
 )

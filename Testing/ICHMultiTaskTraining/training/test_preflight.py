@@ -30,7 +30,7 @@ def test_another_network_leaves_behind_what_it_does_not_have():
     ("changes", "message"),
     [
         ({"architecture.network": "x4d"}, "The network is unknown: expected one of resnet34, .*found 'x4d'"),
-        ({"architecture.network": "ensemble"}, "ensemble cannot be trained itself"),
+        ({"architecture.network": "ensemble"}, "ensemble cannot be trained directly"),
         ({"architecture.network": "x3d", "dense_from": "stage3"}, "dense_from does not apply to the network x3d"),
         ({"architecture.network": "x3d", "architecture.stem_stride": 1}, "expected architecture of network, width"),
         ({"architecture": {"network": "x3d", "stem_stride": 1}}, "architecture of x3d is unknown.*found stem_stride"),

@@ -92,7 +92,7 @@ def test_run_does_not_go_on_from_another_bundle(training_manifest, small_setting
     metadata = ModelBundle.load(bundle).metadata
     state = {name: value * 2 for name, value in ModelBundle.load(bundle).network().state_dict().items()}
     save_bundle(bundle, state, metadata, "# Tiny\n", overwrite=True)
-    with pytest.raises(InputError, match="belongs to a run of other settings"):
+    with pytest.raises(InputError, match="belongs to a run with other settings"):
         Trainer(manifest, settings, tmp_path / "run", "cpu")
 
 

@@ -1,1 +1,1 @@
-"""Findings beside the volume, measured on the marked bleed: proposals that the user can correct."""
+"""Findings other than the volume, measured on the marked bleed: proposals that the user can correct."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClinicalAssessment:
-    """Scores and alerts beside the model's own probability.
+    """Clinical scores and alerts, with the model's own probability.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ ACCURACY = {
 
 
 def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings | None, np.ndarray]:
-    """Derive the findings beside the volume.
+    """Derive the findings other than the volume.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def findings_text(findings: Findings) -> str:
 
 @dataclass(frozen=True)
 class Findings(Place):
-    """Findings of a scan besides the volume: the place of the bleed, and the list of all.
+    """Findings of a scan other than the volume: the location of the bleed, and the list of all findings.
 
     Attributes
     ----------

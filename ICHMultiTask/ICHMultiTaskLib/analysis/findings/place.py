@@ -15,7 +15,7 @@ from scipy import ndimage
 from ...measures.segment import TOUCHING
 
 MIDLINE_MM = 3.5
-"""A center closer to the midline than this has no side."""
+"""A bleed with its center closer to the midline has no side."""
 TENTORIUM_MM, SLOPE, FALL, FALL_FROM_MM = 2.0, 0.5, 0.2, -45.0
 """Height of the tentorium at the midline, its lateral slope, and its posterior slope behind this y."""
 BEHIND_MM, PETROUS_SLOPE, PETROUS_MM = -25.0, 0.5, 12.0

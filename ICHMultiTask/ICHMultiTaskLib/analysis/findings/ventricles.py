@@ -36,7 +36,7 @@ BORDER = 2.0
 
 @dataclass(frozen=True)
 class Ventricles:
-    """What the scan shows in the ventricles.
+    """Findings in the ventricles.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ def inside_ventricles(ventricles: Ventricles, points: np.ndarray) -> np.ndarray:
 
 
 def share_in_brain(ventricles: Ventricles, points: np.ndarray) -> np.ndarray:
-    """Share by which each point of the bleed lies in the brain; 1 far from the ventricles, or if they hold no blood.
+    """Fraction of each point of the bleed that lies in the brain; 1 far from ventricles, or if they contain no blood.
 
     Takes the parameters of `inside_ventricles`.
 
