@@ -153,7 +153,7 @@ def test_second_look_follows_the_volume_head_whatever_map_is_shown(analyzer, sca
     assert map_followed.head == "volume"
 
 
-def test_without_attention_nothing_else_changes(analysis, analyzer, scan):
+def test_results_are_the_same_without_attention(analysis, analyzer, scan):
     bare = analyzer.analyze(scan, attention=False)
     assert bare.attention is None and bare.hemorrhage == analysis.hemorrhage
     assert (bare.volume_ml, bare.mortality_probability) == (analysis.volume_ml, analysis.mortality_probability)

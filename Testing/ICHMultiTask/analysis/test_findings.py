@@ -83,7 +83,7 @@ def test_places(point, expected):
     assert place(*point).location in LOCATIONS
 
 
-def test_nothing_is_told_without_a_mark_or_a_skull():
+def test_no_findings_without_a_mark_or_a_skull():
     head = phantom()
     nothing = np.zeros(head.hu.shape, bool)
     assert find(head, nothing, 1.0)[0] is None
@@ -108,7 +108,7 @@ def blood(patient):
         (34, "lobar", 25.0, False),
     ],
 )
-def test_blood_in_the_ventricles_is_told_and_not_marked(seed, location, volume_ml, ruptured):
+def test_blood_in_the_ventricles_is_reported_and_not_marked(seed, location, volume_ml, ruptured):
     settings = SimulationSettings(bleed=True, location=location, volume_ml=volume_ml, matrix=128, slices=32)
     patient = simulate_patient(seed, settings)
     assert patient.ivh == ruptured
@@ -144,7 +144,7 @@ SEEN = Findings(
 )
 
 
-def test_what_is_entered_replaces_what_was_found():
+def test_entered_values_replace_findings():
     facts = ScanFacts(patient_age=71.0)
     assert [item.name for item in shown_findings(SEEN, facts)] == ["location", "infratentorial", "ivh", "age"]
     context = ClinicalContext(age=60, location="cerebellum", ivh=False)

@@ -77,7 +77,7 @@ def test_intervals_hold_the_growth_as_often_as_they_say(true_first, true_second)
     assert np.mean(held, axis=0) == pytest.approx([0.9, 0.9], abs=0.035)
 
 
-def test_what_cannot_be_told_is_said():
+def test_undefined_growth_is_none_and_noted():
     zero = growth(0, (0, 1.2), 8, (6, 11), 0.9)
     assert zero.relative_percent is None and zero.relative_interval_percent is None
     assert zero.is_expansion and zero.verdict == "undecided" and "first volume is 0 mL" in zero.notes[0]
@@ -109,7 +109,7 @@ def test_a_third_of_noise_is_no_expansion(first, second, expansion):
     assert growth(first[0], None, second[0], None).is_expansion is (expansion or first[0] >= 2.0)
 
 
-def test_change_within_the_intervals_is_said_to_be_within_measurement_error():
+def test_change_within_the_intervals_is_reported_as_measurement_error():
     words = "The change is within measurement error: the intervals of the two volumes overlap."
     overlapping, touching, apart = (growth(10, (8, 13), 15, (low, 20), 0.9) for low in (11, 13, 13.1))
     assert overlapping.within_error and touching.within_error and not apart.within_error

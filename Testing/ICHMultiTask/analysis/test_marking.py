@@ -136,7 +136,7 @@ def test_tilted_gantry(head_ct):
     assert dice(found.mask, ball(head_ct)) > 0.95
 
 
-def test_the_volume_wanted_moves_the_border(analysis):
+def test_the_target_volume_moves_the_border(analysis):
     small, large = (mark(analysis, HEMATOMA_ML * f) for f in (0.97, 1.03))
     assert small.volume_ml == pytest.approx(0.97 * HEMATOMA_ML, rel=0.01)
     assert large.volume_ml == pytest.approx(1.03 * HEMATOMA_ML, rel=0.01)
@@ -221,7 +221,7 @@ def test_unusable_volume(analysis, volume):
         mark(analysis, volume)
 
 
-def test_progress_is_told_and_can_cancel(analysis):
+def test_progress_is_reported_and_can_cancel(analysis):
     told = []
     mark(analysis, progress=lambda fraction, message: told.append(fraction))
     assert told[0] == 0.0 and told[-1] == 1.0 and told == sorted(told)

@@ -10,11 +10,11 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 
 
-def test_usual_volumes_and_unmeasured_heads_are_not_judged():
+def test_usual_volumes_and_unmeasured_heads_give_no_warning():
     assert volume_warnings(0.0, 1400.0) == volume_warnings(350.0, 1400.0) == volume_warnings(900.0, None) == ()
 
 
-def test_above_a_quarter_of_the_head_is_warned_of():
+def test_above_a_quarter_of_the_head_there_is_a_warning():
     (warning,) = volume_warnings(351.0, 1400.0)
     assert warning.startswith("The measured volume is 25 % of the 1400 mL inside the skull, more than")
 

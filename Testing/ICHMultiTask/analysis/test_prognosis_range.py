@@ -27,7 +27,7 @@ def images(network_input):
     return varied_images(network_input, SPACING, WINDOW)
 
 
-def test_nine_readings_beside_the_one(images, network_input):
+def test_prognosis_range_uses_nine_additional_predictions(images, network_input):
     assert images.shape == (9, *network_input.array.shape) and images.dtype == np.float32
     assert images.min() >= 0 and images.max() <= 1
 
@@ -44,7 +44,7 @@ def test_mirrored_halves(images, network_input):
     assert np.array_equal(images[5:], images[:4][..., ::-1])
 
 
-def test_turned_by_three_degrees_in_millimeters(images):
+def test_rotation_by_three_degrees_is_in_millimeters(images):
     """The bar's center moves on a circle about the image's middle, in mm, not in voxels."""
     step_mm = np.array([300 * 0.5 / 60, 200 * 0.5 / 40])
     middle = (np.array([60, 40]) - 1) / 2

@@ -31,7 +31,7 @@ def test_blood_is_found_whatever_its_volume():
         (replace(BLOOD, contrast_hu=-9.0), "not denser than"),
     ],
 )
-def test_what_is_no_blood_is_said(evidence, words):
+def test_reasons_against_blood_are_stated(evidence, words):
     small, reason = decide(0.4, evidence, 0.2)
     assert small == Hemorrhage.NONE
     assert reason.startswith("No hemorrhage found: the model measured 0.4 mL") and words in reason

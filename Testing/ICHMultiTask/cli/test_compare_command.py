@@ -212,7 +212,7 @@ def test_a_location_that_is_not_given_is_that_of_the_marked_bleed():
     assert kept["sources"] == {"age": "entered", "location": "entered"}
 
 
-def test_a_score_fills_itself_in_but_for_the_gcs():
+def test_fields_of_scores_are_filled_in_except_the_gcs():
     analysis = replace(made_analysis(), findings=PLACE)
     aged = replace(analysis, head_ct=replace(analysis.head_ct, facts=ScanFacts(patient_age=84.0)))
     found = comparison_dict(aged, context=ClinicalContext(ivh=True))["clinical"]

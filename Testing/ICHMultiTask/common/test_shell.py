@@ -170,7 +170,7 @@ def test_processes_have_a_thread_each_and_few_jobs_need_none(monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="sees processes by /proc")
-def test_children_end_with_who_takes_their_results_and_with_their_parent(tmp_path):
+def test_children_end_with_the_consumer_of_results_and_with_their_parent(tmp_path):
     code = f"""
 import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]
 from pathlib import Path

@@ -42,7 +42,7 @@ def test_tables_of_every_spreadsheet_are_read_alike(tmp_path, delimiter, encodin
     (b"a,a\n1,2\n", "has a more than once"),
     (b"a,b\n1,2,5\n", "Row 2 of .* has 3 cells"),
 ])  # fmt: skip
-def test_files_that_are_no_table(tmp_path, content, words):
+def test_files_that_are_not_tables(tmp_path, content, words):
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(InputError, match=words):
         read_csv(tmp_path / "table.csv")
@@ -84,7 +84,7 @@ def test_names_made_from_anything_can_be_used_everywhere():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of other bytes than UTF-8")
-def test_path_that_is_no_utf8_is_opened_by_another_name(tmp_path):
+def test_path_that_is_not_utf8_is_opened_by_another_name(tmp_path):
     folder = tmp_path / os.fsdecode(b"M\xfcller")
     folder.mkdir()
     (folder / "scan.mhd").write_text("ElementDataFile = scan.raw")
@@ -102,7 +102,7 @@ def test_path_that_is_no_utf8_is_opened_by_another_name(tmp_path):
         assert path == tmp_path
 
 
-def test_signature_tells_a_file_that_was_changed(tmp_path):
+def test_signature_detects_a_changed_file(tmp_path):
     path = tmp_path / "bleed.seg.nrrd"
     path.write_bytes(b"NRRD0004\ntype: uchar\n\n\x00\x01")
     assert not is_unchanged(path)
@@ -114,7 +114,7 @@ def test_signature_tells_a_file_that_was_changed(tmp_path):
         assert not is_unchanged(path)
 
 
-def test_provenance_says_what_is_at_work():
+def test_provenance_states_device_and_libraries():
     import numpy
 
     found = json.loads(json.dumps(provenance("cpu", "float32")))

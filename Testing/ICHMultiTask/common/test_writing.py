@@ -56,7 +56,7 @@ def test_folder_in_use_is_refused_before_the_work(tmp_path):
     assert content(tmp_path) == {"mine": "kept"}
 
 
-def test_longest_name_is_no_hindrance(tmp_path):
+def test_longest_possible_name_works(tmp_path):
     write(tmp_path / ("n" * 255), {"a": "a"})
     write(tmp_path / ("n" * 255), {"a": "b"}, overwrite=True)
     assert content(tmp_path / ("n" * 255)) == {"a": "b"}
@@ -209,7 +209,7 @@ def test_full_disk_is_said_in_one_sentence_about_the_folder_the_user_named(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+def test_files_of_killed_processes_are_removed(tmp_path):
     target = tmp_path / "result"
     write(target, {"a": "1"})
     old, new = writing.partial_path(target), writing.partial_path(target)

@@ -221,7 +221,7 @@ def test_decimal_commas(tmp_path):
     assert second.methods[0].volumes_ml.tolist() == [1.234, 19, 8]
 
 
-def test_patients_that_stand_there_twice():
+def test_patients_that_appear_twice():
     table = columns()
     for name in table:
         table[name].append(table[name][7])
@@ -297,7 +297,7 @@ def test_scans_without_a_bleed_have_no_percentage(tmp_path):
         (lambda t: None, {"model": "volume_ml"}, "volume_ml is named as the reference and as the model"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_words(change, options, words):
+def test_cohorts_that_cannot_be_compared_are_refused(change, options, words):
     table = columns()
     change(table)
     with pytest.raises(InputError, match=words):
@@ -324,7 +324,7 @@ def test_no_patient_in_common(tmp_path):
         (None, "does not exist"),
     ],
 )
-def test_files_that_are_no_table_are_refused(tmp_path, content, words):
+def test_files_that_are_not_tables_are_refused(tmp_path, content, words):
     if content is not None:
         (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(InputError, match=words):

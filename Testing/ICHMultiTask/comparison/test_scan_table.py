@@ -80,7 +80,7 @@ def test_second_scan_of_a_patient_has_a_name_of_its_own_and_the_same_scan_is_ref
         ("P0", 1, "the table says another outcome of P0: expected 0, found 1"),
     ],
 )
-def test_what_is_missing_is_said(tmp_path, pair, patient, died, message):
+def test_missing_patient_or_outcome_is_reported(tmp_path, pair, patient, died, message):
     table = tmp_path / "t.csv"
     table.write_text("patient_id,image,volume_ml,died\nP0,p0.nii,12,0\n")
     with pytest.raises(InputError, match=message):
@@ -88,7 +88,7 @@ def test_what_is_missing_is_said(tmp_path, pair, patient, died, message):
     assert files(tmp_path) == ["t.csv"]
 
 
-def test_everything_that_speaks_against_a_pair_is_said_at_once(tmp_path, pair):
+def test_all_problems_of_a_pair_are_reported_at_once(tmp_path, pair):
     scan, segment = pair
     empty = Segment("Bleed", np.zeros_like(segment.mask), segment.ijk_to_ras, draft=True)
     with pytest.raises(InputError, match="model's own draft.*the segment is empty"):
@@ -124,7 +124,7 @@ def test_full_disk_leaves_everything_as_it_was(tmp_path, pair, monkeypatch, exis
     assert not (tmp_path / "images").exists()
 
 
-def test_which_segment_is_meant(pair):
+def test_choice_of_the_segment(pair):
     _, segment = pair
     named = [Segment(name, segment.mask, segment.ijk_to_ras, "A") for name in ("Skull", "Intracerebral Haematoma")]
     assert choose_segment(named).name == "Intracerebral Haematoma"

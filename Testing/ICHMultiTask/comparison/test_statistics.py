@@ -203,7 +203,7 @@ def test_holm_and_mcnemar_equal_statsmodels():
     [([3.0], [4.0]), ([0.0, 0.0], [0.0, 0.0]), ([5.0, 5.0, 5.0], [1.0, 9.0, 30.0])],
     ids=["one patient", "no bleed", "constant prediction"],
 )
-def test_what_is_not_defined_is_null_and_never_nan(predicted, true):
+def test_undefined_metrics_are_null_and_never_nan(predicted, true):
     for part in ours.volume_metrics(np.array(predicted), np.array(true)):
         json.dumps(part, allow_nan=False)
     found, intervals = ours.volume_metrics(np.array(predicted), np.array(true))

@@ -164,7 +164,7 @@ def test_linear_parents_are_composed(mrmlScene, head_ct):
     np.testing.assert_allclose(volumes.ijk_to_ras_of(node), TILTED, atol=1e-9)
 
 
-def test_transform_that_stretches_or_mirrors_is_said(mrmlScene, head_ct):
+def test_transform_that_scales_or_mirrors_gives_a_warning(mrmlScene, head_ct):
     node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
     for factors, words in (
         ((1, 1, 1.5), ["changes the size of the volume by +50 %"]),
@@ -190,7 +190,7 @@ def test_grid_transform_of_a_tilted_scan_gives_the_sheared_affine_without_resamp
     assert abs(found.facts.gantry_tilt_deg) == pytest.approx(np.degrees(np.arctan(2 / 6)), abs=0.01)
 
 
-def test_variable_spacing_is_resampled_and_said(mrmlScene, head_ct):
+def test_variable_spacing_is_resampled_with_a_warning(mrmlScene, head_ct):
     upright = np.diag([-3.0, -3, 5, 1])
     upright[:3, 3] = 70, 90, -50
     node = volumes.head_ct_to_node(mrmlScene, HeadCT(head_ct.hu, upright), "CT")
@@ -307,7 +307,7 @@ def test_map_of_a_resampled_scan_lies_in_world_coordinates(mrmlScene, head_ct):
     np.testing.assert_allclose(volumes.ijk_to_ras_of(shown.attention), found.ijk_to_ras, rtol=1e-9, atol=1e-9)
 
 
-def test_scan_removed_or_scene_closed_is_said_and_leaves_nothing(mrmlScene, head_ct):
+def test_removed_scan_or_closed_scene_is_reported_and_leaves_nothing(mrmlScene, head_ct):
     node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
     mrmlScene.RemoveNode(node)
     count = mrmlScene.GetNumberOfNodes()

@@ -101,7 +101,7 @@ def test_slices_that_cannot_be_assigned_are_refused(mrmlScene, tmp_path, dicom_f
         corrected(node)
 
 
-def test_upright_slices_of_which_some_are_gone_are_believed(mrmlScene, tmp_path, dicom_files):
+def test_upright_slices_with_missing_files_are_accepted(mrmlScene, tmp_path, dicom_files):
     affine = dicom_files.affine(0)
     paths = dicom_files.write(tmp_path / "scan", dicom_files.head(affine), affine)
     node = load(mrmlScene, paths[0])
@@ -197,7 +197,7 @@ def test_nothing_is_known_of_a_volume_made_in_the_scene(mrmlScene, dicom_files):
     assert acquisition.source_files(node) == [] == acquisition.source_files(None)
 
 
-def test_real_tilted_head_is_the_same_by_every_way(mrmlScene, tmp_path, data_folder):
+def test_real_tilted_head_is_the_same_in_every_way_of_loading(mrmlScene, tmp_path, data_folder):
     files, expected = real_head(tmp_path, data_folder)
     found, head_ct = corrected(load(mrmlScene, files[0]))
     assert found is not None

@@ -142,7 +142,7 @@ def test_empty_segments_have_no_volume_and_say_so(mrmlScene):
         assert measures.volume_ml == 0 and "empty" in measures.notes[0]
 
 
-def test_deleted_segments_and_segmentations_are_said(mrmlScene):
+def test_deleted_segments_and_segmentations_are_reported(mrmlScene):
     node = segmentation(mrmlScene)
     node.GetSegmentation().RemoveSegment("Bleed")
     with pytest.raises(InputError, match="segment is no longer in “Dr. A”"):
@@ -224,7 +224,7 @@ def scan(mrmlScene, patient, name="CT"):
     return volumes.head_ct_to_node(mrmlScene, HeadCT(np.zeros((12, 20, 24), np.int16), OBLIQUE, facts), name)
 
 
-def test_segmentation_of_another_patient_or_volume_is_said(mrmlScene):
+def test_segmentation_of_another_patient_or_volume_is_reported(mrmlScene):
     from ICHMultiTaskLib.mrml.hierarchy import file_beside
 
     first, second, foreign = scan(mrmlScene, "1"), scan(mrmlScene, "1", "Repeat"), scan(mrmlScene, "2")

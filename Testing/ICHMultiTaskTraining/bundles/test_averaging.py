@@ -64,7 +64,7 @@ def test_other_architectures_and_single_models_are_refused(models, tmp_path, cap
     assert not folder.exists()
 
 
-def test_ensemble_says_the_mean_of_its_models_and_is_a_model_like_others(models, tmp_path, capsys):
+def test_ensemble_outputs_the_mean_and_is_used_like_other_models(models, tmp_path, capsys):
     command = ["ensemble", *map(str, models), "--output", str(tmp_path / "all")]
     assert cli.main(command) == 0
     bundle = ModelBundle.load(tmp_path / "all")

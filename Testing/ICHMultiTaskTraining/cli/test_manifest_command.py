@@ -117,7 +117,7 @@ def test_dicom_segmentation_has_the_volume_of_its_scan_though_empty_frames_are_l
     np.testing.assert_allclose(*places, atol=0.01)
 
 
-def test_damaged_dicom_segmentation_is_refused_in_words(tmp_path, dicom_files):
+def test_damaged_dicom_segmentation_is_refused(tmp_path, dicom_files):
     from ICHMultiTaskLib.common.errors import InputError
 
     _, mask, affine = head(dicom_files)
@@ -243,7 +243,7 @@ def test_without_an_output_it_only_lists(tmp_path, dicom_files, capsys):
         ("patient_id,died\n,1\n", "row 2: patient_id is empty"),
     ],
 )
-def test_careless_outcomes_are_answered_in_words(tmp_path, capsys, content, message):
+def test_invalid_outcomes_get_a_clear_message(tmp_path, capsys, content, message):
     (tmp_path / "outcomes.csv").write_text(content)
     assert run(tmp_path, "--outcomes", tmp_path / "outcomes.csv", "--output", tmp_path / "m.csv") == 1
     assert message in capsys.readouterr().err
@@ -260,7 +260,7 @@ def test_careless_outcomes_are_answered_in_words(tmp_path, capsys, content, mess
         (["here", "--outcomes", "outcomes.csv", "--output", "own.csv"], "is no earlier result"),
     ],
 )
-def test_careless_arguments_are_answered_in_words(tmp_path, capsys, monkeypatch, arguments, message):
+def test_invalid_arguments_get_a_clear_message(tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     outcomes(tmp_path, {"P": 1})
@@ -325,7 +325,7 @@ def test_dicom_segmentation_names_its_series_among_those_of_a_folder(tmp_path, d
     assert float(row["volume_ml"]) == pytest.approx(volume_of(mask, affine), rel=1e-3)
 
 
-def test_numbers_of_series_are_no_patients(tmp_path, dicom_files, capsys):
+def test_series_numbers_are_not_patient_ids(tmp_path, dicom_files, capsys):
     hu, mask, affine = head(dicom_files)
     for n, patient in enumerate(("p17", "p18")):
         own = hu.copy()

@@ -58,7 +58,7 @@ def test_one_image_of_two_patients_is_named_whatever_its_name(images, tmp_path):
                           + [0] + [n % 2 for n in range(6, 16)]))  # fmt: skip
 
 
-def test_outcomes_that_teach_nothing_are_named(images):
+def test_outcomes_without_information_are_reported(images):
     with pytest.raises(InputError, match="no patient died of 16, .*tasks=volume"):
         check_labels(rows(images, died=[0] * 16))
     with pytest.raises(InputError, match="all patients died of 16"):

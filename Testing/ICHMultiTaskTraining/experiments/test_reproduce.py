@@ -107,7 +107,7 @@ def test_the_second_table_compares_both_on_the_same_patients(done):
     assert low <= difference["auc"] <= high
 
 
-def test_what_a_row_leaves_behind_is_small_and_nothing_else_stays(done):
+def test_a_finished_row_keeps_only_small_files(done):
     for row in TRAINED:
         for fold in (0, 1):
             folder = done / "rows" / row / f"fold-{fold}"

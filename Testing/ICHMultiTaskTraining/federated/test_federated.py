@@ -37,7 +37,7 @@ def settings(small_settings):
     return small_settings | {"coarse_epochs": [], "epochs": 2, "validation_fraction": 0.3}
 
 
-def test_hospitals_begin_alike_part_in_a_round_and_end_alike(hospitals, settings, tmp_path):
+def test_hospitals_start_and_end_with_equal_weights(hospitals, settings, tmp_path):
     sites = [Site(hospitals / f"{name}.csv", tmp_path / name, settings, "cpu") for name in ("north", "south")]
     first = [dict(site.trainer.network.state_dict()) for site in sites]
     assert all(torch.equal(first[0][name], first[1][name]) for name in first[0])

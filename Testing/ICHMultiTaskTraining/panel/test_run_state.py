@@ -150,7 +150,7 @@ def test_report_of_an_earlier_model_does_not_count(run, training_manifest):
     assert not run.finished and view(run, training_manifest).button == "Continue"
 
 
-def test_finished_run_goes_on_for_more_epochs(run, training_manifest):
+def test_finished_run_continues_for_more_epochs(run, training_manifest):
     assert view(run, training_manifest, epochs=3).enabled
     preset, changes = more_epochs(run, 2)
     assert (preset, changes["epochs"]) == ("default", 3)

@@ -103,7 +103,7 @@ def test_some_values_are_hidden_in_training_with_their_marks(run):
     assert hidden / seen == pytest.approx(HIDDEN_SHARE, abs=4 * np.sqrt(HIDDEN_SHARE * (1 - HIDDEN_SHARE) / seen))
 
 
-def test_a_start_from_the_image_alone_gets_the_values_and_says_at_first_the_same(
+def test_clinical_inputs_added_to_an_image_model_change_no_initial_output(
     training_manifest, clinical_manifest, small_settings, tmp_path
 ):
     first = Trainer(
@@ -146,12 +146,14 @@ def test_a_start_from_the_image_alone_gets_the_values_and_says_at_first_the_same
         ({"clinical": "age"}, "expected list, found 'age'"),
     ],
 )
-def test_what_cannot_be_is_refused_before_the_folder_is_touched(clinical_manifest, small_settings, changes, words):
+def test_impossible_settings_are_refused_before_the_folder_is_touched(
+    clinical_manifest, small_settings, changes, words
+):
     with pytest.raises(InputError, match=words):
         check_start(read_manifest(clinical_manifest), make_config(**small_settings | changes))
 
 
-def test_a_value_that_cannot_be_is_refused_with_its_patient(clinical_manifest, small_settings, tmp_path, capsys):
+def test_an_impossible_value_is_refused_with_its_patient(clinical_manifest, small_settings, tmp_path, capsys):
     text = clinical_manifest.read_text().replace(",85,", ",850,")
     (tmp_path / "manifest.csv").write_text(text)
     arguments = ["train", str(tmp_path / "manifest.csv"), "--output", str(tmp_path / "run"), "--set", "clinical=[age]"]

@@ -48,7 +48,7 @@ def fine_tune(manifest, start, folder, preset="fine-tune", **changes):
     return trainer
 
 
-def test_mask_loss_is_left_out_unless_asked_for(start):
+def test_mask_loss_is_left_out_unless_requested(start):
     here = str(start.folder)
     assert make_config(start_from=here).mask_weight == 0
     assert make_config(start_from=here, mask_weight=0.5).mask_weight == 0.5
@@ -79,7 +79,7 @@ def _outputs(bundle, scans):
         return bundle.network()(images)[0].numpy()
 
 
-def test_frozen_norms_keep_what_the_start_has_seen(training_manifest, start, tmp_path):
+def test_frozen_norms_keep_the_statistics_of_the_start(training_manifest, start, tmp_path):
     for frozen in (True, False):
         trainer = fine_tune(training_manifest, start, tmp_path / str(frozen), frozen_norm=frozen, frozen_encoder=False)
         state, before = trainer.network.state_dict(), start.network().state_dict()
@@ -179,7 +179,7 @@ def test_run_stops_early_and_takes_its_best_epoch(training_manifest, small_setti
     assert len(again.history) == len(trainer.history)
 
 
-def test_table_that_has_changed_does_not_go_on(training_manifest, small_settings, tmp_path):
+def test_changed_table_is_not_continued(training_manifest, small_settings, tmp_path):
     table = training_manifest.with_name("edited.csv")
     table.write_bytes(training_manifest.read_bytes())
     config = make_config(**small_settings)
@@ -228,7 +228,7 @@ def test_settings_of_a_run_are_taken_again_and_nested_ones_one_by_one(tmp_path):
         make_config(**{"architecture.depth": 3})
 
 
-def test_finished_run_goes_on_for_more_epochs(training_manifest, small_settings, tmp_path):
+def test_finished_run_continues_for_more_epochs(training_manifest, small_settings, tmp_path):
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(small_settings | {"coarse_epochs": [], "epochs": 1}))
     command = ["train", str(training_manifest), "--output", str(tmp_path / "run"), "--device", "cpu",

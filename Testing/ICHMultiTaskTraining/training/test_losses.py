@@ -31,7 +31,7 @@ def test_percents_are_compared_by_cube_roots_linear_near_zero():
     assert float(found) == pytest.approx(expected, **CLOSE)
 
 
-def test_a_death_counts_as_often_as_it_is_told_to():
+def test_a_death_counts_with_its_weight():
     scores, death = torch.tensor([[2.0, -1.0], [0.5, 0.0], [-1.0, 1.5]]), torch.tensor([0.0, 1.0, 0.25])
     shifted = scores.double().numpy()
     log_survival, log_death = (shifted - np.log(np.exp(shifted).sum(1, keepdims=True))).T
@@ -96,6 +96,6 @@ def around_nodes(occupancy, kernel, shape):
     return out
 
 
-def test_mask_loss_without_masks_is_nothing():
+def test_mask_loss_without_masks_is_zero():
     found = mask_loss()({}, torch.ones(2, 1, 8, 4, 4), torch.tensor([False, False]), 1)
     assert float(found) == 0.0 and found.shape == ()

@@ -36,7 +36,7 @@ def test_another_network_leaves_behind_what_it_does_not_have():
         ({"architecture": {"network": "x3d", "stem_stride": 1}}, "architecture of x3d is unknown.*found stem_stride"),
     ],
 )
-def test_settings_that_mean_nothing_are_named(changes, message):
+def test_invalid_architectures_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         make_config(**changes)
 
@@ -60,7 +60,7 @@ def test_settings_that_mean_nothing_are_named(changes, message):
         ),
     ],
 )
-def test_what_cannot_be_built_or_run_is_refused(name, changes, message):
+def test_networks_that_cannot_be_built_or_run_are_refused(name, changes, message):
     with pytest.raises(InputError, match=message):
         check_network(config_of(name, **changes), "cpu")
 

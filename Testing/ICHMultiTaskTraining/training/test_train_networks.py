@@ -26,7 +26,7 @@ from ICHMultiTaskTrainingLib import cli
         ("densenet121", [32, 64, 64], {"width": 4}),
     ],
 )
-def test_network_goes_the_whole_way(name, shape, architecture, training_manifest, tmp_path):
+def test_a_network_is_trained_exported_and_used(name, shape, architecture, training_manifest, tmp_path):
     preprocessing = {"window_hu": [0, 100], "shape_kji": shape, "average": True, "max_height_mm": 170}
     settings = {"preprocessing": preprocessing, "batch_size": 4, "coarse_epochs": [[2, 1]], "epochs": 1}
     settings |= {f"architecture.{key}": value for key, value in architecture.items()}

@@ -79,7 +79,7 @@ def test_run_folder_of_other_settings_is_refused(training_manifest, tmp_path, sm
         Trainer(manifest, make_config(**small_settings | {"epochs": 3}), tmp_path, "cpu")
 
 
-def test_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(training_manifest, tmp_path, small_settings):
+def test_non_finite_loss_stops_and_keeps_the_checkpoint(training_manifest, tmp_path, small_settings):
     trainer = Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")
     reductions = trainer.reductions
     trainer.reductions = reductions[:1]
@@ -202,7 +202,7 @@ def size_mm(images):
     return torch.tensor([[160.0, 190.0, 190.0]]).expand(len(images), 3)
 
 
-def test_augmentation_turns_in_millimeters(monkeypatch):
+def test_augmentation_rotates_in_millimeters(monkeypatch):
     """On a grid of 6 × 2 × 1.25 mm, every voxel comes from where SciPy's turned head has it."""
     monkeypatch.setattr(augmentation, "SHIFT", 0.0)
     monkeypatch.setattr(augmentation, "SCALE", (1.0, 1.0))
@@ -226,7 +226,7 @@ def test_augmentation_turns_in_millimeters(monkeypatch):
         assert np.abs(turned[n] - head).max() > 0.1
 
 
-def test_augmentation_turns_as_far_as_told():
+def test_augmentation_rotates_by_the_stated_angle():
     # A bar along the rows; its direction is that of the largest second moment.
     images = torch.zeros(200, 1, 4, 64, 64)
     images[:, :, :, 8:56, 30:34] = 0.8
@@ -258,7 +258,7 @@ def test_coarse_epochs_come_first_and_are_checked():
 
 
 @pytest.mark.parametrize("turns", ([4.0], [4.0, -1.0], [4.0, 90.0], ["4", 10.0], [True, 10.0]))
-def test_turns_are_checked(turns):
+def test_rotations_are_checked(turns):
     with pytest.raises(InputError, match="rotation_deg is malformed: expected two from 0 to 45, found"):
         make_config(rotation_deg=turns)
 

@@ -82,7 +82,7 @@ def test_second_step_starts_from_the_weights_of_the_first(upstream, training_man
     assert make_config(start_from="shipped").bundle_architecture() == shipped.metadata["architecture"]
 
 
-def test_run_does_not_go_on_from_another_bundle(training_manifest, small_settings, tmp_path):
+def test_run_is_not_continued_from_another_bundle(training_manifest, small_settings, tmp_path):
     bundle = tiny_bundle(tmp_path / "bundle")
     changes = {"start_from": str(bundle), "preprocessing": {}, "coarse_epochs": [], "epochs": 1}
     settings = make_config(**changes)
@@ -139,7 +139,7 @@ def test_scans_kept_on_the_device_and_losses_read_rarely_change_nothing(
         assert other.history[-1][name] == pytest.approx(expected.history[-1][name], rel=1e-6), name
 
 
-def test_what_is_not_finite_stops_where_it_is_read(training_manifest, small_settings, tmp_path):
+def test_non_finite_values_stop_the_training(training_manifest, small_settings, tmp_path):
     trainer = Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")
     trainer.read_every = 1000
     trainer.network.stage4[2].conv2.weight.register_hook(lambda gradient: gradient * float("nan"))

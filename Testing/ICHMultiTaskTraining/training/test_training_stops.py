@@ -56,7 +56,7 @@ def uninterrupted(training_manifest, small_settings, tmp_path_factory):
 
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 is of Unix")
 @pytest.mark.parametrize("where", ["after a checkpoint within an epoch", "while a checkpoint is written"])
-def test_killed_run_goes_on_and_ends_with_the_same_weights(
+def test_killed_run_is_continued_and_ends_with_the_same_weights(
     where, uninterrupted, training_manifest, small_settings, tmp_path
 ):
     run, (expected, cache) = tmp_path / "run", uninterrupted
@@ -80,7 +80,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(
     assert not list(run.rglob(".ichmultitask-*"))
 
 
-def test_checkpoint_and_settings_of_the_first_version_go_on(training_manifest, small_settings, tmp_path):
+def test_checkpoint_and_settings_of_the_first_version_are_continued(training_manifest, small_settings, tmp_path):
     manifest, config = read_manifest(training_manifest), make_config(**small_settings)
     whole = Trainer(manifest, config, tmp_path, "cpu")
     reductions, whole.reductions = whole.reductions, whole.reductions[:1]
@@ -118,7 +118,7 @@ def test_damaged_checkpoint_is_named(training_manifest, small_settings, tmp_path
     assert not left.parent.exists()
 
 
-def test_folder_with_files_of_others_is_no_run(training_manifest, small_settings, tmp_path):
+def test_folder_with_other_files_is_not_a_run(training_manifest, small_settings, tmp_path):
     (tmp_path / "history.json").write_text("mine")
     with pytest.raises(OutputError, match="contains history.json, but no run"):
         Trainer(read_manifest(training_manifest), make_config(**small_settings), tmp_path, "cpu")

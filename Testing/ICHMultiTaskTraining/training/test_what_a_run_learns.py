@@ -12,7 +12,7 @@ from ICHMultiTaskTrainingLib.training.losses import prognosis_loss
 from ICHMultiTaskTrainingLib.training.trainer import Trainer
 
 
-def test_a_death_weighs_as_told_and_a_survival_once():
+def test_a_death_has_its_weight_and_a_survival_one():
     scores = torch.tensor([[0.3, -0.2], [1.0, 0.4], [-0.5, 0.7]])
     death = torch.tensor([1.0, 0.0, 0.0])
     each = F.cross_entropy(scores, death.long(), reduction="none")
@@ -48,7 +48,7 @@ def test_rate_warms_up_over_a_tenth_of_the_steps_and_falls_to_0(trainer):
 
 
 @pytest.mark.parametrize("limit, expected", [(5.0, 5.0), (0.5, 0.5), (None, 40.0), (100.0, 40.0)])
-def test_gradient_is_clipped_at_the_norm_that_is_told(trainer, limit, expected, monkeypatch):
+def test_gradient_is_clipped_at_the_given_norm(trainer, limit, expected, monkeypatch):
     seen = {}
     optimization = trainer.optimization
     monkeypatch.setattr(optimization, "config", make_config(gradient_clip=limit))
