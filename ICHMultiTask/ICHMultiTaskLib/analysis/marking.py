@@ -275,7 +275,7 @@ class _WorkGrid:
         strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
         coarse = attention[strides]
         coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod([stride.step for stride in strides])
-        self.near, self.seed = (_hottest(coarse, coarse_ml, wanted_ml, mm) for mm in (NEAR_MM, SEED_MM))
+        self.near, self.seed = (_top_threshold(coarse, coarse_ml, wanted_ml, mm) for mm in (NEAR_MM, SEED_MM))
         margin = np.ceil(MARGIN_MM / spacing).astype(int)
         self.box = tuple(
             slice(max(0, part.start * stride.step - m), min(n, part.stop * stride.step + m))
@@ -312,7 +312,7 @@ class _WorkGrid:
         return smaller
 
 
-def _hottest(attention, voxel_ml, volume_ml, thicker_mm):
+def _top_threshold(attention, voxel_ml, volume_ml, thicker_mm):
     """Threshold at which the map has the size of a sphere of a volume with an enlarged radius; always above 0."""
     radius_mm = np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)) + thicker_mm
     count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))

@@ -71,7 +71,7 @@ class WorkQueue:
         self._running = None
         self._waiting = []
         self._stopping = []
-        self._told = None
+        self._notified = None
 
     def submit(
         self,
@@ -105,8 +105,8 @@ class WorkQueue:
         job = Job(kind, work, when_done, when_ended, about)
         self._waiting.append(job)
         self._start_next()
-        self._told = None  # the end is reported even if the work ends before the first call of `drain`
-        self._tell()
+        self._notified = None  # the end is reported even if the work ends before the first call of `drain`
+        self._notify()
         return job
 
     def job(self, kind: str) -> Job | None:
@@ -129,12 +129,12 @@ class WorkQueue:
                 job._when_ended(Canceled("Canceled."))
         else:
             job._task.cancel()
-        self._tell()
+        self._notify()
 
     def drop(self, about: object = None) -> None:
         """Stop and forget the jobs that depend on an object, or all jobs; their callbacks are not called."""
         self._drop(lambda job: about is None or any(about is other for other in job.about))
-        self._tell()
+        self._notify()
 
     def drain(self, seconds: float = 0.0) -> bool:
         """Start waiting jobs, and call the callbacks of jobs that have ended.
@@ -160,9 +160,9 @@ class WorkQueue:
             self._start_next()
         running = self._running
         state = running and (running.fraction, running.message), running, len(self._waiting)
-        if state != self._told:  # not at every call of the owner's timer
-            self._told = state
-            self._tell()
+        if state != self._notified:  # not at every call of the owner's timer
+            self._notified = state
+            self._notify()
         return self.busy
 
     def _jobs(self):
@@ -195,6 +195,6 @@ class WorkQueue:
         if job._when_ended is not None:
             job._when_ended(error)
 
-    def _tell(self):
+    def _notify(self):
         for listener in tuple(self.listeners):
             listener()

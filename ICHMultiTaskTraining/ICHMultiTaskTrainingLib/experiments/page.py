@@ -184,9 +184,9 @@ def _figures(rows, done, odds, known):
     died = np.array([row.died for row in rows])
     curves = []
     for name in (OURS, SINGLE_PROGNOSIS):
-        told = np.isfinite(odds[name]) if name in odds else np.zeros(len(rows), bool)
-        if told.any() and np.isfinite(auc(odds[name][told], died[told])):
-            curves.append((known[name].label, expit(odds[name][told]), died[told]))
+        known_odds = np.isfinite(odds[name]) if name in odds else np.zeros(len(rows), bool)
+        if known_odds.any() and np.isfinite(auc(odds[name][known_odds], died[known_odds])):
+            curves.append((known[name].label, expit(odds[name][known_odds]), died[known_odds]))
     if curves:
         figures.append(("Figure 4. ROC curves of the prognosis.", roc_curves(curves)))
     return figures

@@ -103,10 +103,12 @@ class RunFolder:
         """Whether all epochs are done, and model and report belong to the last one."""
         if not self.trained or self.bundle is None or self.report is None:
             return False
-        made, told = (_read_json(path) for path in (self.bundle / "configs" / "metadata.json", self.metrics_file))
+        metadata, metrics = (
+            _read_json(path) for path in (self.bundle / "configs" / "metadata.json", self.metrics_file)
+        )
         try:
-            of_this = present_names(made["training"]["config"])["epochs"] == self.stored["config"]["epochs"]
-            return of_this and told["model"]["sha256"] == made["sha256"]
+            of_this = present_names(metadata["training"]["config"])["epochs"] == self.stored["config"]["epochs"]
+            return of_this and metrics["model"]["sha256"] == metadata["sha256"]
         except (KeyError, TypeError):
             return True  # written by an earlier version, without these facts
 
