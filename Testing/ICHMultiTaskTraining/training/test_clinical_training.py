@@ -60,7 +60,7 @@ def test_bundle_of_a_run_keeps_what_standardizes_the_values(run):
             if row.patient_id not in {other.patient_id for other in trainer.validation_rows}]  # fmt: skip
     assert loaded.clinical.means[0] == pytest.approx((np.mean(ages),))
     card = (bundle.folder / "docs" / "README.md").read_text()
-    assert "reads age, GCS; each may be missing" in card
+    assert "age, GCS; each may be missing" in card
     network = loaded.network()
     with torch.no_grad():
         image, known = torch.rand(1, 1, *loaded.metadata["preprocessing"]["shape_kji"]), torch.ones(1, 4)
