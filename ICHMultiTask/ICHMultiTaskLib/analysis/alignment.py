@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.geometry import LPS_TO_RAS, apply_affine
 from ..scan.head_ct import HeadCT
 
@@ -71,8 +72,8 @@ def align(fixed: HeadCT, moving: HeadCT) -> Alignment:
     import SimpleITK
 
     (fixed_image, fixed_scanned), (moving_image, moving_scanned) = _bone_image(fixed), _bone_image(moving)
-    band = _band(fixed_image, "first") * fixed_scanned
-    _band(moving_image, "second")
+    band = _band(fixed_image, _("first")) * fixed_scanned
+    _band(moving_image, _("second"))
     transform = SimpleITK.Euler3DTransform(
         SimpleITK.CenteredTransformInitializer(
             fixed_image,
@@ -146,7 +147,9 @@ def _band(image, which):
     found = int(SimpleITK.GetArrayViewFromImage(bone).sum())
     if found < _MIN_BONE_VOXELS:
         raise InputError(
-            f"The {which} scan cannot be aligned: expected a skull, found {found * GRID_MM**3 / 1000:.0f} mL of bone."
+            _("The {which} scan cannot be aligned: expected a skull, found {found:.0f} mL of bone.").format(
+                which=which, found=found * GRID_MM**3 / 1000
+            )
         )
     return SimpleITK.BinaryDilate(bone, [_BAND_VOXELS] * 3)
 
@@ -181,10 +184,12 @@ def _alignment(matrix, correlation, moving):
     succeeded = correlation is not None and correlation >= _MIN_CORRELATION
     notes = ()
     if not succeeded:
-        found = "none" if correlation is None else f"{correlation:.2f}"
+        found = _("none") if correlation is None else f"{correlation:.2f}"
         notes = (
-            f"The scans could not be aligned: expected a correlation of the bone of at least {_MIN_CORRELATION:g}, "
-            f"found {found}. They may show different heads or too little of the same one.",
+            _(
+                "The scans could not be aligned: expected a correlation of the bone of at least {least:g}, "
+                "found {found}. They may show different heads or too little of the same one."
+            ).format(least=_MIN_CORRELATION, found=found),
         )
     middle = apply_affine(moving.ijk_to_ras, (np.array(moving.hu.shape[::-1]) - 1) / 2)
     return Alignment(

@@ -14,6 +14,9 @@ from ..common.clinical_variables import VARIABLES
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress, part
 from ..common.provenance import provenance
+from ..common.translation import joined
+from ..common.translation import tr as _
+from ..common.words import word
 from ..model.attention import LOCATOR, check_choice
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
@@ -152,7 +155,7 @@ class Analyzer:
         known = None if self.bundle.clinical is None else self.bundle.clinical.encode(clinical or {})[None]
         features, output, log_odds = self.runner.run(network_input.array[None], known, progress)
         if not np.isfinite([output, log_odds]).all():
-            raise InputError("The network's output is not finite: expected numbers, found NaN or infinity.")
+            raise InputError(_("The network's output is not finite: expected numbers, found NaN or infinity."))
         return Prediction(network_input, output, log_odds, features, self.runner, known)
 
     def mortality_range(self, head_ct: HeadCT, prediction: Prediction) -> tuple[float, float]:
@@ -212,30 +215,42 @@ class Analyzer:
             clinical["age"] = head_ct.facts.patient_age  # of the DICOM header
         read = self.bundle.clinical.read(clinical) if self.bundle.clinical else None
         tasks = self.bundle.tasks
-        progress(0.0, "Checking the scan")
+        progress(0.0, _("Checking the scan"))
         head_ct = check_head_ct(head_ct)
         clock.lap("check")
-        progress(0.05, "Preparing")
+        progress(0.05, _("Preparing"))
         network_input = prepare(head_ct, self.settings)
         clock.lap("prepare")
         prediction = self.predict(network_input, part(progress, 0.15, 0.6), clinical)
         clock.lap("network")
         warnings = list(head_ct.facts.warnings)
         if read and (missing := [VARIABLES[name].words for name, value in read.items() if value is None]):
-            warnings.append(f"The prognosis was made without what the model also reads: {', '.join(missing)}.")
+            warnings.append(
+                _("The prognosis was made without what the model also reads: {missing}.").format(
+                    missing=joined(", ", missing)
+                )
+            )
         volume = interval = None
         if Head.VOLUME in tasks:
             volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
             warnings.extend(volume_warnings(volume, head_ct.facts.intracranial_ml))
             interval = self.bundle.volume_interval_ml(volume)
             if interval is None:
-                warnings.append("The model has no calibrated interval; the volume is shown without one.")
+                warnings.append(_("The model has no calibrated interval; the volume is shown without one."))
         for task in set(Head.values()) - set(tasks):
-            warnings.append(f"The model was trained for the {tasks[0]} only: it gives no {task}.")
+            warnings.append(
+                _("The model was trained for the {trained} only: it gives no {other}.").format(
+                    trained=word(tasks[0]), other=word(task)
+                )
+            )
         if head not in tasks:
-            warnings.append(f"The attention map is of the {tasks[0]} head: the {head} head was not trained.")
+            warnings.append(
+                _("The attention map is of the {trained} head: the {head} head was not trained.").format(
+                    trained=word(tasks[0]), head=word(head)
+                )
+            )
             head = tasks[0]
-        progress(0.6, "Attention map")
+        progress(0.6, _("Attention map"))
         # The second look uses the coarse map of the volume head, whichever map is requested.
         locator = shown = None
         if volume is not None:
@@ -243,11 +258,15 @@ class Analyzer:
         if attention and (locator is None or (head, stage, method) != LOCATOR):
             shown = map_of(prediction, head_ct, head, stage, method, part(progress, 0.6, 0.7))
         if attention and shown.peak_ras_mm is None:
-            warnings.append(f"The attention map of the {head} head is blank: nothing in the scan raises its score.")
+            warnings.append(
+                _("The attention map of the {head} head is blank: nothing in the scan raises its score.").format(
+                    head=word(head)
+                )
+            )
         clock.lap("attention")
         hemorrhage, reason, marking, findings = None, "", None, None
         if volume is not None:
-            progress(0.7, "Second look")
+            progress(0.7, _("Second look"))
             marking = propose(head_ct, locator, max(volume, MIN_MARKED_ML))
             hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
             if hemorrhage == Hemorrhage.FOUND:
@@ -257,10 +276,10 @@ class Analyzer:
         if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:
             death = self.bundle.probability(prediction.log_odds)
             if prognosis_range and hemorrhage not in WITHOUT_PROGNOSIS:
-                progress(0.8, "Range of the prognosis")
+                progress(0.8, _("Range of the prognosis"))
                 death_range = self.mortality_range(head_ct, prediction)
                 clock.lap("prognosis_range")
-        progress(1.0, "Done")
+        progress(1.0, _("Done"))
         return Analysis(
             head_ct=head_ct,
             volume_ml=volume,

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 
 EXPANSION_ML, EXPANSION_PERCENT = 6.0, 33.0
 """Hematoma expansion: growth by at least one of the two."""
@@ -91,35 +92,35 @@ def growth(
     InputError
         If a volume is not a number of at least 0, or an interval does not contain its volume.
     """
-    _check("first", first_ml, first_interval_ml)
-    _check("second", second_ml, second_interval_ml)
+    _check(_("first"), first_ml, first_interval_ml)
+    _check(_("second"), second_ml, second_interval_ml)
     absolute = second_ml - first_ml
     relative = 100.0 * absolute / first_ml if first_ml > 0 else None
     notes = []
     if relative is None:
-        notes.append("The first volume is 0 mL: there is no relative growth; only the absolute growth counts.")
+        notes.append(_("The first volume is 0 mL: there is no relative growth; only the absolute growth counts."))
     both = first_interval_ml is not None and second_interval_ml is not None
     absolute_interval = _absolute(first_ml, first_interval_ml, second_ml, second_interval_ml) if both else None
     relative_interval = None
     if both and first_ml > 0:
         relative_interval = _relative(first_ml, first_interval_ml, second_ml, second_interval_ml)
     if both and relative_interval and relative_interval[1] is None:
-        notes.append("The first volume may be 0 mL: the relative growth has no upper bound.")
+        notes.append(_("The first volume may be 0 mL: the relative growth has no upper bound."))
     if not both:
-        notes.append("At least one volume has no interval; the uncertainty of the growth is unknown.")
+        notes.append(_("At least one volume has no interval; the uncertainty of the growth is unknown."))
     is_measurable = first_ml >= RELATIVE_FROM_ML and (first_interval_ml is None or first_interval_ml[0] > 0)
     is_expansion = absolute >= EXPANSION_ML or (is_measurable and relative >= EXPANSION_PERCENT)
     if relative is not None and not is_measurable and relative >= EXPANSION_PERCENT:
-        notes.append("The first volume may be 0 mL: only the absolute growth counts for expansion.")
+        notes.append(_("The first volume may be 0 mL: only the absolute growth counts for expansion."))
     verdict = _verdict(absolute_interval, relative_interval if is_measurable else None) if both else None
     within_error = None
     if both:
         within_error = first_interval_ml[0] <= second_interval_ml[1] and second_interval_ml[0] <= first_interval_ml[1]
     if within_error:
-        notes.append("The change is within measurement error: the intervals of the two volumes overlap.")
+        notes.append(_("The change is within measurement error: the intervals of the two volumes overlap."))
     if not shows_bleed:
         is_expansion = verdict = None
-        notes.append("No hemorrhage was found on either scan.")
+        notes.append(_("No hemorrhage was found on either scan."))
     return Growth(
         first_ml=float(first_ml),
         second_ml=float(second_ml),
@@ -137,13 +138,21 @@ def growth(
 
 def _check(which, volume_ml, interval_ml):
     if volume_ml is None:
-        raise InputError(f"There is no {which} volume: expected a model trained to measure volume.")
+        raise InputError(
+            _("There is no {which} volume: expected a model trained to measure volume.").format(which=which)
+        )
     if not (math.isfinite(volume_ml) and volume_ml >= 0):
-        raise InputError(f"The {which} volume is impossible: expected 0 mL or more, found {volume_ml!r}.")
+        raise InputError(
+            _("The {which} volume is impossible: expected 0 mL or more, found {volume!r}.").format(
+                which=which, volume=volume_ml
+            )
+        )
     if interval_ml is not None and not 0 <= interval_ml[0] <= volume_ml <= interval_ml[1] < math.inf:
         raise InputError(
-            f"The interval of the {which} volume is impossible: expected bounds from 0 around {volume_ml:g} mL, "
-            f"found {interval_ml[0]:g} to {interval_ml[1]:g} mL."
+            _(
+                "The interval of the {which} volume is impossible: expected bounds from 0 around "
+                "{volume:g} mL, found {low:g} to {high:g} mL."
+            ).format(which=which, volume=volume_ml, low=interval_ml[0], high=interval_ml[1])
         )
 
 

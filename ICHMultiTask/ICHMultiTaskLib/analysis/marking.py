@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import tr as _
 from ..measures.grids import bounding_box
 from ..measures.segment import TOUCHING
 from ..model.attention import LOCATOR
@@ -63,7 +64,7 @@ LATITUDE = 0.15
 """How far the border may move to reach the predicted volume, as a fraction of the step from brain to blood."""
 TOLERANCE = 0.1, 0.5
 """Volumes differ beyond this fraction and this many mL."""
-NO_BLOOD = "Nothing is marked: nothing near the attention is as dense as blood."
+NO_BLOOD = _("Nothing is marked: nothing near the attention is as dense as blood.")
 
 
 @dataclass(frozen=True)
@@ -122,14 +123,21 @@ def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress 
     """
     wanted = analysis.volume_ml if volume_ml is None else float(volume_ml)
     if wanted is None:
-        raise InputError("Nothing can be marked: expected a model trained to measure volume, or a volume in mL.")
+        raise InputError(_("Nothing can be marked: expected a model trained to measure volume, or a volume in mL."))
     if not np.isfinite(wanted) or wanted < 0:
-        raise InputError(f"The volume to mark is not usable: expected 0 mL or more, found {wanted:g}.")
+        raise InputError(
+            _("The volume to mark is not usable: expected 0 mL or more, found {wanted:g}.").format(wanted=wanted)
+        )
     head_ct, done = analysis.head_ct, analysis.marking
     if volume_ml is None and analysis.hemorrhage == Hemorrhage.NONE:
-        return _nothing(head_ct, wanted, f"Nothing is marked. {analysis.hemorrhage_reason}", True)
+        return _nothing(
+            head_ct,
+            wanted,
+            _("Nothing is marked. {reason}").format(reason=analysis.hemorrhage_reason),
+            True,
+        )
     if wanted == 0:
-        return _nothing(head_ct, wanted, "Nothing is marked: the volume is 0 mL.", True)
+        return _nothing(head_ct, wanted, _("Nothing is marked: the volume is 0 mL."), True)
     if volume_ml is None and done is not None and done.model_volume_ml == wanted:
         return done
     found = propose(head_ct, _attention(analysis), wanted, volume_ml is None, progress)
@@ -162,12 +170,12 @@ def look_around(
     if left_out_ml < MIN_COMPONENT_ML:
         return findings, marking
     rest = _marking(head_ct, mask, marking.model_volume_ml, marking.evidence, _source(is_model_volume))
-    note = f"Left out of the mark: {left_out_ml:.1f} mL of blood in the ventricles."
+    note = _("Left out of the mark: {volume:.1f} mL of blood in the ventricles.").format(volume=left_out_ml)
     return findings, replace(rest, notes=(note, *rest.notes))
 
 
 def _source(is_model_volume):
-    return "the model measured" if is_model_volume else "was requested"
+    return _("the model measured") if is_model_volume else _("was requested")
 
 
 def propose(
@@ -195,23 +203,23 @@ def propose(
     Marking
     """
     progress = progress or NO_PROGRESS
-    progress(0.0, "Density")
+    progress(0.0, _("Density"))
     if attention.peak_ras_mm is None:
-        return _nothing(head_ct, wanted, "Nothing is marked: the attention map of the volume head is blank.")
+        return _nothing(head_ct, wanted, _("Nothing is marked: the attention map of the volume head is blank."))
     grid = _WorkGrid(head_ct, attention.array, wanted)
     level = _level(grid)
     if level is None:
         return _nothing(head_ct, wanted, NO_BLOOD)
-    progress(0.5, "Border")
+    progress(0.5, _("Border"))
     grid, level, border = _border(level, grid, wanted)
     region = _region(level, grid, border)
     if not region.any():
         return _nothing(head_ct, wanted, NO_BLOOD)
     outlined_ml = float(np.count_nonzero(region) * grid.voxel_ml)
     volume = wanted if _same(outlined_ml, wanted) else outlined_ml
-    progress(0.8, "Smoothing")
+    progress(0.8, _("Smoothing"))
     mask = _on_scan(level, region, border, grid, volume)
-    progress(1.0, "Done")
+    progress(1.0, _("Done"))
     evidence = _evidence(region, grid)
     return _marking(head_ct, mask, wanted, evidence, _source(is_model_volume))
 
@@ -230,16 +238,18 @@ def _nothing(head_ct, wanted, sentence, agrees=False):
 
 def _marking(head_ct, mask, wanted, evidence, source):
     """Measure the mask, and note if it differs from the target volume."""
-    labels, _ = ndimage.label(mask[box], TOUCHING) if (box := bounding_box(mask)) else (np.zeros(1, int), 0)
+    labels = ndimage.label(mask[box], TOUCHING)[0] if (box := bounding_box(mask)) else np.zeros(1, int)
     components = np.sort(np.bincount(labels.ravel())[1:])[::-1] * head_ct.voxel_volume_mm3 / 1000.0
     volume = float(components.sum())
     agrees = _same(volume, wanted)
     notes = ()
     if not agrees:
-        more = "more" if volume > wanted else "less"
+        more = _("more") if volume > wanted else _("less")
         notes = (
-            f"The borders in the scan enclose {volume:.1f} mL near the attention, {abs(volume - wanted):.1f} mL {more} "
-            f"than {source} ({wanted:.1f} mL): check both.",
+            _(
+                "The borders in the scan enclose {volume:.1f} mL near the attention, {difference:.1f} mL "
+                "{more} than {source} ({wanted:.1f} mL): check both."
+            ).format(volume=volume, difference=abs(volume - wanted), more=more, source=source, wanted=wanted),
         )
     return Marking(mask, volume, wanted, tuple(float(ml) for ml in components), agrees, notes, evidence)
 
@@ -395,7 +405,7 @@ def _border(level, grid, wanted):
     margin = np.ceil(EDGE_MM / grid.spacing).astype(int)
     part = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(largest, margin, strict=True))
     grid, level = grid.cropped(part), level[part]
-    for _ in range(10):
+    for _step in range(10):
         border = (low + high) / 2
         if np.count_nonzero(_region(level, grid, border)) * grid.voxel_ml > wanted:
             low = border

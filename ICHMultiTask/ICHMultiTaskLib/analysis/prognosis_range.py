@@ -10,14 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..common.translation import tr as _
 from ..model.preprocessing import NetworkInput
 
 OFFSET_HU, TURN_DEG = 3.0, 3.0
 PERCENTILES = (5.0, 95.0)
-MEANING = (
-    f"5th to 95th percentile of ten predictions for this scan: original and mirrored, each unchanged, shifted by "
-    f"±{OFFSET_HU:g} HU, and rotated by ±{TURN_DEG:g}°; not a confidence interval"
-)
+MEANING = _(
+    "5th to 95th percentile of ten predictions for this scan: original and mirrored, each unchanged, "
+    "shifted by ±{offset:g} HU, and rotated by ±{angle:g}°; not a confidence interval"
+).format(offset=OFFSET_HU, angle=TURN_DEG)
 
 
 def varied_images(network_input: NetworkInput, spacing_kji: np.ndarray, window_hu: tuple[float, float]) -> np.ndarray:

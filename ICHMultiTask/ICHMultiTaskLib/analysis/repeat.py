@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import tr as _
 from .alignment import Alignment, align
 from .analyzer import Analysis
 from .growth import Growth, growth
@@ -58,7 +59,7 @@ def compare_with_previous(analysis: Analysis, previous: Analysis, progress: Prog
         If the scans cannot be aligned at all (no bone).
     """
     progress = progress or NO_PROGRESS
-    progress(0.0, "Aligning the scans")
+    progress(0.0, _("Aligning the scans"))
     change = growth(
         previous.volume_ml,
         previous.volume_interval_ml,
@@ -76,12 +77,12 @@ def _doubts(analysis, previous):
     """Reasons to doubt that the two are an earlier and a later scan of one patient."""
     later, earlier = analysis.head_ct.facts, previous.head_ct.facts
     if later.patient_id and earlier.patient_id and later.patient_id != earlier.patient_id:
-        yield "The two scans are filed under different patients."
+        yield _("The two scans are filed under different patients.")
     if later.series_uid and later.series_uid == earlier.series_uid:
-        yield "The two scans are the same series."
+        yield _("The two scans are the same series.")
     elif np.array_equal(analysis.head_ct.hu, previous.head_ct.hu):
-        yield "The two scans hold the same images."
+        yield _("The two scans hold the same images.")
     if later.study_date and earlier.study_date and earlier.study_date > later.study_date:
-        yield "The earlier scan is dated after the later one."
+        yield _("The earlier scan is dated after the later one.")
     if analysis.model["sha256"] != previous.model["sha256"]:
-        yield "The two scans were analyzed by different models."
+        yield _("The two scans were analyzed by different models.")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..common.choices import Choice
+from ..common.translation import tr as _
 
 SMALL_ML = 1.0
 """A volume below this without matching density in the scan means no hemorrhage; a larger one is uncertain."""
@@ -31,8 +32,8 @@ class Hemorrhage(Choice):
 
 
 WITHOUT_PROGNOSIS = {
-    Hemorrhage.NONE: "No prognosis without a hemorrhage.",
-    Hemorrhage.UNCERTAIN: "No prognosis while the hemorrhage is uncertain.",
+    Hemorrhage.NONE: _("No prognosis without a hemorrhage."),
+    Hemorrhage.UNCERTAIN: _("No prognosis while the hemorrhage is uncertain."),
 }
 """Sentences shown to users in place of a prognosis, even if the model predicted one."""
 
@@ -81,26 +82,36 @@ def decide(volume_ml: float, evidence: Evidence | None, marked_ml: float) -> tup
         if volume_ml >= TRACE_ML:
             return Hemorrhage.FOUND, ""
         return Hemorrhage.UNCERTAIN, (
-            f"Hemorrhage uncertain: the model measured {volume_ml:.1f} mL, but {marked_ml:.1f} mL at its attention are "
-            "as dense as blood. Check the scan there."
+            _(
+                "Hemorrhage uncertain: the model measured {volume:.1f} mL, but {marked:.1f} mL at its "
+                "attention are as dense as blood. Check the scan there."
+            ).format(volume=volume_ml, marked=marked_ml)
         )
     if volume_ml < SMALL_ML:
-        return Hemorrhage.NONE, f"No hemorrhage found: the model measured {volume_ml:.1f} mL, and {doubt}."
+        return Hemorrhage.NONE, _("No hemorrhage found: the model measured {volume:.1f} mL, and {doubt}.").format(
+            volume=volume_ml, doubt=doubt
+        )
     return Hemorrhage.UNCERTAIN, (
-        f"Hemorrhage uncertain: the model measured {volume_ml:.1f} mL, but {doubt}. Check the scan before you use the "
-        "volume."
+        _(
+            "Hemorrhage uncertain: the model measured {volume:.1f} mL, but {doubt}. Check the scan before "
+            "you use the volume."
+        ).format(volume=volume_ml, doubt=doubt)
     )
 
 
 def _doubt(evidence):
     """Why a marked region is not blood, as a clause; empty if it may be."""
     if evidence is None:
-        return "nothing near its attention is as dense as blood"
+        return _("nothing near its attention is as dense as blood")
     if evidence.dense > DENSE:
-        return "the dense region near its attention is bone, calcium or metal"
+        return _("the dense region near its attention is bone, calcium or metal")
     if evidence.near_bone > NEAR_BONE:
-        return "the dense region near its attention lies along bone"
+        return _("the dense region near its attention lies along bone")
     if evidence.contrast_hu < CONTRAST_HU:
-        more = f"only {evidence.contrast_hu:.0f} HU denser than" if evidence.contrast_hu >= 0.5 else "not denser than"
-        return f"the dense region near its attention is {more} its surroundings; fresh blood is clearly denser"
+        more = _("not denser than")
+        if evidence.contrast_hu >= 0.5:
+            more = _("only {hu:.0f} HU denser than").format(hu=evidence.contrast_hu)
+        return _(
+            "the dense region near its attention is {more} its surroundings; fresh blood is clearly denser"
+        ).format(more=more)
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from .errors import InputError
+from .translation import tr as _
 
 
 class Choice(str, Enum):
@@ -22,7 +23,11 @@ class Choice(str, Enum):
     def check(cls, value: object, what: str) -> None:
         """Raise InputError unless `value` is one of the choices; `what` names the choice in the message."""
         if value not in cls.values():
-            raise InputError(f"The {what} is unknown: expected one of {', '.join(cls.values())}, found {value!r}.")
+            raise InputError(
+                _("The {what} is unknown: expected one of {values}, found {value!r}.").format(
+                    what=what, values=", ".join(cls.values()), value=value
+                )
+            )
 
 
 class Device(Choice):

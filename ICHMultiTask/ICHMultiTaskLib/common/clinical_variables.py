@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import InputError
+from .numbers import yes_no
 from .tables import parsed_number
+from .translation import Text, joined
+from .translation import tr as _
+from .words import word
 
 LOCATIONS = {
     "lobar": "lobar",
@@ -61,26 +65,33 @@ class ClinicalVariable:
             return self.codes[text]
         found = parsed_number(text, decimal_comma=True)
         if found is None or not self.low <= found <= self.high or (self.whole and found != int(found)):
-            raise InputError(f"The {self.words} is impossible: expected {self._expected()}, found {value!r}.")
+            raise InputError(
+                _("The {words} is impossible: expected {expected}, found {value!r}.").format(
+                    words=self.words, expected=self.expected(), value=value
+                )
+            )
         return found
 
-    def _expected(self):
-        texts = ", ".join(self.codes or ())
-        kind = "a whole number" if self.whole else "a number"
-        span = f"from {self.low:g}" + (f" to {self.high:g}" if self.high < math.inf else "")
-        return f"{texts} or {kind} {span}" if texts else f"{kind} {span}"
+    def expected(self) -> Text:
+        """The possible values, for messages."""
+        kind = _("a whole number") if self.whole else _("a number")
+        numbers = _("{kind} from {low:g} to {high:g}") if self.high < math.inf else _("{kind} from {low:g}")
+        numbers = numbers.format(kind=kind, low=self.low, high=self.high)
+        if not self.codes:
+            return numbers
+        return _("{codes} or {numbers}").format(codes=", ".join(self.codes), numbers=numbers)
 
 
 VARIABLES = {
-    "age": ClinicalVariable("age", 0, 120, whole=False),
+    "age": ClinicalVariable(_("age"), 0, 120, whole=False),
     "gcs": ClinicalVariable("GCS", 3, 15),
     "nihss": ClinicalVariable("NIHSS", 0, 42),
-    "location": ClinicalVariable("location"),
-    "ivh": ClinicalVariable("intraventricular blood", codes=_YES_NO),
-    "anticoagulation": ClinicalVariable("oral anticoagulation", codes=_YES_NO),
-    "cognitive_impairment": ClinicalVariable("cognitive impairment before the hemorrhage", codes=_YES_NO),
-    "sex": ClinicalVariable("sex", codes={"m": 1.0, "f": 0.0, "male": 1.0, "female": 0.0}),
-    "onset_hours": ClinicalVariable("time from onset to scan in hours", 0, math.inf, whole=False),
+    "location": ClinicalVariable(_("location")),
+    "ivh": ClinicalVariable(_("intraventricular blood"), codes=_YES_NO),
+    "anticoagulation": ClinicalVariable(_("oral anticoagulation"), codes=_YES_NO),
+    "cognitive_impairment": ClinicalVariable(_("cognitive impairment before the hemorrhage"), codes=_YES_NO),
+    "sex": ClinicalVariable(_("sex"), codes={"m": 1.0, "f": 0.0, "male": 1.0, "female": 0.0}),
+    "onset_hours": ClinicalVariable(_("time from onset to scan in hours"), 0, math.inf, whole=False),
 }
 """By the name of the manifest's column; the order is that of the panel."""
 
@@ -97,22 +108,30 @@ def location_group(value: object) -> str | None:
     if text in UNKNOWN:
         return None
     if text not in LOCATIONS and text != "infratentorial":
-        raise InputError(f"The location is unknown: expected one of {', '.join(LOCATIONS)}, found {value!r}.")
+        raise InputError(
+            _("The location is unknown: expected one of {locations}, found {value!r}.").format(
+                locations=", ".join(LOCATIONS), value=value
+            )
+        )
     return LOCATIONS.get(text, text)
 
 
 def read_with(clinical: Mapping[str, object] | None) -> str:
     """Inputs of a prognosis as text: the image, and each given clinical value."""
     given = [
-        f"{VARIABLES[name].words} {_shown(value)}" for name, value in (clinical or {}).items() if value is not None
+        joined(" ", (VARIABLES[name].words, _shown(value)))
+        for name, value in (clinical or {}).items()
+        if value is not None
     ]
-    return f"from the image and {', '.join(given)}" if given else "from the image alone"
+    if not given:
+        return _("from the image alone")
+    return _("from the image and {values}").format(values=joined(", ", given))
 
 
 def _shown(value):
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else value
+        return yes_no(value)
+    return f"{value:g}" if isinstance(value, float) else word(str(value))
 
 
 def _text(value):

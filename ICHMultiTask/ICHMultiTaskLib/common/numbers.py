@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .translation import tr as _
+
 NOT_COMPUTED = "–"
 """Shown if a number was not computed or does not apply."""
 
@@ -28,8 +30,8 @@ def probability(value: float | None) -> str:
     if value is None:
         return NOT_COMPUTED
     if value < 0.01:
-        return "below 1 %"
-    return "above 99 %" if value > 0.99 else percent(value)
+        return _("below 1 %")
+    return _("above 99 %") if value > 0.99 else percent(value)
 
 
 def probability_range(bounds: Sequence[float | None] | None) -> str:
@@ -37,7 +39,10 @@ def probability_range(bounds: Sequence[float | None] | None) -> str:
     if bounds is None or None in bounds:
         return NOT_COMPUTED
     low, high = (probability(bound) for bound in bounds)
-    return low if low == high else f"{low.removesuffix(' %')} to {high}"
+    if low == high:
+        return low
+    low = _("below 1") if bounds[0] < 0.01 else low.removesuffix(" %")
+    return _("{low} to {high}").format(low=low, high=high)
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 1, factor: float = 1, sign: bool = False) -> str:
@@ -45,7 +50,7 @@ def interval(bounds: Sequence[float | None] | None, digits: int = 1, factor: flo
     if bounds is None or bounds[0] is None:
         return NOT_COMPUTED
     low, high = (number(bound, digits, factor, sign) for bound in bounds)
-    return f"{low} to {high if bounds[1] is not None else 'no upper bound'}"
+    return _("{low} to {high}").format(low=low, high=high if bounds[1] is not None else _("no upper bound"))
 
 
 def with_interval(
@@ -57,7 +62,7 @@ def with_interval(
 ) -> str:
     """A number and, if there is one, its interval, such as "2.0 (1.2 to 3.4)"."""
     text, span = number(value, digits, factor, sign), interval(bounds, digits, factor, sign)
-    return text if NOT_COMPUTED in (text, span) else f"{text} ({span})"
+    return text if NOT_COMPUTED in (text, span) else _("{value} ({interval})").format(value=text, interval=span)
 
 
 def p_value(value: float | None) -> str:
@@ -69,7 +74,7 @@ def p_value(value: float | None) -> str:
 
 def yes_no(value: bool | None) -> str:
     """Yes, no, or a dash if unknown."""
-    return NOT_COMPUTED if value is None else "yes" if value else "no"
+    return NOT_COMPUTED if value is None else _("yes") if value else _("no")
 
 
 def position(ras_mm: Sequence[float | None] | None) -> str:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from .errors import InputError
+from .translation import tr as _
 
 
 class Registry(Mapping):
@@ -60,10 +61,14 @@ class Registry(Mapping):
         """Raise InputError unless the name is known."""
         if name not in self._entries:
             known = ", ".join(self._entries)
-            raise InputError(f"The {self.kind} is unknown: expected one of {known}, found {name!r}.")
+            raise InputError(
+                _("The {kind} is unknown: expected one of {known}, found {name!r}.").format(
+                    kind=self.kind, known=known, name=name
+                )
+            )
 
     def add(self, name: str, label: str, place: str) -> None:
         """Register one more entry; for extensions and tests. Names are unique."""
         if name in self._entries:
-            raise InputError(f"The {self.kind} {name!r} is already registered.")
+            raise InputError(_("The {kind} {name!r} is already registered.").format(kind=self.kind, name=name))
         self._entries[name] = (label, place)

@@ -1,9 +1,11 @@
 """Disclaimers to show with every number of the model."""
 
-RESEARCH_USE = "Research use only; not validated on patients."
+from .translation import tr as _
+
+RESEARCH_USE = _("Research use only; not validated on patients.")
 """For panels, tables and command-line help."""
 
-RESEARCH_USE_IN_FULL = (
+RESEARCH_USE_IN_FULL = _(
     "Research use only. Not a medical device, not validated on patients. A probability of this kind must not be the "
     "sole basis for prognosis or for limiting care."
 )

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .translation import tr as _
 from .writing import write_text
 
 _DELIMITERS = ",;\t|"
-_WORKBOOKS = {b"PK\x03\x04": "an Excel workbook or a .zip", b"\xd0\xcf\x11\xe0": "an Excel workbook"}
+_WORKBOOKS = {b"PK\x03\x04": _("an Excel workbook or a .zip"), b"\xd0\xcf\x11\xe0": _("an Excel workbook")}
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,13 @@ class CsvTable:
         likely = [(name, near) for name in missing if (near := near_name(name, self.header))]
         hint = "".join(f'; is "{near}" {name}? Then rename it' for name, near in likely)
         raise InputError(
-            f"The table {self.path} lacks columns: expected {', '.join(names)}, found no {', '.join(missing)} among "
-            f"{', '.join(name for name in self.header if name)}{hint}."
+            _("The table {path} lacks columns: expected {names}, found no {missing} among {header}{hint}.").format(
+                path=self.path,
+                names=", ".join(names),
+                missing=", ".join(missing),
+                header=", ".join(name for name in self.header if name),
+                hint=hint,
+            )
         )
 
 
@@ -81,9 +87,15 @@ def read_csv(path: str | os.PathLike) -> CsvTable:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise InputError(f"The table does not exist: expected a CSV file, found nothing at {path}.") from None
+        raise InputError(
+            _("The table does not exist: expected a CSV file, found nothing at {path}.").format(path=path)
+        ) from None
     except OSError as error:
-        raise InputError(f"The table cannot be read: expected a CSV file, found {path} ({error.strerror}).") from error
+        raise InputError(
+            _("The table cannot be read: expected a CSV file, found {path} ({reason}).").format(
+                path=path, reason=error.strerror
+            )
+        ) from error
     text = _decoded(content, path)
     stated = re.match(r"sep=(.)\r?\n", text)  # Excel's statement of the delimiter
     first = 2 if stated else 1
@@ -92,20 +104,30 @@ def read_csv(path: str | os.PathLike) -> CsvTable:
     try:
         rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(_parsed(text, delimiter), start=first)]
     except csv.Error as error:
-        raise InputError(f"The table cannot be read: expected CSV, found {path} ({error}).") from error
+        raise InputError(
+            _("The table cannot be read: expected CSV, found {path} ({error}).").format(path=path, error=error)
+        ) from error
     rows = [(number, row) for number, row in rows if any(row)]
     if len(rows) < 2:
-        found = "only a header" if rows else "nothing"
-        raise InputError(f"The table is empty: expected a header and one row per patient, found {found} in {path}.")
+        found = _("only a header") if rows else _("nothing")
+        raise InputError(
+            _("The table is empty: expected a header and one row per patient, found {found} in {path}.").format(
+                found=found, path=path
+            )
+        )
     header = rows[0][1]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
-        raise InputError(f"Column names must differ: {path} has {', '.join(twice)} more than once.")
+        raise InputError(
+            _("Column names must differ: {path} has {twice} more than once.").format(path=path, twice=", ".join(twice))
+        )
     for number, row in rows:
         if any(row[len(header) :]):
             raise InputError(
-                f"Row {number} of {path} has {len(row)} cells: expected {len(header)} as in the header. A decimal "
-                "comma needs quotes around the number, or semicolons between the cells."
+                _(
+                    "Row {number} of {path} has {count} cells: expected {expected} as in the header. A "
+                    "decimal comma needs quotes around the number, or semicolons between the cells."
+                ).format(number=number, path=path, count=len(row), expected=len(header))
             )
     width = len(header)
     return CsvTable(path, header, [(n, (row + [""] * width)[:width]) for n, row in rows[1:]], delimiter != ",")
@@ -162,7 +184,11 @@ def parsed_number(text: str, decimal_comma: bool = False) -> float | None:
 def _decoded(content, path):
     workbook = next((what for start, what in _WORKBOOKS.items() if content.startswith(start)), None)
     if workbook:
-        raise InputError(f"The table cannot be read: expected CSV, found {workbook} at {path}; save it as CSV first.")
+        raise InputError(
+            _("The table cannot be read: expected CSV, found {workbook} at {path}; save it as CSV first.").format(
+                workbook=workbook, path=path
+            )
+        )
     zeros = content[:200:2].count(0), content[1:200:2].count(0)  # in UTF-16, every other byte of Latin text
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
@@ -178,7 +204,10 @@ def _decoded(content, path):
         if "\0" not in text:
             return text
     raise InputError(
-        f"The table cannot be read: expected CSV in UTF-8, UTF-16 or Windows-1252, found {path}, which is none of them."
+        _(
+            "The table cannot be read: expected CSV in UTF-8, UTF-16 or Windows-1252, found {path}, which "
+            "is none of them."
+        ).format(path=path)
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from .errors import OutputError
 from .names import RESERVED, is_utf8
+from .translation import tr as _
 
 LIST_FILE = ".ichmultitask.json"
 """Lists the files of a result with their SHA-256: files not listed, or changed since, belong to the user."""
@@ -126,12 +127,20 @@ def check_file(path: str | os.PathLike, is_ours: Callable[[Path], bool] | None =
         with suppress(FileNotFoundError):
             os.lstat(path)  # raises if the name is too long
         if path.is_dir():
-            raise OutputError(f"{path} is a folder; expected the path of a file.")
+            raise OutputError(_("{path} is a folder; expected the path of a file.").format(path=path))
         if not path.parent.is_dir():
-            raise OutputError(f"The folder {path.parent} does not exist; expected one to write {path.name} into.")
+            raise OutputError(
+                _("The folder {parent} does not exist; expected one to write {name} into.").format(
+                    parent=path.parent, name=path.name
+                )
+            )
         _try_writing(partial_path(path.parent))
         if path.exists() and not (is_ours and is_ours(path)):
-            raise OutputError(f"{path} exists and is no earlier result, or was changed since; choose another name.")
+            raise OutputError(
+                _("{path} exists and is no earlier result, or was changed since; choose another name.").format(
+                    path=path
+                )
+            )
     except OSError as error:
         raise error if isinstance(error, OutputError) else OutputError(os_error_sentence(error, path)) from error
 
@@ -195,7 +204,9 @@ def new_folder(
         _move(stage, path, check_folder(path, kind, overwrite, inputs, written))
     except (OutputError, OSError) as error:
         reason = error if isinstance(error, OutputError) else os_error_sentence(error, error.filename or path)
-        raise OutputError(f"{reason} The result is complete in {_kept(stage, path)}.") from error
+        raise OutputError(
+            _("{reason} The result is complete in {kept}.").format(reason=reason, kept=_kept(stage, path))
+        ) from error
     except BaseException:
         _discard(stage, created)
         raise
@@ -241,7 +252,9 @@ def check_folder(
     except OSError as error:
         raise OutputError(os_error_sentence(error, path)) from error
     if not path.is_dir():
-        raise OutputError(f"{path} is a file; expected the path of a new or an empty output folder.")
+        raise OutputError(
+            _("{path} is a file; expected the path of a new or an empty output folder.").format(path=path)
+        )
     try:
         found = [entry.name for entry in os.scandir(path) if entry.name not in _CLUTTER and not _is_partial(entry)]
         _try_writing(partial_path(path))
@@ -250,7 +263,9 @@ def check_folder(
     if not found:
         return []
     if not overwrite:
-        raise OutputError(f"The output folder {path} is not empty; expected a new or an empty folder.")
+        raise OutputError(
+            _("The output folder {path} is not empty; expected a new or an empty folder.").format(path=path)
+        )
     return _replaceable(path, kind, inputs, written)
 
 
@@ -293,12 +308,17 @@ def _check_name(path):
     """Refuse names that the system, or the libraries for images and scenes, cannot use."""
     if not is_utf8(path):
         raise OutputError(
-            f"The name of the output is not valid UTF-8: expected letters, found {os.fsencode(path)!r}; choose another "
-            "one."
+            _(
+                "The name of the output is not valid UTF-8: expected letters, found {name!r}; choose another one."
+            ).format(name=os.fsencode(path))
         )
     reserved = [part for part in path.parts[1:] if _WINDOWS and RESERVED.fullmatch(part)]
     if reserved:
-        raise OutputError(f"Windows does not allow the file name {reserved[0]}; choose another one for {path}.")
+        raise OutputError(
+            _("Windows does not allow the file name {reserved}; choose another one for {path}.").format(
+                reserved=reserved[0], path=path
+            )
+        )
 
 
 def _try_writing(probe):
@@ -351,16 +371,20 @@ def _replaceable(path, kind, inputs, written):
     if listed is None:
         mark = f", with {LIST_FILE} in it" if written is None else ""
         raise OutputError(
-            f"The output folder {path} is not empty; only an earlier result of the same kind ({kind}{mark}) is "
-            "replaced. Choose another folder."
+            _(
+                "The output folder {path} is not empty; only an earlier result of the same kind "
+                "({kind}{mark}) is replaced. Choose another folder."
+            ).format(path=path, kind=kind, mark=mark)
         )
     names = [name for name in listed if os.path.lexists(path / name)]
     for given in inputs:
         given = _real(given)
         if path in (given, *given.parents) and any(given in ((path / name), *(path / name).parents) for name in names):
             raise OutputError(
-                f"{given} is part of the earlier result in {path}, which would be replaced; choose another output "
-                "folder."
+                _(
+                    "{given} is part of the earlier result in {path}, which would be replaced; choose "
+                    "another output folder."
+                ).format(given=given, path=path)
             )
     try:
         changed = [name for name in names if listed[name] and not _is_unchanged(path / name, listed[name])]
@@ -370,7 +394,9 @@ def _replaceable(path, kind, inputs, written):
         raise OutputError(os_error_sentence(error, error.filename or path)) from error
     if changed:
         raise OutputError(
-            f"{path / changed[0]} was changed since it was written; move it elsewhere or choose another output folder."
+            _("{path} was changed since it was written; move it elsewhere or choose another output folder.").format(
+                path=path / changed[0]
+            )
         )
     return names
 
@@ -438,7 +464,7 @@ def _kept(stage, path):
 
 def patiently(function: Callable[..., Any], *arguments: object) -> Any:
     """Call a function of the file system; on Windows retry for a second, while a virus scanner holds the file."""
-    for _ in range(10 if _WINDOWS else 0):
+    for _attempt in range(10 if _WINDOWS else 0):
         try:
             return function(*arguments)
         except PermissionError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from .cohort_columns import Cohort, read_cohort
 from .cohort_table import Tables
 from .statistics import compare_errors, holm, icc, mean_where, plain, volume_metrics, with_intervals
@@ -116,7 +117,11 @@ def compare_cohort(
         reference and another volume.
     """
     if resamples < 100:
-        raise InputError(f"There are too few bootstrap resamples: expected at least 100, found {resamples}.")
+        raise InputError(
+            _("There are too few bootstrap resamples: expected at least 100, found {resamples}.").format(
+                resamples=resamples
+            )
+        )
     cohort = read_cohort(
         tables, patient, reference, model, methods, raters, method_column, volume_column, experience, unit, complete
     )

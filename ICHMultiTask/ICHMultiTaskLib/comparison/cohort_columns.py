@@ -12,6 +12,8 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.tables import plain_name, read_csv
+from ..common.translation import joined
+from ..common.translation import tr as _
 from .cohort_table import Tables, detect, listed, missing_column, read_tables
 
 UNITS = {"ml": 1.0, "mm3": 1e-3}
@@ -107,9 +109,13 @@ def read_cohort(
         reference and another volume.
     """
     if unit not in UNITS:
-        raise InputError(f"Unknown unit of volumes: expected one of {', '.join(UNITS)}, found {unit!r}.")
+        raise InputError(
+            _("Unknown unit of volumes: expected one of {units}, found {unit!r}.").format(
+                units=", ".join(UNITS), unit=unit
+            )
+        )
     if (method_column is None) != (volume_column is None):
-        raise InputError("A long table needs both: the column that names the method and the one with its volumes.")
+        raise InputError(_("A long table needs both: the column that names the method and the one with its volumes."))
     table = read_tables(tables, patient, method_column, volume_column)
     columns, warnings = _assign(table, reference, model, methods, raters), table.warnings
     compared = dict.fromkeys(filter(None, (columns["model"], *columns["methods"], *columns["raters"])))
@@ -122,19 +128,33 @@ def read_cohort(
     patients = [name for name in table.patients if name in volumes[columns["reference"]]]
     if len(patients) < len(table.patients):
         warnings.append(
-            f"{len(table.patients) - len(patients)} of {len(table.patients)} patients have no reference volume "
-            f"({columns['reference']}) and are left out."
+            _("{count} of {patients} patients have no reference volume ({reference}) and are left out.").format(
+                count=len(table.patients) - len(patients), patients=len(table.patients), reference=columns["reference"]
+            )
         )
     if complete:
         whole = [name for name in patients if all(name in found for found in volumes.values())]
         if len(whole) < len(patients):
-            warnings.append(f"{len(patients) - len(whole)} of {len(patients)} patients lack a volume and are left out.")
+            warnings.append(
+                _("{count} of {patients} patients lack a volume and are left out.").format(
+                    count=len(patients) - len(whole), patients=len(patients)
+                )
+            )
         patients = whole
     if not any(name in volumes[column] for column, _ in kinds for name in patients):
+        none = (
+            _(
+                "Nothing can be compared: expected patients with a reference volume ({reference}) and all of "
+                "{columns}, found none."
+            )
+            if complete
+            else _(
+                "Nothing can be compared: expected patients with a reference volume ({reference}) and one of "
+                "{columns}, found none."
+            )
+        )
         raise InputError(
-            f"Nothing can be compared: expected patients with a reference volume ({columns['reference']}) and "
-            f"{'all' if complete else 'one'} of {', '.join(name for name, _ in kinds)}, found none. "
-            f"{' '.join(warnings[:3])}".strip()
+            joined(" ", (none.format(reference=columns["reference"], columns=", ".join(compared)), *warnings[:3]))
         )
 
     def array(found):
@@ -145,8 +165,10 @@ def read_cohort(
         bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
         intervals[models[1]] = tuple(array(bound) for bound in bounds)
     warnings += [
-        f"{name} is used as named in the table, which does not say whether C is the full height (Tada) or weighted by "
-        "the slices' areas (Kothari); both are called ABC/2."
+        _(
+            "{name} is used as named in the table, which does not say whether C is the full height (Tada) "
+            "or weighted by the slices' areas (Kothari); both are called ABC/2."
+        ).format(name=name)
         for name in columns["methods"]
         if _AMBIGUOUS.fullmatch(plain_name(name))
     ]
@@ -159,12 +181,14 @@ def read_cohort(
     counts = {method.name: int(np.isfinite(method.volumes_ml).sum()) for method in built}
     empty = [name for name, count in counts.items() if not count]
     if empty:
-        warnings.append(f"No volume of any patient with a reference: {', '.join(empty)}.")
+        warnings.append(_("No volume of any patient with a reference: {empty}.").format(empty=", ".join(empty)))
     if len(set(counts.values()) - {0}) > 1:
         warnings.append(
-            f"The methods have volumes of {min(filter(None, counts.values()))} to {max(counts.values())} patients, so "
-            "their rows are of different patients. The paired tests use patients with both volumes; the option for "
-            "complete patients uses the same patients in all rows."
+            _(
+                "The methods have volumes of {fewest} to {most} patients, so their rows are of different "
+                "patients. The paired tests use patients with both volumes; the option for complete "
+                "patients uses the same patients in all rows."
+            ).format(fewest=min(filter(None, counts.values())), most=max(counts.values()))
         )
     marks = table.cells.get("simulated", {})
     simulated = sum(marks.get(name, ("", ""))[0].casefold() in ("1", "true") for name in patients)
@@ -179,10 +203,18 @@ def _assign(table, reference, model, methods, raters):
     for role, names in (("reference", [reference]), ("model", [model]), ("method", methods), ("rater", raters)):
         for name in names or ():
             if name is not None and name not in columns:
-                raise InputError(f"There is no column {name!r} for the {role}: found {', '.join(columns)}.")
+                raise InputError(
+                    _("There is no column {name!r} for the {role}: found {columns}.").format(
+                        name=name, role=role, columns=", ".join(columns)
+                    )
+                )
     reference = reference or detect(REFERENCE, wide) or missing_column("reference", REFERENCE, columns)
     if model == reference:
-        raise InputError(f"{reference} is named as the reference and as the model: expected two columns.")
+        raise InputError(
+            _("{reference} is named as the reference and as the model: expected two columns.").format(
+                reference=reference
+            )
+        )
     rest = [name for name in columns if name != reference]
     model = model or detect(MODEL, [name for name in wide if name != reference])
     if raters is None:
@@ -193,8 +225,10 @@ def _assign(table, reference, model, methods, raters):
     methods = [name for name in dict.fromkeys(methods) if name not in (reference, model, *raters)]
     if not (model or methods or raters):
         raise InputError(
-            f"There is nothing to compare with {reference}: expected columns of a model, methods or raters, or options "
-            f"that name them; found {', '.join(columns)}."
+            _(
+                "There is nothing to compare with {reference}: expected columns of a model, methods or "
+                "raters, or options that name them; found {columns}."
+            ).format(reference=reference, columns=", ".join(columns))
         )
     used = {reference, model, *methods, *raters, *INTERVAL, "simulated"}
     return {
@@ -213,8 +247,10 @@ def _volumes(table, name, unit, smallest=0.0):
     """Volumes in mL by patient; other values are left out with a warning."""
     if name in table.conflicts:
         raise InputError(
-            f"{name} must be one number per patient: {listed(table.conflicts[name], 3)}. Correct the table, name the "
-            "columns that identify a patient's scans or, if each method has its own row, name the method's column."
+            _(
+                "{name} must be one number per patient: {listed}. Correct the table, name the columns that "
+                "identify a patient's scans or, if each method has its own row, name the method's column."
+            ).format(name=name, listed=listed(table.conflicts[name], 3))
         )
     volumes, problems = {}, []
     for patient, (text, place) in table.cells[name].items():
@@ -231,7 +267,7 @@ def _volumes(table, name, unit, smallest=0.0):
         else:
             volumes[patient] = number * UNITS[unit]
     if problems:
-        table.warnings.append(f"Left out: {listed(problems)}.")
+        table.warnings.append(_("Left out: {listed}.").format(listed=listed(problems)))
     return volumes
 
 
@@ -245,7 +281,9 @@ def _experience(source, raters):
         header = [plain_name(cell) for cell in table.header]
         if not {"rater", "years"} <= set(header):
             raise InputError(
-                f"The table of experience needs the columns rater, years: found {', '.join(table.header)} in {source}."
+                _("The table of experience needs the columns rater, years: found {header} in {source}.").format(
+                    header=", ".join(table.header), source=source
+                )
             )
         rater, number = header.index("rater"), header.index("years")
         source = {row[rater]: row[number] for _, row in table.rows}
@@ -257,8 +295,10 @@ def _experience(source, raters):
             number = -1.0
         if column is None or not 0 <= number < 100:
             raise InputError(
-                f"Experience must be given in years for raters of the table: expected one of {', '.join(raters)} and a "
-                f"number, found {name!r} and {value!r}."
+                _(
+                    "Experience must be given in years for raters of the table: expected one of {raters} "
+                    "and a number, found {name!r} and {value!r}."
+                ).format(raters=", ".join(raters), name=name, value=value)
             )
         years[column] = number
     return years

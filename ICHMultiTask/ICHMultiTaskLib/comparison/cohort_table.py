@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from ..common.errors import InputError
 from ..common.tables import near_name, parsed_number, plain_name, read_csv
+from ..common.translation import tr as _
 
 PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
 """Names by which the column of patients is recognized."""
@@ -82,7 +83,7 @@ def read_tables(
         If a table cannot be read or lacks one of these columns.
     """
     if not tables:
-        raise InputError("No table was given: expected CSV files, or columns by name.")
+        raise InputError(_("No table was given: expected CSV files, or columns by name."))
     table = Table()
     if hasattr(tables, "keys"):
         sources = [("the table", *_columns(tables))]
@@ -100,7 +101,11 @@ def read_tables(
         if absent:
             likely = [near for name in absent if (near := near_name(name, header))]
             hint = f" Is {' or '.join(likely)} meant?" if likely else ""
-            raise InputError(f"There is no column {', '.join(absent)} in {source}: found {', '.join(header)}.{hint}")
+            raise InputError(
+                _("There is no column {absent} in {source}: found {header}.{hint}").format(
+                    absent=", ".join(absent), source=source, header=", ".join(header), hint=hint
+                )
+            )
         _fill(table, header, rows, key, of_methods)
     return table
 
@@ -114,8 +119,10 @@ def detect(standard: Sequence[str], columns: Sequence[str]) -> str | None:
 def missing_column(role: str, standard: Sequence[str], columns: Sequence[str]) -> NoReturn:
     """Raise InputError: no column has a standard name of this role."""
     raise InputError(
-        f"No column was recognized as the {role}: expected a name such as {', '.join(standard[:4])}, or an option "
-        f"that names it; found {', '.join(columns)}."
+        _(
+            "No column was recognized as the {role}: expected a name such as {standard}, or an option that "
+            "names it; found {columns}."
+        ).format(role=role, standard=", ".join(standard[:4]), columns=", ".join(columns))
     )
 
 
@@ -128,7 +135,7 @@ def _columns(mapping):
     columns = {str(name): list(values) for name, values in mapping.items()}
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) != 1:
-        raise InputError(f"The columns must have the same length: found {lengths}.")
+        raise InputError(_("The columns must have the same length: found {lengths}.").format(lengths=lengths))
     texts = zip(*(["" if value is None else str(value).strip() for value in values] for values in columns.values()))
     return list(columns), [(f"row {number}", list(row)) for number, row in enumerate(texts, start=1)]
 
@@ -159,14 +166,18 @@ def _fill(table, header, rows, key, of_methods):
             if method not in table.methods:
                 table.methods.append(method)
     if nameless:
-        table.warnings.append(f"Left out because {' or '.join(key)} is empty: {listed(nameless)}.")
+        table.warnings.append(
+            _("Left out because {key} is empty: {listed}.").format(key=" or ".join(key), listed=listed(nameless))
+        )
     repeated = {}
-    for (patient, _), found in places.items():
+    for (patient, _key), found in places.items():
         if len(found) > 1:
             repeated.setdefault(patient, []).extend(found)
     if repeated:
         examples = [f"{name} ({', '.join(found[:2])}{', …' * (len(found) > 2)})" for name, found in repeated.items()]
         table.warnings.append(
-            f"{len(repeated)} of {len(table.patients)} patients appear more than once, with the same volumes, and "
-            f"are counted once: {listed(examples, 3)}."
+            _(
+                "{count} of {patients} patients appear more than once, with the same volumes, and are "
+                "counted once: {listed}."
+            ).format(count=len(repeated), patients=len(table.patients), listed=listed(examples, 3))
         )

@@ -16,6 +16,8 @@ from ..common.errors import InputError
 from ..common.names import safe_name
 from ..common.progress import Progress
 from ..common.tables import parsed_number, read_csv, write_csv
+from ..common.translation import joined
+from ..common.translation import tr as _
 from ..measures.grids import resampled_mask
 from ..measures.labeled_scan import Label, label_of
 from ..measures.segment import Segment
@@ -90,17 +92,25 @@ def check_addition(
     problems = []
     patient_id = patient_id.strip()
     if not patient_id:
-        problems.append("the patient has no name in the table: expected an ID, found none")
+        problems.append(_("the patient has no name in the table: expected an ID, found none"))
     if died not in (0, 1):
-        problems.append("the outcome is not known: expected whether the patient died within 30 days, found no answer")
+        problems.append(
+            _("the outcome is not known: expected whether the patient died within 30 days, found no answer")
+        )
     label = label_of(segment, head_ct, may_be_empty)
     problems += label.problems
     for row in _rows(table)[0]:
         if row["patient_id"] == patient_id and died in (0, 1) and row["died"] != str(died):
-            problems.append(f"the table says another outcome of {patient_id}: expected {row['died']}, found {died}")
+            problems.append(
+                _("the table says another outcome of {patient_id}: expected {died}, found {given}").format(
+                    patient_id=patient_id, died=row["died"], given=died
+                )
+            )
             break
     if problems:
-        raise InputError("The scan cannot be added to the table: " + "; ".join(problems) + ".")
+        raise InputError(
+            _("The scan cannot be added to the table: {problems}.").format(problems=joined("; ", problems))
+        )
     return Addition(patient_id, int(died), head_ct, segment, label)
 
 
@@ -136,7 +146,7 @@ def add_scan(table: str | os.PathLike, addition: Addition, progress: Progress | 
         hu = np.rint(addition.head_ct.hu).astype(np.int16)
         inside = resampled_mask(addition.segment, addition.head_ct.ijk_to_ras, hu.shape)
         if progress:
-            progress(0.3, "Writing the scan")
+            progress(0.3, _("Writing the scan"))
         write_labeled(image, mask, hu, inside, addition.head_ct.ijk_to_ras)
         _check_new(image, table, rows)
         row = {
@@ -150,7 +160,7 @@ def add_scan(table: str | os.PathLike, addition: Addition, progress: Progress | 
         if addition.head_ct.facts.simulated:
             row["simulated"] = 1
         if progress:
-            progress(0.9, "Writing the table")
+            progress(0.9, _("Writing the table"))
         write_csv(table, [*rows, row], [*columns, *(name for name in row if name not in columns)])
     except BaseException:
         for path in (image, mask):
@@ -181,7 +191,11 @@ def _rows(table):
     table = Path(table)
     if not table.exists():
         if not table.name.lower().endswith(".csv"):
-            raise InputError(f"The table of scans needs the ending .csv: expected such a name, found {table.name}.")
+            raise InputError(
+                _("The table of scans needs the ending .csv: expected such a name, found {name}.").format(
+                    name=table.name
+                )
+            )
         return [], list(COLUMNS)
     found = read_csv(table)
     found.require(COLUMNS[:4])
@@ -205,5 +219,7 @@ def _check_new(image, table, rows):
         other = table.parent / row["image"]
         if other != image and other.is_file() and image_identity(other) == identity:
             raise InputError(
-                f"The scan is in the table already, as {row['image']} of {row['patient_id']}: expected each scan once."
+                _("The scan is in the table already, as {image} of {patient_id}: expected each scan once.").format(
+                    image=row["image"], patient_id=row["patient_id"]
+                )
             )

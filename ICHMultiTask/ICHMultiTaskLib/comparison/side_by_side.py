@@ -12,6 +12,7 @@ from itertools import combinations
 from ..analysis.analyzer import Analysis
 from ..analysis.attention import Attention
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import tr as _
 from ..measures.agreement import (
     AttentionAgreement,
     VolumeComparison,
@@ -22,7 +23,7 @@ from ..measures.agreement import (
 )
 from ..measures.segment import Segment, SegmentMeasures, measure
 
-DRAFT_NOTE = "Draft made by the model from its volume, not yet edited by a person: not compared with the model."
+DRAFT_NOTE = _("Draft made by the model from its volume, not yet edited by a person: not compared with the model.")
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,13 @@ def compare(
     steps = len(segments) + len(pairs)
     compared, readers = [], []
     for segment in segments:
-        progress(len(compared) / steps, f"Measuring {segment.label}")
+        progress(len(compared) / steps, _("Measuring {label}").format(label=segment.label))
         compared.append(_compare_segment(analysis, segment, attention, shown_threshold))
     for first, second in pairs:
-        progress((len(compared) + len(readers)) / steps, f"{first.label} against {second.label}")
+        progress(
+            (len(compared) + len(readers)) / steps,
+            _("{first} against {second}").format(first=first.label, second=second.label),
+        )
         readers.append(compare_segments(first, second))
     return Comparison(
         model_ml=analysis.volume_ml,

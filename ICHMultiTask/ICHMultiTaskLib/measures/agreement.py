@@ -18,6 +18,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.geometry import apply_affine, voxel_volume_mm3
 from .grids import bounding_box, box_corners, resampled_mask
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .segment import Segment, SegmentMeasures
 WITHIN_ML, WITHIN_PERCENT = 5.0, 20.0
 """Acceptance limits used in trials."""
-PLANIMETRY = "Planimetry"
+PLANIMETRY = _("Planimetry")
 _BORDER_VOXELS = 20_000
 _LEVELS = 200
 """Thresholds of attention tried, from 1/200 to 1."""
@@ -123,22 +124,22 @@ def compare_volumes(
         If `model_ml` is None.
     """
     if model_ml is None:
-        raise InputError("There is no volume to compare with: expected a model trained to measure volume.")
+        raise InputError(_("There is no volume to compare with: expected a model trained to measure volume."))
     return [_compare_volume(float(model_ml), interval_ml, method, ml) for method, ml in rows]
 
 
 def _compare_volume(model_ml, interval_ml, method, ml):
     if ml is None or not np.isfinite(ml):
-        return VolumeComparison(method, None, notes=("This method gave no volume.",))
+        return VolumeComparison(method, None, notes=(_("This method gave no volume."),))
     notes = []
     difference = float(ml) - model_ml
     percent = inside = None
     if model_ml > 0:
         percent = 100.0 * difference / model_ml
     else:
-        notes.append("The model measured 0 mL; there is no percentage of it.")
+        notes.append(_("The model measured 0 mL; there is no percentage of it."))
     if interval_ml is None:
-        notes.append("The model gave no interval.")
+        notes.append(_("The model gave no interval."))
     else:
         inside = bool(interval_ml[0] <= ml <= interval_ml[1])
     return VolumeComparison(
@@ -176,10 +177,10 @@ def compare_attention(
     array = np.asarray(attention_array)
     peak = np.unravel_index(int(array.argmax()), array.shape)
     if not array[peak] > 0:
-        return AttentionAgreement(shown_threshold=shown_threshold, notes=("The attention map is blank.",))
+        return AttentionAgreement(shown_threshold=shown_threshold, notes=(_("The attention map is blank."),))
     if not segment.mask.any():
         return AttentionAgreement(
-            shown_threshold=shown_threshold, notes=("The segment is empty; nothing to compare with the attention.",)
+            shown_threshold=shown_threshold, notes=(_("The segment is empty; nothing to compare with the attention."),)
         )
     voxels = apply_affine(segment.ijk_to_ras, np.argwhere(segment.mask)[:, ::-1])
     distance = float(np.linalg.norm(voxels - apply_affine(attention_affine, peak[::-1]), axis=1).min())
@@ -190,7 +191,7 @@ def compare_attention(
             peak_inside=False,
             peak_distance_mm=distance,
             shown_threshold=shown_threshold,
-            notes=("The segment contains no voxel of the attention map; there is no overlap.",),
+            notes=(_("The segment contains no voxel of the attention map; there is no overlap."),),
         )
     above_all, above_inside = (_counts_above(values) for values in (array, inside))
     dice = 2 * above_inside / (above_all + inside.size)
@@ -234,7 +235,9 @@ def compare_segments(first: Segment, second: Segment) -> SegmentAgreement:
     """
     volumes = [np.count_nonzero(s.mask) * voxel_volume_mm3(s.ijk_to_ras) / 1000.0 for s in (first, second)]
     difference = float(volumes[1] - volumes[0])
-    notes = [f"The segment “{s.label}” is empty." for s, ml in zip((first, second), volumes) if ml == 0]
+    notes = [
+        _("The segment “{label}” is empty.").format(label=s.label) for s, ml in zip((first, second), volumes) if ml == 0
+    ]
     if not any(volumes):
         return SegmentAgreement(first.label, second.label, volume_difference_ml=0.0, notes=tuple(notes))
     percent = float(100 * difference / volumes[0]) if volumes[0] else None
@@ -247,7 +250,7 @@ def compare_segments(first: Segment, second: Segment) -> SegmentAgreement:
         dice = float(2 * _overlap(masks, starts) / sum(np.count_nonzero(mask) for mask in masks))
         distance = _hausdorff_95([_border_mm(mask, start, grid) for mask, start in zip(masks, starts)])
     else:
-        notes.append("One segment contains no voxel center of the other's grid; there is no overlap.")
+        notes.append(_("One segment contains no voxel center of the other's grid; there is no overlap."))
     return SegmentAgreement(first.label, second.label, dice, distance, difference, percent, tuple(notes))
 
 

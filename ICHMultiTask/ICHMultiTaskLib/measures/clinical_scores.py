@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 
 from ..common.clinical_variables import LOCATIONS, VARIABLES
 from ..common.errors import InputError
+from ..common.translation import joined
+from ..common.translation import tr as _
 
 ICH_MORTALITY_PERCENT = (0.0, 13.0, 26.0, 72.0, 97.0, 100.0)
 """30-day mortality for ICH scores of 0 to 5; nobody in the derivation cohort had 6."""
-GUIDELINE = "AHA/ASA guideline of 2022"
+GUIDELINE = _("AHA/ASA guideline of 2022")
 CEREBELLAR_ML = 15.0
 SUPRATENTORIAL_ML = (20.0, 30.0)
 _NUMBERS = ("age", "gcs", "nihss", "onset_hours")
@@ -67,23 +69,33 @@ class ClinicalContext:
     def __post_init__(self):
         for name in _NUMBERS:
             value, variable = getattr(self, name), VARIABLES[name]
-            whole = "whole " if variable.whole else ""
             if value is not None and not _is_number(value, variable.low, variable.high, variable.whole):
-                span = f"from {variable.low:g}" + (f" to {variable.high:g}" if variable.high < math.inf else "")
                 raise InputError(
-                    f"The {variable.words} is impossible: expected a {whole}number {span}, found {value!r}."
+                    _("The {variable} is impossible: expected {expected}, found {value!r}.").format(
+                        variable=variable.words, expected=variable.expected(), value=value
+                    )
                 )
         if self.location is not None and self.location not in LOCATIONS:
             raise InputError(
-                f"The location is unknown: expected one of {', '.join(LOCATIONS)}, found {self.location!r}."
+                _("The location is unknown: expected one of {locations}, found {location!r}.").format(
+                    locations=", ".join(LOCATIONS), location=self.location
+                )
             )
         for name in _FLAGS:
             value = getattr(self, name)
             if value is not None and value not in (0, 1):
-                raise InputError(f"The field {_WORDS[name]} must be yes or no (true or false), found {value!r}.")
+                raise InputError(
+                    _("The field {field} must be yes or no (true or false), found {value!r}.").format(
+                        field=_WORDS[name], value=value
+                    )
+                )
 
         if self.sex is not None and self.sex not in SEXES:
-            raise InputError(f"The sex is unknown: expected one of {', '.join(SEXES)}, found {self.sex!r}.")
+            raise InputError(
+                _("The sex is unknown: expected one of {sexes}, found {sex!r}.").format(
+                    sexes=", ".join(SEXES), sex=self.sex
+                )
+            )
 
     @property
     def known(self) -> dict[str, object]:
@@ -179,14 +191,14 @@ def ich_score(
     Hemphill et al. 2001, Stroke 32:891.
     """
     found = _score(
-        "ICH score", 6, ("age", "gcs", "location", "ivh"), _ich_points, _ich_outcome,
+        _("ICH score"), 6, ("age", "gcs", "location", "ivh"), _ich_points, _ich_outcome,
         "Hemphill et al. 2001, Stroke 32:891", (30.0,), context, volume_ml, interval_ml,
     )  # fmt: skip
     if found.missing != (_WORDS["gcs"],):
         return found
     least = _ich_points(replace(context, gcs=15), volume_ml)
-    by_gcs = f"{least} with a GCS of 13 to 15, {least + 1} with 5 to 12, {least + 2} with 3 or 4"
-    return replace(found, notes=(f"The GCS is needed: {by_gcs}.",))
+    words = _("The GCS is needed: {least} with a GCS of 13 to 15, {middle} with 5 to 12, {most} with 3 or 4.")
+    return replace(found, notes=(words.format(least=least, middle=least + 1, most=least + 2),))
 
 
 def max_ich_score(
@@ -207,7 +219,7 @@ def max_ich_score(
     limit = 30.0 if context.location == "lobar" else 10.0
     return _score(
         "max-ICH", 10, ("age", "nihss", "location", "ivh", "anticoagulation"), _max_ich_points, _max_ich_outcome,
-        "Sembill et al. 2017, Neurology 89:423; survival: Mrochen et al. 2025, Ann Clin Transl Neurol 12:1144",
+        _("Sembill et al. 2017, Neurology 89:423; survival: Mrochen et al. 2025, Ann Clin Transl Neurol 12:1144"),
         (limit,), context, volume_ml, interval_ml,
     )  # fmt: skip
 
@@ -248,9 +260,9 @@ def _ich_points(c, ml):
 
 def _ich_outcome(points):
     if points == 6:
-        return "30-day mortality not known: no patient of the derivation cohort had 6 points", None
+        return _("30-day mortality not known: no patient of the derivation cohort had 6 points"), None
     percent = ICH_MORTALITY_PERCENT[points]
-    return f"30-day mortality {percent:.0f} %", percent
+    return _("30-day mortality {percent:.0f} %").format(percent=percent), percent
 
 
 def _max_ich_points(c, ml):
@@ -261,7 +273,7 @@ def _max_ich_points(c, ml):
 
 def _max_ich_outcome(points):
     percent = (85.0, 91.0, 69.0, 59.0, 47.0, 32.0, 29.0, 18.0, 0.0)[min(points, 8)]
-    return f"5-year survival with maximal treatment {percent:.0f} %", percent
+    return _("5-year survival with maximal treatment {percent:.0f} %").format(percent=percent), percent
 
 
 def _func_points(c, ml):
@@ -273,9 +285,10 @@ def _func_points(c, ml):
 
 def _func_outcome(points):
     if points <= 4:
-        return "functional independence after 90 days 0 %", 0.0
+        return _("functional independence after 90 days 0 %"), 0.0
     percent, of_survivors = {8: (42.0, 48), 9: (66.0, 75), 10: (66.0, 75), 11: (82.0, 95)}.get(points, (13.0, 29))
-    return f"functional independence after 90 days {percent:.0f} % ({of_survivors} % of survivors)", percent
+    words = _("functional independence after 90 days {percent:.0f} % ({survivors} % of survivors)")
+    return words.format(percent=percent, survivors=of_survivors), percent
 
 
 def _score(name, maximum, needs, points, outcome, source, limits, context, volume_ml, interval_ml):
@@ -291,10 +304,19 @@ def _score(name, maximum, needs, points, outcome, source, limits, context, volum
     low, high = sorted(int(points(context, ml)) for ml in interval_ml)
     notes = ()
     if low < high:
-        inside = " and ".join(f"{limit:g}" for limit in limits if interval_ml[0] < limit <= interval_ml[1])
-        span = " to ".join(dict.fromkeys(outcome(n)[0] for n in (low, high)))
-        notes = (f"The volume interval {_span(interval_ml)} straddles {inside} mL: {low} to {high} points ({span}).",)
+        inside = _both(
+            _("{first} and {second}"), [f"{limit:g}" for limit in limits if interval_ml[0] < limit <= interval_ml[1]]
+        )
+        outcomes = _both(_("{first} to {second}"), list(dict.fromkeys(outcome(n)[0] for n in (low, high))))
+        words = _("The volume interval {interval} straddles {limits} mL: {low} to {high} points ({outcomes}).")
+        interval = _span(interval_ml)
+        notes = (words.format(interval=interval, limits=inside, low=low, high=high, outcomes=outcomes),)
     return ClinicalScore(name, value, (low, high), maximum, (), words, percent, source, notes)
+
+
+def _both(words, texts):
+    """One text, or two of them in a sentence's words."""
+    return texts[0] if len(texts) == 1 else words.format(first=texts[0], second=texts[1])
 
 
 def alerts(
@@ -324,55 +346,67 @@ def alerts(
     if context.location is None:
         if max((volume_ml, *(interval_ml or ()))) < CEREBELLAR_ML:
             return ()
-        return ("The location is not given; the volume thresholds of the guideline depend on it.",)
+        return (_("The location is not given; the volume thresholds of the guideline depend on it."),)
     if context.location == "cerebellum":
-        return _limit_alert("cerebellar hematoma", CEREBELLAR_ML, volume_ml, interval_ml)
+        return _cerebellar_alert(volume_ml, interval_ml)
     if context.location == "brainstem":
         return ()
     least, most = SUPRATENTORIAL_ML
     if max((volume_ml, *(interval_ml or ()))) <= least:
         return ()
     if context.gcs is None:
-        return (
-            f"Supratentorial hematoma that may exceed {least:g} mL: the {GUIDELINE} names {least:g} to {most:g} mL "
-            "together with a GCS of 5 to 12; the GCS is not given.",
+        words = _(
+            "Supratentorial hematoma that may exceed {least:g} mL: the {guideline} names {least:g} to {most:g} mL "
+            "together with a GCS of 5 to 12; the GCS is not given."
         )
+        return (words.format(least=least, most=most, guideline=GUIDELINE),)
     if not 5 <= context.gcs <= 12:
         return ()
     if volume_ml > most:
-        words = f"{volume_ml:.1f} mL is above"
+        relation = _("{volume:.1f} mL is above")
     elif volume_ml > least:
-        words = f"{volume_ml:.1f} mL is within"
+        relation = _("{volume:.1f} mL is within")
     else:
-        words = f"{volume_ml:.1f} mL is below, but its interval {_span(interval_ml)} reaches"
-    sentence = (
-        f"Supratentorial hematoma with GCS {context.gcs:g}: {words} the 20 to 30 mL from which the {GUIDELINE} "
-        "discusses minimally invasive evacuation for a GCS of 5 to 12. This states the volume; it is not treatment "
-        "advice."
-    )
+        relation = _("{volume:.1f} mL is below, but its interval {interval} reaches")
+    span = _span(interval_ml) if interval_ml is not None else ""
+    sentence = _(
+        "Supratentorial hematoma with GCS {gcs:g}: {relation} the 20 to 30 mL from which the {guideline} discusses "
+        "minimally invasive evacuation for a GCS of 5 to 12. This states the volume; it is not treatment advice."
+    ).format(gcs=context.gcs, relation=relation.format(volume=volume_ml, interval=span), guideline=GUIDELINE)
     if volume_ml > least and interval_ml is not None and interval_ml[0] <= least:
-        sentence += f" The interval {_span(interval_ml)} reaches below 20 mL."
+        below = _("The interval {interval} reaches below 20 mL.").format(interval=span)
+        return (joined(" ", (sentence, below)),)
     return (sentence,)
 
 
-def _limit_alert(what, limit, volume_ml, interval_ml):
-    advice = "This states the volume; it is not treatment advice."
-    reference = f"the {limit:g} mL from which the {GUIDELINE} discusses evacuation of a {what}"
+def _cerebellar_alert(volume_ml, interval_ml):
+    limit, advice = CEREBELLAR_ML, _("This states the volume; it is not treatment advice.")
+    reference = _("the {limit:g} mL from which the {guideline} discusses evacuation of a cerebellar hematoma").format(
+        limit=limit, guideline=GUIDELINE
+    )
+    span = _span(interval_ml) if interval_ml is not None else ""
     if volume_ml >= limit:
-        sentence = f"{volume_ml:.1f} mL is at or above {reference}. {advice}"
+        sentences = [
+            _("{volume:.1f} mL is at or above {reference}.").format(volume=volume_ml, reference=reference),
+            advice,
+        ]
         if interval_ml is not None and interval_ml[0] < limit:
-            sentence += f" The interval {_span(interval_ml)} reaches below it."
-        return (sentence,)
+            sentences.append(_("The interval {interval} reaches below it.").format(interval=span))
+        return (joined(" ", sentences),)
     if interval_ml is not None and interval_ml[1] >= limit:
-        return (f"{volume_ml:.1f} mL is below {reference}, but its interval {_span(interval_ml)} reaches it. {advice}",)
+        words = _("{volume:.1f} mL is below {reference}, but its interval {interval} reaches it.")
+        sentence = words.format(volume=volume_ml, reference=reference, interval=span)
+        return (joined(" ", (sentence, advice)),)
     return ()
 
 
 def _span(interval_ml):
-    return f"{interval_ml[0]:.1f} to {interval_ml[1]:.1f} mL"
+    return _("{low:.1f} to {high:.1f} mL").format(low=interval_ml[0], high=interval_ml[1])
 
 
 def _check_volume(volume_ml, interval_ml):
     for ml in (volume_ml, *(interval_ml or ())):
         if not _is_number(ml, 0, math.inf, False):
-            raise InputError(f"The hematoma volume is impossible: expected 0 mL or more, found {ml!r}.")
+            raise InputError(
+                _("The hematoma volume is impossible: expected 0 mL or more, found {volume!r}.").format(volume=ml)
+            )

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
 from .segment import Segment, measure
@@ -58,7 +59,7 @@ def choose_segment(segments: Sequence[Segment], name: str | None = None) -> Segm
         If there is no such segment, or more than one; the message lists them.
     """
     if not segments:
-        raise InputError("The segmentation holds no segment: expected one of the bleed, found none.")
+        raise InputError(_("The segmentation holds no segment: expected one of the bleed, found none."))
     if len(segments) == 1 and not segments[0].reader:
         return segments[0]  # a file with one unnamed label
     if name is None:
@@ -70,8 +71,10 @@ def choose_segment(segments: Sequence[Segment], name: str | None = None) -> Segm
     if len(found) == 1:
         return found[0]
     names = ", ".join(f"“{segment.label}”" for segment in segments)
-    what = "the one of the bleed, by a name" if name is None else f"one named “{name}”"
-    raise InputError(f"It is not clear which segment is meant: expected {what}, found {names}.")
+    what = _("the one of the bleed, by a name") if name is None else _("one named “{name}”").format(name=name)
+    raise InputError(
+        _("It is not clear which segment is meant: expected {what}, found {names}.").format(what=what, names=names)
+    )
 
 
 def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> Label:
@@ -93,28 +96,33 @@ def label_of(segment: Segment, head_ct: HeadCT, may_be_empty: bool = False) -> L
     problems = []
     if segment.draft:
         problems.append(
-            "the segment is the model's own draft: expected one that a person has drawn or corrected, since a model "
-            "must not learn from itself"
+            _(
+                "the segment is the model's own draft: expected one that a person has drawn or corrected, "
+                "since a model must not learn from itself"
+            )
         )
     if not measures.voxels:
         if not may_be_empty:
-            problems.append("the segment is empty: expected the bleed in it")
+            problems.append(_("the segment is empty: expected the bleed in it"))
         return Label(0.0, on_grid, tuple(problems))
     outside = measures.outside_scan_fraction or 0.0
     if segment.mask.shape == head_ct.hu.shape and not on_grid:
-        problems.append("the segment is on a wrong grid: it has the scan's number of voxels, but at other positions")
+        problems.append(_("the segment is on a wrong grid: it has the scan's number of voxels, but at other positions"))
     elif outside > OUTSIDE:
-        problems.append(f"the segment is not of this scan: {outside:.0%} of it lies outside")
+        problems.append(_("the segment is not of this scan: {outside:.0%} of it lies outside").format(outside=outside))
     elif measures.hu_mean is None:
-        problems.append("the segment is smaller than the scan's voxels and contains no voxel center")
+        problems.append(_("the segment is smaller than the scan's voxels and contains no voxel center"))
     elif not BLOOD_HU[0] <= measures.hu_mean <= BLOOD_HU[1]:
         problems.append(
-            f"the segment does not lie on blood: expected a mean of {BLOOD_HU[0]:g} to {BLOOD_HU[1]:g} HU, found "
-            f"{measures.hu_mean:.0f}"
+            _("the segment does not lie on blood: expected a mean of {low:g} to {high:g} HU, found {mean:.0f}").format(
+                low=BLOOD_HU[0], high=BLOOD_HU[1], mean=measures.hu_mean
+            )
         )
     if measures.volume_ml > LARGEST_ML:
         problems.append(
-            f"the volume is impossible: expected at most {LARGEST_ML:g} mL, found {measures.volume_ml:.0f} mL"
+            _("the volume is impossible: expected at most {most:g} mL, found {volume:.0f} mL").format(
+                most=LARGEST_ML, volume=measures.volume_ml
+            )
         )
     return Label(measures.volume_ml, on_grid, tuple(problems))
 

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.geometry import apply_affine, voxel_volume_mm3
 from ..scan.head_ct import HeadCT
 from .formulas import formula_volumes, kothari_weights
@@ -73,15 +74,23 @@ class Segment:
     def __post_init__(self):
         mask = np.asarray(self.mask)
         if mask.ndim != 3 or 0 in mask.shape:
-            raise InputError(f"Segment “{self.name}” has shape {mask.shape}; expected a 3-D mask (k, j, i).")
+            raise InputError(
+                _("Segment “{name}” has shape {shape}; expected a 3-D mask (k, j, i).").format(
+                    name=self.name, shape=mask.shape
+                )
+            )
         if self.ijk_to_ras is None:
             raise InputError(
-                f"Segment “{self.name}” has no reference geometry: expected a 4×4 IJK-to-RAS matrix, found none."
+                _("Segment “{name}” has no reference geometry: expected a 4×4 IJK-to-RAS matrix, found none.").format(
+                    name=self.name
+                )
             )
         matrix = np.array(self.ijk_to_ras, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or voxel_volume_mm3(matrix) == 0.0:
             raise InputError(
-                f"Segment “{self.name}” has an unusable geometry: expected a finite, invertible 4×4 IJK-to-RAS matrix."
+                _(
+                    "Segment “{name}” has an unusable geometry: expected a finite, invertible 4×4 IJK-to-RAS matrix."
+                ).format(name=self.name)
             )
         object.__setattr__(self, "mask", mask if mask.dtype == bool else mask != 0)
         object.__setattr__(self, "ijk_to_ras", matrix)
@@ -181,22 +190,30 @@ def measure(segment: Segment, head_ct: HeadCT | None = None) -> SegmentMeasures:
     inside = bounding_box(segment.mask)
     if inside is None:
         return SegmentMeasures(
-            segment.name, segment.reader, 0.0, 0, (), thickness_mm, notes=("The segment is empty; nothing to measure.",)
+            segment.name,
+            segment.reader,
+            0.0,
+            0,
+            (),
+            thickness_mm,
+            notes=(_("The segment is empty; nothing to measure."),),
         )
     mask = segment.mask[inside]
-    labels, _ = ndimage.label(mask, TOUCHING)
+    labels = ndimage.label(mask, TOUCHING)[0]
     counts = np.bincount(labels.ravel())[1:]
     components_ml = tuple(float(v) for v in np.sort(counts)[::-1] * voxel_ml)
     notes = []
     if len(counts) > 1:
         mask = labels == 1 + int(counts.argmax())
         notes.append(
-            f"The segment has {len(counts)} separate components; the formulas and the shape are of the "
-            f"largest ({components_ml[0]:.1f} of {sum(components_ml):.1f} mL)."
+            _(
+                "The segment has {count} separate components; the formulas and the shape are of the "
+                "largest ({largest:.1f} of {total:.1f} mL)."
+            ).format(count=len(counts), largest=components_ml[0], total=sum(components_ml))
         )
     values = _shape(mask, steps, _position(segment.ijk_to_ras, inside), axis, thickness_mm)
     if values["slices"] == 1:
-        notes.append("The segment lies on one slice only; C and h are the thickness of that slice.")
+        notes.append(_("The segment lies on one slice only; C and h are the thickness of that slice."))
     if head_ct is not None:
         scan_values, scan_notes = _in_scan(segment, inside, head_ct)
         values |= scan_values
@@ -278,14 +295,14 @@ def _in_scan(segment, box, head_ct):
         outside = 1.0 - float(on_grid(apply_affine(to_scan, voxels)[:, ::-1], shape).mean())
     notes = []
     if outside == 1:
-        notes.append("The segment lies outside the scan; no HU can be measured.")
+        notes.append(_("The segment lies outside the scan; no HU can be measured."))
     elif outside > 0:
         notes.append(f"{100 * outside:.0f} % of the segment lies outside the scan.")
     part, found = resampled_part(segment.mask, box, segment.ijk_to_ras, head_ct.ijk_to_ras, shape)
     hu = head_ct.hu[part][found].astype(np.float64)
     if not hu.size:
         if outside < 1:
-            notes.append("The segment contains no voxel center of the scan; no HU can be measured.")
+            notes.append(_("The segment contains no voxel center of the scan; no HU can be measured."))
         return {"outside_scan_fraction": outside}, notes
     values = {"hu_mean": hu.mean(), "hu_sd": hu.std(), "hu_min": hu.min(), "hu_max": hu.max()}
     return {name: float(v) for name, v in values.items()} | {"outside_scan_fraction": outside}, notes

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.dicom_files import Slice, read_header
 from ..scan.geometry import regular_offsets, resample_slices, stack_affine
 from .segment import Segment
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """Segmentation Storage and Label Map Segmentation Storage."""
-_EXPECTED = "expected a DICOM segmentation with a position for each frame"
+_EXPECTED = _("expected a DICOM segmentation with a position for each frame")
 _LATTICE = 0.05
 """Allowed deviation of the distances between frames from whole steps, in steps; empty frames are often omitted."""
 
@@ -75,10 +76,16 @@ def read_dicom_segments(path: Path) -> list[Segment]:
         half = 0.5 * float(dataset.get("MaximumFractionalValue") or 1)
         fractional = dataset.get("SegmentationType") == "FRACTIONAL"
     except Exception as error:  # as above
-        raise InputError(f"{path.name} cannot be read; {_EXPECTED}, found: {error}.") from error
+        raise InputError(
+            _("{name} cannot be read; {expected}, found: {error}.").format(
+                name=path.name, expected=_EXPECTED, error=error
+            )
+        ) from error
     if len(frames) != len(places) or places.shape[1:] != (3,):
         raise InputError(
-            f"{path.name} is damaged; {_EXPECTED}, found {len(frames)} frames and {len(places)} positions."
+            _("{name} is damaged; {expected}, found {frames} frames and {places} positions.").format(
+                name=path.name, expected=_EXPECTED, frames=len(frames), places=len(places)
+            )
         )
     offsets, direction, start = _offsets(path, places, np.cross(orientation[:3], orientation[3:]))
     slices = np.unique(np.round(offsets, 3))
@@ -131,7 +138,9 @@ def _offsets(path, places, normal):
     astray = np.linalg.norm(places - first - np.outer(offsets, direction), axis=1).max()
     if astray > 1.0:
         raise InputError(
-            f"The frames of {path.name} do not lie on one line; {_EXPECTED}, found one {astray:.1f} mm off."
+            _("The frames of {name} do not lie on one line; {expected}, found one {distance:.1f} mm off.").format(
+                name=path.name, expected=_EXPECTED, distance=astray
+            )
         )
     return offsets, direction, first
 

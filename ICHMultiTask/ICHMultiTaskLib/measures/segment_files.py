@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.volume_files import read_stored, suffix_of
 from .segment import DRAFT_TAG, Segment, fingerprint
 from .segment_dicom import is_dicom_segmentation, read_dicom_segments
 
-_EXPECTED = "expected a segmentation as NIfTI, NRRD (.seg.nrrd included), MetaImage or DICOM SEG file"
+_EXPECTED = _("expected a segmentation as NIfTI, NRRD (.seg.nrrd included), MetaImage or DICOM SEG file")
 _MAX_LABELS = 100
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Tags)")
 _DRAFT = re.compile(rf"(?:^|\|){re.escape(DRAFT_TAG)}:([^|]*)")
@@ -45,15 +46,23 @@ def read_segments(path: str | os.PathLike) -> list[Segment]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; {_EXPECTED}.")
+        raise InputError(
+            (_("{path} is a folder; {expected}.") if path.is_dir() else _("{path} does not exist; {expected}.")).format(
+                path=path, expected=_EXPECTED
+            )
+        )
     if suffix_of(path) is None and is_dicom_segmentation(path):
         return read_dicom_segments(path)
     if suffix_of(path) is None:
-        raise InputError(f"{path.name} is not a segmentation; {_EXPECTED}.")
+        raise InputError(_("{name} is not a segmentation; {expected}.").format(name=path.name, expected=_EXPECTED))
     try:
         stored = read_stored(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be read; {_EXPECTED}, found: {error.strerror or error}.") from error
+        raise InputError(
+            _("{path} cannot be read; {expected}, found: {reason}.").format(
+                path=path, expected=_EXPECTED, reason=error.strerror or error
+            )
+        ) from error
     affine, values = stored.ijk_to_ras, stored.values
     layers = [values] if values.ndim == 3 else list(np.moveaxis(values, -1, 0))
     stem = re.sub(r"(\.seg)?\.(nii\.gz|[^.]+)$", "", path.name, flags=re.IGNORECASE)
@@ -65,7 +74,11 @@ def read_segments(path: str | os.PathLike) -> list[Segment]:
             layer, value = next(iter(named), (0, 1))
             return [Segment(stem, layers[layer] == value, affine)]
     if (most := max(layer for layer, _ in named)) >= len(layers):
-        raise InputError(f"{path.name} is damaged: its header refers to layer {most}, but it has {len(layers)}.")
+        raise InputError(
+            _("{name} is damaged: its header refers to layer {most}, but it has {count}.").format(
+                name=path.name, most=most, count=len(layers)
+            )
+        )
     segments = []
     for (layer, value), entry in named.items():
         mask, draft = layers[layer] == value, _DRAFT.search(entry.get("Tags", ""))
@@ -95,14 +108,22 @@ def labels_of(name: str, array: np.ndarray) -> list[int]:
     """
     values = _distinct(array)
     if not np.array_equal(values, np.rint(values)):
-        raise InputError(f"{name} contains fractions or NaN; expected a segmentation with whole label values.")
+        raise InputError(
+            _("{name} contains fractions or NaN; expected a segmentation with whole label values.").format(name=name)
+        )
     if len(values) > _MAX_LABELS:
         raise InputError(
-            f"{name} contains {len(values)} different values, like a scan; expected a segmentation with at most "
-            f"{_MAX_LABELS} labels."
+            _(
+                "{name} contains {count} different values, like a scan; expected a segmentation with at "
+                "most {most} labels."
+            ).format(name=name, count=len(values), most=_MAX_LABELS)
         )
     if values[0] < 0:
-        raise InputError(f"{name} contains the label {values[0]:g}; expected 0 outside and labels above 0.")
+        raise InputError(
+            _("{name} contains the label {value:g}; expected 0 outside and labels above 0.").format(
+                name=name, value=values[0]
+            )
+        )
     return [int(value) for value in values if value > 0]
 
 

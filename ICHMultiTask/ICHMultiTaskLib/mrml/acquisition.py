@@ -17,6 +17,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.dicom_files import find_images
 from ..scan.geometry import LPS_TO_RAS, apply_affine
 from ..scan.volume_files import read_stored, suffix_of
@@ -27,7 +28,7 @@ from .volumes import add_warning, ijk_to_ras_of
 
 TOLERANCE_MM = 0.5
 """Geometries differ if distances between corners of slices differ by more."""
-NOTE = (
+NOTE = _(
     "The volume was loaded without the tilt or the spacing of its slices; a transform node applies them, as stated in "
     "its files."
 )
@@ -207,9 +208,11 @@ def _of_dicom(files, grid):
         if _is_upright_and_even(corners):  # a simple reader places any part of it correctly
             return None
         raise InputError(
-            f"“{grid.name}” cannot be measured as it was loaded: its files hold tilted or unevenly spaced slices, "
-            f"{len(corners)} instead of the {grid.size_ijk[2]} expected. Load the scan with the DICOM module, or "
-            "analyze its folder with the command ichmultitask."
+            _(
+                "“{name}” cannot be measured as it was loaded: its files hold tilted or unevenly spaced "
+                "slices, {count} instead of the {expected} expected. Load the scan with the DICOM module, "
+                "or analyze its folder with the command ichmultitask."
+            ).format(name=grid.name, count=len(corners), expected=grid.size_ijk[2])
         )
     # The corners are put in the order of the node's own, which may count rows or columns in the other direction.
     rolled = [corners[:, order] for order in ([0, 1, 2, 3], [1, 0, 3, 2], [2, 3, 0, 1], [3, 2, 1, 0])]

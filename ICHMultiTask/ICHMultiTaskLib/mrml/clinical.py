@@ -10,6 +10,7 @@ from ..common.clinical_variables import read_with
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, probability
 from ..common.research_use import RESEARCH_USE
+from ..common.translation import joined, translated
 from ..measures.clinical_scores import ClinicalContext
 from . import results
 from .translation import tr as _
@@ -67,18 +68,29 @@ def table(assessment: ClinicalAssessment) -> tuple[tuple[str, ...], list[tuple[s
             str(score.maximum),
             score.outcome or NOT_COMPUTED,
             score.source,
-            missing_sentence(score) if score.missing else " ".join(score.notes),
+            missing_sentence(score) if score.missing else joined(" ", score.notes),
         )
         for score in assessment.scores
     ]
     if assessment.without_prognosis:
-        found.append((_("Model, from the image alone"), "", "", _(assessment.without_prognosis), "", _(RESEARCH_USE)))
+        found.append((_("Model, from the image alone"), "", "", assessment.without_prognosis, "", RESEARCH_USE))
     elif assessment.mortality_probability is not None:
-        mortality = _("30-day mortality {percent}").format(percent=probability(assessment.mortality_probability))
-        found.append((_("Model") + f", {read_with(assessment.clinical)}", "", "", mortality, "", _(RESEARCH_USE)))
+        mortality = _("30-day mortality {percent}").format(
+            percent=translated(probability(assessment.mortality_probability))
+        )
+        found.append(
+            (
+                _("Model, {source}").format(source=translated(read_with(assessment.clinical))),
+                "",
+                "",
+                mortality,
+                "",
+                RESEARCH_USE,
+            )
+        )
     return titles, found + [(_("Alert"), "", "", "", "", sentence) for sentence in assessment.alerts]
 
 
 def missing_sentence(score: ClinicalScore) -> str:
     """Name the values that a score needs and that are missing."""
-    return _("Needs {fields}.").format(fields=", ".join(score.missing))
+    return _("Needs {fields}.").format(fields=", ".join(map(translated, score.missing)))

@@ -11,6 +11,7 @@ from ..analysis.analyzer import Analysis
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, number, with_interval, yes_no
 from ..common.progress import Progress
+from ..common.translation import Text
 from ..comparison.side_by_side import Comparison, SegmentComparison, compare
 from ..measures.agreement import PLANIMETRY, VolumeComparison
 from ..measures.formulas import DEFINITIONS_VERSION, present_name
@@ -90,7 +91,9 @@ def comparison_work(
         try:
             segments.append(read_segment(node, choice.segment_id))
         except InputError as error:
-            remarks.append(f"{choice.name} ({choice.reader}): {error}")
+            remarks.append(
+                Text("{name} ({reader}): {error}").format(name=choice.name, reader=choice.reader, error=error)
+            )
             continue
         read.append(choice)
         remarks += [sentence for sentence in concerns(node, scan_node) if sentence not in remarks]
@@ -175,7 +178,7 @@ def cells(row: VolumeComparison) -> tuple[str, ...]:
         number(row.volume_ml),
         number(row.difference_ml, sign=True),
         number(row.difference_percent, 0, sign=True),
-        *(_(yes_no(value)) for value in (row.inside_interval, row.within_5_ml, row.within_20_percent)),
+        *(yes_no(value) for value in (row.inside_interval, row.within_5_ml, row.within_20_percent)),
     )
 
 
@@ -203,7 +206,7 @@ def measure_table(compared: SceneComparison) -> Table:
         ]
         if attention is not None:
             lines += [
-                (_("Hottest point of attention inside"), _(yes_no(attention.peak_inside)), ""),
+                (_("Hottest point of attention inside"), yes_no(attention.peak_inside), ""),
                 (_("Distance of the hottest point"), number(attention.peak_distance_mm), "mm"),
                 (_("Share of attention inside"), number(attention.attention_inside_fraction, 0, 100), "%"),
                 (_("Best overlap with attention (Dice)"), number(attention.best_dice, 2), ""),

@@ -13,6 +13,7 @@ from ..analysis.attention import Attention
 from ..analysis.findings.finding import Findings
 from ..analysis.second_look import Hemorrhage
 from ..common.clinical_variables import VARIABLES
+from ..common.translation import records_of, with_texts
 from ..report.result import report_dict
 from . import results
 from .hierarchy import file_beside
@@ -52,6 +53,7 @@ def keep_result(
     for key in ("path", "series_uid"):
         facts["scan"].pop(key, None)
     facts |= {"format": FORMAT, "analyzed": run or datetime.now(timezone.utc).isoformat()}
+    facts["texts"] = records_of(facts)  # the facts are in English; these make them translatable
     node = results.make_result_node(scene, scan_node, KIND)
     node.SetText(json.dumps(facts, ensure_ascii=False, allow_nan=False))
     node.SetHideFromEditors(True)
@@ -131,7 +133,7 @@ def _parsed(text):
         facts = json.loads(text or "")
     except ValueError:
         return None
-    return facts if isinstance(facts, dict) else None
+    return with_texts(facts, facts.pop("texts", None)) if isinstance(facts, dict) else None
 
 
 def _completed(facts):
@@ -154,7 +156,7 @@ def _completed(facts):
     if not _is_pair(facts["mortality_range"]):
         facts["mortality_range"] = None
     scan, model = (found if isinstance(found := facts.get(key), dict) else {} for key in ("scan", "model"))
-    facts["scan"] = {**scan, "warnings": [str(w) for w in scan.get("warnings") or ()]}
+    facts["scan"] = {**scan, "warnings": [w if isinstance(w, str) else str(w) for w in scan.get("warnings") or ()]}
     facts["model"] = {key: str(model.get(key, "")) for key in _MODEL}
     if not _is_pair(facts["volume_interval_ml"]):
         facts["volume_interval_ml"] = facts["interval_coverage"] = None

@@ -12,6 +12,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..common.errors import InputError, OutputError
 from ..common.signature import sign
+from ..common.translation import tr as _
 from ..common.writing import whole_path
 from ..measures.segment import DRAFT_TAG, fingerprint
 from .hierarchy import file_beside
@@ -66,7 +67,7 @@ def show_marking(
         If nothing was marked or the scan is no longer in the scene.
     """
     if volumeNode is None or volumeNode.GetScene() is not scene:
-        raise InputError("The scan is no longer in the scene: it was removed while the bleed was marked.")
+        raise InputError(_("The scan is no longer in the scene: it was removed while the bleed was marked."))
     aligned = is_aligned(volumeNode, head_ct)
     image = _labelmap(marking, ijk_to_ras_of(volumeNode) if aligned else head_ct.ijk_to_ras)
     name = scene.GenerateUniqueName(f"{volumeNode.GetName()} {PROPOSED}")
@@ -106,7 +107,11 @@ def write_marking(marking: Marking, head_ct: HeadCT, path: str | os.PathLike) ->
     """
     path = Path(path)
     if not path.name.endswith(SUFFIX):
-        raise InputError(f"A segmentation is saved as a file that ends in {SUFFIX}; the name given is {path.name}.")
+        raise InputError(
+            _("A segmentation is saved as a file that ends in {suffix}; the name given is {name}.").format(
+                suffix=SUFFIX, name=path.name
+            )
+        )
     image = _labelmap(marking, head_ct.ijk_to_ras)
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", SEGMENT_NAME)
@@ -118,7 +123,9 @@ def write_marking(marking: Marking, head_ct: HeadCT, path: str | os.PathLike) ->
         storage.SetFileName(str(draft))
         if not storage.WriteData(node):
             reason = storage.GetUserMessages().GetAllMessagesAsString().strip().splitlines()
-            raise OutputError(f"{path} could not be written{': ' + reason[0] if reason else ''}.")
+            raise OutputError(
+                _("{path} could not be written{reason}.").format(path=path, reason=": " + reason[0] if reason else "")
+            )
         sign(draft)
     return path
 

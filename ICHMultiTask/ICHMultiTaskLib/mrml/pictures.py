@@ -11,6 +11,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import tr as _
 from ..common.writing import whole_file
 from ..scan.geometry import apply_affine
 from .results import FOREGROUND_OPACITY
@@ -71,7 +72,7 @@ def slice_pictures(
     written = []
     planes = list(_planes(head_ct, peak, axial))
     for name, axes, center in planes:
-        progress(len(written) / len(planes), "Drawing slices")
+        progress(len(written) / len(planes), _("Drawing slices"))
         # All slices of one direction are framed at the peak, so that the head does not move between them.
         shift, extent = _framing(outline, axes, peak)
         stage.look_at(axes, center + shift, extent)

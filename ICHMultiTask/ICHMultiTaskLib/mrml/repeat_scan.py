@@ -101,12 +101,18 @@ def remove_alignment(scene: slicer.vtkMRMLScene, earlier_node: slicer.vtkMRMLSca
 
 def rows(shown: SceneRepeat) -> list[tuple[str, str, str]]:
     """Cells of the growth table, as text: measure, value and unit; the verdict first, the alignment last."""
-    found, alignment, previous = shown.repeat.growth, shown.repeat.alignment, shown.repeat.previous
+    notes = [(_("Note"), sentence, "") for sentence in shown.repeat.notes]
+    verdict = (_("Verdict"), growth_verdict(shown.repeat.growth), "")
+    return [verdict, *growth_rows(shown), *notes, *alignment_rows(shown.repeat.alignment)]
+
+
+def growth_rows(shown: SceneRepeat) -> list[tuple[str, str, str]]:
+    """Volumes of both scans and the growth between them, as rows of the table."""
+    found, previous = shown.repeat.growth, shown.repeat.previous
     earlier, later = (with_interval(scan.volume_ml, scan.volume_interval_ml) for scan in (previous, shown.later))
     absolute = with_interval(found.absolute_ml, found.absolute_interval_ml, sign=True)
     relative = with_interval(found.relative_percent, found.relative_interval_percent, 0, sign=True)
     lines = [
-        (_("Verdict"), _(growth_verdict(found)), ""),
         (_("Earlier: {scan}").format(scan=shown.earlier_node.GetName()), earlier, "mL"),
         (_("Later: {scan}").format(scan=shown.later_node.GetName()), later, "mL"),
         (_("Growth"), absolute, "mL"),
@@ -114,7 +120,7 @@ def rows(shown: SceneRepeat) -> list[tuple[str, str, str]]:
     ]
     if found.coverage is not None:
         lines.append((_("Coverage of the intervals"), number(found.coverage, 0, 100), "%"))
-    return lines + [(_("Note"), sentence, "") for sentence in shown.repeat.notes] + alignment_rows(alignment)
+    return lines
 
 
 def alignment_rows(alignment: Alignment) -> list[tuple[str, str, str]]:

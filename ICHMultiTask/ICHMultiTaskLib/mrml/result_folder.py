@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.progress import NO_PROGRESS
+from ..common.translation import tr as _
 from ..report.result import SCENE_FILE, write_report
 from .pictures import slice_pictures, thumbnail
 from .scene import save_mrb
@@ -58,15 +59,15 @@ def write_result_folder(
     progress = progress or NO_PROGRESS
     folder = Path(folder)
     start = time.perf_counter()
-    progress(0.0, "Drawing slices")
+    progress(0.0, _("Drawing slices"))
     (folder / PICTURES_FOLDER).mkdir()
     pictures = slice_pictures(scene, volumeNode, attentionNode, folder / PICTURES_FOLDER)
     timing = {"pictures": time.perf_counter() - start}
-    progress(0.3, "Saving the scene")
+    progress(0.3, _("Saving the scene"))
     start = time.perf_counter()
     mrb = save_mrb(scene, folder / SCENE_FILE, thumbnail(pictures[len(pictures) // 2]))
     timing["save_scene"] = time.perf_counter() - start
-    progress(0.8, "Writing the report")
+    progress(0.8, _("Writing the report"))
     files = write_report(replace(analysis, timing_s=analysis.timing_s | timing), folder, pictures, mrb, comparison)
-    progress(1.0, "Report written")
+    progress(1.0, _("Report written"))
     return files

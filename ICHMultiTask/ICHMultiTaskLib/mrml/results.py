@@ -16,6 +16,8 @@ from ..common.clinical_variables import read_with
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, interval, number, probability, probability_range
 from ..common.research_use import RESEARCH_USE
+from ..common.translation import translated
+from ..common.words import word
 from ..model.attention import SHOWN_FROM
 from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
@@ -314,7 +316,7 @@ def result_rows(analysis: Analysis) -> list[tuple[str, str, str]]:
         (_("Model"), f"{analysis.model['name']} {analysis.model['version']}", ""),
         (_("Training data"), analysis.model["training_data"], ""),
         (_("Weights (SHA-256)"), analysis.model["sha256"], ""),
-        (_("Intended use"), _(RESEARCH_USE), ""),
+        (_("Intended use"), RESEARCH_USE, ""),
     ]
     attention = analysis.attention
     if attention is not None and attention.peak_ras_mm is not None:
@@ -325,11 +327,11 @@ def result_rows(analysis: Analysis) -> list[tuple[str, str, str]]:
 
 def _prognosis_rows(analysis):
     if analysis.hemorrhage in WITHOUT_PROGNOSIS:
-        return [(_("Prognosis"), _(WITHOUT_PROGNOSIS[analysis.hemorrhage]), "")]
+        return [(_("Prognosis"), WITHOUT_PROGNOSIS[analysis.hemorrhage], "")]
     return [
         (_("30-day mortality probability"), probability(analysis.mortality_probability), ""),
         (_("Range of its readings"), probability_range(analysis.mortality_range), ""),
-        (_("Prognosis"), analysis.prognosis or NOT_COMPUTED, ""),
+        (_("Prognosis"), word(analysis.prognosis or NOT_COMPUTED), ""),
         *([(_("Prognosis read"), read_with(analysis.clinical), "")] if analysis.clinical else []),
     ]
 
@@ -342,13 +344,14 @@ def fill_table(node: slicer.vtkMRMLTableNode, titles: Sequence[str], rows: Seque
     node : vtkMRMLTableNode
     titles : sequence of str
     rows : sequence of sequence of str
+        Shown in the user's language.
     """
     node.RemoveAllColumns()
     for index, title in enumerate(titles):
         column = vtk.vtkStringArray()
-        column.SetName(title)
+        column.SetName(translated(title))
         for row in rows:
-            column.InsertNextValue(row[index])
+            column.InsertNextValue(translated(row[index]))
         node.AddColumn(column)
     node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)

@@ -9,6 +9,8 @@ import slicer
 import vtk
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
+from ..common.translation import translated
 from ..measures.segment import DRAFT_TAG, Segment, fingerprint
 from ..measures.segment_files import labels_of
 from .hierarchy import identity_of
@@ -62,8 +64,8 @@ class SegmentChoice:
     def short_name(self) -> str:
         """The reader, "Draft" or "Edited draft"; with the name of the segment if the reader has several."""
         if self.draft or self.edited:
-            return "Draft" if self.draft else "Edited draft"
-        return self.reader if self.alone else f"{self.reader}: {self.name}"
+            return translated(_("Draft") if self.draft else _("Edited draft"))
+        return self.reader if self.alone else f"{self.reader}: {translated(self.name)}"
 
     @property
     def key(self) -> tuple[str, str]:
@@ -118,17 +120,17 @@ def read_segment(
         If the node or the segment is gone, a labelmap volume has no labels, or a surface has no reference geometry.
     """
     if node is None or node.GetScene() is None:
-        raise InputError("The segmentation is no longer in the scene.")
+        raise InputError(_("The segmentation is no longer in the scene."))
     choice = next((c for c in segments_of(node) if c.segment_id == segment_id), None)
     if choice is None:
-        raise InputError(f"The segment is no longer in “{node.GetName()}”.")
+        raise InputError(_("The segment is no longer in “{name}”.").format(name=node.GetName()))
     if _is_labelmap(node):
         array, affine = array_from_image(node.GetImageData()), ijk_to_ras_of(node)
         if not segment_id:
             labels_of(f"“{node.GetName()}”", array)  # raises InputError with the reason
         mask = array == int(segment_id)
         if not mask.any():  # changed without an event
-            raise InputError(f"The segment is no longer in “{node.GetName()}”.")
+            raise InputError(_("The segment is no longer in “{name}”.").format(name=node.GetName()))
     else:
         mask, affine = _mask_and_affine(node, choice)
     mask, affine = _in_world(mask, affine, node.GetParentTransformNode())
@@ -179,11 +181,13 @@ def concerns(
     sentences = []
     patient, other = (identity_of(n).get("patient_id") for n in (scan_node, node))
     if patient and other and patient != other:
-        sentences.append(f"“{node.GetName()}” is filed under another patient than the scan.")
+        sentences.append(_("“{name}” is filed under another patient than the scan.").format(name=node.GetName()))
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     drawn_on = node.GetNodeReference(role)
     if drawn_on is not None and drawn_on is not scan_node and not sentences:
-        sentences.append(f"“{node.GetName()}” was drawn on another volume, “{drawn_on.GetName()}”.")
+        sentences.append(
+            _("“{name}” was drawn on another volume, “{other}”.").format(name=node.GetName(), other=drawn_on.GetName())
+        )
     return sentences
 
 
@@ -250,7 +254,7 @@ def _segments_of_labelmap(node):
         rgba, name = [1.0, 0.0, 0.0, 1.0], None
         if colors is not None and colors.GetColor(value, rgba):
             name = colors.GetColorName(value)
-        name = name or f"Label {value}"
+        name = name or _("Label {value}").format(value=value)
         color, alone = tuple(rgba[:3]), len(labels) == 1
         choices.append(SegmentChoice(node.GetID(), str(value), name, node.GetName(), color, False, alone=alone))
     return choices
@@ -278,15 +282,21 @@ def _rasterized(node, choice):
     geometry = segmentation.GetConversionParameter(_REFERENCE_GEOMETRY)
     if not geometry:
         raise InputError(
-            f"“{choice.name}” of “{choice.reader}” is a surface without reference geometry: expected a binary "
-            "labelmap, or a reference volume to convert it (Segmentations module, Representations)."
+            _(
+                "“{name}” of “{reader}” is a surface without reference geometry: expected a binary "
+                "labelmap, or a reference volume to convert it (Segmentations module, Representations)."
+            ).format(name=choice.name, reader=choice.reader)
         )
     copy = slicer.vtkSegmentation()
     copy.SetSourceRepresentationName(segmentation.GetSourceRepresentationName())
     copy.SetConversionParameter(_REFERENCE_GEOMETRY, geometry)
     copy.CopySegmentFromSegmentation(segmentation, choice.segment_id)
     if not copy.CreateRepresentation(_LABELMAP):
-        raise InputError(f"“{choice.name}” of “{choice.reader}” cannot be converted to a binary labelmap.")
+        raise InputError(
+            _("“{name}” of “{reader}” cannot be converted to a binary labelmap.").format(
+                name=choice.name, reader=choice.reader
+            )
+        )
     return copy.GetSegment(choice.segment_id).GetRepresentation(_LABELMAP)
 
 

@@ -8,27 +8,33 @@ from __future__ import annotations
 import functools
 import re
 
+from ..common.translation import install_translator, translated
+
 _DECIMALS = re.compile(r"(?<![\w./:])(\d+)\.(\d+)(?![\w/]|\.\d)")
 """A number with decimals that is not part of a version, DOI or name such as ABC/2.4."""
 
 try:
-    from slicer.i18n import tr
+    from slicer.i18n import tr, translate
 except ImportError:  # slicer-core has no translations
+    translate = None
 
     def tr(text: str) -> str:
         """Return the text."""
         return text
 
 
+install_translator(translate)
+
+
 def local(text: str) -> str:
-    """Give the numbers of a text the decimal sign of the system.
+    """Translate a text, and give its numbers the decimal sign of the system.
 
     Parameters
     ----------
     text : str
         Text to show, such as "23.4 mL".
     """
-    return with_decimal_sign(text, decimal_sign())
+    return with_decimal_sign(translated(text), decimal_sign())
 
 
 def with_decimal_sign(text: str, sign: str) -> str:

@@ -10,6 +10,8 @@ import slicer
 import vtk
 
 from ..common.errors import InputError
+from ..common.translation import records_of, with_texts
+from ..common.translation import tr as _
 from ..scan.geometry import tilt_deg
 from ..scan.head_ct import HeadCT, ScanFacts
 from ..scan.hounsfield import MIN_HU, as_hu
@@ -65,16 +67,24 @@ def head_ct_from_node(node: slicer.vtkMRMLScalarVolumeNode | None) -> HeadCT:
         If the node is not a scalar volume with one value per voxel.
     """
     if node is None:
-        raise InputError("No volume was given; expected a head CT loaded as a scalar volume.")
+        raise InputError(_("No volume was given; expected a head CT loaded as a scalar volume."))
     name = node.GetName()
     if node.GetClassName() != "vtkMRMLScalarVolumeNode":
-        raise InputError(f"{name} is a {node.GetClassName()}; expected a head CT loaded as a scalar volume.")
+        raise InputError(
+            _("{name} is a {kind}; expected a head CT loaded as a scalar volume.").format(
+                name=name, kind=node.GetClassName()
+            )
+        )
     image = node.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
-        raise InputError(f"The volume {name} is empty; expected a head CT with voxels.")
+        raise InputError(_("The volume {name} is empty; expected a head CT with voxels.").format(name=name))
     if image.GetNumberOfScalarComponents() != 1:
         found = image.GetNumberOfScalarComponents()
-        raise InputError(f"The volume {name} has {found} values per voxel; {ONE_VALUE}.")
+        raise InputError(
+            _("The volume {name} has {found} values per voxel; {expected}.").format(
+                name=name, found=found, expected=ONE_VALUE
+            )
+        )
 
     scalars, affine, irregular = array_in_world(node)
     affine, geometry_warnings = checked_affine(f"The volume {name}", {"IJK-to-RAS matrix": affine})
@@ -112,10 +122,9 @@ def array_in_world(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[np.ndarray, np
     scalars, affine = even or resample_to_world(scalars, own, parent, affine, float(np.median(steps)), MIN_HU)
     found = sorted(set(steps.round(2).ravel().tolist()))
     spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
-    sentence = (
-        f"The transform {parent.GetName()} is not affine (slices {spread} mm apart); it was applied by resampling to "
-        "regular slices."
-    )
+    sentence = _(
+        "The transform {name} is not affine (slices {spread} mm apart); it was applied by resampling to regular slices."
+    ).format(name=parent.GetName(), spread=spread)
     return scalars, affine, {"slice_steps_mm": tuple(found), "warnings": (sentence,)}
 
 
@@ -126,11 +135,13 @@ def _scaling_warnings(node, affine):
         return
     factor = np.linalg.det(affine[:3, :3]) / own
     if factor < 0:
-        yield f"The transform {parent.GetName()} mirrors the volume: left and right are swapped."
+        yield _("The transform {name} mirrors the volume: left and right are swapped.").format(name=parent.GetName())
     if abs(abs(factor) - 1) > 0.01:
         yield (
-            f"The transform {parent.GetName()} changes the size of the volume by {100 * (abs(factor) - 1):+.0f} %; "
-            "every volume in mL changes with it."
+            _(
+                "The transform {name} changes the size of the volume by {factor:+.0f} %; every volume "
+                "in mL changes with it."
+            ).format(name=parent.GetName(), factor=100 * (abs(factor) - 1))
         )
 
 
@@ -155,7 +166,7 @@ def head_ct_to_node(scene: slicer.vtkMRMLScene, head_ct: HeadCT, name: str) -> s
     show_brain_window(node)  # before the voxels are set, so that no histogram is computed
     set_voxels(node, head_ct.hu, head_ct.ijk_to_ras)
     facts = head_ct.facts
-    node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps({key: getattr(facts, key) for key in _NODE_FACTS}))
+    _keep_facts(node, {key: getattr(facts, key) for key in _NODE_FACTS})
     file_under_study(node, facts)
     return node
 
@@ -170,7 +181,7 @@ def add_warning(node: slicer.vtkMRMLScalarVolumeNode, sentence: str) -> None:
     """Store a warning on a scan's node: `head_ct_from_node` adds it to the warnings from now on."""
     facts = _kept_facts(node)
     if sentence not in (warnings := facts.get("warnings", ())):
-        node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps(facts | {"warnings": (*warnings, sentence)}))
+        _keep_facts(node, facts | {"warnings": (*warnings, sentence)})
 
 
 def show_brain_window(node: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -193,18 +204,24 @@ def world_affine(node: slicer.vtkMRMLVolumeNode) -> tuple[np.ndarray, float]:
     return affine_to_world(node.GetImageData().GetDimensions(), ijk_to_ras_of(node), node.GetParentTransformNode())
 
 
+def _keep_facts(node, facts):
+    """Store facts on the node, in English, with what makes their sentences translatable."""
+    node.SetAttribute(_FACTS_ATTRIBUTE, json.dumps(facts | {"texts": records_of(facts)}))
+
+
 def _kept_facts(node):
     """Facts stored on the node by `head_ct_to_node`; unknown or changed ones of a newer version are ignored."""
     try:
         kept = json.loads(node.GetAttribute(_FACTS_ATTRIBUTE) or "{}")
     except ValueError:
         return {}
+    kept = with_texts(kept, kept.pop("texts", None)) if isinstance(kept, dict) else {}
     facts = {}
     for key in _NODE_FACTS:
-        default, value = getattr(ScanFacts, key), kept.get(key) if isinstance(kept, dict) else None
+        default, value = getattr(ScanFacts, key), kept.get(key)
         value = tuple(value) if isinstance(value, list) else value
         number = key in ("slice_thickness_mm", "patient_age") and isinstance(value, (int, float))
-        if value is not None and (number or type(value) is type(default)):
+        if value is not None and (number or isinstance(value, type(default))):
             facts[key] = value
     return facts
 

@@ -22,6 +22,7 @@ from ..common.choices import Stage
 from ..common.errors import InputError
 from ..common.names import safe_name
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import tr as _
 from ..common.writing import new_folder
 from ..model.runners import choose_library
 from ..mrml import acquisition, clinical, results
@@ -30,7 +31,6 @@ from ..mrml.kept_results import attention_on_show, keep_result, kept_result, res
 from ..mrml.pictures import slice_pictures
 from ..mrml.result_folder import PICTURES_FOLDER
 from ..mrml.scene import create_scene, nodes_of_class
-from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 from ..report.result import write_report
 from .models import Models
@@ -194,7 +194,7 @@ class AnalysisLogic:
         """Return the analysis of a scan, or raise InputError if there is none."""
         analysis = self.analysis_of(scan)
         if analysis is None:
-            raise InputError("There is no analysis yet, or its scan was removed; press Analyze first.")
+            raise InputError(_("There is no analysis yet, or its scan was removed; press Analyze first."))
         return analysis
 
     def forget(self) -> None:
@@ -217,8 +217,12 @@ class AnalysisLogic:
                 return analysis
             bundle = self.models.of(analysis)
             if bundle is None:
-                model = f"{analysis.model['name']} {analysis.model['version']}".strip() or "that made this result"
-                raise InputError(f"The model {model} is no longer available; press Analyze to use the chosen one.")
+                model = f"{analysis.model['name']} {analysis.model['version']}".strip() or _("that made this result")
+                raise InputError(
+                    _("The model {model} is no longer available; press Analyze to use the chosen one.").format(
+                        model=model
+                    )
+                )
             progress(0.0, step)
             fresh = self.models.analyzer(bundle, device).analyze(
                 analysis.head_ct, attention=False, progress=progress, clinical=analysis.clinical

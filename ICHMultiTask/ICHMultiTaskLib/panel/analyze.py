@@ -12,11 +12,13 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..common.errors import ICHMultiTaskError
+from ..common.translation import translated
 from ..mrml.parameters import Device
 from ..mrml.translation import local
 from .analyze_state import SECTION
 from .colors import set_warning
 from .dependencies import install_missing_packages, missing_packages
+from .state import outcome_text
 
 if TYPE_CHECKING:
     from .analyze_state import AnalyzeState
@@ -80,7 +82,7 @@ class AnalyzeSection:
             install_missing_packages()
             self.state.analyze()
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
 
     def onBundleSelected(self, index: int) -> None:
         """Take the model chosen in the list."""
@@ -97,7 +99,7 @@ class AnalyzeSection:
         try:
             self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.models.add(folder))
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
         self.updateBundles()
 
     def onTableButton(self, checked: bool = False) -> None:
@@ -119,7 +121,7 @@ class AnalyzeSection:
         try:
             self.state.save_report(folder, repaint)
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
 
     def updateBundles(self) -> None:
         """List the models."""
@@ -144,7 +146,9 @@ class AnalyzeSection:
         if job is not None:
             ui.progressBar.value = round(100 * job.fraction)
             waiting = _("Waiting for other work to end…")
-            ui.progressBar.setFormat(_("Canceling…") if job.canceled else waiting if job.waiting else job.message)
+            ui.progressBar.setFormat(
+                _("Canceling…") if job.canceled else waiting if job.waiting else translated(job.message)
+            )
         message = self.panel.message(SECTION)
         ui.statusLabel.text, ui.statusLabel.visible = message.text, bool(message.text)
         set_warning(ui.statusLabel, message.failed)

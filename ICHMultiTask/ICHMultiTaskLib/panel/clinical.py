@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ..common.clinical_variables import read_with
 from ..common.numbers import probability
+from ..common.translation import translated
 from ..mrml.clinical import missing_sentence
 from ..mrml.translation import local
 from .colors import quiet
@@ -74,20 +75,28 @@ class ClinicalSection:
 def _html(assessment):
     lines = []
     for score in assessment.scores:
-        notes = "".join(f"<br>{escape(note)}" for note in score.notes)
+        notes = "".join(f"<br>{escape(translated(note))}" for note in score.notes)
         if score.points is None:
-            lines.append(f"<b>{escape(score.name)}</b>: {escape(missing_sentence(score))}{notes}")
+            lines.append(f"<b>{escape(translated(score.name))}</b>: {escape(missing_sentence(score))}{notes}")
             continue
         span = score.points_range
-        points = f"{score.points}" if not span or span[0] == span[1] else f"{score.points} ({span[0]} to {span[1]})"
+        points = (
+            _("{name} {points} of {maximum}")
+            if not span or span[0] == span[1]
+            else _("{name} {points} ({low} to {high}) of {maximum}")
+        )
+        low, high = span or ("", "")
+        points = points.format(
+            name=translated(score.name), points=score.points, low=low, high=high, maximum=score.maximum
+        )
         source = f"<br><span style='color: {quiet()}'>{escape(score.source)}</span>"
-        lines.append(f"<b>{score.name} {points} of {score.maximum}</b>: {escape(score.outcome)}.{source}{notes}")
+        lines.append(f"<b>{points}</b>: {escape(translated(score.outcome))}.{source}{notes}")
     if assessment.without_prognosis:
-        lines.append(_("<b>Model</b>: {words}").format(words=_(assessment.without_prognosis)))
+        lines.append(_("<b>Model</b>: {words}").format(words=translated(assessment.without_prognosis)))
     elif assessment.mortality_probability is not None:
         words = _("<b>Model {probability}</b>: 30-day mortality, seen {source}; not validated on patients.")
-        shown = probability(assessment.mortality_probability)
-        lines.append(words.format(probability=shown, source=read_with(assessment.clinical)))
+        shown = translated(probability(assessment.mortality_probability))
+        lines.append(words.format(probability=shown, source=translated(read_with(assessment.clinical))))
     lines.append(
         _("A score is recommended at baseline. It must not be the sole basis for prognosis or for limiting care "
           "(AHA/ASA guideline of 2022).")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..analysis.findings.clinical import shown_findings
 from ..analysis.findings.finding import Finding, Findings, Source
+from ..common.translation import translated
+from ..common.words import word
 from ..measures.clinical_scores import ClinicalContext
 from ..mrml.clinical import missing_sentence
 from ..mrml.translation import tr as _
@@ -36,6 +38,15 @@ class Field(NamedTuple):
     source: str
     hint: str
     found: str
+
+
+class OtherFinding(NamedTuple):
+    """A finding that no score asks for: its name in the record, what is shown, and where it comes from."""
+
+    name: str
+    label: str
+    text: str
+    hint: str
 
 
 class ClinicalState:
@@ -81,20 +92,24 @@ class ClinicalState:
         found = found if found is not None and found.correctable else None
         if entered is not None:
             differs = found is not None and found.value != entered
-            return Field(entered, _("entered"), _("Entered by hand."), found.text if differs else "")
+            return Field(entered, _("entered"), _("Entered by hand."), translated(found.text) if differs else "")
         if found is None:
             return Field(None, "", "", "")
-        hint = ": ".join(filter(None, (str(found.source), found.accuracy)))
+        hint = ": ".join(filter(None, (translated(word(found.source)), translated(found.accuracy))))
         return Field(found.value, short_source(found.source), hint[:1].upper() + hint[1:] + ".", "")
 
-    def others(self) -> list[Finding]:
+    def others(self) -> list[OtherFinding]:
         """Findings that are not fields of a score, with the user's corrections.
 
         Returns
         -------
-        list of Finding
+        list of OtherFinding
         """
-        return [item for item in self._found(self.entered).values() if not item.correctable]
+        return [_other(item) for item in self._found(self.entered).values() if not item.correctable]
+
+    def alerts(self) -> list[str]:
+        """Volume thresholds of the guideline that the hematoma reaches, as sentences."""
+        return [] if self.assessment is None else [translated(sentence) for sentence in self.assessment.alerts]
 
     def score(self) -> str:
         """The ICH score in one sentence; empty if it does not apply."""
@@ -104,11 +119,13 @@ class ClinicalState:
         if not assessment.scores:
             return ""
         score = assessment.scores[0]
+        notes = map(translated, score.notes)
         if score.points is None:
-            return " ".join([_("{name}:").format(name=score.name), missing_sentence(score), *score.notes])
+            return " ".join([_("{name}:").format(name=translated(score.name)), missing_sentence(score), *notes])
         words = _("{name} {points} of {maximum}: {outcome}.")
-        found = words.format(name=score.name, points=score.points, maximum=score.maximum, outcome=score.outcome)
-        return " ".join([found, *score.notes])
+        name, outcome = translated(score.name), translated(score.outcome)
+        found = words.format(name=name, points=score.points, maximum=score.maximum, outcome=outcome)
+        return " ".join([found, *notes])
 
     def _found(self, entered) -> dict[str, Finding]:
         scan, facts = self.panel.scan, self.panel.logic.analysis.facts_of(self.panel.scan)
@@ -116,6 +133,12 @@ class ClinicalState:
             return {}
         items = shown_findings(Findings.from_dict(facts["findings"]), scan_facts(scan), entered or ClinicalContext())
         return {item.name: item for item in items}
+
+
+def _other(item):
+    label = translated(item.label)
+    source = ", ".join(filter(None, (short_source(item.source), translated(item.accuracy))))
+    return OtherFinding(item.name, label, translated(item.text), f"{label}: {source}")
 
 
 def short_source(source: str) -> str:
@@ -126,4 +149,4 @@ def short_source(source: str) -> str:
     source : Source
     """
     words = {Source.BLEED: _("from the scan"), Source.HEADER: _("DICOM header"), Source.ENTERED: _("entered")}
-    return words.get(source, str(source))
+    return words.get(source, translated(word(source)))

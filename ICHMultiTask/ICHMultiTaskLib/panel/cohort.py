@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..common.errors import Canceled, ICHMultiTaskError
+from ..common.translation import translated
 from .colors import set_warning
 from .dependencies import FIGURES, install_missing_packages
 from .state import outcome_text
@@ -60,7 +61,7 @@ class CohortSection:
         try:
             install_missing_packages(FIGURES, None)
         except ICHMultiTaskError as error:
-            self._say(str(error), failed=True)
+            self._say(outcome_text(error), failed=True)
             return
         self._start(self.logic.report_work(path, folder), self._onSaved)
 
@@ -74,7 +75,9 @@ class CohortSection:
             patients=len(comparison.cohort.patients), methods=len(comparison.rows)
         )
         simulated = [_("Simulated patients.")] if comparison.cohort.simulated else []
-        self._say("<br>".join([counted, *simulated, *map(escape, comparison.cohort.warnings)]))
+        self._say(
+            "<br>".join([counted, *simulated, *(escape(translated(warning)) for warning in comparison.cohort.warnings)])
+        )
 
     def _onSaved(self, page):
         self._say(_("Report saved: {link}").format(link=f'<a href="{page.as_uri()}">{page.parent.name}</a>'))

@@ -19,6 +19,7 @@ from .compare_state import NO, SECTION
 from .scan_table import ScanTableDialog
 from .scan_table_state import SECTION as TABLE
 from .scan_table_state import ScanTableState
+from .state import outcome_text
 
 if TYPE_CHECKING:
     from ..mrml.segments import SegmentChoice
@@ -95,7 +96,7 @@ class CompareSection(VTKObservationMixin):
         try:
             self.state.refresh()
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
         self._fillList()
         self.update()
 
@@ -123,7 +124,7 @@ class CompareSection(VTKObservationMixin):
         try:
             self.state.mark()
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
 
     def onSegmentEditorButton(self, checked: bool = False) -> None:
         """Open the Segment Editor on the highlighted segment, and hide the map, which would cover the bleed."""
@@ -148,7 +149,7 @@ class CompareSection(VTKObservationMixin):
         try:
             self.scanTable.add(table, choice, patientID, died)
         except ICHMultiTaskError as error:
-            self.panel.say(TABLE, str(error), failed=True)
+            self.panel.say(TABLE, outcome_text(error), failed=True)
 
     def update(self) -> None:
         """Show the latest comparison, or the reason why there is none, and update the buttons."""

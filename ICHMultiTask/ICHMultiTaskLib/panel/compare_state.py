@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..common.numbers import NOT_COMPUTED, number, with_interval
+from ..common.translation import translated
 from ..mrml.comparison import attention_sentence, measures_sentence, method_name, reader_table
 from ..mrml.scene import create_scene
 from ..mrml.segments import belongs_to
@@ -193,22 +194,22 @@ class CompareState:
         facts = self.panel.logic.analysis.facts_of(scan)
         sentences = list(self._nothing_marked.get((scan.GetID(), facts["analyzed"]), ())) if facts else []
         if compared is None:
-            return sentences
+            return [translated(sentence) for sentence in sentences]
         for choice, name, segment in zip(compared.choices, compared.names, compared.comparison.segments):
             if choice.draft:
                 sentences += self._notes.get(choice.key, ())
             sentences += _disagreement(name, segment.volumes[0], compared.comparison.model_ml)
-        return [*sentences, *compared.remarks]
+        return [translated(sentence) for sentence in (*sentences, *compared.remarks)]
 
     def rows(self) -> list[Row]:
         """Rows of the table of volumes."""
         compared = self.compared
         if compared is None:
             return []
-        volume = with_interval(compared.comparison.model_ml, compared.comparison.interval_ml)
+        volume = translated(with_interval(compared.comparison.model_ml, compared.comparison.interval_ml))
         rows = [Row((_("Model: {volume} mL").format(volume=volume),), heading=True)]
         for choice, name, segment in zip(compared.choices, compared.names, compared.comparison.segments):
-            title = _("Draft from the model") if choice.draft and name == "Draft" else name
+            title = _("Draft from the model") if choice.draft and name == choice.short_name else name
             rows.append(Row((title,), True, choice.color, choice.draft))
             rows += [_row(row, choice.draft) for row in segment.volumes]
         return rows
@@ -221,7 +222,7 @@ class CompareState:
         found = []
         for name, segment in zip(compared.names, compared.comparison.segments):
             lines = attention_sentence(segment, compared.comparison.attention_head), measures_sentence(segment.measures)
-            found.append((name, [line for line in (*lines, *segment.notes) if line]))
+            found.append((name, [translated(line) for line in (*lines, *segment.notes) if line]))
         words = _("Dice {dice}, Hausdorff 95 % {distance} mm, volume {difference} mL ({percent} %).")
         for first, second, dice, distance, difference, percent in reader_table(compared)[1]:
             line = words.format(dice=dice, distance=distance, difference=difference, percent=percent)
@@ -234,7 +235,8 @@ def _row(row, draft):
     differences = number(row.difference_ml, sign=True), number(row.difference_percent, 0, sign=True)
     inside = NOT_COMPUTED if row.inside_interval is None else YES if row.inside_interval else NO
     verdicts = ("", "", "", "", "") if draft else (*differences, inside, *marks)
-    return Row((method_name(row.method), number(row.volume_ml), *verdicts), draft=draft, notes=row.notes)
+    notes = tuple(map(translated, row.notes))
+    return Row((method_name(row.method), number(row.volume_ml), *verdicts), draft=draft, notes=notes)
 
 
 def _disagreement(name, row, model_ml):

@@ -16,6 +16,7 @@ from ..analysis.findings.finding import Findings
 from ..analysis.marking import mark
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import tr as _
 from ..model.attention import SHOWN_FROM
 from ..mrml import clinical, layout, results
 from ..mrml.comparison import comparison_work, remove_tables, write_tables
@@ -24,7 +25,6 @@ from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import SegmentChoice, belongs_to, list_segments, read_segment, segments_of, show_as_outline
 from ..mrml.three_d import show_in_3d, skull_surface
-from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node, scan_facts
 from .analysis_logic import show_table_layout
 
@@ -323,5 +323,5 @@ def _choices(segments):
     nested = ([given] if isinstance(given, SegmentChoice) else segments_of(given) for given in segments)
     found = [choice for choices in nested for choice in choices]
     if not found:
-        raise InputError("There is nothing to compare with: the given nodes contain no segment.")
+        raise InputError(_("There is nothing to compare with: the given nodes contain no segment."))
     return found

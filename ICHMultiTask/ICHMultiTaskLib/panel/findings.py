@@ -9,9 +9,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..common.translation import translated
+from ..common.words import word
 from ..measures.clinical_scores import LOCATIONS
 from ..mrml.translation import local
-from .clinical_state import short_source
 from .colors import quiet, set_warning
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class FindingsSection:
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.location.addItem(_("unknown"), "")
         for name, group in LOCATIONS.items():
-            self.ui.location.addItem(name if name == group else f"{name} ({group})", name)
+            title, groups = translated(word(name)), translated(word(group))
+            self.ui.location.addItem(title if name == group else f"{title} ({groups})", name)
         fill_yes_no(self.ui.ivh)
         for name in _NUMBERS:
             box = self._box(name)
@@ -64,16 +66,14 @@ class FindingsSection:
             self._showSource(name, state.field(name))
         ui.scoreLabel.text = local(state.score())
         ui.scoreLabel.visible = bool(ui.scoreLabel.text)
-        assessment = state.assessment
-        sentences = assessment.alerts if assessment is not None else ()
+        sentences = state.alerts()
         ui.alertsLabel.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
         ui.alertsLabel.visible = bool(sentences)
         set_warning(ui.alertsLabel, True)
         items = state.others()
-        words = [f"{escape(_(item.label))} <b>{escape(_(item.text))}</b>" for item in items]
+        words = [f"{escape(item.label)} <b>{escape(item.text)}</b>" for item in items]
         ui.othersLabel.text = local(" · ".join(words))
-        hints = [(item, f", {item.accuracy}" if item.accuracy else "") for item in items]
-        ui.othersLabel.toolTip = "\n".join(f"{item.label}: {short_source(item.source)}{hint}" for item, hint in hints)
+        ui.othersLabel.toolTip = "\n".join(item.hint for item in items)
         ui.othersLabel.visible = bool(items)
 
     def _showSource(self, name, field):

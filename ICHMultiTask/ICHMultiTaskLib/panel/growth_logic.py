@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from ..analysis.repeat import compare_with_previous
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import joined
+from ..common.translation import tr as _
 from ..mrml import clinical, layout, repeat_scan, results
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import belongs_to
-from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class GrowthLogic:
 
         def compare(progress):
             def part(start, end, what):
-                return lambda f, message: progress(start + (end - start) * f, f"{what}: {message}")
+                return lambda f, message: progress(start + (end - start) * f, joined(": ", (what, message)))
 
             progress(0.0, loading)
             analyzer = self.analysis.models.analyzer(bundle, device)
@@ -120,7 +121,7 @@ class GrowthLogic:
             If a scan was removed meanwhile.
         """
         scene = create_scene()
-        table, _ = repeat_scan.show_repeat_scan(scene, shown)
+        table = repeat_scan.show_repeat_scan(scene, shown)[0]
         results.write_analysis(scene, shown.repeat.previous, shown.earlier_node)
         self.analysis.keep(shown.earlier_node, shown.repeat.previous)
         if not shown.reused:

@@ -9,10 +9,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..common.errors import ICHMultiTaskError
+from ..common.translation import translated
 from ..mrml.translation import local
 from .colors import set_warning
 from .dependencies import install_missing_packages
 from .repeat_state import SECTION
+from .state import outcome_text
 
 if TYPE_CHECKING:
     import qt
@@ -53,7 +55,7 @@ class RepeatSection:
             install_missing_packages()
             self.state.measure()
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
 
     def update(self) -> None:
         """Update the buttons, and show the growth if these two scans have been compared."""
@@ -66,7 +68,7 @@ class RepeatSection:
         ui.growthProgress.visible = job is not None
         if job is not None:
             ui.growthProgress.value = round(100 * job.fraction)
-            ui.growthProgress.setFormat(_("Canceling…") if job.canceled else job.message)
+            ui.growthProgress.setFormat(_("Canceling…") if job.canceled else translated(job.message))
         message = self.panel.message(SECTION)
         ui.growthStatusLabel.text, ui.growthStatusLabel.visible = message.text, bool(message.text)
         set_warning(ui.growthStatusLabel, message.failed)
@@ -76,7 +78,7 @@ class RepeatSection:
         ui.repeatViewsButton.visible = bool(verdict)
         ui.repeatViewsButton.checked = bool(verdict) and state.views_shown
         ui.verdictLabel.text = verdict
-        ui.growthLabel.text = local(_html(state.rows()))
+        ui.growthLabel.text = local(_html(state.rows(), state.notes()))
         ui.alignmentLabel.text = local(", ".join(" ".join(filter(None, row)) for row in state.small_rows()))
 
     def _updateScans(self):
@@ -90,11 +92,9 @@ class RepeatSection:
         selector.currentIndex = 1 + self._scans.index(earlier) if earlier in self._scans else 0
 
 
-def _html(cells):
+def _html(rows, notes):
     lines = []
-    for measure, value, unit in ([escape(text) for text in row] for row in cells):
-        if measure == escape(_("Note")):
-            lines.append(f"<tr><td colspan='2'>⚠ {value}</td></tr>")
-        else:
-            lines.append(f"<tr><td>{measure}</td><td style='padding-left: 10px'><b>{value}</b> {unit}</td></tr>")
+    for measure, value, unit in ([escape(text) for text in row] for row in rows):
+        lines.append(f"<tr><td>{measure}</td><td style='padding-left: 10px'><b>{value}</b> {unit}</td></tr>")
+    lines += [f"<tr><td colspan='2'>⚠ {escape(note)}</td></tr>" for note in notes]
     return f"<table>{''.join(lines)}</table>"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..common.translation import translated
 from ..mrml import focus
-from ..mrml.repeat_scan import alignment_rows, rows
+from ..mrml.repeat_scan import alignment_rows, growth_rows
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
+from ..report.comparison import growth_verdict
 
 if TYPE_CHECKING:
     import slicer
@@ -78,11 +80,15 @@ class RepeatState:
 
     def verdict(self) -> str:
         """Whether the hematoma has expanded, in one sentence; empty if nothing was measured."""
-        return rows(self.repeat)[0][1] if self.repeat else ""
+        return translated(growth_verdict(self.repeat.repeat.growth)) if self.repeat else ""
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Numbers below the verdict: (measure, value, unit) each."""
-        return [] if self.repeat is None else rows(self.repeat)[1 : -len(self.small_rows()) or None]
+        return [] if self.repeat is None else [tuple(map(translated, row)) for row in growth_rows(self.repeat)]
+
+    def notes(self) -> list[str]:
+        """Remarks below the numbers."""
+        return [] if self.repeat is None else [translated(note) for note in self.repeat.repeat.notes]
 
     def small_rows(self) -> list[tuple[str, str, str]]:
         """Quality of the alignment: (measure, value, unit) each."""

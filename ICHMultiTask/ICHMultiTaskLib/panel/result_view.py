@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..common.numbers import probability, probability_range
 from ..common.research_use import RESEARCH_USE
+from ..common.translation import translated
 from ..mrml.translation import tr as _
 
 
@@ -65,21 +66,23 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
     else:
         headline = _("No hemorrhage found") if found == "none" else _("Hemorrhage uncertain")
         detail = _("The model measured {volume}").format(volume=volume) + (f" ({span})" if span else "")
-        detail = facts["hemorrhage_reason"] or detail
+        detail = translated(facts["hemorrhage_reason"]) or detail
     mortality = ""
     if found == "found" and facts["mortality_probability"] is not None:
-        mortality = _("30-day mortality {percent}").format(percent=probability(facts["mortality_probability"]))
+        mortality = _("30-day mortality {percent}").format(
+            percent=translated(probability(facts["mortality_probability"]))
+        )
         if facts["mortality_range"] is not None:
             mortality += _(" ({range} if mirrored, turned or 3 HU off)").format(
-                range=probability_range(facts["mortality_range"])
+                range=translated(probability_range(facts["mortality_range"]))
             )
     return ResultView(
         outdated=tuple(_outdated(facts, chosen_sha256)),
-        warnings=tuple(facts["scan"]["warnings"]),
+        warnings=tuple(map(translated, facts["scan"]["warnings"])),
         headline=headline,
         detail=detail,
         mortality=mortality,
-        use=_(RESEARCH_USE),
+        use=translated(RESEARCH_USE),
         model=_("Model {name} {version}. {data}").format(
             name=model["name"], version=model["version"], data=model["training_data"]
         ),

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..common.translation import translated
 from ..comparison.scan_table import add_scan, check_addition
 from ..mrml.hierarchy import identity_of
 from ..mrml.scene import create_scene
@@ -65,16 +66,16 @@ class ScanTableState:
         scan = self.panel.scan
         node = create_scene().GetNodeByID(choice.node_id)
         head_ct, segment = head_ct_from_node(scan), read_segment(node, choice.segment_id)
-        doubts = concerns(node, scan)
+        doubts, measuring = concerns(node, scan), _("Measuring")
 
         def work(progress):
-            progress(0.0, _("Measuring"))
+            progress(0.0, measuring)
             return add_scan(table, check_addition(table, patient_id, died, head_ct, segment), progress)
 
         def done(added):
             words = _("Added to {table}: {volume:.1f} mL of {patient}. It holds {n} scans now.")
             volume = float(added.row["volume_ml"])
             text = words.format(table=Path(table).name, volume=volume, patient=added.row["patient_id"], n=added.scans)
-            self.panel.say(SECTION, " ".join([text, *doubts]), scan=scan)
+            self.panel.say(SECTION, " ".join([text, *map(translated, doubts)]), scan=scan)
 
         self.panel.submit(SECTION, work, done, (scan,))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..common.errors import Canceled, ICHMultiTaskError
+from ..common.translation import translated
 from ..common.work_queue import Job, WorkQueue
 from ..mrml import focus, results
 from ..mrml.comparison import rename_formulas
@@ -183,8 +184,8 @@ def outcome_text(error: BaseException) -> str:
     if isinstance(error, Canceled):
         return _("Canceled.")
     if isinstance(error, ICHMultiTaskError):
-        return str(error)
-    return _("Failed: {error} (details in the error log)").format(error=error)
+        return translated(error)
+    return _("Failed: {error} (details in the error log)").format(error=translated(error))
 
 
 def belongings(scan: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:

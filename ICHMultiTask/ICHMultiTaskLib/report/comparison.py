@@ -16,6 +16,7 @@ from ..analysis.findings.finding import Source
 from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT, Growth
 from ..analysis.repeat import RepeatScan
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
+from ..common.translation import tr as _
 from ..comparison.side_by_side import Comparison
 from ..measures.clinical_scores import ClinicalContext
 from ..measures.formulas import DEFINITIONS_VERSION
@@ -128,16 +129,16 @@ def _repeat_dict(analysis, repeat):
 
 
 _GROWTH_VERDICTS = {
-    (True, "likely", False): "Expansion.",
-    (True, "likely", True): "Expansion is likely, although the intervals of the two volumes overlap.",
-    (True, "undecided", False): "Expansion by the two volumes; their intervals do not confirm it.",
-    (True, "undecided", True): "Expansion is neither shown nor excluded: the change is within measurement error.",
-    (True, None, None): "Expansion by the two volumes; the uncertainty is unknown without intervals.",
-    (False, "undecided", False): "No expansion by the two volumes; their intervals do not exclude it.",
-    (False, "undecided", True): "No expansion by the two volumes; the change is within measurement error.",
-    (False, "unlikely", False): "No expansion.",
-    (False, "unlikely", True): "No expansion; the change is within measurement error.",
-    (False, None, None): "No expansion by the two volumes; the uncertainty is unknown without intervals.",
+    (True, "likely", False): _("Expansion."),
+    (True, "likely", True): _("Expansion is likely, although the intervals of the two volumes overlap."),
+    (True, "undecided", False): _("Expansion by the two volumes; their intervals do not confirm it."),
+    (True, "undecided", True): _("Expansion is neither shown nor excluded: the change is within measurement error."),
+    (True, None, None): _("Expansion by the two volumes; the uncertainty is unknown without intervals."),
+    (False, "undecided", False): _("No expansion by the two volumes; their intervals do not exclude it."),
+    (False, "undecided", True): _("No expansion by the two volumes; the change is within measurement error."),
+    (False, "unlikely", False): _("No expansion."),
+    (False, "unlikely", True): _("No expansion; the change is within measurement error."),
+    (False, None, None): _("No expansion by the two volumes; the uncertainty is unknown without intervals."),
 }
 """By `is_expansion`, `verdict` and `within_error` of a Growth."""
 
@@ -156,7 +157,7 @@ def growth_verdict(growth: Growth | Mapping) -> str:
     """
     found = growth if isinstance(growth, Mapping) else asdict(growth)
     if found["is_expansion"] is None:
-        return "No hemorrhage was measured on either scan."
+        return _("No hemorrhage was measured on either scan.")
     expansion, verdict = found["is_expansion"], found["verdict"]
     key = expansion, verdict, None if verdict is None else bool(found.get("within_error"))
     return _GROWTH_VERDICTS.get(key, _GROWTH_VERDICTS[expansion, None, None])

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.names import shown
+from ..common.translation import tr as _
 from .geometry import distinct_steps, regular_offsets, resample_slices, stack_affine, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
@@ -63,7 +64,9 @@ def read_series(
     stack = candidate.stack
     if stack is None:
         reason = candidate.verdict.reasons[0]
-        raise InputError(f"The series contains no CT slices; expected CT images, found: {reason}.")
+        raise InputError(
+            _("The series contains no CT slices; expected CT images, found: {reason}.").format(reason=reason)
+        )
     _refuse_incomplete(candidate, unreadable)
     notes = _left_out(candidate, unreadable)
     slices, first = stack.slices, stack.slices[0]
@@ -75,8 +78,10 @@ def read_series(
     grid, is_regular = regular_offsets(offsets)
     if len(grid) > MAX_INTERPOLATED * len(slices):
         raise InputError(
-            f"The distances between slices range from {steps[0][0]:.2f} to {steps[-1][0]:.2f} mm; expected slices that "
-            "can be interpolated to an even spacing."
+            _(
+                "The distances between slices range from {least:.2f} to {most:.2f} mm; expected slices "
+                "that can be interpolated to an even spacing."
+            ).format(least=steps[0][0], most=steps[-1][0])
         )
 
     hu, pixel_notes = read_hu(slices, progress)
@@ -131,24 +136,32 @@ def _refuse_incomplete(candidate, unreadable):
     """Refuse a volume with missing slices, or with slices of several acquisitions."""
     stack = candidate.stack
     if len(stack.slices) < 2:
-        raise InputError("The series has 1 slice; expected a stack of slices through the whole head.")
+        raise InputError(_("The series has 1 slice; expected a stack of slices through the whole head."))
     missing, lost = find_gaps(stack), [*unreadable, *(item.path for item, _ in candidate.odd)]
     if missing and lost:
         after, width, usual = missing[0]
+        files = _("{name} and others").format(name=lost[0].name) if lost[1:] else lost[0].name
         raise InputError(
-            f"The scan is incomplete: {lost[0].name}{' and others' if lost[1:] else ''} cannot be read as a slice; "
-            f"expected a slice every {usual:.1f} mm, found a gap of {width:.1f} mm after slice {after}."
+            _(
+                "The scan is incomplete: {files} cannot be read as a slice; expected a slice every {usual:.1f} mm, "
+                "found a gap of {width:.1f} mm after slice {after}."
+            ).format(files=files, usual=usual, width=width, after=after)
         )
     for after, width, usual in missing:
         if width > 10.0 and width > 3.5 * usual:
             raise InputError(
-                f"Slices are missing: expected a slice every {usual:.1f} mm, "
-                f"found a gap of {width:.1f} mm after slice {after}."
+                _(
+                    "Slices are missing: expected a slice every {usual:.1f} mm, found a gap of {width:.1f} "
+                    "mm after slice {after}."
+                ).format(usual=usual, width=width, after=after)
             )
     if count_interleaved(stack) >= max(3, 0.1 * len(stack.slices)):
         raise InputError(
-            "The series contains several acquisitions that the headers do not distinguish; expected evenly spaced "
-            f"slices, found {count_interleaved(stack)} that lie between those of another acquisition."
+            _(
+                "The series contains several acquisitions that the headers do not distinguish; expected "
+                "evenly spaced slices, found {count} that lie between those of another "
+                "acquisition."
+            ).format(count=count_interleaved(stack))
         )
 
 
@@ -158,13 +171,18 @@ def _left_out(candidate, unreadable):
     notes = [sentence] if sentence else []
     if candidate.continued_by:
         names = "; ".join(f"“{label}”" for label in candidate.continued_by)
-        notes.append(f"The scan continues in another series, which was not used ({names}).")
+        notes.append(_("The scan continues in another series, which was not used ({names}).").format(names=names))
     if unreadable:
-        count = f"{len(unreadable)} file{'s' if len(unreadable) > 1 else ''}"
-        notes.append(
-            f"{count} could not be read and {'were' if len(unreadable) > 1 else 'was'} left out (first: "
-            f"{unreadable[0].name}); the scan has no gap, but may end too early if the file belongs to it."
+        words = _(
+            "{count} files could not be read and were left out (first: {name}); the scan has no gap, but may end too "
+            "early if the file belongs to it."
         )
+        if len(unreadable) == 1:
+            words = _(
+                "1 file could not be read and was left out (first: {name}); the scan has no gap, but may end too early "
+                "if the file belongs to it."
+            )
+        notes.append(words.format(count=len(unreadable), name=unreadable[0].name))
     return notes
 
 
@@ -174,14 +192,24 @@ def _offsets(positions, notes):
     direction = span / np.linalg.norm(span)
     offsets = (positions - positions[0]) @ direction
     if offsets[-1] > MAX_LENGTH_MM:
-        raise InputError(f"The slices span {offsets[-1]:.4g} mm; expected a head scan, at most {MAX_LENGTH_MM:g} mm.")
+        raise InputError(
+            _("The slices span {length:.4g} mm; expected a head scan, at most {most:g} mm.").format(
+                length=offsets[-1], most=MAX_LENGTH_MM
+            )
+        )
     off_axis = np.linalg.norm(positions - positions[0] - np.outer(offsets, direction), axis=1).max()
     if off_axis > 5.0:
         raise InputError(
-            f"The slices do not lie on one line; expected a stack, found one {off_axis:.1f} mm off its axis."
+            _("The slices do not lie on one line; expected a stack, found one {distance:.1f} mm off its axis.").format(
+                distance=off_axis
+            )
         )
     if off_axis > 0.5:
-        notes.append(f"Some slices lie off the stack axis by up to {off_axis:.1f} mm, and so do positions on them.")
+        notes.append(
+            _("Some slices lie off the stack axis by up to {distance:.1f} mm, and so do positions on them.").format(
+                distance=off_axis
+            )
+        )
     return direction, offsets
 
 
@@ -193,11 +221,18 @@ def _spacing_sentence(steps, slices, offsets, grid):
         for step, pair in zip(np.diff(offsets), zip(thickness[:-1], thickness[1:], strict=True), strict=True)
     )
     shown = ", ".join(f"{step:.2f} mm ({count} ×)" for step, count in steps[:6]) + (", …" if len(steps) > 6 else "")
-    overlap = f", with {overlaps} overlapping pair{'s' if overlaps > 1 else ''} of slices" if overlaps else ""
-    return (
-        f"The distance between slices varies: {shown}{overlap}; the scan was interpolated to {len(grid)} slices "
-        f"every {grid[1] - grid[0]:.2f} mm."
-    )
+    overlap = ""
+    if overlaps:
+        overlap = (
+            _(", with {count} overlapping pairs of slices")
+            if overlaps > 1
+            else _(", with 1 overlapping pair of slices")
+        )
+        overlap = overlap.format(count=overlaps)
+    return _(
+        "The distance between slices varies: {distances}{overlap}; the scan was interpolated to {count} "
+        "slices every {step:.2f} mm."
+    ).format(distances=shown, overlap=overlap, count=len(grid), step=grid[1] - grid[0])
 
 
 def _header_notes(candidate):
@@ -206,17 +241,25 @@ def _header_notes(candidate):
     stated = first.number("ImagesInAcquisition", 0)
     acquisitions = {item.acquisition for item in candidate.stack.slices}
     if len(acquisitions) == 1 and stated > len(candidate.stack.slices) + candidate.stack.repeats:
-        yield f"The header states {stated:.0f} images in the acquisition; {len(candidate.stack.slices)} were found."
+        yield _("The header states {stated:.0f} images in the acquisition; {count} were found.").format(
+            stated=stated, count=len(candidate.stack.slices)
+        )
     if first.text("LossyImageCompression") == "01":
-        yield "The images were stored with lossy compression; Hounsfield units are approximate."
+        yield _("The images were stored with lossy compression; Hounsfield units are approximate.")
     if verdict.rank is Rank.NEVER or verdict.rank is Rank.OTHER_PART:
-        yield f"According to its header the series is {verdict.reasons[0]}; expected a head CT without contrast."
+        yield _("According to its header the series is {reason}; expected a head CT without contrast.").format(
+            reason=verdict.reasons[0]
+        )
     elif verdict.rank is Rank.SHARP and "kernel" in verdict.reasons[0]:
-        yield f"The scan was reconstructed with a {verdict.reasons[0]}; a soft-tissue kernel is expected."
+        yield _("The scan was reconstructed with a {reason}; a soft-tissue kernel is expected.").format(
+            reason=verdict.reasons[0]
+        )
     elif verdict.rank is Rank.SHARP:
-        yield f"The scan was acquired with a {verdict.reasons[0]}; 100 to 140 kV are expected."
+        yield _("The scan was acquired with a {reason}; 100 to 140 kV are expected.").format(reason=verdict.reasons[0])
     elif verdict.rank is Rank.INCOMPLETE or "reformat" in verdict.words:
-        yield f"About the analyzed series: {verdict.reasons[0]}; expected original axial slices of the whole head."
+        yield _("About the analyzed series: {reason}; expected original axial slices of the whole head.").format(
+            reason=verdict.reasons[0]
+        )
 
 
 def _tilt(first, affine, notes):
@@ -228,7 +271,9 @@ def _tilt(first, affine, notes):
     # The standard does not define the sign: GE and Philips state opposite ones for the same geometry.
     if abs(abs(stated) - abs(geometric)) > 1.0:
         notes.append(
-            f"The header states a gantry tilt of {stated:g}°, but the slice positions show {abs(geometric):.1f}°; "
-            "the positions were used."
+            _(
+                "The header states a gantry tilt of {stated:g}°, but the slice positions show "
+                "{geometric:.1f}°; the positions were used."
+            ).format(stated=stated, geometric=abs(geometric))
         )
     return round(float(np.copysign(geometric, stated)) if stated else geometric, 2)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..common.progress import NO_PROGRESS
+from ..common.translation import tr as _
 
 if TYPE_CHECKING:
     import pydicom
@@ -176,7 +177,9 @@ def find_images(folder: Path, recursive: bool = True, progress: Progress | None 
     images, refusal = FoundImages(), None
     for index, path in enumerate(paths):
         if index % 16 == 0:
-            progress(index / len(paths), f"Reading headers: {index} of {len(paths)} files")
+            progress(
+                index / len(paths), _("Reading headers: {index} of {count} files").format(index=index, count=len(paths))
+            )
         try:
             header = read_header(path)
         except OSError as error:  # for example on a scratched disk, or without permission

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from .geometry import spacing_kji, voxel_volume_mm3
 
 
@@ -63,10 +64,12 @@ class HeadCT:
 
     def __post_init__(self):
         if self.hu.ndim != 3:
-            raise InputError(f"The scan has {self.hu.ndim} dimensions; expected a single 3-D volume (k, j, i).")
+            raise InputError(
+                _("The scan has {ndim} dimensions; expected a single 3-D volume (k, j, i).").format(ndim=self.hu.ndim)
+            )
         matrix = np.array(self.ijk_to_ras, dtype=np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or voxel_volume_mm3(matrix) == 0.0:
-            raise InputError("The scan's geometry is unusable: expected a finite, invertible 4×4 IJK-to-RAS matrix.")
+            raise InputError(_("The scan's geometry is unusable: expected a finite, invertible 4×4 IJK-to-RAS matrix."))
         object.__setattr__(self, "ijk_to_ras", matrix)
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..common.translation import tr as _
 from .coarse_head import IN_PLANE, CoarseHead, plane_edges
 from .hounsfield import MIN_HU
 
@@ -76,8 +77,8 @@ class HeadShape:
     @property
     def found(self) -> str:
         """The measurements in words."""
-        return (
-            f"a skull {self.width_mm:.0f} mm wide and {self.length_mm:.0f} mm long around {self.intracranial_ml:.0f} mL"
+        return _("a skull {width:.0f} mm wide and {length:.0f} mm long around {volume:.0f} mL").format(
+            width=self.width_mm, length=self.length_mm, volume=self.intracranial_ml
         )
 
 
@@ -139,20 +140,20 @@ def misplacement(shape: HeadShape) -> str | None:
     """
     superior, anterior, right = shape.symmetry
     if superior > max(right + SYMMETRY_MARGIN, anterior):
-        return "with its plane of symmetry across the axis from head to feet"
+        return _("with its plane of symmetry across the axis from head to feet")
     # Even a head rotated far to the side is longer than wide.
     if anterior > right + SYMMETRY_MARGIN and shape.width_mm > 1.03 * shape.length_mm:
-        return "with its plane of symmetry across the axis from back to front"
+        return _("with its plane of symmetry across the axis from back to front")
     has_cavities = shape.cavities_ml >= MIN_CAVITIES_ML
     up, forward = shape.cavities_mm if has_cavities else (0.0, 0.0)
     is_reversed = forward < -MIN_OFFSET_MM
     if up > MIN_OFFSET_MM and shape.closed_above < OPEN:
-        return "upside down and with the face to the back" if is_reversed else "upside down"
+        return _("upside down and with the face to the back") if is_reversed else _("upside down")
     # In the stated orientation the neck is below. A phantom made of ellipsoids is closed at both ends and even.
     is_closed = shape.closed_below > CLOSED and (has_cavities or shape.closed_above > OPEN)
     if is_closed and shape.evenness < EVEN:
-        return "on its face or its back"
-    return "with the face to the back" if is_reversed else None
+        return _("on its face or its back")
+    return _("with the face to the back") if is_reversed else None
 
 
 def _brain(coarse, bone_hu, core_mm):

@@ -6,6 +6,7 @@ Not for masks and maps, whose values are not Hounsfield units.
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 
 MIN_HU, MAX_HU = -1024, 32767
 """Value of padding and of everything below air; largest value of int16."""
@@ -39,7 +40,9 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         If the values are not numbers of one component.
     """
     if values.dtype.kind not in "biuf":
-        raise InputError(f"The scan has values of type {values.dtype}; expected whole or real numbers in HU.")
+        raise InputError(
+            _("The scan has values of type {dtype}; expected whole or real numbers in HU.").format(dtype=values.dtype)
+        )
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
     low, high = values.min(), values.max()
@@ -50,8 +53,10 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     offset = UNSCALED_OFFSET if low > MIN_HU / 10 and _is_unscaled(values) else 0
     if offset:
         warnings = (
-            f"The values were stored without their offset (air at {_mode(values, 0, 75):.0f}, brain at "
-            f"{_mode(values, 950, 1150):.0f}); {UNSCALED_OFFSET} was subtracted to get Hounsfield units.",
+            _(
+                "The values were stored without their offset (air at {air:.0f}, brain at {brain:.0f}); "
+                "{offset} was subtracted to get Hounsfield units."
+            ).format(air=_mode(values, 0, 75), brain=_mode(values, 950, 1150), offset=UNSCALED_OFFSET),
         )
     least = MIN_HU + offset
     if high > MAX_HU:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from .stated_geometry import MM_PER_UNIT, checked_affine
 from .stored_volume import ONE_VALUE, StoredVolume, three_sizes
 
@@ -62,9 +63,13 @@ def read_nifti(path: Path) -> StoredVolume:
     """
     header, content = _header_and_content(path)
     if header.kind in COLOR_TYPES:
-        raise InputError(f"{path.name} is a color image; {ONE_VALUE}.")
+        raise InputError(_("{name} is a color image; {expected}.").format(name=path.name, expected=ONE_VALUE))
     if header.kind not in TYPES:
-        raise InputError(f"{path.name} has values of NIfTI type {header.kind}; expected whole or real numbers.")
+        raise InputError(
+            _("{name} has values of NIfTI type {kind}; expected whole or real numbers.").format(
+                name=path.name, kind=header.kind
+            )
+        )
     shape = three_sizes(path, header.dim[1 : header.dim[0] + 1])
     dtype = np.dtype(f"{header.order}{TYPES[header.kind]}")
     count = math.prod(shape)
@@ -73,13 +78,15 @@ def read_nifti(path: Path) -> StoredVolume:
     offset = offset or header.least_offset  # 0: directly after the header
     if offset < header.least_offset:
         raise InputError(
-            f"{path.name} states that its voxels begin at byte {offset}, within the header; expected "
-            f"{header.least_offset} or more."
+            _(
+                "{name} states that its voxels begin at byte {offset}, within the header; expected {least} or more."
+            ).format(name=path.name, offset=offset, least=header.least_offset)
         )
     if len(content) < offset + count * dtype.itemsize:
         raise InputError(
-            f"{path.name} is truncated; expected {count * dtype.itemsize} bytes of voxels, "
-            f"found {len(content) - offset}."
+            _("{name} is truncated; expected {expected} bytes of voxels, found {found}.").format(
+                name=path.name, expected=count * dtype.itemsize, found=len(content) - offset
+            )
         )
     voxels = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(shape[::-1])
     slope, intercept = header.slope, header.intercept
@@ -97,12 +104,20 @@ def _header_and_content(path):
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path.name} is truncated; expected a complete gzip file, found: {error}.") from error
+            raise InputError(
+                _("{name} is truncated; expected a complete gzip file, found: {error}.").format(
+                    name=path.name, error=error
+                )
+            ) from error
     sizes = {size: order for order in "<>" for size in struct.unpack_from(f"{order}i", content.ljust(4, b"\0"))}
     for size, magic, start, parse in ((348, b"n+1", 344, _first), (540, b"n+2", 4, _second)):
         if size in sizes and len(content) >= size and content[start : start + 3] == magic:
             return parse(sizes[size], content), content
-    raise InputError(f"{path.name} is not a readable NIfTI file; expected a single-file NIfTI-1 or NIfTI-2 header.")
+    raise InputError(
+        _("{name} is not a readable NIfTI file; expected a single-file NIfTI-1 or NIfTI-2 header.").format(
+            name=path.name
+        )
+    )
 
 
 def _first(order, content):
@@ -133,12 +148,16 @@ def _geometry(path, header):
     """Affine in mm and warnings, after checking sform, qform and pixdim against each other."""
     unit = UNITS.get(header.units & 7)
     if unit is None:
-        raise InputError(f"{path.name} states a length unit of code {header.units & 7}; expected m, mm or µm.")
+        raise InputError(
+            _("{name} states a length unit of code {code}; expected m, mm or µm.").format(
+                name=path.name, code=header.units & 7
+            )
+        )
     factor = MM_PER_UNIT[unit]
     warnings = []
     spacing = np.array(header.pixdim[1:4], dtype=float)
     if (spacing < 0).any():
-        warnings.append("The header states a negative spacing in pixdim, which NIfTI forbids; the sign was ignored.")
+        warnings.append(_("The header states a negative spacing in pixdim, which NIfTI forbids; the sign was ignored."))
         spacing = np.abs(spacing)
     matrices = {}
     if header.sform_code > 0:
@@ -148,10 +167,14 @@ def _geometry(path, header):
         if header.sform_code in TEMPLATE_CODES and header.qform_code not in TEMPLATE_CODES:
             # An sform to a template may scale the head; the qform is in scanner coordinates.
             if not np.allclose(matrices["sform"], matrices["qform"], rtol=0, atol=0.01 * spacing.max()):
-                warnings.append("The header's sform maps to a template; the scanner's own geometry (qform) was used.")
+                warnings.append(
+                    _("The header's sform maps to a template; the scanner's own geometry (qform) was used.")
+                )
             del matrices["sform"]
     if not matrices:
-        raise InputError(f"{path.name} states no orientation; expected an sform or a qform in the NIfTI header.")
+        raise InputError(
+            _("{name} states no orientation; expected an sform or a qform in the NIfTI header.").format(name=path.name)
+        )
     for matrix in matrices.values():
         matrix[:3] *= factor
     # A pixdim of 0 means that the header states no spacing besides its sform.
@@ -166,8 +189,10 @@ def _qform(path, header, spacing):
     square = b * b + c * c + d * d
     if not square <= 1.01:
         raise InputError(
-            f"{path.name} states no usable orientation; expected the three parts of a unit quaternion in its qform, "
-            f"found {b:g}, {c:g}, {d:g}."
+            _(
+                "{name} states no usable orientation; expected the three parts of a unit quaternion in its "
+                "qform, found {b:g}, {c:g}, {d:g}."
+            ).format(name=path.name, b=b, c=c, d=d)
         )
     if square > 1.0:
         b, c, d = (value / math.sqrt(square) for value in (b, c, d))

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..common.errors import DependencyError, InputError
 from ..common.progress import NO_PROGRESS
+from ..common.translation import tr as _
 from .hounsfield import MAX_HU, MIN_HU
 
 if TYPE_CHECKING:
@@ -65,13 +66,17 @@ def _read_stored(slices, progress):
     )
     shape = int(slices[0].number("Rows")), int(slices[0].number("Columns"))
     for index, item in enumerate(slices):
-        progress(index / len(slices), f"Reading slice {index + 1} of {len(slices)}")
+        progress(index / len(slices), _("Reading slice {index} of {count}").format(index=index + 1, count=len(slices)))
         if item.path not in opened:
             opened = {item.path: _decode(item, is_signed)}
         plane = opened[item.path]
         plane = plane[item.frame or 0] if plane.ndim == 3 and len(plane) > (item.frame or 0) else plane
         if plane.shape != shape:
-            raise InputError(f"{item.path.name} has {plane.shape} pixels; expected {shape} by its header.")
+            raise InputError(
+                _("{name} has {found} pixels; expected {expected} by its header.").format(
+                    name=item.path.name, found=plane.shape, expected=shape
+                )
+            )
         planes.append(plane)
     return planes
 
@@ -90,21 +95,35 @@ def _decode(item, is_signed):
             count = len(dataset.get("PixelData") or b"")
             _complete(dataset, is_signed)
     except Exception as error:  # pydicom raises many types on damaged files
-        raise InputError(f"{name} cannot be read; expected a complete DICOM file ({error}).") from error
+        raise InputError(
+            _("{name} cannot be read; expected a complete DICOM file ({error}).").format(name=name, error=error)
+        ) from error
     if not count:
-        raise InputError(f"{name} is truncated; expected pixels after its header, found none.")
+        raise InputError(_("{name} is truncated; expected pixels after its header, found none.").format(name=name))
     if syntax in NATIVE_SYNTAXES:
         expected = int(np.prod([item.number(keyword, 1) for keyword in ("NumberOfFrames", "Rows", "Columns")]))
         expected = expected * int(item.number("BitsAllocated", 16)) // 8
         if count < expected:
-            raise InputError(f"{name} is truncated; expected {expected} bytes of pixels, found {count}.")
+            raise InputError(
+                _("{name} is truncated; expected {expected} bytes of pixels, found {count}.").format(
+                    name=name, expected=expected, count=count
+                )
+            )
     else:
         try:
             is_ready = get_decoder(syntax).is_available
         except (NotImplementedError, ValueError) as error:
-            raise InputError(f"{name} cannot be decoded; expected pixels of a CT, found {words}.") from error
+            raise InputError(
+                _("{name} cannot be decoded; expected pixels of a CT, found {compression}.").format(
+                    name=name, compression=words
+                )
+            ) from error
         if not is_ready:
-            raise DependencyError(f"{name} is compressed ({words}): install the Python packages {PACKAGES}.")
+            raise DependencyError(
+                _("{name} is compressed ({compression}): install the Python packages {packages}.").format(
+                    name=name, compression=words, packages=PACKAGES
+                )
+            )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -113,7 +132,9 @@ def _decode(item, is_signed):
         raise
     except Exception as error:  # every plug-in raises its own types
         raise InputError(
-            f"{name} cannot be decoded; expected readable pixels, found damaged or unsupported ones ({words})."
+            _(
+                "{name} cannot be decoded; expected readable pixels, found damaged or unsupported ones ({compression})."
+            ).format(name=name, compression=words)
         ) from error
 
 
@@ -169,7 +190,7 @@ def _scaling(slices, stored):
     known = [index for index, scale in enumerate(stated) if scale is not None]
     if not known:
         return [(1.0, 0.0)] * len(slices), [
-            "The headers state no rescale intercept; the stored values were used as Hounsfield units."
+            _("The headers state no rescale intercept; the stored values were used as Hounsfield units.")
         ]
     usual = Counter(stated[index] for index in known).most_common(1)[0][0]
     # A whole block of slices may be wrong, so each is compared with slices of the usual scale, not just with neighbors.
@@ -187,28 +208,38 @@ def _scaling(slices, stored):
             is_sure = len({stated[other] for other in known}) == 1
             if not is_sure or fits_usual < max(0.5, 2 * _agreement(_histogram(item, plane, (1.0, 0.0)), reference)):
                 raise InputError(
-                    f"{item.path.name} states no rescale intercept while {len(known)} other slices do; expected one in "
-                    "each, and its pixels do not show which."
+                    _(
+                        "{name} states no rescale intercept while {count} other slices do; expected one in "
+                        "each, and its pixels do not show which."
+                    ).format(name=item.path.name, count=len(known))
                 )
             repaired.append(item)
             stated[index] = usual
         elif fits_usual > 1.2 * _agreement(_histogram(item, plane, own), reference):
             raise InputError(
-                f"{item.path.name} states a rescale intercept of {own[1]:g} and a slope of {own[0]:g}, the usual slice "
-                f"{usual[1]:g} and {usual[0]:g}; expected values that fit the pixels, but those of {item.path.name} do "
-                "not."
+                _(
+                    "{name} states a rescale intercept of {intercept:g} and a slope of {slope:g}, the usual "
+                    "slice {usual_intercept:g} and {usual_slope:g}; expected values that fit the pixels, but those of "
+                    "{name} do not."
+                ).format(
+                    name=item.path.name, intercept=own[1], slope=own[0], usual_intercept=usual[1], usual_slope=usual[0]
+                )
             )
     notes = []
     differing = [item for item, scale in zip(slices, stated, strict=True) if scale != usual]
     if 0 < len(differing) < 0.5 * len(slices):
         notes.append(
-            f"{len(differing)} of {len(slices)} slices state other rescale values than the rest (first: "
-            f"{differing[0].path.name}); they fit the pixels and were used."
+            _(
+                "{count} of {slices} slices state other rescale values than the rest (first: {name}); "
+                "they fit the pixels and were used."
+            ).format(count=len(differing), slices=len(slices), name=differing[0].path.name)
         )
     if repaired:
         notes.append(
-            f"{len(repaired)} of {len(slices)} slices state no rescale intercept (first: {repaired[0].path.name}); "
-            f"that of the others, {usual[1]:g}, fits their pixels and was used."
+            _(
+                "{count} of {slices} slices state no rescale intercept (first: {name}); that of the "
+                "others, {intercept:g}, fits their pixels and was used."
+            ).format(count=len(repaired), slices=len(slices), name=repaired[0].path.name, intercept=usual[1])
         )
     return stated, notes
 
@@ -220,8 +251,10 @@ def _stated_scale(item):
         return None
     if not 0.0 < slope <= MAX_SLOPE or abs(intercept) > MAX_INTERCEPT:
         raise InputError(
-            f"{item.path.name} states a rescale slope of {slope:g} and an intercept of {intercept:g}; expected those "
-            "of a CT, usually 1 and -1024."
+            _(
+                "{name} states a rescale slope of {slope:g} and an intercept of {intercept:g}; expected "
+                "those of a CT, usually 1 and -1024."
+            ).format(name=item.path.name, slope=slope, intercept=intercept)
         )
     return slope, intercept
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, part
+from ..common.translation import tr as _
 from . import dicom, dicom_files, series_choice
 from .series_choice import SeriesSummary
 from .volume_files import read_volume_file, suffix_of
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SeriesSummary", "list_series", "read_head_ct"]
 
-EXPECTED = "expected a folder, file or .zip of DICOM images, or a NIfTI, NRRD or MetaImage file"
+EXPECTED = _("expected a folder, file or .zip of DICOM images, or a NIfTI, NRRD or MetaImage file")
 
 
 def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progress: Progress | None = None) -> HeadCT:
@@ -53,7 +54,11 @@ def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progres
     path = Path(path).expanduser()
     if path.is_file() and suffix_of(path) is not None:
         if series_uid is not None:
-            raise InputError(f"{path.name} contains one volume; expected DICOM images, since a series was chosen.")
+            raise InputError(
+                _("{name} contains one volume; expected DICOM images, since a series was chosen.").format(
+                    name=path.name
+                )
+            )
         with _readable(path):
             return read_volume_file(path)
     with _dicom_images(path, part(progress, 0.0, 0.3)) as (images, file_uid):
@@ -64,7 +69,7 @@ def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progres
     if not is_clear and len(summaries) > 1:
         facts = replace(facts, warnings=(choice, *facts.warnings))
     head_ct = replace(head_ct, facts=facts)
-    progress(1.0, "Scan read")
+    progress(1.0, _("Scan read"))
     return head_ct
 
 
@@ -88,7 +93,7 @@ def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
     """
     path = Path(folder).expanduser()
     if path.is_file() and suffix_of(path) is not None:
-        raise InputError(f"{path.name} contains one volume and no series; expected DICOM images.")
+        raise InputError(_("{name} contains one volume and no series; expected DICOM images.").format(name=path.name))
     with _dicom_images(path, NO_PROGRESS) as (images, file_uid):
         if file_uid is not None:
             return series_choice.choose_series(images.slices, file_uid)[1]
@@ -99,7 +104,7 @@ def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
 def _dicom_images(path, progress):
     """Yield the DICOM images at a path, and the series if the path is a file (None for a folder or .zip)."""
     if not path.exists():
-        raise InputError(f"{path} does not exist; {EXPECTED}.")
+        raise InputError(_("{path} does not exist; {expected}.").format(path=path, expected=EXPECTED))
     with _readable(path), _without_validation():
         yield from _images_at(path, progress)
 
@@ -119,7 +124,11 @@ def _readable(path):
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path} cannot be read; {EXPECTED}, found: {error.strerror or error}.") from error
+        raise InputError(
+            _("{path} cannot be read; {expected}, found: {reason}.").format(
+                path=path, expected=EXPECTED, reason=error.strerror or error
+            )
+        ) from error
 
 
 def _images_at(path, progress):
@@ -130,26 +139,40 @@ def _images_at(path, progress):
             _extract(path, folder)
             yield _require_images(dicom_files.find_images(Path(folder), progress=progress), path), None
     elif path.suffix.lower() == ".zip":
-        raise InputError(f"{path.name} is not a readable .zip archive; {EXPECTED}, found a damaged file.")
+        raise InputError(
+            _("{name} is not a readable .zip archive; {expected}, found a damaged file.").format(
+                name=path.name, expected=EXPECTED
+            )
+        )
     else:
         header = dicom_files.read_header(path)
         if header is None:
-            found = f"a {path.suffix} file" if path.suffix else "a file without extension"
-            raise InputError(f"{path.name} is not a CT; {EXPECTED}, found {found}.")
+            found = _("a {suffix} file").format(suffix=path.suffix) if path.suffix else _("a file without extension")
+            raise InputError(
+                _("{name} is not a CT; {expected}, found {found}.").format(
+                    name=path.name, expected=EXPECTED, found=found
+                )
+            )
         if dicom_files.is_media_directory(header):  # stands for all files of the medium
             yield _require_images(dicom_files.find_images(path.parent, progress=progress), path.parent), None
             return
         images = dicom_files.find_images(path.parent, recursive=False, progress=progress)
         own = next((item for item in images.slices if item.path == path), None)
         if own is None:
-            raise InputError(f"{path.name} cannot be read; expected a complete DICOM image, found a damaged file.")
+            raise InputError(
+                _("{name} cannot be read; expected a complete DICOM image, found a damaged file.").format(
+                    name=path.name
+                )
+            )
         yield images, own.text("SeriesInstanceUID")
 
 
 def _require_images(images, path):
     if not images.slices:
-        damaged = f", found {len(images.unreadable)} damaged" if images.unreadable else ""
-        raise InputError(f"{path} holds no DICOM image; {EXPECTED}{damaged}.")
+        damaged = _(", found {count} damaged").format(count=len(images.unreadable)) if images.unreadable else ""
+        raise InputError(
+            _("{path} holds no DICOM image; {expected}{damaged}.").format(path=path, expected=EXPECTED, damaged=damaged)
+        )
     return images
 
 
@@ -159,7 +182,9 @@ def _extract(path, folder):
             archive.extractall(folder)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path.name} cannot be unpacked; expected a complete .zip without a password, found: {error}."
+            _("{name} cannot be unpacked; expected a complete .zip without a password, found: {error}.").format(
+                name=path.name, error=error
+            )
         ) from error
 
 
@@ -170,6 +195,8 @@ def _choice_sentence(summaries):
 
     chosen, *others = summaries
     if not others:
-        return f"The only series, {words(chosen)}, was analyzed."
+        return _("The only series, {chosen}, was analyzed.").format(chosen=words(chosen))
     shown = ", ".join(words(other) for other in others[:4]) + (", …" if len(others) > 4 else "")
-    return f"{len(summaries)} series were found; analyzed {words(chosen)}, not {shown}."
+    return _("{count} series were found; analyzed {chosen}, not {others}.").format(
+        count=len(summaries), chosen=words(chosen), others=shown
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from .series_class import Rank, Verdict, judge, judge_foreign, study_date
 from .series_words import names_head
 from .stacks import Stack, reason_unusable, split_stacks
@@ -114,16 +115,22 @@ def choose_series(
         chosen = next((candidate for candidate in candidates if candidate.uid == series_uid), None)
         if chosen is None:
             listing = "; ".join(f"{candidate.uid} ({candidate.label})" for candidate in candidates)
-            raise InputError(f"Series {series_uid} is not among the files; expected one of: {listing}.")
+            raise InputError(
+                _("Series {uid} is not among the files; expected one of: {listing}.").format(
+                    uid=series_uid, listing=listing
+                )
+            )
         _refuse_several_patients(chosen.slices)
     else:
         chosen = candidates[0]
         if chosen.verdict.rank is Rank.NEVER:
             kinds = Counter(f"{candidate.verdict.reasons[0]} ({candidate.label})" for candidate in candidates)
             found = "; ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
-            hint = ": such a series is analyzed only if requested by its UID (--list-series)" if chosen.stack else ""
+            hint = _(": such a series is analyzed only if requested by its UID (--list-series)") if chosen.stack else ""
             raise InputError(
-                f"There is no axial CT series to analyze; expected a non-contrast head CT, found {found}{hint}."
+                _(
+                    "There is no axial CT series to analyze; expected a non-contrast head CT, found {found}{hint}."
+                ).format(found=found, hint=hint)
             )
         _refuse_several_patients(slices)
     others = [candidate for candidate in candidates if candidate is not chosen]
@@ -270,6 +277,8 @@ def _refuse_several_patients(slices):
     if len(patients) > 1:
         names = sorted({item.text("PatientID") or item.text("PatientName") for item in slices} - {""})
         raise InputError(
-            f"The files belong to {len(patients)} patients; expected the scan of one: give a folder of one patient, "
-            f"or choose a series; found {', '.join(names[:6])}{', …' if len(names) > 6 else ''}."
+            _(
+                "The files belong to {count} patients; expected the scan of one: give a folder of one "
+                "patient, or choose a series; found {names}."
+            ).format(count=len(patients), names=", ".join(names[:6]) + (", …" if len(names) > 6 else ""))
         )

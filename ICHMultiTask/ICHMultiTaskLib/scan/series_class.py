@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from ..common.translation import joined
+from ..common.translation import tr as _
 from . import series_words
 from .series_words import SeriesClass
 
@@ -39,9 +41,21 @@ class Rank(IntEnum):
 
 
 RANK_WORDS = {
-    Rank.USUAL: "original axial slices of 2.5 to 6 mm, soft-tissue kernel, no contrast",
-    Rank.THIN: "thin original axial slices, soft-tissue kernel, no contrast",
-    Rank.THICK: "thick original axial slices, soft-tissue kernel, no contrast",
+    Rank.USUAL: _("original axial slices of 2.5 to 6 mm, soft-tissue kernel, no contrast"),
+    Rank.THIN: _("thin original axial slices, soft-tissue kernel, no contrast"),
+    Rank.THICK: _("thick original axial slices, soft-tissue kernel, no contrast"),
+}
+_CLASS_NAMES = {
+    SeriesClass.CAPTURE: _("a screen picture, report or rendering"),
+    SeriesClass.LOCALIZER: _("a localizer"),
+    SeriesClass.SLAB: _("a projection of a slab"),
+    SeriesClass.MATERIAL: _("material or single-energy images"),
+    SeriesClass.PERFUSION: _("a perfusion or dynamic series"),
+    SeriesClass.ANGIOGRAPHY: _("angiography"),
+    SeriesClass.OTHER_PLANE: _("a reformat of another plane"),
+    SeriesClass.CONTRAST: _("contrast-enhanced"),
+    SeriesClass.AXIAL_REFORMAT: _("an axial reformat"),
+    SeriesClass.PLAIN: "a plain",
 }
 CLASS_RANKS = {
     SeriesClass.PLAIN: Rank.USUAL,
@@ -68,7 +82,7 @@ class Verdict:
     @property
     def words(self) -> str:
         """The reasons, or what the volume is, in words."""
-        return ", ".join(self.reasons) or RANK_WORDS[self.rank]
+        return joined(", ", self.reasons) if self.reasons else RANK_WORDS[self.rank]
 
 
 def judge(stack: Stack, repeats: int = 1) -> Verdict:
@@ -87,16 +101,16 @@ def judge(stack: Stack, repeats: int = 1) -> Verdict:
     first = stack.slices[len(stack.slices) // 2]
     found = _classes(first, stack.slices)
     if abs(first.normal[2]) < 0.75:
-        found[SeriesClass.OTHER_PLANE] = "not axial"
+        found[SeriesClass.OTHER_PLANE] = _("not axial")
     if repeats > 2:
-        found[SeriesClass.PERFUSION] = f"a dynamic series of {repeats} volumes"
+        found[SeriesClass.PERFUSION] = _("a dynamic series of {repeats} volumes").format(repeats=repeats)
     ranked = [(CLASS_RANKS.get(kind, Rank.NEVER), text) for kind, text in found.items()]
     ranked += _physical(stack, first)
     if any(item.image_type.startswith("DERIVED") for item in stack.slices):
-        ranked.append((Rank.REFORMAT, "derived images"))
+        ranked.append((Rank.REFORMAT, _("derived images")))
     ranked.sort(key=lambda item: -item[0])
     rank = max([rank for rank, _ in ranked], default=_thickness_rank(stack.thickness_mm))
-    return Verdict(rank, tuple(dict.fromkeys(text for _, text in ranked)))
+    return Verdict(rank, tuple(dict.fromkeys(text for _rank, text in ranked)))
 
 
 def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
@@ -117,11 +131,11 @@ def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
     modality = first.text("Modality")
     names = {"MR": "MR", "US": "ultrasound", "PT": "PET", "CR": "radiograph", "DX": "radiograph", "XA": "angiography"}
     if "LOCALIZER" in first.image_type:
-        kind = "localizer"
+        kind = _("localizer")
     elif first.sop_class.startswith("1.2.840.10008.5.1.4.1.1.7"):
-        kind = f"secondary capture (modality {modality or 'unknown'})"
+        kind = _("secondary capture (modality {modality})").format(modality=modality or "unknown")
     elif first.is_ct:
-        kind = f"CT images {why}"
+        kind = _("CT images {why}").format(why=why)
     else:
         kind = f"{names.get(modality, 'not CT')} (modality {modality or 'unknown'})"
     return Verdict(Rank.NEVER, (kind,))
@@ -159,17 +173,12 @@ def _classes(item, slices):
     if SeriesClass.OTHER_PART in series_words.classes_in(body) and not series_words.names_head(description):
         found[SeriesClass.OTHER_PART] = None
     words = {
-        SeriesClass.SHARP: f"sharp kernel {kernel}".rstrip(),
-        SeriesClass.OTHER_PART: f"not of the head ({body if series_words.classes_in(body) else description})",
+        SeriesClass.SHARP: _("sharp kernel {kernel}").format(kernel=kernel) if kernel else _("sharp kernel"),
+        SeriesClass.OTHER_PART: _("not of the head ({part})").format(
+            part=body if series_words.classes_in(body) else description
+        ),
     }
-    return {kind: words.get(kind, _in_words(kind)) for kind in SeriesClass if kind in found}
-
-
-def _in_words(kind):
-    """Name of a class, with its article."""
-    if kind in (SeriesClass.CONTRAST, SeriesClass.ANGIOGRAPHY, SeriesClass.MATERIAL):
-        return kind.value
-    return f"{'an' if kind.value[0] in 'aeiou' else 'a'} {kind.value}"
+    return {kind: words.get(kind, _CLASS_NAMES.get(kind)) for kind in SeriesClass if kind in found}
 
 
 def _physical(stack, first):
@@ -177,16 +186,19 @@ def _physical(stack, first):
     coverage = stack.coverage_mm + (stack.thickness_mm or 0.0)
     count = len(stack.slices)
     if count < 8:
-        yield Rank.INCOMPLETE, f"only {count} slice{'s' if count > 1 else ''}"
+        yield Rank.INCOMPLETE, _("only {count} slices").format(count=count) if count > 1 else _("only 1 slice")
     elif coverage < MIN_COVERAGE_MM:
-        yield Rank.INCOMPLETE, f"covers {stack.coverage_mm:.0f} mm with {count} slices"
+        yield (
+            Rank.INCOMPLETE,
+            _("covers {coverage:.0f} mm with {count} slices").format(coverage=stack.coverage_mm, count=count),
+        )
     field = first.number("Rows") * first.pixel_spacing[0]
     if field < MIN_FIELD_MM:
-        yield Rank.INCOMPLETE, f"field of view of only {field:.0f} mm"
+        yield Rank.INCOMPLETE, _("field of view of only {field:.0f} mm").format(field=field)
     in_words = re.search(r"(?<!\d)(\d{2,3})\s?kVp?(?![a-z])", first.text("SeriesDescription"), re.IGNORECASE)
     voltage = first.number("KVP", float(in_words[1]) if in_words else 0.0)
     if voltage and not USUAL_KV[0] <= voltage <= USUAL_KV[1]:
-        yield Rank.SHARP, f"tube voltage of {voltage:g} kV"
+        yield Rank.SHARP, _("tube voltage of {voltage:g} kV").format(voltage=voltage)
 
 
 def _thickness_rank(thickness):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..common.translation import joined
+from ..common.translation import tr as _
 from .series_words import denies_contrast
 
 if TYPE_CHECKING:
@@ -87,17 +89,17 @@ class Stack:
 def reason_unusable(item: Slice) -> str | None:
     """Why an image cannot be a slice of a volume, or None if it can."""
     if item.number("SamplesPerPixel", 1) != 1:
-        return "in color"
+        return _("in color")
     if "LOCALIZER" in item.image_type:
-        return "of a localizer"
+        return _("of a localizer")
     if not item.is_ct:
-        return "of another modality than CT"
+        return _("of another modality than CT")
     if item.frame is None and item.number("NumberOfFrames", 1) > 1:
-        return "of several frames without positions"
+        return _("of several frames without positions")
     if item.position is None:
-        return "without a slice position"
+        return _("without a slice position")
     if item.orientation is None:
-        return "without a usable slice orientation"
+        return _("without a usable slice orientation")
     if item.pixel_spacing is None:
         return "without a usable pixel spacing"
     return None
@@ -336,24 +338,31 @@ def left_out_sentence(
     str or None
     """
     parts = []
-    for count, words in ((chosen.copies, "copied image"), (chosen.repeats, "image")):
-        if count:
-            where = " at the position of another" if words == "image" else ""
-            parts.append(f"{count} {words}{'s' if count > 1 else ''}{where}")
-    for kind, count in Counter(kind for _, kind in odd).items():
+    if chosen.copies:
+        words = _("{count} copied images") if chosen.copies > 1 else _("1 copied image")
+        parts.append(words.format(count=chosen.copies))
+    if chosen.repeats:
+        words = _("{count} images at the position of another")
+        words = words if chosen.repeats > 1 else _("1 image at the position of another")
+        parts.append(words.format(count=chosen.repeats))
+    for kind, count in Counter(kind for _item, kind in odd).items():
         names = [item.path.name for item, its_kind in odd if its_kind == kind]
-        parts.append(f"{count} image{'s' if count > 1 else ''} {kind} ({names[0]}{', …' if count > 1 else ''})")
+        words = _("{count} images {kind} ({name}, …)") if count > 1 else _("1 image {kind} ({name})")
+        parts.append(words.format(count=count, kind=kind, name=names[0]))
     for stack in others:
         first = stack.slices[0]
-        details = [f"{len(stack.slices)} slices"]
+        details = [_("another stack of {count} slices").format(count=len(stack.slices))]
         if stack.thickness_mm:
-            details.append(f"of {stack.thickness_mm:g} mm")
+            details.append(_("of {thickness:g} mm").format(thickness=stack.thickness_mm))
         if first.text("ConvolutionKernel") != chosen.slices[0].text("ConvolutionKernel"):
-            details.append(f"with kernel {first.text('ConvolutionKernel') or 'unknown'}")
+            kernel = first.text("ConvolutionKernel") or _("unknown")
+            details.append(_("with kernel {kernel}").format(kernel=kernel))
         elif first.acquisition != chosen.slices[0].acquisition:
-            details.append(f"of acquisition {first.acquisition:.0f}")
-        parts.append(f"another stack of {' '.join(details)}")
+            details.append(_("of acquisition {number:.0f}").format(number=first.acquisition))
+        parts.append(joined(" ", details))
     if not parts:
         return None
-    used = f"{len(chosen.slices)} of the series' {series_size} images were used"
-    return f"{used}; left out: {', '.join(parts[:6])}{', …' if len(parts) > 6 else ''}."
+    listed = joined(", ", [*parts[:6], *(["…"] if len(parts) > 6 else [])])
+    return _("{used} of the series' {count} images were used; left out: {parts}.").format(
+        used=len(chosen.slices), count=series_size, parts=listed
+    )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from .geometry import spacing_kji
 
 MM_PER_UNIT = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 0.001, "µm": 0.001}
@@ -65,8 +66,10 @@ def checked_affine(
     for key, spacing in (lesser or {}).items():
         for axis, own, other in _differences(affine, spacing):
             warnings.append(
-                f"The header states two spacings along the axis {axis}: {own:.4g} mm by {first} and {other:.4g} mm by "
-                f"{key}; {first} was used. If it is wrong, so is every volume."
+                _(
+                    "The header states two spacings along the axis {axis}: {own:.4g} mm by {first} and "
+                    "{other:.4g} mm by {field}; {first} was used. If it is wrong, so is every volume."
+                ).format(axis=axis, own=own, first=first, other=other, field=key)
             )
     return affine, tuple(warnings)
 
@@ -80,8 +83,10 @@ def refuse_defaults(ijk_to_ras: np.ndarray) -> None:
     """
     if np.array_equal(np.abs(ijk_to_ras), np.eye(4)):
         raise InputError(
-            "The scan states no spacing; expected the distance between its voxels in mm, found only the default of "
-            "1 × 1 × 1 mm with the first voxel at the origin."
+            _(
+                "The scan states no spacing; expected the distance between its voxels in mm, found only "
+                "the default of 1 × 1 × 1 mm with the first voxel at the origin."
+            )
         )
 
 
@@ -100,8 +105,10 @@ def refuse_oblique(ijk_to_ras: np.ndarray) -> None:
     worst = float(np.degrees(np.arccos(np.clip(shares.max(axis=1).min(), 0.0, 1.0))))
     if worst > MAX_OBLIQUE_DEG or len(set(nearest.tolist())) < 3:
         raise InputError(
-            f"The scan lies {worst:.0f}° oblique to the patient's axes; expected axial slices, or others along the "
-            f"patient's axes, within {MAX_OBLIQUE_DEG:.0f}°."
+            _(
+                "The scan lies {angle:.0f}° oblique to the patient's axes; expected axial slices, or "
+                "others along the patient's axes, within {most:.0f}°."
+            ).format(angle=worst, most=MAX_OBLIQUE_DEG)
         )
 
 
@@ -111,24 +118,36 @@ def _refuse_impossible(name, key, matrix):
     lengths = np.linalg.norm(columns, axis=0)
     if not np.isfinite(matrix).all() or lengths.min() == 0.0:
         found = " × ".join(f"{length:g}" for length in lengths)
-        raise InputError(f"{name} states no usable spacing ({key}); expected three lengths above 0 mm, found {found}.")
+        raise InputError(
+            _("{name} states no usable spacing ({field}); expected three lengths above 0 mm, found {found}.").format(
+                name=name, field=key, found=found
+            )
+        )
     cosines = np.abs((columns / lengths).T @ (columns / lengths))[[0, 0, 1], [1, 2, 2]]
     # One pair of axes spans the images; the third may be inclined to their normal.
     volume = abs(np.linalg.det(columns / lengths))
     lean = np.degrees(np.arccos(np.clip(volume, 0.0, 1.0)))
     if cosines.min() > np.sin(np.radians(1.0)) or lean > MAX_TILT_DEG:
         raise InputError(
-            f"{name} states a sheared grid ({key}); expected perpendicular axes, or slices shifted by a gantry tilt "
-            f"of up to {MAX_TILT_DEG:.0f}°, found axes at "
-            f"{', '.join(f'{np.degrees(np.arccos(cosine)):.0f}°' for cosine in cosines)}."
+            _(
+                "{name} states a sheared grid ({field}); expected perpendicular axes, or slices shifted by a "
+                "gantry tilt of up to {most:.0f}°, found axes at {angles}."
+            ).format(
+                name=name,
+                field=key,
+                most=MAX_TILT_DEG,
+                angles=", ".join(f"{np.degrees(np.arccos(cosine)):.0f}°" for cosine in cosines),
+            )
         )
 
 
 def _refuse_difference(name, first, affine, key, spacing):
     for axis, own, other in _differences(affine, spacing):
         raise InputError(
-            f"{name} states two different spacings along its axis {axis}; expected {first} and {key} to agree, found "
-            f"{own:.4g} and {other:.4g} mm."
+            _(
+                "{name} states two different spacings along its axis {axis}; expected {first} and {field} to "
+                "agree, found {own:.4g} and {other:.4g} mm."
+            ).format(name=name, axis=axis, first=first, field=key, own=own, other=other)
         )
 
 
@@ -148,22 +167,28 @@ def _compare_orientation(name, first, affine, key, other):
     """Compare two orientations after removing shear."""
     turns = []
     for matrix in (affine[:3, :3], other[:3, :3]):
-        left, _, right = np.linalg.svd(matrix / np.linalg.norm(matrix, axis=0))
+        left, _values, right = np.linalg.svd(matrix / np.linalg.norm(matrix, axis=0))
         turns.append(left @ right)
     if np.linalg.det(turns[0]) * np.linalg.det(turns[1]) < 0:
         raise InputError(
-            f"{name} states two orientations that mirror each other; expected {first} and {key} to agree, found a "
-            "right-handed and a left-handed one."
+            _(
+                "{name} states two orientations that mirror each other; expected {first} and {field} to "
+                "agree, found a right-handed and a left-handed one."
+            ).format(name=name, first=first, field=key)
         )
     turn = np.degrees(np.arccos(np.clip((np.trace(turns[0].T @ turns[1]) - 1) / 2, -1.0, 1.0)))
     if turn > TURN_TOLERANCE_DEG:
         raise InputError(
-            f"{name} states two different orientations; expected {first} and {key} to agree, found a rotation of "
-            f"{turn:.0f}° between them."
+            _(
+                "{name} states two different orientations; expected {first} and {field} to agree, found a "
+                "rotation of {angle:.0f}° between them."
+            ).format(name=name, first=first, field=key, angle=turn)
         )
 
 
 def _compare_position(first, affine, key, other):
     shift = float(np.linalg.norm(affine[:3, 3] - other[:3, 3]))
     if shift > PLACE_TOLERANCE_MM:
-        yield f"The header states two positions {shift:.0f} mm apart ({first} and {key}); {first} was used."
+        yield _("The header states two positions {shift:.0f} mm apart ({first} and {field}); {first} was used.").format(
+            shift=shift, first=first, field=key
+        )

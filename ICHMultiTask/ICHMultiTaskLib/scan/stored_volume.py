@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 
-ONE_VALUE = "expected a CT with one value per voxel"
+ONE_VALUE = _("expected a CT with one value per voxel")
 """For messages about color images and time series."""
 
 
@@ -48,5 +49,9 @@ def three_sizes(path: Path, sizes: Iterable[float]) -> list[int]:
     if len(sizes) != 3 or min(sizes) < 1:
         found = ", ".join(map(str, sizes))
         several = f", which are {sizes[3]} volumes" if len(sizes) == 4 and min(sizes) > 0 else ""
-        raise InputError(f"{path.name} has {len(sizes)} dimensions ({found}){several}; expected one 3-D volume.")
+        raise InputError(
+            _("{name} has {count} dimensions ({found}){several}; expected one 3-D volume.").format(
+                name=path.name, count=len(sizes), found=found, several=several
+            )
+        )
     return sizes

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, plane_edges
 from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
@@ -78,8 +79,16 @@ def _refuse_grid(head_ct):
     shape = head_ct.hu.shape
     if min(shape) < MIN_SLICES:
         raise InputError(
-            f"The scan has only {min(shape)} slice{'s' if min(shape) > 1 else ''} along one axis; "
-            f"expected at least {MIN_SLICES} slices through the whole head."
+            (
+                _(
+                    "The scan has only {count} slices along one axis; expected at least {least} slices "
+                    "through the whole head."
+                )
+                if min(shape) > 1
+                else _(
+                    "The scan has only 1 slice along one axis; expected at least {least} slices through the whole head."
+                )
+            ).format(count=min(shape), least=MIN_SLICES)
         )
     refuse_defaults(head_ct.ijk_to_ras)
     refuse_oblique(head_ct.ijk_to_ras)
@@ -87,11 +96,17 @@ def _refuse_grid(head_ct):
     if extent.min() < MIN_EXTENT_MM:
         found = " × ".join(f"{length:.0f}" for length in extent[::-1])
         raise InputError(
-            f"The scan covers too little of a head; expected at least {MIN_EXTENT_MM:.0f} mm along every axis, "
-            f"found {found} mm."
+            _(
+                "The scan covers too little of a head; expected at least {least:.0f} mm along "
+                "every axis, found {found} mm."
+            ).format(least=MIN_EXTENT_MM, found=found)
         )
     if extent.max() > 500.0:
-        raise InputError(f"The scan is {extent.max():.0f} mm long; expected a scan of the head alone, below 500 mm.")
+        raise InputError(
+            _("The scan is {length:.0f} mm long; expected a scan of the head alone, below 500 mm.").format(
+                length=extent.max()
+            )
+        )
 
 
 def _extent_mm(head_ct):
@@ -103,19 +118,31 @@ def _extent_mm(head_ct):
 def _refuse_values(hu, coarse):
     if hu.dtype.kind == "f" and not np.isfinite(hu.sum(dtype=np.float64)):
         count = int(hu.size - np.isfinite(hu).sum())
-        raise InputError(f"The scan contains {count} voxels of NaN or infinity; expected a HU value in every voxel.")
+        raise InputError(
+            _("The scan contains {count} voxels of NaN or infinity; expected a HU value in every voxel.").format(
+                count=count
+            )
+        )
     low, high = float(coarse.min()), float(coarse.max())
     if low == high:
         low, high = float(hu.min()), float(hu.max())
-    found = f"found values from {low:.0f} to {high:.0f}"
+    found = _("found values from {low:.0f} to {high:.0f}").format(low=low, high=high)
     if low == high:
-        raise InputError(f"The scan is constant; expected a head CT in HU, found the value {low:.0f} everywhere.")
+        raise InputError(
+            _("The scan is constant; expected a head CT in HU, found the value {low:.0f} everywhere.").format(low=low)
+        )
     if low > AIR_HU:
         is_unscaled = -100 < low < 1100 and 1500 < high < 8192
-        reason = "; the offset of -1024 may not have been applied" if is_unscaled else ""
-        raise InputError(f"The values are not Hounsfield units; expected air near -1000 HU, {found}{reason}.")
+        reason = _("; the offset of -1024 may not have been applied") if is_unscaled else ""
+        raise InputError(
+            _("The values are not Hounsfield units; expected air near -1000 HU, {found}{reason}.").format(
+                found=found, reason=reason
+            )
+        )
     if np.mean(coarse > -200) < 0.01:
-        raise InputError(f"The scan contains almost nothing but air; expected a head, {found} HU.")
+        raise InputError(
+            _("The scan contains almost nothing but air; expected a head, {found} HU.").format(found=found)
+        )
 
 
 def _inside(coarse):
@@ -132,37 +159,51 @@ def _refuse_other_body(coarse, inside, shape):
     if shape.intracranial_ml <= HUMAN_ML[1] and shape.covered > OPEN_SKULL:
         return
     lungs = float(np.mean((coarse.hu > -950) & (coarse.hu < AIR_HU))) * coarse.hu.size * coarse.voxel_ml
-    found = f"found {lungs:.0f} mL of lung-like tissue" if lungs > 800 else f"found {volume:.0f} mL inside closed bone"
+    found = _("found {volume:.0f} mL inside closed bone").format(volume=volume)
+    if lungs > 800:
+        found = _("found {volume:.0f} mL of lung-like tissue").format(volume=lungs)
     raise InputError(
-        f"This does not look like a head CT; expected a skull around at least {MIN_SKULL_ML:.0f} mL, {found}."
+        _("This does not look like a head CT; expected a skull around at least {least:.0f} mL, {found}.").format(
+            least=MIN_SKULL_ML, found=found
+        )
     )
 
 
 def _grid_warnings(head_ct):
     spacing = np.sort(head_ct.spacing_kji)
     if spacing[2] > 10.5:
-        yield f"Slices are {spacing[2]:.1f} mm apart; above 10 mm small hemorrhages are missed."
+        yield _("Slices are {spacing:.1f} mm apart; above 10 mm small hemorrhages are missed.").format(
+            spacing=spacing[2]
+        )
     if spacing[1] > 1.6 or spacing[0] < 0.2:
-        yield f"The pixel size of {spacing[0]:.2f} × {spacing[1]:.2f} mm is unusual for a head CT (0.3 to 0.6 mm)."
+        yield _("The pixel size of {width:.2f} × {height:.2f} mm is unusual for a head CT (0.3 to 0.6 mm).").format(
+            width=spacing[0], height=spacing[1]
+        )
     if _extent_mm(head_ct).max() > 320.0:
-        yield f"The scan is {_extent_mm(head_ct).max():.0f} mm long; expected a head without neck or chest."
+        yield _("The scan is {length:.0f} mm long; expected a head without neck or chest.").format(
+            length=_extent_mm(head_ct).max()
+        )
 
 
 def _cut_warnings(coarse, inside):
     """Refuse, or warn about, a head cut off above or below, by the area inside the skull on the end planes."""
     area = inside.sum(axis=(1, 2)) * coarse.pixel_cm2
     height = len(area) * coarse.step_mm[0]
-    for end, name, usual in ((-1, "vertex", 0.25), (0, "skull base", 0.4)):
+    for end, name, usual in ((-1, _("vertex"), 0.25), (0, _("skull base"), 0.4)):
         share = area[end] / area.max()
         if share > 0.6 and height < 110.0:
             raise InputError(
-                f"The head is cut off at the {name}; expected a scan of the whole head (about 130 mm or more), "
-                f"found {height:.0f} mm."
+                _(
+                    "The head is cut off at the {end}; expected a scan of the whole head (about 130 mm or "
+                    "more), found {height:.0f} mm."
+                ).format(end=name, height=height)
             )
         if share > usual:
-            yield f"The scan seems to end before the {name}; hemorrhage beyond its last slice is not seen."
+            yield _("The scan seems to end before the {end}; hemorrhage beyond its last slice is not seen.").format(
+                end=name
+            )
     if (inside & plane_edges(inside.shape)).any():
-        yield "The field of view cuts off part of the skull; hemorrhage beyond its edge is not seen."
+        yield _("The field of view cuts off part of the skull; hemorrhage beyond its edge is not seen.")
 
 
 def _content_warnings(coarse, inside):
@@ -171,36 +212,66 @@ def _content_warnings(coarse, inside):
     soft = values[(values > -100) & (values < 200)]
     if soft.size < 0.5 * values.size:
         raise InputError(
-            "The inside of the skull is not brain (a phantom?): expected soft tissue of 20 to 50 HU, "
-            f"found {np.median(values):.0f} HU."
+            _(
+                "The inside of the skull is not brain (a phantom?): expected soft tissue of 20 to 50 HU, "
+                "found {brain:.0f} HU."
+            ).format(brain=np.median(values))
         )
     brain = float(np.median(soft))
     if not POSSIBLE_BRAIN_HU[0] <= brain <= POSSIBLE_BRAIN_HU[1]:
         raise InputError(
-            f"The brain measures {brain:.0f} HU; expected 20 to 50 HU: check the rescale intercept of the scan, "
-            "whether it is a phantom, and for contrast."
+            _(
+                "The brain measures {brain:.0f} HU; expected 20 to 50 HU: check the rescale intercept of "
+                "the scan, whether it is a phantom, and for contrast."
+            ).format(brain=brain)
         )
     if not BRAIN_HU[0] <= brain <= BRAIN_HU[1]:
         yield (
-            f"The brain measures {brain:.0f} HU; expected 20 to 50 HU: "
-            "check the rescale intercept of the scan, and for contrast."
+            _(
+                "The brain measures {brain:.0f} HU; expected 20 to 50 HU: check the rescale intercept of "
+                "the scan, and for contrast."
+            ).format(brain=brain)
         )
 
 
 def _shape_warnings(shape: HeadShape):
     """Refuse a head of no human size or of another orientation than stated; warn if its size is not an adult's."""
     measured = [
-        ("an intracranial volume", "{:.0f} mL", shape.intracranial_ml, HUMAN_ML, ADULT_ML),
-        ("a skull width", "{:.0f} mm", shape.width_mm, HUMAN_WIDTH_MM, ADULT_WIDTH_MM),
-        ("a skull length", "{:.0f} mm", shape.length_mm, HUMAN_LENGTH_MM, ADULT_LENGTH_MM),
-        ("a width by length", "{:.2f}", shape.width_mm / max(shape.length_mm, 1.0), HUMAN_RATIOS, ADULT_RATIOS),
+        (
+            _("an intracranial volume of {low:.0f} to {high:.0f} mL"),
+            _("{value:.0f} mL"),
+            shape.intracranial_ml,
+            HUMAN_ML,
+            ADULT_ML,
+        ),
+        (
+            _("a skull width of {low:.0f} to {high:.0f} mm"),
+            _("{value:.0f} mm"),
+            shape.width_mm,
+            HUMAN_WIDTH_MM,
+            ADULT_WIDTH_MM,
+        ),
+        (
+            _("a skull length of {low:.0f} to {high:.0f} mm"),
+            _("{value:.0f} mm"),
+            shape.length_mm,
+            HUMAN_LENGTH_MM,
+            ADULT_LENGTH_MM,
+        ),
+        (
+            _("a width by length of {low:.2f} to {high:.2f}"),
+            "{value:.2f}",
+            shape.width_mm / max(shape.length_mm, 1.0),
+            HUMAN_RATIOS,
+            ADULT_RATIOS,
+        ),
     ]
     if shape.is_whole:
         root = np.sqrt(shape.width_mm * shape.length_mm)
         measured.append(
             (
-                "a vault height by the root of width and length",
-                "{:.2f}",
+                _("a vault height by the root of width and length of {low:.2f} to {high:.2f}"),
+                "{value:.2f}",
                 shape.vault_mm / root,
                 HUMAN_VAULT,
                 ADULT_VAULT,
@@ -212,39 +283,52 @@ def _shape_warnings(shape: HeadShape):
     lies = misplacement(shape) if shape.intracranial_ml >= HUMAN_ML[0] else None
     if lies is not None:
         raise InputError(
-            f"The head lies {lies}, judging by its shape; expected the orientation that the header states, with the "
-            "vertex up and the face to the front."
+            _(
+                "The head lies {lies}, judging by its shape; expected the orientation that the header "
+                "states, with the vertex up and the face to the front."
+            ).format(lies=lies)
         )
-    for name, form, value, (low, high), _ in measured:
+    for range_words, words, value, (low, high), _adult in measured:
         if not low <= value <= high:
             raise InputError(
-                f"The head does not have a human size, so the stated spacing must be wrong; expected {name} of "
-                f"{form.format(low).split()[0]} to {form.format(high)}, found {form.format(value)} ({shape.found})."
+                _(
+                    "The head does not have a human size, so the stated spacing must be wrong; expected {expected}, "
+                    "found {found} ({shape})."
+                ).format(
+                    expected=range_words.format(low=low, high=high), found=words.format(value=value), shape=shape.found
+                )
             )
-    for name, form, value, _, (low, high) in measured:
+    for range_words, words, value, _human, (low, high) in measured:
         if not low <= value <= high:
             yield (
-                f"The head does not have an adult's size: expected {name} of {form.format(low).split()[0]} to "
-                f"{form.format(high)}, found {form.format(value)} ({shape.found}); check the spacing of the scan and "
-                "the patient's age."
+                _(
+                    "The head does not have an adult's size: expected {expected}, found {found} ({shape}); check the "
+                    "spacing of the scan and the patient's age."
+                ).format(
+                    expected=range_words.format(low=low, high=high), found=words.format(value=value), shape=shape.found
+                )
             )
             return
 
 
 def _dense_warnings(head_ct, coarse: CoarseHead, shape: HeadShape):
     """Warn about metal at the level of the brain, and about what looks like vessels filled with contrast medium."""
-    hu, *_ = in_patient_axes(head_ct)
+    hu = in_patient_axes(head_ct)[0]
     area = shape.brain.sum(axis=(1, 2))
     levels = np.flatnonzero(area > 0.3 * area.max())  # teeth and fillings lie below
     slab = hu[levels[0] * coarse.strides[0] : (levels[-1] + 1) * coarse.strides[0]]
     metal = np.count_nonzero(slab > METAL_HU) * head_ct.voxel_volume_mm3 / 1000.0
     if metal > METAL_ML:
-        yield f"The scan shows about {metal:.1f} mL of metal at the level of the brain; streaks may affect the results."
+        yield _(
+            "The scan shows about {metal:.1f} mL of metal at the level of the brain; streaks may affect the results."
+        ).format(metal=metal)
     dense = _dense_ml(hu, coarse, shape)
     if dense > CONTRAST_ML:
         yield (
-            f"About {dense:.0f} mL inside the brain are denser than blood ever is (above {CONTRAST_HU} HU): vessels "
-            "filled with contrast medium, or calcium; a scan without contrast is expected."
+            _(
+                "About {dense:.0f} mL inside the brain are denser than blood ever is (above {limit} "
+                "HU): vessels filled with contrast medium, or calcium; a scan without contrast is expected."
+            ).format(dense=dense, limit=CONTRAST_HU)
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..common.errors import InputError, is_out_of_memory
 from ..common.names import shown, utf8_path
+from ..common.translation import tr as _
 from .geometry import LPS_TO_RAS, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
@@ -50,7 +51,9 @@ def read_volume_file(path: Path) -> HeadCT:
     stored = read_stored(path)
     if stored.values.ndim != 3:
         raise InputError(
-            f"{path.name} has {stored.values.shape[3]} values per voxel (color or several frames); {ONE_VALUE}."
+            _("{name} has {count} values per voxel (color or several frames); {expected}.").format(
+                name=path.name, count=stored.values.shape[3], expected=ONE_VALUE
+            )
         )
     hu, warnings = as_hu(stored.values)
     facts = ScanFacts(
@@ -76,8 +79,10 @@ def read_nrrd(path: Path) -> StoredVolume:
     if missing or fields["space"].lower().removesuffix("-time") not in _SPACES:
         found = " and ".join(f"no {field}" for field in missing) or f"the space {fields['space']}"
         raise InputError(
-            f"{path.name} states no spacing and orientation in the patient; expected a space such as "
-            f"left-posterior-superior and space directions in its NRRD header, found {found}."
+            _(
+                "{name} states no spacing and orientation in the patient; expected a space such as "
+                "left-posterior-superior and space directions in its NRRD header, found {found}."
+            ).format(name=path.name, found=found)
         )
     units = [MM_PER_UNIT.get(unit, 1.0) for unit in re.findall(r'"([^"]*)"', fields.get("space units", ""))]
     spacings = [number for number in _numbers(fields.get("spacings", "")) if np.isfinite(number)]
@@ -106,20 +111,26 @@ def read_metaimage(path: Path) -> StoredVolume:
     spacing = _numbers(fields.get("ElementSpacing", ""))
     if not spacing or min(spacing) <= 0:
         raise InputError(
-            f"{path.name} states no usable spacing; expected ElementSpacing in its MetaImage header, three lengths "
-            f"above 0 mm, found {fields.get('ElementSpacing') or 'none'}."
+            _(
+                "{name} states no usable spacing; expected ElementSpacing in its MetaImage header, three "
+                "lengths above 0 mm, found {found}."
+            ).format(name=path.name, found=fields.get("ElementSpacing") or _("none"))
         )
     for field, plain in (("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)):
         if _numbers(fields.get(field, "")) not in ([], [plain]):
             raise InputError(
-                f"{path.name} scales its values by {field} = {fields[field]}, which few programs apply; expected "
-                "values that are stored in HU."
+                _(
+                    "{name} scales its values by {field} = {value}, which few programs apply; expected "
+                    "values that are stored in HU."
+                ).format(name=path.name, field=field, value=fields[field])
             )
     warnings = []
     if not {"TransformMatrix", "Rotation", "Orientation"} & fields.keys():
         warnings.append(
-            "The MetaImage header states no orientation; the default of the format was assumed: voxels from right to "
-            "left, front to back and upward. Left and right may be wrong."
+            _(
+                "The MetaImage header states no orientation; the default of the format was assumed: voxels "
+                "from right to left, front to back and upward. Left and right may be wrong."
+            )
         )
     _compare_letters(path, image, fields.get("AnatomicalOrientation", ""))
     extent = _numbers(fields.get("ElementSize", ""))
@@ -141,8 +152,10 @@ def _compare_letters(path, image, letters):
     coming = toward.translate(str.maketrans("RLAPIS", "LRPASI"))
     if letters not in (toward, coming):
         raise InputError(
-            f"{path.name} states two different orientations; expected TransformMatrix and AnatomicalOrientation to "
-            f"agree, found {coming} and {letters}."
+            _(
+                "{name} states two different orientations; expected TransformMatrix and "
+                "AnatomicalOrientation to agree, found {matrix} and {orientation}."
+            ).format(name=path.name, matrix=coming, orientation=letters)
         )
 
 
@@ -156,8 +169,9 @@ def _image(path, format_name, image_io):
         if is_out_of_memory(error):
             raise
         raise InputError(
-            f"{path.name} cannot be read; expected a complete {format_name} file, found a truncated one or another "
-            "format."
+            _(
+                "{name} cannot be read; expected a complete {format} file, found a truncated one or another format."
+            ).format(name=path.name, format=format_name)
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+from ...common.translation import tr as _
 from ...measures.clinical_scores import LOCATIONS, ClinicalContext
 from ...scan.head_ct import ScanFacts
 from .finding import Finding, Findings, Source
@@ -31,7 +32,7 @@ def shown_findings(
     """
     found = {item.name: item for item in findings.items} if findings else {}
     if facts.patient_age is not None and findings:
-        found["age"] = Finding("age", "Age", facts.patient_age, "years", Source.HEADER, correctable=True)
+        found["age"] = Finding("age", _("Age"), facts.patient_age, _("years"), Source.HEADER, correctable=True)
     for name, item in found.items():
         entered = getattr(context, name, None) if item.correctable else None
         if entered is not None:

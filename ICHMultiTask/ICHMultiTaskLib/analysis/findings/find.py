@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...common.translation import tr as _
 from ...scan.geometry import apply_affine
 from ...scan.head_ct import HeadCT
 from .finding import Finding, Findings
@@ -14,10 +15,10 @@ from .place import place as place_of
 from .ventricles import examine, inside_ventricles, share_in_brain
 
 ACCURACY = {
-    "location": "right in 230 of 237 simulated bleeds",
-    "side": "right in 227 of 229 simulated bleeds",
-    "infratentorial": "right in 235 of 237 simulated bleeds",
-    "ivh": "right in 88 of 92 simulated bleeds with it, and in 131 of 145 without it",
+    "location": _("right in 230 of 237 simulated bleeds"),
+    "side": _("right in 227 of 229 simulated bleeds"),
+    "infratentorial": _("right in 235 of 237 simulated bleeds"),
+    "ivh": _("right in 88 of 92 simulated bleeds with it, and in 131 of 145 without it"),
 }
 """Measured on simulated patients; see `Docs/user-guide.md`, "Findings"."""
 
@@ -54,10 +55,10 @@ def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings 
         index, points = index[~inside], points[~inside]
     place = place_of(*center_of(index, points, share_in_brain(ventricles, points)))
     items = (
-        _finding("location", "Location", place.location, correctable=True),
-        _finding("side", "Side", place.side),
-        _finding("infratentorial", "Infratentorial", place.infratentorial),
-        _finding("ivh", "Blood in the ventricles", ventricles.bleed, correctable=True),
+        _finding("location", _("Location"), place.location, correctable=True),
+        _finding("side", _("Side"), place.side),
+        _finding("infratentorial", _("Infratentorial"), place.infratentorial),
+        _finding("ivh", _("Blood in the ventricles"), ventricles.bleed, correctable=True),
     )
     return Findings(**vars(place), items=items), mask
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 
 from ...common.choices import Choice
 from ...common.numbers import number, yes_no
+from ...common.translation import joined
+from ...common.words import word
 from .place import Place
 
 
@@ -52,8 +54,9 @@ class Finding:
         if isinstance(self.value, bool):
             return yes_no(self.value)
         if isinstance(self.value, str):
-            return self.value
-        return f"{number(self.value, 0 if self.unit == 'years' else 1)} {self.unit}".strip()
+            return word(self.value)
+        amount = number(self.value, 0 if self.unit == "years" else 1)
+        return joined(" ", filter(None, (amount, self.unit)))
 
 
 def findings_text(findings: Findings) -> str:
