@@ -308,9 +308,9 @@ def _score(name, maximum, needs, points, outcome, source, limits, context, volum
             _("{first} and {second}"), [f"{limit:g}" for limit in limits if interval_ml[0] < limit <= interval_ml[1]]
         )
         outcomes = _both(_("{first} to {second}"), list(dict.fromkeys(outcome(n)[0] for n in (low, high))))
-        words = _("The volume interval {interval} straddles {limits} mL: {low} to {high} points ({outcomes}).")
+        note = _("The volume interval {interval} straddles {limits} mL: {low} to {high} points ({outcomes}).")
         interval = _span(interval_ml)
-        notes = (words.format(interval=interval, limits=inside, low=low, high=high, outcomes=outcomes),)
+        notes = (note.format(interval=interval, limits=inside, low=low, high=high, outcomes=outcomes),)
     return ClinicalScore(name, value, (low, high), maximum, (), words, percent, source, notes)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import BundleError, DependencyError, InputError
 from ..common.provenance import provenance
+from ..common.translation import tr as _
 from ..common.writing import check_folder, new_folder, write_text
 from .bundle_metadata import METADATA, REQUIRED_KEYS, check_metadata, monai_keys, read_metadata
 from .calibration import correct_volume, output_to_volume
@@ -183,12 +184,14 @@ class ModelBundle:
         try:
             import torch
         except ImportError as error:
-            raise DependencyError("PyTorch is needed to run a model, and it is not installed.") from error
+            raise DependencyError(_("PyTorch is needed to run a model, and it is not installed.")) from error
         try:
             network = build_network(self.metadata["architecture"])
         except (InputError, TypeError, ValueError, RuntimeError) as error:
             raise BundleError(
-                f"The model bundle {self.folder} describes a network that this version cannot build: {error}."
+                _("The model bundle {folder} describes a network that this version cannot build: {error}.").format(
+                    folder=self.folder, error=error
+                )
             ) from error
         weights = self.weights({name: tensor.shape for name, tensor in network.state_dict().items()})
         network.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
@@ -222,8 +225,10 @@ def default_bundle() -> Path:
     bundles = find_bundles()
     if not bundles:
         raise BundleError(
-            f"No model bundle came with this installation: expected one in {_shipped_models()[0]}; choose the folder "
-            "of another bundle."
+            _(
+                "No model bundle came with this installation: expected one in {shipped_models}; choose the "
+                "folder of another bundle."
+            ).format(shipped_models=_shipped_models()[0])
         )
     return bundles[0]
 
@@ -275,7 +280,9 @@ def save_bundle(
     try:
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
-        raise BundleError(f"The metadata of {folder} cannot be written as JSON: {error}.") from error
+        raise BundleError(
+            _("The metadata of {folder} cannot be written as JSON: {error}.").format(folder=folder, error=error)
+        ) from error
     notice = f"{metadata['name']} {metadata['version']}\n{metadata['copyright']}\n"
     notice += f"SPDX-License-Identifier: {metadata['license']}\n"
     for origin in metadata.get("derived_from", ()):

@@ -38,6 +38,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..common.errors import BundleError, InputError
+from ..common.translation import tr as _
 from .calibration import TARGETS, knots, rises
 from .clinical import ClinicalInputs
 from .weights import weights_format
@@ -71,13 +72,19 @@ def read_metadata(folder: Path) -> dict:
     path = folder / METADATA
     if not path.is_file():
         found = "no such folder" if not folder.is_dir() else "a folder without it"
-        raise BundleError(f"{folder} is not a model bundle: expected {METADATA}, found {found}.")
+        raise BundleError(
+            _("{folder} is not a model bundle: expected {metadata}, found {found}.").format(
+                folder=folder, metadata=METADATA, found=found
+            )
+        )
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read: expected JSON in UTF-8, found: {error}.") from error
+        raise BundleError(
+            _("{path} cannot be read: expected JSON in UTF-8, found: {error}.").format(path=path, error=error)
+        ) from error
     if not isinstance(metadata, dict):
-        raise BundleError(f"{path} is not a model's metadata: expected a JSON object.")
+        raise BundleError(_("{path} is not a model's metadata: expected a JSON object.").format(path=path))
     return metadata
 
 
@@ -91,18 +98,25 @@ def check_metadata(metadata: Mapping, folder: str | os.PathLike) -> None:
     """
     missing = [key for key in REQUIRED_KEYS if key not in metadata]
     if missing:
-        raise BundleError(f"The metadata of the model bundle {folder} is incomplete: {', '.join(missing)} missing.")
+        raise BundleError(
+            _("The metadata of the model bundle {folder} is incomplete: {missing} missing.").format(
+                folder=folder, missing=", ".join(missing)
+            )
+        )
     for key, kind in REQUIRED_KEYS.items():
         if not isinstance(metadata[key], kind) or metadata[key] == "":
             expected = "a text" if kind is str else "an object"
             raise BundleError(
-                f"{key} in the metadata of {folder} is unusable: expected {expected}, found {metadata[key]!r}."
+                _("{key} in the metadata of {folder} is unusable: expected {expected}, found {metadata!r}.").format(
+                    key=key, folder=folder, expected=expected, metadata=metadata[key]
+                )
             )
 
     if metadata["target"] not in TARGETS:
         raise BundleError(
-            f"target in the metadata of {folder} is unknown: expected {', '.join(TARGETS)}; "
-            f"found {metadata['target']!r}."
+            _("target in the metadata of {folder} is unknown: expected {targets}; found {target!r}.").format(
+                folder=folder, targets=", ".join(TARGETS), target=metadata["target"]
+            )
         )
     weights_format(metadata, folder)
     _check_calibration(metadata["calibration"], folder)
@@ -116,35 +130,42 @@ def _check_clinical(metadata, folder):
         entries = metadata.get("clinical")
         width = ClinicalInputs.from_metadata(entries).width if entries else 0
     except (InputError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"clinical in the metadata of {folder} is unusable: {error}.") from error
+        raise BundleError(
+            _("clinical in the metadata of {folder} is unusable: {error}.").format(folder=folder, error=error)
+        ) from error
     if width != taken:
         raise BundleError(
-            f"clinical in the metadata of {folder} is unusable: expected {taken} numbers, as the network has inputs, "
-            f"found {width}."
+            _(
+                "clinical in the metadata of {folder} is unusable: expected {taken} numbers, as the "
+                "network has inputs, found {width}."
+            ).format(folder=folder, taken=taken, width=width)
         )
 
 
 def _check_calibration(calibration, folder):
-    problem = f"calibration in the metadata of {folder} is unusable: "
+    def problem(found):
+        words = _("calibration in the metadata of {folder} is unusable: {problem}.")
+        return BundleError(words.format(folder=folder, problem=found))
+
     try:
         if not calibration.get("temperature", 1.0) > 0 or not math.isfinite(calibration.get("bias", 0.0)):
-            raise BundleError(problem + "expected a temperature above 0 and a finite bias.")
+            raise problem(_("expected a temperature above 0 and a finite bias"))
         correction = calibration.get("volume_correction")
         if correction:
             places, heights = knots(correction)
             if not (rises(places) and rises(heights) and correction["softening_ml"] >= 0):
-                raise BundleError(problem + "expected a volume correction that rises, with finite numbers.")
+                raise problem(_("expected a volume correction that rises, with finite numbers"))
         interval = calibration.get("volume_interval")
         if not interval:
             return
         limits = [math.inf if s["up_to_ml"] is None else s["up_to_ml"] for s in interval["strata"]]
         widths = [s["half_width_cm"] for s in interval["strata"]]
         if not 0 < interval["coverage"] < 1 or limits != sorted(limits) or limits[-1] != math.inf or min(widths) < 0:
-            raise BundleError(
-                problem + "expected a coverage between 0 and 1 and strata in ascending order, the last without a limit."
+            raise problem(
+                _("expected a coverage between 0 and 1 and strata in ascending order, the last without a limit")
             )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(problem + f"{error!r}.") from error
+        raise problem(repr(error)) from error
 
 
 def monai_keys(metadata: Mapping) -> dict:

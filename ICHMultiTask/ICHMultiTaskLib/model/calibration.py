@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..common.errors import BundleError
+from ..common.translation import tr as _
 
 TARGETS = ("cube_root_ml", "cube_root_fraction", "fraction_percent")
 
@@ -51,7 +52,11 @@ def output_to_volume(output: float | np.ndarray, target: str, crop_volume_mm3: f
 
 def _percent(target):
     if target != "fraction_percent":
-        raise BundleError(f"The model's target is unknown: expected one of {', '.join(TARGETS)}, found {target!r}.")
+        raise BundleError(
+            _("The model's target is unknown: expected one of {targets}, found {target!r}.").format(
+                targets=", ".join(TARGETS), target=target
+            )
+        )
     return 100.0
 
 

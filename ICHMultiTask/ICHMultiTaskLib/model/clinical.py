@@ -15,6 +15,8 @@ import numpy as np
 
 from ..common.clinical_variables import VARIABLES, location_group
 from ..common.errors import InputError
+from ..common.translation import joined
+from ..common.translation import tr as _
 
 LOCATION_GROUPS = ("lobar", "infratentorial")
 """A location is encoded as two indicators, so that it has no order; both are 0 for a deep location."""
@@ -59,7 +61,9 @@ class ClinicalInputs:
         means, spreads, problems = [], [], []
         for name in names:
             if not any(name in values for values in patients.values()):
-                raise InputError(f"The table has no column {name}: expected it, since it is a clinical input.")
+                raise InputError(
+                    _("The table has no column {name}: expected it, since it is a clinical input.").format(name=name)
+                )
             known = []
             for label, values in patients.items():
                 try:
@@ -71,8 +75,10 @@ class ClinicalInputs:
                 continue
             if not known:
                 raise InputError(
-                    f"The column {name} is empty: expected the {VARIABLES[name].words} of at least one training "
-                    f"patient, found none in {len(patients)}."
+                    _(
+                        "The column {name} is empty: expected the {variable} of at least one training "
+                        "patient, found none in {count}."
+                    ).format(name=name, variable=VARIABLES[name].words, count=len(patients))
                 )
             means.append(tuple(float(v) for v in np.mean(known, axis=0)))
             spreads.append(tuple(float(v) for v in np.std(known, axis=0)))
@@ -160,16 +166,23 @@ def check_names(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in VARIABLES]
     if unknown:
         raise InputError(
-            f"Clinical variables are unknown: expected some of {', '.join(VARIABLES)}, found "
-            f"{', '.join(map(str, unknown))}."
+            _("Clinical variables are unknown: expected some of {variables}, found {unknown}.").format(
+                variables=", ".join(VARIABLES), unknown=", ".join(map(str, unknown))
+            )
         )
     if len(set(names)) < len(names):
-        raise InputError(f"A clinical variable appears twice: expected each once, found {', '.join(names)}.")
+        raise InputError(
+            _("A clinical variable appears twice: expected each once, found {names}.").format(names=", ".join(names))
+        )
 
 
 def _refuse(problems):
     if problems:
-        raise InputError(f"{len(problems)} clinical values cannot be used: " + " ".join(problems))
+        raise InputError(
+            _("{count} clinical values cannot be used: {problems}").format(
+                count=len(problems), problems=joined(" ", problems)
+            )
+        )
 
 
 def _count(name):

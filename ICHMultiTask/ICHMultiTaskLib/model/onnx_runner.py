@@ -14,6 +14,7 @@ import numpy as np
 from ..common.choices import Device, Head
 from ..common.errors import BundleError, DependencyError, InputError
 from ..common.progress import NO_PROGRESS, Progress
+from ..common.translation import tr as _
 from .attention import METHODS, WITHOUT_PYTORCH, needs_pytorch
 from .bundle import ModelBundle
 from .networks.resnet_onnx import LAST, ResNetOnnx
@@ -42,7 +43,9 @@ class OnnxRunner:
         """
         if device not in (Device.AUTO, Device.CPU):
             raise InputError(
-                f"ONNX Runtime runs on the processor here: expected the device auto or cpu, found {device}."
+                _("ONNX Runtime runs on the processor here: expected the device auto or cpu, found {device}.").format(
+                    device=device
+                )
             )
         architecture = bundle.metadata["architecture"]
         shape = PreprocessingSettings(**bundle.metadata["preprocessing"]).shape_kji
@@ -52,7 +55,9 @@ class OnnxRunner:
             raise
         except (TypeError, ValueError) as error:
             raise BundleError(
-                f"The model bundle {bundle.folder} describes a network that this version cannot build: {error}."
+                _("The model bundle {folder} describes a network that this version cannot build: {error}.").format(
+                    folder=bundle.folder, error=error
+                )
             ) from error
         return cls(encoder, bundle.weights(encoder.shapes), shape, architecture.get("final_relu", True))
 
@@ -61,8 +66,10 @@ class OnnxRunner:
         if needs_pytorch(stage, method):
             possible = " or ".join(METHODS.label(name) for name in WITHOUT_PYTORCH)
             raise InputError(
-                f"This attention map needs PyTorch: without it, expected {possible} of {LAST}, found "
-                f"{METHODS.label(method)} of {stage}."
+                _(
+                    "This attention map needs PyTorch: without it, expected {possible} of {last}, found "
+                    "{label} of {stage}."
+                ).format(possible=possible, last=LAST, label=METHODS.label(method), stage=stage)
             )
 
     def run(
@@ -70,7 +77,7 @@ class OnnxRunner:
     ) -> tuple[dict[str, np.ndarray], float, float]:
         """Features by stage, the last one alone, regression output and log odds of death of an image."""
         features = self._session.run(None, {"image": image})[0]
-        progress(1.0, f"Network: {LAST}")
+        progress(1.0, _("Network: {stage}").format(stage=LAST))
         volume, scores = self._heads(features, clinical)
         survival, death = np.maximum(scores, 0.0) if self._final_relu else scores
         return {LAST: features}, float(volume[0]), float(death - survival)
@@ -121,7 +128,7 @@ def _session(model):
     try:
         import onnxruntime
     except ImportError as error:
-        raise DependencyError("ONNX Runtime is needed to run this model, and it is not installed.") from error
+        raise DependencyError(_("ONNX Runtime is needed to run this model, and it is not installed.")) from error
     onnxruntime.disable_telemetry_events()  # of Microsoft's builds for Windows
     options = onnxruntime.SessionOptions()
     # A number that is given keeps threads from being bound to processors, which containers refuse.

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 from ..scan.geometry import spacing_kji, voxel_volume_mm3
 from ..scan.head_ct import HeadCT
 
@@ -211,7 +212,9 @@ def _head_box(volume, steps):
             break
     if largest is None:
         raise InputError(
-            f"The scan is empty: expected a head denser than {HEAD_THRESHOLD_HU} HU, found nothing above it."
+            _("The scan is empty: expected a head denser than {head_threshold_hu} HU, found nothing above it.").format(
+                head_threshold_hu=HEAD_THRESHOLD_HU
+            )
         )
     crop = []
     for axis, (first, size) in enumerate(zip(box[2::-1], box[:2:-1])):

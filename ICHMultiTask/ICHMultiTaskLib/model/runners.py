@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..common.choices import RuntimeLibrary
 from ..common.errors import DependencyError
+from ..common.translation import tr as _
 from .bundle import ModelBundle
 from .onnx_runner import OnnxRunner
 
@@ -56,7 +57,7 @@ def choose_library(name: str = "auto") -> RuntimeLibrary:
         if is_installed(library):
             return library
     names = " or ".join(_NAMES[library] for library in asked)
-    raise DependencyError(f"{names} is needed to run a model, and it is not installed.")
+    raise DependencyError(_("{names} is needed to run a model, and it is not installed.").format(names=names))
 
 
 def load_runner(bundle: ModelBundle, device: str = "auto", runtime: str = "auto") -> TorchRunner | OnnxRunner:

@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from ..common.errors import InputError
+from ..common.translation import tr as _
 
 Arranged = TypeVar("Arranged", torch.nn.Module, torch.Tensor)
 
@@ -71,7 +72,11 @@ def choose_device(name: str = "auto") -> str:
         # MPS lacks some 3-D operations in older PyTorch versions, so it is used only if requested.
         return "cuda" if "cuda" in devices else "cpu"
     if name not in devices:
-        raise InputError(f"The device {name!r} is not available: expected auto or one of {', '.join(devices)}.")
+        raise InputError(
+            _("The device {name!r} is not available: expected auto or one of {devices}.").format(
+                name=name, devices=", ".join(devices)
+            )
+        )
     return name
 
 

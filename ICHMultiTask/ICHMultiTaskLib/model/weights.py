@@ -27,6 +27,7 @@ import numpy as np
 
 from ..common.choices import Stage, Weights
 from ..common.errors import BundleError, DependencyError
+from ..common.translation import tr as _
 
 if TYPE_CHECKING:
     import torch
@@ -49,8 +50,10 @@ def weights_format(metadata: Mapping, folder: str | os.PathLike) -> Weights:
     found = metadata.get("weights", Weights.HALF)
     if found not in Weights.values():
         raise BundleError(
-            f"The weights of the model bundle {folder} are in a format that this version cannot read: expected "
-            f"{' or '.join(Weights.values())}, found {found!r}."
+            _(
+                "The weights of the model bundle {folder} are in a format that this version cannot read: "
+                "expected {values}, found {found!r}."
+            ).format(folder=folder, values=" or ".join(Weights.values()), found=found)
         )
     return Weights(found)
 
@@ -101,11 +104,13 @@ def unpack(data: bytes, expected: Mapping[str, Sequence[int]], folder: str | os.
         import safetensors
         import safetensors.numpy
     except ImportError as error:
-        raise DependencyError("safetensors is needed to run a model, and it is not installed.") from error
+        raise DependencyError(_("safetensors is needed to run a model, and it is not installed.")) from error
     try:
         stored = safetensors.numpy.load(data)
     except safetensors.SafetensorError as error:
-        raise BundleError(f"{Path(folder) / WEIGHTS} is not a safetensors file: {error}.") from error
+        raise BundleError(
+            _("{path} is not a safetensors file: {error}.").format(path=Path(folder) / WEIGHTS, error=error)
+        ) from error
     _check_scales(stored, folder)
     state = _restored(stored)
     _check_names_and_shapes(state, expected, folder)
@@ -129,13 +134,17 @@ def read_verified(folder: Path, sha256: str) -> bytes:
         data = (folder / WEIGHTS).read_bytes()
     except OSError as error:
         raise BundleError(
-            f"The model bundle {folder} is incomplete: expected {WEIGHTS}, found no readable file."
+            _("The model bundle {folder} is incomplete: expected {weights}, found no readable file.").format(
+                folder=folder, weights=WEIGHTS
+            )
         ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise BundleError(
-            f"The weights of the model bundle {folder} were altered or cut off: "
-            f"expected SHA-256 {sha256[:12]}…, found {found[:12]}…."
+            _(
+                "The weights of the model bundle {folder} were altered or cut off: expected SHA-256 "
+                "{sha256}…, found {found}…."
+            ).format(folder=folder, sha256=sha256[:12], found=found[:12])
         )
     return data
 
@@ -150,7 +159,11 @@ def _stored(state, weights):
             in_int8 = weights == Weights.INT8 and _may_be_int8(name, tensor)
             tensor = tensor.to(torch.float16 if tensor.ndim >= 2 and not in_int8 else torch.float32)
             if not torch.isfinite(tensor).all():
-                raise BundleError(f"The weight {name!r} is not finite: expected a network whose training converged.")
+                raise BundleError(
+                    _("The weight {name!r} is not finite: expected a network whose training converged.").format(
+                        name=name
+                    )
+                )
             if in_int8:
                 tensor, stored[_scale_of(name)] = _quantized(tensor)
         stored[name] = tensor.contiguous()
@@ -196,18 +209,20 @@ def _check_scales(stored, folder):
     for name, tensor in stored.items():
         if not _is_int8(tensor):
             continue
-        problem = (
-            f"The weight {name!r} of the model bundle {folder} has no usable scale: expected {_scale_of(name)!r}, "
-            f"float32 of shape {list(tensor.shape[:1])}, finite and not negative, found "
+        words = _(
+            "The weight {name!r} of the model bundle {folder} has no usable scale: expected {scale!r}, float32 of "
+            "shape {shape}, finite and not negative, found {found}."
         )
+        facts = {"name": name, "folder": folder, "scale": _scale_of(name), "shape": list(tensor.shape[:1])}
         scale = stored.get(_scale_of(name))
         if scale is None:
-            raise BundleError(problem + "none.")
+            raise BundleError(words.format(**facts, found=_("none")))
         if scale.dtype != np.float32 or scale.shape != tensor.shape[:1]:
-            raise BundleError(problem + f"{scale.dtype} of shape {list(scale.shape)}.")
+            found = _("{dtype} of shape {shape}").format(dtype=scale.dtype, shape=list(scale.shape))
+            raise BundleError(words.format(**facts, found=found))
         unusable = scale[~(np.isfinite(scale) & (scale >= 0))]
         if len(unusable):
-            raise BundleError(problem + f"{float(unusable[0])}.")
+            raise BundleError(words.format(**facts, found=float(unusable[0])))
 
 
 def _check_names_and_shapes(state, expected, folder):
@@ -216,6 +231,14 @@ def _check_names_and_shapes(state, expected, folder):
     other = [name for name in expected.keys() & state.keys() if tuple(expected[name]) != state[name].shape]
     if missing or foreign or other:
         raise BundleError(
-            f"The weights of the model bundle {folder} belong to another network: {len(missing)} weights are missing, "
-            f"{len(foreign)} unknown and {len(other)} of another shape, first {(missing + foreign + other)[0]!r}."
+            _(
+                "The weights of the model bundle {folder} belong to another network: {count} weights are "
+                "missing, {unknown} unknown and {other} of another shape, first {first!r}."
+            ).format(
+                folder=folder,
+                count=len(missing),
+                unknown=len(foreign),
+                other=len(other),
+                first=(missing + foreign + other)[0],
+            )
         )

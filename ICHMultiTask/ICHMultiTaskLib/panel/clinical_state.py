@@ -40,10 +40,9 @@ class Field(NamedTuple):
     found: str
 
 
-class OtherFinding(NamedTuple):
-    """A finding that no score asks for: its name in the record, what is shown, and where it comes from."""
+class OtherText(NamedTuple):
+    """A finding that no score needs, as shown: what it is, its value, and its source in full."""
 
-    name: str
     label: str
     text: str
     hint: str
@@ -98,14 +97,18 @@ class ClinicalState:
         hint = ": ".join(filter(None, (translated(word(found.source)), translated(found.accuracy))))
         return Field(found.value, short_source(found.source), hint[:1].upper() + hint[1:] + ".", "")
 
-    def others(self) -> list[OtherFinding]:
+    def others(self) -> list[Finding]:
         """Findings that are not fields of a score, with the user's corrections.
 
         Returns
         -------
-        list of OtherFinding
+        list of Finding
         """
-        return [_other(item) for item in self._found(self.entered).values() if not item.correctable]
+        return [item for item in self._found(self.entered).values() if not item.correctable]
+
+    def other_texts(self) -> list[OtherText]:
+        """How `others` are shown."""
+        return [_other_text(item) for item in self.others()]
 
     def alerts(self) -> list[str]:
         """Volume thresholds of the guideline that the hematoma reaches, as sentences."""
@@ -135,10 +138,10 @@ class ClinicalState:
         return {item.name: item for item in items}
 
 
-def _other(item):
+def _other_text(item):
     label = translated(item.label)
     source = ", ".join(filter(None, (short_source(item.source), translated(item.accuracy))))
-    return OtherFinding(item.name, label, translated(item.text), f"{label}: {source}")
+    return OtherText(label, translated(item.text), f"{label}: {source}")
 
 
 def short_source(source: str) -> str:

@@ -70,7 +70,7 @@ class FindingsSection:
         ui.alertsLabel.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
         ui.alertsLabel.visible = bool(sentences)
         set_warning(ui.alertsLabel, True)
-        items = state.others()
+        items = state.other_texts()
         words = [f"{escape(item.label)} <b>{escape(item.text)}</b>" for item in items]
         ui.othersLabel.text = local(" · ".join(words))
         ui.othersLabel.toolTip = "\n".join(item.hint for item in items)

@@ -246,7 +246,9 @@ def untranslated(path):
 def test_what_the_panel_says_is_translated():
     folder = REPOSITORY / "ICHMultiTask" / "ICHMultiTaskLib" / "panel"
     assert [place for path in sorted(folder.glob("*.py")) for place in untranslated(path)] == []
-    imports = re.compile(r"^from (slicer\.i18n|\.\.(mrml|common)\.translation|\.translation) import tr as _$", re.MULTILINE)
+    imports = re.compile(
+        r"^from (slicer\.i18n|\.\.(mrml|common)\.translation|\.translation) import tr as _$", re.MULTILINE
+    )
     for path in [*folder.glob("*.py"), *(folder.parent / "mrml").glob("*.py")]:
         code = path.read_text(encoding="utf-8")
         assert not re.search(r"\b_\(f[\"']", code), f"{path.name}: a text with values in it cannot be looked up"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...common.choices import Head, Stage
 from ...common.errors import InputError
 from ...common.registry import Registry
+from ...common.translation import tr as _
 
 if TYPE_CHECKING:
     from ..networks.base import MultiTaskNetwork
@@ -81,4 +82,8 @@ def check_network(network: MultiTaskNetwork, method: str) -> None:
     if not supports(network, method):
         name = network.architecture.get("network", "another")
         label = METHODS.label(method)
-        raise InputError(f"{label} needs a transformer: expected the network timesformer, found {name}.")
+        raise InputError(
+            _("{label} needs a transformer: expected the network timesformer, found {name}.").format(
+                label=label, name=name
+            )
+        )

@@ -11,6 +11,7 @@ import torch
 from ...common.choices import Head, Stage
 from ...common.errors import InputError
 from ...common.progress import NO_PROGRESS, Progress
+from ...common.translation import tr as _
 from ..networks.base import MultiTaskNetwork
 from . import INPUT, INPUT_METHODS, METHODS, TOKEN_METHODS, check_choice, check_network
 
@@ -55,7 +56,9 @@ def attention_map(
     if stage == INPUT or method in INPUT_METHODS or (method == "cam" and stage != Stage.STAGE4):
         expected = INPUT if method in INPUT_METHODS else Stage.STAGE4.value
         raise InputError(
-            f"{METHODS.label(method)} is not available for every stage: expected {expected}, found {stage}."
+            _("{label} is not available for every stage: expected {expected}, found {stage}.").format(
+                label=METHODS.label(method), expected=expected, stage=stage
+            )
         )
     features = features.detach().float()
     if method in TOKEN_METHODS:

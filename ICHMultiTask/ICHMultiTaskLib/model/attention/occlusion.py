@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from ...common.progress import NO_PROGRESS, Progress
+from ...common.translation import tr as _
 
 BLOCKS = 8
 """Number of blocks along each axis of the image."""
@@ -34,7 +35,7 @@ def _explain(score, image, progress):
     # Blocks of air alone are not covered.
     blocks = [block for block in blocks if image[0, 0][block].any()]
     for start in range(0, len(blocks), BATCH):
-        progress(start / len(blocks), "Occlusion")
+        progress(start / len(blocks), _("Occlusion"))
         chosen = blocks[start : start + BATCH]
         copies = image.repeat(len(chosen), 1, 1, 1, 1)
         for copy, block in zip(copies, chosen):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ...common.progress import NO_PROGRESS, Progress
+from ...common.translation import tr as _
 from .saliency import gradient
 
 SAMPLES = 16
@@ -18,7 +19,7 @@ def noisy(image: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield `SAMPLES` copies of images [N, 1, D, H, W] with noise, the same each time."""
     generator = torch.Generator().manual_seed(0)  # on the CPU, so that the noise is the same for every device
     spread = NOISE * (image.amax((1, 2, 3, 4), keepdim=True) - image.amin((1, 2, 3, 4), keepdim=True))
-    for _ in range(SAMPLES):
+    for _sample in range(SAMPLES):
         yield image + spread * torch.randn(image.shape, generator=generator).to(image)
 
 
@@ -26,6 +27,6 @@ def explain(score: Callable, image: torch.Tensor, progress: Progress = NO_PROGRE
     """Magnitude of the mean gradient, [N, D, H, W], for images [N, 1, D, H, W]."""
     total = torch.zeros_like(image)
     for n, copy in enumerate(noisy(image)):
-        progress(n / SAMPLES, "SmoothGrad")
+        progress(n / SAMPLES, _("SmoothGrad"))
         total += gradient(score, copy)
     return (total / SAMPLES).abs().sum(1)

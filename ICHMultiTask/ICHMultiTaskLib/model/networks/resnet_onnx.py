@@ -9,6 +9,7 @@ import numpy as np
 
 from ...common.choices import Stage
 from ...common.errors import InputError
+from ...common.translation import tr as _
 from ..clinical import HIDDEN_UNITS
 from ..onnx_format import OnnxGraph
 from .geometry import triple
@@ -60,7 +61,9 @@ class ResNetOnnx:
         network, clinical = arguments.get("network", "resnet34"), arguments.get("clinical", 0)
         if network not in BLOCKS:
             raise InputError(
-                f"The model needs PyTorch: ONNX Runtime runs the networks {', '.join(BLOCKS)} only, found {network!r}."
+                _("The model needs PyTorch: ONNX Runtime runs the networks {blocks} only, found {network!r}.").format(
+                    blocks=", ".join(BLOCKS), network=network
+                )
             )
         width, expansion = arguments["width"], EXPANSION if network == "resnet50" else 1
         self._stem = _Convolution("stem.0", "stem.1", 1, width, 7, triple(arguments["stem_stride"]))
@@ -69,7 +72,7 @@ class ResNetOnnx:
         self._blocks = [
             _layers(f"{name}.{n}", b, expansion) for name, blocks, _ in stages for n, b in enumerate(blocks)
         ]
-        _, blocks, self.geometry = stages[-1]
+        blocks, self.geometry = stages[-1][1:]
         self.channels = expansion * blocks[-1].filters
         self.shapes = self._shapes(clinical)
 
