@@ -45,7 +45,8 @@ class Text(str):
         return self
 
     def format(self, **values: Any) -> Text:
-        """Fill in the placeholders; values that are texts or errors are translated with the sentence."""
+        """Fill in the placeholders; values that are texts, or errors raised with one, are translated with it."""
+        values = {name: message(value) if isinstance(value, BaseException) else value for name, value in values.items()}
         return Text(super().format(**values), self.context, self.words, values)
 
 
@@ -76,7 +77,13 @@ def tr(text: str) -> Text:
     return Text(text, f"{path.parent.name}.{path.stem}")
 
 
-def translated(text: object) -> str:
+def message(error: BaseException) -> str:
+    """What an error says, as the text that it was raised with."""
+    said = error.args[0] if len(error.args) == 1 else None
+    return said if isinstance(said, Text) else str(error)
+
+
+def translated(text: str | BaseException) -> str:
     """What the user reads.
 
     Parameters
@@ -85,16 +92,13 @@ def translated(text: object) -> str:
         A `Text`, or an error raised with one, is translated; every other string stays as it is.
     """
     if isinstance(text, BaseException):
-        text = text.args[0] if len(text.args) == 1 and isinstance(text.args[0], Text) else str(text)
+        text = message(text)
     if not isinstance(text, Text) or _translate is None:
         return str(text)
     words = _translate(text.context, text.words) if text.context else text.words
     if not text.values:
         return words
-    values = {
-        name: translated(value) if isinstance(value, (str, BaseException)) else value
-        for name, value in text.values.items()
-    }
+    values = {name: translated(value) if isinstance(value, Text) else value for name, value in text.values.items()}
     try:
         return words.format(**values)
     except (KeyError, IndexError, ValueError):  # placeholders were altered in the translation
@@ -132,8 +136,6 @@ def records_of(tree: Any) -> dict[str, list]:
         records[str(tree)] = [tree.context, tree.words, values]
         for value in tree.values.values():
             records |= records_of(value)
-    elif isinstance(tree, BaseException):
-        records |= records_of(tree.args[0] if tree.args else None)
     elif isinstance(tree, Mapping):
         for value in tree.values():
             records |= records_of(value)
