@@ -275,7 +275,7 @@ def _fit_correction(predicted_ml, true_ml, patients):
     places = np.cbrt(np.array(KNOTS_ML) + CUBE_ROOT_OFFSET_ML)
     shares = np.stack([_broken_line(predicted, places, unit) for unit in np.eye(len(places))], axis=1)
     heights, weights = places, _weights(patients, len(true_ml))
-    for _ in range(ITERATIONS):
+    for _iteration in range(ITERATIONS):
         weighted = shares * (weights / np.maximum(np.abs(true - shares @ heights), RESOLUTION_CM))[:, None]
         # One more patient at each knot whose volume is read correctly, so that no knot depends on few.
         prior = np.eye(len(places)) / RESOLUTION_CM
