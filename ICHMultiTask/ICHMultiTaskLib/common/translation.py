@@ -1,13 +1,8 @@
 """Sentences of the library in English, which know how to be shown in the user's language.
 
-A module that has something to say marks it where it says it::
-
-    from ..common.translation import tr as _
-
-    raise InputError(_("The scan has {count} slices; expected 8.").format(count=count))
-
-What it gets is the English sentence, so that reports, tables, scenes and the shell are the same in every language. Only
-what shows the sentence asks for its translation, by `translated`.
+A module imports `tr` as ``_``, marks its sentences by it as literals, and fills in their placeholders afterward by
+`format`. What it gets is the English sentence, so that reports, tables, scenes and the shell are the same in every
+language. Only what shows the sentence asks for its translation, by `translated`.
 """
 
 from __future__ import annotations

@@ -48,10 +48,12 @@ def check_pair(
 ) -> None:
     """Raise InputError unless two different nodes are given."""
     if earlier_node is None or later_node is None:
-        raise InputError("A repeat scan needs two scans of one patient; choose the earlier one.")
+        raise InputError(_("A repeat scan needs two scans of one patient; choose the earlier one."))
     if earlier_node is later_node:
         raise InputError(
-            f"“{later_node.GetName()}” is selected as both scans; expected an earlier scan of the patient."
+            _("“{name}” is selected as both scans; expected an earlier scan of the patient.").format(
+                name=later_node.GetName()
+            )
         )
 
 
@@ -75,7 +77,7 @@ def show_repeat_scan(
     earlier, later, alignment = shown.earlier_node, shown.later_node, shown.repeat.alignment
     for node in (earlier, later):
         if node.GetScene() is not scene:
-            raise InputError("A scan is no longer in the scene: it was removed while it was analyzed.")
+            raise InputError(_("A scan is no longer in the scene: it was removed while it was analyzed."))
     table = results.write_rows(scene, later, TABLE, (_("Measure"), _("Value"), _("Unit")), rows(shown))
     remove_alignment(scene, earlier)
     outermost = earlier

@@ -368,7 +368,7 @@ def make_result_node(
         If the scan is no longer in the scene.
     """
     if volumeNode is None or volumeNode.GetScene() is not scene:
-        raise InputError("The scan is no longer in the scene: it was removed while it was analyzed.")
+        raise InputError(_("The scan is no longer in the scene: it was removed while it was analyzed."))
     node = result_node(volumeNode, kind)
     if node is None:
         title = {"table": "hemorrhage analysis"}.get(kind, kind)

@@ -13,6 +13,7 @@ import slicer
 import vtk
 
 from ..common.errors import InputError, OutputError
+from ..common.translation import tr as _
 from ..common.writing import whole_path
 
 INFERNO_ID = "vtkMRMLColorTableNodeFileInferno.txt"
@@ -77,7 +78,9 @@ def save_mrb(scene: slicer.vtkMRMLScene, path: str | os.PathLike, thumbnail: vtk
     """
     path = Path(path)
     if path.suffix != ".mrb":
-        raise InputError(f"A scene is saved as a file that ends in .mrb; the name given is {path.name}.")
+        raise InputError(
+            _("A scene is saved as a file that ends in .mrb; the name given is {name}.").format(name=path.name)
+        )
     messages = slicer.vtkMRMLMessageCollection()
     with whole_path(path) as draft:
         # The scene must not remember the temporary folder.
@@ -89,7 +92,11 @@ def save_mrb(scene: slicer.vtkMRMLScene, path: str | os.PathLike, thumbnail: vtk
             scene.SetRootDirectory(root)
         if not written:
             reason = messages.GetAllMessagesAsString().strip().splitlines()
-            raise OutputError(f"The scene could not be saved as {path}{': ' + reason[0] if reason else ''}.")
+            raise OutputError(
+                _("The scene could not be saved as {path}{reason}.").format(
+                    path=path, reason=": " + reason[0] if reason else ""
+                )
+            )
     return path
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 
-from ..common.translation import install_translator, translated
+from ..common.translation import Text, install_translator, translated
 
 _DECIMALS = re.compile(r"(?<![\w./:])(\d+)\.(\d+)(?![\w/]|\.\d)")
 """A number with decimals that is not part of a version, DOI or name such as ABC/2.4."""
@@ -19,8 +19,8 @@ except ImportError:  # slicer-core has no translations
     translate = None
 
     def tr(text: str) -> str:
-        """Return the text."""
-        return text
+        """Return the text in the user's language, if a translator was installed."""
+        return translated(Text(text, "panel"))
 
 
 install_translator(translate)

@@ -66,7 +66,7 @@ def install_missing_packages(requirements: Sequence[str] = ANALYSIS, runtime: st
         if runtime == RuntimeLibrary.AUTO:
             runtime, agreed = ask_for_library(), True
         if runtime is None:
-            raise DependencyError("Nothing was installed; an analysis needs ONNX Runtime or PyTorch.")
+            raise DependencyError(_("Nothing was installed; an analysis needs ONNX Runtime or PyTorch."))
         if runtime == RuntimeLibrary.TORCH:
             _install_torch(ask=not agreed)
         else:
@@ -76,7 +76,9 @@ def install_missing_packages(requirements: Sequence[str] = ANALYSIS, runtime: st
     importlib.invalidate_caches()
     still = missing_packages(requirements, runtime)
     if still:
-        raise DependencyError(f"Required Python packages could not be installed: {', '.join(still)}.")
+        raise DependencyError(
+            _("Required Python packages could not be installed: {still}.").format(still=", ".join(still))
+        )
 
 
 def ask_for_library() -> RuntimeLibrary | None:
@@ -110,12 +112,14 @@ def _install_torch(ask):
         import PyTorchUtils
     except ImportError as error:
         raise DependencyError(
-            "PyTorch is not installed: install the extension named PyTorch in the Extensions Manager, "
-            "restart 3D Slicer and try again."
+            _(
+                "PyTorch is not installed: install the extension named PyTorch in the Extensions Manager, "
+                "restart 3D Slicer and try again."
+            )
         ) from error
     logic = PyTorchUtils.PyTorchUtilsLogic()
     if logic.installTorch(askConfirmation=ask, torchVersionRequirement=TORCH_REQUIREMENT) is None:
-        raise DependencyError("PyTorch was not installed; what needs it cannot be computed.")
+        raise DependencyError(_("PyTorch was not installed; what needs it cannot be computed."))
 
 
 def _install_with_pip(requirements, ask):
@@ -123,11 +127,12 @@ def _install_with_pip(requirements, ask):
         from packaging.requirements import Requirement
         from slicer.packaging import pip_ensure
     except ImportError:  # 3D Slicer before 5.12
-        question = f"This needs the Python packages {', '.join(requirements)}. Install them now?"
+        words = _("This needs the Python packages {packages}. Install them now?")
+        question = words.format(packages=", ".join(requirements))
         if not ask or slicer.util.confirmOkCancelDisplay(question):
             slicer.util.pip_install(list(requirements))
         return
     try:
         pip_ensure([Requirement(text) for text in requirements], prompt_install=ask, requester="ICHMultiTask")
     except RuntimeError as error:
-        raise DependencyError(f"A required Python package was not installed: {error}") from error
+        raise DependencyError(_("A required Python package was not installed: {error}").format(error=error)) from error
