@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ..common import choices
+from ..common.translation import translated
 from ..model.attention import METHODS, SHOWN_FROM
 from .results import FOREGROUND_OPACITY
 
@@ -61,7 +62,7 @@ def _method_members():
 
 AttentionMethod = Enum("AttentionMethod", _method_members(), module=__name__)
 """How the map is computed from the features of the stage."""
-AttentionMethod.label = lambda method: METHODS.label(method.value)
+AttentionMethod.label = lambda method: translated(METHODS.label(method.value))
 
 
 @parameterNodeWrapper

@@ -11,6 +11,7 @@ from typing import Any
 from ..common.numbers import number, percent, with_interval
 from ..common.provenance import provenance, provenance_facts
 from ..common.tables import write_csv
+from ..common.translation import tr as _
 from ..common.writing import new_folder, write_json, write_text
 from ..comparison.cohort import CohortComparison, compare_cohort
 from ..comparison.cohort_table import Tables
@@ -21,13 +22,13 @@ METRICS = (
     ("mae_ml", "MAE (mL)", 2, 1),
     ("mse_ml2", "MSE (mL²)", 1, 1),
     ("mape_percent", "MAPE (%)", 1, 1),
-    ("bias_ml", "Bias (mL)", 2, 1),
-    ("limit_low_ml", "Lower limit (mL)", 1, 1),
-    ("limit_high_ml", "Upper limit (mL)", 1, 1),
+    ("bias_ml", _("Bias (mL)"), 2, 1),
+    ("limit_low_ml", _("Lower limit (mL)"), 1, 1),
+    ("limit_high_ml", _("Upper limit (mL)"), 1, 1),
     ("icc", "ICC(2,1)", 3, 1),
-    ("within_5_ml", "Within 5 mL (%)", 0, 100),
-    ("within_20_percent", "Within 20 % (%)", 0, 100),
-    ("misclassified_30_ml", "Wrong side of 30 mL (%)", 0, 100),
+    ("within_5_ml", _("Within 5 mL (%)"), 0, 100),
+    ("within_20_percent", _("Within 20 % (%)"), 0, 100),
+    ("misclassified_30_ml", _("Wrong side of 30 mL (%)"), 0, 100),
 )
 """Columns of the table: key, heading, decimals, factor."""
 

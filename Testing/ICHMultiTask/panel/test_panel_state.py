@@ -1,5 +1,7 @@
 """What the panel shows, offers and says, on slicer-core: with real nodes, a real queue and a tiny real network."""
 
+import json
+import re
 import time
 from enum import Enum
 from types import SimpleNamespace
@@ -12,17 +14,21 @@ pytest.importorskip("torch")
 
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage  # noqa: E402
 from ICHMultiTaskLib.common.choices import Device, Head, Stage  # noqa: E402
+from ICHMultiTaskLib.common.translation import install_translator  # noqa: E402
+from ICHMultiTaskLib.common.translation import tr as marked_sentence  # noqa: E402
 from ICHMultiTaskLib.model import runners, testing  # noqa: E402
 from ICHMultiTaskLib.model.attention import METHODS  # noqa: E402
 from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.diameters import show_diameters  # noqa: E402
 from ICHMultiTaskLib.mrml.kept_results import kept_result  # noqa: E402
 from ICHMultiTaskLib.panel.analyze_state import AnalyzeState, shown_map  # noqa: E402
+from ICHMultiTaskLib.panel.clinical_state import ClinicalState  # noqa: E402
 from ICHMultiTaskLib.panel.compare_state import CompareState  # noqa: E402
 from ICHMultiTaskLib.panel.repeat_state import RepeatState  # noqa: E402
 from ICHMultiTaskLib.panel.result_view import result_view  # noqa: E402
 from ICHMultiTaskLib.panel.state import PanelState, belongings  # noqa: E402
 from ICHMultiTaskLib.panel.tour_state import TourState  # noqa: E402
+from ICHMultiTaskLib.report.result import write_report  # noqa: E402
 
 Method = Enum("Method", {"GRADCAM": "gradcam", "LAYERCAM": "layercam", "CAM": "cam", "SALIENCY": "saliency"})
 
@@ -549,3 +555,72 @@ def test_without_pytorch_the_default_map_is_offered_and_the_others_say_what_they
     case.panel.parameters.attentionStage = Stage.STAGE2
     case.wait()
     assert shown_map(node) == ("prognosis", "stage2", "gradcam")
+
+
+@pytest.fixture
+def marked():
+    """A translator that puts a mark around everything that it was asked for."""
+    install_translator(lambda context, words: f"«{words}»")
+    yield
+    install_translator(None)
+
+
+NAMES = (
+    r"ABC/\S+( \(Kothari\))?|max-ICH|FUNC|Dr\. A|Morning|Noon|[Tt]iny\S*|Random weights[^»]*|[0-9a-f]{64}|"
+    r"\w+ et al\. [^»]*"
+)
+"""Of formulas, scores, scans, readers, models and articles: the same in every language."""
+
+
+def in_english(texts):
+    """Texts with words that the user reads in English: words outside of the translator's marks."""
+    left = []
+    for text in texts:
+        rest, before = re.sub(NAMES, "", text), None
+        while rest != before:
+            rest, before = re.sub("«[^«»]*»", "", rest), rest
+        left += [text] if re.search(r"[A-Za-z]{3}", rest) else []
+    return left
+
+
+def test_all_that_the_panel_shows_is_translated_and_all_that_is_stored_is_not(case, marked, tmp_path):
+    earlier = case.load("Morning")
+    node = case.load("Noon")
+    volumes.add_warning(node, marked_sentence("The volume was loaded without the tilt or the spacing of its slices."))
+    case.panel.parameters.earlierVolume = earlier
+    case.repeat.measure()
+    case.wait()
+    segmentation = case.draw(node)
+    case.compare.refresh()
+    case.compare.tick(case.compare.choices)
+    case.wait()
+    clinical = ClinicalState(case.panel)
+    clinical.enter(gcs=9, location="cerebellum")
+
+    result, compared = case.analyze.result(), case.compare
+    assert result.warnings and compared.rows() and case.repeat.rows() and case.repeat.notes()
+    shown = [*result.warnings, result.headline, result.detail, result.mortality, result.use, case.repeat.verdict()]
+    shown += [cell for row in case.repeat.rows() + case.repeat.small_rows() for cell in row] + case.repeat.notes()
+    shown += [text for row in compared.rows() for text in (*row.cells, *row.notes)] + compared.remarks()
+    shown += [line for _, lines in compared.sentences() for line in lines]
+    shown += [clinical.score(), *clinical.alerts(), *(text for item in clinical.other_texts() for text in item)]
+    shown += [text for name in ("location", "gcs", "ivh") for text in clinical.field(name)[1:]]
+    kinds = ("table", "growth", "volume comparison", "segment measures", "clinical scores")
+    for table in filter(None, (results.result_node(node, kind) for kind in kinds)):
+        shown += [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())]
+        rows, columns = range(table.GetNumberOfRows()), range(table.GetNumberOfColumns())
+        shown += [table.GetCellText(row, column) for row in rows for column in columns]
+    assert in_english(shown) == []
+    segmentation.RemoveAllDisplayNodeIDs()
+    case.scene.RemoveNode(segmentation)
+
+    found = kept_result(node)
+    assert found["scan"]["warnings"] and "«" not in json.dumps(found)
+    case.logic.forget()
+    assert in_english(case.analyze.result().warnings) == [], "also from a scene that was opened again"
+    for file in write_report(case.logic.analysis.analysis_of(node), tmp_path, outputs=("json", "html")).values():
+        assert "«" not in file.read_text(encoding="utf-8")
+    node.SetAndObserveImageData(None)
+    case.analyze.analyze()
+    case.wait()
+    assert case.panel.message("analysis").text.startswith("«The volume Noon is empty")
