@@ -13,12 +13,15 @@ shape [N, 1, D, H, W] and encoded clinical variables of shape [1, inputs] or Non
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..common.choices import RuntimeLibrary
 from ..common.errors import DependencyError
 from ..common.translation import tr as _
 from .bundle import ModelBundle
+from .networks import DEFAULT_NETWORK
+from .networks.resnet_stages import BLOCKS
 from .onnx_runner import OnnxRunner
 
 if TYPE_CHECKING:
@@ -58,6 +61,12 @@ def choose_library(name: str = "auto") -> RuntimeLibrary:
             return library
     names = " or ".join(_NAMES[library] for library in asked)
     raise DependencyError(_("{names} is needed to run a model, and it is not installed.").format(names=names))
+
+
+def library_for(architecture: Mapping) -> RuntimeLibrary:
+    """The library that a network needs: PyTorch, or "auto" where any will do."""
+    runs = architecture.get("network", DEFAULT_NETWORK) in BLOCKS
+    return RuntimeLibrary.AUTO if runs else RuntimeLibrary.TORCH
 
 
 def load_runner(bundle: ModelBundle, device: str = "auto", runtime: str = "auto") -> TorchRunner | OnnxRunner:

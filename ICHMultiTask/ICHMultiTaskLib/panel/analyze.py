@@ -79,7 +79,7 @@ class AnalyzeSection:
                 self.state.cancel()
             return
         try:
-            install_missing_packages()
+            install_missing_packages(runtime=self.state.runtime)
             self.state.analyze()
         except ICHMultiTaskError as error:
             self.panel.say(SECTION, outcome_text(error), failed=True)

@@ -61,6 +61,11 @@ class AnalyzeState:
         return _("Measure the hemorrhage")
 
     @property
+    def runtime(self) -> str:
+        """The library that the chosen model needs, "auto" where any will do."""
+        return self.panel.logic.analysis.models.library_for(self.panel.parameters.bundleFolder or None)
+
+    @property
     def reporting(self) -> bool:
         """Whether a report is being written."""
         return self.panel.queue.job(REPORT) is not None
@@ -69,7 +74,10 @@ class AnalyzeState:
         """Check the chosen scan's geometry against its files, then analyze it."""
         scan, parameters = self.panel.scan, self.panel.parameters
         analysis = self.panel.logic.analysis
-        choices = parameters.bundleFolder or None, parameters.device.value, *self.choice()
+        head, stage, method = self.choice()
+        if needs_pytorch(stage, method) and not is_installed(RuntimeLibrary.TORCH):  # chosen elsewhere, in this scene
+            _, stage, method = LOCATOR
+        choices = parameters.bundleFolder or None, parameters.device.value, head, stage, method
 
         def checked(found):
             analysis.show_geometry(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..analysis.analyzer import Analysis, Analyzer
 from ..common.choices import Device, RuntimeLibrary
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
-from ..model.runners import choose_library
+from ..model.runners import choose_library, library_for
 
 
 class Models:
@@ -89,6 +89,12 @@ class Models:
         """SHA-256 of a bundle's weights; None if it cannot be read."""
         bundle = _loaded(folder)
         return bundle and bundle.sha256
+
+    @staticmethod
+    def library_for(folder: str | os.PathLike | None) -> RuntimeLibrary:
+        """The library that a bundle needs, "auto" where any will do; None: of the shipped bundle."""
+        bundle = _loaded(folder or default_bundle())
+        return library_for(bundle.metadata["architecture"]) if bundle else RuntimeLibrary.AUTO
 
     @staticmethod
     def devices() -> list[str]:

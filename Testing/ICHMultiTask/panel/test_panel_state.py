@@ -18,6 +18,8 @@ from ICHMultiTaskLib.common.translation import install_translator  # noqa: E402
 from ICHMultiTaskLib.common.translation import tr as marked_sentence  # noqa: E402
 from ICHMultiTaskLib.model import runners, testing  # noqa: E402
 from ICHMultiTaskLib.model.attention import METHODS  # noqa: E402
+from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle  # noqa: E402
+from ICHMultiTaskLib.model.networks import build_network  # noqa: E402
 from ICHMultiTaskLib.mrml import layout, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.diameters import show_diameters  # noqa: E402
 from ICHMultiTaskLib.mrml.kept_results import kept_result  # noqa: E402
@@ -551,6 +553,11 @@ def test_without_pytorch_the_default_map_is_offered_and_the_others_say_what_they
         case.wait()
         assert "needs PyTorch" in case.panel.message("analysis").text
         assert case.panel.parameters.attentionMethod == Method.GRADCAM
+        # A map that was chosen where there was PyTorch, as in a scene: the next scan gets the default one.
+        case.analyze._choose(("prognosis", "stage2", "layercam"))
+        assert shown_map(case.analyzed("Next")) == ("prognosis", "stage4", "gradcam")
+        assert case.panel.parameters.attentionStage == Stage.STAGE4
+        case.panel.choose(node)
     # PyTorch was installed: the same result gives every map.
     case.panel.parameters.attentionStage = Stage.STAGE2
     case.wait()
@@ -624,3 +631,13 @@ def test_all_that_the_panel_shows_is_translated_and_all_that_is_stored_is_not(ca
     case.analyze.analyze()
     case.wait()
     assert case.panel.message("analysis").text.startswith("«The volume Noon is empty")
+
+
+def test_model_says_which_library_it_needs(case, bundle, tmp_path):
+    assert case.analyze.runtime == "auto"
+    metadata = ModelBundle.load(bundle).metadata
+    architecture = {"network": "densenet121", "width": 8, "final_relu": False}
+    metadata = {key: value for key, value in metadata.items() if key != "sha256"} | {"architecture": architecture}
+    save_bundle(tmp_path / "other", build_network(architecture).state_dict(), metadata, "card")
+    case.panel.parameters.bundleFolder = str(tmp_path / "other")
+    assert case.analyze.runtime == "torch"

@@ -12,6 +12,7 @@ from ...common.errors import InputError
 from ...common.translation import tr as _
 from ..clinical import HIDDEN_UNITS
 from ..onnx_format import OnnxGraph
+from . import DEFAULT_NETWORK
 from .geometry import triple
 from .resnet_stages import BLOCKS, EXPANSION, Block, resnet_stages
 
@@ -58,7 +59,7 @@ class ResNetOnnx:
 
     def __init__(self, architecture: Mapping):
         arguments = {"width": 64, "stem_stride": 2, "stage_strides": (1, 2, 2, 2), "dense_from": None, **architecture}
-        network, clinical = arguments.get("network", "resnet34"), arguments.get("clinical", 0)
+        network, clinical = arguments.get("network", DEFAULT_NETWORK), arguments.get("clinical", 0)
         if network not in BLOCKS:
             raise InputError(
                 _("The model needs PyTorch: ONNX Runtime runs the networks {blocks} only, found {network!r}.").format(
