@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError
+from .translation import joined
 from .translation import tr as _
 from .writing import write_text
 
@@ -55,7 +56,9 @@ class CsvTable:
         if not missing:
             return
         likely = [(name, near) for name in missing if (near := near_name(name, self.header))]
-        hint = "".join(f'; is "{near}" {name}? Then rename it' for name, near in likely)
+        hint = joined(
+            "", (_('; is "{found}" {name}? Then rename it').format(found=near, name=name) for name, near in likely)
+        )
         raise InputError(
             _("The table {path} lacks columns: expected {names}, found no {missing} among {header}{hint}.").format(
                 path=self.path,
@@ -223,5 +226,5 @@ def _parsed(text, delimiter):
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         if "unexpected end of data" in str(error):
-            raise csv.Error("a quotation mark is opened and never closed") from error
+            raise csv.Error(_("a quotation mark is opened and never closed")) from error
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))

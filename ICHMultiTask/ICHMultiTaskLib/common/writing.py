@@ -40,14 +40,16 @@ _INNER_LENGTH = 60
 def os_error_sentence(error: OSError, path: object) -> str:
     """Message for the user about a failure to write `path`, in one sentence."""
     if error.errno in _FULL:
-        return f"The disk is full: {path} could not be written; free some space or choose another folder."
-    if getattr(error, "winerror", None) in _OPEN_ELSEWHERE:
-        return f"{path} is open in another program; close it there and try again."
-    if error.errno in _FORBIDDEN:
-        return f"No permission to write {path}; choose another output folder."
-    if error.errno == errno.ENAMETOOLONG or (_WINDOWS and len(str(path)) + _INNER_LENGTH > _WINDOWS_LIMIT):
-        return f"The name is too long: {path} could not be written; choose a shorter one."
-    return f"{path} could not be written: {error.strerror or error}."
+        words = _("The disk is full: {path} could not be written; free some space or choose another folder.")
+    elif getattr(error, "winerror", None) in _OPEN_ELSEWHERE:
+        words = _("{path} is open in another program; close it there and try again.")
+    elif error.errno in _FORBIDDEN:
+        words = _("No permission to write {path}; choose another output folder.")
+    elif error.errno == errno.ENAMETOOLONG or (_WINDOWS and len(str(path)) + _INNER_LENGTH > _WINDOWS_LIMIT):
+        words = _("The name is too long: {path} could not be written; choose a shorter one.")
+    else:
+        words = _("{path} could not be written: {reason}.")
+    return words.format(path=path, reason=error.strerror or error)
 
 
 @contextmanager
@@ -369,7 +371,7 @@ def _replaceable(path, kind, inputs, written):
     """Names of the files of an earlier result that may be replaced."""
     listed = _listed(path, kind) if written is None else written(path)
     if listed is None:
-        mark = f", with {LIST_FILE} in it" if written is None else ""
+        mark = _(", with {name} in it").format(name=LIST_FILE) if written is None else ""
         raise OutputError(
             _(
                 "The output folder {path} is not empty; only an earlier result of the same kind "

@@ -258,12 +258,14 @@ def _volumes(table, name, unit, smallest=0.0):
             continue
         number = table.number(text)
         if number is None:
-            problems.append(f"{place}, {name}: {text!r} is not a number")
+            problems.append(_("{place}, {name}: {value!r} is not a number").format(place=place, name=name, value=text))
         elif number < smallest:
-            problems.append(f"{place}, {name}: {text} is negative")
+            problems.append(_("{place}, {name}: {value} is negative").format(place=place, name=name, value=text))
         elif number * UNITS[unit] > LARGEST_ML:
-            hint = ", or is it in mm³?" if unit == "ml" else ""
-            problems.append(f"{place}, {name}: {number * UNITS[unit]:.0f} mL is more than fits into a head{hint}")
+            words = _("{place}, {name}: {volume:.0f} mL is more than fits into a head")
+            if unit == "ml":
+                words = _("{place}, {name}: {volume:.0f} mL is more than fits into a head, or is it in mm³?")
+            problems.append(words.format(place=place, name=name, volume=number * UNITS[unit]))
         else:
             volumes[patient] = number * UNITS[unit]
     if problems:

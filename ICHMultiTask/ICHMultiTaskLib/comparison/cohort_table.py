@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from ..common.errors import InputError
 from ..common.tables import near_name, parsed_number, plain_name, read_csv
+from ..common.translation import joined
 from ..common.translation import tr as _
 
 PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
@@ -55,7 +56,8 @@ class Table:
         if not before:
             cells[patient] = (text, place)
         elif text and text != before and (self.number(text) is None or self.number(text) != self.number(before)):
-            conflict = f"patient {patient} has {before} in {where} and {text} in {place}"
+            words = _("patient {patient} has {before} in {where} and {value} in {place}")
+            conflict = words.format(patient=patient, before=before, where=where, value=text, place=place)
             self.conflicts.setdefault(column, []).append(conflict)
 
 
@@ -100,7 +102,7 @@ def read_tables(
         absent = [name for name in key + of_methods if name not in header]
         if absent:
             likely = [near for name in absent if (near := near_name(name, header))]
-            hint = f" Is {' or '.join(likely)} meant?" if likely else ""
+            hint = _(" Is {names} meant?").format(names=" or ".join(likely)) if likely else ""
             raise InputError(
                 _("There is no column {absent} in {source}: found {header}.{hint}").format(
                     absent=", ".join(absent), source=source, header=", ".join(header), hint=hint
@@ -128,7 +130,8 @@ def missing_column(role: str, standard: Sequence[str], columns: Sequence[str]) -
 
 def listed(items: Sequence[str], most: int = 10) -> str:
     """Join items to one text; beyond `most`, only count them."""
-    return "; ".join(items[:most]) + (f"; and {len(items) - most} more" if len(items) > most else "")
+    more = [_("and {count} more").format(count=len(items) - most)] if len(items) > most else []
+    return joined("; ", (*items[:most], *more))
 
 
 def _columns(mapping):

@@ -297,7 +297,7 @@ def _in_scan(segment, box, head_ct):
     if outside == 1:
         notes.append(_("The segment lies outside the scan; no HU can be measured."))
     elif outside > 0:
-        notes.append(f"{100 * outside:.0f} % of the segment lies outside the scan.")
+        notes.append(_("{percent:.0f} % of the segment lies outside the scan.").format(percent=100 * outside))
     part, found = resampled_part(segment.mask, box, segment.ijk_to_ras, head_ct.ijk_to_ras, shape)
     hu = head_ct.hu[part][found].astype(np.float64)
     if not hu.size:

@@ -71,7 +71,7 @@ def read_metadata(folder: Path) -> dict:
     """
     path = folder / METADATA
     if not path.is_file():
-        found = "no such folder" if not folder.is_dir() else "a folder without it"
+        found = _("no such folder") if not folder.is_dir() else _("a folder without it")
         raise BundleError(
             _("{folder} is not a model bundle: expected {metadata}, found {found}.").format(
                 folder=folder, metadata=METADATA, found=found

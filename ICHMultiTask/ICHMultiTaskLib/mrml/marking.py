@@ -12,6 +12,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..common.errors import InputError, OutputError
 from ..common.signature import sign
+from ..common.translation import joined
 from ..common.translation import tr as _
 from ..common.writing import whole_path
 from ..measures.segment import DRAFT_TAG, fingerprint
@@ -132,7 +133,7 @@ def write_marking(marking: Marking, head_ct: HeadCT, path: str | os.PathLike) ->
 
 def _labelmap(marking, ijk_to_ras):
     if not marking.mask.any():
-        raise InputError(" ".join(marking.notes) or "Nothing is marked.")
+        raise InputError(joined(" ", marking.notes) or _("Nothing is marked."))
     image = slicer.vtkOrientedImageData()
     image.SetDimensions(marking.mask.shape[::-1])
     image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(np.asarray(ijk_to_ras)))

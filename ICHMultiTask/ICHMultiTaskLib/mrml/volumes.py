@@ -87,7 +87,7 @@ def head_ct_from_node(node: slicer.vtkMRMLScalarVolumeNode | None) -> HeadCT:
         )
 
     scalars, affine, irregular = array_in_world(node)
-    affine, geometry_warnings = checked_affine(f"The volume {name}", {"IJK-to-RAS matrix": affine})
+    affine, geometry_warnings = checked_affine(_("The volume {name}").format(name=name), {"IJK-to-RAS matrix": affine})
     hu, value_warnings = as_hu(scalars)
     hu = hu.view()  # read-only is set for this view only: the node's voxels stay writable
     hu.flags.writeable = False
@@ -121,7 +121,11 @@ def array_in_world(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[np.ndarray, np
     even = slices_to_world(scalars, own, parent)
     scalars, affine = even or resample_to_world(scalars, own, parent, affine, float(np.median(steps)), MIN_HU)
     found = sorted(set(steps.round(2).ravel().tolist()))
-    spread = ", ".join(f"{step:g}" for step in found) if len(found) <= 5 else f"{found[0]:g} to {found[-1]:g}"
+    spread = (
+        ", ".join(f"{step:g}" for step in found)
+        if len(found) <= 5
+        else _("{low:g} to {high:g}").format(low=found[0], high=found[-1])
+    )
     sentence = _(
         "The transform {name} is not affine (slices {spread} mm apart); it was applied by resampling to regular slices."
     ).format(name=parent.GetName(), spread=spread)

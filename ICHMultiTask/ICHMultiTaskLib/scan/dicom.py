@@ -91,7 +91,9 @@ def read_series(
         notes.append(_spacing_sentence(steps, slices, offsets, grid))
     affine = stack_affine(positions[0], orientation, pixel_spacing, direction * (grid[1] - grid[0]))
     affine, found = checked_affine(
-        "The series", {"the slice positions and PixelSpacing": affine}, lesser=_further_spacings(first, is_regular)
+        _("The series"),
+        {_("the slice positions and PixelSpacing"): affine},
+        lesser=_further_spacings(first, is_regular),
     )
     notes.extend(found)
     hu, found = as_hu(hu)

@@ -87,7 +87,7 @@ def _decode(item, is_signed):
     from pydicom.pixels import get_decoder, pixel_array
 
     name, syntax = item.path.name, pydicom.uid.UID(item.transfer_syntax)
-    words = syntax.name if syntax.name != syntax else f"transfer syntax {syntax}"
+    words = syntax.name if syntax.name != syntax else _("transfer syntax {syntax}").format(syntax=syntax)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, part
+from ..common.translation import joined
 from ..common.translation import tr as _
 from . import dicom, dicom_files, series_choice
 from .series_choice import SeriesSummary
@@ -190,13 +191,16 @@ def _extract(path, folder):
 
 def _choice_sentence(summaries):
     def words(summary):
-        thickness = "" if summary.thickness is None else f" of {summary.thickness:.3g} mm"
-        return f"“{summary.description or summary.uid}” ({summary.slices} slices{thickness}; {summary.why})"
+        form = _("“{series}” ({count} slices of {thickness:.3g} mm; {why})")
+        if summary.thickness is None:
+            form = _("“{series}” ({count} slices; {why})")
+        series = summary.description or summary.uid
+        return form.format(series=series, count=summary.slices, thickness=summary.thickness, why=summary.why)
 
     chosen, *others = summaries
     if not others:
         return _("The only series, {chosen}, was analyzed.").format(chosen=words(chosen))
-    shown = ", ".join(words(other) for other in others[:4]) + (", …" if len(others) > 4 else "")
+    shown = joined(", ", [*map(words, others[:4]), *(["…"] if len(others) > 4 else [])])
     return _("{count} series were found; analyzed {chosen}, not {others}.").format(
         count=len(summaries), chosen=words(chosen), others=shown
     )

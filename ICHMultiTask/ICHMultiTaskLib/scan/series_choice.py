@@ -225,7 +225,8 @@ def _is_part(candidate, whole_mm):
 
 
 def _as_part(candidate):
-    reason = f"covers {candidate.stack.coverage_mm:.0f} mm with {candidate.count} slices"
+    words = _("covers {coverage:.0f} mm with {count} slices")
+    reason = words.format(coverage=candidate.stack.coverage_mm, count=candidate.count)
     return replace(candidate, verdict=Verdict(Rank.INCOMPLETE, (reason, *candidate.verdict.reasons)))
 
 
@@ -257,9 +258,10 @@ def _is_one_study(candidates):
 def _summary(candidate, is_chosen, study, is_requested):
     first, why = candidate.first, candidate.verdict.words
     if first.text("StudyInstanceUID") != study:
-        why += f", study of {first.text('StudyDate') or 'unknown date'}"
+        date = first.text("StudyDate") or _("unknown date")
+        why = _("{reason}, study of {date}").format(reason=why, date=date)
     if is_chosen and is_requested:
-        why = f"requested ({why})"
+        why = _("requested ({reason})").format(reason=why)
     thickness = candidate.stack.thickness_mm if candidate.stack else first.number("SliceThickness", None)
     return SeriesSummary(
         candidate.uid,

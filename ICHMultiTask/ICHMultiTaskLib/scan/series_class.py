@@ -129,7 +129,14 @@ def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
     """
     first = slices[0]
     modality = first.text("Modality")
-    names = {"MR": "MR", "US": "ultrasound", "PT": "PET", "CR": "radiograph", "DX": "radiograph", "XA": "angiography"}
+    names = {
+        "MR": "MR",
+        "US": _("ultrasound"),
+        "PT": "PET",
+        "CR": _("radiograph"),
+        "DX": _("radiograph"),
+        "XA": _("angiography"),
+    }
     if "LOCALIZER" in first.image_type:
         kind = _("localizer")
     elif first.sop_class.startswith("1.2.840.10008.5.1.4.1.1.7"):
@@ -137,7 +144,9 @@ def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
     elif first.is_ct:
         kind = _("CT images {why}").format(why=why)
     else:
-        kind = f"{names.get(modality, 'not CT')} (modality {modality or 'unknown'})"
+        kind = _("{name} (modality {modality})").format(
+            name=names.get(modality, _("not CT")), modality=modality or _("unknown")
+        )
     return Verdict(Rank.NEVER, (kind,))
 
 

@@ -101,7 +101,7 @@ def reason_unusable(item: Slice) -> str | None:
     if item.orientation is None:
         return _("without a usable slice orientation")
     if item.pixel_spacing is None:
-        return "without a usable pixel spacing"
+        return _("without a usable pixel spacing")
     return None
 
 

@@ -48,7 +48,9 @@ def three_sizes(path: Path, sizes: Iterable[float]) -> list[int]:
         sizes.pop()
     if len(sizes) != 3 or min(sizes) < 1:
         found = ", ".join(map(str, sizes))
-        several = f", which are {sizes[3]} volumes" if len(sizes) == 4 and min(sizes) > 0 else ""
+        several = ""
+        if len(sizes) == 4 and min(sizes) > 0:
+            several = _(", which are {count} volumes").format(count=sizes[3])
         raise InputError(
             _("{name} has {count} dimensions ({found}){several}; expected one 3-D volume.").format(
                 name=path.name, count=len(sizes), found=found, several=several

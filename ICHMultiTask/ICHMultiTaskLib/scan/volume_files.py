@@ -77,7 +77,11 @@ def read_nrrd(path: Path) -> StoredVolume:
     fields = nrrd_fields(path)
     missing = [field for field in ("space", "space directions") if field not in fields]
     if missing or fields["space"].lower().removesuffix("-time") not in _SPACES:
-        found = " and ".join(f"no {field}" for field in missing) or f"the space {fields['space']}"
+        found = _("the space {space}").format(space=fields.get("space"))
+        if len(missing) == 2:
+            found = _("no {first} and no {second}").format(first=missing[0], second=missing[1])
+        elif missing:
+            found = _("no {field}").format(field=missing[0])
         raise InputError(
             _(
                 "{name} states no spacing and orientation in the patient; expected a space such as "
@@ -186,7 +190,7 @@ def _stored(path, image, size, scale, spacings, warnings=()):
     matrix[:3, :3] = np.reshape(image.GetDirection(), (dimension, dimension))[:3, :3] * image.GetSpacing()[:3]
     matrix[:3, 3] = image.GetOrigin()[:3]
     matrix[:3] *= scale[:, None]
-    affine, found = checked_affine(path.name, {"direction and spacing": LPS_TO_RAS @ matrix}, spacings)
+    affine, found = checked_affine(path.name, {_("direction and spacing"): LPS_TO_RAS @ matrix}, spacings)
     header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     return StoredVolume(values, affine, header, (*warnings, *found))
 
