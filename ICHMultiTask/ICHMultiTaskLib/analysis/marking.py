@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 NEAR_MM = 15.0
 """The bleed lies within the region of highest attention: as large as a sphere of its volume with this added radius."""
+SMOOTHING = 0.5
+"""Standard deviation of the map's blur, as a fraction of the radius of a sphere of its volume."""
 SEED_MM = 3.0
 """Every component of the bleed overlaps the region of highest attention that is defined with this smaller margin."""
 MIN_COMPONENT_ML = 0.1
@@ -283,8 +285,11 @@ class _WorkGrid:
     def __init__(self, head_ct, attention, wanted_ml):
         spacing = head_ct.spacing_kji
         strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
-        coarse = attention[strides]
-        coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod([stride.step for stride in strides])
+        # The center of a large bleed may be cooler than its border: at the bleed's own scale its middle is the hottest.
+        blur_mm = SMOOTHING * _radius_mm(wanted_ml)
+        steps = np.array([stride.step for stride in strides])
+        coarse = ndimage.gaussian_filter(attention[strides].astype(np.float32), blur_mm / (spacing * steps))
+        coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod(steps)
         self.near, self.seed = (_top_threshold(coarse, coarse_ml, wanted_ml, mm) for mm in (NEAR_MM, SEED_MM))
         margin = np.ceil(MARGIN_MM / spacing).astype(int)
         self.box = tuple(
@@ -299,7 +304,10 @@ class _WorkGrid:
         self.scan_voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
         self.voxel_ml = self.scan_voxel_ml * float(np.prod(self.factors))
         self.hu = _block_mean(np.clip(head_ct.hu[self.box], -100, 300), self.factors)
-        self.attention = _block_mean(attention[self.box], self.factors)
+        first = np.array([part.start for part in self.box]) + (np.array(self.factors) - 1) / 2
+        self.attention = ndimage.affine_transform(
+            coarse, self.factors / steps, first / steps, self.hu.shape, order=1, mode="nearest"
+        )
         bone = self.hu > BONE_HU
         from_bone = self.from_bone = (
             ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
@@ -324,10 +332,15 @@ class _WorkGrid:
 
 def _top_threshold(attention, voxel_ml, volume_ml, thicker_mm):
     """Threshold at which the map has the size of a sphere of a volume with an enlarged radius; always above 0."""
-    radius_mm = np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)) + thicker_mm
+    radius_mm = _radius_mm(volume_ml) + thicker_mm
     count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))
     values = attention[attention > 0]
     return float(np.partition(values, -count)[-count] if count < values.size else values.min())
+
+
+def _radius_mm(volume_ml):
+    """Radius of a sphere of a volume."""
+    return float(np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)))
 
 
 def _factors(shape, spacing):
