@@ -18,6 +18,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError, OutputError
+from ICHMultiTaskLib.common.translation import translated
 from ICHMultiTaskLib.common.writing import os_error_sentence
 from ICHMultiTaskLib.mrml.parameters import Device
 from ICHMultiTaskLib.panel.dependencies import TRAINING, install_missing_packages
@@ -126,7 +127,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             try:
                 self._stop()
             except ICHMultiTaskError as error:
-                self._say(str(error), failed=True)
+                self._say(translated(error), failed=True)
             return
         self._start(self.settings.preset, self.settings.changes)
 
@@ -146,7 +147,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
                 table, self.run.path, preset, self._device(), settings, self.ui.skipCheckBox.checked
             )
         except ICHMultiTaskError as error:
-            self._say(str(error), failed=True)
+            self._say(translated(error), failed=True)
             return
         for name in ("manifestPath", "outputPath"):
             qt.QSettings().setValue(SETTINGS_KEY + name, getattr(self.ui, name).currentPath)
@@ -219,7 +220,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
             stored = self.run.stored if self.run else None
         except InputError as error:
             stored = None
-            self._say(str(error), failed=True)
+            self._say(translated(error), failed=True)
         if stored is not None:
             self.settings.show(stored["config"])
             self.useManifest(stored["manifest"])

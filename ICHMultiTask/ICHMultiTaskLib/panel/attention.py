@@ -14,6 +14,7 @@ from ..mrml.parameters import AttentionMethod, AttentionStage
 from ..mrml.scene import create_scene
 from .analyze_state import SECTION
 from .dependencies import install_missing_packages
+from .state import outcome_text
 
 if TYPE_CHECKING:
     import qt
@@ -49,7 +50,7 @@ class AttentionSection:
         try:
             install_missing_packages(runtime=RuntimeLibrary.TORCH)
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
         self.panel.changed()
 
     def hideForEditing(self) -> None:

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
+from ICHMultiTaskLib.common.translation import translated
 from ICHMultiTaskLib.panel.work import WARNING_STYLE
 
 from ..training.run_folder import RunFolder
@@ -117,5 +118,5 @@ class FinishedSection:
         try:
             begin()
         except ICHMultiTaskError as error:
-            self.work.text, self.work.failed = str(error), True
+            self.work.text, self.work.failed = translated(error), True
         self.update()

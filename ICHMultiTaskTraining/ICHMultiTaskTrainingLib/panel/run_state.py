@@ -8,6 +8,7 @@ from html import escape
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import duration
+from ICHMultiTaskLib.common.translation import translated
 from ICHMultiTaskLib.model.calibration import MIN_PER_OUTCOME
 from ICHMultiTaskLib.mrml.translation import tr as _
 
@@ -107,7 +108,7 @@ def view_of(
             chosen = {"config": asked.as_dict(), "manifest": str(manifest.path.resolve())}
             check_same_run(run.path, stored, stored | chosen)
     except ICHMultiTaskError as error:
-        return RunView(button, text=escape(str(error), quote=False), failed=True)
+        return RunView(button, text=escape(translated(error), quote=False), failed=True)
     return RunView(button, True, _progress_text(run, config) if begun else "", plan=plan, finished=finished)
 
 

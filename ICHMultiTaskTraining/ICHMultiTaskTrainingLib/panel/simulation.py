@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from slicer.i18n import tr as _
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.translation import translated
 from ICHMultiTaskLib.panel.work import WARNING_STYLE
 
 from ..cli.process import CommandProcess, LogReader
@@ -53,7 +54,7 @@ class SimulationSection:
                 Path(self._logs.name) / "simulation.txt",
             )  # fmt: skip
         except ICHMultiTaskError as error:
-            self._say(str(error), failed=True)
+            self._say(translated(error), failed=True)
             return
         self._log, self._last = LogReader(self.process.log), ""
         self._say("")

@@ -253,6 +253,7 @@ def test_what_the_panel_says_is_translated():
         code = path.read_text(encoding="utf-8")
         assert not re.search(r"\b_\(f[\"']", code), f"{path.name}: a text with values in it cannot be looked up"
         assert not re.search(r"(?<![\w.])_\(", code) or imports.search(code), path.name
+        assert "str(error)" not in code, f"{path.name}: an error is shown by translated(error) or outcome_text(error)"
 
 
 def test_untranslated_texts_are_found(tmp_path):
