@@ -135,7 +135,8 @@ class ICHMultiTaskCompareTest(PanelCase):
         self.assertIs(editor.sourceVolumeNode(), scan)
         editor.setActiveEffectByName("Margin")
         editor.activeEffect().setParameter("MarginSizeMm", 8)
-        editor.activeEffect().self().onApply()  # the application's own work
+        editor.activeEffect().self().onApply()
+        slicer.app.processEvents()  # to apply and to draw it is the application's own work; the comparison waits
         with self.alive():
             self.settle()
         grown = results.result_node(scan, "volume comparison").GetCellText(1, 2)

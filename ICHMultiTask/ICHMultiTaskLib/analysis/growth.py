@@ -44,6 +44,7 @@ class Growth:
     coverage : float or None
         Of both volume intervals, and therefore of the growth intervals.
     notes : tuple of str
+        What `is_expansion`, `verdict` and `within_error` do not say.
     """
 
     first_ml: float
@@ -106,8 +107,6 @@ def growth(
         relative_interval = _relative(first_ml, first_interval_ml, second_ml, second_interval_ml)
     if both and relative_interval and relative_interval[1] is None:
         notes.append(_("The first volume may be 0 mL: the relative growth has no upper bound."))
-    if not both:
-        notes.append(_("At least one volume has no interval; the uncertainty of the growth is unknown."))
     is_measurable = first_ml >= RELATIVE_FROM_ML and (first_interval_ml is None or first_interval_ml[0] > 0)
     is_expansion = absolute >= EXPANSION_ML or (is_measurable and relative >= EXPANSION_PERCENT)
     if relative is not None and not is_measurable and relative >= EXPANSION_PERCENT:
@@ -116,11 +115,8 @@ def growth(
     within_error = None
     if both:
         within_error = first_interval_ml[0] <= second_interval_ml[1] and second_interval_ml[0] <= first_interval_ml[1]
-    if within_error:
-        notes.append(_("The change is within measurement error: the intervals of the two volumes overlap."))
     if not shows_bleed:
         is_expansion = verdict = None
-        notes.append(_("No hemorrhage was found on either scan."))
     return Growth(
         first_ml=float(first_ml),
         second_ml=float(second_ml),

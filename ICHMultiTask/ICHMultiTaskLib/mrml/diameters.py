@@ -76,6 +76,7 @@ def show_diameters(
 
 def _add(scene, node, points, texts, color, view_ids, scan_node, kind):
     """Add a markup only when it is complete, since each change of a markup in the scene redraws all views."""
+    node.SetScene(scene)  # whose units its length is measured in, from the second point on
     node.SetAttribute(_KIND, kind)
     node.AddNodeReferenceID(_SCAN_ROLE, scan_node.GetID())
     node.SetControlPointLabelFormat("")

@@ -15,18 +15,13 @@ SIDE_BY_SIDE = 1183
 LEFT, RIGHT = "ICHMultiTaskLeft", "ICHMultiTaskRight"
 _PREVIOUS = "ICHMultiTask.PreviousLayout"
 _KEPT_OUT = "ICHMultiTask.KeptOutOfLeftView"
-_VIEW = """
-<item><view class="vtkMRMLSliceNode" singletontag="{tag}">
- <property name="orientation" action="default">Axial</property>
- <property name="viewlabel" action="default">{label}</property>
- <property name="viewcolor" action="default">{color}</property>
- <property name="viewgroup" action="default">1183</property>
-</view></item>"""
+_LABELS = {LEFT: "L", RIGHT: "R"}
+_COLORS = {LEFT: (0.902, 0.624, 0.0), RIGHT: (0.337, 0.706, 0.914)}
 _LAYOUT = f"""
 <layout type="vertical" split="true">
  <item splitSize="680"><layout type="horizontal">
-  {_VIEW.format(tag=LEFT, label="L", color="#E69F00")}
-  {_VIEW.format(tag=RIGHT, label="R", color="#56B4E9")}
+  <item><view class="vtkMRMLSliceNode" singletontag="{LEFT}"/></item>
+  <item><view class="vtkMRMLSliceNode" singletontag="{RIGHT}"/></item>
  </layout></item>
  <item splitSize="320"><view class="vtkMRMLTableViewNode" singletontag="TableView1">
   <property name="viewlabel" action="default">T</property>
@@ -55,6 +50,8 @@ def show_side_by_side(
     layout = layout_node(scene)
     current = layout.GetViewArrangement()
     if current != SIDE_BY_SIDE:
+        for tag in (LEFT, RIGHT):
+            _make_view(scene, tag)
         with slicer.util.NodeModify(layout):  # the application makes all views anew at each event
             if not layout.IsLayoutDescription(SIDE_BY_SIDE):
                 layout.AddLayoutDescription(SIDE_BY_SIDE, _LAYOUT)
@@ -68,7 +65,7 @@ def show_side_by_side(
             composite.SetBackgroundVolumeID(background.GetID())
             composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
             composite.SetForegroundOpacity(foreground_opacity)
-        _turn_to_slices(_slice_node(scene, tag), right[0])
+        _turn_to_slices(slice_node(scene, tag), right[0])
     let_views_settle()
     _fit(scene, right[0])
     for tag in (LEFT, RIGHT):
@@ -76,7 +73,7 @@ def show_side_by_side(
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(True)
         if position_ras is not None:
-            _slice_node(scene, tag).JumpSlice(*position_ras)
+            slice_node(scene, tag).JumpSlice(*position_ras)
 
 
 def leave_side_by_side(scene: slicer.vtkMRMLScene) -> None:
@@ -105,7 +102,7 @@ def keep_out_of_view(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLSegmentatio
     display = node.GetDisplayNode()
     if display is None or (display.GetNumberOfViewNodeIDs() and not display.GetAttribute(_KEPT_OUT)):
         return
-    out = _slice_node(scene, tag)
+    out = slice_node(scene, tag)
     views = nodes_of_class(scene, "vtkMRMLSliceNode") + nodes_of_class(scene, "vtkMRMLViewNode")
     wanted = [view.GetID() for view in views if view is not out]
     if [display.GetNthViewNodeID(n) for n in range(display.GetNumberOfViewNodeIDs())] == wanted:
@@ -135,8 +132,23 @@ def layout_node(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLLayoutNode:
     return scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
 
 
-def _slice_node(scene, tag):
+def slice_node(scene: slicer.vtkMRMLScene, tag: str) -> slicer.vtkMRMLSliceNode:
+    """Return the slice node of `LEFT` or `RIGHT`, which exists once the layout was shown."""
     return next(n for n in nodes_of_class(scene, "vtkMRMLSliceNode") if n.GetLayoutName() == tag)
+
+
+def _make_view(scene, tag):
+    """Add a view's slice node if it is missing; each new view takes the application a while, so one at a time."""
+    if any(node.GetLayoutName() == tag for node in nodes_of_class(scene, "vtkMRMLSliceNode")):
+        return
+    node = slicer.vtkMRMLSliceNode()
+    node.SetLayoutName(tag)
+    node.SetName(tag)
+    node.SetLayoutLabel(_LABELS[tag])
+    node.SetLayoutColor(*_COLORS[tag])
+    node.SetViewGroup(SIDE_BY_SIDE)
+    scene.AddNode(node)
+    let_views_settle()
 
 
 def _composite(scene, tag):
@@ -172,7 +184,7 @@ def _fit(scene, volume):
             logic.FitSliceToBackground()
     steps = world_affine(volume)[0][:3, :3]
     thickness = abs(np.linalg.det(steps)) / np.linalg.norm(np.cross(steps[:, 0], steps[:, 1]))
-    left, right = (_slice_node(scene, tag) for tag in (LEFT, RIGHT))
+    left, right = (slice_node(scene, tag) for tag in (LEFT, RIGHT))
     pixel_mm = right.GetFieldOfView()[0] / max(right.GetDimensions()[0], 1)
     left.GetSliceToRAS().DeepCopy(right.GetSliceToRAS())
     for view in (left, right):

@@ -94,6 +94,16 @@ def segments_of(node: slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLLabelMapVol
     return _segments_of_labelmap(node) if _is_labelmap(node) else _segments_of_segmentation(node)
 
 
+def states(scene: slicer.vtkMRMLScene, choices: list[SegmentChoice]) -> list[tuple[SegmentChoice, int]]:
+    """Segments with the time of their latest edit: two lists differ if a segment looks different now."""
+    found = []
+    for choice in choices:
+        segment = scene.GetNodeByID(choice.node_id).GetSegmentation().GetSegment(choice.segment_id)
+        image = segment.GetRepresentation(_LABELMAP)
+        found.append((choice, image.GetMTime() if image is not None else segment.GetMTime()))
+    return found
+
+
 def read_segment(
     node: slicer.vtkMRMLSegmentationNode | slicer.vtkMRMLLabelMapVolumeNode | None, segment_id: str
 ) -> Segment:

@@ -11,7 +11,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from ..scan.geometry import apply_affine
 from . import results
 from .hierarchy import file_beside
-from .scene import nodes_of_class
+from .scene import let_views_settle, nodes_of_class
 from .segments import belongs_to
 from .transforms import image_from_array
 
@@ -102,6 +102,7 @@ def show_in_3d(
         if display is None or not display.GetVisibility() or belongs_to(segmentation, scan) is False:
             continue
         segmentation.CreateClosedSurfaceRepresentation()
+        let_views_settle()  # the window must not stand still until all surfaces are made
         display.SetVisibility3D(True)
         display.SetOpacity3D(1.0)
         box = [0.0] * 6

@@ -10,8 +10,9 @@ from ..common.choices import RuntimeLibrary, Stage
 from ..model.attention import INPUT, LOCATOR, METHODS, needs_pytorch, stage_of_map
 from ..model.bundle import METADATA, default_bundle
 from ..model.runners import is_installed
-from ..mrml import results
+from ..mrml import clinical, results
 from ..mrml.translation import tr as _
+from ..mrml.volumes import scan_facts
 from .result_view import result_view
 
 if TYPE_CHECKING:
@@ -91,10 +92,12 @@ class AnalyzeState:
 
     def result(self) -> ResultView | None:
         """The result of the chosen scan; None if it was not analyzed."""
-        facts = self.panel.logic.analysis.facts_of(self.panel.scan)
+        scan = self.panel.scan
+        facts = self.panel.logic.analysis.facts_of(scan)
         if facts is None:
             return None
-        return result_view(facts, self._chosen_checksum())
+        known = {"age": scan_facts(scan).patient_age} | clinical.context_of(scan).known
+        return result_view(facts, self._chosen_checksum(), known)
 
     def save_report(self, parent: str | os.PathLike, progress: Progress | None = None) -> None:
         """Write the report of the chosen scan into a new folder in `parent`, and show a link to it."""

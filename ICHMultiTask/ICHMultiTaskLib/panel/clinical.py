@@ -42,8 +42,12 @@ class ClinicalSection:
             box = getattr(self.ui, name)
             fill_yes_no(box)
             box.connect("activated(int)", lambda index, name=name, box=box: self._enter(name, yes_no_in(box)))
-        nihss = self.ui.nihss
+        nihss, hours = self.ui.nihss, self.ui.onset_hours
         nihss.connect("valueChanged(int)", lambda value: self._enter("nihss", number_in(nihss)))
+        hours.connect("valueChanged(double)", lambda value: self._enter("onset_hours", _hours_in(hours)))
+        for text, value in ((_("unknown"), ""), (_("female"), "F"), (_("male"), "M")):
+            self.ui.sex.addItem(text, value)
+        self.ui.sex.connect("activated(int)", lambda index: self._enter("sex", self.ui.sex.itemData(index) or None))
         self.ui.clearButton.connect("clicked(bool)", lambda checked: state.clear())
 
     def update(self) -> None:
@@ -53,6 +57,10 @@ class ClinicalSection:
         show_number(ui.nihss, entered.nihss)
         for name in _FLAGS:
             show_yes_no(getattr(ui, name), getattr(entered, name))
+        ui.sex.currentIndex = ui.sex.findData(entered.sex or "")
+        shown = ui.onset_hours.minimum if entered.onset_hours is None else entered.onset_hours
+        if _hours_in(ui.onset_hours) != entered.onset_hours:  # else text being typed would be lost
+            ui.onset_hours.value = shown
         self._filling = False
         ui.fieldsWidget.enabled = self.panel.scan is not None
         ui.clearButton.enabled = not entered.is_empty
@@ -70,6 +78,11 @@ class ClinicalSection:
     def _enter(self, name, value):
         if not self._filling:
             self.state.enter(**{name: value})
+
+
+def _hours_in(box):
+    """Hours in a box whose minimum means unknown; None for unknown. A step from there may stop below 0."""
+    return None if box.value <= box.minimum else max(box.value, 0.0)
 
 
 def _html(assessment):

@@ -108,6 +108,7 @@ class CompareSection(VTKObservationMixin):
     def onSideBySideButton(self, checked: bool) -> None:
         """Show the two linked views, or go back to the user's own layout."""
         if checked:
+            self._hideDiameters()  # which would be drawn again with each change of the views
             self.panel.logic.comparison.show_side_by_side(self.panel.scan)
             let_views_settle()
             self._showDiameters(jump=True)
@@ -131,7 +132,9 @@ class CompareSection(VTKObservationMixin):
         choice = self.current()
         node = slicer.mrmlScene.GetNodeByID(choice.node_id)
         self.whenEdited()
+        let_views_settle()
         slicer.util.selectModule("SegmentEditor")
+        let_views_settle()
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(node)
         editor.setSourceVolumeNode(self.panel.scan)
@@ -292,7 +295,10 @@ class CompareSection(VTKObservationMixin):
         table.verticalHeader().setDefaultSectionSize(22)
 
     def _showDiameters(self, jump=False):
-        logic, compared, current = self.panel.logic.comparison, self.state.compared, self.current()
+        logic = self.panel.logic.comparison
+        if jump:
+            self._hideDiameters()
+        compared, current = self.state.compared, self.current()
         drawn, index = None, None
         if self.ui.diametersBox.checked and compared is not None and current in compared.choices:
             index = compared.choices.index(current)
@@ -306,6 +312,13 @@ class CompareSection(VTKObservationMixin):
             logic.hide_diameters()
         else:
             logic.show_diameters(self.panel.scan, index, jump)
+
+    def _hideDiameters(self):
+        """Remove the lines before others are drawn: both together would make the window stand still."""
+        if self._drawn is not None:
+            self._drawn = None
+            self.panel.logic.comparison.hide_diameters()
+            let_views_settle()
 
     @staticmethod
     def _isSegmentation(choice):

@@ -59,7 +59,7 @@ class CompareState:
         self.choices = []
         """Segments that can be compared, those of other scans last."""
         self._belongs = {}
-        self._edits = 0
+        self._edits = self._told_edits = 0
         self._compared = None  # inputs of the latest comparison
         self._notes = {}  # of drafts, by segment key: why the volume differs from the model's
         self._nothing_marked = {}  # by scan and run: why nothing was marked
@@ -87,6 +87,9 @@ class CompareState:
     def refresh(self) -> None:
         """List the segments, and repeat the comparison of the ticked ones if any of its inputs changed."""
         panel, scan, scene = self.panel, self.panel.scan, create_scene()
+        if self._edits != self._told_edits:  # other sections show segments, too
+            self._told_edits = self._edits
+            panel.changed()
         before = {choice.key for choice in self.choices}
         found = panel.logic.comparison.segments()
         self._belongs = {c.key: scan and belongs_to(scene.GetNodeByID(c.node_id), scan) for c in found}

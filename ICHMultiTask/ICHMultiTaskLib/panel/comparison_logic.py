@@ -20,6 +20,7 @@ from ..common.translation import tr as _
 from ..model.attention import SHOWN_FROM
 from ..mrml import clinical, layout, results
 from ..mrml.comparison import comparison_work, remove_tables, write_tables
+from ..mrml.dashed import remove_dashed
 from ..mrml.diameters import remove_diameters, show_diameters
 from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
@@ -188,6 +189,7 @@ class ComparisonLogic:
     @staticmethod
     def leave_side_by_side() -> None:
         """Go back to the user's own layout."""
+        remove_dashed(create_scene())
         layout.leave_side_by_side(create_scene())
 
     def mark(

@@ -11,9 +11,10 @@ from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import joined
 from ..common.translation import tr as _
 from ..mrml import clinical, layout, repeat_scan, results
+from ..mrml.dashed import remove_dashed, show_dashed
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
-from ..mrml.segments import belongs_to
+from ..mrml.segments import SegmentChoice, belongs_to, segments_of
 from ..mrml.volumes import head_ct_from_node
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class GrowthLogic:
         ----------
         earlier, later : vtkMRMLScalarVolumeNode
         later_outline : bool
-            Whether those of the later scan are shown over the earlier one as well.
+            Whether those of the later scan are shown over the earlier one as well, dashed.
         """
         scene, repeat = create_scene(), self.repeat_of(earlier, later)
         peak = repeat.later.attention.peak_ras_mm if repeat.later.attention else None
@@ -173,17 +174,26 @@ class GrowthLogic:
     def keep_segments_apart(
         earlier: slicer.vtkMRMLScalarVolumeNode, later: slicer.vtkMRMLScalarVolumeNode, later_outline: bool = False
     ) -> None:
-        """Show each segmentation over its own scan only."""
+        """Show each segmentation over its own scan only; those of the later one, on request, dashed over the other."""
         scene = create_scene()
         for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
             if belongs_to(node, earlier):
                 node.CreateDefaultDisplayNodes()
                 node.GetDisplayNode().SetVisibility(True)
                 layout.keep_out_of_view(scene, node, layout.RIGHT)
-            elif later_outline:
-                layout.show_in_all_views(node)
             else:
                 layout.keep_out_of_view(scene, node, layout.LEFT)
+        remove_dashed(scene)
+        if later_outline:
+            shown = [choice for choice in GrowthLogic.outlined(later) if not choice.hidden]
+            show_dashed(scene, shown, layout.slice_node(scene, layout.LEFT).GetID())
+
+    @staticmethod
+    def outlined(later: slicer.vtkMRMLScalarVolumeNode) -> list[SegmentChoice]:
+        """Segments of a later scan that an earlier one can show as dashed outlines."""
+        scene = create_scene()
+        nodes = nodes_of_class(scene, "vtkMRMLSegmentationNode")
+        return [choice for node in nodes if belongs_to(node, later) for choice in segments_of(node)]
 
     @staticmethod
     def shows_views(

@@ -39,7 +39,7 @@ class RepeatSection:
         self.ui.earlierSelector.connect("activated(int)", self.onEarlierSelected)
         self.ui.growthButton.connect("clicked(bool)", self.onGrowthButton)
         self.ui.repeatViewsButton.connect("clicked(bool)", lambda checked: state.show_views(checked))
-        self.ui.laterOutlineBox.connect("toggled(bool)", state.set_later_outline)
+        self.ui.laterOutlineBox.connect("toggled(bool)", self.onLaterOutlineBox)
 
     def onEarlierSelected(self, index: int) -> None:
         """Select the earlier scan from the list; the first entry stands for none."""
@@ -56,6 +56,13 @@ class RepeatSection:
             self.state.measure()
         except ICHMultiTaskError as error:
             self.panel.say(SECTION, outcome_text(error), failed=True)
+
+    def onLaterOutlineBox(self, checked: bool) -> None:
+        """Show the later scan's segments over the earlier one as well, or hide them there."""
+        try:
+            self.state.set_later_outline(checked)
+        except ICHMultiTaskError as error:
+            self.panel.say(SECTION, str(error), failed=True)
 
     def update(self) -> None:
         """Update the buttons, and show the growth if these two scans have been compared."""

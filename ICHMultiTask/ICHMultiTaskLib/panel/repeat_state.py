@@ -8,6 +8,7 @@ from ..common.translation import translated
 from ..mrml import focus
 from ..mrml.repeat_scan import alignment_rows, growth_rows
 from ..mrml.scene import create_scene
+from ..mrml.segments import states
 from ..mrml.translation import tr as _
 from ..report.comparison import growth_verdict
 
@@ -32,6 +33,8 @@ class RepeatState:
     def __init__(self, panel: PanelState):
         self.panel = panel
         self.later_outline = False
+        self._outlined = None  # the later scan's segments as they were drawn over the earlier one
+        panel.listeners.append(self._follow_edits)
 
     @property
     def earlier(self) -> slicer.vtkMRMLScalarVolumeNode | None:
@@ -110,10 +113,20 @@ class RepeatState:
         self.panel.changed()
 
     def set_later_outline(self, on: bool) -> None:
-        """Also show the later scan's segments over the earlier scan, or hide them there."""
+        """Also show the later scan's segments over the earlier scan, dashed, or hide them there."""
         self.later_outline = on
         if self.views_shown:
             self.panel.logic.growth.keep_segments_apart(self.earlier, self.panel.scan, on)
+
+    def _follow_edits(self):
+        """Draw the dashed outlines again if a segment was edited."""
+        if not (self.later_outline and self.views_shown):
+            self._outlined = None
+            return
+        found = states(create_scene(), self.panel.logic.growth.outlined(self.panel.scan))
+        if found != self._outlined:
+            self._outlined = found
+            self.set_later_outline(True)
 
     def hint(self) -> str:
         """What is still missing for a measurement; empty if nothing is."""

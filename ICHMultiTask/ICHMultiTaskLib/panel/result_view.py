@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..common.numbers import probability, probability_range
@@ -17,7 +18,8 @@ class ResultView:
     Attributes
     ----------
     outdated : tuple of str
-        Why the numbers are outdated: another model is chosen, or an earlier version computed them.
+        Why the numbers are outdated: another model is chosen, an earlier version computed them, or clinical values that
+        the model reads have changed.
     warnings : tuple of str
         Warnings of the scan and its analysis, shown above the numbers.
     headline : str
@@ -40,7 +42,7 @@ class ResultView:
     model: str
 
 
-def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
+def result_view(facts: dict, chosen_sha256: str | None = None, known: Mapping[str, object] | None = None) -> ResultView:
     """Put a result into words.
 
     Parameters
@@ -49,6 +51,8 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
         Stored result, from `kept_results.kept_result`.
     chosen_sha256 : str, optional
         Checksum of the model that is chosen now.
+    known : mapping, optional
+        What is known of the patient now, as `Analyzer.analyze` takes it.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
                 range=translated(probability_range(facts["mortality_range"]))
             )
     return ResultView(
-        outdated=tuple(_outdated(facts, chosen_sha256)),
+        outdated=tuple(_outdated(facts, chosen_sha256, known or {})),
         warnings=tuple(map(translated, facts["scan"]["warnings"])),
         headline=headline,
         detail=detail,
@@ -89,10 +93,13 @@ def result_view(facts: dict, chosen_sha256: str | None = None) -> ResultView:
     )
 
 
-def _outdated(facts, chosen_sha256):
+def _outdated(facts, chosen_sha256, known):
     model = facts["model"]
     if chosen_sha256 and model["sha256"] and model["sha256"] != chosen_sha256:
         words = _("These results are from the model {name} {version}, not from the one chosen now: press Analyze.")
         yield words.format(name=model["name"], version=model["version"])
     if facts["format"] == 0:
         yield _("These results were saved by an earlier version of this software: press Analyze to update them.")
+    read = facts["clinical_inputs"] or {}
+    if any(known.get(name) != value for name, value in read.items()):
+        yield _("The prognosis was read from other clinical values than those entered now: press Analyze.")

@@ -27,7 +27,6 @@ def test_expansion_as_published(first, second, expansion):
     assert found.absolute_ml == pytest.approx(second - first)
     assert found.relative_percent == (pytest.approx(100 * (second - first) / first) if first else None)
     assert found.verdict is None and found.absolute_interval_ml is None
-    assert any("no interval" in note for note in found.notes)
 
 
 def test_intervals_by_hand():
@@ -90,7 +89,7 @@ def test_undefined_growth_is_none_and_noted():
     assert (gone.is_expansion, gone.verdict) == (False, "unlikely")
     nothing = growth(0.3, (0, 1.4), 0.8, (0, 1.9), 0.9, shows_bleed=False)
     assert nothing.is_expansion is None and nothing.verdict is None
-    assert nothing.notes[-1] == "No hemorrhage was found on either scan."
+    assert not any("hemorrhage" in note for note in nothing.notes), "the verdict says so"
 
 
 @pytest.mark.parametrize(
@@ -109,14 +108,11 @@ def test_a_third_of_noise_is_no_expansion(first, second, expansion):
     assert growth(first[0], None, second[0], None).is_expansion is (expansion or first[0] >= 2.0)
 
 
-def test_change_within_the_intervals_is_reported_as_measurement_error():
-    words = "The change is within measurement error: the intervals of the two volumes overlap."
+def test_change_within_the_intervals_is_within_measurement_error():
     overlapping, touching, apart = (growth(10, (8, 13), 15, (low, 20), 0.9) for low in (11, 13, 13.1))
     assert overlapping.within_error and touching.within_error and not apart.within_error
-    assert words in overlapping.notes and words not in apart.notes
     assert growth(10, None, 15, (11, 20)).within_error is None
-    shrunk = growth(15, (11, 20), 10, (8, 13), 0.9)
-    assert shrunk.within_error and words in shrunk.notes
+    assert growth(15, (11, 20), 10, (8, 13), 0.9).within_error
 
 
 def test_growth_stays_within_what_is_possible():

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ def run_slicer(*arguments):
     """Start the application with the modules of this source tree; return what it printed, if it ended well."""
     modules = [str(REPOSITORY / name) for name in ("ICHMultiTask", "ICHMultiTaskTraining")]
     command = [SLICER, "--testing", "--no-splash", "--additional-module-paths", *modules]
-    result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=1800)
+    with tempfile.TemporaryDirectory() as folder:  # where an application without settings makes its DICOM database
+        result = subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, errors="replace", timeout=1800, cwd=folder
+        )
     output = result.stdout + result.stderr
     assert result.returncode == 0, output[-6000:]
     return output

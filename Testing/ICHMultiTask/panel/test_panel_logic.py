@@ -23,6 +23,7 @@ from ICHMultiTaskLib.measures.segment import Segment, measure  # noqa: E402
 from ICHMultiTaskLib.mrml import clinical, layout, repeat_scan, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.comparison import volume_table  # noqa: E402
 from ICHMultiTaskLib.mrml.diameters import remove_diameters, show_diameters  # noqa: E402
+from ICHMultiTaskLib.mrml.scene import nodes_of_class  # noqa: E402
 from ICHMultiTaskLib.panel.logic import Logic  # noqa: E402
 from ICHMultiTaskLib.report.comparison import growth_verdict  # noqa: E402
 from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
@@ -374,6 +375,10 @@ def test_repeat_scan_is_a_table_and_a_transform(mrmlScene):
     assert logic.growth.repeat_of(earlier, later) is None, "it was of the run before"
 
 
+def dashed_outlines(mrmlScene):
+    return [node for node in nodes_of_class(mrmlScene, "vtkMRMLModelNode") if node.GetName().endswith("dashed")]
+
+
 def test_each_scan_of_a_repeat_shows_its_own_segments(mrmlScene):
     logic, earlier, later = Logic(), scan(mrmlScene, "Morning"), scan(mrmlScene, "Noon")
     logic.growth.show(repeat_of(earlier, later))
@@ -386,8 +391,13 @@ def test_each_scan_of_a_repeat_shows_its_own_segments(mrmlScene):
         assert node.GetDisplayNode().IsDisplayableInView(shown)
         assert not node.GetDisplayNode().IsDisplayableInView(hidden)
     logic.growth.keep_segments_apart(earlier, later, later_outline=True)
-    assert new.GetDisplayNode().IsDisplayableInView(left) and not old.GetDisplayNode().IsDisplayableInView(right)
+    assert not new.GetDisplayNode().IsDisplayableInView(left), "only dashed over the other scan"
+    (dashed,) = dashed_outlines(mrmlScene)
+    display = dashed.GetDisplayNode()
+    assert display.IsDisplayableInView(left) and not display.IsDisplayableInView(right)
+    assert display.GetVisibility2D() and not display.GetVisibility3D() and not dashed.GetSaveWithScene()
     logic.comparison.leave_side_by_side()
+    assert dashed_outlines(mrmlScene) == []
     assert old.GetDisplayNode().IsDisplayableInView(right) and new.GetDisplayNode().IsDisplayableInView(left)
 
 

@@ -446,6 +446,18 @@ def test_growth_in_the_panel(case):
     assert case.panel.parameters.attentionHead.value == shown_map(later)[0], "the selector says what is on show"
     case.repeat.show_views()
     assert case.repeat.views_shown
+    drawn = case.draw(later)
+    case.repeat.set_later_outline(True)
+    models = scene.nodes_of_class(case.scene, "vtkMRMLModelNode")
+    before = [node for node in models if node.GetName().endswith("dashed")]
+    assert len(before) == 1
+    points = before[0].GetPolyData().GetNumberOfPoints()
+    image = drawn.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    volumes.array_from_image(image)[14:] = 0
+    image.Modified()
+    case.compare.edited()
+    (after,) = [n for n in scene.nodes_of_class(case.scene, "vtkMRMLModelNode") if n.GetName().endswith("dashed")]
+    assert after.GetPolyData().GetNumberOfPoints() != points, "the outline of a segment follows its edits"
     case.panel.choose(earlier)
     assert not layout.is_side_by_side(case.scene)
     case.panel.choose(later)
@@ -459,6 +471,7 @@ def facts(**changes):
         "format": 1, "volume_ml": 23.4, "volume_interval_ml": [18.0, 30.0], "interval_coverage": 0.9,
         "mortality_probability": 0.65, "prognosis": "death", "scan": {"warnings": ["Tilted."]}, "model": model,
         "hemorrhage": "found", "hemorrhage_reason": "", "mortality_range": None,
+        "clinical_inputs": None,
     }  # fmt: skip
     return known | changes
 
@@ -471,6 +484,9 @@ def test_words_of_a_result():
     assert "60 to 70 %" in result_view(facts(mortality_range=[0.6, 0.7])).mortality
     unsure = result_view(facts(hemorrhage="uncertain", hemorrhage_reason="Hemorrhage uncertain: look at it."))
     assert unsure.detail == "Hemorrhage uncertain: look at it."
+    read = facts(clinical_inputs={"age": 71.0, "sex": None})
+    assert not result_view(read, "ab", {"age": 71, "gcs": 9}).outdated
+    assert "other clinical values" in result_view(read, "ab", {"age": 71, "sex": "F"}).outdated[0]
 
 
 @pytest.mark.parametrize(
