@@ -24,7 +24,7 @@ def recipe(tmp_path):
 def test_recipe_of_the_next_model_is_one_of_valid_commands_that_share_no_seed():
     steps = read_recipe(RECIPE, cli.COMMANDS)
     assert [step.split()[0] for step in steps] == [
-        *["simulate"] * 4, "train", "train", "average", "calibrate", "evaluate", "robustness",
+        *["simulate"] * 4, "train", "train", "calibrate", "evaluate", "robustness",
     ]  # fmt: skip
     seeds = [step.split("--seed ")[1].split()[0] for step in steps if "--seed" in step]
     assert len(set(seeds)) == len(seeds) == 4
