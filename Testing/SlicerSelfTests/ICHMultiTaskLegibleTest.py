@@ -159,13 +159,23 @@ class ICHMultiTaskLegibleTest(PanelCase):
 
     def test_theMapHasAScaleOnScreen(self):
         self.analyzedSample()
+        self.assertEqual(self.scales(), 1)
+        self.screenshot("scale")
+        self.attention.overlayBox.checked = False
+        self.settle()
+        self.assertEqual(self.scales(), 0)
+        self.attention.overlayBox.checked = True
+        self.settle()
+        self.assertEqual(self.scales(), 1)
+
+    @staticmethod
+    def scales():
+        """Number of color scales in the red view."""
         view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
         view.forceRender()
         renderers = view.renderWindow().GetRenderers()
         actors = [a for r in map(renderers.GetItemAsObject, range(renderers.GetNumberOfItems())) for a in _flat(r)]
-        bars = {actor for actor in actors if "ScalarBar" in actor.GetClassName() and actor.GetVisibility()}
-        self.assertEqual(len(bars), 1, [actor.GetClassName() for actor in actors])
-        self.screenshot("scale")
+        return len({actor for actor in actors if "ScalarBar" in actor.GetClassName() and actor.GetVisibility()})
 
     def tiltedScan(self):
         """Folder of a real head without a bleed, whose slices are tilted and unevenly spaced."""

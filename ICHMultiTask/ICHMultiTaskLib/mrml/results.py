@@ -224,7 +224,7 @@ def _add_scale(scene, node):
 
 
 def _refresh_scale(node):
-    """Make the views draw the scale of a map: they are not notified that they now show the map."""
+    """Make the views draw or remove the scale of a map: they are not notified that they show the map, or no longer."""
     for n in range(node.GetNumberOfDisplayNodes()):
         if node.GetNthDisplayNode(n).IsA("vtkMRMLColorLegendDisplayNode"):
             node.GetNthDisplayNode(n).Modified()
@@ -241,6 +241,7 @@ def show_overlay(
     composites = [node for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode") if node not in own]
     changed = {node.GetID() for node in composites if node.GetBackgroundVolumeID() != background.GetID()}
     foregroundID = foreground.GetID() if foreground else None
+    maps = {node.GetForegroundVolumeID() for node in composites} | {foregroundID}
     for node in composites:
         with slicer.util.NodeModify(node):  # one event, since the application redraws all annotations at each
             node.SetBackgroundVolumeID(background.GetID())
@@ -250,8 +251,9 @@ def show_overlay(
     for logic in application_logic().GetSliceLogics() or ():
         if logic.GetSliceCompositeNode().GetID() in changed:
             logic.FitSliceToBackground()
-    if foreground is not None:
-        _refresh_scale(foreground)
+    for node in map(scene.GetNodeByID, filter(None, maps)):
+        if node is not None:
+            _refresh_scale(node)
 
 
 def set_overlay(volumeNode: slicer.vtkMRMLScalarVolumeNode, opacity: float, threshold: float) -> None:

@@ -102,6 +102,7 @@ class RepeatSection:
 def _html(rows, notes):
     lines = []
     for measure, value, unit in ([escape(text) for text in row] for row in rows):
-        lines.append(f"<tr><td>{measure}</td><td style='padding-left: 10px'><b>{value}</b> {unit}</td></tr>")
+        cell = f"<td style='padding-left: 10px; white-space: nowrap'><b>{value}</b> {unit}</td>"
+        lines.append(f"<tr><td>{measure}</td>{cell}</tr>")
     lines += [f"<tr><td colspan='2'>⚠ {escape(note)}</td></tr>" for note in notes]
     return f"<table>{''.join(lines)}</table>"

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command and wait for it; return its exit status."""
     modules = Path(__file__).resolve().parents[2]
     sys.path[:0] = [str(modules), str(modules.parent / "ICHMultiTask")]
-    from .process import command
+    from ICHMultiTaskTrainingLib.cli.process import command  # a script belongs to no package
 
     # The pipe tells the command when this process ends, even by a crash.
     environment = {**os.environ, "ICHMULTITASK_ENDS_WITH_INPUT": "1"}
