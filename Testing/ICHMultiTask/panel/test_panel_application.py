@@ -57,6 +57,6 @@ def test_training_command_without_window(tmp_path):
     arguments = ["train", str(tmp_path / "gone.csv"), "--output", str(tmp_path / "run")]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, errors="replace", timeout=600)
     assert result.returncode == 1
-    assert "The manifest does not exist" in result.stdout + result.stderr
+    assert "The table does not exist" in result.stdout + result.stderr
     result = subprocess.run([*command, "--", "train", "--help"], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0 and "--skip-unusable" in result.stdout
