@@ -62,7 +62,7 @@ class RepeatSection:
         try:
             self.state.set_later_outline(checked)
         except ICHMultiTaskError as error:
-            self.panel.say(SECTION, str(error), failed=True)
+            self.panel.say(SECTION, outcome_text(error), failed=True)
 
     def update(self) -> None:
         """Update the buttons, and show the growth if these two scans have been compared."""
