@@ -101,8 +101,8 @@ def show_in_3d(
         display = segmentation.GetDisplayNode()
         if display is None or not display.GetVisibility() or belongs_to(segmentation, scan) is False:
             continue
-        segmentation.CreateClosedSurfaceRepresentation()
         let_views_settle()  # the window must not stand still until all surfaces are made
+        segmentation.CreateClosedSurfaceRepresentation()
         display.SetVisibility3D(True)
         display.SetOpacity3D(1.0)
         box = [0.0] * 6

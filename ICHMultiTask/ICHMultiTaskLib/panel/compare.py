@@ -108,7 +108,9 @@ class CompareSection(VTKObservationMixin):
     def onSideBySideButton(self, checked: bool) -> None:
         """Show the two linked views, or go back to the user's own layout."""
         if checked:
-            self._hideDiameters()  # which would be drawn again with each change of the views
+            self._drawn = None
+            self.panel.logic.comparison.hide_diameters()  # which each change of the views would draw again
+            let_views_settle()
             self.panel.logic.comparison.show_side_by_side(self.panel.scan)
             let_views_settle()
             self._showDiameters(jump=True)
@@ -296,8 +298,6 @@ class CompareSection(VTKObservationMixin):
 
     def _showDiameters(self, jump=False):
         logic = self.panel.logic.comparison
-        if jump:
-            self._hideDiameters()
         compared, current = self.state.compared, self.current()
         drawn, index = None, None
         if self.ui.diametersBox.checked and compared is not None and current in compared.choices:
@@ -307,18 +307,13 @@ class CompareSection(VTKObservationMixin):
             drawn = self.panel.scan.GetID(), current.key, *(line.tobytes() for line in lines if line is not None)
         if drawn == self._drawn and not jump:  # drawing is the slowest step here
             return
-        self._drawn = drawn
-        if index is None:
-            logic.hide_diameters()
-        else:
-            logic.show_diameters(self.panel.scan, index, jump)
-
-    def _hideDiameters(self):
-        """Remove the lines before others are drawn: both together would make the window stand still."""
-        if self._drawn is not None:
+        if self._drawn is not None:  # to remove lines and to draw others at once would make the window stand still
             self._drawn = None
-            self.panel.logic.comparison.hide_diameters()
-            let_views_settle()
+            logic.hide_diameters()
+            qt.QTimer.singleShot(0, lambda: self._showDiameters(jump))
+        elif index is not None:
+            self._drawn = drawn
+            logic.show_diameters(self.panel.scan, index, jump)
 
     @staticmethod
     def _isSegmentation(choice):
