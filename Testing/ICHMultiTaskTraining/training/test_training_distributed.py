@@ -83,6 +83,7 @@ def gradients(output=None):
     return found
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_one_process_with_the_whole_batch(tmp_path):
     path = [os.path.dirname(__file__), *sys.path]
     (tmp_path / "worker.py").write_text(WORKER.format(path=path, output=str(tmp_path / "gradients.pt")))
@@ -119,6 +120,7 @@ def two_processes(training_manifest, small_settings, tmp_path_factory):
     return folder, settings, done
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_one_process_with_twice_the_batch(two_processes, training_manifest):
     folder, settings, done = two_processes
     one = Trainer(read_manifest(training_manifest), make_config(**settings | {"batch_size": 6}), folder / "one", "cpu")
@@ -133,6 +135,7 @@ def test_losses_are_those_of_one_process_with_twice_the_batch(two_processes, tra
     assert {path.name for path in (folder / "two").iterdir()} == made
 
 
+@pytest.mark.slow
 def test_run_of_two_processes_is_not_continued_by_one(two_processes, training_manifest):
     folder, settings, _ = two_processes
     with pytest.raises(InputError, match="found processes 2 there"):
