@@ -20,6 +20,7 @@ from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
 from ..measures.grids import bounding_box
 from ..measures.segment import TOUCHING
+from ..measures.shape import sphere_radius_mm
 from ..model.attention import LOCATOR
 from ..scan.head_ct import HeadCT
 from .denoising import denoise
@@ -286,7 +287,7 @@ class _WorkGrid:
         spacing = head_ct.spacing_kji
         strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
         # The center of a large bleed may be cooler than its border: at the bleed's own scale its middle is the hottest.
-        blur_mm = SMOOTHING * _radius_mm(wanted_ml)
+        blur_mm = SMOOTHING * sphere_radius_mm(wanted_ml)
         steps = np.array([stride.step for stride in strides])
         coarse = ndimage.gaussian_filter(attention[strides].astype(np.float32), blur_mm / (spacing * steps))
         coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod(steps)
@@ -332,15 +333,10 @@ class _WorkGrid:
 
 def _top_threshold(attention, voxel_ml, volume_ml, thicker_mm):
     """Threshold at which the map has the size of a sphere of a volume with an enlarged radius; always above 0."""
-    radius_mm = _radius_mm(volume_ml) + thicker_mm
+    radius_mm = sphere_radius_mm(volume_ml) + thicker_mm
     count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))
     values = attention[attention > 0]
     return float(np.partition(values, -count)[-count] if count < values.size else values.min())
-
-
-def _radius_mm(volume_ml):
-    """Radius of a sphere of a volume."""
-    return float(np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)))
 
 
 def _factors(shape, spacing):

@@ -12,6 +12,11 @@ from scipy.spatial import ConvexHull, SphericalVoronoi
 from scipy.spatial.distance import pdist
 
 
+def sphere_radius_mm(volume_ml: float) -> float:
+    """Radius of the sphere of a volume."""
+    return float(np.cbrt(volume_ml * 3000.0 / (4.0 * np.pi)))
+
+
 def border_hull(mask: np.ndarray) -> np.ndarray:
     """Corners of the convex hull of a mask's border, in array indices.
 

@@ -168,6 +168,14 @@ class ModelBundle:
         """
         return unpack(read_verified(self.folder, self.sha256), expected, self.folder)
 
+    def cannot_be_built(self, error: Exception) -> BundleError:
+        """The error to raise if a library cannot build the network of the metadata."""
+        return BundleError(
+            _("The model bundle {folder} describes a network that this version cannot build: {error}.").format(
+                folder=self.folder, error=error
+            )
+        )
+
     def network(self, device: str = "cpu") -> MultiTaskNetwork:
         """Build the network with the bundle's weights, in evaluation mode.
 
@@ -188,11 +196,7 @@ class ModelBundle:
         try:
             network = build_network(self.metadata["architecture"])
         except (InputError, TypeError, ValueError, RuntimeError) as error:
-            raise BundleError(
-                _("The model bundle {folder} describes a network that this version cannot build: {error}.").format(
-                    folder=self.folder, error=error
-                )
-            ) from error
+            raise self.cannot_be_built(error) from error
         weights = self.weights({name: tensor.shape for name, tensor in network.state_dict().items()})
         network.load_state_dict({name: torch.from_numpy(values) for name, values in weights.items()})
         return network.to(torch.device(device)).eval()

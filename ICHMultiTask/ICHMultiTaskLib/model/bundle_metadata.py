@@ -39,7 +39,7 @@ from pathlib import Path
 
 from ..common.errors import BundleError, InputError
 from ..common.translation import tr as _
-from .calibration import TARGETS, knots, rises
+from .calibration import TARGETS, is_increasing, knots
 from .clinical import ClinicalInputs
 from .weights import weights_format
 
@@ -153,7 +153,7 @@ def _check_calibration(calibration, folder):
         correction = calibration.get("volume_correction")
         if correction:
             places, heights = knots(correction)
-            if not (rises(places) and rises(heights) and correction["softening_ml"] >= 0):
+            if not (is_increasing(places) and is_increasing(heights) and correction["softening_ml"] >= 0):
                 raise problem(_("expected a volume correction that rises, with finite numbers"))
         interval = calibration.get("volume_interval")
         if not interval:

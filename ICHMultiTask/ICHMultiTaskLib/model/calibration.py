@@ -71,9 +71,11 @@ MIN_FOR_CORRECTION = 100
 KNOTS_ML = (0.0, 1.5, 6.0, 30.0)
 """Predicted volumes at which the volume correction bends."""
 LEAST_SLOPE = 0.1
-"""Of the volume correction, between cube roots."""
-RESOLUTION_CM, ITERATIONS = 0.02, 60
-"""Smaller residuals count as this one in the fit of the correction; its steps, far more than it needs."""
+"""Smallest slope of the volume correction, between cube roots."""
+RESOLUTION_CM = 0.02
+"""Residual below which the fit of the correction treats deviations as equal."""
+ITERATIONS = 60
+"""Of the fit of the correction, which converges in fewer."""
 MIN_PER_OUTCOME = 10
 """Patients who died, and patients who survived; a slope from fewer is due to chance."""
 AS_THE_NETWORK_SAYS = {"temperature": 1.0, "bias": 0.0}
@@ -302,8 +304,8 @@ def knots(correction: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     return places, correction["slope"] * places + correction["offset_cm"]
 
 
-def rises(values: np.ndarray) -> bool:
-    """Whether there are two values or more, all finite and each above the one before."""
+def is_increasing(values: np.ndarray) -> bool:
+    """Whether there are at least two values, all finite, and each is larger than the one before."""
     return len(values) > 1 and bool(np.isfinite(values).all() and (np.diff(values) > 0).all())
 
 

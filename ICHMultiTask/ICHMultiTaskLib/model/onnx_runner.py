@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..common.choices import Device, Head
-from ..common.errors import BundleError, DependencyError, InputError
+from ..common.errors import DependencyError, InputError
+from ..common.processes import usable_cores
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
 from .attention import METHODS, WITHOUT_PYTORCH, needs_pytorch
@@ -54,11 +55,7 @@ class OnnxRunner:
         except InputError:
             raise
         except (TypeError, ValueError) as error:
-            raise BundleError(
-                _("The model bundle {folder} describes a network that this version cannot build: {error}.").format(
-                    folder=bundle.folder, error=error
-                )
-            ) from error
+            raise bundle.cannot_be_built(error) from error
         return cls(encoder, bundle.weights(encoder.shapes), shape, architecture.get("final_relu", True))
 
     def check_map(self, stage: str, method: str) -> None:
@@ -143,4 +140,4 @@ def thread_count(environment: Mapping[str, str]) -> int:
     asked = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()

@@ -10,11 +10,12 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from ..measures.grids import bounding_box
 from ..measures.segment import Segment
 from ..scan.geometry import apply_affine
 from .scene import nodes_of_class
 from .segments import SegmentChoice, read_segment
-from .transforms import image_from_array
+from .three_d import smoothed_contour
 
 DASH_MM = 4.0
 _KIND = "ICHMultiTask.DashedOutline"
@@ -91,20 +92,9 @@ def dashed_surface(segment: Segment) -> vtk.vtkPolyData:
     -------
     vtkPolyData
     """
-    found = [np.flatnonzero(segment.mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    first = np.array([indices[0] for indices in found])
-    box = segment.mask[tuple(slice(indices[0], indices[-1] + 1) for indices in found)]
-    contour = vtk.vtkFlyingEdges3D()
-    contour.SetInputData(image_from_array(np.pad(box, 1).astype(np.float32)))
-    contour.SetValue(0, 0.5)
-    contour.ComputeNormalsOff()
-    smooth = vtk.vtkWindowedSincPolyDataFilter()  # without it, the outline shows the edges of the voxels
-    smooth.SetInputConnection(contour.GetOutputPort())
-    smooth.SetNumberOfIterations(15)
-    smooth.SetPassBand(0.1)
-    smooth.Update()
-    surface = smooth.GetOutput()
-    ijk = vtk_to_numpy(surface.GetPoints().GetData()) + first[::-1] - 1  # without the padding
+    box = bounding_box(segment.mask)
+    surface = smoothed_contour(segment.mask[box], 0.5, padding=0, iterations=15)
+    ijk = vtk_to_numpy(surface.GetPoints().GetData()) + [part.start for part in reversed(box)]
     points = apply_affine(segment.ijk_to_ras, ijk)
     triangles = vtk_to_numpy(surface.GetPolys().GetConnectivityArray()).reshape(-1, 3)
     right, front = (points[triangles].mean(axis=1) - points.mean(axis=0)).T[:2]

@@ -44,17 +44,8 @@ def skull_surface(head_ct: HeadCT) -> vtk.vtkPolyData:
         *(n for size, step in zip(shape, steps) for n in (size // step, step))
     )
     coarse = blocks.mean(axis=(1, 3, 5), dtype=np.float32)
-    contour = vtk.vtkFlyingEdges3D()
-    contour.SetInputData(image_from_array(np.ascontiguousarray(np.pad(coarse, 1, constant_values=-1000))))
-    contour.SetValue(0, _BONE_HU)
-    contour.ComputeNormalsOff()
-    smooth = vtk.vtkWindowedSincPolyDataFilter()
-    smooth.SetInputConnection(contour.GetOutputPort())
-    smooth.SetNumberOfIterations(12)
-    smooth.SetPassBand(0.1)
-    smooth.Update()
-    surface = smooth.GetOutput()
-    index = vtk_to_numpy(surface.GetPoints().GetData()) - 1  # without the padding
+    surface = smoothed_contour(coarse, _BONE_HU, padding=-1000, iterations=12)
+    index = vtk_to_numpy(surface.GetPoints().GetData())
     ijk = index * steps[::-1] + (steps[::-1] - 1) / 2
     surface.GetPoints().SetData(numpy_to_vtk(apply_affine(head_ct.ijk_to_ras, ijk).astype(np.float32), deep=True))
     normals = vtk.vtkPolyDataNormals()
@@ -62,6 +53,37 @@ def skull_surface(head_ct: HeadCT) -> vtk.vtkPolyData:
     normals.SplittingOff()
     normals.Update()
     return normals.GetOutput()
+
+
+def smoothed_contour(array: np.ndarray, level: float, padding: float, iterations: int) -> vtk.vtkPolyData:
+    """Closed contour of an array, without the steps of its voxels.
+
+    Parameters
+    ----------
+    array : ndarray of shape (K, J, I)
+    level : float
+    padding : float
+        Value beyond the array.
+    iterations : int
+        Number of smoothing steps.
+
+    Returns
+    -------
+    vtkPolyData
+        Triangles; points in array indices (i, j, k).
+    """
+    contour = vtk.vtkFlyingEdges3D()
+    image = image_from_array(np.pad(array, 1, constant_values=padding).astype(np.float32))
+    image.SetOrigin(-1.0, -1.0, -1.0)  # of the padding
+    contour.SetInputData(image)
+    contour.SetValue(0, level)
+    contour.ComputeNormalsOff()
+    smooth = vtk.vtkWindowedSincPolyDataFilter()
+    smooth.SetInputConnection(contour.GetOutputPort())
+    smooth.SetNumberOfIterations(iterations)
+    smooth.SetPassBand(0.1)
+    smooth.Update()
+    return smooth.GetOutput()
 
 
 def show_in_3d(

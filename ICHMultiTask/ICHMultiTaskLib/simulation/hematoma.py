@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..common.choices import Cohort
+from ..measures.shape import sphere_radius_mm
 from .anatomy import MassEffect
 from .composition import COMPOSITIONS, Composition
 from .fields import PlaneWaves, ellipsoid_distance, smoothstep
@@ -161,7 +162,7 @@ class Hematoma:
     @property
     def radius(self) -> float:
         """Radius in mm of the sphere of the same volume."""
-        return float(np.cbrt(max(self.volume_ml, 1e-3) * 3000.0 / (4.0 * np.pi)))
+        return sphere_radius_mm(max(self.volume_ml, 1e-3))
 
     def shape_field(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Field of the bleed without the skull: positive inside, mm."""
@@ -219,7 +220,7 @@ class Hematoma:
 
     def _fit(self, wanted):
         """Scale the shape to the target volume; then measure it precisely."""
-        self.size = float(np.cbrt(wanted * 3000.0 / (4.0 * np.pi)))
+        self.size = sphere_radius_mm(wanted)
         for samples in (18, 22, 26, 34):
             measured = self.measure(samples)
             self.size *= float(np.clip(np.cbrt(wanted / max(measured, 1e-3)), 0.6, 1.5))

@@ -130,8 +130,7 @@ def _correction(calibration):
     places, _ = knots(correction)
     before = np.maximum(places**3 - correction["softening_ml"], 0.0)
     pairs = ", ".join(f"{v:.1f} → {correct_volume(v, correction):.1f}" for v in before)
-    return [f"The network's volume is corrected, in mL ({pairs}; linear between cube roots), as fitted to the scans of "
-            "the calibration.", ""]  # fmt: skip
+    return [f"Correction of the network's volume, fitted to the same scans, in mL: {pairs}; linear in cube roots.", ""]
 
 
 def _validation(entry):

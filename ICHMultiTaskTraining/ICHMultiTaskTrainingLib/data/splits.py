@@ -117,14 +117,14 @@ def _declared(rows, fraction, seed):
 
 
 def _drawn(rows, fraction, seed):
-    names = _are_similar(rows)
+    names = _sorted_by_outcome(rows)
     count = max(1, round(fraction * len(names)))
     rng = np.random.default_rng(seed)
     validation = {names[rng.choice(block)] for block in np.array_split(np.arange(len(names)), count) if len(block)}
     return {"train": [n for n in names if n not in validation], "validation": sorted(validation)}
 
 
-def _are_similar(rows):
+def _sorted_by_outcome(rows):
     """Patients sorted by outcome, then volume; drawing from each group of neighbors makes both sets similar."""
     patients = {}
     for row in rows:
@@ -163,7 +163,7 @@ def draw_folds(rows: Sequence[Row], folds: int, seed: int) -> dict[str, int]:
     -------
     dict of str to int
     """
-    names, rng = _are_similar(rows), np.random.default_rng(seed)
+    names, rng = _sorted_by_outcome(rows), np.random.default_rng(seed)
     if len(names) < folds:
         raise InputError(f"Too few patients for the folds: expected at least {folds}, found {len(names)}.")
     order = [n for _ in range(0, len(names), folds) for n in rng.permutation(folds)]

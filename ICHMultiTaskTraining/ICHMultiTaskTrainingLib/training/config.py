@@ -167,8 +167,8 @@ class TrainingConfig:
 
 PRESETS = {
     "default": TrainingConfig(),
-    # A GPU needs large batches to be kept busy, and coarse epochs would save it little. Trained with these settings on
-    # 3000 simulated patients, the shipped model's first training took 146 s on one H200.
+    # A GPU needs large batches to be kept busy, and coarse epochs would save it little. At width 24, the first training
+    # of the shipped model had this batch, rate and number of epochs: 168 s for 3000 patients on one H200.
     "gpu": TrainingConfig(preset="gpu", learning_rate=3e-3, batch_size=32, coarse_epochs=[], epochs=46),
     # Gong et al. 2023, section 4.5; the paper uses no augmentation, states no weights for the losses or for deaths, and
     # does not clip the gradient.

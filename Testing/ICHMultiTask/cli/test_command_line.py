@@ -143,34 +143,27 @@ def test_quick_result_has_the_same_numbers_without_pictures_and_scene(scan, bund
     np.testing.assert_array_equal(*maps)
 
 
-def test_quick_result_needs_no_slicer(scan, bundle, tmp_path):
-    code = "import sys; sys.modules['slicer'] = None; from ICHMultiTaskLib.cli import main; sys.exit(main())"
-    arguments = ["analyze", scan, "--model", bundle, "--output", tmp_path / "result", "--quick"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=300,
-    )
+def run_without(module, *arguments):
+    """The command in a process that cannot import a module."""
+    code = f"import sys; sys.modules[{module!r}] = None; from ICHMultiTaskLib.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
     assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "result" / "report.json") in done.stdout and "scene.mrb" not in done.stdout
+    return done
+
+
+def test_quick_result_needs_no_slicer(scan, bundle, tmp_path):
+    result = tmp_path / "result"
+    done = run_without("slicer", "analyze", scan, "--model", bundle, "--output", result, "--quick")
+    assert str(result / "report.json") in done.stdout and "scene.mrb" not in done.stdout
 
 
 def test_quick_result_without_pytorch_has_the_same_numbers(scan, bundle, tmp_path, capfd):
     """By ONNX Runtime, in a process that cannot import PyTorch."""
     pytest.importorskip("onnxruntime")
     folder = run_analyze(capfd, scan, bundle, tmp_path / "torch", "--quick", "--runtime", "torch")
-    code = "import sys; sys.modules['torch'] = None; from ICHMultiTaskLib.cli import main; sys.exit(main())"
     arguments = ["analyze", scan, "--model", bundle, "--output", tmp_path / "onnx", "--quick", "--runtime", "onnx"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    run_without("torch", *arguments)
     expected, found = (json.loads((path / "report.json").read_text()) for path in (folder, tmp_path / "onnx"))
     assert "torch" not in found["provenance"]["libraries"] and found["provenance"]["libraries"]["onnxruntime"]
     assert found["volume_ml"] == pytest.approx(expected["volume_ml"], abs=0.05)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ...measures.shape import sphere_radius_mm
 from .head_grid import LOW_MM, SIZE, STEP_MM, HeadGrid, coordinates, ventricle_distance
 
 MIN_BACK_ML = 0.64
@@ -168,7 +169,7 @@ def _separation(grid, wall, volume_ml):
         return separation
     box = tuple(slice(max(0, part.start - 1), part.stop + 1) for part in boxes[0])
     mark, wall = grid.mark[box], wall[box]
-    radius = np.cbrt(max(volume_ml, 0.3) * 3000.0 / (4.0 * np.pi))
+    radius = sphere_radius_mm(max(volume_ml, 0.3))
     depth = ndimage.distance_transform_edt(np.pad(mark, 1), sampling=STEP_MM)[1:-1, 1:-1, 1:-1]
     depth = np.minimum(depth, radius) - 0.5 * np.maximum(wall + 4.0, 0.0)
     core = mark & (depth >= np.percentile(depth[mark], 85))
