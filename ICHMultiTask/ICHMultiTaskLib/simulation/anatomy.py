@@ -81,6 +81,8 @@ class Head:
         self.calcifications = _draw_calcifications(rng, age)
         self.lesions = []
         self.mimics = []
+        self.openings = []
+        self.metal = []  # atlas mm; causes streaks
         self.mass_effect = None
 
     def to_atlas(

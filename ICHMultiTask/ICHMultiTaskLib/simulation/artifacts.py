@@ -1,4 +1,4 @@
-"""Artifacts of the scanner: noise, cupping, streaks and the HU offset."""
+"""Artifacts of the scanner: noise, cupping, streaks of bone and metal, and the HU offset."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 PAD = -1024
 HALO_MM = (5.0, 14.0)
 """Standard deviations of the two possible widths of the bright zone next to bone."""
+METAL_HU, METAL_MM = (20.0, 150.0), 1.5
+"""Height of the streaks beside metal, and how far they extend beyond the slice that contains it."""
 
 
 class Artifacts:
-    """Noise with the texture of the kernel, cupping, streaks between the petrous bones and the HU offset."""
+    """Noise with the texture of the kernel, cupping, the HU offset, streaks between the petrous bones and from metal."""
 
     def __init__(
         self, rng: np.random.Generator, head: Head, a: Acquisition, affine: np.ndarray, size: int, pitch: float
@@ -46,20 +48,30 @@ class Artifacts:
         self.noise_map = noise_map.astype(np.float32)
         cup = a.cupping_hu * (np.clip(ellipse, 0, 1) ** 4 - 0.3) * (ellipse < 1.1)
         self.cup = (cup + a.offset_hu).astype(np.float32)
-        petrous = a.rotation @ head.from_atlas((0.0, -28.0, -38.0)) + a.translation
-        slope = -np.tan(np.radians(a.tilt_deg))
-        slices = affine[2, 3] + a.offsets_mm + slope * (petrous[1] - affine[1, 3])
-        self.petrous_weight = np.exp(-(((slices - petrous[2]) / 11.0) ** 2))
-        low = slices < petrous[2] + 14.0
-        self.noise_gain = np.where(low, 1.25, 1.0) * rng.uniform(0.92, 1.08, len(slices))
-        band = np.exp(-(((self.v + petrous[1]) / 7.0) ** 2) - (self.u / 30.0) ** 2)
-        self.streaks = [-a.streak_hu * band]
+        above, right, back = self._beside(head, affine, (0.0, -28.0, -38.0))
+        self.noise_gain = np.where(above < 14.0, 1.25, 1.0) * rng.uniform(0.92, 1.08, len(above))
+        streaks = -a.streak_hu * np.exp(-((back / 7.0) ** 2) - (right / 30.0) ** 2)
         for side in (-1, 1):
-            angle = np.arctan2(self.v + petrous[1], self.u + side * 38.0)
-            distance = np.hypot(self.v + petrous[1], self.u + side * 38.0)
-            wave = sum(np.cos(n * angle + rng.uniform(0, 6.28)) for n in (7, 13, 22)) / 1.7
-            self.streaks.append(0.35 * a.streak_hu * wave * np.exp(-distance / 45.0))
-        self.streaks = sum(self.streaks).astype(np.float32)
+            streaks = streaks + 0.35 * a.streak_hu * self._star(right + side * 38.0, back, (7, 13, 22), 45.0)
+        self.streaks = [(np.exp(-((above / 11.0) ** 2)), streaks)]
+        """Weight of each slice, and the streaks in it, HU [rows, columns]."""
+        for point in head.metal if a.streak_hu else ():
+            above, right, back = self._beside(head, affine, point)
+            star = rng.uniform(*METAL_HU) * self._star(right, back, (3, 8, 14, 23), 30.0)
+            self.streaks.append((np.exp(-((above / (0.5 * a.thickness_mm + METAL_MM)) ** 2)), star))
+
+    def _beside(self, head, affine, point):
+        """Heights of the slices above an atlas point, and the pixels' distances to its right and behind it, mm."""
+        a, center = self.a, self.a.rotation @ head.from_atlas(point) + self.a.translation
+        slope = -np.tan(np.radians(a.tilt_deg))
+        above = affine[2, 3] + a.offsets_mm + slope * (center[1] - affine[1, 3]) - center[2]
+        return above, self.u + (center - a.translation)[0], self.v + (center - a.translation)[1]
+
+    def _star(self, right, back, rays, reach_mm):
+        """Rays from a point, of about unit height beside it."""
+        angle = np.arctan2(back, right)
+        wave = sum(np.cos(n * angle + self.rng.uniform(0, 6.28)) for n in rays)
+        return wave / np.sqrt(len(rays)) * np.exp(-np.hypot(back, right) / reach_mm)
 
     def harden(self, painted: np.ndarray) -> None:
         """Brighten tissue next to bone, like beam hardening and scatter: most in the posterior fossa.
@@ -74,8 +86,9 @@ class Artifacts:
     def __call__(self, image: np.ndarray, k: int) -> np.ndarray:
         """Add the artifacts to slice k, in HU [rows, columns]."""
         change = self.cup
-        if self.petrous_weight[k] > 0.01:
-            change = change + np.float32(self.petrous_weight[k]) * self.streaks
+        for weights, streaks in self.streaks:
+            if weights[k] > 0.01:
+                change = change + np.float32(weights[k]) * streaks
         image = image + (image > -300.0) * change
         if self.a.noise_hu:
             shape = (*self.noise_filter.shape, 2)

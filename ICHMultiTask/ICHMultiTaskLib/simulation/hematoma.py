@@ -30,6 +30,8 @@ VOLUME_SPREAD = 1.35
 """Standard deviation of the volume's logarithm."""
 LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 75, "brainstem": 15, "caudate": 35}
 RUPTURE = {"putamen": 0.30, "thalamus": 0.55, "lobar": 0.20, "cerebellum": 0.35, "brainstem": 0.30, "caudate": 0.85}
+CASTS = 0.5
+"""Share of large ruptures whose blood fills ventricles up."""
 EDEMA_SPREAD = 0.87
 """Standard deviation of the base-2 logarithm of the edema's width."""
 SHAPES = ("ellipsoid", "regular", "irregular", "multilobular", "satellite")
@@ -82,6 +84,7 @@ class Hematoma:
         fill = rng.uniform(0.1, 1.0) ** 1.5 * np.clip(0.25 + self.volume_ml / 30.0, 0.0, 1.0)
         self.ventricle_fill = float(fill) if self.ruptured else 0.0
         self.ventricle_hu = float(rng.uniform(46.0, 72.0))
+        self.cast_mm, self.cast_is_midline = 0.0, False
         self.edema_excess = float(rng.normal(0.0, EDEMA_SPREAD))
         self.edema_mm = float(np.clip(3.0 * 2.0**self.edema_excess * (0.6 + 0.1 * self.radius), 0.5, 16.0))
         self.edema_hu = float(rng.uniform(17.5, 24.0))
@@ -112,6 +115,34 @@ class Hematoma:
         if self.location == "thalamus":
             chance += 0.06
         return bool(draws[0] < chance), float(1.3 + 0.7 * draws[1])
+
+    def draw_cast(self, draws: np.ndarray) -> None:
+        """Draw whether clotted blood fills ventricles up, as a cast of them, and widens the lateral one.
+
+        Parameters
+        ----------
+        draws : ndarray of shape (3,)
+            Uniform between 0 and 1.
+        """
+        if draws[0] < CASTS * min(1.0, 2.0 * self.ventricle_fill):
+            self.cast_mm = float(25.0 + 75.0 * draws[1])
+            self.cast_is_midline = bool(draws[2] < 0.5 or self.side == "midline")
+            self.head.ventricle_asymmetry[int(self.center[0] > 0)] *= 1.0 + 0.3 * draws[1]
+
+    def cast(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, apart: np.ndarray) -> np.ndarray:
+        """Where a cast fills the ventricles: positive in the bleed's half and, perhaps, near the midline, mm.
+
+        Parameters
+        ----------
+        x, y, z : ndarray
+            Points of the rigid head, RAS mm.
+        apart : ndarray
+            Distance from the bleed, mm.
+        """
+        half = np.float32(np.sign(self.center[0]) or 1.0) * x - 1.0
+        if self.cast_is_midline:
+            half = np.maximum(half, 5.0 - np.abs(x))
+        return np.minimum(half, self.cast_mm - apart)
 
     def _draw_shape(self, rng):
         """Lobes as ellipsoids relative to the center, in units of the radius, and roughness of the surface."""

@@ -193,6 +193,7 @@ def _clip(rng, head):
     side = rng.choice([-1.0, 1.0])
     start = np.array([side * rng.uniform(0.0, 22.0), rng.uniform(-4.0, 14.0), rng.uniform(-18.0, -8.0)])
     end = start + rng.normal(0.0, 1.0, 3) * (5.0, 5.0, 3.0)
+    head.metal.append((start + end) / 2.0)
     return [Device(((start, end, rng.uniform(0.8, 1.8)),), 3000.0)]
 
 

@@ -237,7 +237,10 @@ class Painter:
         apart = np.sqrt((x - h.center[0]) ** 2 + (y - h.center[1]) ** 2 + (z - h.center[2]) ** 2) - h.radius
         reach = 75.0 * h.ventricle_fill**1.5 + 6.0 - apart
         layer = -62.0 + 45.0 * h.ventricle_fill - y
-        filled = np.minimum(ventricles, np.maximum(reach * 0.3, layer) + IVH_RAGGED_MM * mottle)
+        blood = np.maximum(reach * 0.3, layer)
+        if h.cast_mm:
+            blood = np.maximum(blood, h.cast(x, y, z, apart))
+        filled = np.minimum(ventricles, blood + IVH_RAGGED_MM * mottle)
         cover = np.clip(filled / self.pitch + 0.5, 0.0, 1.0) * near
         canvas.hu += cover * (h.ventricle_hu + 4.0 * mottle - canvas.hu)
         return float(cover.sum(dtype=np.float64))

@@ -21,6 +21,7 @@ from .mimics import draw_mimics
 from .outcome import Findings, draw_age_and_sex, draw_outcome, draw_presentation
 from .raters import read_volumes
 from .scanner import on_regular_grid, scan
+from .surgery import draw_surgery
 
 if TYPE_CHECKING:
     from ..common.progress import Progress
@@ -185,8 +186,8 @@ def simulate_patient(
 
 def _simulate(seed, settings, patient_id, progress, visit):
     # New streams must be appended, so that the patient of a seed stays the same.
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(10)]
-    clinical, anatomy, bleed, scanner, noise, fate, arrival, reading, old, fluid = streams
+    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(11)]
+    clinical, anatomy, bleed, scanner, noise, fate, arrival, reading, old, fluid, surgery = streams
     if visit:
         scanner, noise, reading = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, visit]).spawn(3))
     age, sex = draw_age_and_sex(clinical)
@@ -198,6 +199,7 @@ def _simulate(seed, settings, patient_id, progress, visit):
     rate = composition.lesions if has_bleed else composition.lesions_without_bleed
     head.lesions = draw_lesions(old, age, head.csf_hu, rate)
     head.mimics = draw_mimics(old, head, has_bleed, composition.mimics)
+    head.openings = draw_surgery(surgery, head, has_bleed, composition.surgery)
     hematoma, findings = None, Findings(0.0, "", atrophy=head.atrophy)
     if has_bleed:
         hematoma = Hematoma(
@@ -206,6 +208,7 @@ def _simulate(seed, settings, patient_id, progress, visit):
         hydrocephalus, wider = hematoma.hydrocephalus(fluid.uniform(size=2))
         if hydrocephalus:
             head.ventricle = max(head.ventricle, 1.0) * wider
+        hematoma.draw_cast(fluid.uniform(size=3))
         findings = Findings(
             hematoma.volume_ml, hematoma.location, int(hematoma.ruptured), midline_shift(hematoma), int(hydrocephalus),
             hematoma.edema_excess, head.atrophy,
@@ -239,6 +242,7 @@ def _simulate(seed, settings, patient_id, progress, visit):
         "offset_hu": float(acquisition.offset_hu),
         "lesions": tuple(lesion.kind for lesion in head.lesions),
         "mimics": tuple(type(mimic).__name__.lower() for mimic in head.mimics),
+        "surgery": tuple(opening.kind for opening in head.openings),
         "shape": hematoma.shape if hematoma else "",
         "signs": hematoma.signs() if hematoma else {},
         "center_ras_mm": tuple(acquisition.rotation @ hematoma.center + acquisition.translation) if hematoma else (),

@@ -26,11 +26,12 @@ def paint_outside(canvas: Canvas, head: Head, surfaces: Mapping[str, np.ndarray]
     head : Head
     surfaces : dict of ndarray
         Distances in mm: "vault" and "cavity" (inner skull, extended downward and closed by the base), "envelope"
-        (skin), "bone" (thickness of the vault) and "tissue" (network of fat sheets between the muscles).
+        (skin), "bone" (thickness of the vault) and, in slices that reach below `MUSCLE_BELOW_MM`, "tissue" (network of
+        fat sheets between the muscles).
     """
     x, y, z = canvas.x, canvas.y, canvas.z
     vault, cavity, envelope, bone = (surfaces[name] for name in ("vault", "cavity", "envelope", "bone"))
-    low = z.min() < MUSCLE_BELOW_MM
+    low = "tissue" in surfaces
     edge = flat_edge(z, canvas.pitch, canvas.depth)
     canvas.paint(envelope, 45.0, edge=edge)
     canvas.paint(envelope - 1.8, head.fat_hu)
@@ -70,6 +71,8 @@ def _paint_vault(canvas, head, vault, cavity, bone, edge):
     table = 1.2 + 0.12 * thickness + 0.35 * np.sin(0.11 * x + 0.07 * y) * np.sin(0.09 * z + 0.05 * y)
     marrow = np.minimum(shell - table, thickness - 3.4 - 6.0 * is_base)
     canvas.paint(marrow, head.diploe_hu * (1.0 + 0.15 * np.sin(x * 0.9) * np.sin(y * 0.8 + z)), edge=edge)
+    for opening in head.openings:
+        opening.paint(canvas, shell)
     if head.frontal_sinus > 0.25:
         index, distance = canvas.ellipsoid((4.0, 73.0, -14.0), (19 * head.frontal_sinus, 7.5, 14 * head.frontal_sinus))
         if index is not None:

@@ -10,6 +10,7 @@ from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.scan.geometry import apply_affine, tilt_deg
 from ICHMultiTaskLib.simulation import SimulationSettings, mimics, scanner, simulate_patient
 from ICHMultiTaskLib.simulation.anatomy import Head
+from ICHMultiTaskLib.simulation.cohort import patient_seed
 from ICHMultiTaskLib.simulation.composition import COMPOSITIONS
 from ICHMultiTaskLib.simulation.hematoma import LARGEST_ML, LOCATIONS, Hematoma
 from ICHMultiTaskLib.simulation.lesions import INFARCT_SHARES, INFARCTS, draw_lesions
@@ -56,6 +57,12 @@ def test_coarse_painting_equals_fine_painting(monkeypatch):
     assert soft[0].mean() == pytest.approx(soft[1].mean(), abs=0.5)
     np.testing.assert_allclose(*(np.percentile(hu, [25, 50, 75, 90]) for hu in soft), atol=1.0)
     assert coarse.head_ct.hu[coarse.mask].mean() == pytest.approx(fine.head_ct.hu[fine.mask].mean(), abs=1.0)
+
+
+def test_slices_that_just_reach_the_muscles():
+    """The surfaces are interpolated, so that a slice can be a little lower than the nodes that it is made from."""
+    patient = simulate_patient(patient_seed(92, 86), SimulationSettings(slices=None, matrix=128))
+    assert np.isfinite(patient.head_ct.hu).all() and patient.head_ct.hu.max() > 1000
 
 
 def test_scan_says_that_it_is_simulated():
