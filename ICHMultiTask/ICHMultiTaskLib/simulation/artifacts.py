@@ -20,7 +20,7 @@ METAL_HU, METAL_MM = (20.0, 150.0), 1.5
 
 
 class Artifacts:
-    """Noise with the texture of the kernel, cupping, the HU offset, streaks between the petrous bones and from metal."""
+    """Noise with the texture of the kernel, cupping, the HU offset, and streaks of petrous bones and metal."""
 
     def __init__(
         self, rng: np.random.Generator, head: Head, a: Acquisition, affine: np.ndarray, size: int, pitch: float
