@@ -63,6 +63,14 @@ class Stage(Choice):
     STAGE4 = "stage4"
 
 
+class SliceSampling(Choice):
+    """How the slices of the network's grid are made from those of the scan."""
+
+    LINEAR = "linear"
+    SPLINE = "spline"
+    EVEN = "even"
+
+
 class Precision(Choice):
     """Number format of the encoder in training."""
 

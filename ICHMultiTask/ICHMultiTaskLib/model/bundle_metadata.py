@@ -41,6 +41,7 @@ from ..common.errors import BundleError, InputError
 from ..common.translation import tr as _
 from .calibration import TARGETS, is_increasing, knots
 from .clinical import ClinicalInputs
+from .preprocessing import PreprocessingSettings
 from .weights import weights_format
 
 METADATA = "configs/metadata.json"
@@ -119,8 +120,20 @@ def check_metadata(metadata: Mapping, folder: str | os.PathLike) -> None:
             )
         )
     weights_format(metadata, folder)
+    _check_preprocessing(metadata["preprocessing"], folder)
     _check_calibration(metadata["calibration"], folder)
     _check_clinical(metadata, folder)
+
+
+def _check_preprocessing(preprocessing, folder):
+    try:
+        PreprocessingSettings(**preprocessing)
+    except (TypeError, ValueError) as error:
+        raise BundleError(
+            _("preprocessing in the metadata of {folder} is unusable: {error}.").format(
+                folder=folder, error=str(error).rstrip(".")
+            )
+        ) from error
 
 
 def _check_clinical(metadata, folder):

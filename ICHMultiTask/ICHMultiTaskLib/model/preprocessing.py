@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..common.choices import SliceSampling
 from ..common.errors import InputError
 from ..common.translation import tr as _
 from ..scan.geometry import spacing_kji, voxel_volume_mm3
@@ -40,20 +41,33 @@ class PreprocessingSettings:
         of thin slices). Without: linear interpolation between neighbors, as in the paper.
     max_height_mm : float or None
         Keep at most this much below the top of the head, so that the neck in the field of view has no effect.
+    slice_sampling : str
+        How the grid's slices are made from the scan's. "linear": like rows and columns. The two ways to a uniform
+        number of slices of Zunair et al. 2020 (doi 10.1007/978-3-030-59354-4_15), with which `average` applies to rows
+        and columns alone: "spline": interpolating cubic spline through the slices; "even": slices of the scan at equal
+        distances, each repeated if there are too few.
     """
 
     window_hu: tuple = (40.0, 110.0)
     shape_kji: tuple = (32, 224, 224)
     average: bool = False
     max_height_mm: float | None = None
+    slice_sampling: str = SliceSampling.LINEAR.value
 
     def __post_init__(self):
         object.__setattr__(self, "window_hu", tuple(float(v) for v in self.window_hu))
         object.__setattr__(self, "shape_kji", tuple(int(v) for v in self.shape_kji))
+        SliceSampling.check(self.slice_sampling, "slice_sampling")
 
     def as_dict(self) -> dict:
-        """Plain values for JSON; `PreprocessingSettings(**d)` is the inverse."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain values for JSON; `PreprocessingSettings(**d)` is the inverse.
+
+        A linear `slice_sampling` is left out, so that earlier versions can use the bundle.
+        """
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.slice_sampling == SliceSampling.LINEAR:
+            del values["slice_sampling"]
+        return values
 
 
 PRESETS = {
@@ -82,6 +96,8 @@ class NetworkInput:
         Shape (K, J, I) of the scan.
     crop_volume_mm3 : float
         Physical volume of the crop.
+    slices : tuple of int or None
+        Scan index of each network slice, in the scan's order, if the network's are slices of the scan.
     """
 
     array: np.ndarray
@@ -90,11 +106,21 @@ class NetworkInput:
     crop: tuple
     scan_shape: tuple
     crop_volume_mm3: float
+    slices: tuple | None = None
+
+    def cropped(self, array: np.ndarray) -> np.ndarray:
+        """What the network sees of an array on the scan's grid, along the network's axes in the scan's order."""
+        return _cropped(array.transpose(self.axes), self.crop, self.slices)
 
     def scan_to_network(self, axis: int, indices: np.ndarray) -> np.ndarray:
         """Convert scan indices along the scan axis of network axis `axis` to continuous network indices."""
         low, high = self.crop[axis]
         size = self.array.shape[1 + axis]
+        if axis == 0 and self.slices is not None:
+            shown, of_slice, times = np.unique(self.slices, return_inverse=True, return_counts=True)
+            # A repeated slice is in the middle of its copies, one that is not shown between its neighbors.
+            position = np.interp(indices, shown, np.bincount(of_slice, np.arange(size)) / times)
+            return size - 1 - position if self.flips[axis] else position
         position = (np.asarray(indices, dtype=float) - low + 0.5) * size / (high - low) - 0.5
         return size - 1 - position if self.flips[axis] else position
 
@@ -165,8 +191,12 @@ def prepare(head_ct: HeadCT, settings: PreprocessingSettings = PRESETS["default"
         low, high = crop[0]
         # The top of the head is the last slice, or the first one if the scan runs from head to feet.
         crop[0] = (low, min(high, low + keep)) if flips[0] else (max(low, high - keep), high)
-    cropped = volume[tuple(slice(*c) for c in crop)]
-    array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average)
+    slices = None
+    if settings.slice_sampling == SliceSampling.EVEN:
+        slices = _even_slices(*crop[0], settings.shape_kji[0], flips[0])
+    spline = settings.slice_sampling == SliceSampling.SPLINE
+    cropped = _cropped(volume, crop, slices)
+    array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average, spline)
     array = array[tuple(slice(None, None, -1) if f else slice(None) for f in flips)]
     return NetworkInput(
         array=np.ascontiguousarray(array)[None],
@@ -174,8 +204,21 @@ def prepare(head_ct: HeadCT, settings: PreprocessingSettings = PRESETS["default"
         flips=flips,
         crop=tuple((int(a), int(b)) for a, b in crop),
         scan_shape=head_ct.hu.shape,
-        crop_volume_mm3=float(np.prod(cropped.shape)) * voxel_volume_mm3(head_ct.ijk_to_ras),
+        crop_volume_mm3=float(np.prod([b - a for a, b in crop])) * voxel_volume_mm3(head_ct.ijk_to_ras),
+        slices=slices,
     )
+
+
+def _cropped(volume, crop, slices):
+    depth, height, width = (slice(*ends) for ends in crop)
+    return volume[depth if slices is None else list(slices), height, width]
+
+
+def _even_slices(low, high, count, flipped):
+    """Scan indices of the slices at the centers of `count` equal parts of the head."""
+    # Counted from the feet: the choice between two equally near ones does not depend on how the scan is stored.
+    steps = [(2 * n + 1) * (high - low) // (2 * count) for n in range(count)]
+    return tuple(high - 1 - n for n in reversed(steps)) if flipped else tuple(low + n for n in steps)
 
 
 def _orientation(ijk_to_ras):
@@ -223,7 +266,13 @@ def _head_box(volume, steps):
     return crop
 
 
-def resize(cropped: np.ndarray, window: tuple[float, float], shape: tuple[int, int, int], average: bool) -> np.ndarray:
+def resize(
+    cropped: np.ndarray,
+    window: tuple[float, float],
+    shape: tuple[int, int, int],
+    average: bool,
+    spline: bool = False,
+) -> np.ndarray:
     """Window and linearly resize a volume.
 
     Parameters
@@ -235,6 +284,8 @@ def resize(cropped: np.ndarray, window: tuple[float, float], shape: tuple[int, i
         Of the result.
     average : bool
         As in `PreprocessingSettings`.
+    spline : bool
+        Interpolate between slices by a cubic spline.
 
     Returns
     -------
@@ -242,6 +293,8 @@ def resize(cropped: np.ndarray, window: tuple[float, float], shape: tuple[int, i
     """
     low, high = window
     weights = [_resize_matrix(n, m, average) for n, m in zip(cropped.shape, shape)]
+    if spline:
+        weights[0] = _spline_resize_matrix(cropped.shape[0], shape[0])
     stack = np.zeros((cropped.shape[1], shape[0], cropped.shape[2]), dtype=np.float32)
     for n, row in enumerate(weights[0]):
         for k in np.flatnonzero(row):
@@ -254,7 +307,7 @@ def resize(cropped: np.ndarray, window: tuple[float, float], shape: tuple[int, i
     out = _product(weights[1], stack).reshape(shape[1], shape[0], shape[2]).transpose(1, 0, 2)
     out -= low
     out /= high - low
-    # Rounding errors can exceed the interval by 1e-7.
+    # A spline overshoots at edges; rounding errors can exceed the interval by 1e-7.
     return np.clip(out, 0.0, 1.0, out=out)
 
 
@@ -302,3 +355,12 @@ def _resize_matrix(source, target, average):
     # A triangle kernel as wide as the step, so that every source voxel counts.
     matrix = np.maximum(0.0, 1.0 - np.abs(np.arange(source)[None] - centers[:, None]) / scale)
     return (matrix / matrix.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _spline_resize_matrix(source, target):
+    """[target, source] weights of a one-dimensional resize by an interpolating cubic spline, constant at the ends."""
+    from scipy.ndimage import zoom
+
+    matrix = zoom(np.eye(source), (target / source, 1), order=3, mode="nearest", grid_mode=True)
+    matrix[np.abs(matrix) < 1e-6] = 0  # a slice a dozen slices away adds nothing, but would have to be read
+    return matrix.astype(np.float32)

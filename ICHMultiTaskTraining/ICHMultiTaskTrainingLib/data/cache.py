@@ -99,8 +99,7 @@ def occupancy(mask: np.ndarray, prepared: NetworkInput, cell: int = CELL) -> np.
     ndarray of shape (D, H / cell, W / cell), float32
     """
     depth, height, width = prepared.array.shape[1:]
-    view = mask.transpose(prepared.axes)[tuple(slice(*c) for c in prepared.crop)]
-    grid = resize(view, (0.0, 1.0), (depth, height // cell, width // cell), average=True)
+    grid = resize(prepared.cropped(mask), (0.0, 1.0), (depth, height // cell, width // cell), average=True)
     return grid[tuple(slice(None, None, -1) if f else slice(None) for f in prepared.flips)]
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import get_type_hints
 
+from ICHMultiTaskLib.common.choices import SliceSampling
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS
@@ -19,6 +20,8 @@ FROM_BUNDLE = ("architecture", "preprocessing", "target")
 """Settings that a run takes from the bundle it starts from."""
 NESTED = ("architecture", "preprocessing")
 """Settings with inner settings, written as ``architecture.width``."""
+UNWRITTEN = {"network": DEFAULT_NETWORK, "slice_sampling": SliceSampling.LINEAR}
+"""Inner settings that a bundle may leave out, with what is then meant."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +299,7 @@ def _of_the_start(settings, changes, inner):
         )
     found = {"architecture": architecture, "preprocessing": metadata["preprocessing"], "target": metadata["target"]}
     asked = [(name, found[name], changes[name]) for name in FROM_BUNDLE if name in changes]
-    asked += [(name, found[outer].get(key, DEFAULT_NETWORK if key == "network" else None), value)
+    asked += [(name, found[outer].get(key, UNWRITTEN.get(key)), value)
               for name, value in inner.items() for outer, _, key in [name.partition(".")]]  # fmt: skip
     for name, expected, value in asked:
         if json.dumps(value) != json.dumps(expected):

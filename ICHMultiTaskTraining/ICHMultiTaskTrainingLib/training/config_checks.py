@@ -139,6 +139,8 @@ def _check_preprocessing(preprocessing):
         settings = PreprocessingSettings(**preprocessing)
         low, high = settings.window_hu
         depth, rows, columns = settings.shape_kji
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         names = ", ".join(inner_settings("preprocessing", {}))
         raise InputError(

@@ -196,6 +196,8 @@ def test_foreign_weights_are_refused(tmp_path):
         ({"training_data": ""}, "training_data .* expected a text, found ''"),
         ({"architecture": []}, "architecture .* expected an object"),
         ({"target": "liters"}, "expected cube_root_ml, cube_root_fraction, fraction_percent; found 'liters'"),
+        ({"preprocessing": {"window": [0, 100]}}, "preprocessing in the metadata of .* is unusable: .* 'window'"),
+        ({"preprocessing": {"slice_sampling": "odd"}}, "expected one of linear, spline, even, found 'odd'"),
         ({"calibration": {"temperature": 0}}, "expected a temperature above 0"),
         ({"calibration": {"temperature": "1"}}, "calibration .* is unusable"),
         ({"calibration": {"volume_interval": {"coverage": 0.9}}}, "'strata'"),

@@ -14,20 +14,23 @@ from ICHMultiTaskTrainingLib import cli
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "shape", "architecture"),
+    ("name", "shape", "architecture", "sampling"),
     [
-        ("timesformer", [8, 32, 32], {"width": 16}),
-        ("tin18", [8, 32, 32], {"width": 16, "slices": 8}),
-        ("x3d", [8, 32, 32], {"width": 4}),
-        ("r2plus1d18", [8, 32, 32], {"width": 4}),
-        ("p3d50", [16, 32, 32], {"width": 4}),
-        ("tsm18", [8, 32, 32], {"width": 8}),
-        ("uniformizing3d", [16, 32, 32], {"width": 4}),
-        ("densenet121", [32, 64, 64], {"width": 4}),
+        ("timesformer", [8, 32, 32], {"width": 16}, "linear"),
+        ("tin18", [8, 32, 32], {"width": 16, "slices": 8}, "linear"),
+        ("x3d", [8, 32, 32], {"width": 4}, "linear"),
+        ("r2plus1d18", [8, 32, 32], {"width": 4}, "linear"),
+        ("p3d50", [16, 32, 32], {"width": 4}, "linear"),
+        ("tsm18", [8, 32, 32], {"width": 8}, "linear"),
+        ("uniformizing3d", [16, 32, 32], {"width": 4}, "spline"),
+        ("uniformizing3d", [16, 32, 32], {"width": 4}, "even"),
+        ("densenet121", [32, 64, 64], {"width": 4}, "linear"),
     ],
 )
-def test_a_network_is_trained_exported_and_used(name, shape, architecture, training_manifest, tmp_path):
+def test_a_network_is_trained_exported_and_used(name, shape, architecture, sampling, training_manifest, tmp_path):
     preprocessing = {"window_hu": [0, 100], "shape_kji": shape, "average": True, "max_height_mm": 170}
+    if sampling != "linear":
+        preprocessing["slice_sampling"] = sampling
     settings = {"preprocessing": preprocessing, "batch_size": 4, "coarse_epochs": [[2, 1]], "epochs": 1}
     settings |= {f"architecture.{key}": value for key, value in architecture.items()}
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
@@ -36,6 +39,7 @@ def test_a_network_is_trained_exported_and_used(name, shape, architecture, train
     assert cli.main(command) == 0
     analyzer = Analyzer(run / "bundle", "cpu")
     assert analyzer.bundle.metadata["architecture"]["network"] == name
+    assert analyzer.bundle.metadata["preprocessing"] == preprocessing and analyzer.settings.slice_sampling == sampling
     head_ct = phantom()
     analysis = analyzer.analyze(head_ct)
     assert np.isfinite(analysis.volume_ml)

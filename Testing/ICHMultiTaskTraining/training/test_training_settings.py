@@ -182,6 +182,10 @@ def test_gradient_that_is_not_finite_stops(training_manifest, small_settings, tm
         ({"tasks": "all"}, "tasks is unknown: expected both, volume, prognosis, found 'all'"),
         ({"precision": "fp8"}, "precision is unknown: expected auto, fp32, bf16, fp16"),
         ({"optimizer": "lbfgs"}, "optimizer is unknown: expected sgd, adamw"),
+        (
+            {"preprocessing.slice_sampling": "odd"},
+            "^The slice_sampling is unknown: expected one of linear, spline, even",
+        ),
         ({"accumulate": 0}, "accumulate is too small: expected at least 1, found 0"),
         ({"fold": 5}, "fold is out of range: expected 0 to 4, found 5"),
     ],

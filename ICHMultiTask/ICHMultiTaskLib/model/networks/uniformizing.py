@@ -1,8 +1,8 @@
 """The 17-layer 3D CNN for CT scans that were resampled to a uniform number of slices.
 
 Zunair et al. 2020 (doi 10.1007/978-3-030-59354-4_15), sections 2.2 and 2.3; the authors' code:
-hasibzunair/uniformizing-3D. Only their network is implemented, not their two ways to obtain a uniform number of slices
-(spline interpolation and even selection): as for every network, scans are resampled to the grid of the settings.
+hasibzunair/uniformizing-3D. Their two ways to a uniform number of slices, spline interpolation and even selection, are
+the `slice_sampling` of `ICHMultiTaskLib.model.preprocessing.PreprocessingSettings`, for any network.
 """
 
 from __future__ import annotations
