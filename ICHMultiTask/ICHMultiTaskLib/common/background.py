@@ -1,13 +1,38 @@
-"""Run work in a thread and poll it, so that a window stays responsive; independent of the GUI toolkit."""
+"""Run work in a thread: polled, so that a window stays responsive, or one step ahead of a loop."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from .errors import Canceled
 from .progress import Progress
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def one_ahead(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Callable[[], Result]]]:
+    """Call a function with each item in a thread, one item ahead of the loop: the next scan is read meanwhile.
+
+    Parameters
+    ----------
+    function : callable (item)
+    items : sequence
+
+    Yields
+    ------
+    (item, callable)
+        To be called before the next item: waits for the function, and returns what it returned or raises its error.
+    """
+    pool, results = ThreadPoolExecutor(1), []
+    try:
+        for n, item in enumerate(items):
+            results += [pool.submit(function, following) for following in items[n + len(results) : n + 2]]
+            yield item, results.pop(0).result
+    finally:  # also when the loop ends early
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class BackgroundTask:

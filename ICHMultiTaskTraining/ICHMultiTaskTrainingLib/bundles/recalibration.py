@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.background import one_ahead
 from ICHMultiTaskLib.common.choices import Weights
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
@@ -85,11 +86,15 @@ def recalibrate(
     if weights is not None:
         analyzer.runner.network.load_state_dict(as_stored(state, weights))
     metadata = {key: value for key, value in start.metadata.items() if key != "sha256"}
+
+    def read(row):
+        return prepare(check_head_ct(read_head_ct(row.image)), analyzer.settings)
+
     volumes, log_odds, problems = [], [], []
-    for n, row in enumerate(manifest.rows):
+    for n, (row, reading) in enumerate(one_ahead(read, manifest.rows)):
         progress(n / len(death), f"Scan {n + 1} of {len(death)}")
         try:
-            network_input = prepare(check_head_ct(read_head_ct(row.image)), analyzer.settings)
+            network_input = reading()
         except ICHMultiTaskError as error:
             problems.append(f"{row.patient_id}: {error}")
             continue

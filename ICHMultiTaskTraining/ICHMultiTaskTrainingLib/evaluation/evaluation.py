@@ -11,6 +11,7 @@ import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.attention import Attention
+from ICHMultiTaskLib.common.background import one_ahead
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
@@ -87,9 +88,9 @@ def evaluate(
         # Only the manifest states that a cohort is simulated, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
         records, examples, shown = [], [], example_rows(rows)
-        for n, row in enumerate(rows):
+        for n, (row, scan) in enumerate(one_ahead(lambda row: read_head_ct(row.image), rows)):
             progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
-            records.append(_evaluate_row(row, analyzer, examples if n in shown else None))
+            records.append(_evaluate_row(row, scan, analyzer, examples if n in shown else None))
         metrics = summarize(records)
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated),
@@ -206,12 +207,12 @@ def known_record(row: Row, has_clinical: bool = False) -> dict:
     return record
 
 
-def _evaluate_row(row, analyzer, examples=None):
-    """The row of `predictions.csv` for one scan; its attention picture is added to `examples`, if given."""
+def _evaluate_row(row, reading, analyzer, examples=None):
+    """The row of `predictions.csv` for the scan that `reading` returns; adds its picture to `examples`, if given."""
     record, mask = known_record(row, analyzer.bundle.clinical is not None), None
     start = time.perf_counter()
     try:
-        scan = read_head_ct(row.image)
+        scan = reading()
         analysis = analyzer.analyze(scan, clinical=row.extra)
     except (Canceled, BundleError, DependencyError):
         raise

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.background import one_ahead
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import Progress
 from ICHMultiTaskLib.common.tables import write_csv
@@ -57,10 +58,10 @@ def predict(
     scans = find_scans(folder)
     with new_folder(output, "predictions", overwrite=True, inputs=[folder]) as partial:
         analyzer, records = Analyzer(bundle, device), []
-        for n, path in enumerate(scans):
+        for n, (path, reading) in enumerate(one_ahead(read_head_ct, scans)):
             if progress is not None:
                 progress(n / len(scans), f"Scan {n + 1} of {len(scans)}")
-            records.append(_record(path, analyzer))
+            records.append(_record(path, reading, analyzer))
         if all(record["problem"] for record in records):
             raise InputError(f"None of the {len(scans)} scans can be analyzed; the first one: {records[0]['problem']}")
         write_csv(partial / FILE, records, COLUMNS)
@@ -69,14 +70,15 @@ def predict(
     return records
 
 
-def _record(path: Path, analyzer):
+def _record(path: Path, reading, analyzer):
+    """The row of the scan that `reading` returns."""
     model = analyzer.bundle
     record = dict.fromkeys(COLUMNS) | {
         "scan": path.name, "problem": "", "model": f"{model.name} {model.version}", "trained_on": model.training_data,
     }  # fmt: skip
     start = time.perf_counter()
     try:
-        analysis = analyzer.analyze(read_head_ct(path), attention=False)
+        analysis = analyzer.analyze(reading(), attention=False)
     except (Canceled, BundleError, DependencyError):
         raise
     except ICHMultiTaskError as error:
