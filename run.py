@@ -31,8 +31,9 @@ COMMANDS = {
 }
 INSTALLS = {
     "analyze": [["-e", "."]],
-    # MONAI is the tests' oracle. Its own requirements could replace PyTorch, and it needs none of them here.
-    "test": [["-e", ".[test]"], ["--no-deps", "monai"]],
+    # MONAI and PyTorchVideo are the tests' oracles. They need none of their own requirements here; MONAI's could replace
+    # PyTorch, PyTorchVideo's include a video decoder.
+    "test": [["-e", ".[test]"], ["--no-deps", "monai", "pytorchvideo"]],
 }
 
 

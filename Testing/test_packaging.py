@@ -121,7 +121,8 @@ def test_run_py_adds_the_test_packages_without_starting_over(run_py, installed):
     run_py.main(["analyze"])
     del installed[:]
     run_py.main(["test", "-k", "bundle"])
-    assert [call[-2:] for call in installed] == [["-e", ".[test]"], ["--no-deps", "monai"], ["-k", "bundle"]]
+    assert [call[-2:] for call in installed] == [["-e", ".[test]"], ["monai", "pytorchvideo"], ["-k", "bundle"]]
+    assert "--no-deps" not in installed[0] and "--no-deps" in installed[1]
     del installed[:]
     run_py.main(["analyze"])
     assert installed == [["analyze"]]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ICHMultiTaskLib.model.networks import build_network
+from ICHMultiTaskLib.model.networks.r2plus1d import middle_channels, split_convolution
 from ICHMultiTaskLib.model.networks.tin import Interlacing
 from ICHMultiTaskLib.model.networks.tsm import SliceShift
 from ICHMultiTaskLib.model.networks.x3d import InvertedBlock
@@ -114,6 +115,26 @@ def test_interlacing_moves_groups_by_parts_of_slices(distance):
                     expected[:, channel, target] += share * x[:, channel, slice_]
     expected[:, :4] *= weight[:, [0, 1, 0, 1], :, None, None]
     torch.testing.assert_close(module(x), expected)
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("r2plus1d18", [2, 2, 2, 2]), ("r2plus1d34", [3, 4, 6, 3])])
+def test_r2plus1d_equals_torchvision(name, blocks):
+    theirs = pytest.importorskip("torchvision.models.video.resnet", reason="the oracle, torchvision, is not installed")
+    twin = theirs.VideoResNet(
+        theirs.BasicBlock, [theirs.Conv2Plus1D] * 4, blocks, theirs.R2Plus1dStem, num_classes=3
+    )  # fmt: skip
+    twin.stem[0] = nn.Conv3d(1, 45, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)
+    scrambled(twin)
+    network = build_network({"network": name, "final_relu": False})
+    # There both convolutions of a block have the middle channels of its first; the authors work them out for each.
+    for before, stage in ((64, network.stage2), (128, network.stage3), (256, network.stage4)):
+        filters = 2 * before
+        stage[0].conv2 = split_convolution(filters, filters, middle=middle_channels(before, filters))
+    *body, weight, bias = weights_of(twin).values()
+    take(network, body, (weight, bias))
+    image = torch.rand(1, 1, 8, 32, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs(network, image), twin(image), rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture
