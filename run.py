@@ -31,7 +31,7 @@ COMMANDS = {
 }
 INSTALLS = {
     "analyze": [["-e", "."]],
-    # MONAI and PyTorchVideo are the tests' oracles. They need none of their own requirements here; MONAI's could replace
+    # MONAI and PyTorchVideo are the tests' oracles. Neither needs its own requirements here: MONAI's could replace
     # PyTorch, PyTorchVideo's include a video decoder.
     "test": [["-e", ".[test]"], ["--no-deps", "monai", "pytorchvideo"]],
 }
