@@ -114,6 +114,39 @@ def roc_curves(scores: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
     return drawn(draw, 5.4, 5.2)
 
 
+def covering_curves(measured: dict, levels: Sequence[float]) -> bytes:
+    """Deletion and insertion curves of interpretation methods: mean volume as voxels are covered or shown.
+
+    Parameters
+    ----------
+    measured : dict
+        `methods` and `curves` of `compare_methods`.
+    levels : sequence of float
+        Shares of the head's voxels at which the curves were measured, equally spaced in the figure.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+
+    def draw(figure):
+        places = range(len(levels))
+        for axes, (kind, word) in zip(
+            figure.subplots(1, 2, sharey=True), {"deletion": "covered", "insertion": "shown"}.items()
+        ):
+            for n, (method, curves) in enumerate(measured["curves"].items()):
+                label = measured["methods"][method]["label"]
+                axes.plot(places, curves[kind], f"C{n % 10}", linestyle="-" if n < 10 else "--", label=label)
+            axes.set(title=kind.capitalize(), xlabel=f"Voxels {word} (% of the head)", ylim=(0, None))
+            axes.set_xticks(places, [f"{100 * level:g}" for level in levels], fontsize=7)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.axes[0].set_ylabel("Volume read ÷ that of the whole scan")
+        figure.axes[1].legend(frameon=False, fontsize=7)
+
+    return drawn(draw, 9, 3.6)
+
+
 def five_slices(
     path: str | os.PathLike, image: np.ndarray, maps: Mapping[str, np.ndarray], mask: np.ndarray | None = None
 ) -> None:

@@ -13,7 +13,8 @@ from ICHMultiTaskLib.report.pages import render
 
 from ..data.manifest import read_manifest
 from .cohort import is_simulated
-from .interpretation import compare_methods
+from .figures import covering_curves
+from .interpretation import LEVELS, compare_methods
 from .page import TEMPLATES
 from .reproduce import draw_example
 
@@ -68,7 +69,7 @@ def interpret(
         draw_example(folder / PICTURE, example, measured)
         page = render(
             "interpretation.html", TEMPLATES, title="interpretation methods", measured=measured,
-            picture=(folder / PICTURE).read_bytes(),
+            picture=(folder / PICTURE).read_bytes(), curves=covering_curves(measured, LEVELS),
         )  # fmt: skip
         write_text(folder / "report.html", page)
     return measured

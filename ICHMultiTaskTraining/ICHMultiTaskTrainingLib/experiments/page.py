@@ -17,7 +17,8 @@ from ..evaluation.metrics import auc
 from ..training.config import PRESETS as TRAINING
 from ..training.config import TrainingConfig
 from .cohort import formula_volumes, is_simulated, rater_volumes
-from .figures import error_curves, roc_curves, volume_histograms
+from .figures import covering_curves, error_curves, roc_curves, volume_histograms
+from .interpretation import LEVELS
 from .presets import Preset
 from .rows import INTERPRETATION, OURS, SINGLE_PROGNOSIS, all_rows
 from .store import Store
@@ -105,7 +106,7 @@ def write_page(
         prognosis=[(name, *HEADINGS[name]) for name in PROGNOSIS],
         figures=_figures(rows, done, odds, known),
         maps=[(known[n].label, folds[0].maps.read_bytes()) for n, folds in done.items() if folds[0].maps],
-        interpreted=interpreted,
+        interpreted=interpreted and interpreted | {"curves": covering_curves(interpreted["measured"], LEVELS)},
         machines=_machines(done, known),
         settings={name: str(value) for name, value in settings.items() if value is not None},
     )

@@ -99,6 +99,7 @@ def test_the_command_leaves_a_report(bundle, training_manifest, tmp_path, capsys
     assert "Layer-wise relevance propagation" in capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert all(METHODS.label(method) in page for method in SIGHT)
+    assert page.count("data:image/png") == 2 and "Deletion and insertion" in page
     measured = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert measured["model"]["name"] == "tiny" and not measured["simulated"]
     size = sitk.ReadImage(str(tmp_path / "out" / "attention.png")).GetSize()
