@@ -184,20 +184,20 @@ def prepare(head_ct: HeadCT, settings: PreprocessingSettings = PRESETS["default"
     axes, flips = _orientation(head_ct.ijk_to_ras)
     # Slices are read in the scan's order, for contiguous reads; only the small result is flipped.
     volume = head_ct.hu.transpose(axes)
+    toward_patient = tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)
     steps = np.asarray(spacing_kji(head_ct.ijk_to_ras))[list(axes)]
-    crop = _head_box(volume, steps)
+    # In the patient's directions, so that the crop does not depend on the direction in which a file stores its rows.
+    crop = _head_box(volume[toward_patient], steps)
     if settings.max_height_mm is not None:
-        keep = max(1, round(settings.max_height_mm / steps[0]))
         low, high = crop[0]
-        # The top of the head is the last slice, or the first one if the scan runs from head to feet.
-        crop[0] = (low, min(high, low + keep)) if flips[0] else (max(low, high - keep), high)
+        crop[0] = (max(low, high - max(1, round(settings.max_height_mm / steps[0]))), high)
+    crop = [(n - high, n - low) if flip else (low, high) for (low, high), n, flip in zip(crop, volume.shape, flips)]
     slices = None
     if settings.slice_sampling == SliceSampling.EVEN:
         slices = _even_slices(*crop[0], settings.shape_kji[0], flips[0])
     spline = settings.slice_sampling == SliceSampling.SPLINE
     cropped = _cropped(volume, crop, slices)
-    array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average, spline)
-    array = array[tuple(slice(None, None, -1) if f else slice(None) for f in flips)]
+    array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average, spline)[toward_patient]
     return NetworkInput(
         array=np.ascontiguousarray(array)[None],
         axes=axes,

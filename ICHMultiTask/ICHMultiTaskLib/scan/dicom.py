@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH_MM = 2500.0
 """No scanner table moves farther; larger offsets come from damaged positions."""
+WIDE_STEP = 1.5
+"""Distance of neighboring slices in slice thicknesses above which something lies between them that was not scanned."""
 MAX_INTERPOLATED = 20
 """Most interpolated slices per slice read."""
 SIMULATION = "ICHMultiTask simulation"
@@ -137,6 +139,13 @@ def _further_spacings(first, is_regular):
 def _refuse_incomplete(candidate, unreadable):
     """Refuse a volume with missing slices, or with slices of several acquisitions."""
     stack = candidate.stack
+    if len(stack.slices) < 2 and stack.repeats:
+        raise InputError(
+            _(
+                "All {count} slices of the series lie at one position; expected a stack of slices through the whole "
+                "head."
+            ).format(count=1 + stack.repeats)
+        )
     if len(stack.slices) < 2:
         raise InputError(_("The series has 1 slice; expected a stack of slices through the whole head."))
     missing, lost = find_gaps(stack), [*unreadable, *(item.path for item, _ in candidate.odd)]
@@ -171,6 +180,16 @@ def _left_out(candidate, unreadable):
     """Warnings about images that were not used."""
     sentence = left_out_sentence(len(candidate.slices), candidate.stack, candidate.others, candidate.odd)
     notes = [sentence] if sentence else []
+    if len(candidate.uids) > 1:
+        notes.append(_("Each image states a series of its own; those of one series number and description were used."))
+    thickness, step = candidate.first.number("SliceThickness"), float(np.median(np.diff(candidate.stack.offsets)))
+    if step > WIDE_STEP * thickness > 0:
+        notes.append(
+            _(
+                "Slices of {thickness:.3g} mm lie {step:.3g} mm apart: hemorrhage between them is not seen. Either the "
+                "head was scanned so, or slices are missing."
+            ).format(thickness=thickness, step=step)
+        )
     if candidate.continued_by:
         names = "; ".join(f"“{label}”" for label in candidate.continued_by)
         notes.append(_("The scan continues in another series, which was not used ({names}).").format(names=names))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -172,8 +173,7 @@ def find_images(folder: Path, recursive: bool = True, progress: Progress | None 
         If no image could be read, and the operating system refused a file.
     """
     progress = progress or NO_PROGRESS
-    found = folder.rglob("*") if recursive else folder.iterdir()
-    paths = sorted(path for path in found if not path.name.startswith(".") and path.is_file())
+    paths = sorted(visible_files(folder, recursive))
     images, refusal = FoundImages(), None
     for index, path in enumerate(paths):
         if index % 16 == 0:
@@ -201,6 +201,30 @@ def find_images(folder: Path, recursive: bool = True, progress: Progress | None 
     if refusal is not None and not images.slices:
         raise refusal
     return images
+
+
+def visible_files(folder: Path, recursive: bool = True) -> Iterator[Path]:
+    """Yield the files under a folder, also behind links; hidden files and folders (a trash can) are left out.
+
+    Raises
+    ------
+    OSError
+        If the operating system refuses the folder itself; subfolders that it refuses are left out.
+    """
+
+    def refused(error):
+        if Path(error.filename) == folder:
+            raise error
+
+    entered = set()
+    for place, subfolders, names in os.walk(folder, onerror=refused, followlinks=True):
+        # A link may lead to a folder above it, or to one that was seen before.
+        is_new = (here := os.path.realpath(place)) not in entered
+        entered.add(here)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".")) if recursive and is_new else []
+        for name in names if is_new else ():
+            if not name.startswith(".") and (path := Path(place, name)).is_file():
+                yield path
 
 
 def read_header(path: Path) -> pydicom.Dataset | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["SeriesSummary", "list_series", "read_head_ct"]
 
 EXPECTED = _("expected a folder, file or .zip of DICOM images, or a NIfTI, NRRD or MetaImage file")
+ARCHIVES = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".iso")
 
 
 def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progress: Progress | None = None) -> HeadCT:
@@ -134,11 +135,11 @@ def _readable(path):
 
 def _images_at(path, progress):
     if path.is_dir():
-        yield _require_images(dicom_files.find_images(path, progress=progress), path), None
+        yield _require_images(dicom_files.find_images(path, progress=progress), path, path), None
     elif zipfile.is_zipfile(path):
         with tempfile.TemporaryDirectory(prefix="ichmultitask-") as folder:
             _extract(path, folder)
-            yield _require_images(dicom_files.find_images(Path(folder), progress=progress), path), None
+            yield _require_images(dicom_files.find_images(Path(folder), progress=progress), path, Path(folder)), None
     elif path.suffix.lower() == ".zip":
         raise InputError(
             _("{name} is not a readable .zip archive; {expected}, found a damaged file.").format(
@@ -155,7 +156,8 @@ def _images_at(path, progress):
                 )
             )
         if dicom_files.is_media_directory(header):  # stands for all files of the medium
-            yield _require_images(dicom_files.find_images(path.parent, progress=progress), path.parent), None
+            folder = path.parent
+            yield _require_images(dicom_files.find_images(folder, progress=progress), folder, folder), None
             return
         images = dicom_files.find_images(path.parent, recursive=False, progress=progress)
         own = next((item for item in images.slices if item.path == path), None)
@@ -168,13 +170,24 @@ def _images_at(path, progress):
         yield images, own.text("SeriesInstanceUID")
 
 
-def _require_images(images, path):
-    if not images.slices:
-        damaged = _(", found {count} damaged").format(count=len(images.unreadable)) if images.unreadable else ""
-        raise InputError(
-            _("{path} holds no DICOM image; {expected}{damaged}.").format(path=path, expected=EXPECTED, damaged=damaged)
-        )
-    return images
+def _require_images(images, path, folder):
+    """Refuse a folder, or an archive unpacked into it, without an image; say what it holds instead."""
+    if images.slices:
+        return images
+    found = ""
+    if images.unreadable:
+        found = _(", found {count} damaged").format(count=len(images.unreadable))
+    else:
+        names = [file.name for file in sorted(dicom_files.visible_files(folder))]
+        volumes = [name for name in names if suffix_of(Path(name)) or name.lower().endswith(".zip")]
+        archives = [name for name in names if name.lower().endswith(ARCHIVES)]
+        if volumes:
+            found = _(", found {name}: give the path of that file itself").format(name=volumes[0])
+        elif archives:
+            found = _(", found {name}: unpack it first").format(name=archives[0])
+    raise InputError(
+        _("{path} holds no DICOM image; {expected}{found}.").format(path=path, expected=EXPECTED, found=found)
+    )
 
 
 def _extract(path, folder):

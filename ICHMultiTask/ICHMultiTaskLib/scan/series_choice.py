@@ -11,13 +11,15 @@ from ..common.errors import InputError
 from ..common.translation import tr as _
 from .series_class import Rank, Verdict, judge, judge_foreign, study_date
 from .series_words import names_head
-from .stacks import Stack, reason_unusable, split_stacks
+from .stacks import MIN_VOLUME, Stack, reason_unusable, split_stacks
 
 if TYPE_CHECKING:
     from .dicom_files import Slice
 
 WHOLE_HEAD_MM = 150.0
 """A volume that covers this much counts as complete even if another one covers more."""
+LIKE_A_SERIES = ("PatientID", "StudyDate", "SeriesNumber", "SeriesDescription", "ConvolutionKernel")
+"""Attributes that images of one series have in common."""
 ENOUGH = 0.8
 """A volume that covers less than this share of another one of its study is incomplete."""
 
@@ -63,6 +65,11 @@ class Candidate:
     others: list = field(default_factory=list)
     odd: list = field(default_factory=list)
     continued_by: list = field(default_factory=list)
+
+    @property
+    def uids(self) -> set[str]:
+        """UIDs that its images state."""
+        return {item.text("SeriesInstanceUID") for item in self.slices}
 
     @property
     def first(self) -> Slice:
@@ -112,7 +119,7 @@ def choose_series(
     """
     candidates = rank_series(slices)
     if series_uid is not None:
-        chosen = next((candidate for candidate in candidates if candidate.uid == series_uid), None)
+        chosen = next((candidate for candidate in candidates if series_uid in candidate.uids), None)
         if chosen is None:
             listing = "; ".join(f"{candidate.uid} ({candidate.label})" for candidate in candidates)
             raise InputError(
@@ -123,6 +130,7 @@ def choose_series(
         _refuse_several_patients(chosen.slices)
     else:
         chosen = candidates[0]
+        _refuse_several_patients(slices)
         if chosen.verdict.rank is Rank.NEVER:
             kinds = Counter(f"{candidate.verdict.reasons[0]} ({candidate.label})" for candidate in candidates)
             found = "; ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
@@ -132,7 +140,6 @@ def choose_series(
                     "There is no axial CT series to analyze; expected a non-contrast head CT, found {found}{hint}."
                 ).format(found=found, hint=hint)
             )
-        _refuse_several_patients(slices)
     others = [candidate for candidate in candidates if candidate is not chosen]
     if chosen.stack:
         further = [item for item in others if item.stack and chosen.stack.continues_in(item.stack)]
@@ -185,6 +192,14 @@ def _candidates(slices):
     series = {}
     for item in slices:
         series.setdefault(item.text("SeriesInstanceUID"), []).append(item)
+    # Some anonymizers give every image a series of its own.
+    alone = {}
+    for uid, items in series.items():
+        if len(items) == 1 and not reason_unusable(items[0]):
+            alone.setdefault(tuple(map(items[0].text, LIKE_A_SERIES)), []).append(uid)
+    for uids in alone.values():
+        if len(uids) >= MIN_VOLUME:
+            series[uids[0]] = [series.pop(uid)[0] for uid in uids]
     return _without_parts([_candidate(uid, items) for uid, items in series.items()])
 
 

@@ -184,8 +184,8 @@ def test_a_scan_becomes_network_input(step_k):
     volume = block((60, 32, 32), (BONE, *bounds))
     volume[[6, 50], 9, 20] = 20  # one mark near the first slice, one near the last
     scan = HeadCT(volume, np.diag([-4.0, -4.0, step_k, 1.0]))
-    # Every second slice is looked at, so that the box ends one slice beyond the samples inside.
-    box = ((3, 54), (2, 28), (3, 29))
+    # Every second slice is looked at, from the feet on, so that the box ends one slice beyond the samples inside.
+    box = ((3, 54) if step_k > 0 else (4, 55), (2, 28), (3, 29))
     settings = PreprocessingSettings(window_hu=(20, 900), shape_kji=(21, 26, 26), max_height_mm=41.0)
     found = prepare(scan, settings)
     kept = (box[0][1] - 20, box[0][1]) if step_k > 0 else (box[0][0], box[0][0] + 20)
@@ -196,6 +196,25 @@ def test_a_scan_becomes_network_input(step_k):
     cropped = volume[tuple(slice(*c) for c in found.crop)]
     upward = cropped if step_k > 0 else cropped[::-1]
     np.testing.assert_allclose(found.array[0], resize(upward, (20.0, 900.0), (21, 26, 26), False), atol=1e-6)
+
+
+@pytest.mark.parametrize("flipped", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_the_direction_in_which_a_scan_is_stored_does_not_matter(flipped):
+    """NIfTI files often hold rows from back to front; their crop must not differ from that of the DICOM images."""
+    volume = block((31, 101, 98), (BONE, (3, 28), (11, 90), (14, 87))).astype(np.int16)
+    volume[4:27, 13:88, 16:85] = np.random.default_rng(4).integers(0, 100, (23, 75, 69))
+    affine = np.diag([-1.5, -1.5, 5.0, 1.0])
+    stored = affine.copy()
+    for axis in flipped:
+        stored[:3, 3] += affine[:3, 2 - axis] * (volume.shape[axis] - 1)
+        stored[:3, 2 - axis] *= -1
+    one, other = prepare(HeadCT(volume, affine)), prepare(HeadCT(np.flip(volume, flipped), stored))
+    np.testing.assert_allclose(one.array, other.array, atol=1e-6)
+    assert one.crop_volume_mm3 == pytest.approx(other.crop_volume_mm3)
+    for axis, size in enumerate(volume.shape):
+        places = np.arange(size)
+        in_other = size - 1 - places if axis in flipped else places
+        np.testing.assert_allclose(one.scan_to_network(axis, places), other.scan_to_network(axis, in_other))
 
 
 def test_at_least_a_slice_is_kept_and_no_limit_keeps_all():

@@ -44,6 +44,26 @@ def test_empty_folder_and_folder_of_other_files(tmp_path):
         list_series(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scan.nii.gz", "give the path of that file"),
+        ("study.zip", "give the path"),
+        ("study.tar.gz", "unpack it first"),
+    ],
+)
+def test_folder_that_holds_the_scan_in_another_form_names_it(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(InputError, match=f"holds no DICOM image; expected .* found {name}: {words}"):
+        read_head_ct(tmp_path)
+
+
+def test_all_slices_at_one_position(tmp_path, dicom_files, head):
+    dicom_files.write(tmp_path, *head, ImagePositionPatient=[0, 0, 0])
+    with pytest.raises(InputError, match="All 32 slices of the series lie at one position"):
+        read_head_ct(tmp_path)
+
+
 def test_png_alone_in_a_folder_and_renamed(tmp_path):
     picture = sitk.GetImageFromArray(np.zeros((8, 8), np.uint8))
     sitk.WriteImage(picture, str(tmp_path / "picture.png"))
@@ -128,6 +148,12 @@ def test_broken_archives(tmp_path, dicom_files, head):
     content[3000:3100] = bytes(100)
     (tmp_path / "damaged.zip").write_bytes(content)
     refused(tmp_path / "damaged.zip", r"damaged\.zip cannot be unpacked; expected a complete \.zip")
+
+
+def test_patients_mixed_in_one_series(tmp_path, dicom_files, head):
+    dicom_files.write(tmp_path, *head, change=lambda dataset, k: setattr(dataset, "PatientID", f"P{k}"))
+    with pytest.raises(InputError, match="The files belong to 32 patients"):
+        read_head_ct(tmp_path)
 
 
 def test_two_patients_in_one_folder(tmp_path, dicom_files, head):

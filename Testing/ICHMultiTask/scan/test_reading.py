@@ -46,6 +46,21 @@ def test_folder_subfolders_foreign_files_zip_and_single_file(tmp_path, dicom_fil
     assert len(read_head_ct(paths[3]).hu) == 16, "a file stands for the series in its own folder"
 
 
+def test_linked_folders_are_searched_and_hidden_ones_are_not(tmp_path, dicom_files, head):
+    """A link to the folder above it must not lead round in circles, and a trash can holds no scan to analyze."""
+    hu, affine = head
+    dicom_files.write(tmp_path / "disk", hu, affine)
+    dicom_files.write(tmp_path / "study" / ".Trash", hu + 5, affine, SeriesInstanceUID="1.2.7")
+    try:
+        (tmp_path / "study" / "series").symlink_to(tmp_path / "disk", target_is_directory=True)
+        (tmp_path / "study" / "above").symlink_to(tmp_path / "study", target_is_directory=True)
+    except OSError:
+        pytest.skip("this account may not make links")
+    head_ct = read_head_ct(tmp_path / "study")
+    np.testing.assert_array_equal(head_ct.hu, hu)
+    assert head_ct.facts.warnings == ()
+
+
 def test_media_directory(tmp_path, dicom_files, head):
     """A disk as a PACS writes it: DICOMDIR beside folders of images without an extension."""
     hu, affine = head

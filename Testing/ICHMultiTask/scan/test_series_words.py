@@ -58,6 +58,26 @@ def test_description(row):
         ("Head with C-spine", SeriesClass.PLAIN),
         ("Head + C-Spine", SeriesClass.PLAIN),
         ("Hemiparesis", SeriesClass.PLAIN),
+        ("Hjärna utan kontrast", SeriesClass.PLAIN),
+        ("Hjerne med kontrast", SeriesClass.CONTRAST),
+        ("Głowa bez kontrastu", SeriesClass.PLAIN),
+        ("Mozek po kontrastu", SeriesClass.CONTRAST),
+        ("kontrasztanyag nélkül", SeriesClass.PLAIN),
+        ("kontrasztos koponya", SeriesClass.CONTRAST),
+        ("Beyin kontrastsız", SeriesClass.PLAIN),
+        ("Beyin kontrastlı", SeriesClass.CONTRAST),
+        ("Мозг без контраста 5мм", SeriesClass.PLAIN),
+        ("Мозг с контрастированием", SeriesClass.CONTRAST),
+        ("Кости черепа", SeriesClass.SHARP),
+        ("头颅平扫", SeriesClass.PLAIN),
+        ("头颅增强 5mm", SeriesClass.CONTRAST),
+        ("颅脑非增强", SeriesClass.PLAIN),
+        ("头颅骨窗", SeriesClass.SHARP),
+        ("頭部単純", SeriesClass.PLAIN),
+        ("頭部造影なし", SeriesClass.PLAIN),
+        ("頭部造影", SeriesClass.CONTRAST),
+        ("두부 조영", SeriesClass.CONTRAST),
+        ("뇌 비조영", SeriesClass.PLAIN),
     ],
 )
 def test_texts_are_split_into_words(text, expected):
@@ -70,7 +90,7 @@ def test_texts_are_split_into_words(text, expected):
         "NO CONTRAST", "without", "W/O", "-", "None", "no", "0", "kein KM", "sans", "N/A", "w/o IV contrast", "NIL",
         "KEINES", "nicht", "aucun", "pas de produit", "ninguno", "nessun MDC", "nenhum", "geen", "NOT GIVEN", "0 ml",
         "non administré", "No se administra", "none given", "KM: nein", "NOIV", "NO_CONTRAST", "IV CONTRAST: NONE", ".",
-        "no intravenous contrast", "Not Applicable", "S/C", "unspecified",
+        "no intravenous contrast", "Not Applicable", "S/C", "unspecified", "без контраста", "无",
     ],
 )  # fmt: skip
 def test_texts_that_mean_no_contrast(agent):
@@ -82,6 +102,7 @@ def test_texts_that_mean_no_contrast(agent):
     [
         "IOMERON", "Omnipaque 350", "CE", "CONTRAST", "APPLIED", "100 ml Ultravist 370", "IV", "100", "100 ml", "given",
         "nonionic contrast", "Non-ionic iodinated", "Ultravist, no reaction", "KM i.v.", "ja", "yes", "oral & IV",
+        "Омнипак", "碘海醇", "造影剤",
     ],
 )  # fmt: skip
 def test_agents(agent):

@@ -127,6 +127,31 @@ def test_odd_slices_first_and_even_ones_after_are_one_scan(tmp_path, dicom_files
     assert warnings == ""
 
 
+def test_slices_farther_apart_than_they_are_thick_are_reported(tmp_path, dicom_files, head):
+    """Half of a transfer, every second image: nothing in the positions looks uneven."""
+    hu, affine = head
+    dicom_files.write(tmp_path, hu, affine, change=lambda dataset, k: k % 2 == 0)
+    found, warnings = read(tmp_path)
+    np.testing.assert_array_equal(found, hu[::2])
+    assert "Slices of 5 mm lie 10 mm apart" in warnings
+
+
+def test_images_that_each_state_a_series_of_their_own(tmp_path, dicom_files, head):
+    """As some anonymizers write them; another series number and description are another series."""
+    hu, affine = head
+
+    def alone(dataset, k):
+        dataset.SeriesInstanceUID = f"{dataset.SeriesInstanceUID}.{k + 1}"
+
+    paths = dicom_files.write(tmp_path, hu, affine, change=alone, SeriesNumber=2)
+    bone = {"SeriesDescription": "BONE", "ConvolutionKernel": "H60s", "SeriesInstanceUID": "1.2.9", "SeriesNumber": 3}
+    dicom_files.write(tmp_path, hu + 100, affine, "bone", change=alone, **bone)
+    for source in (tmp_path, paths[7]):
+        found, warnings = read(source)
+        np.testing.assert_array_equal(found, hu)
+        assert "Each image states a series of its own" in warnings
+
+
 def test_thick_and_thin_slices_in_one_series(tmp_path, dicom_files, head):
     hu, affine = head
     thin = affine.copy()
