@@ -219,7 +219,7 @@ class Analyzer:
         head_ct = check_head_ct(head_ct)
         clock.lap("check")
         progress(0.05, _("Preparing"))
-        network_input = prepare(head_ct, self.settings)
+        network_input = prepare(head_ct, self.settings, self.runner.device)
         clock.lap("prepare")
         prediction = self.predict(network_input, part(progress, 0.15, 0.6), clinical)
         clock.lap("network")

@@ -77,12 +77,8 @@ def map_of(
     check_choice(head, stage, method)
     stage = stage_of_map(stage, method)
     grid, strides, offsets = attention_grid(prediction, head, stage, method, progress)
-    array = prediction.network_input.to_scan(grid, strides, offsets)
-    highest = float(array.max())
-    if highest <= 0 or not np.isfinite(highest):
-        return Attention(np.zeros_like(array), head, stage, method, None)
-    array /= highest
-    return Attention(array, head, stage, method, _peak(array, head_ct))
+    array, peak = prediction.network_input.map_to_scan(grid, strides, offsets, prediction.runner.device)
+    return Attention(array, head, stage, method, None if peak is None else _position(peak, head_ct))
 
 
 def attention_grid(
@@ -112,9 +108,9 @@ def attention_grid(
     )
 
 
-def _peak(array, head_ct):
-    peak_kji = np.unravel_index(int(array.argmax()), array.shape)
-    return tuple(float(v) for v in apply_affine(head_ct.ijk_to_ras, peak_kji[::-1]))
+def _position(index_kji, head_ct):
+    """RAS position of a voxel."""
+    return tuple(float(v) for v in apply_affine(head_ct.ijk_to_ras, index_kji[::-1]))
 
 
 def restricted_to_head(attention: Attention, head_ct: HeadCT) -> Attention:
@@ -137,4 +133,5 @@ def restricted_to_head(attention: Attention, head_ct: HeadCT) -> Attention:
     if highest <= 0:
         return replace(attention, array=array, peak_ras_mm=None)
     array /= highest
-    return replace(attention, array=array, peak_ras_mm=_peak(array, head_ct))
+    peak = np.unravel_index(int(array.argmax()), array.shape)
+    return replace(attention, array=array, peak_ras_mm=_position(peak, head_ct))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..common.choices import SliceSampling
+from ..common.choices import Device, SliceSampling
 from ..common.errors import InputError
 from ..common.translation import tr as _
 from ..scan.geometry import spacing_kji, voxel_volume_mm3
@@ -147,13 +147,8 @@ class NetworkInput:
         -------
         ndarray of shape (K, J, I), float32
         """
-        values = np.asarray(grid, dtype=np.float32)
+        values, matrices = np.asarray(grid, dtype=np.float32), self._spline_matrices(grid.shape, strides, offsets)
         out = np.zeros(self.scan_shape, dtype=np.float32)
-        matrices = []
-        for axis in range(3):
-            low, high = self.crop[axis]
-            nodes = (self.scan_to_network(axis, np.arange(low, high)) - offsets[axis]) / strides[axis]
-            matrices.append(_spline_matrix(nodes, values.shape[axis]))
         # Depth and height first, on the small grid; the width makes the full-size array.
         values = np.einsum("ad,bh,dhw->abw", matrices[0], matrices[1], values, optimize=True)
         target = out.transpose(self.axes)[tuple(slice(*c) for c in self.crop)]
@@ -163,14 +158,62 @@ class NetworkInput:
             target[n : n + BATCH] = rows.reshape(*batch.shape[:2], -1)
         return out
 
+    def map_to_scan(
+        self,
+        grid: np.ndarray,
+        strides: tuple[int, int, int],
+        offsets: tuple[float, float, float],
+        device: str = Device.CPU.value,
+    ) -> tuple[np.ndarray, tuple[int, int, int] | None]:
+        """Resample a map to the scan's voxels, as `to_scan` does, and scale it to a maximum of 1.
 
-def prepare(head_ct: HeadCT, settings: PreprocessingSettings = PRESETS["default"]) -> NetworkInput:
+        Parameters
+        ----------
+        grid, strides, offsets
+            As in `to_scan`.
+        device : str
+            Where it is computed.
+
+        Returns
+        -------
+        ndarray of shape (K, J, I), float32
+        peak : tuple of int or None
+            Index (k, j, i) of the maximum; None for a blank map, which is 0 everywhere.
+        """
+        if device == Device.CPU:
+            values = self.to_scan(grid, strides, offsets)
+        else:
+            from .device_resampling import spread
+
+            matrices = self._spline_matrices(grid.shape, strides, offsets)
+            values = spread(grid, matrices, self.axes, self.crop, self.scan_shape, device)
+        highest = float(values.max())
+        if highest <= 0 or not np.isfinite(highest):
+            return np.zeros(self.scan_shape, dtype=np.float32), None
+        values /= highest
+        peak = np.unravel_index(int(values.argmax()), self.scan_shape)
+        return values if device == Device.CPU else values.cpu().numpy(), tuple(int(n) for n in peak)
+
+    def _spline_matrices(self, shape, strides, offsets):
+        """Weights from the nodes of a grid to the voxels of the crop, for each network axis."""
+        matrices = []
+        for axis in range(3):
+            nodes = (self.scan_to_network(axis, np.arange(*self.crop[axis])) - offsets[axis]) / strides[axis]
+            matrices.append(_spline_matrix(nodes, shape[axis]))
+        return matrices
+
+
+def prepare(
+    head_ct: HeadCT, settings: PreprocessingSettings = PRESETS["default"], device: str = Device.CPU.value
+) -> NetworkInput:
     """Window, crop and resize a head CT to the network's grid.
 
     Parameters
     ----------
     head_ct : HeadCT
     settings : PreprocessingSettings
+    device : str
+        Where it is computed.
 
     Returns
     -------
@@ -197,7 +240,7 @@ def prepare(head_ct: HeadCT, settings: PreprocessingSettings = PRESETS["default"
         slices = _even_slices(*crop[0], settings.shape_kji[0], flips[0])
     spline = settings.slice_sampling == SliceSampling.SPLINE
     cropped = _cropped(volume, crop, slices)
-    array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average, spline)[toward_patient]
+    array = resize(cropped, settings.window_hu, settings.shape_kji, settings.average, spline, device)[toward_patient]
     return NetworkInput(
         array=np.ascontiguousarray(array)[None],
         axes=axes,
@@ -272,6 +315,7 @@ def resize(
     shape: tuple[int, int, int],
     average: bool,
     spline: bool = False,
+    device: str = Device.CPU.value,
 ) -> np.ndarray:
     """Window and linearly resize a volume.
 
@@ -286,6 +330,8 @@ def resize(
         As in `PreprocessingSettings`.
     spline : bool
         Interpolate between slices by a cubic spline.
+    device : str
+        Where it is computed.
 
     Returns
     -------
@@ -295,6 +341,10 @@ def resize(
     weights = [_resize_matrix(n, m, average) for n, m in zip(cropped.shape, shape)]
     if spline:
         weights[0] = _spline_resize_matrix(cropped.shape[0], shape[0])
+    if device != Device.CPU:
+        from .device_resampling import resized
+
+        return resized(cropped, window, weights, device)
     stack = np.zeros((cropped.shape[1], shape[0], cropped.shape[2]), dtype=np.float32)
     for n, row in enumerate(weights[0]):
         for k in np.flatnonzero(row):

@@ -82,7 +82,7 @@ class Head:
         self.lesions = []
         self.mimics = []
         self.openings = []
-        self.metal = []  # atlas mm; causes streaks
+        self.metal = []  # (point in atlas mm, HU of the highest streaks)
         self.mass_effect = None
 
     def to_atlas(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 PAD = -1024
 HALO_MM = (5.0, 14.0)
 """Standard deviations of the two possible widths of the bright zone next to bone."""
-METAL_HU, METAL_MM = (20.0, 150.0), 1.5
-"""Height of the streaks beside metal, and how far they extend beyond the slice that contains it."""
+METAL_MM = 1.5
+"""How far the streaks of metal extend beyond the slice that contains it."""
 
 
 class Artifacts:
@@ -55,9 +55,9 @@ class Artifacts:
             streaks = streaks + 0.35 * a.streak_hu * self._star(right + side * 38.0, back, (7, 13, 22), 45.0)
         self.streaks = [(np.exp(-((above / 11.0) ** 2)), streaks)]
         """Weight of each slice, and the streaks in it, HU [rows, columns]."""
-        for point in head.metal if a.streak_hu else ():
+        for point, height in head.metal if a.streak_hu else ():
             above, right, back = self._beside(head, affine, point)
-            star = rng.uniform(*METAL_HU) * self._star(right, back, (3, 8, 14, 23), 30.0)
+            star = height * rng.uniform(0.2, 1.0) * self._star(right, back, (3, 8, 14, 23), 30.0)
             self.streaks.append((np.exp(-((above / (0.5 * a.thickness_mm + METAL_MM)) ** 2)), star))
 
     def _beside(self, head, affine, point):

@@ -30,8 +30,8 @@ VOLUME_SPREAD = 1.35
 """Standard deviation of the volume's logarithm."""
 LARGEST_ML = {"putamen": 150, "thalamus": 55, "lobar": 150, "cerebellum": 75, "brainstem": 15, "caudate": 35}
 RUPTURE = {"putamen": 0.30, "thalamus": 0.55, "lobar": 0.20, "cerebellum": 0.35, "brainstem": 0.30, "caudate": 0.85}
-CASTS = 0.5
-"""Share of large ruptures whose blood fills ventricles up."""
+CASTS, ONE_HALF = 0.4, 0.75
+"""Share of large ruptures whose blood fills ventricles up, and share of ruptures whose blood stays in one half."""
 EDEMA_SPREAD = 0.87
 """Standard deviation of the base-2 logarithm of the edema's width."""
 SHAPES = ("ellipsoid", "regular", "irregular", "multilobular", "satellite")
@@ -81,10 +81,10 @@ class Hematoma:
         chance = RUPTURE[self.location] * np.clip(0.45 + 0.5 * np.log10(1.0 + self.volume_ml), 0.2, 1.5)
         odds = composition.ruptured * min(chance, 0.95) / (1.0 - min(chance, 0.95))
         self.ruptured = bool(draws[0] < odds / (1.0 + odds))
-        fill = rng.uniform(0.1, 1.0) ** 1.5 * np.clip(0.25 + self.volume_ml / 30.0, 0.0, 1.0)
+        fill = rng.uniform(0.02, 1.0) ** 1.8 * np.clip(0.25 + self.volume_ml / 30.0, 0.0, 1.0)
         self.ventricle_fill = float(fill) if self.ruptured else 0.0
         self.ventricle_hu = float(rng.uniform(46.0, 72.0))
-        self.cast_mm, self.cast_is_midline = 0.0, False
+        self.is_in_one_half, self.cast_mm, self.cast_is_midline = False, 0.0, False
         self.edema_excess = float(rng.normal(0.0, EDEMA_SPREAD))
         self.edema_mm = float(np.clip(3.0 * 2.0**self.edema_excess * (0.6 + 0.1 * self.radius), 0.5, 16.0))
         self.edema_hu = float(rng.uniform(17.5, 24.0))
@@ -116,18 +116,25 @@ class Hematoma:
             chance += 0.06
         return bool(draws[0] < chance), float(1.3 + 0.7 * draws[1])
 
-    def draw_cast(self, draws: np.ndarray) -> None:
-        """Draw whether clotted blood fills ventricles up, as a cast of them, and widens the lateral one.
+    def draw_ventricular_blood(self, draws: np.ndarray) -> None:
+        """Draw where the blood in the ventricles is: settled in both halves or in one, fluid or clotted to a cast.
+
+        A cast fills the ventricles around the bleed, and widens the lateral one.
 
         Parameters
         ----------
-        draws : ndarray of shape (3,)
+        draws : ndarray of shape (4,)
             Uniform between 0 and 1.
         """
+        self.is_in_one_half = bool(draws[3] < ONE_HALF and self.side != "midline")
         if draws[0] < CASTS * min(1.0, 2.0 * self.ventricle_fill):
-            self.cast_mm = float(25.0 + 75.0 * draws[1])
+            self.cast_mm = float(20.0 + 60.0 * draws[1])
             self.cast_is_midline = bool(draws[2] < 0.5 or self.side == "midline")
             self.head.ventricle_asymmetry[int(self.center[0] > 0)] *= 1.0 + 0.3 * draws[1]
+
+    def half(self, x: np.ndarray) -> np.ndarray:
+        """Distance into the bleed's half of the head, mm."""
+        return np.float32(np.sign(self.center[0]) or 1.0) * x - 1.0
 
     def cast(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, apart: np.ndarray) -> np.ndarray:
         """Where a cast fills the ventricles: positive in the bleed's half and, perhaps, near the midline, mm.
@@ -139,7 +146,7 @@ class Hematoma:
         apart : ndarray
             Distance from the bleed, mm.
         """
-        half = np.float32(np.sign(self.center[0]) or 1.0) * x - 1.0
+        half = self.half(x)
         if self.cast_is_midline:
             half = np.maximum(half, 5.0 - np.abs(x))
         return np.minimum(half, self.cast_mm - apart)

@@ -22,6 +22,8 @@ MIMICS = {
     "clip": (0.04, 0.01),
     "shunt": (0.05, 0.03),
 }
+CLIP_STREAK_HU = 150.0
+"""Highest streaks of a clip."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def _clip(rng, head):
     side = rng.choice([-1.0, 1.0])
     start = np.array([side * rng.uniform(0.0, 22.0), rng.uniform(-4.0, 14.0), rng.uniform(-18.0, -8.0)])
     end = start + rng.normal(0.0, 1.0, 3) * (5.0, 5.0, 3.0)
-    head.metal.append((start + end) / 2.0)
+    head.metal.append(((start + end) / 2.0, CLIP_STREAK_HU))
     return [Device(((start, end, rng.uniform(0.8, 1.8)),), 3000.0)]
 
 

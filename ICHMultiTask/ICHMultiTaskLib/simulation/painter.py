@@ -235,8 +235,10 @@ class Painter:
             return 0.0
         x, y, z = canvas.x, canvas.y, canvas.z
         apart = np.sqrt((x - h.center[0]) ** 2 + (y - h.center[1]) ** 2 + (z - h.center[2]) ** 2) - h.radius
-        reach = 75.0 * h.ventricle_fill**1.5 + 6.0 - apart
-        layer = -62.0 + 45.0 * h.ventricle_fill - y
+        reach = 60.0 * h.ventricle_fill**1.5 + 4.0 - apart
+        layer = -66.0 + 45.0 * h.ventricle_fill - y
+        if h.is_in_one_half:
+            layer = np.minimum(layer, h.half(x))
         blood = np.maximum(reach * 0.3, layer)
         if h.cast_mm:
             blood = np.maximum(blood, h.cast(x, y, z, apart))

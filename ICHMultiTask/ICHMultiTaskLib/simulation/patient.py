@@ -208,7 +208,7 @@ def _simulate(seed, settings, patient_id, progress, visit):
         hydrocephalus, wider = hematoma.hydrocephalus(fluid.uniform(size=2))
         if hydrocephalus:
             head.ventricle = max(head.ventricle, 1.0) * wider
-        hematoma.draw_cast(fluid.uniform(size=3))
+        hematoma.draw_ventricular_blood(fluid.uniform(size=4))
         findings = Findings(
             hematoma.volume_ml, hematoma.location, int(hematoma.ruptured), midline_shift(hematoma), int(hydrocephalus),
             hematoma.edema_excess, head.atrophy,

@@ -23,8 +23,8 @@ RADIUS_MM = {"burr hole": (5.0, 7.5), "craniotomy": (18.0, 45.0), "craniectomy":
 SAW_MM = (0.5, 1.4)
 """Half the width of the saw's cut around a bone flap."""
 BURR_MM = 6.0
-PLATE_HU = 2800.0
-"""Titanium, in a voxel that it fills."""
+PLATE_HU, STREAK_HU = 2800.0, 30.0
+"""Titanium in a voxel that it fills, and its highest streaks."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def draw_surgery(rng: np.random.Generator, head: Head, has_bleed: bool, rate: fl
         share = rate * shares[int(has_bleed)]
         if chance < share:
             opening = _opening(rng, head, kind)
-            head.metal += [(start + end) / 2.0 for start, end in opening.plates]
+            head.metal += [((start + end) / 2.0, STREAK_HU) for start, end in opening.plates]
             return [opening]
         chance -= share
     return []

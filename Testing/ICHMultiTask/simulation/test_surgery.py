@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ICHMultiTaskLib.scan.geometry import apply_affine
-from ICHMultiTaskLib.simulation import SimulationSettings, artifacts, hematoma, mimics, simulate_patient, surgery
+from ICHMultiTaskLib.simulation import SimulationSettings, hematoma, mimics, simulate_patient, surgery
 from ICHMultiTaskLib.simulation.anatomy import Head
 
 HEAD = {"matrix": 112, "slices": 28, "noise_hu": 0.0, "offset_hu": 0.0, "tilt_deg": 0.0, "table": False}
@@ -47,23 +47,23 @@ def test_only_metal_causes_streaks(monkeypatch):
     def scanned(clip, streaks):
         monkeypatch.setattr(mimics, "MIMICS", {name: (float(clip and name == "clip"),) * 2 for name in mimics.MIMICS})
         monkeypatch.setattr(surgery, "SHARES", {})
-        monkeypatch.setattr(artifacts, "METAL_HU", streaks)
+        monkeypatch.setattr(mimics, "CLIP_STREAK_HU", streaks)
         return simulate_patient(8, SimulationSettings(**HEAD, bleed=False)).head_ct.hu.astype(int)
 
-    without = scanned(True, (0.0, 0.0))
-    changed = np.abs(scanned(True, (100.0, 100.0)) - without) > 3
+    without = scanned(True, 0.0)
+    changed = np.abs(scanned(True, 150.0) - without) > 3
     assert 1 <= changed.any(axis=(1, 2)).sum() < len(changed) / 2
     assert not changed[without < -500].any()  # none in air
-    np.testing.assert_array_equal(scanned(False, (100.0, 100.0)), scanned(False, (0.0, 0.0)))
+    np.testing.assert_array_equal(scanned(False, 150.0), scanned(False, 0.0))
 
 
 def test_a_cast_fills_the_ventricle_of_its_side_and_leaves_the_hematoma(monkeypatch):
     settings = SimulationSettings(**HEAD, bleed=True, location="thalamus", volume_ml=25.0)
     monkeypatch.setitem(hematoma.RUPTURE, "thalamus", 2.0)
     monkeypatch.setattr(hematoma, "CASTS", 0.0)
-    plain = simulate_patient(12, settings)
+    plain = simulate_patient(13, settings)
     monkeypatch.setattr(hematoma, "CASTS", 100.0)
-    filled = simulate_patient(12, settings)
+    filled = simulate_patient(13, settings)
     assert filled.ivh_ml > 1.3 * plain.ivh_ml > 0
     assert filled.volume_ml == plain.volume_ml
     assert np.count_nonzero(filled.mask != plain.mask) < 0.02 * np.count_nonzero(plain.mask)
