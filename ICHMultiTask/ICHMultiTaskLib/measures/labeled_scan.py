@@ -11,12 +11,8 @@ from ..common.errors import InputError
 from ..common.translation import tr as _
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
-from .segment import Segment, measure
+from .segment import BLOOD_HU, LARGEST_ML, Segment, measure
 
-LARGEST_ML = 500.0
-"""Larger than any intracerebral hemorrhage that is scanned: a third of the intracranial volume."""
-BLOOD_HU = (15.0, 120.0)
-"""Range of the mean density of a segmented bleed, with or without edema; air, fat, CSF and bone are outside."""
 OUTSIDE = 0.01
 """Largest fraction of a segment outside its scan."""
 GRID_MM = 0.5

@@ -25,6 +25,10 @@ from .shape import border_hull, greatest_diameter, perpendicular_diameter, surfa
 
 TOUCHING = np.ones((3, 3, 3))
 """Structuring element: voxels that share a corner are connected, since on thick slices many share only a corner."""
+LARGEST_ML = 500.0
+"""Larger than any intracerebral hemorrhage that is scanned: a third of the intracranial volume."""
+BLOOD_HU = (15.0, 120.0)
+"""Range of the mean density of a segmented bleed, with or without edema; air, fat, CSF and bone are outside."""
 DRAFT_TAG = "ICHMultiTask.Draft"
 """Tag of a segment proposed by this software; its value is the `fingerprint` of the proposal."""
 
@@ -215,6 +219,10 @@ def measure(segment: Segment, head_ct: HeadCT | None = None) -> SegmentMeasures:
     if values["slices"] == 1:
         notes.append(_("The segment lies on one slice only; C and h are the thickness of that slice."))
     if head_ct is not None:
+        if sum(components_ml) > LARGEST_ML:
+            notes.append(
+                _("No hemorrhage is as large as this segment; expected at most {most:g} mL.").format(most=LARGEST_ML)
+            )
         scan_values, scan_notes = _in_scan(segment, inside, head_ct)
         values |= scan_values
         notes += scan_notes
@@ -305,4 +313,10 @@ def _in_scan(segment, box, head_ct):
             notes.append(_("The segment contains no voxel center of the scan; no HU can be measured."))
         return {"outside_scan_fraction": outside}, notes
     values = {"hu_mean": hu.mean(), "hu_sd": hu.std(), "hu_min": hu.min(), "hu_max": hu.max()}
+    if not BLOOD_HU[0] <= hu.mean() <= BLOOD_HU[1]:
+        notes.append(
+            _("The segment does not lie on blood: expected a mean of {low:g} to {high:g} HU, found {mean:.0f}.").format(
+                low=BLOOD_HU[0], high=BLOOD_HU[1], mean=hu.mean()
+            )
+        )
     return {name: float(v) for name, v in values.items()} | {"outside_scan_fraction": outside}, notes

@@ -20,6 +20,8 @@ from .segment_dicom import is_dicom_segmentation, read_dicom_segments
 
 _EXPECTED = _("expected a segmentation as NIfTI, NRRD (.seg.nrrd included), MetaImage or DICOM SEG file")
 _MAX_LABELS = 100
+_ROUNDING = 1e-3
+"""Labels stored as scaled or real numbers are this close to whole ones; a probability map is not."""
 _SEGMENT_KEY = re.compile(r"Segment(\d+)_(Name|LabelValue|Layer|Tags)")
 _DRAFT = re.compile(rf"(?:^|\|){re.escape(DRAFT_TAG)}:([^|]*)")
 
@@ -64,15 +66,17 @@ def read_segments(path: str | os.PathLike) -> list[Segment]:
             )
         ) from error
     affine, values = stored.ijk_to_ras, stored.values
-    layers = [values] if values.ndim == 3 else list(np.moveaxis(values, -1, 0))
+    layers = [_whole(layer) for layer in ([values] if values.ndim == 3 else np.moveaxis(values, -1, 0))]
     stem = re.sub(r"(\.seg)?\.(nii\.gz|[^.]+)$", "", path.name, flags=re.IGNORECASE)
     found = [labels_of(path.name, layer) for layer in layers]
-    named = _named_segments(stored.header)
-    if not named:
-        named = {(layer, value): {"Name": f"Label {value}"} for layer, values in enumerate(found) for value in values}
-        if len(named) <= 1:
-            layer, value = next(iter(named), (0, 1))
-            return [Segment(stem, layers[layer] == value, affine)]
+    named = _named_segments(path.name, stored.header)
+    if not named and sum(map(len, found)) <= 1:
+        layer, value = next(((layer, values[0]) for layer, values in enumerate(found) if values), (0, 1))
+        return [Segment(stem, layers[layer] == value, affine)]
+    # A header that was written for other labels must not hide those that are there.
+    for layer, values in enumerate(found):
+        for value in values:
+            named.setdefault((layer, value), {"Name": f"Label {value}"})
     if (most := max(layer for layer, _ in named)) >= len(layers):
         raise InputError(
             _("{name} is damaged: its header refers to layer {most}, but it has {count}.").format(
@@ -127,6 +131,15 @@ def labels_of(name: str, array: np.ndarray) -> list[int]:
     return [int(value) for value in values if value > 0]
 
 
+def _whole(array):
+    """Whole numbers instead of real ones that are nearly whole; other arrays as they are."""
+    if array.dtype.kind != "f":
+        return array
+    nearest = np.rint(array)
+    with np.errstate(invalid="ignore"):
+        return nearest if np.abs(array - nearest).max() < _ROUNDING else array
+
+
 def _distinct(array):
     """Distinct values of an array, ascending; fast if most planes are constant, as in a labelmap."""
     found = set()
@@ -136,14 +149,23 @@ def _distinct(array):
     return np.unique(list(found))
 
 
-def _named_segments(header):
+def _named_segments(file_name, header):
     """Name and tags by layer and label value, in the order of a .seg.nrrd file (3D Slicer, SegmentationStorage)."""
     found = {}
     for key, text in header.items():
         if match := _SEGMENT_KEY.fullmatch(key):
             found.setdefault(int(match[1]), {})[match[2]] = text
-    return {
+    named = {}
+    for number, entry in sorted(found.items()):
         # Files older than layers have one layer per segment, with the value 1.
-        (int(entry.get("Layer", number)), int(entry.get("LabelValue", 1))): {"Name": f"Segment {number + 1}", **entry}
-        for number, entry in sorted(found.items())
-    }
+        layer, value = entry.get("Layer", number), entry.get("LabelValue", 1)
+        try:
+            named[int(layer), int(value)] = {"Name": f"Segment {number + 1}", **entry}
+        except ValueError as error:
+            raise InputError(
+                _(
+                    "{name} is damaged: expected whole numbers for the layer and the label value of segment {number} "
+                    "in its header, found {layer} and {value}."
+                ).format(name=file_name, number=number, layer=layer, value=value)
+            ) from error
+    return named

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.measures.labeled_scan import LARGEST_ML, same_grid
+from ICHMultiTaskLib.measures.labeled_scan import same_grid
+from ICHMultiTaskLib.measures.segment import LARGEST_ML
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.identity import image_identity
 from ICHMultiTaskLib.scan.reading import read_head_ct

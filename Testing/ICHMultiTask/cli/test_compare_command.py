@@ -89,6 +89,22 @@ def test_segmentation_with_names_and_overlap(tmp_path):
     np.testing.assert_allclose(found[1].ijk_to_ras, TILTED, atol=1e-6)
 
 
+def test_labels_that_the_header_does_not_name_are_not_lost(tmp_path):
+    mask = ball()
+    header = {"Segment0_Name": "Blood", "Segment0_LabelValue": "3", "Segment0_Layer": "0"}
+    write_seg_nrrd(tmp_path / "s.seg.nrrd", [mask.astype(np.uint8)], header)
+    found = read_segments(tmp_path / "s.seg.nrrd")
+    assert [(s.label, int(s.mask.sum())) for s in found] == [("Blood (s)", 0), ("Label 1 (s)", mask.sum())]
+
+
+def test_labels_that_are_nearly_whole_are_whole(tmp_path):
+    """As scaled 16-bit numbers give them back."""
+    mask = ball()
+    write_nrrd((mask * 0.99997).astype(np.float32), TILTED, tmp_path / "mask.nrrd")
+    (segment,) = read_segments(tmp_path / "mask.nrrd")
+    np.testing.assert_array_equal(segment.mask, mask)
+
+
 def test_segmentation_that_slicer_wrote(tmp_path):
     slicer = pytest.importorskip("slicer")
     import vtk
@@ -142,6 +158,9 @@ def test_unusable_segmentations_are_refused(tmp_path):
     refused("soft.nrrd", "contains fractions")
     write_nrrd(np.where(ball(), -1, 0).astype(np.int8), TILTED, tmp_path / "negative.nrrd")
     refused("negative.nrrd", "contains the label -1; expected 0 outside")
+    header = {"Segment0_Name": "A", "Segment0_Layer": "0", "Segment0_LabelValue": "one"}
+    write_seg_nrrd(tmp_path / "words.seg.nrrd", [ball().astype(np.uint8)], header)
+    refused("words.seg.nrrd", "is damaged: expected whole numbers .* found 0 and one")
     write_seg_nrrd(tmp_path / "cut.seg.nrrd", [ball().astype(np.uint8)], {"Segment0_Name": "A", "Segment0_Layer": "2"})
     refused("cut.seg.nrrd", "refers to layer 2, but it has 1")
     fields = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"

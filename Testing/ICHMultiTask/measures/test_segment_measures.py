@@ -336,6 +336,14 @@ def test_segment_outside_the_scan_is_noted(scan):
     assert "of the segment lies outside the scan" in found.notes[0]
 
 
+def test_segment_that_cannot_be_a_bleed_is_noted(scan):
+    """A mask of another scan, or an inverted one."""
+    affine = scan.ijk_to_ras @ np.diag([2.0, 2.0, 2.0, 1.0])
+    found = measure(Segment("ICH", np.ones(scan.hu.shape), affine), HeadCT(scan.hu - 500, affine))
+    assert found.volume_ml > 500
+    assert "at most 500 mL" in found.notes[0] and "expected a mean of 15 to 120 HU, found -4" in found.notes[1]
+
+
 def test_segment_between_voxel_centers_has_no_hu(scan):
     affine = np.diag([0.1, 0.1, 0.1, 1.0])
     affine[:3, 3] = apply_affine(scan.ijk_to_ras, (20.5, 20.5, 5.5))
