@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..common.shell import seed
 from ..report.cohort import report_cohort, summary
 
 EPILOG = """
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--complete", action="store_true", help="only patients that have every volume")
     add("--percent", action="store_true", help="also draw Bland–Altman plots in percent")
     add("--resamples", metavar="N", type=int, default=2000, help="bootstrap resamples (default: 2000)")
-    add("--seed", metavar="N", type=int, default=0, help="seed of the bootstrap (default: 0)")
+    add("--seed", metavar="N", type=seed, default=0, help="seed of the bootstrap (default: 0)")
     parser.set_defaults(run=run)
 
 

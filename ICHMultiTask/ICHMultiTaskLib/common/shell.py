@@ -101,6 +101,14 @@ def positive(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """Parse an integer of at least 0, as the `type` of an argument."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, found {value}")
+    return value
+
+
 def sentence_of(error: BaseException) -> str | None:
     """Message for the user about an error, in one sentence; None for an error of the program itself.
 

@@ -51,7 +51,10 @@ def _sites(texts):
     for text in texts:
         name, equals, manifest = text.partition("=")
         if not equals or not name.isidentifier() or name in ("server", "flare"):
-            raise InputError(f"A site is malformed: expected name=manifest with a name of letters, found {text!r}.")
+            raise InputError(
+                "A site is malformed: expected name=manifest with a name of letters, digits and underscores other than "
+                f"server and flare, found {text!r}."
+            )
         if name in sites:
             raise InputError(f"A site appears twice: expected each once, found {name}.")
         sites[name] = Path(manifest)

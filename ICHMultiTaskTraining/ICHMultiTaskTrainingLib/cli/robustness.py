@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
-from ICHMultiTaskLib.common.shell import positive
+from ICHMultiTaskLib.common.shell import positive, seed
 from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, default_bundle
 
 from ..bundles.model_card import record_metrics
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patients", type=positive, default=20, metavar="N", help="simulated patients (default 20)")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed,
         default=303,
         help="seed of the simulated patients; must not be that of a training cohort (default 303)",
     )

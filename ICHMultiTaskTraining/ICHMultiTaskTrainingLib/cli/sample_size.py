@@ -8,9 +8,9 @@ from ..evaluation.sample_size import (
     for_auc,
     for_bias,
     for_calibration_slope,
+    for_coverage,
     for_limits_of_agreement,
     for_observed_to_expected,
-    for_share,
 )
 
 WIDTHS = {"auc": (0.20, 0.15, 0.10), "ratio": (0.6, 0.4, 0.3), "slope": (1.0, 0.6, 0.4),
@@ -35,12 +35,13 @@ def run(options: argparse.Namespace) -> None:
         (f"AUC of {auc:g}", "auc", lambda width: for_auc(width, auc, mortality)),
         ("observed to expected deaths, around 1", "ratio", lambda width: for_observed_to_expected(width, mortality)),
         ("calibration slope, around 1", "slope", lambda width: for_calibration_slope(width, auc, mortality)),
-        (f"coverage of {options.coverage:g}", "share", lambda width: for_share(width, options.coverage)),
+        (f"coverage of {options.coverage:g}", "share", lambda width: for_coverage(width, options.coverage)),
         ("mean error of the volume, mL", "ml", lambda width: for_bias(width, spread)),
         ("each limit of agreement, mL", "ml", lambda width: for_limits_of_agreement(width, spread)),
     ]
-    print(f"For a mortality of {mortality:g} and a volume error with a standard deviation of {spread:g} mL:\n")
-    print("| what | width: patients (deaths) | | |\n|---|---|---|---|")
+    lines = ["| what | width: patients (deaths) | | |", "|---|---|---|---|"]
     for what, kind, patients in rows:
         cells = [f"{width:g}: {(n := patients(width)):,} ({round(n * mortality):,})" for width in WIDTHS[kind]]
-        print(f"| {what} | {' | '.join(cells)} |")
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    print(f"For a mortality of {mortality:g} and a volume error with a standard deviation of {spread:g} mL:\n")
+    print("\n".join(lines))

@@ -9,14 +9,14 @@ from pathlib import Path
 from ICHMultiTaskLib.common.choices import Cohort
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress
-from ICHMultiTaskLib.common.shell import positive
+from ICHMultiTaskLib.common.shell import positive, seed
 from ICHMultiTaskLib.simulation import SimulationSettings, usable_scans, write_cohort
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("--patients", type=positive, required=True, metavar="N")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same files (default 0)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="continued if interrupted")
     parser.add_argument("--format", choices=("dicom", "nifti"), default="nifti")
     parser.add_argument("--matrix", type=positive, metavar="N", help="rows and columns of a slice (default 512)")

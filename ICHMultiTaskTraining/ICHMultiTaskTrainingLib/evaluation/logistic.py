@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.numbers import counted
 from ICHMultiTaskLib.common.tables import parsed_number, read_csv
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.clinical import ClinicalInputs
@@ -73,6 +74,12 @@ def logistic_baseline(
         raise InputError(
             "There are no predictors: expected clinical columns, the predictions of a model, or both; found none."
         )
+    if scans > 1 and readings is None:
+        raise InputError(
+            f"Only the predictions of a model differ between scans: expected readings, found {scans} scans."
+        )
+    if folds < 2:
+        raise InputError(f"There are too few folds: expected at least 2, found {folds}.")
     manifest = read_manifest(manifest_path)
     read = _readings(readings, manifest.rows) if readings is not None else [None] * len(manifest.rows)
     patients = _patients(manifest.rows, read, scans)
@@ -126,11 +133,23 @@ def _readings(path, rows):
         )
     found = []
     for record in records:
-        volume, probability = (parsed_number(record[name] or "") for name in READ)
+        volume, probability = (_reading(record, name, most) for name, most in zip(READ, (np.inf, 1.0)))
         odds = None if probability is None else np.clip(probability, 1e-4, 1 - 1e-4)
         log_odds = None if odds is None else float(np.log(odds / (1 - odds)))
         found.append((None if volume is None else float(np.cbrt(volume)), log_odds))
     return found
+
+
+def _reading(record, name, most):
+    """A prediction, or None where there is none."""
+    text = (record[name] or "").strip()
+    value = parsed_number(text)
+    if text and (value is None or not 0 <= value <= most):
+        raise InputError(
+            f"The {name} of {record['patient_id']} cannot be used: expected a number from 0"
+            f"{f' to {most:g}' if np.isfinite(most) else ''}, found {text!r}."
+        )
+    return value
 
 
 def _patients(rows, read, scans):
@@ -164,7 +183,11 @@ def _fit(patients, fitted, left, clinical, with_readings):
     fitted, left = sorted(fitted), sorted(left)
     died = np.array([patients[p][0].died for p in fitted])
     if len(set(died)) < 2:
-        raise InputError("The regression cannot be fitted: expected both deaths and survivals, found only one outcome.")
+        deaths = sum(first.died for first, _ in patients.values())
+        raise InputError(
+            "The regression cannot be fitted: expected at least one death and one survival among the patients of each "
+            f"fit, found {counted(deaths, 'death')} of {len(patients)} patients in all."
+        )
     columns = [_standardized(patients, fitted, left)] if with_readings else []
     if clinical:
         inputs = ClinicalInputs.fit(clinical, {p: patients[p][0].extra for p in fitted})

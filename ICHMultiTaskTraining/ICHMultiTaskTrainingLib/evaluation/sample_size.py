@@ -65,9 +65,9 @@ def for_calibration_slope(width: float, auc: float, mortality: float) -> int:
     return _fewest(lambda n: 2 * Z * math.sqrt(variance / n), width)
 
 
-def for_share(width: float, share: float) -> int:
+def for_coverage(width: float, share: float) -> int:
     """For a proportion, such as the coverage of the volume's interval (Wilson 1927)."""
-    _check("share", share, 0.0, 1.0)
+    _check("coverage", share, 0.0, 1.0)
 
     def found(n):
         return 2 * Z * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)

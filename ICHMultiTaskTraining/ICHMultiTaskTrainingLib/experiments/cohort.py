@@ -80,12 +80,13 @@ def check_deaths(rows: Sequence[Row], folds: int) -> None:
         If a fold would have no patient who died, or none who survived, to hold out.
     """
     used = [row for row in rows if row.split != "test"]
+    left_out = f" ({len(rows) - len(used)} rows of the split test are not used)" if len(used) < len(rows) else ""
     for outcome, word in ((1, "deaths"), (0, "survivors")):
         found = len({row.patient_id for row in used if row.died == outcome})
         if found < folds:
             raise InputError(
                 f"Too few {word} for {folds} folds: expected at least {folds} patients, one to be held out in each, "
-                f"found {found}. Take fewer folds (--folds, at least 2) or more patients."
+                f"found {found}{left_out}. Take fewer folds (--folds, at least 2) or more patients."
             )
 
 

@@ -13,6 +13,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.model.runtime import choose_device
 
+from ..data.splits import draw_split
 from ..training.trainer import TrainingError
 from .cohort import check_deaths, fold_of, the_manifest
 from .figures import five_slices
@@ -22,6 +23,17 @@ from .presets import preset_of
 from .rows import INTERPRETATION, OURS, all_rows, chosen
 from .store import Store
 from .training import MODELS, row_config, train_fold
+
+NOT_SET = {
+    "preset": "--preset",
+    "seed": "--seed",
+    "fold": "--fold",
+    "folds": "--folds",
+    "tasks": "--only single-volume or --only single-prognosis",
+    "architecture.network": "--only with the name of the network",
+    "architecture": "one argument at a time, such as architecture.width",
+}
+"""Settings that `changes` cannot have, since a row or the reproduction fixes them, and what takes their place."""
 
 
 def reproduce(
@@ -77,13 +89,17 @@ def reproduce(
     Raises
     ------
     InputError
-        If a name is unknown, too few patients died for the folds, or the folder belongs to another reproduction. If
-        a row cannot be trained, the error is raised after all other work is done.
+        If a name or setting is unknown, too few patients died for the folds, or the folder belongs to another
+        reproduction. If a row cannot be trained, the error is raised after all other work is done.
     """
     preset, names = preset_of(preset_name), chosen(only)
     folds = folds or preset.folds
-    if folds < 2 or (fold is not None and not 0 <= fold < folds):
-        raise InputError(f"The fold is out of range: expected 0 to {folds - 1} of at least 2, found {fold} of {folds}.")
+    if folds < 2:
+        raise InputError(f"There are too few folds: expected at least 2, found {folds}.")
+    if fold is not None and not 0 <= fold < folds:
+        raise InputError(f"The fold is out of range: expected 0 to {folds - 1}, found {fold}.")
+    for name in sorted(NOT_SET.keys() & (changes or {}).keys()):
+        raise InputError(f"The setting {name} is not set for all rows: expected {NOT_SET[name]}, found --set {name}.")
     if manifest is not None and patients is not None:
         raise InputError("Patients are either simulated or read: expected --patients or --manifest, found both.")
     preset = preset if patients is None else replace(preset, patients=patients)
@@ -92,6 +108,9 @@ def reproduce(
     configs = {name: row_config(row, changes, 0, folds, seed) for name, row in known.items()}
     table = the_manifest(store.folder, preset, seed, manifest, processes, progress)
     check_deaths(table.rows, folds)
+    draw_split(
+        table.rows, 0.0, seed, 0, folds
+    )  # a column `fold` that cannot be followed is refused before any training
     settings = {
         "preset": preset_name, "seed": seed, "folds": folds, "changes": changes,
         "patients": preset.patients if manifest is None else None,

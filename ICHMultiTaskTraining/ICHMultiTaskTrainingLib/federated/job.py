@@ -54,6 +54,9 @@ def federate(sites: Mapping[str, Path], output: Path, rounds: int, settings: dic
     OutputError
         If a hospital's process ended without writing a bundle.
     """
+    from ICHMultiTaskLib.model.runtime import choose_device
+
+    choose_device(device)  # refused here and not by each hospital's process
     output = Path(output).resolve()
     job = make_job(sites, output, rounds, settings, device)
     with _importable():

@@ -62,6 +62,15 @@ def test_each_patient_is_predicted_by_others_and_tables_can_be_compared(cohort):
     assert json.loads((cohort / "one" / "metrics.json").read_text())["from"] == "age"
 
 
+def test_too_few_deaths_for_the_fits_are_counted(cohort):
+    lines = (cohort / "manifest.csv").read_text().splitlines()
+    cells = [line.split(",") for line in lines[1:]]
+    alive = [",".join([*row[:3], str(int(row[0] == "p5")), *row[4:]]) for row in cells]
+    (cohort / "alive.csv").write_text("\n".join([lines[0], *alive]) + "\n")
+    with pytest.raises(InputError, match="one death and one survival .* each fit, found 1 deaths of 80 patients"):
+        logistic_baseline(cohort / "alive.csv", cohort / "out", ("age",))
+
+
 def test_rows_marked_test_are_predicted_from_the_others(cohort):
     lines = (cohort / "manifest.csv").read_text().splitlines()
     marked = [lines[0] + ",split"] + [
@@ -78,12 +87,23 @@ def test_rows_marked_test_are_predicted_from_the_others(cohort):
         ({}, "There are no predictors"),
         ({"clinical": ("gcs",)}, "The column gcs is empty"),
         ({"clinical": ("nihss",)}, "no column nihss"),
+        ({"clinical": ("age",), "folds": 1}, "too few folds: expected at least 2, found 1"),
+        ({"clinical": ("age",), "scans": 2}, "expected readings, found 2 scans"),
+        ({"readings": "percent.csv"}, "mortality_probability of p0 .* from 0 to 1, found '35'"),
+        ({"readings": "words.csv"}, "predicted_volume_ml of p0 .* a number from 0, found 'large'"),
         ({"readings": "short.csv"}, "The predictions do not match this manifest: expected one row for each of its 160"),
     ],
 )
 def test_impossible_values_are_refused(cohort, arguments, words):
     lines = (cohort / "readings.csv").read_text().splitlines()
     (cohort / "short.csv").write_text("\n".join(lines[:-1]) + "\n")
+    first = dict(zip(READ, lines[1].split(",")))
+    for name, wrong in (
+        ("percent.csv", {"mortality_probability": "35"}),
+        ("words.csv", {"predicted_volume_ml": "large"}),
+    ):
+        changed = [lines[0], ",".join((first | wrong).values()), *lines[2:]]
+        (cohort / name).write_text("\n".join(changed) + "\n")
     if "readings" in arguments:
         arguments = {"readings": cohort / arguments["readings"]}
     with pytest.raises(InputError, match=words):

@@ -13,7 +13,7 @@ from ICHMultiTaskTrainingLib.evaluation.metrics import auc
 
 def test_formulas_by_hand():
     # A proportion of one half with an interval of ±5 %: the textbook's 385, less Wilson's pull to the middle.
-    assert size.for_share(0.10, 0.5) == pytest.approx(385, abs=5)
+    assert size.for_coverage(0.10, 0.5) == pytest.approx(385, abs=5)
     assert size.for_bias(2.0, 8.0) == math.ceil((2 * 1.959964 * 8 / 2) ** 2)
     assert size.for_limits_of_agreement(2.0, 8.0) == pytest.approx(3 * size.for_bias(2.0, 8.0), abs=3)
     # Riley et al. 2021: ln(O/E) has the variance (1 - φ) / (n φ).
@@ -50,7 +50,7 @@ def test_width_of_the_calibration_slope_is_that_of_draws():
 
 
 def test_a_narrower_interval_needs_more_patients_and_one_fewer_is_not_enough():
-    for function, arguments in ((size.for_auc, (0.85, 0.35)), (size.for_share, (0.9,)), (size.for_bias, (8.0,))):
+    for function, arguments in ((size.for_auc, (0.85, 0.35)), (size.for_coverage, (0.9,)), (size.for_bias, (8.0,))):
         wide, narrow = (function(width, *arguments) for width in (0.2, 0.1))
         assert 2 <= wide < narrow
 
@@ -62,6 +62,9 @@ def test_impossible_values_are_refused(capsys):
         size.for_bias(1e-6, 8.0)
     assert cli.main(["sample-size", "--mortality", "1.2"]) == 1
     assert "mortality is out of range" in capsys.readouterr().err
+    assert cli.main(["sample-size", "--coverage", "90"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("The coverage is out of range") and not printed.out
 
 
 def test_command_prints_a_table(capsys):

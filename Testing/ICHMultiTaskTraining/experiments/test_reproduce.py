@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -187,6 +188,31 @@ def test_patients_are_simulated_or_read(cohort, tmp_path, capsys):
     assert "expected --patients or --manifest" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("--folds", "1"), "too few folds: expected at least 2, found 1"),
+        (("--fold", "2"), "fold is out of range: expected 0 to 1, found 2"),
+        (("--set", "seed=4"), "The setting seed is not set for all rows: expected --seed"),
+        (("--set", "architecture.network=x3d"), "expected --only with the name of the network"),
+        (("--set", "epoch=4"), "Settings are unknown"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_refused_before_anything_is_written(cohort, tmp_path, capsys, arguments, words):
+    assert run(cohort, tmp_path / "out", *arguments) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fold_column_that_cannot_be_followed_is_refused_before_any_training(cohort, tmp_path, capsys):
+    lines = cohort.read_text(encoding="utf-8").splitlines()
+    table = cohort.with_name("folds.csv")
+    table.write_text("\n".join([f"{lines[0]},fold", *(f"{line},{n % 3}" for n, line in enumerate(lines[1:]))]) + "\n")
+    assert run(table, tmp_path / "out") == 1
+    assert "fold column is unusable: expected a number from 0 to 1 in every row, found '2'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_rows_list_the_known_ones(cohort, tmp_path, capsys):
     assert run(cohort, tmp_path / "out", "--only", "resnet9000") == 1
     error = capsys.readouterr().err
@@ -225,6 +251,9 @@ def test_too_few_deaths_say_how_many_are_needed(tmp_path, died, words):
     with pytest.raises(InputError, match=f"{words}: expected at least 5 patients.*found {min(died, 40 - died)}"):
         check_deaths(rows, 5)
     check_deaths(rows, 2)
+    held_back = [replace(row, split="test") for row in rows]
+    with pytest.raises(InputError, match="found 0 .40 rows of the split test are not used"):
+        check_deaths(held_back, 2)
 
 
 def test_rows_of_one_patient_keep_their_order(tmp_path):
