@@ -88,15 +88,15 @@ def logistic_baseline(
     probability = {}
     for fitted, left in _parts([first for first, _ in patients.values()], folds, seed):
         probability |= _fit(patients, fitted, left, clinical, readings is not None)
-    records, counted = [], set()
+    records, first_rows = [], []
     for row in [row for row in manifest.rows if row.split == "test"] or manifest.rows:
         first = row.patient_id in probability and patients[row.patient_id][0] is row
         records.append(known_record(row, bool(clinical)))
         if first:
-            counted.add(len(records) - 1)
+            first_rows.append(len(records) - 1)
             records[-1]["mortality_probability"] = probability[row.patient_id]
             records[-1]["prognosis"] = "death" if probability[row.patient_id] > 0.5 else "survival"
-    done = [records[n] for n in sorted(counted)]
+    done = [records[n] for n in first_rows]
     metrics, intervals = prognosis_metrics(*(
         np.array([record[name] for record in done], float) for name in ("mortality_probability", "died")
     ), seed=seed)  # fmt: skip

@@ -1,5 +1,6 @@
 """What every command does around its work: streams, signals, memory, children."""
 
+import argparse
 import errno
 import io
 import os
@@ -14,7 +15,7 @@ import pytest
 
 from ICHMultiTaskLib.common.errors import is_out_of_memory
 from ICHMultiTaskLib.common.processes import in_processes
-from ICHMultiTaskLib.common.shell import run_command, sentence_of
+from ICHMultiTaskLib.common.shell import run_command, seed, sentence_of
 
 REPOSITORY = Path(__file__).parents[3]
 ENVIRONMENT = {
@@ -30,6 +31,12 @@ def work():
 sys.exit(run_command(work))
 """
 unix = pytest.mark.skipif(os.name == "nt", reason="descriptors and signals of Unix")
+
+
+def test_a_seed_is_not_negative():
+    assert seed("0") == 0 and seed("41") == 41
+    with pytest.raises(argparse.ArgumentTypeError, match="expected at least 0, found -1"):
+        seed("-1")
 
 
 def start(work, *shell, **options):

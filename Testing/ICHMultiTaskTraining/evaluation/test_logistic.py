@@ -67,7 +67,7 @@ def test_too_few_deaths_for_the_fits_are_counted(cohort):
     cells = [line.split(",") for line in lines[1:]]
     alive = [",".join([*row[:3], str(int(row[0] == "p5")), *row[4:]]) for row in cells]
     (cohort / "alive.csv").write_text("\n".join([lines[0], *alive]) + "\n")
-    with pytest.raises(InputError, match="one death and one survival .* each fit, found 1 deaths of 80 patients"):
+    with pytest.raises(InputError, match="one death and one survival .* each fit, found 1 death of 80 patients"):
         logistic_baseline(cohort / "alive.csv", cohort / "out", ("age",))
 
 
