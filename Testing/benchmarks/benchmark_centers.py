@@ -2,7 +2,8 @@
 
     python Testing/benchmarks/benchmark_centers.py --output FOLDER [--patients 24 --epochs 12 --rounds 4]
 
-Needs NVIDIA FLARE. Prints a table in Markdown; what it says depends on the size, which stands above it.
+Needs NVIDIA FLARE. Prints a table in Markdown, with 95 % bootstrap intervals over the test patients; what it says
+depends on the size, which stands above it.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "ICHMultiTask"), str(ROOT / "ICHMultiTaskTraining")]
 
+from ICHMultiTaskLib.comparison.statistics import mean_where, with_intervals  # noqa: E402
 from ICHMultiTaskLib.model.calibration import output_to_volume  # noqa: E402
 from ICHMultiTaskLib.simulation import SimulationSettings, write_cohort  # noqa: E402
 from ICHMultiTaskTrainingLib.data.batches import load  # noqa: E402
@@ -61,7 +63,7 @@ def simulate(folder, patients, matrix):
 
 
 def measure(network, config, scans):
-    """Mean absolute error in mL and AUC on prepared scans, nothing calibrated."""
+    """Absolute errors in mL and margins of death on prepared scans, nothing calibrated."""
     import torch
 
     with torch.no_grad():
@@ -69,6 +71,19 @@ def measure(network, config, scans):
     volumes = output_to_volume(np.array([float(o) for o, _ in outputs]), config.target, scans.crop_volume_mm3)
     margins = np.array([float(s[0, 1] - s[0, 0]) for _, s in outputs])
     return np.abs(volumes - scans.volume_ml), margins
+
+
+def cells(errors, margins, pooled, died, center):
+    """A row of the table: numbers with their 95 % bootstrap intervals over the test patients."""
+
+    def measures(errors, margins, pooled, died, center):
+        found = {f"center {n}": mean_where(errors, center == n) for n in range(len(CENTERS))}
+        return found | {"both": errors.mean(-1), "more": (errors - pooled).mean(-1), "auc": auc(margins, died)}
+
+    found, intervals = with_intervals(measures, [errors, margins, pooled, died, center], {})
+    digits = {"auc": 3}
+    numbers = [(value, *intervals[name], digits.get(name, 2)) for name, value in found.items()]
+    return [f"{value:.{n}f} ({low:.{n}f} to {high:.{n}f})" for value, low, high, n in numbers]
 
 
 def main():
@@ -108,15 +123,24 @@ def main():
         f"{len(CENTERS)} simulated centers; {options.epochs} epochs, width {SMALL['architecture']['width']}, grid "
         f"{SMALL['preprocessing']['shape_kji']}; CPU {time.process_time() - began:.0f} s without the hospitals' own.\n"
     )
-    print("| training | " + " | ".join(f"MAE on {name} (mL)" for name in tests) + " | MAE on both | AUC on both |")
-    print("|---" * (len(tests) + 3) + "|")
-    died = np.concatenate([scans.died for scans in tests.values()])
+    headings = ["training", *(f"MAE on {name} (mL)" for name in tests), "on both", "− that of pooled", "AUC on both"]
+    print(f"| {' | '.join(headings)} |")
+    print("|---" * len(headings) + "|")
+    columns = {"died": [], "volume_ml": [], "center": []}
+    for n, scans in enumerate(tests.values()):
+        columns["died"].append(scans.died.astype(float))
+        columns["volume_ml"].append(scans.volume_ml)
+        columns["center"].append(np.full(len(scans.died), n))
+    died, volumes, center = (np.concatenate(parts) for parts in columns.values())
+    found = {}
     for name, network in networks.items():
-        found = [measure(network.eval(), config, scans) for scans in tests.values()]
-        errors = np.concatenate([error for error, _ in found])
-        cells = [f"{error.mean():.2f}" for error, _ in found] + [f"{errors.mean():.2f}"]
-        cells.append(f"{auc(np.concatenate([margin for _, margin in found]), died):.3f}")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        measured = [measure(network.eval(), config, scans) for scans in tests.values()]
+        found[name] = [np.concatenate(parts) for parts in zip(*measured)]
+    trained = [row.volume_ml for train, _ in centers.values() for row in read_manifest(train).rows]
+    found["the median of their volumes"] = np.abs(volumes - np.median(trained)), np.zeros(len(died))
+    for name, (errors, margins) in found.items():
+        print(f"| {name} | {' | '.join(cells(errors, margins, found['pooled'][0], died, center))} |")
+    print(f"\n{died.sum():.0f} of the {len(died)} test patients died.")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ICHMultiTaskLib.model.networks import NETWORKS, TRAINABLE, build_network
+from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.networks import NETWORKS, TRAINABLE, build_network, built_for
 from ICHMultiTaskLib.model.networks.cost import Cost, cost_of, network_cost
 
 
@@ -104,12 +105,17 @@ def cost_rows(shapes: Sequence[tuple[int, int, int]]) -> tuple[list[str], list[l
     headings : list of str
     rows : list of list of str
         Parameters in millions, multiply-adds in billions per scan.
+
+    Raises
+    ------
+    InputError
+        If a shape is too small for a network.
     """
     headings = ["network", "name", "parameters (M)", *(f"G multiply-adds, {'×'.join(map(str, s))}" for s in shapes)]
     headings += ["parameters as published (M)", "published", "multiply-adds as published (G)", "published", "source"]
     rows = []
     for name in TRAINABLE:
-        costs = [network_cost({"network": name}, shape, batch=2) for shape in shapes]
+        costs = [_cost(name, shape) for shape in shapes]
         row = [NETWORKS.label(name), name, _text(costs[0].parameters / 1e6, 2)]
         row += [_text(cost.multiply_adds / 2e9, 1) for cost in costs]
         published = PUBLISHED.get(name)
@@ -122,6 +128,14 @@ def cost_rows(shapes: Sequence[tuple[int, int, int]]) -> tuple[list[str], list[l
             row += ["–"] * 5
         rows.append(row)
     return headings, rows
+
+
+def _cost(name, shape):
+    try:
+        return network_cost({"network": name} | built_for(name, shape), shape, batch=2)
+    except (RuntimeError, ValueError) as error:
+        grid, reason = "×".join(map(str, shape)), str(error).strip().partition("\n")[0]
+        raise InputError(f"The network {name} cannot read {grid} voxels: {reason}") from error
 
 
 def _text(value: float | None, digits: int) -> str:

@@ -98,6 +98,26 @@ def fold_of(rows: Sequence[Row], folds: int, seed: int) -> dict[str, int]:
     return draw_folds([row for row in rows if row.split != "test"], folds, seed)
 
 
+def median_of_others(rows: Sequence[Row], folds: int, seed: int) -> np.ndarray:
+    """Volume that is guessed without an image: the median of the patients that are not in the same fold.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Without those of the split "test".
+    folds, seed : int
+        As in `fold_of`.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        In mL.
+    """
+    held_out = fold_of(rows, folds, seed)
+    fold, volumes = np.array([held_out[row.patient_id] for row in rows]), np.array([row.volume_ml for row in rows])
+    return np.array([np.median(volumes[fold != own]) for own in fold])
+
+
 def is_simulated(rows: Sequence[Row]) -> bool:
     """Whether any patient is simulated."""
     return any(row.extra.get("simulated") == "1" for row in rows)

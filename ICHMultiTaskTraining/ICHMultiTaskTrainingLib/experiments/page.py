@@ -16,7 +16,7 @@ from ..data.manifest import Manifest, Row
 from ..evaluation.metrics import auc
 from ..training.config import PRESETS as TRAINING
 from ..training.config import TrainingConfig
-from .cohort import formula_volumes, is_simulated, rater_volumes
+from .cohort import formula_volumes, is_simulated, median_of_others, rater_volumes
 from .figures import covering_curves, error_curves, roc_curves, volume_histograms
 from .interpretation import LEVELS
 from .presets import Preset
@@ -26,6 +26,8 @@ from .tables import PAPER, PROGNOSIS, by_patient, prognosis_table, volume_table
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE, NUMBERS = "report.html", "results.json"
+MEDIAN = "The median of the other folds for everyone"
+"""Row of Table 1 that a network must be better than to have learned anything."""
 HEADINGS = {
     "accuracy": ("Accuracy at a threshold of 50 % (%)", 1, 100),
     "auc": ("AUC", 3, 1),
@@ -68,11 +70,12 @@ def write_page(
     known, done, missing = all_rows(), {}, []
     for name in known:
         folds = [store.read(name, n, row_settings(settings, configs[name])) for n in range(settings["folds"])]
-        if all(folds):
-            done[name] = folds
-            continue
-        there = sum(fold is not None for fold in folds)
-        missing.append(f"{known[name].label} ({name}): {f'{there} of {len(folds)} folds' if there else 'not run'}")
+        there = [fold for fold in folds if fold is not None]
+        if there:
+            done[name] = there
+        if len(there) < len(folds):
+            found = f"{len(there)} of {len(folds)} folds" if there else "not run"
+            missing.append(f"{known[name].label} ({name}): {found}")
     interpreted = store.read_interpretation()
     if interpreted is None:
         missing.append(f"Interpretation methods ({INTERPRETATION}): not run")
@@ -85,9 +88,10 @@ def write_page(
     raters = rater_volumes(rows)
     if not raters:
         missing.append("Raters: the table of scans has no columns rater_1 … rater_8")
-    table1 = volume_table(rows, networks, formulas, raters, settings["seed"])
+    others = median_of_others(rows, settings["folds"], settings["seed"])
+    table1 = volume_table(rows, networks, {MEDIAN: others} | formulas, raters, settings["seed"])
     table2 = prognosis_table(rows, {n: o for n, o in odds.items() if np.isfinite(o).any()}, settings["seed"])
-    costs = {known[n].label: _cost(folds) for n, folds in done.items() if "cost" in folds[0].facts}
+    costs = {known[n].label: _cost(folds) for n, folds in done.items() if "cost" in folds[0].facts}  # of the first fold
     results = {
         "data": data_sentence(rows, settings), "simulated": is_simulated(rows), "settings": settings,
         "missing": missing,

@@ -36,7 +36,13 @@ class Preset:
     explained: int = 8
 
 
-FEW_EPOCHS = {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 1e-2, "schedule": "linear"}
+FEW_EPOCHS = {
+    "optimizer": "adamw",
+    "learning_rate": 5e-4,
+    "weight_decay": 1e-2,
+    "schedule": "linear",
+    "gradient_clip": 5.0,
+}
 """The paper's learning rate of 1e-4 needs thousands of steps: a run of few epochs would learn nothing."""
 
 PRESETS = {
@@ -56,7 +62,13 @@ PRESETS = {
         matrix=256,
         slices=None,
         folds=5,
-        changes={**FEW_EPOCHS, "preprocessing.shape_kji": [16, 64, 64], "epochs": 8},
+        changes={
+            **FEW_EPOCHS,
+            "preprocessing.shape_kji": [16, 48, 48],
+            "preprocessing.average": True,  # linear interpolation to so coarse a grid would skip most of the voxels
+            "augment": True,
+            "epochs": 30,
+        },
         explained=8,
     ),
     "paper": Preset(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS, TRAINABLE
+from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS, TRAINABLE, built_for
 
 OURS, SINGLE_PROGNOSIS, SINGLE_VOLUME = "ours", "single-prognosis", "single-volume"
 INTERPRETATION = "interpretation"
@@ -46,10 +46,9 @@ class Row:
         own = {"tasks": self.tasks} if self.tasks != "both" else {}
         if self.network != DEFAULT_NETWORK:
             own["architecture.network"] = self.network
-            if "preprocessing.shape_kji" in changes:  # networks that are built for one input size
-                shape = changes["preprocessing.shape_kji"]
-                sizes = {"slices": shape[0], "grid": list(shape)}
-                own |= {f"architecture.{n}": v for n, v in sizes.items() if n in ARGUMENTS[self.network]}
+            if "preprocessing.shape_kji" in changes:
+                sizes = built_for(self.network, changes["preprocessing.shape_kji"])
+                own |= {f"architecture.{name}": size for name, size in sizes.items()}
             takes = {f"architecture.{name}" for name in ARGUMENTS[self.network]}
             changes = {n: value for n, value in changes.items() if not n.startswith("architecture.") or n in takes}
         return changes | own

@@ -67,6 +67,7 @@ def volume_table(
     networks : list of (str, ndarray of shape (N,))
         Label and volumes in mL; the first is the one that all others are tested against.
     formulas : dict of str to ndarray of shape (N,)
+        Volumes by other rules, such as the bedside formulas.
     raters : list of (str, float or None, ndarray of shape (N,))
     seed : int
         Of the bootstrap.
@@ -102,9 +103,9 @@ def prognosis_table(rows: Sequence[Row], log_odds: Mapping[str, np.ndarray], see
     Returns
     -------
     dict
-        `rows`: by name `metrics` and `intervals_95`, as returned by `prognosis_metrics`; `best_reachable_auc`: upper
-        limit for simulated outcomes, else None; `difference` (multi-task − single-task): `patients`, each of
-        `PROGNOSIS`, `intervals_95` and `delong`, or None.
+        `rows`: by name `metrics` and `intervals_95`, as returned by `prognosis_metrics`; `volume_auc`: of the true
+        volume alone; `best_reachable_auc`: upper limit for simulated outcomes, else None; `difference` (multi-task −
+        single-task): `patients`, each of `PROGNOSIS`, `intervals_95` and `delong`, or None.
     """
     died = np.array([row.died for row in rows], float)
     patients = np.array([row.patient_id for row in rows])
@@ -117,8 +118,12 @@ def prognosis_table(rows: Sequence[Row], log_odds: Mapping[str, np.ndarray], see
     difference = None
     if OURS in log_odds and SINGLE_PROGNOSIS in log_odds:
         difference = _difference(log_odds[OURS], log_odds[SINGLE_PROGNOSIS], died, patients, seed)
-    reachable = float(auc(best, died)) if np.isfinite(best).all() and 0 < died.sum() < len(died) else None
-    return {"rows": found, "best_reachable_auc": reachable, "difference": difference}
+    volume = np.array([row.volume_ml for row in rows], float)
+    of_volume, reachable = (
+        float(auc(score, died)) if np.isfinite(score).all() and 0 < died.sum() < len(died) else None
+        for score in (volume, best)
+    )
+    return {"rows": found, "volume_auc": of_volume, "best_reachable_auc": reachable, "difference": difference}
 
 
 def _difference(multi, single, died, patients, seed):

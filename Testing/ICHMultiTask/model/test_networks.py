@@ -5,10 +5,10 @@ import inspect
 import pytest
 import torch
 
-from ICHMultiTaskLib.model.networks import ARGUMENTS, NETWORKS, TRAINABLE, build_network
+from ICHMultiTaskLib.model.networks import ARGUMENTS, NETWORKS, TRAINABLE, build_network, built_for
 from ICHMultiTaskLib.model.networks.base import STAGES
 from ICHMultiTaskLib.model.networks.x3d import SqueezeExcitation
-from ICHMultiTaskLib.model.runtime import Runtime
+from ICHMultiTaskLib.model.runtime import LARGE_WEIGHT, Runtime
 
 MIN_WIDTH = {"tin": 16, "tsm": 8, "timesformer": 16}
 """Of each kind that cannot be narrower; 4 for the others."""
@@ -109,8 +109,8 @@ def test_features_lie_where_the_network_says(name, changes, axis):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_few_slices_reach_the_heads(name):
     """Of 16 slices, half a node would be left of the last stage of networks that divide by 32."""
-    network = tiny(name, **({"slices": 16} if name.startswith("tin") else {})).train()
-    volume, scores = network(torch.rand(2, 1, 16, 48, 48))
+    shape = (16, 48, 48)
+    volume, scores = tiny(name, **built_for(name, shape)).train()(torch.rand(2, 1, *shape))
     assert volume.isfinite().all() and scores.isfinite().all()
 
 
@@ -128,6 +128,14 @@ def test_memory_layout_changes_no_output(name):
                 torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
     for weights in network.parameters():
         assert weights.is_contiguous()
+
+
+def test_large_weights_keep_their_layout_on_a_cpu():
+    small, large = torch.nn.Conv3d(8, 8, 3), torch.nn.Conv3d(8, 1 + LARGE_WEIGHT // 8 // 27, 3)
+    for layer, kept in ((small, False), (large, True)):
+        weight = Runtime("cpu", channels_last=True).arrange(layer).weight
+        assert weight.is_contiguous() == kept
+        assert weight.is_contiguous(memory_format=torch.channels_last_3d) != kept
 
 
 @pytest.mark.slow

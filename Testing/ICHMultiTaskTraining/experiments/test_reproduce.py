@@ -93,6 +93,11 @@ def test_every_patient_is_predicted_once_and_the_table_is_of_them(done):
     assert table["Simulated rater 1"]["mae_ml"] == pytest.approx(4) and table["Simulated rater 2"]["patients"] == 1
     assert {"ABC/2", "2/3 Sh", "3D ResNet-34, volume alone"} <= set(table)
     assert "3D ResNet-34, prognosis alone" not in table, "its volume head was never trained"
+    volumes, fold = (np.array([float(r[name]) for r in records]) for name in ("volume_ml", "fold"))
+    guesses = np.array([np.median(volumes[fold != own]) for own in fold])
+    assert table["The median of the other folds for everyone"]["mae_ml"] == pytest.approx(
+        np.abs(guesses - volumes).mean()
+    )
     ball = table["2/3 Sh"]  # which is exact on a ball
     assert abs(ball["bias_ml"]) < table["ABC/3"]["mae_ml"]
 
@@ -133,7 +138,11 @@ def test_rows_of_several_machines_are_copied_together(done, cohort, tmp_path):
     assert any("single-volume): not run" in line for line in results_of(output)["missing"])
     shutil.copytree(done / "rows" / "ours" / "fold-1", output / "rows" / "ours" / "fold-1")
     assert run(cohort, output, "--page-only") == 0
-    assert any("(ours): 1 of 2 folds" in line for line in results_of(output)["missing"])
+    results = results_of(output)
+    assert any("(ours): 1 of 2 folds" in line for line in results["missing"])
+    (ours,) = [row for row in results["table_1"]["rows"] if row["name"].startswith("Ours")]
+    held_out = [record for record in predictions(done, "ours") if record["fold"] == "1"]
+    assert ours["patients"] == len(held_out) < 20, "what there is of a row is on the page"
     shutil.copytree(done / "rows", output / "rows", dirs_exist_ok=True)
     assert run(cohort, output, "--page-only") == 0
     assert results_of(output) == results_of(done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...common.registry import Registry
@@ -62,6 +62,12 @@ ARGUMENTS = {
 
 DEFAULT_NETWORK = "resnet34"
 """Network of bundles that were made before the metadata had its name."""
+
+
+def built_for(network: str, shape_kji: Sequence[int]) -> dict:
+    """Arguments of a network that is built for one size of input, such as its number of slices; empty for others."""
+    sizes = {"slices": shape_kji[0], "grid": list(shape_kji)}
+    return {name: value for name, value in sizes.items() if name in ARGUMENTS[network]}
 
 
 def build_network(architecture: Mapping) -> MultiTaskNetwork:
