@@ -17,7 +17,7 @@ from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS, ClinicalContext
 from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import ScanFacts
-from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
+from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient, surgery
 
 BROAD = {"putamen": "deep", "thalamus": "deep", "caudate": "deep"}
 
@@ -91,6 +91,17 @@ def test_no_findings_without_a_mark_or_a_skull():
     assert head_frame(bare) is None and find(bare, head.hu > 60, 1.0)[0] is None
 
 
+@pytest.mark.parametrize("seed", [9105, 9108])
+def test_a_skull_from_which_a_bone_flap_was_taken(seed, monkeypatch):
+    settings = SimulationSettings(bleed=True, matrix=128, slices=28)
+    monkeypatch.setattr(surgery, "SHARES", {})
+    closed = simulate_patient(seed, settings)
+    monkeypatch.setattr(surgery, "SHARES", {"craniectomy": (1.0, 1.0)})
+    opened = simulate_patient(seed, settings)
+    assert head_frame(opened.head_ct).volume_ml == pytest.approx(head_frame(closed.head_ct).volume_ml, rel=0.1)
+    assert _placed(opened.head_ct, opened.mask) == _placed(closed.head_ct, closed.mask)
+
+
 def blood(patient):
     """All that is as dense as blood and hangs together with the bleed: what density alone would mark."""
     hu = ndimage.gaussian_filter(patient.head_ct.hu.astype(float), 0.7)
@@ -102,7 +113,7 @@ def blood(patient):
 @pytest.mark.parametrize(
     "seed, location, volume_ml, ruptured",
     [
-        (32, "thalamus", 12.0, True),
+        (40, "thalamus", 12.0, True),
         (35, "caudate", 8.0, True),
         (33, "putamen", 25.0, False),
         (34, "lobar", 25.0, False),

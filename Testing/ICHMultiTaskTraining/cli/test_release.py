@@ -1,5 +1,7 @@
 """A release runs the steps of a recipe in turn and goes on where it was stopped."""
 
+import re
+
 import pytest
 
 from ICHMultiTaskLib.common.errors import InputError
@@ -8,6 +10,7 @@ from ICHMultiTaskLib.model.testing import tiny_bundle
 from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.cli.steps import RECIPE, finished_steps, read_recipe, run_steps
 
+FIRST = "train {run}/first-cohort/manifest.csv"
 COHORT = "simulate --patients 2 --seed 5 --matrix 48 --slices 6 --output {run}/cohort"
 
 
@@ -107,3 +110,21 @@ def test_another_recipe_needs_another_folder(tmp_path):
     (tmp_path / "finished.json").write_text("[", encoding="utf-8")
     with pytest.raises(InputError, match="damaged"):
         finished_steps(tmp_path, [])
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_next_model_as_a_whole_in_small(tmp_path):
+    """Every step with its own options, on few small scans: from nothing to a bundle with its measurements."""
+    small = RECIPE.read_text(encoding="utf-8").replace("--matrix 256", "--matrix 64")
+    small = re.sub(r"--patients \d000", "--patients 24", small)
+    small = re.sub(r"epochs=\d+", "epochs=1", small).replace("architecture.width=24", "architecture.width=4")
+    small = small.replace("validation_fraction=0.05", "validation_fraction=0.2")
+    settings = "preprocessing.shape_kji=[16,32,32]", "coarse_epochs=[]", "epochs=1"
+    small = small.replace(FIRST, " --set ".join([FIRST, *settings]))
+    small = small.replace("robustness ", "robustness --patients 1 ")
+    recipe = tmp_path / "recipe.txt"
+    recipe.write_text(small, encoding="utf-8")
+    assert cli.main(["release", "--recipe", recipe, "--output", tmp_path / "run", "--processes", "1"]) == 0
+    bundle = ModelBundle.load(tmp_path / "run" / "model")
+    assert bundle.metadata["calibration"]["scans"] == 24
+    assert bundle.metadata["metrics"]["held_out"]["volume"]["mae_ml"] > 0 and bundle.metadata["metrics"]["robustness"]

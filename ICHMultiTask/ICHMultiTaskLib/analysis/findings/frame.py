@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
 
 from ...scan.coarse_head import IN_PLANE
 from ...scan.geometry import apply_affine
@@ -20,6 +21,9 @@ BONE_HU = 300
 MIN_CAVITY_ML, MAX_CAVITY_ML = 500.0, 2600.0
 MAX_GAP = 3
 """Gaps in the skull of up to twice this number of samples are closed."""
+ENCLOSED, RING, SECTORS, MIN_BONE = 0.4, 0.6, 36, 20
+"""A slice that encloses less than the first share of its bone's hull is bridged if there is bone in the second share of
+its sectors; slices with fewer samples of bone are not."""
 UPPER_MM = 85.0
 """Depth below the vertex of the part that is symmetric and scanned in every head."""
 
@@ -97,6 +101,7 @@ def _cavity(head_ct):
         # Craniotomies and fractures open the skull. Thicker walls close it, and the added thickness is removed again.
         thicker = inside_skull(ndimage.binary_dilation(wall, IN_PLANE, iterations=gap))
         inside |= ndimage.binary_dilation(thicker, IN_PLANE, iterations=gap) & ~wall
+    inside |= _behind_openings(bone, inside) & ~wall
     labels, count = ndimage.label(ndimage.binary_erosion(inside, IN_PLANE))
     if not count:
         return None, 0.0
@@ -108,3 +113,28 @@ def _cavity(head_ct):
     index = np.empty((len(found), 3))
     index[:, axes] = found * steps + (0, (steps[1] - 1) / 2, (steps[2] - 1) / 2)
     return apply_affine(head_ct.ijk_to_ras, index[:, ::-1]), volume_ml
+
+
+def _behind_openings(bone, inside):
+    """The convex hull of the bone in slices that enclose little although most of their ring of bone is there.
+
+    After a craniectomy a third of the ring may be missing.
+    """
+    found = np.zeros_like(bone)
+    rows, columns = np.indices(bone.shape[1:])
+    for part, enclosed, out in zip(bone, inside, found):
+        points = np.argwhere(part)
+        if len(points) < MIN_BONE:
+            continue
+        try:
+            sides = ConvexHull(points).equations  # negative inside
+        except QhullError:  # all in one line
+            continue
+        hull = np.all(sides[:, :1, None] * rows + sides[:, 1:2, None] * columns + sides[:, 2:, None] <= 0, axis=0)
+        if np.count_nonzero(enclosed) > ENCLOSED * np.count_nonzero(hull):
+            continue
+        away = points - np.argwhere(hull).mean(axis=0)
+        sectors = np.unique(np.floor(np.arctan2(*away.T) / (2 * np.pi) * SECTORS))
+        if len(sectors) >= RING * SECTORS:
+            out[:] = hull
+    return found
