@@ -90,6 +90,8 @@ def parse(
         if name == asked:
             commands[name](own)
             own.set_defaults(parser=own, command_line=shlex.join([program, *arguments]))
+    if "" in arguments:  # a shell variable without a value would mean the working folder, and any scan in it
+        parser.error("an argument is empty; expected a value, such as the path of a scan")
     return parser.parse_args(arguments)
 
 

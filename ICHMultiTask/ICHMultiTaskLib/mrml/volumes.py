@@ -72,7 +72,7 @@ def head_ct_from_node(node: slicer.vtkMRMLScalarVolumeNode | None) -> HeadCT:
     if node.GetClassName() != "vtkMRMLScalarVolumeNode":
         raise InputError(
             _("{name} is a {kind}; expected a head CT loaded as a scalar volume.").format(
-                name=name, kind=node.GetClassName()
+                name=name, kind=node.GetNodeTagName()
             )
         )
     image = node.GetImageData()

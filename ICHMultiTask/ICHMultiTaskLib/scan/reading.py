@@ -15,6 +15,7 @@ from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, part
 from ..common.translation import joined
 from ..common.translation import tr as _
+from ..common.writing import LIST_FILE
 from . import dicom, dicom_files, series_choice
 from .series_choice import SeriesSummary
 from .volume_files import read_volume_file, suffix_of
@@ -107,6 +108,8 @@ def _dicom_images(path, progress):
     """Yield the DICOM images at a path, and the series if the path is a file (None for a folder or .zip)."""
     if not path.exists():
         raise InputError(_("{path} does not exist; {expected}.").format(path=path, expected=EXPECTED))
+    if not (path.is_dir() or path.is_file()):  # a pipe would be waited for
+        raise InputError(_("{path} is neither a folder nor a file; {expected}.").format(path=path, expected=EXPECTED))
     with _readable(path), _without_validation():
         yield from _images_at(path, progress)
 
@@ -177,6 +180,8 @@ def _require_images(images, path, folder):
     found = ""
     if images.unreadable:
         found = _(", found {count} damaged").format(count=len(images.unreadable))
+    elif (folder / LIST_FILE).is_file():
+        found = _(", found a result of this software, which does not hold the scan")
     else:
         names = [file.name for file in sorted(dicom_files.visible_files(folder))]
         volumes = [name for name in names if suffix_of(Path(name)) or name.lower().endswith(".zip")]

@@ -11,9 +11,9 @@ import numpy as np
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.measures.labeled_scan import same_grid
 from ICHMultiTaskLib.measures.segment import LARGEST_ML
+from ICHMultiTaskLib.measures.segment_files import read_segments
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.identity import image_identity
-from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from .manifest import Row
 
@@ -51,19 +51,21 @@ def read_mask(path: Path, scan: HeadCT) -> np.ndarray:
     Returns
     -------
     ndarray of bool, shape (K, J, I)
+        Where any segment is.
 
     Raises
     ------
     InputError
-        If it cannot be read or is on another grid.
+        If it cannot be read, contains no labels (a map of probabilities) or is on another grid.
     """
-    mask = read_head_ct(path)
-    if not same_grid(mask.hu.shape, mask.ijk_to_ras, scan):
+    segments = read_segments(path)
+    shape = segments[0].mask.shape
+    if not same_grid(shape, segments[0].ijk_to_ras, scan):
         raise InputError(
             f"The mask {path.name} is not on the grid of its scan: expected {scan.hu.shape} voxels (k, j, i) at the "
-            f"scan's positions, found {mask.hu.shape}."
+            f"scan's positions, found {shape}."
         )
-    return mask.hu > 0
+    return np.any([segment.mask for segment in segments], axis=0)
 
 
 def check_mask_volume(row: Row, mask_ml: float) -> None:

@@ -73,7 +73,21 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
             problems.append(f"row {number}: {error}")
     if problems:
         raise InputError(f"The manifest {path} has {len(problems)} unusable rows: " + "; ".join(problems))
+    _refuse_spellings(path, rows)
     return Manifest(path, tuple(rows))
+
+
+def _refuse_spellings(path, rows):
+    """Refuse two spellings of one patient (P1 and p1, 007 and 7), who could be on both sides of a split."""
+    spellings = {}
+    for row in rows:
+        spellings.setdefault(row.patient_id.casefold().lstrip("0"), set()).add(row.patient_id)
+    found = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if found:
+        raise InputError(
+            f"The manifest {path} seems to spell patients in several ways: expected one patient_id for each, found "
+            f"{', '.join(found)}."
+        )
 
 
 def _row(record, folder, decimal_comma):

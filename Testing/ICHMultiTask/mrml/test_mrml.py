@@ -218,10 +218,9 @@ def test_unusable_nodes_are_refused_by_name(mrmlScene, head_ct):
     empty = mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "void")
     with pytest.raises(InputError, match="volume void is empty"):
         volumes.head_ct_from_node(empty)
-    for className in ("vtkMRMLLabelMapVolumeNode", "vtkMRMLVectorVolumeNode", "vtkMRMLDiffusionWeightedVolumeNode",
-                      "vtkMRMLModelNode"):  # fmt: skip
-        node = mrmlScene.AddNewNodeByClass(className, "other")
-        with pytest.raises(InputError, match=f"other is a {className}; expected a head CT"):
+    for kind in ("LabelMapVolume", "VectorVolume", "DiffusionWeightedVolume", "Model"):
+        node = mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}Node", "other")
+        with pytest.raises(InputError, match=f"other is a {kind}; expected a head CT"):
             volumes.head_ct_from_node(node)
     color = mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "color")
     image = vtk.vtkImageData()

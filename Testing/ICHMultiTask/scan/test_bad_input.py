@@ -58,6 +58,17 @@ def test_folder_that_holds_the_scan_in_another_form_names_it(tmp_path, name, wor
         read_head_ct(tmp_path)
 
 
+def test_result_and_pipe_are_no_scans(tmp_path):
+    (tmp_path / ".ichmultitask.json").write_text("{}")
+    (tmp_path / "attention.nrrd").touch()
+    with pytest.raises(InputError, match="found a result of this software, which does not hold the scan"):
+        read_head_ct(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match="pipe is neither a folder nor a file"):
+            read_head_ct(tmp_path / "pipe")
+
+
 def test_all_slices_at_one_position(tmp_path, dicom_files, head):
     dicom_files.write(tmp_path, *head, ImagePositionPatient=[0, 0, 0])
     with pytest.raises(InputError, match="All 32 slices of the series lie at one position"):

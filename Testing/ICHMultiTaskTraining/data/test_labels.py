@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.data.cache import prepare_all
-from ICHMultiTaskTrainingLib.data.labels import check_labels
+from ICHMultiTaskTrainingLib.data.labels import check_labels, read_mask
 from ICHMultiTaskTrainingLib.data.manifest import Row, read_manifest
 from ICHMultiTaskTrainingLib.data.splits import draw_folds, draw_split
 from ICHMultiTaskTrainingLib.training.config import make_config
@@ -81,6 +83,19 @@ def test_volume_far_from_its_mask_is_an_unusable_scan(training_manifest, small_s
         with pytest.raises(InputError, match="2 of 3 scans cannot be used: p1: volume_ml and mask .*p2: "):
             prepare_all(wrong, settings, tmp_path)
         prepare_all(found, settings, tmp_path)
+
+
+def test_map_of_probabilities_is_no_mask(tmp_path):
+    """Whatever is above 0 would be the bleed."""
+    affine = np.diag([-4.0, -4.0, 4.0, 1.0])
+    scan = HeadCT(np.zeros((8, 8, 8), np.int16), affine)
+    image = SimpleITK.GetImageFromArray(np.full((8, 8, 8), 0.2, np.float32))
+    image.SetSpacing([4.0] * 3)
+    SimpleITK.WriteImage(image, str(tmp_path / "mask.nrrd"))
+    with pytest.raises(InputError, match="contains fractions"):
+        read_mask(tmp_path / "mask.nrrd", scan)
+    SimpleITK.WriteImage(SimpleITK.Cast(5 * image, SimpleITK.sitkUInt8), str(tmp_path / "mask.nrrd"))
+    assert read_mask(tmp_path / "mask.nrrd", scan).all()
 
 
 def test_command_refuses_before_the_folder_is_touched(training_manifest, tmp_path, capsys):

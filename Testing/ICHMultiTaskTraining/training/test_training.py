@@ -108,6 +108,16 @@ def test_manifest_lists_every_unusable_row_at_once(tmp_path):
         assert part in str(error.value)
 
 
+def test_manifest_with_two_spellings_of_a_patient(tmp_path):
+    (tmp_path / "scan.nii.gz").touch()
+    table = "patient_id,image,volume_ml,died\n" + "".join(
+        f"{name},scan.nii.gz,3,0\n" for name in ("P1", "p1", "007", "7")
+    )
+    (tmp_path / "m.csv").write_text(table)
+    with pytest.raises(InputError, match="expected one patient_id for each, found P1 and p1, 007 and 7"):
+        read_manifest(tmp_path / "m.csv")
+
+
 def test_manifest_without_columns(tmp_path):
     (tmp_path / "m.csv").write_text("patient_id,image,Volume (ml)\na,scan,3\n")
     with pytest.raises(InputError, match='found no volume_ml, died .*; is "Volume .ml." volume_ml\\?'):
