@@ -1,7 +1,7 @@
 """Networks against the packages that have the same ones: equal outputs for equal weights.
 
-The 3D ResNets have theirs in test_network.py. No package has P3D, TSM, TIN and Uniformizing-3D: Docs/paper.md holds
-them against their authors' code.
+The 3D ResNets have theirs in test_network.py. P3D, TSM, TIN and Uniformizing-3D have none that installs beside any
+PyTorch: Docs/paper.md holds them against their authors' code.
 """
 
 import sys
