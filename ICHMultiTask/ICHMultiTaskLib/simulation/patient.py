@@ -21,7 +21,7 @@ from .mimics import draw_mimics
 from .outcome import Findings, draw_age_and_sex, draw_outcome, draw_presentation
 from .raters import read_volumes
 from .scanner import on_regular_grid, scan
-from .surgery import draw_surgery
+from .surgery import SHARES, draw_surgery
 
 if TYPE_CHECKING:
     from ..common.progress import Progress
@@ -61,6 +61,8 @@ class SimulationSettings:
     center_mm: tuple | None = None
     """Center of the bleed in the rigid head, RAS mm."""
     age: int | None = None
+    surgery: str | None = None
+    """Opening of the skull: one of "none", "burr hole", "craniotomy", "craniectomy"."""
 
     def __post_init__(self):
         Cohort.check(self.composition, "composition of the cohort")
@@ -68,6 +70,8 @@ class SimulationSettings:
             raise InputError(f"Unknown bleed location '{self.location}'; expected one of {', '.join(LOCATIONS)}.")
         if self.shape is not None and self.shape not in SHAPES:
             raise InputError(f"Unknown bleed shape '{self.shape}'; expected one of {', '.join(SHAPES)}.")
+        if self.surgery not in (None, "none", *SHARES):
+            raise InputError(f"Unknown surgery '{self.surgery}'; expected one of none, {', '.join(SHARES)}.")
         if self.matrix < 32 or (self.slices is not None and self.slices < 2):
             raise InputError(
                 "A simulated scan needs a matrix of at least 32 and at least 2 slices; "
@@ -199,7 +203,7 @@ def _simulate(seed, settings, patient_id, progress, visit):
     rate = composition.lesions if has_bleed else composition.lesions_without_bleed
     head.lesions = draw_lesions(old, age, head.csf_hu, rate)
     head.mimics = draw_mimics(old, head, has_bleed, composition.mimics)
-    head.openings = draw_surgery(surgery, head, has_bleed, composition.surgery)
+    head.openings = draw_surgery(surgery, head, has_bleed, composition.surgery, settings.surgery)
     hematoma, findings = None, Findings(0.0, "", atrophy=head.atrophy)
     if has_bleed:
         hematoma = Hematoma(

@@ -75,7 +75,9 @@ class Opening:
                 canvas.paint(distance, PLATE_HU, index, edge=max(1.0, canvas.pitch))
 
 
-def draw_surgery(rng: np.random.Generator, head: Head, has_bleed: bool, rate: float) -> list[Opening]:
+def draw_surgery(
+    rng: np.random.Generator, head: Head, has_bleed: bool, rate: float, kind: str | None = None
+) -> list[Opening]:
     """Draw the openings of a skull; metal is noted in `head`.
 
     Parameters
@@ -85,21 +87,27 @@ def draw_surgery(rng: np.random.Generator, head: Head, has_bleed: bool, rate: fl
     has_bleed : bool
     rate : float
         Factor on `SHARES`.
+    kind : str, optional
+        One of `SHARES`, or "none"; None: drawn.
 
     Returns
     -------
     list of Opening
         None or one.
     """
-    chance = rng.uniform()
-    for kind, shares in SHARES.items():
-        share = rate * shares[int(has_bleed)]
-        if chance < share:
-            opening = _opening(rng, head, kind)
-            head.metal += [((start + end) / 2.0, STREAK_HU) for start, end in opening.plates]
-            return [opening]
-        chance -= share
-    return []
+    drawn = rng.choice(
+        [*SHARES, "none"], p=_with_the_rest([rate * shares[int(has_bleed)] for shares in SHARES.values()])
+    )
+    kind = kind or str(drawn)
+    if kind == "none":
+        return []
+    opening = _opening(rng, head, kind)
+    head.metal += [((start + end) / 2.0, STREAK_HU) for start, end in opening.plates]
+    return [opening]
+
+
+def _with_the_rest(shares):
+    return [*shares, 1.0 - sum(shares)]
 
 
 def _opening(rng, head, kind):

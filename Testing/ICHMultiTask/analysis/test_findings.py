@@ -17,7 +17,7 @@ from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS, ClinicalContext
 from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import ScanFacts
-from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient, surgery
+from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 BROAD = {"putamen": "deep", "thalamus": "deep", "caudate": "deep"}
 
@@ -92,12 +92,11 @@ def test_no_findings_without_a_mark_or_a_skull():
 
 
 @pytest.mark.parametrize("seed", [9105, 9108])
-def test_a_skull_from_which_a_bone_flap_was_taken(seed, monkeypatch):
-    settings = SimulationSettings(bleed=True, matrix=128, slices=28)
-    monkeypatch.setattr(surgery, "SHARES", {})
-    closed = simulate_patient(seed, settings)
-    monkeypatch.setattr(surgery, "SHARES", {"craniectomy": (1.0, 1.0)})
-    opened = simulate_patient(seed, settings)
+def test_a_skull_from_which_a_bone_flap_was_taken(seed):
+    closed, opened = (
+        simulate_patient(seed, SimulationSettings(bleed=True, matrix=128, slices=28, surgery=kind))
+        for kind in ("none", "craniectomy")
+    )
     assert head_frame(opened.head_ct).volume_ml == pytest.approx(head_frame(closed.head_ct).volume_ml, rel=0.1)
     assert _placed(opened.head_ct, opened.mask) == _placed(closed.head_ct, closed.mask)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.simulation import SimulationSettings, hematoma, mimics, simulate_patient, surgery
 from ICHMultiTaskLib.simulation.anatomy import Head
@@ -11,19 +12,13 @@ HEAD = {"matrix": 112, "slices": 28, "noise_hu": 0.0, "offset_hu": 0.0, "tilt_de
 BONE_HU = 300
 
 
-@pytest.fixture
-def head(monkeypatch):
-    """Function that simulates the same head without a bleed, with one kind of opening or none."""
-
-    def simulate(kind=None, artifacts=False, seed=31):
-        monkeypatch.setattr(surgery, "SHARES", {name: (float(name == kind),) * 2 for name in surgery.RADIUS_MM})
-        return simulate_patient(seed, SimulationSettings(**HEAD, bleed=False, artifacts=artifacts))
-
-    return simulate
+def head(kind="none"):
+    """The same head without a bleed, with one kind of opening or none."""
+    return simulate_patient(31, SimulationSettings(**HEAD, bleed=False, artifacts=False, surgery=kind))
 
 
-@pytest.mark.parametrize("kind", surgery.RADIUS_MM)
-def test_an_opening_removes_bone_and_changes_nothing_far_from_it(head, kind):
+@pytest.mark.parametrize("kind", surgery.SHARES)
+def test_an_opening_removes_bone_and_changes_nothing_far_from_it(kind):
     plain, opened = head(), head(kind)
     assert opened.facts["surgery"] == (kind,) and plain.facts["surgery"] == ()
     removed = (plain.head_ct.hu > BONE_HU) & (opened.head_ct.hu < BONE_HU / 2)
@@ -34,10 +29,10 @@ def test_an_opening_removes_bone_and_changes_nothing_far_from_it(head, kind):
     assert extent < 1.4 * surgery.RADIUS_MM[kind][1] + 2 * surgery.BURR_MM + 15.0
 
 
-def test_openings_are_as_large_as_their_kinds(head):
+def test_openings_are_as_large_as_their_kinds():
     removed_ml = {
         kind: np.count_nonzero((head().head_ct.hu > BONE_HU) & (head(kind).head_ct.hu < BONE_HU / 2))
-        for kind in surgery.RADIUS_MM
+        for kind in surgery.SHARES
     }
     assert removed_ml["burr hole"] < removed_ml["craniectomy"] / 10
     assert removed_ml["craniotomy"] < removed_ml["craniectomy"]
@@ -46,9 +41,8 @@ def test_openings_are_as_large_as_their_kinds(head):
 def test_only_metal_causes_streaks(monkeypatch):
     def scanned(clip, streaks):
         monkeypatch.setattr(mimics, "MIMICS", {name: (float(clip and name == "clip"),) * 2 for name in mimics.MIMICS})
-        monkeypatch.setattr(surgery, "SHARES", {})
         monkeypatch.setattr(mimics, "CLIP_STREAK_HU", streaks)
-        return simulate_patient(8, SimulationSettings(**HEAD, bleed=False)).head_ct.hu.astype(int)
+        return simulate_patient(8, SimulationSettings(**HEAD, bleed=False, surgery="none")).head_ct.hu.astype(int)
 
     without = scanned(True, 0.0)
     changed = np.abs(scanned(True, 150.0) - without) > 3
@@ -78,3 +72,8 @@ def test_shares_of_openings(has_bleed):
         sum(shares[has_bleed] for shares in surgery.SHARES.values()), abs=0.02
     )
     assert not any(surgery.draw_surgery(rng, head, has_bleed, 0.0) for _ in range(100))
+
+
+def test_an_unknown_surgery_is_refused():
+    with pytest.raises(InputError, match="craniectomy"):
+        SimulationSettings(surgery="lobotomy")
