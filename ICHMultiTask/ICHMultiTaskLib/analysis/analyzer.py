@@ -209,6 +209,12 @@ class Analyzer:
         """
         clock, progress = _Clock(), progress or NO_PROGRESS
         check_choice(head, stage, method)  # before the work, not after it
+        if not isinstance(head_ct, HeadCT):
+            raise InputError(
+                _("There is no scan to analyze; expected a HeadCT, as read_head_ct gives, found {kind}.").format(
+                    kind=type(head_ct).__name__
+                )
+            )
         self.runner.check_map(stage, method)
         clinical = dict(clinical or {})
         if clinical.get("age") in (None, "") and head_ct.facts.patient_age is not None:

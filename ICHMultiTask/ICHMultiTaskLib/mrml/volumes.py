@@ -68,7 +68,15 @@ def head_ct_from_node(node: slicer.vtkMRMLScalarVolumeNode | None) -> HeadCT:
     """
     if node is None:
         raise InputError(_("No volume was given; expected a head CT loaded as a scalar volume."))
+    if not isinstance(node, slicer.vtkMRMLNode):
+        raise InputError(
+            _("No volume was given; expected a head CT loaded as a scalar volume, found {kind}.").format(
+                kind=type(node).__name__
+            )
+        )
     name = node.GetName()
+    if node.GetScene() is None:
+        raise InputError(_("The volume {name} is no longer in the scene.").format(name=name))
     if node.GetClassName() != "vtkMRMLScalarVolumeNode":
         raise InputError(
             _("{name} is a {kind}; expected a head CT loaded as a scalar volume.").format(

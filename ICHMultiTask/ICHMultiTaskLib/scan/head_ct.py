@@ -63,6 +63,12 @@ class HeadCT:
     facts: ScanFacts = field(default_factory=ScanFacts)
 
     def __post_init__(self):
+        if not isinstance(self.hu, np.ndarray) or self.hu.dtype.kind not in "biuf":
+            raise InputError(
+                _("The scan's values are unusable: expected an array of real numbers in HU, found {kind}.").format(
+                    kind=getattr(self.hu, "dtype", type(self.hu).__name__)
+                )
+            )
         if self.hu.ndim != 3:
             raise InputError(
                 _("The scan has {ndim} dimensions; expected a single 3-D volume (k, j, i).").format(ndim=self.hu.ndim)

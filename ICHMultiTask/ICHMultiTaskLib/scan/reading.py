@@ -54,7 +54,7 @@ def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progres
         If there is no such file, it cannot be read, or it does not contain one CT volume.
     """
     progress = progress or NO_PROGRESS
-    path = Path(path).expanduser()
+    path = _path(path)
     if path.is_file() and suffix_of(path) is not None:
         if series_uid is not None:
             raise InputError(
@@ -94,13 +94,24 @@ def list_series(folder: str | os.PathLike) -> list[SeriesSummary]:
     InputError
         If there is no DICOM image, or it cannot be read.
     """
-    path = Path(folder).expanduser()
+    path = _path(folder)
     if path.is_file() and suffix_of(path) is not None:
         raise InputError(_("{name} contains one volume and no series; expected DICOM images.").format(name=path.name))
     with _dicom_images(path, NO_PROGRESS) as (images, file_uid):
         if file_uid is not None:
             return series_choice.choose_series(images.slices, file_uid)[1]
         return series_choice.summarize(series_choice.rank_series(images.slices))
+
+
+def _path(given):
+    """The path of a scan; an empty one would mean the working folder, and any scan in it."""
+    if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):
+        raise InputError(
+            _("No path of a scan was given; {expected}, found {given}.").format(
+                expected=EXPECTED, given=f"“{given}”" if isinstance(given, str) else type(given).__name__
+            )
+        )
+    return Path(given).expanduser()
 
 
 @contextmanager

@@ -264,6 +264,12 @@ def test_scans_that_are_not_heads_are_refused(analyzer):
         analyzer.analyze(HeadCT(np.full((30, 128, 128), -1000, np.int16), np.diag([2.0, 2.0, 5.0, 1.0])))
 
 
+def test_what_is_no_scan_is_refused(analyzer, scan):
+    for given in (None, scan.hu, "scan"):
+        with pytest.raises(InputError, match=f"expected a HeadCT, as read_head_ct gives, found {type(given).__name__}"):
+            analyzer.analyze(given)
+
+
 def test_tiny_bundle_with_the_paper_preset_runs(tmp_path, scan):
     result = analyze(scan, tiny_bundle(tmp_path / "tiny"), "cpu", head="prognosis")
     assert np.isfinite([result.volume_ml, result.mortality_probability]).all()

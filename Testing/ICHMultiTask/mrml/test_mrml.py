@@ -215,6 +215,13 @@ def test_variable_spacing_is_resampled_with_a_warning(mrmlScene, head_ct):
 def test_unusable_nodes_are_refused_by_name(mrmlScene, head_ct):
     with pytest.raises(InputError, match="No volume was given"):
         volumes.head_ct_from_node(None)
+    for given in ("CT", head_ct.hu, 5):
+        with pytest.raises(InputError, match="No volume was given; .* found"):
+            volumes.head_ct_from_node(given)
+    removed = volumes.head_ct_to_node(mrmlScene, head_ct, "gone")
+    mrmlScene.RemoveNode(removed)
+    with pytest.raises(InputError, match="volume gone is no longer in the scene"):
+        volumes.head_ct_from_node(removed)
     empty = mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "void")
     with pytest.raises(InputError, match="volume void is empty"):
         volumes.head_ct_from_node(empty)

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.reading import list_series, read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
@@ -29,6 +30,22 @@ def refused(path, message, **options):
     sentence = str(caught.value)
     assert "\n" not in sentence and sentence.endswith(".") and "expected" in sentence
     assert not re.search(r"[.!?] [A-Z]", sentence), f"more than one sentence: {sentence}"
+
+
+@pytest.mark.parametrize("given", ["", None, 5, b"scan", ["scan"]], ids=repr)
+def test_what_is_no_path(given):
+    """An empty path would mean the working folder."""
+    for read in (read_head_ct, list_series):
+        with pytest.raises(InputError, match="No path of a scan was given; expected a folder"):
+            read(given)
+
+
+@pytest.mark.parametrize(
+    "hu", [[[[1]]], np.zeros((2, 2, 2), complex), np.full((2, 2, 2), "1")], ids=["list", "complex", "text"]
+)
+def test_values_that_are_no_real_numbers(hu):
+    with pytest.raises(InputError, match="values are unusable: expected an array of real numbers"):
+        HeadCT(hu, np.diag([2.0, 2.0, 2.0, 1.0]))
 
 
 def test_missing_path(tmp_path):
