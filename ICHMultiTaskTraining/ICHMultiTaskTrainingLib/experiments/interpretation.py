@@ -71,8 +71,12 @@ def compare_methods(
     Raises
     ------
     InputError
-        If no scan of the table can be used.
+        If no scan of the table can be used, or the model's volume head was not trained.
     """
+    if "volume" not in analyzer.bundle.tasks:
+        raise InputError(
+            "The methods are measured on the volume: expected a model that reads it, found prognosis alone."
+        )
     chosen = chosen_rows(rows, patients)
     methods = list(methods or [method for method in METHODS if supports(analyzer.runner.network, method)])
     for method in methods:

@@ -15,7 +15,7 @@ from ICHMultiTaskLib.report.pages import render
 from ..data.manifest import Manifest, Row
 from ..evaluation.metrics import auc
 from ..training.config import PRESETS as TRAINING
-from ..training.config import TrainingConfig
+from ..training.config import UNWRITTEN, TrainingConfig
 from .cohort import formula_volumes, is_simulated, median_of_others, rater_volumes
 from .figures import covering_curves, error_curves, roc_curves, volume_histograms
 from .interpretation import LEVELS
@@ -146,10 +146,11 @@ def departures(config: TrainingConfig) -> list[str]:
     """Settings that differ from those stated in the paper, as phrases."""
     stated, found = (_flat(settings.as_dict()) for settings in (TRAINING["paper"], config))
     own = ("preset", "fold", "folds", "seed", "tasks")
+    pairs = {name: (value, stated.get(name, UNWRITTEN.get(name.rpartition(".")[2]))) for name, value in found.items()}
     return [
-        f"{name}: {value} in place of {stated.get(name)}"
-        for name, value in found.items()
-        if name not in own and value != stated.get(name)
+        f"{name}: {value} in place of {paper}"
+        for name, (value, paper) in pairs.items()
+        if name not in own and value != paper
     ]
 
 

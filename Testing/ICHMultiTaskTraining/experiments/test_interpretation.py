@@ -92,6 +92,13 @@ def test_scans_are_taken_evenly_and_the_middle_one_first(tmp_path):
         chosen_rows(without, 5)
 
 
+def test_a_model_of_the_prognosis_alone_is_refused(bundle, training_manifest):
+    analyzer = Analyzer(bundle, "cpu")
+    analyzer.bundle.metadata["training"] = {"config": {"tasks": "prognosis"}}
+    with pytest.raises(InputError, match="expected a model that reads it, found prognosis alone"):
+        compare_methods(analyzer, read_manifest(training_manifest).rows, SIGHT)
+
+
 def test_the_command_leaves_a_report(bundle, training_manifest, tmp_path, capsys):
     arguments = ["interpret", training_manifest, "--output", tmp_path / "out", "--model", bundle, "--patients", "1"]
     arguments += [word for method in SIGHT for word in ("--method", method)]

@@ -15,6 +15,7 @@ from ICHMultiTaskTrainingLib.cli import main
 from ICHMultiTaskTrainingLib.data.manifest import Row
 from ICHMultiTaskTrainingLib.experiments import reproduce as reproduce_module
 from ICHMultiTaskTrainingLib.experiments.cohort import check_deaths
+from ICHMultiTaskTrainingLib.experiments.page import departures
 from ICHMultiTaskTrainingLib.experiments.presets import PRESETS
 from ICHMultiTaskTrainingLib.experiments.rows import all_rows, chosen
 from ICHMultiTaskTrainingLib.experiments.store import Store
@@ -220,6 +221,14 @@ def test_a_fold_column_that_cannot_be_followed_is_refused_before_any_training(co
     assert run(table, tmp_path / "out") == 1
     assert "fold column is unusable: expected a number from 0 to 1 in every row, found '2'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_departures_from_the_paper_are_named_with_what_it_has():
+    assert departures(make_config("paper")) == []
+    changed = {"epochs": 2, "preprocessing.slice_sampling": "spline"}
+    found = departures(make_config("paper", **changed))
+    assert found == ["preprocessing.slice_sampling: spline in place of linear", "epochs: 2 in place of 300"]
+    assert departures(make_config("paper", **{"preprocessing.slice_sampling": "linear"})) == []
 
 
 def test_unknown_rows_list_the_known_ones(cohort, tmp_path, capsys):
