@@ -110,7 +110,8 @@ def main():
     from ICHMultiTaskLib.model.bundle import ModelBundle
 
     networks[f"federated, {options.rounds} rounds"] = ModelBundle.load(next(iter(bundles.values()))).network()
-    for name, manifest in {"pooled": pooled} | {f"{n} alone": train for n, (train, _) in centers.items()}.items():
+    alone = {f"{name} alone": train for name, (train, _) in centers.items()}
+    for name, manifest in {"pooled": pooled, **alone}.items():
         trainer = Trainer(read_manifest(manifest), config, options.output / name.replace(" ", "-"), "cpu")
         trainer.run()
         networks[name] = trainer.bundle_network()
