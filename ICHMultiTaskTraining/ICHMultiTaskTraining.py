@@ -22,6 +22,7 @@ from ICHMultiTaskLib.common.translation import translated
 from ICHMultiTaskLib.common.writing import os_error_sentence
 from ICHMultiTaskLib.mrml.parameters import Device
 from ICHMultiTaskLib.panel.dependencies import TRAINING, install_missing_packages
+from ICHMultiTaskLib.panel.fitting import TextFitter
 from ICHMultiTaskLib.panel.work import WARNING_STYLE, Work
 from ICHMultiTaskTrainingLib.cli.process import CommandProcess, LogReader
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
@@ -68,6 +69,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self.layout.addWidget(uiWidget)
         self.ui = ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.fitter = TextFitter([uiWidget])
         self.logic = ICHMultiTaskTrainingLogic()
         self.run = self._log = self._manifest = None
         self._processes = {}
@@ -95,6 +97,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         """Stop running commands when the application closes; they can be continued."""
         self._timer.stop()
         self._typing.stop()
+        self.fitter.stop()
         self.check.stop()
         for process in self._processes.values():
             process.stop()
@@ -243,6 +246,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self.curves.show(self._history())
         if self._running:
             self._update()
+        self.fitter.start()
 
     def _ended(self, process, status):
         if process.stopped:
@@ -277,6 +281,7 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         ui.progressBar.value = round(1000 * (view.fraction or 0.0))
         _show(ui.stageLabel, view.stage)
         self.finished.show(self.run, view.finished and not running)
+        self.fitter.start()
 
     def _epochsText(self):
         try:

@@ -239,7 +239,9 @@ class ICHMultiTaskCompareTest(PanelCase):
         blood = np.argwhere((hu > 60) & (hu < 90))[:, ::-1]
         center = np.median(blood, axis=0) @ volumes.ijk_to_ras_of(scan)[:3, :3].T + volumes.ijk_to_ras_of(scan)[:3, 3]
         self.assertLess(np.linalg.norm(found - center), 20)
-        self.compare.ui.segmentEditorButton.click()
+        with self.alive():
+            self.compare.ui.segmentEditorButton.click()
+            self.settle()
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         self.assertIs(editor.segmentationNode(), node)
         self.assertIs(editor.sourceVolumeNode(), scan)

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -20,13 +21,16 @@ from pathlib import Path
 import qt
 import slicer
 
-from ICHMultiTaskLib.model import testing
-from ICHMultiTaskLib.model.bundle import METADATA
-from ICHMultiTaskLib.mrml import results, volumes
-from ICHMultiTaskLib.panel.dependencies import TRAINING, missing_packages
-from ICHMultiTaskTrainingLib.cli.process import command, python_executable
-from ICHMultiTaskTrainingLib.training.progress_file import read_progress
-from ICHMultiTaskTrainingLib.training.settings_text import settings_text
+sys.path.insert(0, str(Path(__file__).parent))
+from panel_case import LegibleCase  # noqa: E402
+
+from ICHMultiTaskLib.model import testing  # noqa: E402
+from ICHMultiTaskLib.model.bundle import METADATA  # noqa: E402
+from ICHMultiTaskLib.mrml import results, volumes  # noqa: E402
+from ICHMultiTaskLib.panel.dependencies import TRAINING, missing_packages  # noqa: E402
+from ICHMultiTaskTrainingLib.cli.process import command, python_executable  # noqa: E402
+from ICHMultiTaskTrainingLib.training.progress_file import read_progress  # noqa: E402
+from ICHMultiTaskTrainingLib.training.settings_text import settings_text  # noqa: E402
 
 PATIENTS = 8
 TINY = {
@@ -49,7 +53,7 @@ with followed({folder!r}, NullProgress()) as progress:
 """
 
 
-class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
+class ICHMultiTaskTrainingPanelTest(LegibleCase):
     """One cohort, simulated through the panel, serves all tests."""
 
     @classmethod
@@ -145,6 +149,8 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         self.assertIn("14 epochs: first 12 at lower resolution", ui.epochsInfoLabel.text)
         self.assertIn("12 epochs at half resolution", ui.planLabel.text)
         self.assertIn("Estimated times", ui.planLabel.text)
+        self.waitFor(lambda: not widget.fitter.timer.isActive())
+        self.assertNothingIsCut(ui.trainingButton.parent())
         self.screenshot("training-planned")
         self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Start", True))
         with self.alive():
@@ -178,7 +184,7 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         self.waitFor(lambda: widget.check.task is None)
         self.assertEqual(ui.batchSizeSpinBox.value, 4)
         self.assertIn(f"{done} of 14 epochs are done", ui.statusLabel.text)
-        self.assertIn(f"Epoch {done} of 14", ui.logText.toPlainText())
+        self.assertIn("Epoch 1 of 14", ui.logText.toPlainText())
         ui.startButton.click()
         with self.alive():
             self.waitFor(lambda: not widget._running)
@@ -189,7 +195,12 @@ class ICHMultiTaskTrainingPanelTest(unittest.TestCase):
         self.assertNotIn("AUC 0", ui.statusLabel.text)
         self.assertTrue(ui.finishedWidget.visible)
         self.assertEqual((ui.startButton.text, ui.startButton.enabled), ("Finished", False))
+        self.waitFor(lambda: not widget.fitter.timer.isActive())
+        self.assertNothingIsCut(ui.trainingButton.parent())
         self.screenshot("training-finished")
+        self.assertLess(slicer.util.findChild(slicer.util.mainWindow(), "PanelDockWidget").width, 430)
+        sections = ui.trainingButton.parent()
+        self.assertLessEqual(sections.layout().minimumSize().width(), sections.width, "all sections fit in")
 
         ui.compareModelsButton.click()
         self.assertEqual(ui.compareModelsButton.text, "Stop")

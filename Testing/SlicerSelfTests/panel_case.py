@@ -18,7 +18,22 @@ from ICHMultiTaskLib.panel.dependencies import missing_packages
 FREEZE_SECONDS = 0.2
 
 
-class PanelCase(unittest.TestCase):
+class LegibleCase(unittest.TestCase):
+    """What all panels must be."""
+
+    def assertNothingIsCut(self, widget):
+        """Every label that is shown has the height that its text needs at its width, and every button the width."""
+        for label in slicer.util.findChildren(widget, className="QLabel"):
+            if label.visible and label.text:
+                needed = label.heightForWidth(label.width) if label.wordWrap else label.sizeHint.height()
+                self.assertGreaterEqual(label.height, needed, f"{label.name}: {label.text[:60]}")
+        for button in slicer.util.findChildren(widget, className="QPushButton"):
+            if button.visible:
+                needed = qt.QFontMetrics(button.font).horizontalAdvance(button.text)
+                self.assertGreaterEqual(button.width, needed, f"{button.name}: {button.text}")
+
+
+class PanelCase(LegibleCase):
     """Each test starts with an empty scene, the module open and a tiny bundle chosen."""
 
     @classmethod
@@ -50,7 +65,7 @@ class PanelCase(unittest.TestCase):
         """Wait until the panel has followed what happened, and all work has ended."""
         for _turn in range(3):
             slicer.app.processEvents()
-        timers = self.panel.compare._timer, self.panel._updateTimer, self.panel._fitTimer
+        timers = self.panel.compare._timer, self.panel._updateTimer, self.panel.fitter.timer
         self.waitFor(lambda: not self.state.queue.busy and not any(timer.isActive() for timer in timers))
         for _turn in range(3):
             slicer.app.processEvents()
@@ -90,13 +105,6 @@ class PanelCase(unittest.TestCase):
         self.ui.analyzeButton.click()
         self.settle()
         return node
-
-    def assertNothingIsCut(self, widget):
-        """Every label that is shown has the height that its text needs at its width."""
-        for label in slicer.util.findChildren(widget, className="QLabel"):
-            if label.visible and label.text:
-                needed = label.heightForWidth(label.width) if label.wordWrap else label.sizeHint.height()
-                self.assertGreaterEqual(label.height, needed, f"{label.name}: {label.text[:60]}")
 
     def screenshot(self, name):
         folder = os.environ.get("ICHMULTITASK_SCREENSHOTS")

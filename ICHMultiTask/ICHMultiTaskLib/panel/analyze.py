@@ -28,6 +28,8 @@ HEADLINE_STYLE = """
 QPushButton {{ text-align: left; border: none; padding: 0px; color: {color}; }}
 QPushButton:focus {{ text-decoration: underline; }}
 """
+HEADLINE_POINTS = range(24, 11, -1)
+"""Sizes of the headline's font: a volume is short, words are not."""
 
 
 class AnalyzeSection:
@@ -59,6 +61,17 @@ class AnalyzeSection:
         for label in (self.ui.outdatedLabel, self.ui.warningsLabel):
             set_warning(label, True)
             label.textFormat = qt.Qt.RichText
+
+    def fitHeadline(self) -> bool:
+        """Give the headline the largest font in which it fits; return whether the font has changed."""
+        button = self.ui.headlineButton
+        font, before = button.font, button.font.pointSize()
+        for points in HEADLINE_POINTS:
+            font.setPointSize(points)
+            if qt.QFontMetrics(font).horizontalAdvance(button.text) <= button.width:
+                break
+        button.setFont(font)
+        return points != before
 
     def lookUpDevices(self) -> None:
         """At the first visit, list the devices in the background, since loading PyTorch takes seconds."""

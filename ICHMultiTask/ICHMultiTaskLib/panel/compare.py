@@ -135,9 +135,11 @@ class CompareSection(VTKObservationMixin):
         node = slicer.mrmlScene.GetNodeByID(choice.node_id)
         self.whenEdited()
         let_views_settle()
+        widget = slicer.modules.segmenteditor.widgetRepresentation()  # made when it is first asked for
+        let_views_settle()
         slicer.util.selectModule("SegmentEditor")
         let_views_settle()
-        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        editor = widget.self().editor
         editor.setSegmentationNode(node)
         editor.setSourceVolumeNode(self.panel.scan)
         editor.setCurrentSegmentID(choice.segment_id)

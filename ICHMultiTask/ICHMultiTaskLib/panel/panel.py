@@ -21,6 +21,7 @@ from .cohort import CohortSection
 from .compare import CompareSection
 from .compare_state import CompareState
 from .findings import FindingsSection
+from .fitting import TextFitter
 from .repeat import RepeatSection
 from .repeat_state import RepeatState
 from .state import PanelState, belongings
@@ -30,8 +31,6 @@ from .work import Ticker
 
 if TYPE_CHECKING:
     from .logic import Logic
-
-MAX_FITS = 4
 
 
 class Panel(VTKObservationMixin):
@@ -79,11 +78,7 @@ class Panel(VTKObservationMixin):
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(0)
         self._updateTimer.connect("timeout()", self.update)
-        self._fits = 0
-        self._fitTimer = qt.QTimer()
-        self._fitTimer.setSingleShot(True)
-        self._fitTimer.setInterval(0)
-        self._fitTimer.connect("timeout()", self._fitTexts)
+        self.fitter = TextFitter([section.widget for section in self.sections], self.analyze.fitHeadline)
         for section in self.sections:
             if section.widget.className() == "ctkCollapsibleButton":
                 section.widget.connect("contentsCollapsed(bool)", lambda collapsed: self._updateTimer.start())
@@ -113,7 +108,7 @@ class Panel(VTKObservationMixin):
         """Stop all timers and work, and remove all observers."""
         self.ticker.stop()
         self._updateTimer.stop()
-        self._fitTimer.stop()
+        self.fitter.stop()
         self.compare.cleanup()
         self.removeObservers()
 
@@ -154,25 +149,7 @@ class Panel(VTKObservationMixin):
         """Update every section."""
         for section in self.sections:
             section.update()
-        self._fits = 0
-        self._fitTimer.start()
-
-    def _fitTexts(self):
-        """Give each label the height of its text, which a collapsible section does not request.
-
-        Heights change the layout, which changes the widths; so this repeats until nothing changes, `MAX_FITS` times at
-        most.
-        """
-        changed = False
-        for section in self.sections:
-            for label in slicer.util.findChildren(section.widget, className="QLabel"):
-                if label.wordWrap and label.visible:
-                    needed = label.heightForWidth(label.width)
-                    if label.minimumHeight != needed:
-                        label.minimumHeight, changed = needed, True
-        self._fits += 1
-        if changed and self._fits < MAX_FITS:
-            self._fitTimer.start()
+        self.fitter.start()
 
     def _enableShortcuts(self, enabled):
         for shortcut in filter(None, self._shortcuts):
