@@ -50,9 +50,10 @@ def _sites(texts):
     sites = {}
     for text in texts:
         name, equals, manifest = text.partition("=")
-        if not equals or not name.isidentifier() or name in ("server", "flare"):
+        # FLARE takes no other letters.
+        if not equals or not (name.isidentifier() and name.isascii()) or name in ("server", "flare"):
             raise InputError(
-                "A site is malformed: expected name=manifest with a name of letters, digits and underscores other than "
+                "A site is malformed: expected name=manifest with a name of letters a to z, digits and underscores other than "
                 f"server and flare, found {text!r}."
             )
         if name in sites:

@@ -73,6 +73,7 @@ def test_rounds_share_the_epochs(hospitals, settings, tmp_path):
         (["--site", "north=north.csv"], {}, "at least 2, found 1"),
         (["--site", "north=north.csv", "--site", "north=south.csv"], {}, "appears twice"),
         (["--site", "north", "--site", "south=south.csv"], {}, "expected name=manifest"),
+        (["--site", "münchen=north.csv", "--site", "south=south.csv"], {}, "letters a to z"),
         (["--site", "server=north.csv", "--site", "south=south.csv"], {}, "other than server and flare"),
         (["--site", "north=north.csv", "--site", "south=south.csv", "--rounds", "3"], {}, "expected 1 to 2 rounds"),
         (["--site", "north=north.csv", "--site", "south=none.csv"], {}, "south: "),
