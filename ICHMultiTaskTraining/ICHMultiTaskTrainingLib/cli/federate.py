@@ -53,8 +53,8 @@ def _sites(texts):
         # FLARE takes no other letters.
         if not equals or not (name.isidentifier() and name.isascii()) or name in ("server", "flare"):
             raise InputError(
-                "A site is malformed: expected name=manifest with a name of letters a to z, digits and underscores other "
-                f"than server and flare, found {text!r}."
+                "A site is malformed: expected name=manifest with a name of letters a to z, digits and _, other "
+                f"than server and flare; found {text!r}."
             )
         if name in sites:
             raise InputError(f"A site appears twice: expected each once, found {name}.")
