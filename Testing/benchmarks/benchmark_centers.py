@@ -1,6 +1,6 @@
 """One model by several simulated hospitals: federated, pooled and local training on the same scans.
 
-    python Testing/benchmarks/benchmark_centers.py --output FOLDER [--patients 24 --epochs 12 --rounds 4]
+    python Testing/benchmarks/benchmark_centers.py --output FOLDER [--patients 80 --epochs 30 --rounds 6]
 
 Needs NVIDIA FLARE. Prints a table in Markdown, with 95 % bootstrap intervals over the test patients; what it says
 depends on the size, which stands above it.
@@ -90,9 +90,9 @@ def main():
     """Simulate, train in three ways, print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--patients", type=int, default=24, help="of each center, for training and again for testing")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--patients", type=int, default=80, help="of each center, for training and again for testing")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--matrix", type=int, default=96)
     options = parser.parse_args()
     began = time.process_time()
