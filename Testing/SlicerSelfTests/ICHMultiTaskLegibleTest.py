@@ -224,6 +224,9 @@ class ICHMultiTaskLegibleTest(PanelCase):
         slicer.util.loadVolume(str(sorted(folder.rglob("*.dcm"))[0]), {"singleFile": False})
         self.settle()
         self.assertAsByTheCommand(folder)
+        bounds, red = np.zeros(6), slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        self.state.scan.GetRASBounds(bounds)
+        self.assertAlmostEqual(red.GetSliceOffset(), bounds[4:].mean(), delta=10, msg="in the middle, not in the neck")
         self.screenshot("tilted")
         self.assertFalse(self.ui.mortalityLabel.visible)
         for widget in (self.ui.warningsLabel, self.ui.headlineButton, self.ui.reportButton):

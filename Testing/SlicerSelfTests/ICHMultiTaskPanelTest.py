@@ -47,7 +47,7 @@ class ICHMultiTaskPanelTest(PanelCase):
             self.assertFalse(self.ui.mortalityLabel.visible)
         self.assertIn("Random weights", self.ui.modelLabel.text)
         self.assertIn("not validated on patients", self.ui.useLabel.text)
-        self.assertEqual(self.ui.scanSelector.currentText, f"Head CT: {volume}")
+        self.assertEqual(self.ui.scanSelector.currentText, f"Head CT: {self.ui.headlineButton.text}")
         self.assertNothingIsCut(self.panel.analyze.widget)
         attention = results.result_node(node, "attention")
         for composite in scene.nodes_of_class(slicer.mrmlScene, "vtkMRMLSliceCompositeNode"):

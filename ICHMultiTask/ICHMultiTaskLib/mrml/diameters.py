@@ -10,6 +10,7 @@ import vtk
 
 from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
+from .layout import own_composites
 from .scene import nodes_of_class
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def show_diameters(
 ) -> list[slicer.vtkMRMLMarkupsLineNode]:
     """Draw A, B and C of a segment in the views, with their lengths beside it.
 
+    A view beside them that shows another scan is left alone.
+
     Parameters
     ----------
     scene : vtkMRMLScene
@@ -49,7 +52,11 @@ def show_diameters(
     """
     lines = {letter: getattr(measures, f"{letter.lower()}_line_ras_mm") for letter in _COLORS}
     lines = {letter: line for letter, line in lines.items() if line is not None}
-    views, nodes = nodes_of_class(scene, "vtkMRMLSliceNode"), []
+    others = {
+        node.GetLayoutName() for node in own_composites(scene) if node.GetBackgroundVolumeID() != scan_node.GetID()
+    }
+    views = [view for view in nodes_of_class(scene, "vtkMRMLSliceNode") if view.GetLayoutName() not in others]
+    nodes = []
     # In sagittal and coronal views, A and B would overlap; in axial views, C would be a point on the bleed.
     axial = {view.GetID(): _is_axial(view) for view in views}
     for letter, line in lines.items():
@@ -140,6 +147,13 @@ def _is_axial(view):
     """Whether a view shows slices as they were acquired, nearly axial."""
     matrix = view.GetSliceToRAS()
     return abs(matrix.GetElement(2, 2)) > 0.7
+
+
+def keep_diameters_out_of_view(scene: slicer.vtkMRMLScene, view: slicer.vtkMRMLSliceNode) -> None:
+    """Hide the lines and labels that `show_diameters` drew in a view, which shows another scan."""
+    for node in nodes_of_class(scene, "vtkMRMLMarkupsNode"):
+        if node.GetAttribute(_KIND) is not None and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().RemoveViewNodeID(view.GetID())
 
 
 def remove_diameters(scene: slicer.vtkMRMLScene, keep: slicer.vtkMRMLScalarVolumeNode | None = None) -> None:

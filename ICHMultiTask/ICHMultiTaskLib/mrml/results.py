@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 import vtk
 
-from ..analysis.second_look import WITHOUT_PROGNOSIS
+from ..analysis.second_look import WITHOUT_PROGNOSIS, Hemorrhage
 from ..common.clinical_variables import read_with
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, interval, number, probability, probability_range
@@ -54,6 +54,8 @@ def show_analysis(
 ) -> ResultNodes:
     """Show an analysis with its scan; results of an earlier run on the same scan are replaced.
 
+    The views jump to the peak of the map, unless no hemorrhage was found.
+
     Parameters
     ----------
     scene : vtkMRMLScene
@@ -71,10 +73,12 @@ def show_analysis(
         If the scan is no longer in the scene.
     """
     table = show_table(scene, analysis, volumeNode)
-    attention = show_attention(scene, analysis, analysis.attention, volumeNode) if analysis.attention else None
-    if attention is None:
+    if analysis.attention is None:
         remove_result(scene, volumeNode, "attention")
-    return ResultNodes(attention, table)
+        return ResultNodes(None, table)
+    # Without a hemorrhage the highest attention is nowhere in particular.
+    jump = analysis.hemorrhage != Hemorrhage.NONE
+    return ResultNodes(show_attention(scene, analysis, analysis.attention, volumeNode, jump), table)
 
 
 def show_table(
@@ -248,12 +252,24 @@ def show_overlay(
             if node.GetForegroundVolumeID() != foregroundID:
                 node.SetForegroundVolumeID(foregroundID)
                 node.SetForegroundOpacity(FOREGROUND_OPACITY)
-    for logic in application_logic().GetSliceLogics() or ():
-        if logic.GetSliceCompositeNode().GetID() in changed:
-            logic.FitSliceToBackground()
+    _fit(changed)
     for node in map(scene.GetNodeByID, filter(None, maps)):
         if node is not None:
             _refresh_scale(node)
+
+
+def fit_views(scene: slicer.vtkMRMLScene, volumeNode: slicer.vtkMRMLVolumeNode) -> None:
+    """Fit the slice views of the user's layouts that show a scan to it, as after its position has changed."""
+    own = own_composites(scene)
+    composites = [node for node in nodes_of_class(scene, "vtkMRMLSliceCompositeNode") if node not in own]
+    _fit({node.GetID() for node in composites if node.GetBackgroundVolumeID() == volumeNode.GetID()})
+
+
+def _fit(composite_ids):
+    """Fit the views of these composite nodes; outside the application there are none."""
+    for logic in application_logic().GetSliceLogics() or ():
+        if logic.GetSliceCompositeNode().GetID() in composite_ids:
+            logic.FitSliceToBackground()
 
 
 def set_overlay(volumeNode: slicer.vtkMRMLScalarVolumeNode, opacity: float, threshold: float) -> None:

@@ -93,6 +93,7 @@ class AnalysisLogic:
         scan, found = node_and_correction
         if found is not None and scan.GetScene() is not None:
             acquisition.correct(scan, found)
+            results.fit_views(create_scene(), scan)
 
     def work(
         self,

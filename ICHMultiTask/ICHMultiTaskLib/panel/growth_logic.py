@@ -12,6 +12,7 @@ from ..common.translation import joined
 from ..common.translation import tr as _
 from ..mrml import clinical, layout, repeat_scan, results
 from ..mrml.dashed import remove_dashed, show_dashed
+from ..mrml.diameters import keep_diameters_out_of_view
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import SegmentChoice, belongs_to, segments_of
@@ -174,7 +175,7 @@ class GrowthLogic:
     def keep_segments_apart(
         earlier: slicer.vtkMRMLScalarVolumeNode, later: slicer.vtkMRMLScalarVolumeNode, later_outline: bool = False
     ) -> None:
-        """Show each segmentation over its own scan only; those of the later one, on request, dashed over the other."""
+        """Show segments and lines over their own scan only; later segments, on request, dashed over the earlier one."""
         scene = create_scene()
         for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
             if belongs_to(node, earlier):
@@ -183,10 +184,12 @@ class GrowthLogic:
                 layout.keep_out_of_view(scene, node, layout.RIGHT)
             else:
                 layout.keep_out_of_view(scene, node, layout.LEFT)
+        left = layout.slice_node(scene, layout.LEFT)
+        keep_diameters_out_of_view(scene, left)
         remove_dashed(scene)
         if later_outline:
             shown = [choice for choice in GrowthLogic.outlined(later) if not choice.hidden]
-            show_dashed(scene, shown, layout.slice_node(scene, layout.LEFT).GetID())
+            show_dashed(scene, shown, left.GetID())
 
     @staticmethod
     def outlined(later: slicer.vtkMRMLScalarVolumeNode) -> list[SegmentChoice]:

@@ -42,6 +42,13 @@ class ResultView:
     model: str
 
 
+def headline_of(facts: dict) -> str:
+    """The volume of a stored result; or that there is no hemorrhage, or that it is uncertain."""
+    if facts["hemorrhage"] == "found":
+        return _("{volume:.1f} mL").format(volume=facts["volume_ml"])
+    return _("No hemorrhage found") if facts["hemorrhage"] == "none" else _("Hemorrhage uncertain")
+
+
 def result_view(facts: dict, chosen_sha256: str | None = None, known: Mapping[str, object] | None = None) -> ResultView:
     """Put a result into words.
 
@@ -65,10 +72,8 @@ def result_view(facts: dict, chosen_sha256: str | None = None, known: Mapping[st
     if interval is not None:
         words = _("{coverage:.0%} interval {low:.1f} to {high:.1f} mL")
         span = words.format(coverage=facts["interval_coverage"], low=interval[0], high=interval[1])
-    if found == "found":
-        headline, detail = volume, span
-    else:
-        headline = _("No hemorrhage found") if found == "none" else _("Hemorrhage uncertain")
+    detail = span
+    if found != "found":
         detail = _("The model measured {volume}").format(volume=volume) + (f" ({span})" if span else "")
         detail = translated(facts["hemorrhage_reason"]) or detail
     mortality = ""
@@ -83,7 +88,7 @@ def result_view(facts: dict, chosen_sha256: str | None = None, known: Mapping[st
     return ResultView(
         outdated=tuple(_outdated(facts, chosen_sha256, known or {})),
         warnings=tuple(map(translated, facts["scan"]["warnings"])),
-        headline=headline,
+        headline=headline_of(facts),
         detail=detail,
         mortality=mortality,
         use=translated(RESEARCH_USE),

@@ -13,6 +13,7 @@ from ..mrml.comparison import rename_formulas
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
 from .logic import Logic
+from .result_view import headline_of
 
 if TYPE_CHECKING:
     import slicer
@@ -79,14 +80,14 @@ class PanelState:
         self.changed()
 
     def scans(self) -> list[tuple[slicer.vtkMRMLScalarVolumeNode, str]]:
-        """Scans to choose from, as (node, text): the name, with the volume where it was analyzed."""
+        """Scans to choose from, as (node, text): the name, with the result where it was analyzed."""
         return [(scan, self._scan_text(scan)) for scan in focus.scans(create_scene())]
 
     def _scan_text(self, scan):
         facts = self.logic.analysis.facts_of(scan)
         if facts is None:
             return scan.GetName()
-        return _("{scan}: {volume:.1f} mL").format(scan=scan.GetName(), volume=facts["volume_ml"])
+        return _("{scan}: {result}").format(scan=scan.GetName(), result=headline_of(facts))
 
     def say(
         self, section: str, text: str, failed: bool = False, scan: slicer.vtkMRMLScalarVolumeNode | None = None

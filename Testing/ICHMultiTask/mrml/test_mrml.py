@@ -10,6 +10,7 @@ import vtk  # noqa: E402
 
 from ICHMultiTaskLib.analysis.analyzer import Analysis  # noqa: E402
 from ICHMultiTaskLib.analysis.attention import Attention  # noqa: E402
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage  # noqa: E402
 from ICHMultiTaskLib.common.errors import InputError, OutputError  # noqa: E402
 from ICHMultiTaskLib.mrml import hierarchy, pictures, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
@@ -258,6 +259,16 @@ def test_show_analysis_lays_the_map_over_the_scan(mrmlScene, head_ct):
     study = tree.GetItemByUID("DICOM", "1.2.3")
     for result in (shown.attention, shown.table):
         assert tree.GetItemParent(hierarchy.item_of(result)) == study
+
+
+def test_views_stay_where_they_are_if_there_is_no_hemorrhage(mrmlScene, head_ct):
+    node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
+    results.show_analysis(mrmlScene, analysis_of(head_ct), node)
+    red = mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    red.JumpSlice(*apply_affine(head_ct.ijk_to_ras, (0, 0, 0)))
+    before = red.GetSliceToRAS().GetElement(2, 3)
+    results.show_analysis(mrmlScene, analysis_of(head_ct, hemorrhage=Hemorrhage.NONE), node)
+    assert red.GetSliceToRAS().GetElement(2, 3) == before
 
 
 def test_result_table_says_everything(mrmlScene, head_ct):

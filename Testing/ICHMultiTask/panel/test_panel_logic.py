@@ -379,15 +379,20 @@ def dashed_outlines(mrmlScene):
     return [node for node in nodes_of_class(mrmlScene, "vtkMRMLModelNode") if node.GetName().endswith("dashed")]
 
 
-def test_each_scan_of_a_repeat_shows_its_own_segments(mrmlScene):
+def test_each_scan_of_a_repeat_shows_its_own_segments_and_lines(mrmlScene):
     logic, earlier, later = Logic(), scan(mrmlScene, "Morning"), scan(mrmlScene, "Noon")
     logic.growth.show(repeat_of(earlier, later))
     old, new = segmentation(mrmlScene, "Old"), segmentation(mrmlScene, "New")
     for node, drawn_on in ((old, earlier), (new, later)):
         node.SetReferenceImageGeometryParameterFromVolumeNode(drawn_on)
-    logic.growth.show_views(earlier, later)
+    layout.show_side_by_side(mrmlScene, (later, None), (later, None))
+    measures = measure(Segment("New", np.ones((3, 9, 5), bool), np.eye(4)))
+    lines = show_diameters(mrmlScene, measures, later)[:2]
     left, right = (view(mrmlScene, tag).GetID() for tag in (layout.LEFT, layout.RIGHT))
-    for node, shown, hidden in ((old, left, right), (new, right, left)):
+    assert all(line.GetDisplayNode().IsDisplayableInView(left) for line in lines)
+    logic.growth.show_views(earlier, later)
+    lines += show_diameters(mrmlScene, measures, later)[:2]
+    for node, shown, hidden in ((old, left, right), (new, right, left), *((line, right, left) for line in lines)):
         assert node.GetDisplayNode().IsDisplayableInView(shown)
         assert not node.GetDisplayNode().IsDisplayableInView(hidden)
     logic.growth.keep_segments_apart(earlier, later, later_outline=True)

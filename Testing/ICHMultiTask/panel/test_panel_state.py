@@ -132,13 +132,13 @@ def test_nothing_to_analyze(case):
     assert case.analyze.result() is None and case.panel.scans() == []
 
 
-def test_analysis_is_shown_and_the_volume_stands_in_the_list(case):
+def test_analysis_is_shown_and_its_result_stands_in_the_list(case):
     node = case.analyzed()
     result = case.analyze.result()
     assert result.use == results.RESEARCH_USE and "Random weights" in result.model
     assert "Prognosis" not in result.headline + result.mortality
     assert [n for n, _ in case.panel.scans()] == [node]
-    assert case.panel.scans()[0][1] == f"Head CT: {kept_result(node)['volume_ml']:.1f} mL"
+    assert case.panel.scans()[0][1] == f"Head CT: {result.headline}"
     assert case.panel.message("analysis") == ("", False) and case.analyze.can_analyze
 
 
