@@ -17,7 +17,7 @@ from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
 from .patient_age import patient_age
 from .pixels import read_hu
-from .series_class import Rank
+from .series_class import MIN_COVERAGE_MM, Rank
 from .stacks import count_interleaved, find_gaps, left_out_sentence
 from .stated_geometry import checked_affine
 
@@ -148,6 +148,7 @@ def _refuse_incomplete(candidate, unreadable):
         )
     if len(stack.slices) < 2:
         raise InputError(_("The series has 1 slice; expected a stack of slices through the whole head."))
+    _refuse_two_grids(candidate)
     missing, lost = find_gaps(stack), [*unreadable, *(item.path for item, _ in candidate.odd)]
     if missing and lost:
         after, width, usual = missing[0]
@@ -174,6 +175,30 @@ def _refuse_incomplete(candidate, unreadable):
                 "acquisition."
             ).format(count=count_interleaved(stack))
         )
+
+
+def _refuse_two_grids(candidate):
+    """Refuse a part of a head whose other slices are on another grid: that is the reason, not the scanner's range."""
+    stack = candidate.stack
+    if stack.coverage_mm >= MIN_COVERAGE_MM:
+        return
+    step, first = float(np.median(np.diff(stack.offsets))), stack.slices[0]
+    for other in candidate.others:
+        places = [float(item.position @ first.normal) for item in other.slices]
+        beyond = stack.offsets[0] - max(places), min(places) - stack.offsets[-1]
+        if len(places) > 1 and abs(other.slices[0].normal @ first.normal) > 0.99 and 0.0 < max(beyond) < 3 * step:
+            sizes = [
+                "{} × {} × {:.4g} mm".format(
+                    *(int(item.number(key)) for key in ("Columns", "Rows")), item.pixel_spacing[0]
+                )
+                for item in (first, other.slices[0])
+            ]
+            raise InputError(
+                _(
+                    "The scan consists of two grids; expected slices of one size, found {count} of {one} and {more} of "
+                    "{two} that follow them."
+                ).format(count=len(stack.slices), one=sizes[0], more=len(places), two=sizes[1])
+            )
 
 
 def _left_out(candidate, unreadable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import zipfile
@@ -210,6 +211,14 @@ def _extract(path, folder):
     try:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(
+            _("{name} cannot be unpacked: expected room for its files in {folder}, found a full disk.").format(
+                name=path.name, folder=tempfile.gettempdir()
+            )
+        ) from error
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
         raise InputError(
             _("{name} cannot be unpacked; expected a complete .zip without a password, found: {error}.").format(

@@ -129,6 +129,15 @@ def test_localizer_sagittal_and_angiography_alone(tmp_path, dicom_files, head):
     )
 
 
+def test_halves_of_a_scan_on_two_grids(tmp_path, dicom_files, head):
+    hu, affine = head
+    dicom_files.write(tmp_path, hu[:14], affine)
+    upper = affine.copy()
+    upper[:3, 3] += affine[:3, :3] @ [4, 4, 14]
+    dicom_files.write(tmp_path, hu[14:, 4:-4, 4:-4], upper, name="upper")
+    refused(tmp_path, "two grids; expected slices of one size, found 18 of 48 × 48 × 4 mm and 14 of 56 × 56 × 4 mm")
+
+
 def test_single_slice(tmp_path, dicom_files, head):
     hu, affine = head
     dicom_files.write(tmp_path / "one", hu[15:16], affine)

@@ -63,7 +63,7 @@ def test_craniectomy_is_accepted(head_ct):
     assert len(warnings_of(changed(head_ct, (slice(16, 26), slice(None), slice(0, 20)), 20))) == 1
 
 
-@pytest.mark.parametrize("brain", [60, 10])
+@pytest.mark.parametrize("brain", [60, 48, 10])
 def test_shifted_hounsfield_units(head_ct, brain):
     warning = warnings_of(changed(head_ct, head_ct.hu == 32, brain))[-1]
     assert warning.startswith(f"The brain measures {brain} HU") and "check the rescale intercept" in warning
@@ -71,7 +71,7 @@ def test_shifted_hounsfield_units(head_ct, brain):
 
 @pytest.mark.parametrize("brain", [150, 70, 0, -60])
 def test_implausible_brain_hu_are_refused(head_ct, brain):
-    with pytest.raises(InputError, match=f"The brain measures {brain} HU; expected 20 to 50 HU: check the rescale"):
+    with pytest.raises(InputError, match=f"The brain measures {brain} HU; expected 15 to 45 HU: check the rescale"):
         check_head_ct(changed(head_ct, head_ct.hu == 32, brain))
 
 
