@@ -94,7 +94,11 @@ class Analysis:
     clinical: dict | None = None
 
     def attention_for(
-        self, head: str = "volume", stage: str = "stage4", method: str = "gradcam", progress: Progress = NO_PROGRESS
+        self,
+        head: str = LOCATOR.head,
+        stage: str = LOCATOR.stage,
+        method: str = LOCATOR.method,
+        progress: Progress = NO_PROGRESS,
     ) -> Attention:
         """Compute another attention map from the same run; the encoder runs again only for a method of the image.
 
@@ -116,7 +120,7 @@ class Analyzer:
         "auto", "cpu", "cuda" or "mps".
     runtime : str
         Library that runs the network: "torch", "onnx", or "auto", PyTorch where it is installed. ONNX Runtime gives the
-        same numbers on the processor, and Grad-CAM of the last stage; the rest needs PyTorch.
+        same numbers on the processor, and maps of the last two stages; the rest needs PyTorch.
 
     Raises
     ------
@@ -172,9 +176,9 @@ class Analyzer:
     def analyze(
         self,
         head_ct: HeadCT,
-        head: str = "volume",
-        stage: str = "stage4",
-        method: str = "gradcam",
+        head: str = LOCATOR.head,
+        stage: str = LOCATOR.stage,
+        method: str = LOCATOR.method,
         attention: bool = True,
         progress: Progress | None = None,
         prognosis_range: bool = False,
@@ -317,9 +321,9 @@ def analyze(
     scan: str | os.PathLike | HeadCT,
     bundle: ModelBundle | str | os.PathLike | None = None,
     device: str = "auto",
-    head: str = "volume",
-    stage: str = "stage4",
-    method: str = "gradcam",
+    head: str = LOCATOR.head,
+    stage: str = LOCATOR.stage,
+    method: str = LOCATOR.method,
     progress: Progress | None = None,
     clinical: Mapping[str, object] | None = None,
     runtime: str = "auto",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,7 +58,9 @@ class Prediction:
 def map_of(
     prediction: Prediction, head_ct: HeadCT, head: str, stage: str, method: str, progress: Progress = NO_PROGRESS
 ) -> Attention:
-    """Compute an attention map in the scan's geometry.
+    """Compute an attention map in the scan's geometry, restricted to the head.
+
+    The network's response to the surface of the head and to the headrest extends into the air around it.
 
     Parameters
     ----------
@@ -77,7 +79,8 @@ def map_of(
     check_choice(head, stage, method)
     stage = stage_of_map(stage, method)
     grid, strides, offsets = attention_grid(prediction, head, stage, method, progress)
-    array, peak = prediction.network_input.map_to_scan(grid, strides, offsets, prediction.runner.device)
+    device, region = prediction.runner.device, head_region(head_ct)
+    array, peak = prediction.network_input.map_to_scan(grid, strides, offsets, region, device)
     return Attention(array, head, stage, method, None if peak is None else _position(peak, head_ct))
 
 
@@ -111,27 +114,3 @@ def attention_grid(
 def _position(index_kji, head_ct):
     """RAS position of a voxel."""
     return tuple(float(v) for v in apply_affine(head_ct.ijk_to_ras, index_kji[::-1]))
-
-
-def restricted_to_head(attention: Attention, head_ct: HeadCT) -> Attention:
-    """Set an attention map to 0 outside the head, and rescale it to a maximum of 1.
-
-    Early stages of the network respond to the surface of the head and to the headrest.
-
-    Parameters
-    ----------
-    attention : Attention
-    head_ct : HeadCT
-        The scan of the attention map.
-
-    Returns
-    -------
-    Attention
-    """
-    array = attention.array * head_region(head_ct)
-    highest = float(array.max())
-    if highest <= 0:
-        return replace(attention, array=array, peak_ras_mm=None)
-    array /= highest
-    peak = np.unravel_index(int(array.argmax()), array.shape)
-    return replace(attention, array=array, peak_ras_mm=_position(peak, head_ct))

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 NEAR_MM = 15.0
 """The bleed lies within the region of highest attention: as large as a sphere of its volume with this added radius."""
-SMOOTHING = 0.5
-"""Standard deviation of the map's blur, as a fraction of the radius of a sphere of its volume."""
 SEED_MM = 3.0
 """Every component of the bleed overlaps the region of highest attention that is defined with this smaller margin."""
 MIN_COMPONENT_ML = 0.1
@@ -286,11 +284,8 @@ class _WorkGrid:
     def __init__(self, head_ct, attention, wanted_ml):
         spacing = head_ct.spacing_kji
         strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
-        # The center of a large bleed may be cooler than its border: at the bleed's own scale its middle is the hottest.
-        blur_mm = SMOOTHING * sphere_radius_mm(wanted_ml)
-        steps = np.array([stride.step for stride in strides])
-        coarse = ndimage.gaussian_filter(attention[strides].astype(np.float32), blur_mm / (spacing * steps))
-        coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod(steps)
+        coarse = attention[strides]
+        coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod([stride.step for stride in strides])
         self.near, self.seed = (_top_threshold(coarse, coarse_ml, wanted_ml, mm) for mm in (NEAR_MM, SEED_MM))
         margin = np.ceil(MARGIN_MM / spacing).astype(int)
         self.box = tuple(
@@ -305,10 +300,7 @@ class _WorkGrid:
         self.scan_voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
         self.voxel_ml = self.scan_voxel_ml * float(np.prod(self.factors))
         self.hu = _block_mean(np.clip(head_ct.hu[self.box], -100, 300), self.factors)
-        first = np.array([part.start for part in self.box]) + (np.array(self.factors) - 1) / 2
-        self.attention = ndimage.affine_transform(
-            coarse, self.factors / steps, first / steps, self.hu.shape, order=1, mode="nearest"
-        )
+        self.attention = _block_mean(attention[self.box], self.factors)
         bone = self.hu > BONE_HU
         from_bone = self.from_bone = (
             ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)

@@ -55,10 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--head", choices=Head.values(), default=Head.VOLUME, help="output that the attention map explains"
     )
     parser.add_argument(
-        "--stage", choices=Stage.values(), default=LOCATOR[1], help="network stage of the map (default: %(default)s)"
+        "--stage", choices=Stage.values(), default=LOCATOR.stage, help="network stage of the map (default: %(default)s)"
     )
     parser.add_argument(
-        "--method", choices=tuple(METHODS), default=LOCATOR[2], help="kind of attention map (default: %(default)s)"
+        "--method", choices=tuple(METHODS), default=LOCATOR.method, help="kind of attention map (default: %(default)s)"
     )
     analyze_options.add_options(parser)
     parser.set_defaults(run=run)

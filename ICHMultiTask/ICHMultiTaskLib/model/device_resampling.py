@@ -40,18 +40,19 @@ def spread(
     weights: Sequence[np.ndarray],
     axes: Sequence[int],
     crop: Sequence[tuple[int, int]],
-    scan_shape: Sequence[int],
+    region: np.ndarray,
     device: str,
 ) -> torch.Tensor:
-    """Resample a grid to a part of the scan; 0 elsewhere.
+    """Resample a grid to a part of the scan, within a region of it; 0 elsewhere.
 
     Parameters
     ----------
     grid : ndarray of shape (d, h, w), float32
     weights : sequence of ndarray
         [voxels of the part, nodes] of each axis of the grid.
-    axes, crop, scan_shape
+    axes, crop
         As in `preprocessing.NetworkInput`.
+    region : ndarray of shape (K, J, I), bool
     device : str
 
     Returns
@@ -61,9 +62,9 @@ def spread(
     values, *weights = _on(device, [grid, *weights])
     depth, height, width = weights
     values = height @ (depth @ values.flatten(1)).unflatten(1, values.shape[1:]) @ width.T
-    out = torch.zeros(tuple(scan_shape), device=device)
+    out = torch.zeros(region.shape, device=device)
     out.permute(tuple(axes))[tuple(slice(*ends) for ends in crop)] = values
-    return out
+    return out.mul_(torch.tensor(region, device=device))
 
 
 def _on(device, arrays):

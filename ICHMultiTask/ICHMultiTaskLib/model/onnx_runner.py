@@ -1,7 +1,8 @@
 """Run a network by ONNX Runtime: a small package, for the processor, the paper's heads and their Grad-CAM.
 
-The heads are a global average and a dense layer, so that a channel's gradient is its weight in the dense layer over the
-number of places: Grad-CAM and CAM of the last stage need no gradients.
+ONNX Runtime has no gradients. The heads are a global average and a dense layer, so that a channel's gradient at the end
+of the last stage is its weight in the dense layer over the number of places; from there a second graph leads it back
+through the last stage.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ class OnnxRunner:
     library, device, number_format = "onnx", Device.CPU.value, "float32"
 
     def __init__(self, encoder: ResNetOnnx, weights: Mapping[str, np.ndarray], shape: tuple, final_relu: bool):
-        self._session = _session(encoder.model(weights, shape))
-        self._geometry, self._final_relu = encoder.geometry, final_relu
+        self._forward, self._backward = (
+            _session(encoder.forward(weights, shape)),
+            _session(encoder.backward(weights, shape)),
+        )
+        self._encoder, self._final_relu = encoder, final_relu
         heads = ("volume_head.", "prognosis_head.", "clinical.")
         self._weights = {name: w.astype(np.float32) for name, w in weights.items() if name.startswith(heads)}
 
@@ -61,23 +65,27 @@ class OnnxRunner:
     def check_map(self, stage: str, method: str) -> None:
         """Raise InputError unless the map can be computed."""
         if needs_pytorch(stage, method):
-            possible = " or ".join(METHODS.label(name) for name in WITHOUT_PYTORCH)
             raise InputError(
                 _(
-                    "This attention map needs PyTorch: without it, expected {possible} of {last}, found "
+                    "This attention map needs PyTorch: expected one of the features of {stages}, found "
                     "{label} of {stage}."
-                ).format(possible=possible, last=LAST, label=METHODS.label(method), stage=stage)
+                ).format(
+                    stages=" or ".join(WITHOUT_PYTORCH),
+                    label=METHODS.label(method),
+                    stage=stage,
+                )
             )
 
     def run(
         self, image: np.ndarray, clinical: np.ndarray | None = None, progress: Progress = NO_PROGRESS
     ) -> tuple[dict[str, np.ndarray], float, float]:
-        """Features by stage, the last one alone, regression output and log odds of death of an image."""
-        features = self._session.run(None, {"image": image})[0]
+        """Features of the last two stages and of the layers of the last one, regression output, log odds of death."""
+        names = self._encoder.outputs
+        features = dict(zip(names, self._forward.run(names, {"image": image})))
         progress(1.0, _("Network: {stage}").format(stage=LAST))
-        volume, scores = self._heads(features, clinical)
+        volume, scores = self._heads(features[LAST], clinical)
         survival, death = np.maximum(scores, 0.0) if self._final_relu else scores
-        return {LAST: features}, float(volume[0]), float(death - survival)
+        return features, float(volume[0]), float(death - survival)
 
     def log_odds(self, images: np.ndarray, clinical: np.ndarray | None = None) -> list[float]:
         """Log odds of death of each image."""
@@ -93,18 +101,20 @@ class OnnxRunner:
         clinical: np.ndarray | None = None,
         progress: Progress = NO_PROGRESS,
     ) -> tuple[np.ndarray, tuple, tuple]:
-        """Attention map on the grid of the last stage."""
+        """Attention map on the grid of one of the last two stages."""
         self.check_map(stage, method)
-        values, name, row = features[LAST], "volume_head", 0
-        if head == Head.PROGNOSIS:
-            name, row = "prognosis_head", 1
-        weights = self._weights[f"{name}.dense.weight"][row].ravel()
-        if method == "gradcam":
-            weights = weights / np.prod(values.shape[2:])
-        if head == Head.PROGNOSIS and self._final_relu and self._heads(values, clinical)[1][1] <= 0:
-            weights = weights * 0.0  # no gradient passes the ReLU
-        grid = np.maximum(np.tensordot(weights, values[0], 1), 0.0)
-        return grid.astype(np.float32), self._geometry.stride, self._geometry.offset
+        name, row = ("prognosis_head", 1) if head == Head.PROGNOSIS else ("volume_head", 0)
+        last = features[LAST]
+        gradients = self._weights[f"{name}.dense.weight"][row][None] / np.prod(last.shape[2:], dtype=np.float32)
+        if head == Head.PROGNOSIS and self._final_relu and self._heads(last, clinical)[1][1] <= 0:
+            gradients = gradients * np.float32(0.0)  # none passes the ReLU
+        if stage == LAST:
+            gradients = np.broadcast_to(gradients, last.shape)
+        else:
+            layers = {name: features[name] for name in self._encoder.outputs[1:]}
+            (gradients,) = self._backward.run(None, {"pooled": gradients} | layers)
+        grid = METHODS[method](features[stage], gradients).sum(1)[0].clip(0)
+        return grid, self._encoder.strides[stage], self._encoder.offsets[stage]
 
     def _heads(self, features, clinical):
         """Regression output [1] and scores [2], before the prognosis head's ReLU."""

@@ -163,6 +163,7 @@ class NetworkInput:
         grid: np.ndarray,
         strides: tuple[int, int, int],
         offsets: tuple[float, float, float],
+        region: np.ndarray,
         device: str = Device.CPU.value,
     ) -> tuple[np.ndarray, tuple[int, int, int] | None]:
         """Resample a map to the scan's voxels, as `to_scan` does, and scale it to a maximum of 1.
@@ -171,6 +172,8 @@ class NetworkInput:
         ----------
         grid, strides, offsets
             As in `to_scan`.
+        region : ndarray of shape (K, J, I), bool
+            The map is 0 outside.
         device : str
             Where it is computed.
 
@@ -181,12 +184,12 @@ class NetworkInput:
             Index (k, j, i) of the maximum; None for a blank map, which is 0 everywhere.
         """
         if device == Device.CPU:
-            values = self.to_scan(grid, strides, offsets)
+            values = self.to_scan(grid, strides, offsets) * region
         else:
             from .device_resampling import spread
 
             matrices = self._spline_matrices(grid.shape, strides, offsets)
-            values = spread(grid, matrices, self.axes, self.crop, self.scan_shape, device)
+            values = spread(grid, matrices, self.axes, self.crop, region, device)
         highest = float(values.max())
         if highest <= 0 or not np.isfinite(highest):
             return np.zeros(self.scan_shape, dtype=np.float32), None

@@ -12,7 +12,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ..common import choices
 from ..common.translation import translated
-from ..model.attention import METHODS, SHOWN_FROM
+from ..model.attention import LOCATOR, METHODS, SHOWN_FROM
 from .results import FOREGROUND_OPACITY
 
 
@@ -48,7 +48,7 @@ class AttentionStage(Enum):
     STAGE2 = choices.Stage.STAGE2.value
     STAGE3 = choices.Stage.STAGE3.value
     STAGE4 = choices.Stage.STAGE4.value
-    MODEL = choices.Stage.STAGE4.value
+    MODEL = LOCATOR.stage
 
     def label(self) -> str:
         """Text in the panel."""
@@ -57,7 +57,7 @@ class AttentionStage(Enum):
 
 def _method_members():
     names = {key: key.upper().replace("++", "_PLUS_PLUS") for key in METHODS}
-    return {**{name: key for key, name in names.items()}, "MODEL": "gradcam"}
+    return {**{name: key for key, name in names.items()}, "MODEL": LOCATOR.method}
 
 
 AttentionMethod = Enum("AttentionMethod", _method_members(), module=__name__)
@@ -84,8 +84,8 @@ class ICHMultiTaskParameterNode:
     bundleFolder: str = ""
     device: Device = Device.AUTOMATIC
     attentionHead: AttentionHead = AttentionHead.VOLUME
-    attentionStage: AttentionStage = AttentionStage.STAGE4
-    attentionMethod: AttentionMethod = AttentionMethod.GRADCAM
+    attentionStage: AttentionStage = AttentionStage(LOCATOR.stage)
+    attentionMethod: AttentionMethod = AttentionMethod(LOCATOR.method)
     overlayOpacity: Annotated[float, WithinRange(0, 1)] = FOREGROUND_OPACITY
     overlayThreshold: Annotated[float, WithinRange(0, 1)] = SHOWN_FROM
     comparedSegments: list[str] = []

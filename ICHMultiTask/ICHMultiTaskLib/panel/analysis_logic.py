@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..analysis.analyzer import Analysis
-from ..analysis.attention import restricted_to_head
 from ..analysis.second_look import WITHOUT_PROGNOSIS
-from ..common.choices import Stage
 from ..common.errors import InputError
 from ..common.names import safe_name
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
 from ..common.writing import new_folder
+from ..model.attention import LOCATOR
 from ..model.runners import choose_library
 from ..mrml import acquisition, clinical, results
 from ..mrml.focus import scans
@@ -100,9 +99,9 @@ class AnalysisLogic:
         scan: slicer.vtkMRMLScalarVolumeNode,
         bundle: ModelBundle | str | os.PathLike | None = None,
         device: str = "auto",
-        head: str = "volume",
-        stage: str = "stage4",
-        method: str = "gradcam",
+        head: str = LOCATOR.head,
+        stage: str = LOCATOR.stage,
+        method: str = LOCATOR.method,
     ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, Analysis]]:
         """Read the node and return the analysis of it as a callable (progress) -> (node, Analysis).
 
@@ -114,8 +113,7 @@ class AnalysisLogic:
         def analyze(progress):
             progress(0.0, step)
             analyzer = self.models.analyzer(bundle, device)
-            analysis = analyzer.analyze(head_ct, head, stage, method, progress=progress, clinical=known)
-            return scan, replace(analysis, attention=_shown(analysis.attention, head_ct))
+            return scan, analyzer.analyze(head_ct, head, stage, method, progress=progress, clinical=known)
 
         return analyze
 
@@ -233,7 +231,11 @@ class AnalysisLogic:
         return compute
 
     def attention_work(
-        self, scan: slicer.vtkMRMLScalarVolumeNode, head: str = "volume", stage: str = "stage4", method: str = "gradcam"
+        self,
+        scan: slicer.vtkMRMLScalarVolumeNode,
+        head: str = LOCATOR.head,
+        stage: str = LOCATOR.stage,
+        method: str = LOCATOR.method,
     ) -> Callable[[Progress], tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Attention]]:
         """Return another map of a scan's analysis as a callable (progress) -> (node, Analysis, Attention)."""
         analysis = self.check_analyzed(scan)
@@ -241,8 +243,7 @@ class AnalysisLogic:
 
         def compute(progress):
             found = complete(progress or NO_PROGRESS)
-            attention = found.attention_for(head, stage, method, progress or NO_PROGRESS)
-            return scan, found, _shown(attention, found.head_ct)
+            return scan, found, found.attention_for(head, stage, method, progress or NO_PROGRESS)
 
         return compute
 
@@ -323,11 +324,6 @@ class AnalysisLogic:
         self.check_analyzed(scan)
         show_table_layout()
         results.select_table(results.result_node(scan, "table"))
-
-
-def _shown(attention, head_ct):
-    """A map as displayed: restricted to the head, except that of the last stage, which is shown as in the paper."""
-    return attention if attention.stage == Stage.STAGE4 else restricted_to_head(attention, head_ct)
 
 
 def show_table_layout() -> None:

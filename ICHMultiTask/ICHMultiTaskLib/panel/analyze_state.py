@@ -123,8 +123,8 @@ class AnalyzeState:
         if is_installed(RuntimeLibrary.TORCH):
             return stages, methods
         return (
-            [stage for stage in stages if not needs_pytorch(stage, LOCATOR[2])],
-            [method for method in methods if not needs_pytorch(LOCATOR[1], method)],
+            [stage for stage in stages if not needs_pytorch(stage, LOCATOR.method)],
+            [method for method in methods if not needs_pytorch(LOCATOR.stage, method)],
         )
 
     def follow_map(self) -> None:

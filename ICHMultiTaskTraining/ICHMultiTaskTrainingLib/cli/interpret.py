@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
+from ICHMultiTaskLib.common.choices import Device, Stage
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.common.writing import check_folder
@@ -23,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", action="append", choices=tuple(METHODS), help="repeatable; default: all, occlusion takes minutes"
     )
+    parser.add_argument(
+        "--stage", choices=Stage.values(), default=Stage.STAGE4, help="of the methods that have one (default: the last)"
+    )
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     parser.set_defaults(run=run)
 
@@ -34,8 +37,9 @@ def run(options: argparse.Namespace) -> None:
     check_folder(options.output, KIND, overwrite=True, inputs=[options.manifest])
     with ShellProgress() as progress:
         measured = interpret(
-            options.manifest, options.output, options.model, options.method, options.patients, options.device, progress
-        )
+            options.manifest, options.output, options.model, options.method, options.patients, options.device, progress,
+            options.stage,
+        )  # fmt: skip
     for row in measured["methods"].values():
         print(
             f"{row['label']:33} maximum inside {row['peak_inside']:4.0%}, share inside {row['share_inside']:5.1%}, "

@@ -28,7 +28,7 @@ from ..data.manifest import Row, read_manifest
 from .figures import attention_example, example_rows, write_figures
 from .findings import COLUMNS as FINDINGS
 from .findings import findings_metrics, found_findings, true_findings
-from .hemorrhage import hemorrhage_metrics
+from .hemorrhage import STRATA_ML, hemorrhage_metrics
 from .metrics import prognosis_metrics
 from .report import write_report
 
@@ -158,14 +158,20 @@ def attention_metrics(records: list[dict]) -> dict:
     -------
     dict
         `patients`; `peak_inside_fraction`: scans whose voxel of highest attention is inside the mask (never for a blank
-        map); `peak_distance_median_mm`: from that voxel to the mask, 0 inside; `attention_share_inside`: mean fraction
-        of the map's sum inside the mask. None without masks.
+        map), also by true volume (`STRATA_ML`); `peak_distance_median_mm`: from that voxel to the mask, 0 inside;
+        `attention_share_inside`: mean fraction of the map's sum inside the mask. None without masks.
     """
     known = [record for record in records if record["peak_inside"] is not None]
     distances = [record["peak_distance_mm"] for record in known if record["peak_distance_mm"] is not None]
+
+    def inside(low=0.0, high=np.inf):
+        found = [record["peak_inside"] for record in known if low <= (record["volume_ml"] or 0.0) < high]
+        return float(np.mean(found)) if found else None
+
     return {
         "patients": len(known),
-        "peak_inside_fraction": float(np.mean([record["peak_inside"] for record in known])) if known else None,
+        "peak_inside_fraction": inside(),
+        **{f"peak_inside_fraction_{name}": inside(low, high) for name, low, high in STRATA_ML},
         "peak_distance_median_mm": float(np.median(distances)) if distances else None,
         "attention_share_inside": float(np.mean([r["attention_share_inside"] for r in known])) if known else None,
     }

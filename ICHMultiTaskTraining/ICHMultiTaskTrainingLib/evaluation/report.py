@@ -93,6 +93,9 @@ TABLES = {
         "Attention of the volume head",
         (
             ("peak_inside_fraction", "Maximum inside the hematoma", "%", 0, 100),
+            ("peak_inside_fraction_1_to_5_ml", "… 1 to 5 mL", "%", 0, 100),
+            ("peak_inside_fraction_5_to_30_ml", "… 5 to 30 mL", "%", 0, 100),
+            ("peak_inside_fraction_from_30_ml", "… 30 mL or more", "%", 0, 100),
             ("peak_distance_median_mm", "Median distance of the maximum", "mm", 1, 1),
             ("attention_share_inside", "Share of the map inside the hematoma", "%", 0, 100),
         ),

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.attention import attention_grid
+from ICHMultiTaskLib.common.choices import Stage
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.model.attention import INPUT, METHODS, check_network, stage_of_map, supports
@@ -40,6 +41,7 @@ def compare_methods(
     methods: Sequence[str] | None = None,
     patients: int = 8,
     progress: Progress = NO_PROGRESS,
+    stage: str = Stage.STAGE4.value,
 ) -> tuple[dict, dict]:
     """Evaluate each method on the volume head of a model.
 
@@ -53,6 +55,8 @@ def compare_methods(
     patients : int
         Largest number of patients.
     progress : callable (fraction, message)
+    stage : str
+        Of the methods that have one; the last one is the paper's.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def compare_methods(
     found, example, taken_up = {method: [] for method in methods}, None, []
     steps = len(chosen) * len(methods)
     for row in chosen:
-        case = _Case(row, analyzer)
+        case = _Case(row, analyzer, stage)
         unlearned = random.predict(case.input)
         taken_up.append(float(case.mask[case.head].mean()))
         maps = {}
@@ -101,7 +105,7 @@ def compare_methods(
     measured = {
         method: {
             "label": METHODS.label(method).partition(" (")[0],
-            "stage": stage_of_map("stage4", method),
+            "stage": stage_of_map(stage, method),
             **_summary(records),
         }
         for method, records in found.items()
@@ -163,8 +167,8 @@ def on_input_grid(
 class _Case:
     """One scan on the network's grid: image, mask and prediction."""
 
-    def __init__(self, row, analyzer):
-        self.analyzer = analyzer
+    def __init__(self, row, analyzer, stage):
+        self.analyzer, self.stage = analyzer, stage
         head_ct = check_head_ct(read_head_ct(row.image))
         self.input = prepare(head_ct, analyzer.settings)
         self.prediction = analyzer.predict(self.input)
@@ -177,7 +181,7 @@ class _Case:
         self.volume_ml = max(self._volumes(self.image[None])[0], 1e-6)
 
     def map_of(self, prediction, method):
-        stage = stage_of_map("stage4", method)
+        stage = stage_of_map(self.stage, method)
         grid, *placed = attention_grid(prediction, "volume", stage, method)
         return grid if stage == INPUT else on_input_grid(grid, self.image.shape, *placed)
 

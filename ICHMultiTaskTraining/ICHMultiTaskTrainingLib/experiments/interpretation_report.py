@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.choices import Stage
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.writing import new_folder, write_json, write_text
 from ICHMultiTaskLib.report.pages import render
@@ -30,6 +31,7 @@ def interpret(
     patients: int = 8,
     device: str = "auto",
     progress: Progress = NO_PROGRESS,
+    stage: str = Stage.STAGE4.value,
 ) -> dict:
     """Compare methods; write `metrics.json`, `attention.png` (Figure 5 for each method) and `report.html`.
 
@@ -48,6 +50,8 @@ def interpret(
     device : str
     progress : callable (fraction, message)
         May raise Canceled.
+    stage : str
+        As in `compare_methods`.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def interpret(
     rows = [row for row in table.rows if row.split == "test"] or list(table.rows)
     with new_folder(output, KIND, overwrite=True, inputs=[manifest]) as folder:
         analyzer = Analyzer(bundle, device)
-        measured, example = compare_methods(analyzer, rows, methods, patients, progress)
+        measured, example = compare_methods(analyzer, rows, methods, patients, progress, stage)
         kind = "simulated scans" if is_simulated(rows) else "scans"
         measured |= {
             "data": f"{measured['patients']} {kind} of {Path(manifest).name}",

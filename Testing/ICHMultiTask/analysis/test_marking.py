@@ -13,6 +13,7 @@ from ICHMultiTaskLib.analysis.denoising import denoise
 from ICHMultiTaskLib.analysis.marking import mark
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.common.errors import Canceled, InputError
+from ICHMultiTaskLib.model.attention import LOCATOR
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom
 from ICHMultiTaskLib.scan.geometry import apply_affine, voxel_volume_mm3
 from ICHMultiTaskLib.scan.head_ct import HeadCT
@@ -35,7 +36,7 @@ def analysis_of(head_ct, truth, volume_ml, blur_mm=12.0):
     return Analysis(
         head_ct=head_ct, volume_ml=volume_ml, volume_interval_ml=None, interval_coverage=None,
         mortality_probability=0.1, prognosis="survival", model={}, warnings=(), timing_s={}, prediction=None,
-        attention=Attention(array, "volume", "stage4", "gradcam", peak),
+        attention=Attention(array, *LOCATOR, peak),
     )  # fmt: skip
 
 
@@ -87,8 +88,8 @@ def test_map_of_the_volume_head_marks_whatever_map_is_shown(analysis, head_ct):
     """The prognosis head may look elsewhere: here at the other side of the head."""
 
     class Shown(Analysis):
-        def attention_for(self, head="volume", stage="stage4", method="gradcam"):
-            assert (head, stage, method) == ("volume", "stage4", "gradcam")
+        def attention_for(self, *choice):
+            assert choice == LOCATOR
             return analysis.attention
 
     elsewhere = analysis_of(head_ct, ball(head_ct, (-35.0, -5.0, 10.0)), HEMATOMA_ML).attention
@@ -168,19 +169,6 @@ def test_calcifications_and_bone_are_left_out(head_ct, analysis):
     hu = np.where(calcified, np.int16(250), np.where(skull, np.int16(900), head_ct.hu))
     found = mark(analysis_of(HeadCT(hu, head_ct.ijk_to_ras), ball(head_ct), HEMATOMA_ML))
     assert not (found.mask & (calcified | skull)).any()
-
-
-def test_a_large_bleed_is_marked_whole_where_only_its_border_is_hot(head_ct):
-    """The map is a shell around the bleed, hottest below it, as seen with bleeds above 100 mL."""
-    truth = ball(head_ct, radius_mm=29.0)
-    scan = HeadCT(np.where(truth, np.int16(65), head_ct.hu), head_ct.ijk_to_ras)
-    volume = float(truth.sum() * scan.voxel_volume_mm3 / 1000.0)
-    whole = analysis_of(scan, truth, volume)
-    shell = ball(scan, radius_mm=40.0) & ~ball(scan, radius_mm=30.0)
-    cap = shell & ball(scan, (35.0, -5.0, -25.0), 25.0)
-    array = ndimage.gaussian_filter((shell + 6.0 * cap).astype(np.float32), 4.0 / np.array(scan.spacing_kji))
-    found = mark(replace(whole, attention=replace(whole.attention, array=array / array.max())))
-    assert dice(found.mask, truth) > 0.9
 
 
 def test_black_holes_belong_to_the_bleed(head_ct):

@@ -185,7 +185,7 @@ def made_analysis(volume_ml=8.0, interval=(6.0, 11.0)):
         interval_coverage=0.9,
         mortality_probability=0.31,
         prognosis="survival",
-        attention=Attention(attention, "volume", "stage4", "gradcam", (0.0, 0.0, 0.0)),
+        attention=Attention(attention, "volume", "stage3", "hirescam", (0.0, 0.0, 0.0)),
         model={"name": "m", "version": "1.0.0", "sha256": "ab" * 32, "training_data": "Simulated."},
         warnings=(),
         timing_s={},

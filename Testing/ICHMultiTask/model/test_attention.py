@@ -75,6 +75,8 @@ def by_formula(features, gradients, method):
             total += g.sum() * a
         elif method == "layercam":  # Jiang et al. 2021, equations 5 to 7
             total += np.maximum(g, 0) * a
+        elif method == "hirescam":  # Draelos and Carin 2020: element by element
+            total += g * a
         else:  # Chattopadhay et al. 2018, equations 10, 11 and 19
             denominator = 2 * g**2 + a.sum() * g**3
             alpha = np.divide(g**2, denominator, out=np.zeros_like(g), where=denominator != 0)
@@ -166,7 +168,7 @@ def test_half_precision_features_give_nearly_the_same_map(network, image):
         ({"head": "liver"}, "attention head is unknown: expected one of volume, prognosis, found 'liver'"),
         (
             {"method": "smooth"},
-            r"method is unknown: expected one of gradcam, gradcam\+\+, layercam, .*, found 'smooth'",
+            r"method is unknown: expected one of gradcam, hirescam, gradcam\+\+, layercam, .*, found 'smooth'",
         ),
         ({"method": "cam", "stage": "stage2"}, "CAM is not available for every stage: expected stage4, found stage2"),
         ({"method": "lrp"}, "relevance propagation is not available for every stage: expected input, found stage4"),

@@ -34,14 +34,16 @@ def test_the_map_is_the_same(scan, order, dtype):
     )
     found = prepare(turned, PRESETS["default"])
     grid = np.random.default_rng(0).random((9, 7, 8), dtype=np.float32)
-    maps = [found.map_to_scan(grid, (4, 16, 14), (1.0, 2.0, 0.0), device) for device in ("cpu", DEVICE)]
+    region = turned.hu > 0
+    maps = [found.map_to_scan(grid, (4, 16, 14), (1.0, 2.0, 0.0), region, device) for device in ("cpu", DEVICE)]
     np.testing.assert_allclose(maps[1][0], maps[0][0], atol=2e-6)
     assert maps[1][0].shape == turned.hu.shape and maps[0][1] == maps[1][1]
-    assert maps[1][0][maps[1][1]] == 1.0
+    assert maps[1][0][maps[1][1]] == 1.0 and not maps[1][0][~region].any()
 
 
 def test_a_blank_map_has_no_peak(scan):
     found = prepare(scan, PRESETS["default"])
     for device in ("cpu", DEVICE):
-        array, peak = found.map_to_scan(np.zeros((2, 4, 4), np.float32), (16, 28, 28), (0.0, 0.0, 0.0), device)
+        region = np.ones(scan.hu.shape, bool)
+        array, peak = found.map_to_scan(np.zeros((2, 4, 4), np.float32), (16, 28, 28), (0.0, 0.0, 0.0), region, device)
         assert peak is None and array.shape == scan.hu.shape and not array.any()

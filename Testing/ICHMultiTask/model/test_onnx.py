@@ -1,5 +1,7 @@
 """ONNX Runtime gives what PyTorch gives, from the same bundles and without PyTorch."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from ICHMultiTaskLib.analysis.analyzer import Analyzer  # noqa: E402
 from ICHMultiTaskLib.analysis.attention import attention_grid  # noqa: E402
 from ICHMultiTaskLib.common.errors import BundleError, DependencyError, InputError  # noqa: E402
 from ICHMultiTaskLib.model import runners  # noqa: E402
-from ICHMultiTaskLib.model.attention import LOCATOR  # noqa: E402
+from ICHMultiTaskLib.model.attention import LOCATOR, WITHOUT_PYTORCH  # noqa: E402
 from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle  # noqa: E402
 from ICHMultiTaskLib.model.clinical import ClinicalInputs  # noqa: E402
 from ICHMultiTaskLib.model.networks import build_network  # noqa: E402
@@ -25,9 +27,11 @@ ARCHITECTURES = {
     "dilated": DENSE | {"final_relu": False},
     "relu before the softmax": DENSE | {"final_relu": True},
     "resnet18": {"network": "resnet18", "width": 4, "stem_stride": [2, 4, 4], "final_relu": False},
+    "odd sizes": {"width": 4, "stem_stride": [2, 4, 4], "stage_strides": [1, 1, 2, [1, 2, 2]], "final_relu": False},
     "resnet50": {"network": "resnet50", "final_relu": False} | DENSE,
     "clinical": DENSE | {"final_relu": False, "clinical": 4},
 }
+MAPS = [("cam", "stage4"), *itertools.product(("gradcam", "hirescam", "gradcam++", "layercam"), WITHOUT_PYTORCH)]
 SMALL = {"shape_kji": [16, 48, 48]}
 
 
@@ -65,9 +69,9 @@ def test_outputs_and_maps_are_those_of_pytorch(name, weights, network_input, tmp
     assert onnx.output == pytest.approx(torch_.output, rel=1e-4, abs=1e-4)
     assert onnx.log_odds == pytest.approx(torch_.log_odds, rel=1e-4, abs=1e-4)
     for head in ("volume", "prognosis"):
-        for method in ("gradcam", "cam"):
-            expected, *placed = attention_grid(torch_, head, "stage4", method)
-            found, *same = attention_grid(onnx, head, "stage4", method)
+        for method, stage in MAPS:
+            expected, *placed = attention_grid(torch_, head, stage, method)
+            found, *same = attention_grid(onnx, head, stage, method)
             assert placed == same and found.dtype == expected.dtype
             assert found == pytest.approx(expected, rel=1e-3, abs=1e-4 * max(float(expected.max()), 1e-6))
 
@@ -81,8 +85,9 @@ def test_no_gradient_passes_the_relu_before_the_softmax(network_input, tmp_path)
     bundle = save_bundle(tmp_path / "bundle", state, metadata, "card", overwrite=True)
     for library in ("torch", "onnx"):
         prediction = Analyzer(bundle, "cpu", library).predict(network_input)
-        assert not attention_grid(prediction, "prognosis", "stage4", "gradcam")[0].any()
-        assert attention_grid(prediction, "volume", "stage4", "gradcam")[0].any()
+        for stage in ("stage3", "stage4"):
+            assert not attention_grid(prediction, "prognosis", stage, "gradcam")[0].any()
+            assert attention_grid(prediction, "volume", stage, "gradcam")[0].any()
 
 
 def test_nothing_known_of_a_patient_is_nothing_to_either(network_input, tmp_path):
@@ -124,8 +129,9 @@ def test_shipped_model_reads_a_scan_alike():
 def test_what_needs_pytorch_says_so(tmp_path):
     tiny = bundle_of(tmp_path / "bundle", ARCHITECTURES["tiny"])
     analyzer = Analyzer(tiny, runtime="onnx")
-    for choice in ({"method": "saliency"}, {"stage": "stage3"}, {"method": "gradcam++"}):
-        with pytest.raises(InputError, match="needs PyTorch: without it, expected Grad-CAM or CAM of stage4, found"):
+    expected = "needs PyTorch: expected one of the features of stage3 or stage4, found"
+    for choice in ({"method": "saliency"}, {"stage": "stage2"}, {"method": "gradcam++", "stage": "stage1"}):
+        with pytest.raises(InputError, match=expected):
             analyzer.analyze(phantom(), **choice)
     with pytest.raises(InputError, match="expected the device auto or cpu, found cuda"):
         Analyzer(tiny, "cuda", "onnx")

@@ -44,7 +44,7 @@ def analysis_of(head_ct, **changes):
     values = {
         "head_ct": head_ct, "volume_ml": 33.24, "volume_interval_ml": (28.0, 39.06), "interval_coverage": 0.9,
         "mortality_probability": 0.12, "prognosis": "survival", "warnings": ("Slices overlap.",), "timing_s": {},
-        "attention": Attention(array, "volume", "stage4", "gradcam", peak), "prediction": None,
+        "attention": Attention(array, "volume", "stage3", "hirescam", peak), "prediction": None,
         "model": {"name": "test", "version": "1.0", "sha256": "ab" * 32, "training_data": "Simulated scans."},
     }  # fmt: skip
     return Analysis(**values | changes)
@@ -317,7 +317,7 @@ def test_map_of_a_resampled_scan_lies_in_world_coordinates(mrmlScene, head_ct):
     acquisition_transform(mrmlScene, node, [(0, 0, (k - 10) ** 2 / 10) for k in range(20)])
     found = volumes.head_ct_from_node(node)
     marked = (found.hu > 60).astype(np.float32)
-    analysis = analysis_of(found, attention=Attention(marked, "volume", "stage4", "gradcam", None))
+    analysis = analysis_of(found, attention=Attention(marked, "volume", "stage3", "hirescam", None))
     shown = results.show_analysis(mrmlScene, analysis, node)
     assert shown.attention.GetTransformNodeID() is None
     # Zeros of the matrix come out as rounding: 1e-9 mm is below anything a scan can hold.
@@ -399,7 +399,7 @@ def test_pictures_show_the_mark_under_the_map_on_the_correct_side(mrmlScene, hea
     node = volumes.head_ct_to_node(mrmlScene, given, "CT")
     peak = tuple(mark_position(given))
     shown = results.show_analysis(
-        mrmlScene, analysis_of(given, attention=Attention(array, "volume", "stage4", "gradcam", peak)), node
+        mrmlScene, analysis_of(given, attention=Attention(array, "volume", "stage3", "hirescam", peak)), node
     )
     count = mrmlScene.GetNumberOfNodes()
     written = pictures.slice_pictures(mrmlScene, node, shown.attention, tmp_path)

@@ -46,7 +46,7 @@ def scan(mrmlScene, panel):
     mask, array = np.zeros(SHAPE, bool), np.zeros(SHAPE, np.float32)
     mask[BLEED], array[BLEED] = True, 1.0
     model = {"name": "test", "version": "1.0", "sha256": "ab", "training_data": "Simulated scans."}
-    attention = Attention(array, "volume", "stage4", "gradcam", (0.0, 20.0, 0.0))
+    attention = Attention(array, "volume", "stage3", "hirescam", (0.0, 20.0, 0.0))
     analysis = Analysis(
         head_ct, 31.0, (25.0, 38.0), 0.9, 0.3, "survival", attention, model, (), {}, None,
         marking=Marking(mask, 6.0, 6.0, (6.0,), True), findings=FOUND,

@@ -61,7 +61,7 @@ def analysis_of(node, volume_ml=20.0, interval=(15.0, 27.0), attention=True):
     array = np.zeros(SHAPE, np.float32)
     array[8:12, 20:30, 12:16] = 0.5
     array[9, 24, 14] = 1
-    found = Attention(array, "volume", "stage4", "gradcam", (28.0, 36.0, 4.0)) if attention else None
+    found = Attention(array, "volume", "stage3", "hirescam", (28.0, 36.0, 4.0)) if attention else None
     model = {"name": "test", "version": "1.0", "sha256": "ab" * 32, "training_data": "Simulated scans."}
     return Analysis(
         volumes.head_ct_from_node(node), volume_ml, interval, 0.9, 0.12, "survival", found, model, (), {}, None

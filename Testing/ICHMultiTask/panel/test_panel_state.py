@@ -32,7 +32,10 @@ from ICHMultiTaskLib.panel.state import PanelState, belongings  # noqa: E402
 from ICHMultiTaskLib.panel.tour_state import TourState  # noqa: E402
 from ICHMultiTaskLib.report.result import write_report  # noqa: E402
 
-Method = Enum("Method", {"GRADCAM": "gradcam", "LAYERCAM": "layercam", "CAM": "cam", "SALIENCY": "saliency"})
+Method = Enum(
+    "Method",
+    {"HIRESCAM": "hirescam", "GRADCAM": "gradcam", "LAYERCAM": "layercam", "CAM": "cam", "SALIENCY": "saliency"},
+)
 
 
 class Parameters(SimpleNamespace):
@@ -41,7 +44,7 @@ class Parameters(SimpleNamespace):
     def __init__(self, bundle):
         super().__init__(
             inputVolume=None, bundleFolder=str(bundle), device=Device.CPU, attentionHead=Head.VOLUME,
-            attentionStage=Stage.STAGE4, attentionMethod=Method.GRADCAM, overlayOpacity=0.4, overlayThreshold=0.4,
+            attentionStage=Stage.STAGE3, attentionMethod=Method.HIRESCAM, overlayOpacity=0.4, overlayThreshold=0.4,
             comparedSegments=[], earlierVolume=None,
         )  # fmt: skip
         self.told = None
@@ -209,12 +212,12 @@ def test_each_scan_keeps_its_result(case):
     assert case.logic.analysis.analysis_of(second).prediction is not None
     case.panel.parameters.attentionStage = Stage.STAGE2
     case.wait()
-    assert shown_map(first) == ("volume", "stage2", "gradcam"), "the network ran again, silently"
-    assert shown_map(second) == ("volume", "stage4", "gradcam")
+    assert shown_map(first) == ("volume", "stage2", "hirescam"), "the network ran again, silently"
+    assert shown_map(second) == ("volume", "stage3", "hirescam")
     assert case.panel.message("analysis").text == ""
     case.panel.choose(second)
     case.wait()
-    assert case.panel.parameters.attentionStage is Stage.STAGE4, "the selector says what is on show"
+    assert case.panel.parameters.attentionStage is Stage.STAGE3, "the selector says what is on show"
 
 
 def test_map_of_an_early_stage_stays_within_the_head_and_moves_no_view(case):
@@ -274,7 +277,7 @@ def test_a_map_that_the_network_is_missing_for_is_said_once(case, tmp_path):
     case.wait()
     message = case.panel.message("analysis")
     assert message.failed and "is no longer available" in message.text
-    assert case.panel.parameters.attentionStage is Stage.STAGE4 and not case.panel.queue.busy
+    assert case.panel.parameters.attentionStage is Stage.STAGE3 and not case.panel.queue.busy
 
 
 def test_a_model_that_was_retrained_in_its_folder_is_loaded_anew(case, tmp_path):
@@ -559,25 +562,25 @@ def test_without_pytorch_the_default_map_is_offered_and_the_others_say_what_they
     assert case.analyze.offered() == (list(Stage.values()), list(METHODS))
     with monkeypatch.context() as patched:
         without_pytorch(patched)
-        assert case.analyze.offered() == (["stage4"], ["gradcam", "cam"])
+        assert case.analyze.offered() == (["stage3", "stage4"], ["gradcam", "hirescam", "gradcam++", "layercam", "cam"])
         node = case.analyzed()
-        assert shown_map(node) == ("volume", "stage4", "gradcam")
+        assert shown_map(node) == ("volume", "stage3", "hirescam")
         case.panel.parameters.attentionHead = Head.PROGNOSIS
         case.wait()
-        assert shown_map(node) == ("prognosis", "stage4", "gradcam")
+        assert shown_map(node) == ("prognosis", "stage3", "hirescam")
         case.panel.parameters.attentionMethod = Method.SALIENCY
         case.wait()
         assert "needs PyTorch" in case.panel.message("analysis").text
-        assert case.panel.parameters.attentionMethod == Method.GRADCAM
+        assert case.panel.parameters.attentionMethod == Method.HIRESCAM
         # A map that was chosen where there was PyTorch, as in a scene: the next scan gets the default one.
         case.analyze._choose(("prognosis", "stage2", "layercam"))
-        assert shown_map(case.analyzed("Next")) == ("prognosis", "stage4", "gradcam")
-        assert case.panel.parameters.attentionStage == Stage.STAGE4
+        assert shown_map(case.analyzed("Next")) == ("prognosis", "stage3", "hirescam")
+        assert case.panel.parameters.attentionStage == Stage.STAGE3
         case.panel.choose(node)
     # PyTorch was installed: the same result gives every map.
     case.panel.parameters.attentionStage = Stage.STAGE2
     case.wait()
-    assert shown_map(node) == ("prognosis", "stage2", "gradcam")
+    assert shown_map(node) == ("prognosis", "stage2", "hirescam")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def analysis():
         interval_coverage=0.9,
         mortality_probability=0.31,
         prognosis="survival",
-        attention=Attention(attention, "volume", "stage4", "gradcam", (1.0, -2.0, 3.0)),
+        attention=Attention(attention, "volume", "stage3", "hirescam", (1.0, -2.0, 3.0)),
         model={"name": "m", "version": "1.0.0", "sha256": "ab" * 32, "training_data": "2 <simulated> scans."},
         warnings=("The slices vary <a lot>.",),
         timing_s={"read": 1.25, "network": 0.5},

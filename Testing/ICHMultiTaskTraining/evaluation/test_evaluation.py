@@ -16,7 +16,7 @@ from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.bundles.recalibration import recalibrate
-from ICHMultiTaskTrainingLib.evaluation.evaluation import evaluate, locate_attention
+from ICHMultiTaskTrainingLib.evaluation.evaluation import attention_metrics, evaluate, locate_attention
 
 
 def write_nifti(path, array, ijk_to_ras):
@@ -171,15 +171,24 @@ def test_attention_against_a_mask_by_hand():
     mask = np.zeros(array.shape, bool)
     mask[1, 2, 4:] = True
     affine = np.diag([2.0, 3.0, 5.0, 1.0])
-    attention = Attention(array, "volume", "stage4", "gradcam", (6.0, 6.0, 5.0))
+    attention = Attention(array, "volume", "stage3", "hirescam", (6.0, 6.0, 5.0))
     found = locate_attention(attention, mask, affine)
     assert found == {"peak_inside": 0, "peak_distance_mm": 2.0, "attention_share_inside": pytest.approx(1 / 3)}
     mask[1, 2, 3] = True
     found = locate_attention(attention, mask, affine)
     assert found == {"peak_inside": 1, "peak_distance_mm": 0.0, "attention_share_inside": 1.0}
-    blank = Attention(np.zeros_like(array), "volume", "stage4", "gradcam", None)
+    blank = Attention(np.zeros_like(array), "volume", "stage3", "hirescam", None)
     assert locate_attention(blank, mask, affine)["peak_inside"] == 0
     assert locate_attention(attention, np.zeros_like(mask), affine)["peak_inside"] is None
+
+
+def test_attention_is_counted_by_volume():
+    seen = ((0.5, 0), (2.0, 1), (4.0, 0), (30.0, 1), (None, 1), (0.0, None))
+    rest = {"peak_distance_mm": 1.0, "attention_share_inside": 0.1}
+    found = attention_metrics([{"volume_ml": volume, "peak_inside": inside} | rest for volume, inside in seen])
+    assert found["patients"] == 5 and found["peak_inside_fraction"] == 0.6
+    assert found["peak_inside_fraction_1_to_5_ml"] == 0.5 and found["peak_inside_fraction_from_30_ml"] == 1.0
+    assert found["peak_inside_fraction_5_to_30_ml"] is None
 
 
 def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_path):

@@ -38,7 +38,7 @@ def bundle(tmp_path_factory):
 def case(bundle, training_manifest, monkeypatch):
     """A scan, read by a network that counts the voxels that are as bright as blood."""
     row = max(read_manifest(training_manifest).rows, key=lambda row: row.volume_ml)
-    found = interpretation._Case(row, Analyzer(bundle, "cpu"))
+    found = interpretation._Case(row, Analyzer(bundle, "cpu"), "stage4")
     monkeypatch.setattr(interpretation._Case, "_volumes", lambda self, images: (images > 0.5).sum((1, 2, 3)) * 1.0)
     found.volume_ml = found._volumes(found.image[None])[0]
     return found
@@ -101,7 +101,8 @@ def test_a_model_of_the_prognosis_alone_is_refused(bundle, training_manifest):
 
 def test_the_command_leaves_a_report(bundle, training_manifest, tmp_path, capsys):
     arguments = ["interpret", training_manifest, "--output", tmp_path / "out", "--model", bundle, "--patients", "1"]
-    arguments += [word for method in SIGHT for word in ("--method", method)]
+    arguments += ["--stage", "stage3"]
+    arguments += [word for method in (*SIGHT, "hirescam") for word in ("--method", method)]
     assert main([str(argument) for argument in arguments]) == 0
     assert "Layer-wise relevance propagation" in capsys.readouterr().out
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -109,5 +110,6 @@ def test_the_command_leaves_a_report(bundle, training_manifest, tmp_path, capsys
     assert page.count("data:image/png") == 2 and "Deletion and insertion" in page
     measured = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert measured["model"]["name"] == "tiny" and not measured["simulated"]
+    assert measured["methods"]["hirescam"]["stage"] == "stage3" and measured["methods"]["cam"]["stage"] == "stage4"
     size = sitk.ReadImage(str(tmp_path / "out" / "attention.png")).GetSize()
     assert size[0] > 300 and size[1] > 300

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...common.choices import Head, Stage
 from ...common.errors import InputError
@@ -17,6 +17,7 @@ METHODS = Registry(
     __package__,
     {
         "gradcam": ("Grad-CAM", ".gradcam:weigh"),
+        "hirescam": ("HiResCAM", ".hirescam:weigh"),
         "gradcam++": ("Grad-CAM++", ".gradcam_plus_plus:weigh"),
         "layercam": ("LayerCAM", ".layercam:weigh"),
         "cam": ("CAM", ".cam:weigh"),
@@ -29,7 +30,8 @@ METHODS = Registry(
         "rollout": (_("Attention rollout (transformers)"), ".rollout:explain"),
     },
 )
-"""Methods for one stage take features and gradients, both [N, C, d, h, w], and return weighted features of that shape.
+"""Methods for one stage take features and gradients, both [N, C, d, h, w], and return weighted features of that shape;
+they are written so that PyTorch's tensors and NumPy's arrays will do.
 
 Methods for the input image (`INPUT_METHODS`) take `score`, a callable from images [N, 1, D, H, W] to the scores [N] of
 a head, the image, and a progress callable (fraction, message); they return a non-negative map [N, D, H, W].
@@ -42,11 +44,23 @@ INPUT = "input"
 """Stands for the stage of such a map."""
 TOKEN_METHODS = frozenset({"rollout"})
 """Methods for transformers only."""
-LOCATOR = ("volume", "stage4", "gradcam")
-"""Head, stage and method of the default map, as in the paper. Second look and marking search where it is high."""
 
-WITHOUT_PYTORCH = ("gradcam", "cam")
-"""Methods whose map of the last stage needs no gradient: it follows from the weights of the head."""
+
+class MapChoice(NamedTuple):
+    """Choice of an attention map."""
+
+    head: str
+    stage: str
+    method: str
+
+
+LOCATOR = MapChoice("volume", "stage3", "hirescam")
+"""The default map: second look and marking search where it is high. The paper's, Grad-CAM of the last stage, is hottest
+at the border of large bleeds; measured in `Docs/training.md`.
+"""
+
+WITHOUT_PYTORCH = (Stage.STAGE3.value, Stage.STAGE4.value)
+"""Stages whose maps ONNX Runtime gives too."""
 
 SHOWN_FROM = 0.4
 """Attention below it is not shown."""
@@ -60,8 +74,8 @@ def stage_of_map(stage: str, method: str) -> str:
 
 
 def needs_pytorch(stage: str, method: str) -> bool:
-    """Whether only PyTorch can compute a map, because it needs gradients."""
-    return method not in WITHOUT_PYTORCH or stage_of_map(stage, method) != Stage.STAGE4
+    """Whether only PyTorch can compute a map: of the input, of the tokens, or of an early stage."""
+    return method in TOKEN_METHODS or stage_of_map(stage, method) not in WITHOUT_PYTORCH
 
 
 def check_choice(head: str, stage: str, method: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def weigh(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
@@ -11,4 +14,4 @@ def weigh(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     The last stage is followed by a global average pool and a dense layer, so that the sum of a channel's gradient is
     its weight in that layer. For such heads, Grad-CAM is the same map divided by the number of positions.
     """
-    return gradients.sum((2, 3, 4), keepdim=True) * features
+    return gradients.sum((2, 3, 4))[..., None, None, None] * features

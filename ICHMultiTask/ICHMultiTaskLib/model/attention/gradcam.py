@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 
 def weigh(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     """Weight features by the mean gradient of their channel; tensors [N, C, d, h, w]."""
-    return gradients.mean((2, 3, 4), keepdim=True) * features
+    return gradients.mean((2, 3, 4))[..., None, None, None] * features

@@ -10,4 +10,4 @@ if TYPE_CHECKING:
 
 def weigh(features: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
     """Weight features by their own positive gradients; tensors [N, C, d, h, w]."""
-    return gradients.relu() * features
+    return gradients.clip(0) * features
