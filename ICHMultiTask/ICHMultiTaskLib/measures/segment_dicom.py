@@ -78,7 +78,7 @@ def read_dicom_segments(path: Path) -> list[Segment]:
     except Exception as error:  # as above
         raise InputError(
             _("{name} cannot be read; {expected}, found: {error}.").format(
-                name=path.name, expected=_EXPECTED, error=error
+                name=path.name, expected=_EXPECTED, error=_missing(error) or error
             )
         ) from error
     if len(frames) != len(places) or places.shape[1:] != (3,):
@@ -108,6 +108,11 @@ def read_dicom_segments(path: Path) -> list[Segment]:
             mask[np.rint((slices - lattice[0]) / step).astype(int)] = stack > 0
         segments.append(Segment(label, mask, affine, reader))
     return segments
+
+
+def _missing(error):
+    """What the file lacks, in words; None for other errors."""
+    return f"no {error.name}" if isinstance(error, AttributeError) and error.name else None
 
 
 def _value(dataset, group, sequence, keyword, otherwise=None):

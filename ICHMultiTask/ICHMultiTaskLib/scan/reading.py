@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import warnings
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -128,10 +129,11 @@ def _dicom_images(path, progress):
 
 @contextmanager
 def _without_validation():
-    """Keep pydicom from printing a warning for each value that violates its value representation."""
+    """Keep pydicom from printing a warning for each value that violates its representation or character set."""
     from pydicom import config
 
-    with config.disable_value_validation():
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")
         yield
 
 

@@ -46,6 +46,15 @@ def test_folder_subfolders_foreign_files_zip_and_single_file(tmp_path, dicom_fil
     assert len(read_head_ct(paths[3]).hu) == 16, "a file stands for the series in its own folder"
 
 
+def test_text_of_another_character_set_than_stated_causes_no_warning(tmp_path, dicom_files, head, recwarn):
+    """Warnings of a library, with paths of its files, would stand among the messages of a command."""
+    for path in dicom_files.write(tmp_path, *head, SpecificCharacterSet="ISO_IR 192", SeriesDescription="Schxdel 5.0"):
+        path.write_bytes(path.read_bytes().replace(b"Schxdel", b"Sch\xe4del"))
+    recwarn.clear()
+    assert read_head_ct(tmp_path).facts.series_description == "Sch\N{REPLACEMENT CHARACTER}del 5.0"
+    assert not list(recwarn)
+
+
 def test_linked_folders_are_searched_and_hidden_ones_are_not(tmp_path, dicom_files, head):
     """A link to the folder above it must not lead round in circles, and a trash can holds no scan to analyze."""
     hu, affine = head

@@ -127,6 +127,10 @@ def test_damaged_dicom_segmentation_is_refused(tmp_path, dicom_files):
     dataset.save_as(tmp_path / "seg.dcm")
     with pytest.raises(InputError, match="seg.dcm cannot be read; expected a DICOM segmentation .* no PixelSpacing"):
         read_segments(tmp_path / "seg.dcm")
+    del dataset.SegmentSequence
+    dataset.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match="found: no SegmentSequence"):
+        read_segments(tmp_path / "seg.dcm")
 
 
 @pytest.mark.parametrize(
