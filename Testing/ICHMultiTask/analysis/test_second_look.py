@@ -54,9 +54,9 @@ def analyzer():
 
 @pytest.fixture(scope="module")
 def with_bleed(analyzer):
-    """A putaminal bleed whose scan was made for this and is small."""
+    """A putaminal bleed without blood in the ventricles, in a small scan."""
     settings = SimulationSettings(bleed=True, location="putamen", volume_ml=15.0, matrix=128, slices=28)
-    return analyzer.analyze(simulate_patient(3, settings).head_ct, prognosis_range=True)
+    return analyzer.analyze(simulate_patient(4, settings).head_ct, prognosis_range=True)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ ACCURACY = {
     "location": _("right in 279 of 290 simulated bleeds"),
     "side": _("right in 282 of 285 simulated bleeds"),
     "infratentorial": _("right in 290 of 290 simulated bleeds"),
-    "ivh": _("right in 99 of 107 simulated bleeds with it, and in 170 of 183 without it"),
+    "ivh": _("right in 49 of 55 simulated bleeds with it, and in 70 of 73 without it"),
 }
 """Measured on simulated patients; see `Docs/user-guide.md`, "Findings"."""
 
