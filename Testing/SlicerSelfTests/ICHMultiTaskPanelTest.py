@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from panel_case import PanelCase, run  # noqa: E402
 
 from ICHMultiTaskLib.mrml import results, scene  # noqa: E402
+from ICHMultiTaskLib.mrml.parameters import AttentionMethod  # noqa: E402
 from ICHMultiTaskLib.panel import analyze_state  # noqa: E402
 
 
@@ -150,14 +151,15 @@ class ICHMultiTaskPanelTest(PanelCase):
     def test_withoutPyTorchTheOtherMapsCannotBeChosen(self):
         self.analyze()
         button, selector = self.attention.pytorchButton, self.attention.attentionMethodSelector
+        saliency = list(AttentionMethod).index(AttentionMethod.SALIENCY)
         self.panel.attention.widget.collapsed = False
         for installed in (False, True):
             with mock.patch.object(analyze_state, "is_installed", lambda library, found=installed: found):
                 self.state.changed()
                 self.settle()
                 self.assertEqual(button.visible, not installed)
-                self.assertEqual(selector.itemText(2), "LayerCAM" if installed else "LayerCAM (needs PyTorch)")
-                self.assertEqual(selector.model().item(2).isEnabled(), installed)
+                self.assertEqual(selector.itemText(saliency), "Saliency" if installed else "Saliency (needs PyTorch)")
+                self.assertEqual(selector.model().item(saliency).isEnabled(), installed)
                 self.assertTrue(selector.model().item(0).isEnabled())
                 self.screenshot("with-pytorch" if installed else "without-pytorch")
 
