@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _KIND = "ICHMultiTask.Diameter"
 _SCAN_ROLE = "ICHMultiTask.Scan"
-_BESIDE_MM, _LABEL_MM = 4.0, 11.0
-"""Distance from the bleed to a label, and between labels: the height of a line of text in a fitted view."""
+_BESIDE_MM = 4.0
+"""Distance from the bleed to a label."""
 _COLORS = {"A": (0.9, 0.6, 0.0), "B": (0.35, 0.7, 0.9), "C": (0.0, 0.62, 0.45)}
 
 
@@ -64,17 +64,13 @@ def show_diameters(
         node.SetName(f"{letter} ({measures.reader or measures.name})")
         wanted = [view_id for view_id, is_axial in axial.items() if is_axial == (letter != "C")]
         nodes.append(_add(scene, node, line, [""] * 2, _COLORS[letter], wanted, scan_node, letter))
-    places = _label_places(lines, segment)
-    for letters, is_axial in (("AB", True), ("C", False)):
-        texts = [
-            f"{letter} {getattr(measures, f'{letter.lower()}_mm'):.0f} mm" for letter in letters if letter in lines
-        ]
-        if texts:
-            node = slicer.vtkMRMLMarkupsFiducialNode()
-            node.SetName(f"{', '.join(letters)} ({measures.reader or measures.name})")
-            points = [places[letter] for letter in letters if letter in lines]
-            wanted = [view_id for view_id, other in axial.items() if other == is_axial]
-            _add(scene, node, points, texts, (1.0, 1.0, 1.0), wanted, scan_node, letters)
+    for letters, point in _label_places(lines, segment).items():
+        node = slicer.vtkMRMLMarkupsFiducialNode()
+        node.SetName(f"{', '.join(letters)} ({measures.reader or measures.name})")
+        # One text of several lines, which keep their distance in views of any size.
+        text = "\n".join(f"{letter} {getattr(measures, f'{letter.lower()}_mm'):.0f} mm" for letter in letters)
+        wanted = [view_id for view_id, is_axial in axial.items() if is_axial == (letters != "C")]
+        _add(scene, node, [point], [text], (1.0, 1.0, 1.0), wanted, scan_node, letters)
     if nodes and jump:
         for view in views:
             view.JumpSlice(*measures.a_line_ras_mm.mean(axis=0))
@@ -111,23 +107,18 @@ def _add(scene, node, points, texts, color, view_ids, scan_node, kind):
 
 
 def _label_places(lines, segment):
-    """Positions of the labels by letter, RAS mm: A and B to the right of the bleed in the view, C above it.
+    """Positions of the labels by their letters, RAS mm: A and B to the right of the bleed in the view, C above it.
 
     In radiological orientation, the right of the view is the patient's left.
     """
     places = {}
-    flat = [line for letter, line in lines.items() if letter != "C"]
+    flat = {letter: line for letter, line in lines.items() if letter != "C"}
     if flat:
-        edge = min(line[:, 0].min() for line in flat)
+        center = np.mean([line.mean(axis=0) for line in flat.values()], axis=0)
+        edge = min(line[:, 0].min() for line in flat.values())
         if segment is not None:
-            edge = min(edge, _left_edge(segment, np.mean([line.mean(axis=0) for line in flat], axis=0)))
-        ends = {letter: line[line[:, 0].argmin()] for letter, line in lines.items() if letter != "C"}
-        height = {letter: end[1] for letter, end in ends.items()}
-        if len(height) == 2 and abs(gap := height["A"] - height["B"]) < _LABEL_MM:
-            push = (_LABEL_MM - abs(gap)) / 2 * (1 if gap >= 0 else -1)
-            height = {"A": height["A"] + push, "B": height["B"] - push}
-        for letter, end in ends.items():
-            places[letter] = np.array([edge - _BESIDE_MM, height[letter], end[2]])
+            edge = min(edge, _left_edge(segment, center))
+        places["".join(flat)] = np.array([edge - _BESIDE_MM, *center[1:]])
     if "C" in lines:
         top = lines["C"][lines["C"][:, 2].argmax()]
         places["C"] = top + (0, 0, _BESIDE_MM)

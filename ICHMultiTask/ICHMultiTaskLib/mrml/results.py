@@ -217,7 +217,7 @@ def _add_scale(scene, node):
     scale.SetNumberOfLabels(3)
     scale.SetMaxNumberOfColors(256)
     scale.SetLabelFormat("%.1f")
-    scale.SetSize(0.06, 0.35)  # the font follows from the width
+    scale.SetSize(0.06, 0.5)  # the font follows from the width; in a low view the labels need the height
     scale.SetPosition(0.98, 0.5)
     for text in (scale.GetTitleTextProperty(), scale.GetLabelTextProperty()):
         text.SetFontFamilyToArial()
