@@ -65,9 +65,13 @@ PRESETS = {
         changes={
             **FEW_EPOCHS,
             "preprocessing.shape_kji": [16, 48, 48],
-            "preprocessing.average": True,  # linear interpolation to so coarse a grid would skip most of the voxels
+            # With linear interpolation to so coarse a grid most voxels would be skipped, and a third of it be neck.
+            "preprocessing.average": True,
+            "preprocessing.max_height_mm": 170.0,
+            "preprocessing.window_hu": [0.0, 100.0],
+            "target": "fraction_percent",
             "augment": True,
-            "epochs": 30,
+            "epochs": 60,
         },
         explained=8,
     ),
