@@ -214,6 +214,7 @@ def _validation_records(trainer, choice):
         record = known_record(row, trainer.clinical is not None) | {
             "fold": config.fold,
             "outcome": float(outcome),
+            "network_volume_ml": None,
             "log_odds": None,
         }
         if config.tasks != "prognosis":

@@ -130,6 +130,16 @@ def test_report_of_a_run_stands_alone(folds):
     assert metrics["volume"]["mae_ml"] == pytest.approx(np.mean(errors)) and len(rows) == 10
 
 
+def test_report_of_a_run_for_the_prognosis_alone(training_manifest, small_settings, tmp_path):
+    settings = small_settings | {"tasks": "prognosis", "mask_weight": 0.0}
+    changes = [word for name, value in settings.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    assert cli.main(["train", training_manifest, "--output", tmp_path / "run", "--device", "cpu", *changes]) == 0
+    metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
+    assert metrics["volume"]["patients"] == 0 and metrics["prognosis"]["patients"] > 0
+    page = (tmp_path / "run" / "report" / "report.html").read_text()
+    assert "The prognosis is not evaluated: expected at least 10" in page and "Hematoma volume" not in page
+
+
 def test_combined_folds_contain_every_patient_once(folds, tmp_path, capsys):
     runs = [str(folds / "fold-0"), str(folds / "fold-1")]
     assert cli.main(["gather", *runs, "--output", str(tmp_path / "all")]) == 0
