@@ -120,6 +120,7 @@ def test_page_is_whole_in_itself_and_escapes_what_the_scan_says(analysis, tmp_pa
                   "2 <simulated> scans.", "Research use only", "23.4", "90 % interval 17.5 to 30.5 mL", "31 %",
                   "Prognosis: survival", "18.5°", "4.22, 7.38 mm", "R 1, P 2, S 3 mm", "scene.mrb"):  # fmt: skip
         assert words in page.text, words
+    assert page.text.index("The slices vary <a lot>.") < page.text.index("23.4"), "a warning precedes its numbers"
 
 
 def test_page_says_what_the_result_was_made_with(analysis, tmp_path):
