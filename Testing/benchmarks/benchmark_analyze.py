@@ -17,13 +17,6 @@ import numpy as np
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY / "ICHMultiTask"), str(REPOSITORY / "ICHMultiTaskTraining")]
-SHIPPED = {
-    "width": 16,
-    "stem_stride": [1, 2, 2],
-    "stage_strides": [1, 2, [1, 2, 2], 1],
-    "final_relu": False,
-    "dense_from": "stage3",
-}
 TARGETS = {
     "Analyze ÷ forward pass": 1.5,
     "with ÷ without attention": 1.1,
@@ -57,7 +50,7 @@ print(memory("VmHWM") - libraries)
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, help="folder for benchmark.png")
-    parser.add_argument("--model", type=Path, help="default: random weights in the shipped architecture")
+    parser.add_argument("--model", type=Path, help="default: the shipped one")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--skip-formats", action="store_true", help="do not compare number formats and compilation")
@@ -68,8 +61,9 @@ def main():
 
 def run(options, folder):
     from ICHMultiTaskLib.analysis.analyzer import Analyzer
+    from ICHMultiTaskLib.model.bundle import default_bundle
 
-    bundle = options.model or random_bundle(folder / "bundle")
+    bundle = options.model or default_bundle()
     thick, thin = head(32, 5.0), head(320, 0.5)
     analyzer = Analyzer(bundle, options.device)
     print(
@@ -98,23 +92,6 @@ def run(options, folder):
     table(("network", "seconds"), [(name, _shown(value, "fails")) for name, value in formats.items()])
     options.output.mkdir(parents=True, exist_ok=True)
     draw(steps, formats, options.output / "benchmark.png")
-
-
-def random_bundle(folder):
-    import torch
-
-    from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, save_bundle
-    from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
-    from ICHMultiTaskLib.model.preprocessing import PRESETS
-
-    torch.manual_seed(0)
-    metadata = {
-        "name": "random", "version": "0", "license": "Apache-2.0", "intended_use": "Benchmarks.",
-        "training_data": "Random weights; no scans.", "architecture": SHIPPED, "target": "cube_root_fraction",
-        "preprocessing": PRESETS["default"].as_dict(), "calibration": NO_CALIBRATION, "metrics": {},
-    }  # fmt: skip
-    save_bundle(folder, MultiTaskResNet(**SHIPPED).state_dict(), metadata, "# Random\n")
-    return folder
 
 
 def head(slices, step_mm):
