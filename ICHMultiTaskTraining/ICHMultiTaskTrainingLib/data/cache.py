@@ -7,7 +7,6 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
@@ -214,17 +213,15 @@ class CachedScans:
         if inputs is not None:
             self.clinical = inputs.encode_all([row.extra for row in rows], [row.patient_id for row in rows])
 
-        def read(n):
-            data = read_prepared(files[n])
+        # Not in threads: np.load parses headers, which fails at random in several threads of Python 3.11.
+        for n, file in enumerate(files):
+            data = read_prepared(file)
             self.images[n] = data["image"]
             self.crop_volume_mm3[n] = data["crop_volume_mm3"]
             self.size_mm[n] = data["size_mm"]
             if "occupancy" in data:
                 self.occupancy[n] = data["occupancy"]
                 self.has_mask[n] = True
-
-        with ThreadPoolExecutor() as pool:  # threads suffice: decompressing releases the interpreter's lock
-            list(pool.map(read, range(len(files))))
 
     def keep_on(self, device: str) -> None:
         """Keep images and occupancies on a device from now on."""
