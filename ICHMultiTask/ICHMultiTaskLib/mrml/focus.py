@@ -22,8 +22,8 @@ _HIDDEN = "ICHMultiTask.HiddenWithItsScan"
 def show_scan(scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Show a scan with its results in the views, and nothing of another patient.
 
-    Its map is overlaid; segmentations of other scans are hidden until their scan is shown again; lines of measured
-    segments are removed; views that were rotated to another scan's slices are reset.
+    Its map is overlaid unless it is switched off; segmentations of other scans are hidden until their scan is shown
+    again; lines of measured segments are removed; views that were rotated to another scan's slices are reset.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def show_scan(scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode) 
     remove_diameters(scene, keep=scan)
     hide_skulls(scene, scan)
     _turn_views_back(scene)
-    results.show_overlay(scene, scan, results.result_node(scan, "attention"))
+    results.show_overlay(scene, scan, results.map_to_show(scan))
     for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
         _show_or_hide(node, foreign=belongs_to(node, scan) is False)
     table = results.result_node(scan, "table")

@@ -35,6 +35,7 @@ FOREGROUND_OPACITY = 0.4
 
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Result"
+_IS_ON = "ICHMultiTask.isOn"
 _PEAK = "ICHMultiTask.peak_ras_mm"
 _CLASSES = {"attention": "vtkMRMLScalarVolumeNode", "facts": "vtkMRMLTextNode", "skull": "vtkMRMLModelNode"}
 """Node class of each kind of result; all other kinds are tables."""
@@ -54,7 +55,7 @@ def show_analysis(
 ) -> ResultNodes:
     """Show an analysis with its scan; results of an earlier run on the same scan are replaced.
 
-    The views jump to the peak of the map, unless no hemorrhage was found.
+    The views show the map and jump to its peak, unless no hemorrhage was found.
 
     Parameters
     ----------
@@ -76,9 +77,9 @@ def show_analysis(
     if analysis.attention is None:
         remove_result(scene, volumeNode, "attention")
         return ResultNodes(None, table)
-    # Without a hemorrhage the highest attention is nowhere in particular.
-    jump = analysis.hemorrhage != Hemorrhage.NONE
-    return ResultNodes(show_attention(scene, analysis, analysis.attention, volumeNode, jump), table)
+    # Without a hemorrhage the highest attention is nowhere in particular, and its color would look like a finding.
+    found = analysis.hemorrhage != Hemorrhage.NONE
+    return ResultNodes(show_attention(scene, analysis, analysis.attention, volumeNode, found, found), table)
 
 
 def show_table(
@@ -155,6 +156,7 @@ def show_attention(
     attention: Attention,
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     jump: bool = True,
+    shown: bool = True,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Overlay an attention map on its scan in the slice views.
 
@@ -167,6 +169,8 @@ def show_attention(
     volumeNode : vtkMRMLScalarVolumeNode
     jump : bool
         Whether the views jump to its peak.
+    shown : bool
+        Whether it is overlaid at once, or only made.
 
     Returns
     -------
@@ -202,7 +206,7 @@ def show_attention(
         node.SetAttribute(_PEAK, json.dumps(attention.peak_ras_mm))
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
-    show_overlay(scene, volumeNode, node)
+    switch_map(scene, volumeNode, shown)
     if jump and attention.peak_ras_mm is not None:
         for sliceNode in nodes_of_class(scene, "vtkMRMLSliceNode"):
             sliceNode.JumpSlice(*attention.peak_ras_mm)
@@ -232,6 +236,20 @@ def _refresh_scale(node):
     for n in range(node.GetNumberOfDisplayNodes()):
         if node.GetNthDisplayNode(n).IsA("vtkMRMLColorLegendDisplayNode"):
             node.GetNthDisplayNode(n).Modified()
+
+
+def switch_map(scene: slicer.vtkMRMLScene, volumeNode: slicer.vtkMRMLScalarVolumeNode, on: bool) -> None:
+    """Show or hide the map of a scan over it, and remember that for this scan."""
+    node = result_node(volumeNode, "attention")
+    if node is not None:
+        node.SetAttribute(_IS_ON, str(int(on)))
+    show_overlay(scene, volumeNode, map_to_show(volumeNode))
+
+
+def map_to_show(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+    """Return the map of a scan, unless there is none or it is switched off."""
+    node = result_node(volumeNode, "attention")
+    return None if node is None or node.GetAttribute(_IS_ON) == "0" else node
 
 
 def show_overlay(

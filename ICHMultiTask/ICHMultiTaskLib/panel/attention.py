@@ -42,7 +42,7 @@ class AttentionSection:
         """Show or hide the map over the scan."""
         scan = self.panel.scan
         if scan is not None:
-            results.show_overlay(create_scene(), scan, results.result_node(scan, "attention") if shown else None)
+            results.switch_map(create_scene(), scan, shown)
             self.state.set_overlay()
 
     def onPyTorchButton(self, checked: bool = False) -> None:
@@ -63,9 +63,18 @@ class AttentionSection:
         if self.panel.scan is not None:
             self.onOverlayToggled(self.ui.overlayBox.checked)
 
+    def showSwitch(self) -> None:
+        """Let the box say whether the map of the chosen scan is on."""
+        scan = self.panel.scan
+        if scan is not None and results.result_node(scan, "attention") is not None:
+            before = self.ui.overlayBox.blockSignals(True)
+            self.ui.overlayBox.checked = results.map_to_show(scan) is not None
+            self.ui.overlayBox.blockSignals(before)
+
     def update(self) -> None:
         """Enable the section if there is a result."""
         scan = self.panel.scan
+        self.showSwitch()
         analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None
         self.widget.enabled = analyzed and self.state.job is None
         stages, methods = self.state.offered()

@@ -12,7 +12,7 @@ from ICHMultiTaskLib.analysis.analyzer import Analysis  # noqa: E402
 from ICHMultiTaskLib.analysis.attention import Attention  # noqa: E402
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage  # noqa: E402
 from ICHMultiTaskLib.common.errors import InputError, OutputError  # noqa: E402
-from ICHMultiTaskLib.mrml import hierarchy, pictures, results, scene, volumes  # noqa: E402
+from ICHMultiTaskLib.mrml import focus, hierarchy, pictures, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.scan.geometry import apply_affine  # noqa: E402
 from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts  # noqa: E402
 
@@ -259,6 +259,25 @@ def test_show_analysis_lays_the_map_over_the_scan(mrmlScene, head_ct):
     study = tree.GetItemByUID("DICOM", "1.2.3")
     for result in (shown.attention, shown.table):
         assert tree.GetItemParent(hierarchy.item_of(result)) == study
+
+
+def test_without_a_hemorrhage_the_map_is_made_but_not_shown(mrmlScene, head_ct):
+    """Switched on, it stays on for this scan when another one was shown between."""
+    node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
+    other = volumes.head_ct_to_node(mrmlScene, head_ct, "other")
+    red = mrmlScene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+    shown = results.show_analysis(mrmlScene, analysis_of(head_ct, hemorrhage=Hemorrhage.NONE), node)
+    assert shown.attention is not None and red.GetForegroundVolumeID() is None
+    focus.show_scan(mrmlScene, node)
+    assert red.GetForegroundVolumeID() is None
+    results.switch_map(mrmlScene, node, True)
+    for scan in (other, node):
+        focus.show_scan(mrmlScene, scan)
+    assert red.GetForegroundVolumeID() == shown.attention.GetID()
+    results.show_analysis(mrmlScene, analysis_of(head_ct, hemorrhage=Hemorrhage.NONE), node)
+    assert red.GetForegroundVolumeID() is None
+    results.show_analysis(mrmlScene, analysis_of(head_ct), node)
+    assert red.GetForegroundVolumeID() is not None
 
 
 def test_views_stay_where_they_are_if_there_is_no_hemorrhage(mrmlScene, head_ct):
