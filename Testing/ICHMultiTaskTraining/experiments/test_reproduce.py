@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -81,6 +82,8 @@ def test_the_page_says_what_it_is_of_and_what_is_missing(done):
     assert len(results["missing"]) == len(others) and all("not run" in sentence for sentence in results["missing"])
     for words in ("Table 2", "Figure 2", "Figure 3", "Figure 4", "Figure 5", "Cost of each network", "not measured"):
         assert words in page, words
+    sentences = re.sub(r"<[^>]+>", " ", page[page.index("<body") :])
+    assert not re.search(r"[a-z]{2}\.[A-Z][a-z]", sentences), "each sentence begins after a space"
     assert "4.91" in page and "51.92" in page and "43.00" in page and "5.66 points" in page
 
 
