@@ -97,17 +97,18 @@ def parse(
 
 def positive(text: str) -> int:
     """Parse an integer of at least 1, as the `type` of an argument."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, found {value}")
-    return value
+    return _at_least(1, text)
 
 
 def seed(text: str) -> int:
     """Parse an integer of at least 0, as the `type` of an argument."""
+    return _at_least(0, text)
+
+
+def _at_least(least, text):
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected at least 0, found {value}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected at least {least}, found {value}")
     return value
 
 

@@ -79,7 +79,8 @@ def show_analysis(
         return ResultNodes(None, table)
     # Without a hemorrhage the highest attention is nowhere in particular, and its color would look like a finding.
     found = analysis.hemorrhage != Hemorrhage.NONE
-    return ResultNodes(show_attention(scene, analysis, analysis.attention, volumeNode, found, found), table)
+    node = show_attention(scene, analysis, analysis.attention, volumeNode, jump=found, shown=found)
+    return ResultNodes(node, table)
 
 
 def show_table(

@@ -95,19 +95,14 @@ def draw_surgery(
     list of Opening
         None or one.
     """
-    drawn = rng.choice(
-        [*SHARES, "none"], p=_with_the_rest([rate * shares[int(has_bleed)] for shares in SHARES.values()])
-    )
+    shares = [rate * share[int(has_bleed)] for share in SHARES.values()]
+    drawn = rng.choice([*SHARES, "none"], p=[*shares, 1.0 - sum(shares)])
     kind = kind or str(drawn)
     if kind == "none":
         return []
     opening = _opening(rng, head, kind)
     head.metal += [((start + end) / 2.0, STREAK_HU) for start, end in opening.plates]
     return [opening]
-
-
-def _with_the_rest(shares):
-    return [*shares, 1.0 - sum(shares)]
 
 
 def _opening(rng, head, kind):

@@ -88,9 +88,9 @@ def evaluate(
         # Only the manifest states that a cohort is simulated, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
         records, examples, shown = [], [], example_rows(rows)
-        for n, (row, scan) in enumerate(one_ahead(lambda row: read_head_ct(row.image), rows)):
+        for n, (row, reading) in enumerate(one_ahead(lambda row: read_head_ct(row.image), rows)):
             progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
-            records.append(_evaluate_row(row, scan, analyzer, examples if n in shown else None))
+            records.append(_evaluate_row(row, reading, analyzer, examples if n in shown else None))
         metrics = summarize(records)
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated),

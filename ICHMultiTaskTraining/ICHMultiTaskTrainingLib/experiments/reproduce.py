@@ -108,9 +108,8 @@ def reproduce(
     configs = {name: row_config(row, changes, 0, folds, seed) for name, row in known.items()}
     table = the_manifest(store.folder, preset, seed, manifest, processes, progress)
     check_deaths(table.rows, folds)
-    draw_split(
-        table.rows, 0.0, seed, 0, folds
-    )  # a column `fold` that cannot be followed is refused before any training
+    # A column `fold` that cannot be followed is refused before any training.
+    draw_split(table.rows, 0.0, seed, 0, folds)
     settings = {
         "preset": preset_name, "seed": seed, "folds": folds, "changes": changes,
         "patients": preset.patients if manifest is None else None,
