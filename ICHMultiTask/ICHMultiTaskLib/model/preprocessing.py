@@ -184,7 +184,8 @@ class NetworkInput:
             Index (k, j, i) of the maximum; None for a blank map, which is 0 everywhere.
         """
         if device == Device.CPU:
-            values = self.to_scan(grid, strides, offsets) * region
+            values = self.to_scan(grid, strides, offsets)
+            values *= region
         else:
             from .device_resampling import spread
 
