@@ -16,6 +16,7 @@ from ..common.processes import in_processes
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.tables import write_csv
 from ..common.writing import check_folder, new_folder, os_error_sentence, remove_partial, write_json, write_text
+from .deaths import draw_deaths
 from .follow_up import growth_probability, simulate_follow_up
 from .insertion import insert_hematoma
 from .patient import SimulationSettings, simulate_patient
@@ -45,6 +46,7 @@ def write_cohort(
     progress: Progress | None = None,
     scans: Sequence[Path] = (),
     follow_up: bool = False,
+    deaths: int | None = None,
 ) -> Path:
     """Write simulated patients and `manifest.csv`; an interrupted cohort is continued.
 
@@ -64,6 +66,9 @@ def write_cohort(
     follow_up : bool
         Scan every patient twice, see `follow_up`: the manifest has two rows each, `scan_number` 1 and 2, with
         `volume_ml`, `gcs` and `onset_hours` of their own and one outcome.
+    deaths : int, optional
+        Number of patients who die, see `draw_deaths`; a larger cohort then starts with the same scans, but others die.
+        None: each patient dies independently of the others.
 
     Returns
     -------
@@ -83,7 +88,10 @@ def write_cohort(
         raise InputError("Only simulated heads are scanned twice: expected no scans to insert hematomas into.")
     settings = settings or SimulationSettings()
     output = Path(output)
+    if deaths is not None and not 0 <= deaths <= patients:
+        raise InputError(f"Deaths are of these patients: expected 0 to {patients}, found {deaths}.")
     further = ({"anatomy": [path.name for path in scans]} if scans else {}) | ({"follow_up": True} if follow_up else {})
+    further |= {} if deaths is None else {"deaths": int(deaths)}
     lock_settings(output, {"seed": int(seed), "format": format, **asdict(settings), **further})
     jobs = [
         (output, f"sim{seed}-{n:05d}", own_seed, format, settings, follow_up, _draw_scan(scans, own_seed))
@@ -101,7 +109,14 @@ def write_cohort(
         done[todo[number]] = rows
         report()
     # The outcome was drawn from the findings of the last scan.
-    write_json(output / "summary.json", summarize([done[n][-1] for n in range(patients)]))
+    last = [done[n][-1] for n in range(patients)]
+    if deaths is not None:
+        chances = [float(row["death_probability"]) for row in last]
+        died = draw_deaths(chances, deaths, np.random.default_rng([int(seed), patients, deaths]))
+        for n in range(patients):
+            done[n] = [row | {"died": int(died[n])} for row in done[n]]
+        last = [done[n][-1] for n in range(patients)]
+    write_json(output / "summary.json", summarize(last))
     rows = [row for n in range(patients) for row in done[n]]
     write_csv(output / "manifest.csv", rows, COLUMNS + (FOLLOW_UP_COLUMNS if follow_up else ()))
     return output / "manifest.csv"

@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="scan every patient twice; some bleeds grow",
     )
+    parser.add_argument(
+        "--deaths",
+        type=positive,
+        metavar="N",
+        help="so many patients die, whoever they are (default: each independently of the others)",
+    )
     parser.add_argument("--processes", type=positive, default=1, metavar="N")
     parser.set_defaults(run=run)
 
@@ -65,6 +71,7 @@ def run(options: argparse.Namespace) -> None:
             progress,
             scans,
             options.follow_up,
+            options.deaths,
         )
     summary = json.loads((options.output / "summary.json").read_text(encoding="utf-8"))
     print(f"{summary['patients']} patients, {summary['bleeds']} with a bleed, {summary['died']} died: {manifest}")

@@ -60,7 +60,13 @@ def the_manifest(
         settings = SimulationSettings(preset.slices, preset.matrix, composition=Cohort.PAPER.value)
         cohort = folder / FOLDER
         manifest = write_cohort(
-            preset.patients, seed, cohort, settings=settings, processes=processes, progress=progress
+            preset.patients,
+            seed,
+            cohort,
+            settings=settings,
+            processes=processes,
+            progress=progress,
+            deaths=preset.deaths,
         )
     return read_manifest(manifest)
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from ICHMultiTaskLib.common.errors import InputError
 
+PAPER_PATIENTS, PAPER_DEATHS = 258, 31
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -35,6 +37,11 @@ class Preset:
     changes: dict = field(default_factory=dict)
     explained: int = 8
 
+    @property
+    def deaths(self) -> int:
+        """Number of simulated patients who die: 31 of 258 as in the paper, and the same share of another number."""
+        return round(self.patients * PAPER_DEATHS / PAPER_PATIENTS)
+
 
 FEW_EPOCHS = {
     "optimizer": "adamw",
@@ -58,7 +65,7 @@ PRESETS = {
     "cpu": Preset(
         about="A smaller grid and few epochs, for two cores: rows can be compared with each other, but not with the "
         "paper's numbers.",
-        patients=258,
+        patients=PAPER_PATIENTS,
         matrix=256,
         slices=None,
         folds=5,
@@ -79,7 +86,7 @@ PRESETS = {
     "paper": Preset(
         about="All settings that the paper states. It states no split; each of five folds holds out 51 or 52 of 258 "
         "patients.",
-        patients=258,
+        patients=PAPER_PATIENTS,
         matrix=512,
         slices=None,
         folds=5,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -119,6 +120,22 @@ def test_summary_states_the_best_reachable_auc_among_bleeds():
     assert (summary["patients"], summary["bleeds"]) == (202, 200)
     assert summary["mortality"] == pytest.approx(np.mean([row["died"] for row in rows]), abs=1e-4)
     assert summarize([none, none])["auc_best_image"] is None
+
+
+def test_cohort_of_so_many_deaths_differs_in_who_dies_alone(tmp_path):
+    settings = replace(TINY, bleed=True)
+    free = read_manifest(write_cohort(4, 3, tmp_path / "free", settings=settings)).rows
+    for deaths in (0, 2, 4):
+        folder = tmp_path / str(deaths)
+        fixed = read_manifest(write_cohort(4, 3, folder, settings=settings, deaths=deaths)).rows
+        assert sum(row.died for row in fixed) == deaths
+        assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["died"] == deaths
+        assert [row.extra for row in fixed] == [row.extra for row in free]
+        assert digest(folder / "images") == digest(tmp_path / "free" / "images")
+    with pytest.raises(InputError, match="expected the same seed, format and settings"):
+        write_cohort(4, 3, tmp_path / "2", settings=settings)
+    with pytest.raises(InputError, match="expected 0 to 4, found 5"):
+        write_cohort(4, 3, tmp_path / "5", settings=settings, deaths=5)
 
 
 def test_cohort_in_dicom(tmp_path):

@@ -14,6 +14,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.networks import NETWORKS, build_network
 from ICHMultiTaskTrainingLib.cli import main
 from ICHMultiTaskTrainingLib.data.manifest import Row
+from ICHMultiTaskTrainingLib.experiments import cohort as cohort_module
 from ICHMultiTaskTrainingLib.experiments import reproduce as reproduce_module
 from ICHMultiTaskTrainingLib.experiments.cohort import check_deaths
 from ICHMultiTaskTrainingLib.experiments.page import departures
@@ -250,7 +251,16 @@ def test_every_network_of_the_registry_is_a_row_and_time_goes_to_ours_first():
 def test_the_paper_preset_has_the_papers_settings():
     config = make_config("paper", **all_rows()["ours"].settings(PRESETS["paper"].changes))
     assert config == make_config("paper")
-    assert PRESETS["paper"].patients == 258
+    assert PRESETS["paper"].patients == PRESETS["cpu"].patients == 258
+
+
+@pytest.mark.parametrize("patients, deaths", [(258, 31), (24, 3), (516, 62)])
+def test_the_simulated_cohort_has_the_papers_share_of_deaths(patients, deaths, tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(cohort_module, "write_cohort", lambda *values, **options: asked.update(options))
+    monkeypatch.setattr(cohort_module, "read_manifest", lambda path: None)
+    cohort_module.the_manifest(tmp_path, replace(PRESETS["paper"], patients=patients), 0)
+    assert asked["deaths"] == deaths
 
 
 @pytest.mark.slow
