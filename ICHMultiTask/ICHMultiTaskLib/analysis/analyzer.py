@@ -22,6 +22,7 @@ from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..model.runners import load_runner
 from ..scan.head_ct import HeadCT
+from ..scan.head_region import head_region
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
 from .attention import Attention, Prediction, map_of
@@ -261,6 +262,7 @@ class Analyzer:
             )
             head = tasks[0]
         progress(0.6, _("Attention map"))
+        prediction = replace(prediction, head_region=head_region(head_ct))
         # The second look uses the coarse map of the volume head, whichever map is requested.
         locator = shown = None
         if volume is not None:

@@ -12,7 +12,6 @@ from ..model.attention import check_choice, stage_of_map
 from ..model.preprocessing import NetworkInput
 from ..scan.geometry import apply_affine
 from ..scan.head_ct import HeadCT
-from ..scan.head_region import head_region
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +52,8 @@ class Prediction:
     runner: TorchRunner | OnnxRunner
     clinical: np.ndarray | None = None
     """Clinical variables as the network reads them, [1, inputs]; None if it reads none."""
+    head_region: np.ndarray | None = None
+    """From `scan.head_region`, once for all maps of the scan, [K, J, I]; None where no map is made."""
 
 
 def map_of(
@@ -66,7 +67,7 @@ def map_of(
     ----------
     prediction : Prediction
     head_ct : HeadCT
-        The scan of the prediction.
+        The scan of the prediction, which holds its `head_region`.
     head, stage, method : str
         See `ICHMultiTaskLib.model.attention`.
     progress : callable (fraction, message)
@@ -79,8 +80,8 @@ def map_of(
     check_choice(head, stage, method)
     stage = stage_of_map(stage, method)
     grid, strides, offsets = attention_grid(prediction, head, stage, method, progress)
-    device, region = prediction.runner.device, head_region(head_ct)
-    array, peak = prediction.network_input.map_to_scan(grid, strides, offsets, region, device)
+    device = prediction.runner.device
+    array, peak = prediction.network_input.map_to_scan(grid, strides, offsets, prediction.head_region, device)
     return Attention(array, head, stage, method, None if peak is None else _position(peak, head_ct))
 
 

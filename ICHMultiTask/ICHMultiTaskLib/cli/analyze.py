@@ -19,7 +19,7 @@ from ..common.numbers import NOT_COMPUTED, number, percent, position, probabilit
 from ..common.progress import ShellProgress
 from ..common.research_use import RESEARCH_USE_IN_FULL
 from ..common.writing import new_folder
-from ..model.attention import LOCATOR, METHODS, SHOWN_FROM
+from ..model.attention import LOCATOR, METHODS, SHOWN_FROM, map_words
 from ..model.bundle import ModelBundle, default_bundle
 from ..report.comparison import comparison_lines
 from ..report.result import HTML_FILE, JSON_FILE, SCENE_FILE, write_report
@@ -200,7 +200,8 @@ def summary(analysis: Analysis, true_volume_ml: float | None = None, comparison:
         lines.append(("", f"range {probability_range(analysis.mortality_range)}: {MEANING}"))
     if attention is not None and attention.peak_ras_mm is not None:
         peak = position(attention.peak_ras_mm)
-        lines.append(("Attention", f"peak at {peak}  ({attention.head}, {attention.stage}, {attention.method})"))
+        kind = f"for the {attention.head}: {map_words(attention.stage, attention.method)}"
+        lines.append(("Attention", f"peak at {peak}  ({kind})"))
     lines += [("Warning", sentence) for sentence in analysis.warnings]
     lines += comparison_lines(comparison) if comparison else []
     lines.append(("Model", f"{analysis.model['name']} {analysis.model['version']}"))

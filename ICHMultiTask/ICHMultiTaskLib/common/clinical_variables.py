@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import InputError
-from .numbers import yes_no
 from .tables import parsed_number
 from .translation import Text, joined
 from .translation import tr as _
@@ -87,7 +86,7 @@ VARIABLES = {
     "gcs": ClinicalVariable("GCS", 3, 15),
     "nihss": ClinicalVariable("NIHSS", 0, 42),
     "location": ClinicalVariable(_("location")),
-    "ivh": ClinicalVariable(_("intraventricular blood"), codes=_YES_NO),
+    "ivh": ClinicalVariable(_("blood in the ventricles"), codes=_YES_NO),
     "anticoagulation": ClinicalVariable(_("oral anticoagulation"), codes=_YES_NO),
     "cognitive_impairment": ClinicalVariable(_("cognitive impairment before the hemorrhage"), codes=_YES_NO),
     "sex": ClinicalVariable(_("sex"), codes={"m": 1.0, "f": 0.0, "male": 1.0, "female": 0.0}),
@@ -118,20 +117,34 @@ def location_group(value: object) -> str | None:
 
 def read_with(clinical: Mapping[str, object] | None) -> str:
     """Inputs of a prognosis as text: the image, and each given clinical value."""
-    given = [
-        joined(" ", (VARIABLES[name].words, _shown(value)))
-        for name, value in (clinical or {}).items()
-        if value is not None
-    ]
+    given = [described(name, value) for name, value in (clinical or {}).items() if value is not None]
     if not given:
         return _("from the image alone")
     return _("from the image and {values}").format(values=joined(", ", given))
 
 
-def _shown(value):
-    if isinstance(value, bool):
-        return yes_no(value)
-    return f"{value:g}" if isinstance(value, float) else word(str(value))
+def described(name: str, value: str | bool | float) -> str:
+    """A known value as a surgeon says it, such as "56 years", "GCS 14" or "no blood in the ventricles".
+
+    Parameters
+    ----------
+    name : str
+        In `VARIABLES`.
+    value : str, bool or float
+    """
+    variable = VARIABLES[name]
+    if name == "location":
+        return joined(" ", (variable.words, word(str(value))))
+    amount = variable.number(value)
+    if variable.codes is _YES_NO:
+        return variable.words if amount else _("no {words}").format(words=variable.words)
+    if name == "sex":
+        return _("male") if amount else _("female")
+    if name == "age":
+        return _("{years:.3g} years").format(years=amount)
+    if name == "onset_hours":
+        return _("{hours:.3g} hours from onset to scan").format(hours=amount)
+    return joined(" ", (variable.words, f"{amount:g}"))
 
 
 def _text(value):

@@ -17,7 +17,7 @@ from ..common.errors import DependencyError, InputError
 from ..common.processes import usable_cores
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
-from .attention import METHODS, WITHOUT_PYTORCH, needs_pytorch
+from .attention import METHODS, WITHOUT_PYTORCH, map_words, needs_pytorch, stage_words
 from .bundle import ModelBundle
 from .networks.resnet_onnx import LAST, ResNetOnnx
 from .preprocessing import PreprocessingSettings
@@ -66,13 +66,8 @@ class OnnxRunner:
         """Raise InputError unless the map can be computed."""
         if needs_pytorch(stage, method):
             raise InputError(
-                _(
-                    "This attention map needs PyTorch: expected one of the features of {stages}, found "
-                    "{label} of {stage}."
-                ).format(
-                    stages=" or ".join(WITHOUT_PYTORCH),
-                    label=METHODS.label(method),
-                    stage=stage,
+                _("This attention map needs PyTorch: expected one of the features of {stages}, found {found}.").format(
+                    stages=" or ".join(map(stage_words, WITHOUT_PYTORCH)), found=map_words(stage, method)
                 )
             )
 

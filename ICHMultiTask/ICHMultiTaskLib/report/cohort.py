@@ -99,10 +99,10 @@ def summary(comparison: CohortComparison) -> str:
     report = comparison.as_dict()
     columns = report["columns"]
     simulated = f". {_simulated(report)}." if report["simulated"] else ""
-    lines = [f"Patients   {report['patients']}{simulated}", f"Reference  {columns['reference']}"]
+    lines = [f"Patients   {report['patients']}{simulated}", f"Reference  column {columns['reference']}"]
     for title, key in (("Model", "model"), ("Methods", "methods"), ("Raters", "raters"), ("Not used", "not_used")):
         if columns[key]:
-            lines.append(f"{title:<10} {columns[key] if key == 'model' else ', '.join(columns[key])}")
+            lines.append(f"{title:<10} {f'column {columns[key]}' if key == 'model' else ', '.join(columns[key])}")
     lines += [f"Warning    {sentence}" for sentence in report["warnings"]]
     width = max(len(row["name"]) for row in report["rows"])
     table = [f"{'':<{width}}     n  MAE (mL), 95 % interval   Bias (mL)  ICC(2,1)  Within 20 %  Wrong side of 30 mL"]

@@ -15,6 +15,7 @@ from ..analysis.findings.assessment import assess
 from ..analysis.findings.finding import Source
 from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT, Growth
 from ..analysis.repeat import RepeatScan
+from ..common.clinical_variables import described
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
 from ..common.translation import tr as _
 from ..comparison.side_by_side import Comparison
@@ -248,9 +249,7 @@ def _repeat_view(repeat):
 
 def _clinical_view(clinical):
     given = (
-        f"{key.replace('_', ' ')} {_word(v)} ({_source(clinical, key)})"
-        for key, v in clinical["context"].items()
-        if v is not None
+        f"{described(key, v)} ({_source(clinical, key)})" for key, v in clinical["context"].items() if v is not None
     )
     scores = clinical["scores"]
     return {
@@ -307,10 +306,6 @@ def comparison_lines(comparison: dict) -> list[tuple[str, str]]:
             lines += [("", note) for note in score["notes"]]
         lines += [("Guideline", alert) for alert in clinical["alerts"]]
     return lines
-
-
-def _word(value):
-    return yes_no(value) if isinstance(value, bool) else str(value)
 
 
 def _source(clinical, field):

@@ -12,6 +12,7 @@ from ..analysis.findings.finding import Findings, Source
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.numbers import date, position
 from ..common.provenance import provenance_facts
+from ..model.attention import map_words
 from ..scan.head_ct import ScanFacts
 from .comparison import comparison_view
 from .pages import render
@@ -37,12 +38,14 @@ def report_html(
     -------
     str
     """
+    shown = report["attention"]
     return render(
         "analysis.html",
         report=report,
         title=" · ".join(filter(None, [facts.patient_name or facts.patient_id or "Head CT", date(facts.study_date)])),
         scale=_scale(report["volume_ml"], report["volume_interval_ml"]),
         without_prognosis=WITHOUT_PROGNOSIS.get(report["hemorrhage"]),
+        attention_map=shown and map_words(shown["stage"], shown["method"]),
         pictures=[(_caption(Path(picture)), Path(picture).read_bytes()) for picture in pictures],
         scan_facts=_scan_facts(report["scan"], facts),
         run_facts=_model_facts(report, scene),

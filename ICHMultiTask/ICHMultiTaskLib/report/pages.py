@@ -8,6 +8,7 @@ from typing import Any
 from ..common import numbers
 from ..common.clinical_variables import read_with
 from ..common.research_use import RESEARCH_USE_IN_FULL
+from ..model.attention import stage_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -43,7 +44,11 @@ def render(template: str, folder: str | os.PathLike = TEMPLATES, **values: Any) 
         "number", "percent", "probability", "probability_range", "interval", "p_value", "yes_no", "position", "date",
         "counted",
     )  # fmt: skip
-    environment.filters |= {name: getattr(numbers, name) for name in names} | {"png": _png, "read_with": read_with}
+    environment.filters |= {name: getattr(numbers, name) for name in names} | {
+        "png": _png,
+        "read_with": read_with,
+        "stage_words": stage_words,
+    }
     return environment.get_template(template).render(research_use=RESEARCH_USE_IN_FULL, **values)
 
 

@@ -15,7 +15,7 @@ from ICHMultiTaskLib.analysis.attention import attention_grid
 from ICHMultiTaskLib.common.choices import Stage
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
-from ICHMultiTaskLib.model.attention import INPUT, METHODS, check_network, stage_of_map, supports
+from ICHMultiTaskLib.model.attention import INPUT, METHODS, check_network, plain_label, stage_of_map, supports
 from ICHMultiTaskLib.model.attention.occlusion import cover
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.preprocessing import NetworkInput, prepare
@@ -104,7 +104,7 @@ def compare_methods(
         example = example or {"image": case.image, "mask": case.mask > 0.5, "maps": maps}
     measured = {
         method: {
-            "label": METHODS.label(method).partition(" (")[0],
+            "label": plain_label(method),
             "stage": stage_of_map(stage, method),
             **_summary(records),
         }

@@ -117,6 +117,14 @@ def test_other_attention_maps_need_no_second_run_of_the_encoder(analysis, monkey
     assert analysis.attention_for("prognosis", "stage1", "gradcam++").array.shape == analysis.head_ct.hu.shape
 
 
+def test_the_head_is_found_once_for_all_maps_of_a_scan(analyzer, scan, monkeypatch):
+    found = []
+    monkeypatch.setattr(analyzer_module, "head_region", lambda head_ct: found.append(1) or head_region(head_ct))
+    again = analyzer.analyze(scan, stage="stage2", method="gradcam")
+    again.attention_for("prognosis", "stage4", "gradcam")
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("step", [(0, 0, 5.0), (0, 0, -5.0), (0, 1.7, 5.0)], ids=["up", "down", "tilted"])
 def test_attention_peaks_on_the_bleed_in_any_geometry(tmp_path, step):
     """A network whose weights are all alike can but blur: its attention must lie where the image is bright."""

@@ -319,6 +319,7 @@ def test_page_shows_the_comparison(everything, tmp_path):
         "max-ICH – needs NIHSS, oral anticoagulation", "Hemphill et al. 2001", "must not be the sole basis",
         "model&#x27;s 30-day mortality of 31 %" if "&#x27;" in text else "model's 30-day mortality of 31 %",
         "Growth (mL) +3.0", "Growth (%) +60",
+        "Known: 81 years (entered), GCS 11 (entered), location putamen (entered), blood in the ventricles (entered).",
         verdict, "/scans/earlier", "rotated by 4° and shifted by 8 mm",
     ):  # fmt: skip
         assert words in text, words
@@ -347,6 +348,7 @@ def test_shell_summary_holds_the_comparison(everything):
     assert "+3.0 mL (+60 %) since the earlier scan of 5.0 mL" in text
     assert "ICH score   3 of 6: 30-day mortality 72 %" in text
     assert "needs NIHSS, oral anticoagulation" in text
+    assert "peak at R 0, A 0, S 0 mm  (for the volume: HiResCAM of stage 3)" in text
     assert comparison_lines(comparison_dict(analysis)) == []
 
 

@@ -353,7 +353,7 @@ def test_command(tmp_path, capsys):
     arguments = ["compare", str(path), "--output", str(output), "--resamples", "100"]
     assert cli.main(arguments) == 0
     printed = capsys.readouterr()
-    assert re.search(r"Reference +volume_ml", printed.out) and re.search(r"Not used +age", printed.out)
+    assert re.search(r"Reference +column volume_ml", printed.out) and re.search(r"Not used +age", printed.out)
     assert re.search(r"Rater 2 \(8 years\) +32 +\d+\.\d\d \(\d", printed.out) and str(output) in printed.out
     report = json.loads((output / "report.json").read_text(encoding="utf-8"))
     assert report["bootstrap"]["resamples"] == 100

@@ -140,8 +140,8 @@ def test_independence_of_every_func(changes, volume, points, percent):
 def test_a_score_with_missing_values_is_not_computed():
     ich, max_ich, func = clinical_scores(ClinicalContext(age=70, gcs=12), 40, (30, 50))
     assert ich.points is None and ich.points_range is None and ich.outcome == "" and ich.outcome_percent is None
-    assert ich.missing == ("location", "intraventricular blood")
-    assert max_ich.missing == ("NIHSS", "location", "intraventricular blood", "oral anticoagulation")
+    assert ich.missing == ("location", "blood in the ventricles")
+    assert max_ich.missing == ("NIHSS", "location", "blood in the ventricles", "oral anticoagulation")
     assert func.missing == ("location", "cognitive impairment before the hemorrhage")
 
 

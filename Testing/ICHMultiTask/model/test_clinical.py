@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.common.clinical_variables import read_with
 from ICHMultiTaskLib.common.errors import BundleError, InputError
 from ICHMultiTaskLib.model.attention.maps import attention_map
 from ICHMultiTaskLib.model.bundle import METADATA, ModelBundle, save_bundle
@@ -39,6 +40,13 @@ def test_a_cell_a_number_and_a_truth_value_mean_the_same():
     assert np.array_equal(as_text, inputs.encode({"age": "71,0", "ivh": "1", "sex": "m"}))
     for unknown in ("", " ", "NA", "nan", "unknown", None, float("nan")):
         assert inputs.encode({"age": unknown})[3] == 0.0
+
+
+def test_values_are_said_in_words():
+    values = {"age": 56.0, "gcs": 14, "location": "putamen", "ivh": False, "anticoagulation": "yes", "sex": "F"}
+    words = "56 years, GCS 14, location putamen, no blood in the ventricles, oral anticoagulation, female"
+    assert read_with(values | {"onset_hours": "3,5"}) == f"from the image and {words}, 3.5 hours from onset to scan"
+    assert read_with({"age": None}) == "from the image alone"
 
 
 def test_a_location_is_two_numbers_of_one_variable():

@@ -129,8 +129,12 @@ def test_shipped_model_reads_a_scan_alike():
 def test_what_needs_pytorch_says_so(tmp_path):
     tiny = bundle_of(tmp_path / "bundle", ARCHITECTURES["tiny"])
     analyzer = Analyzer(tiny, runtime="onnx")
-    expected = "needs PyTorch: expected one of the features of stage3 or stage4, found"
-    for choice in ({"method": "saliency"}, {"stage": "stage2"}, {"method": "gradcam++", "stage": "stage1"}):
+    for choice, words in (
+        ({"method": "saliency"}, "Saliency of the input"),
+        ({"stage": "stage2"}, "HiResCAM of stage 2"),
+        ({"method": "gradcam++", "stage": "stage1"}, r"Grad-CAM\+\+ of stage 1"),
+    ):
+        expected = f"needs PyTorch: expected one of the features of stage 3 or stage 4, found {words}\\."
         with pytest.raises(InputError, match=expected):
             analyzer.analyze(phantom(), **choice)
     with pytest.raises(InputError, match="expected the device auto or cpu, found cuda"):

@@ -118,7 +118,8 @@ def test_page_is_whole_in_itself_and_escapes_what_the_scan_says(analysis, tmp_pa
     assert not re.search(r"https?:|url\(|@import", text)
     for words in ("<script>alert(1)</script>", "7&8", "2026-01-31", 'Head "5" mm', "The slices vary <a lot>.",
                   "2 <simulated> scans.", "Research use only", "23.4", "90 % interval 17.5 to 30.5 mL", "31 %",
-                  "Prognosis: survival", "18.5°", "4.22, 7.38 mm", "R 1, P 2, S 3 mm", "scene.mrb"):  # fmt: skip
+                  "Prognosis: survival", "18.5°", "4.22, 7.38 mm", "R 1, P 2, S 3 mm", "scene.mrb",
+                  "for the volume\n(HiResCAM of stage 3)"):  # fmt: skip
         assert words in page.text, words
     assert page.text.index("The slices vary <a lot>.") < page.text.index("23.4"), "a warning precedes its numbers"
 

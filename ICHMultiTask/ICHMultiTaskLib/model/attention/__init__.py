@@ -73,6 +73,21 @@ def stage_of_map(stage: str, method: str) -> str:
     return Stage.STAGE4.value if method == "cam" else stage
 
 
+def plain_label(method: str) -> str:
+    """Name of a method without the hint at its time or network, such as "Occlusion"."""
+    return METHODS.label(method).partition(" (")[0]
+
+
+def stage_words(stage: str) -> str:
+    """What a map is of, such as "stage 3" or "the input"."""
+    return _("the input") if stage == INPUT else _("stage {number}").format(number=stage[-1])
+
+
+def map_words(stage: str, method: str) -> str:
+    """What a map is, such as "HiResCAM of stage 3" or "Saliency of the input"."""
+    return _("{method} of {stage}").format(method=plain_label(method), stage=stage_words(stage_of_map(stage, method)))
+
+
 def needs_pytorch(stage: str, method: str) -> bool:
     """Whether only PyTorch can compute a map: of the input, of the tokens, or of an early stage."""
     return method in TOKEN_METHODS or stage_of_map(stage, method) not in WITHOUT_PYTORCH
