@@ -55,7 +55,13 @@ def main():
     parser.add_argument("--folds", type=int, default=5)
     options = parser.parse_args()
     rows = read_manifest(options.manifest).rows
-    read = [record["mortality_probability"] for _, record in read_csv(options.predictions).records()]
+    rows = [row for row in rows if row.split == "test"] or rows  # as evaluate does
+    records = [record for _, record in read_csv(options.predictions).records()]
+    if [record["patient_id"] for record in records] != [row.patient_id for row in rows]:
+        parser.error(
+            f"expected the table that evaluate makes of {options.manifest}, with {len(rows)} rows in its order"
+        )
+    read = [record["mortality_probability"] for record in records]
     pairs = [(row, float(p)) for row, p in zip(rows, read, strict=True) if p and row.volume_ml > 0]
     rows = [row for row, _ in pairs]
     odds = np.log(np.array([p / (1 - p) for _, p in pairs]))

@@ -57,6 +57,8 @@ class PreprocessingSettings:
     def __post_init__(self):
         object.__setattr__(self, "window_hu", tuple(float(v) for v in self.window_hu))
         object.__setattr__(self, "shape_kji", tuple(int(v) for v in self.shape_kji))
+        if type(self.max_height_mm) is int:
+            object.__setattr__(self, "max_height_mm", float(self.max_height_mm))
         SliceSampling.check(self.slice_sampling, "slice_sampling")
 
     def as_dict(self) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..analysis.second_look import Hemorrhage
 from ..mrml.focus import scans
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
@@ -40,18 +41,24 @@ class TourState:
         -------
         list of Step
         """
-        analyzed = self.panel.logic.analysis.facts_of(self.panel.scan) is not None
-        compared = self.compare.compared
+        facts = self.panel.logic.analysis.facts_of(self.panel.scan)
+        analyzed = facts is not None
+        marked = analyzed and any(choice.draft for choice in self.compare.choices) or self.compare.compared is not None
+        nothing_found = analyzed and facts["hemorrhage"] == Hemorrhage.NONE
+        compare = _("Compare: segments of readers and bedside formulas beside the model.")
+        if nothing_found and not marked:
+            nothing = _("No hemorrhage was found: there is nothing to mark, and that step is left out.")
+            compare = f"{nothing} {compare}"
         return [
             Step(_("Load a scan: your own, or a simulated one."), _("Load sample"), bool(scans(create_scene()))),
             Step(_("Analyze it: volume, mortality and where the network looked."), _("Analyze"), analyzed),
             Step(
                 _("Mark the bleed: a draft in the scan, to be corrected in the Segment Editor."),
                 _("Mark the bleed"),
-                analyzed and any(choice.draft for choice in self.compare.choices) or compared is not None,
+                marked or nothing_found,
             ),
             Step(
-                _("Compare: segments of readers and bedside formulas beside the model."),
+                compare,
                 _("Side by side"),
                 self.panel.logic.comparison.shows_side_by_side(self.panel.scan),
             ),

@@ -18,7 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clinical", nargs="+", default=[], metavar="COLUMN", help=f"columns of the manifest: {', '.join(VARIABLES)}"
     )
-    parser.add_argument("--readings", type=Path, metavar="CSV", help="predictions.csv of evaluate on the same manifest")
+    parser.add_argument(
+        "--readings",
+        type=Path,
+        metavar="CSV",
+        help="predictions.csv of evaluate on the same manifest, with all of its rows or its test rows",
+    )
     parser.add_argument(
         "--scans",
         type=positive,

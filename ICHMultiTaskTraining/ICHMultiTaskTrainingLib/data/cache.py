@@ -52,14 +52,16 @@ def prepare_row(row: Row, settings: dict, folder: str | os.PathLike) -> Path:
     `crop_volume_mm3`, `size_mm` (depth, height and width of the image) and, if there is a mask, `occupancy`
     (uint8 [D, H/4, W/4]: 255 × the fraction of blood) and `mask_ml`, its volume.
     """
-    key = content_key(row.image, settings) + (content_key(row.mask, {}) if row.mask else "")
+    settings = PreprocessingSettings(**settings)
+    plain = settings.as_dict()  # one spelling of equal settings: [0, 100] is [0.0, 100.0]
+    key = content_key(row.image, plain) + (content_key(row.mask, {}) if row.mask else "")
     target = Path(folder) / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     if target.exists():
         if row.mask:  # volume_ml may have changed since
             check_mask_volume(row, float(read_prepared(target)["mask_ml"]))
         return target
     head_ct = check_head_ct(read_head_ct(row.image))
-    prepared = prepare(head_ct, PreprocessingSettings(**settings))
+    prepared = prepare(head_ct, settings)
     arrays = {
         "image": np.round(prepared.array[0] * 255).astype(np.uint8),
         "crop_volume_mm3": np.float64(prepared.crop_volume_mm3),

@@ -41,8 +41,9 @@ def logistic_baseline(
     """Fit logistic regressions, and write their predictions for patients who were not used in the fit.
 
     Each patient with a bleed counts once. If the manifest marks test rows, the model is fitted on the other rows and
-    predictions are written for the test rows only, as in `evaluate`; else it is cross-validated. Values are
-    standardized on the patients of the fit. Missing values are replaced by the mean, with an indicator variable.
+    predictions are written for the test rows only, as in `evaluate`; else it is cross-validated, as it is among the
+    test rows if `readings` holds these alone, as `evaluate` writes them. Values are standardized on the patients of
+    the fit. Missing values are replaced by the mean, with an indicator variable.
 
     Parameters
     ----------
@@ -53,7 +54,8 @@ def logistic_baseline(
     clinical : sequence of str
         Columns of the manifest that are listed in `ICHMultiTaskLib.common.clinical_variables.VARIABLES`.
     readings : path, optional
-        `predictions.csv` of `evaluate` on the same manifest, for each scan's volume and probability.
+        `predictions.csv` of `evaluate` on the same manifest, for each scan's volume and probability; of all rows, or
+        of the test rows.
     scans : int
         Number of scans to use of each patient, starting with the earliest by `onset_hours`.
     folds : int
@@ -81,15 +83,17 @@ def logistic_baseline(
     if folds < 2:
         raise InputError(f"There are too few folds: expected at least 2, found {folds}.")
     manifest = read_manifest(manifest_path)
-    read = _readings(readings, manifest.rows) if readings is not None else [None] * len(manifest.rows)
-    patients = _patients(manifest.rows, read, scans)
+    rows, read = manifest.rows, [None] * len(manifest.rows)
+    if readings is not None:
+        rows, read = _readings(readings, rows)
+    patients = _patients(rows, read, scans)
     if len(patients) < MIN_PATIENTS:
         raise InputError(f"Too few patients with a bleed: expected at least {MIN_PATIENTS}, found {len(patients)}.")
     probability = {}
     for fitted, left in _parts([first for first, _ in patients.values()], folds, seed):
         probability |= _fit(patients, fitted, left, clinical, readings is not None)
     records, first_rows = [], []
-    for row in [row for row in manifest.rows if row.split == "test"] or manifest.rows:
+    for row in _test_rows(rows) or rows:
         first = row.patient_id in probability and patients[row.patient_id][0] is row
         records.append(known_record(row, bool(clinical)))
         if first:
@@ -122,14 +126,21 @@ def _sentence(clinical, readings, scans):
 
 
 def _readings(path, rows):
-    """Cube root of the volume and log odds of death for each row; None where there is no prediction."""
+    """The rows of a table of predictions, all or the test rows, and what was predicted for each.
+
+    That is the cube root of the volume and the log odds of death; None where there is no prediction.
+    """
     table = read_csv(Path(path))
     table.require(("patient_id", *READ))
     records = [record for _, record in table.records()]
-    if [record["patient_id"] for record in records] != [row.patient_id for row in rows]:
+    test = _test_rows(rows)
+    patients = [record["patient_id"] for record in records]
+    matching = [some for some in (rows, test) if patients == [row.patient_id for row in some]]
+    if not records or not matching:
+        some = f", or for each of its {len(test)} test rows" if 0 < len(test) < len(rows) else ""
         raise InputError(
-            f"The predictions do not match this manifest: expected one row for each of its {len(rows)} rows, in order, "
-            f"found {len(records)} in {path}."
+            f"The predictions do not match this manifest: expected one row for each of its {len(rows)} rows{some}, in "
+            f"order, as evaluate writes them, found {len(records)} in {path}."
         )
     found = []
     for record in records:
@@ -137,7 +148,11 @@ def _readings(path, rows):
         odds = None if probability is None else np.clip(probability, 1e-4, 1 - 1e-4)
         log_odds = None if odds is None else float(np.log(odds / (1 - odds)))
         found.append((None if volume is None else float(np.cbrt(volume)), log_odds))
-    return found
+    return matching[0], found
+
+
+def _test_rows(rows):
+    return [row for row in rows if row.split == "test"]
 
 
 def _reading(record, name, most):

@@ -521,6 +521,14 @@ def test_the_tour_follows_what_was_done(case):
     assert tour.next_step() is None
 
 
+def test_the_tour_leaves_out_the_mark_where_nothing_was_found(case, monkeypatch):
+    tour, node = TourState(case.panel, case.compare), case.load()
+    found = facts(hemorrhage="none", hemorrhage_reason="No hemorrhage found: nothing is as dense as blood.")
+    monkeypatch.setattr(case.logic.analysis, "facts_of", lambda scan: found if scan is node else None)
+    number, step = tour.next_step()
+    assert number == 3 and step.text.startswith("No hemorrhage was found: there is nothing to mark")
+
+
 def test_outline_is_toggled_for_the_chosen_scan_alone(case):
     first, second = case.load("First"), case.load("Second")
     other, mine = case.draw(first), case.draw(second)

@@ -147,3 +147,12 @@ def test_folds_are_stratified_by_outcome_and_volume():
             survivors = sorted(row.volume_ml for row in table if not row.died)
             ranks = sorted(survivors.index(row.volume_ml) // 5 for row in chosen if not row.died)
             assert ranks == list(range(9))  # one of every five neighbors in volume
+
+
+def test_equal_settings_share_the_prepared_scans(training_manifest, small_settings, tmp_path):
+    found = read_manifest(training_manifest).rows[:1]
+    settings = make_config(**small_settings).preprocessing | {"window_hu": [0, 100], "max_height_mm": 170}
+    (first,) = prepare_all(found, settings, tmp_path)
+    (again,) = prepare_all(found, settings | {"window_hu": (0.0, 100.0), "max_height_mm": 170.0}, tmp_path)
+    (other,) = prepare_all(found, settings | {"window_hu": [0, 101]}, tmp_path)
+    assert first == again != other

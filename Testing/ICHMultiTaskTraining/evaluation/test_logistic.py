@@ -79,6 +79,14 @@ def test_rows_marked_test_are_predicted_from_the_others(cohort):
     (cohort / "split.csv").write_text("\n".join(marked) + "\n")
     found = logistic_baseline(cohort / "split.csv", cohort / "out", ("age",))
     assert found["prognosis"]["patients"] == PATIENTS - 50
+    lines = (cohort / "readings.csv").read_text().splitlines()
+    held_out = [line for line in lines[1:] if int(line.split(",")[0][1:]) >= 50]
+    (cohort / "test.csv").write_text("\n".join([lines[0], *held_out]) + "\n")
+    found = logistic_baseline(cohort / "split.csv", cohort / "with", ("age",), cohort / "test.csv", 2)
+    assert found["prognosis"]["patients"] == PATIENTS - 50, "readings of the test rows alone, as evaluate writes them"
+    (cohort / "test.csv").write_text("\n".join([lines[0], *held_out[1:]]) + "\n")
+    with pytest.raises(InputError, match="each of its 160 rows, or for each of its 60 test rows, .* found 59"):
+        logistic_baseline(cohort / "split.csv", cohort / "short", ("age",), cohort / "test.csv")
 
 
 @pytest.mark.parametrize(
