@@ -133,7 +133,7 @@ def bare_of(trainer):
     def bare():
         trainer.learner.train()
         for batch in batches:
-            output, scores, mask_loss = trainer.learner(batch.images, batch.occupancy, batch.has_mask, reduction)
+            output, scores, mask_loss, _ = trainer.learner(batch.images, batch.occupancy, batch.has_mask, reduction)
             losses = [
                 volume_loss(output, batch.target, config.target),
                 prognosis_loss(scores, batch.death, trainer.death_weight),

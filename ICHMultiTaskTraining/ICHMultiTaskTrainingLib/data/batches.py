@@ -37,12 +37,14 @@ class Batch:
     has_mask : tensor of bool [N]
         On the CPU, so that code that depends on it need not wait for the device.
     crop_volume_mm3 : ndarray of shape (N,)
-    shares : ndarray of shape (3,)
+    shares : ndarray of shape (3 + number of auxiliary targets,)
         This batch's fraction of the optimizer step (all its batches and processes): by rows, by weights in the
-        prognosis loss, by masks.
+        prognosis loss, by masks, by labels of each target.
     completes_step : bool
     clinical : tensor [N, width] or None
         Clinical variables, some of them hidden; None for a network without clinical inputs.
+    labels : tensor [N, number of auxiliary targets] or None
+        NaN where unknown.
     """
 
     images: torch.Tensor
@@ -54,6 +56,7 @@ class Batch:
     shares: np.ndarray
     completes_step: bool
     clinical: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
 
 
 class TrainingBatches:
@@ -86,7 +89,7 @@ class TrainingBatches:
         volumes = before_correction(scans.volume_ml, correction)
         self._targets = volume_to_output(volumes, config.target, scans.crop_volume_mm3).astype(np.float32)
         weights = 1.0 + (death_weight - 1.0) * death.astype(float)
-        self._weights = np.stack([np.ones(len(death)), weights, scans.has_mask])
+        self._weights = np.stack([np.ones(len(death)), weights, scans.has_mask, *np.isfinite(scans.labels).T])
         self._step_size = config.batch_size * config.accumulate * workers.count
         fewest = fewest_scans(config, workers.count)
         if len(death) < fewest:
@@ -121,8 +124,9 @@ class TrainingBatches:
         own = self._workers.shard(np.arange(len(part)))
         chosen = part[own]
         images, occupancy = load(scans, chosen, reduction, device)
-        target, death = (
-            torch.from_numpy(v[chosen]).to(device, non_blocking=True) for v in (self._targets, self._death)
+        target, death, labels = (
+            torch.from_numpy(v[chosen]).to(device, non_blocking=True)
+            for v in (self._targets, self._death, scans.labels)
         )
         if c.augment:
             own = slice(int(own[0]), int(own[-1]) + 1)
@@ -137,7 +141,7 @@ class TrainingBatches:
             known = torch.rand(len(part), len(scans.inputs.names), generator=generator) >= HIDDEN_SHARE
             clinical *= known[own][:, owners].to(clinical, non_blocking=True)
         whole = self._weights[:, rows].sum(1)
-        shares = np.divide(self._weights[:, chosen].sum(1), whole, out=np.zeros(3), where=whole > 0)
+        shares = np.divide(self._weights[:, chosen].sum(1), whole, out=np.zeros(len(whole)), where=whole > 0)
         return Batch(
             images,
             occupancy,
@@ -148,6 +152,7 @@ class TrainingBatches:
             shares,
             completes_step,
             clinical,
+            labels,
         )
 
 

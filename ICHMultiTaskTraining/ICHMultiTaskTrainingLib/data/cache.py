@@ -23,6 +23,7 @@ from ICHMultiTaskLib.scan.geometry import spacing_kji, voxel_volume_mm3
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
+from .auxiliary import AuxiliaryTarget, labels_of
 from .labels import check_mask_volume, read_mask
 from .manifest import Row
 
@@ -190,6 +191,8 @@ class CachedScans:
         Depth, height and width of the images.
     clinical : ndarray of shape (N, width), float32, or None
         Clinical variables, as `inputs` encodes them; None without.
+    labels : ndarray of shape (N, number of targets), float32
+        Labels of the auxiliary outputs, NaN where unknown.
 
     Parameters
     ----------
@@ -197,12 +200,19 @@ class CachedScans:
     files : sequence of path
         Of `prepare_all`.
     inputs : ClinicalInputs, optional
+    targets : sequence of AuxiliaryTarget
     """
 
     _resident = None
     """Images and occupancies on a device, if they are kept there."""
 
-    def __init__(self, rows: Sequence[Row], files: Sequence[Path], inputs: ClinicalInputs | None = None):
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        files: Sequence[Path],
+        inputs: ClinicalInputs | None = None,
+        targets: Sequence[AuxiliaryTarget] = (),
+    ):
         first = read_prepared(files[0])["image"].shape
         self.images = np.empty((len(rows), *first), np.uint8)
         self.occupancy = np.zeros((len(rows), first[0], first[1] // CELL, first[2] // CELL), np.uint8)
@@ -211,6 +221,7 @@ class CachedScans:
         self.died = np.array([row.died for row in rows], np.int64)
         self.crop_volume_mm3 = np.empty(len(rows), np.float64)
         self.size_mm = np.empty((len(rows), 3), np.float32)
+        self.labels = labels_of(rows, targets)
         self.inputs, self.clinical = inputs, None
         if inputs is not None:
             self.clinical = inputs.encode_all([row.extra for row in rows], [row.patient_id for row in rows])

@@ -65,6 +65,9 @@ class TrainingConfig:
     volume_weight, prognosis_weight, mask_weight : float
         Weights of the losses; `mask_weight` applies only to rows with a mask. With `start_from` it is 0 unless set
         explicitly: the layers of the mask loss are new, and their first gradients would harm the encoder.
+    auxiliary_weight : float
+        Weight of the mean loss of the auxiliary outputs: findings of the manifest that the encoder must show; see
+        `ICHMultiTaskTrainingLib.data.auxiliary.TARGETS`. 0: none.
     death_weighting : bool
         Weight a death by the ratio of survivals to deaths; the calibration removes the resulting bias.
     gradient_clip : float or None
@@ -132,6 +135,7 @@ class TrainingConfig:
     volume_weight: float = 1.0
     prognosis_weight: float = 0.2
     mask_weight: float = 1.0
+    auxiliary_weight: float = 0.0
     death_weighting: bool = True
     gradient_clip: float | None = 5.0
     tasks: str = "both"

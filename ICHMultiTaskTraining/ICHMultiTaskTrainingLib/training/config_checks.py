@@ -57,7 +57,8 @@ def check_settings(settings: dict, kinds: dict) -> None:
     for name in ("learning_rate", "gradient_clip", "patience"):
         if settings[name] is not None and not 0 < settings[name] < math.inf:
             raise InputError(f"The setting {name} is out of range: expected above 0, found {settings[name]}.")
-    for name in ("weight_decay", "volume_weight", "prognosis_weight", "mask_weight", "anchor", "seed"):
+    weights = "volume_weight", "prognosis_weight", "mask_weight", "auxiliary_weight"
+    for name in (*weights, "weight_decay", "anchor", "seed"):
         if not 0 <= settings[name] < math.inf:
             raise InputError(f"The setting {name} is out of range: expected at least 0, found {settings[name]}.")
     if not 0 <= settings["momentum"] < 1:
@@ -69,6 +70,11 @@ def check_settings(settings: dict, kinds: dict) -> None:
                 f"coarse_epochs is malformed: expected pairs of a factor ({', '.join(map(str, REDUCTIONS))}) and a "
                 f"number of epochs, found {settings['coarse_epochs']}."
             )
+    if settings["auxiliary_weight"] and settings["frozen_encoder"]:
+        raise InputError(
+            "The setting auxiliary_weight has no effect on a frozen encoder: expected 0 with frozen_encoder, found "
+            f"{settings['auxiliary_weight']}."
+        )
     _check_clinical(settings)
     _check_architecture(settings)
     _check_preprocessing(settings["preprocessing"])

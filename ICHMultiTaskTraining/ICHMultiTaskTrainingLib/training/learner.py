@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -10,6 +12,8 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 from ICHMultiTaskLib.model.runtime import Runtime
 
+from ..data.auxiliary import AuxiliaryTarget
+from .auxiliary import AuxiliaryHeads
 from .losses import MaskLoss
 
 
@@ -45,7 +49,7 @@ def choose_runtime(precision: str, device: str) -> Runtime:
 
 
 class Learner(nn.Module):
-    """One forward pass of training with the mask loss, in one module as `DistributedDataParallel` requires.
+    """One forward pass of training with the auxiliary losses, in one module as `DistributedDataParallel` requires.
 
     Parameters
     ----------
@@ -58,6 +62,8 @@ class Learner(nn.Module):
         Whether the mask loss is used.
     frozen_norm : bool
         Whether batch norms keep their statistics.
+    targets : sequence of AuxiliaryTarget
+        Auxiliary outputs; none by default.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Learner(nn.Module):
         frozen_encoder: bool = False,
         with_masks: bool = True,
         frozen_norm: bool = False,
+        targets: Sequence[AuxiliaryTarget] = (),
     ):
         super().__init__()
         self.network, self.mask_loss = network, MaskLoss(network)
@@ -81,6 +88,8 @@ class Learner(nn.Module):
         if network.clinical is not None:
             network.clinical.requires_grad_(tasks != "volume")
         self.mask_loss.requires_grad_(self.with_masks)
+        # Last, so that it changes neither the initial weights nor the order of the others in the optimizer's state.
+        self.auxiliary = AuxiliaryHeads(network, targets) if targets else None
 
     def train(self, mode: bool = True) -> Learner:
         """Set the mode; with frozen batch norms the network stays in evaluation mode, which keeps their statistics."""
@@ -96,8 +105,9 @@ class Learner(nn.Module):
         has_mask: torch.Tensor,
         reduction: int,
         clinical: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Outputs and mask loss of a batch.
+        labels: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Outputs and auxiliary losses of a batch.
 
         Parameters
         ----------
@@ -106,19 +116,25 @@ class Learner(nn.Module):
         has_mask : tensor of bool [N]
         reduction : int
         clinical : tensor [N, width], optional
+        labels : tensor [N, number of targets], optional
+            Labels of the auxiliary outputs, NaN where unknown.
 
         Returns
         -------
         output : tensor [N]
         scores : tensor [N, 2]
         mask_loss : tensor []
+        auxiliary_losses : tensor [number of targets]
         """
         with self.runtime.context():
             features = dict(self.network.features(self.runtime.arrange(images)))
         # Outside the context, in the weights' own format: half precision has too few digits for volumes and losses.
         dtype = self.network.volume_head.dense.weight.dtype
         output, scores = self.network.heads(features["stage4"].to(dtype), clinical=clinical)
-        if not self.with_masks:
-            return output, scores, output.new_zeros(())
-        on_grid = {name: self.network.on_grid(features[name]) for name in MaskLoss.STAGES}
-        return output, scores, self.mask_loss(on_grid, occupancy, has_mask, reduction)
+        mask_loss, auxiliary_losses = output.new_zeros(()), output.new_zeros(0)
+        if self.with_masks:
+            on_grid = {name: self.network.on_grid(features[name]) for name in MaskLoss.STAGES}
+            mask_loss = self.mask_loss(on_grid, occupancy, has_mask, reduction)
+        if self.auxiliary is not None:
+            auxiliary_losses = self.auxiliary.losses(self.network.on_grid(features["stage4"]), labels)
+        return output, scores, mask_loss, auxiliary_losses

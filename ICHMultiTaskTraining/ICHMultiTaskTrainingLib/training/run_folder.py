@@ -12,6 +12,7 @@ from pathlib import Path
 from ICHMultiTaskLib.common.errors import InputError, OutputError
 from ICHMultiTaskLib.common.writing import write_json
 
+from ..data.auxiliary import TARGETS, auxiliary_targets, labels_of
 from ..data.labels import check_labels
 from ..data.manifest import Manifest, outcomes
 from ..data.splits import draw_split
@@ -205,6 +206,9 @@ def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) 
             f"Too few scans for training: expected at least {fewest}, one for each batch of a step, found "
             f"{len(split['train'])}."
         )
+    if config.auxiliary_weight:
+        labels_of(used, TARGETS)
+    auxiliary_targets(config, split["train"])
     inputs = clinical_inputs(config, split["train"])
     if inputs is not None:
         inputs.encode_all([row.extra for row in used], [row.patient_id for row in used])

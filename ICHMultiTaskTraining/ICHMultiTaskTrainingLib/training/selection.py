@@ -50,7 +50,7 @@ class Selection:
 
 def validation_losses(
     trainer: Trainer, network: MultiTaskNetwork | None = None, reduction: int = 1, rows: np.ndarray | None = None
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
     """Losses of each validation scan, for the trained heads.
 
     The losses are the squared difference of the cube roots of the volumes, and the cross entropy. Volumes and
@@ -68,10 +68,11 @@ def validation_losses(
     losses : dict of str to ndarray of shape (N,)
         `volume` and `prognosis`, if trained.
     volumes, log_odds : ndarray of shape (N,)
+    auxiliary : ndarray of shape (N, outputs)
     """
     scans, tasks = trainer.validation, trainer.config.tasks
     rows = np.arange(len(scans.died)) if rows is None else rows
-    volumes, log_odds = trainer.predict(scans, reduction, rows, network)
+    volumes, log_odds, auxiliary = trainer.outputs(scans, reduction, rows, network)
     calibration = uncalibrated(trainer.config, trainer.death)
     volumes = correct_volume(volumes, calibration.get("volume_correction"))
     logit = log_odds / calibration["temperature"] + calibration["bias"]
@@ -79,7 +80,7 @@ def validation_losses(
         "volume": (np.cbrt(volumes + CUBE_ROOT_OFFSET_ML) - np.cbrt(scans.volume_ml[rows] + CUBE_ROOT_OFFSET_ML)) ** 2,
         "prognosis": np.logaddexp(0, logit) - trainer.validation_death[rows] * logit,
     }
-    return {name: loss for name, loss in losses.items() if tasks in ("both", name)}, volumes, log_odds
+    return {name: loss for name, loss in losses.items() if tasks in ("both", name)}, volumes, log_odds, auxiliary
 
 
 def score(entry: dict) -> float:
@@ -139,13 +140,13 @@ def choose(trainer: Trainer) -> Selection:
 
 def _mixed(trainer, start, end):
     """The mean of start and end that is best on the held-out patients; the start if none is significantly better."""
-    before, _, _ = validation_losses(trainer, trainer.network_of(start.state))
+    before, *_ = validation_losses(trainer, trainer.network_of(start.state))
     # Losses are relative to the start's for each head, so that both heads have equal weight.
     scale = {name: max(loss.mean(), 1e-12) for name, loss in before.items()}
     found = []
     for share in SHARES if end.entry["epoch"] else ():
         state = mean_state(start.state, end.state, share)
-        after, _, _ = validation_losses(trainer, trainer.network_of(state))
+        after, *_ = validation_losses(trainer, trainer.network_of(state))
         change = np.mean([(after[name] - before[name]) / scale[name] for name in before], axis=0)
         error = change.std(ddof=1) / np.sqrt(len(change))
         if change.mean() + SURE * error < 0:

@@ -22,10 +22,12 @@ from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 from ICHMultiTaskLib.model.runtime import choose_device
 
+from ..data.auxiliary import auxiliary_targets
 from ..data.batches import TrainingBatches, load, load_clinical
 from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import Manifest, outcomes
 from ..data.splits import split_rows
+from .auxiliary import measures, measures_text
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainingConfig, starting_bundle
 from .curves import TENSORBOARD, EventLog, draw_curves, without_auc_of_few
@@ -85,6 +87,8 @@ class Trainer:
     network : MultiTaskNetwork
     clinical : ClinicalInputs or None
         Clinical inputs of the prognosis head.
+    targets : tuple of AuxiliaryTarget
+        Auxiliary outputs.
     scans, validation : CachedScans
     start_state : dict of str to tensor
         Weights before the first step, if the run starts from a model.
@@ -125,8 +129,9 @@ class Trainer:
         self.architecture, self.bundle_architecture = (
             a | taken for a in (self.architecture, config.bundle_architecture())
         )
-        self.scans = CachedScans(split["train"], files[: len(split["train"])], self.clinical)
-        self.validation = CachedScans(split["validation"], files[len(split["train"]) :], self.clinical)
+        self.targets, count = auxiliary_targets(config, split["train"]), len(split["train"])
+        self.scans = CachedScans(split["train"], files[:count], self.clinical, self.targets)
+        self.validation = CachedScans(split["validation"], files[count:], self.clinical, self.targets)
         self._keep_on_device()
         self.death, self.validation_death = (outcomes(split[name], config.outcome) for name in ("train", "validation"))
         self.death_weight = death_weight(config, self.death)
@@ -140,8 +145,10 @@ class Trainer:
                 config.volume_weight * (config.tasks != "prognosis"),
                 config.prognosis_weight * (config.tasks != "volume"),
                 config.mask_weight,
+                *[config.auxiliary_weight / max(1, len(self.targets))] * len(self.targets),
             ]
         )
+        self.losses = (*LOSSES, *(f"{target.name}_loss" for target in self.targets))
         self._build()
         self.history, self.epoch, self.drawn = [], 0, time.monotonic()
         self.events = EventLog(self.folder / TENSORBOARD)
@@ -174,7 +181,9 @@ class Trainer:
         torch.manual_seed(c.seed)
         self.network = build_network(self.architecture)
         self.runtime = choose_runtime(c.precision, self.device)
-        self.learner = Learner(self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm)
+        self.learner = Learner(
+            self.network, self.runtime, c.tasks, c.frozen_encoder, c.mask_weight > 0, c.frozen_norm, self.targets
+        )
         if c.start_from is not None:
             # Layers that the start lacks keep their initial weights, with which they have no effect.
             self.network.load_state_dict(starting_bundle(c.start_from).network().state_dict(), strict=False)
@@ -183,7 +192,7 @@ class Trainer:
             # On a CPU each process normalizes its own part of a batch; threads are the better choice there.
             self.network = nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         self.runtime.arrange(self.learner.to(self.device))
-        self.mask_loss = self.learner.mask_loss
+        self.mask_loss, self.auxiliary = self.learner.mask_loss, self.learner.auxiliary
         self.parallel = self.workers.wrap(self.learner, self.device, not self.scans.has_mask.all())
         steps = len(self.reductions) * self.batches.steps
         scales = self.runtime.dtype == torch.float16
@@ -191,7 +200,8 @@ class Trainer:
 
     def _begin_epoch(self):
         # Sums of the losses, of the absolute and squared errors in mL, and of the scans they are of.
-        self.step, self.sums, self.seconds, self.unread, self.norms = 0, np.zeros(6), 0.0, [], []
+        self.step, self.seconds, self.unread, self.norms = 0, 0.0, [], []
+        self.sums = np.zeros(len(self.losses) + 3)
 
     def _resume(self):
         path = self.folder / "latest.pt"
@@ -200,6 +210,8 @@ class Trainer:
         state = load_checkpoint(path, self.device)
         self.network.load_state_dict(state["network"])
         self.mask_loss.load_state_dict(state["mask_loss"])
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(state["auxiliary"])
         self.optimization.load_state_dict(state)
         self.epoch, self.history = state["epoch"], state["history"]
         if state.get("step"):
@@ -213,6 +225,7 @@ class Trainer:
         state = {
             "network": self.network.state_dict(),
             "mask_loss": self.mask_loss.state_dict(),
+            "auxiliary": self.auxiliary.state_dict() if self.auxiliary is not None else {},
             **self.optimization.state_dict(),
             "epoch": self.epoch,
             "history": self.history,
@@ -242,8 +255,8 @@ class Trainer:
         self._show_history()  # which a kill may have left behind the checkpoint
         while not self._over() and (until is None or self.epoch < until):
             self._train_epoch()
-            means = self.sums / np.array([self.batches.steps] * 3 + [self.sums[5]] * 3)
-            entry = dict(zip((*LOSSES, "train_mae_ml", "train_mse_ml2"), means.tolist()))
+            means = self.sums / np.array([self.batches.steps] * len(self.losses) + [self.sums[-1]] * 3)
+            entry = dict(zip((*self.losses, "train_mae_ml", "train_mse_ml2"), means.tolist()))
             if self.config.tasks == "prognosis":
                 entry |= dict.fromkeys(("volume_loss", "train_mae_ml", "train_mse_ml2"))
             elif self.config.tasks == "volume":
@@ -281,12 +294,14 @@ class Trainer:
     def _line(self):
         """The results of the last epoch as one line."""
         (entry,), total = without_auc_of_few(self.history[-1:], self.validation.died), len(self.reductions)
-        parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in LOSSES if entry.get(name)]
+        parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in self.losses if entry.get(name)]
         line = f"Epoch {self.epoch} of {total}: " + ("loss " + ", ".join(parts) if parts else "the unchanged start")
         if entry["validation_mae_ml"] is not None:
             line += f"; validation MAE {entry['validation_mae_ml']:.2f} mL"
         if entry["validation_auc"] is not None:
             line += f"; AUC {entry['validation_auc']:.3f}"
+        if found := measures_text(self.targets, entry):
+            line += f"; {found}"
         if not self.epoch:
             return line
         line += f"; {duration(entry['seconds'])}"
@@ -333,14 +348,15 @@ class Trainer:
         """Add a batch's gradients; losses and outputs stay on the device until they are read."""
         waits = batch.completes_step or self.workers.count == 1
         with contextlib.nullcontext() if waits else self.parallel.no_sync():
-            output, scores, mask_loss = self.parallel(
-                batch.images, batch.occupancy, batch.has_mask, reduction, batch.clinical
+            output, scores, mask_loss, auxiliary_losses = self.parallel(
+                batch.images, batch.occupancy, batch.has_mask, reduction, batch.clinical, batch.labels
             )
             losses = torch.stack(
                 [
                     volume_loss(output, batch.target, self.config.target),
                     prognosis_loss(self._calibrated(scores), batch.death, self.death_weight),
                     mask_loss,
+                    *auxiliary_losses,
                 ]
             )
             # Each is a mean over this batch's rows, and must become a mean over all rows of the step.
@@ -359,7 +375,7 @@ class Trainer:
         sums = self.workers.total(np.r_[found, np.abs(errors).sum(), (errors**2).sum(), len(errors)])
         steps, norm = len(self.norms), float(torch.stack(self.norms).sum())
         self.sums, self.unread, self.norms = self.sums + sums, [], []
-        value = float(sums[:3] @ self.weights) / steps
+        value = float(sums[: len(self.losses)] @ self.weights) / steps
         self._check_finite("loss", value)
         if not self.optimization.skips_overflow:
             self._check_finite("gradient", norm)
@@ -415,19 +431,34 @@ class Trainer:
         -------
         tuple of ndarray of shape (N,)
         """
+        volumes, log_odds, _ = self.outputs(scans, reduction, rows, network)
+        return volumes, log_odds
+
+    def outputs(
+        self,
+        scans: CachedScans,
+        reduction: int = 1,
+        rows: np.ndarray | None = None,
+        network: MultiTaskNetwork | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `predict`, and the auxiliary outputs, of shape (N, sum of the outputs of all targets)."""
         network = network or self.network
         rows = np.arange(len(scans.died)) if rows is None else rows
         network.eval()
         outputs, log_odds = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+        auxiliary = [np.empty((0, sum(target.outputs for target in self.targets)), np.float32)]
         with torch.no_grad():
             for start in range(0, len(rows), self.config.batch_size):
                 chosen = rows[start : start + self.config.batch_size]
                 images, _ = load(scans, chosen, reduction, self.device)
-                output, scores = network(self.runtime.arrange(images), load_clinical(scans, chosen, self.device))
+                features = dict(network.features(self.runtime.arrange(images)))["stage4"]
+                output, scores = network.heads(features, clinical=load_clinical(scans, chosen, self.device))
+                if self.auxiliary is not None:
+                    auxiliary.append(torch.cat(self.auxiliary(network.on_grid(features)), dim=1).cpu().numpy())
                 outputs.append(output.cpu().numpy())
                 log_odds.append((scores[:, 1] - scores[:, 0]).cpu().numpy())
         volumes = output_to_volume(np.concatenate(outputs), self.config.target, scans.crop_volume_mm3[rows])
-        return volumes, np.concatenate(log_odds)
+        return volumes, np.concatenate(log_odds), np.concatenate(auxiliary)
 
     def measured(self, network: MultiTaskNetwork | None = None, reduction: int = 1) -> dict:
         """Validation metrics of the current weights, or of another network.
@@ -436,15 +467,16 @@ class Trainer:
         -------
         dict
             `validation_mae_ml`, `validation_mse_ml2`, `validation_volume_loss`, `validation_auc`,
-            `validation_prognosis_loss`; None where not trained or not defined. See `selection.validation_losses`.
+            `validation_prognosis_loss`, and those of `auxiliary.measures`; None where not trained or not defined. See
+            `selection.validation_losses`.
         """
         from sklearn.metrics import roc_auc_score
 
         scans = self.validation
         own = self.workers.shard(np.arange(len(scans.died)))
-        losses, volumes, log_odds = validation_losses(self, network, reduction, own)
+        losses, *predicted = validation_losses(self, network, reduction, own)
         losses = {name: self.workers.gather(values) for name, values in losses.items()}
-        volumes, log_odds = (self.workers.gather(values) for values in (volumes, log_odds))
+        volumes, log_odds, auxiliary = map(self.workers.gather, predicted)
         errors = volumes - scans.volume_ml
         both = 0 < scans.died.sum() < len(scans.died)
         found = dict.fromkeys(MEASURED)
@@ -456,7 +488,7 @@ class Trainer:
             }
         if both and "prognosis" in losses:
             found["validation_auc"] = float(roc_auc_score(scans.died, log_odds))
-        return found
+        return found | measures(self.targets, auxiliary, scans.labels)
 
     def calibration(self, choice: Selection) -> dict:
         """Calibrate volume, interval and probability on the validation patients; the start keeps its calibration.

@@ -15,6 +15,7 @@ from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, save_bundle
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
 from ICHMultiTaskTrainingLib.data.augmentation import augment
+from ICHMultiTaskTrainingLib.data.auxiliary import TARGETS
 from ICHMultiTaskTrainingLib.data.batches import TrainingBatches
 from ICHMultiTaskTrainingLib.data.cache import CachedScans
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
@@ -54,7 +55,7 @@ def gradients(output=None):
         torch.manual_seed(0)
         network = MultiTaskResNet(width=4, stem_stride=[1, 2, 2], stage_strides=[1, 2, [1, 2, 2], 1])
         # Norms with statistics of their own: on a CPU those of a batch are each process's.
-        learner = Learner(network, choose_runtime("fp32", "cpu"), frozen_norm=True)
+        learner = Learner(network, choose_runtime("fp32", "cpu"), frozen_norm=True, targets=TARGETS[:3])
         learner.double().train()
         parallel = workers.wrap(learner, "cpu", some_unused=True)
         scans = object.__new__(CachedScans)
@@ -65,6 +66,7 @@ def gradients(output=None):
         scans.volume_ml, scans.died = rng.uniform(1, 90, 5).astype(np.float32), np.array([0, 1, 0, 1, 1])
         scans.crop_volume_mm3 = np.full(5, 3e6)
         scans.size_mm, scans.clinical = np.full((5, 3), 160, np.float32), None
+        scans.labels = np.array([[0, 1, 2], [np.nan] * 3, [1, 0, np.nan], [np.nan] * 3, [np.nan, 1, 0]], np.float32)
         config = make_config(batch_size=-(-5 // workers.count), augment=True, coarse_epochs=[], epochs=1)
         batches = TrainingBatches(scans, scans.died.astype(np.float32), 3.0, config, workers, "cpu")
         assert batches.steps == 1
@@ -72,9 +74,9 @@ def gradients(output=None):
         images, occupancy, target, death = (
             tensor.double() for tensor in (batch.images, batch.occupancy, batch.target, batch.death)
         )
-        output_, scores, mask_loss = parallel(images, occupancy, batch.has_mask, 1)
+        output_, scores, mask_loss, auxiliary = parallel(images, occupancy, batch.has_mask, 1, labels=batch.labels)
         losses = torch.stack(
-            [volume_loss(output_, target, config.target), prognosis_loss(scores, death, 3.0), mask_loss]
+            [volume_loss(output_, target, config.target), prognosis_loss(scores, death, 3.0), mask_loss, *auxiliary]
         )
         (losses @ torch.from_numpy(batch.shares * workers.count)).backward()
         found = {name: value.grad for name, value in learner.named_parameters()}
