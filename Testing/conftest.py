@@ -157,7 +157,8 @@ def training_manifest(tmp_path_factory):
             image.SetSpacing(spacing)
             sitk.WriteImage(image, str(folder / f"{name}{n}.nii.gz"))
         volume = blood.sum() * np.prod(spacing) / 1000
-        rows.append([f"p{n}", f"scan{n}.nii.gz", f"mask{n}.nii.gz", volume, int(volume > 50)])
+        location = ("lobar", "putamen")[n % 2]
+        rows.append([f"p{n}", f"scan{n}.nii.gz", f"mask{n}.nii.gz", volume, int(volume > 50), location])
     with (folder / "manifest.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["patient_id", "image", "mask", "volume_ml", "died"], *rows])
+        csv.writer(file).writerows([["patient_id", "image", "mask", "volume_ml", "died", "location"], *rows])
     return folder / "manifest.csv"

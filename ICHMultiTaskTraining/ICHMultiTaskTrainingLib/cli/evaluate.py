@@ -12,6 +12,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, defau
 
 from ..bundles.model_card import record_metrics
 from ..evaluation.evaluation import evaluate
+from ..evaluation.subgroups import subgroup_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,4 +38,6 @@ def run(options: argparse.Namespace) -> None:
             {part: metrics[part] for part in ("volume", "prognosis", "hemorrhage", "findings", "attention")}, indent=2
         )
     )
+    if len(metrics["subgroups"]) > 1:
+        print(subgroup_text(metrics["subgroups"]))
     print(f"Metrics: {options.output / 'metrics.json'}")

@@ -25,7 +25,9 @@ from ..training.config import TrainingConfig
 from ..training.lineage import uncalibrated
 from .evaluation import COLUMNS, known_record, summarize, write_evaluation
 from .figures import attention_example, example_rows, write_figures
+from .findings import COLUMNS as FINDINGS
 from .report import CURVES, write_report
+from .subgroups import COLUMNS as SUBGROUPS
 
 if TYPE_CHECKING:
     from ..training.selection import Selection
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 FOLDER = "report"
 """Folder of a run's final report."""
 OWN_COLUMNS = (*COLUMNS, "fold", "best_probability", "network_volume_ml", "log_odds", "outcome")
+TEXTS = ("patient_id", "split", "hemorrhage", "prognosis", "warnings", "problem", "simulated", *FINDINGS, *SUBGROUPS)
+"""Columns that are not numbers."""
 PARTS = 5
 """Groups in which validation patients are cross-calibrated."""
 
@@ -81,7 +85,7 @@ def report_run(
             continue  # the scan was removed or changed after preparation; only its picture is missing
     curves = trainer.folder / CURVES
     with new_folder(output, "training report", overwrite=True) as folder:
-        metrics["figures"] = write_figures(records, folder, examples)
+        metrics["figures"] = write_figures(records, folder, examples, metrics["subgroups"])
         write_evaluation(records, metrics, folder, OWN_COLUMNS)
         figures = [folder / name for name in metrics["figures"]] + [curves] * curves.exists()
         remarks = [
@@ -147,7 +151,7 @@ def gather_folds(runs: Sequence[str | os.PathLike], output: str | os.PathLike) -
         ],
     }
     with new_folder(output, "cross-validation", overwrite=True, inputs=runs) as folder:
-        metrics["figures"] = write_figures(records, folder)
+        metrics["figures"] = write_figures(records, folder, subgroups=metrics["subgroups"])
         write_evaluation(records, metrics, folder, OWN_COLUMNS)
         spread = [
             f"{name} of the folds: " + ", ".join(f"{fold[key]:.3g}" for fold in metrics["folds"])
@@ -246,9 +250,8 @@ def _common_settings(runs):
 
 
 def _read_records(path):
-    texts = ("patient_id", "split", "prognosis", "warnings", "problem", "simulated")
     records = [
-        {key: value if key in texts else float(value) if value else None for key, value in record.items()}
+        {key: (value or None) if key in TEXTS else float(value) if value else None for key, value in record.items()}
         for _, record in read_csv(path).records()
     ]
     for record in records:  # runs of earlier versions have no correction

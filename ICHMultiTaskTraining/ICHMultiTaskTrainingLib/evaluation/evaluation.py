@@ -31,13 +31,15 @@ from .findings import findings_metrics, found_findings, true_findings
 from .hemorrhage import STRATA_ML, hemorrhage_metrics
 from .metrics import prognosis_metrics
 from .report import write_report
+from .subgroups import COLUMNS as SUBGROUPS
+from .subgroups import seen, stated, subgroup_metrics
 
 BEST_PROBABILITY = ("death_probability_image", "death_probability")
 """Columns of simulated cohorts: the probability that the outcome was drawn from; the first uses only the image."""
 COLUMNS = (
     "patient_id", "split", "volume_ml", "hemorrhage", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
     "died", "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside",
-    *FINDINGS, "seconds", "warnings", "problem", "simulated",
+    *FINDINGS, *SUBGROUPS, "seconds", "warnings", "problem", "simulated",
 )  # fmt: skip
 
 
@@ -70,8 +72,8 @@ def evaluate(
     dict
         The content of `metrics.json`: `volume` (see `volume_metrics`), `prognosis` (see `prognosis_metrics`),
         `hemorrhage` (see `hemorrhage_metrics`), `findings` (see `findings_metrics`), `attention` (see
-        `attention_metrics`), `intervals_95` of the first two, `data` (a sentence), `simulated`, `model`, `skipped` and
-        `figures`.
+        `attention_metrics`), `subgroups` (see `subgroup_metrics`), `intervals_95` of the first two, `data` (a
+        sentence), `simulated`, `model`, `skipped` and `figures`.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def evaluate(
             "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
             "provenance": provenance(analyzer.runner.device, analyzer.runner.number_format),
         }
-        metrics["figures"] = write_figures(_done(records), folder, examples)
+        metrics["figures"] = write_figures(_done(records), folder, examples, metrics["subgroups"])
         write_evaluation(records, metrics, folder)
         title = f"Evaluation of {analyzer.bundle.name} {analyzer.bundle.version}"
         write_report(folder / "report.html", title, metrics, [folder / name for name in metrics["figures"]])
@@ -117,7 +119,8 @@ def summarize(records: list[dict]) -> dict:
     Returns
     -------
     dict
-        `volume`, `prognosis` (None if it was not predicted), `hemorrhage`, `attention`, `intervals_95`, `skipped`.
+        `volume`, `prognosis` (None if it was not predicted), `hemorrhage`, `attention`, `subgroups`, `intervals_95`,
+        `skipped`.
     """
     done = _done(records)
     if not done:
@@ -144,6 +147,7 @@ def summarize(records: list[dict]) -> dict:
         "hemorrhage": hemorrhage_metrics(done),
         "findings": findings_metrics(done),
         "attention": attention_metrics(done),
+        "subgroups": subgroup_metrics(done),
         "intervals_95": {"volume": volume_intervals, "prognosis": prognosis_intervals},
         "skipped": [
             {"patient_id": record["patient_id"], "reason": record["problem"]} for record in records if record["problem"]
@@ -209,7 +213,7 @@ def known_record(row: Row, has_clinical: bool = False) -> dict:
     """
     record = dict.fromkeys(COLUMNS) | {"patient_id": row.patient_id, "split": row.split, "problem": ""}
     record |= {"volume_ml": row.volume_ml, "died": row.died, "best_probability": _best_probability(row, has_clinical)}
-    record |= true_findings(row) | {"simulated": row.extra.get("simulated")}
+    record |= true_findings(row) | stated(row) | {"simulated": row.extra.get("simulated")}
     return record
 
 
@@ -232,7 +236,7 @@ def _evaluate_row(row, reading, analyzer, examples=None):
     if analysis.volume_interval_ml is not None:
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
     record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}
-    record |= found_findings(analysis.findings)
+    record |= found_findings(analysis.findings) | seen(record, analysis)
     if row.mask is not None:
         try:
             mask = read_mask(row.mask, scan)

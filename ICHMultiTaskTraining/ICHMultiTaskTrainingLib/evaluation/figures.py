@@ -11,6 +11,7 @@ from ICHMultiTaskLib.analysis.analyzer import Analysis
 from ICHMultiTaskLib.report.plots import bland_altman, can_plot, new_figure
 
 from ..data.manifest import Row
+from .subgroups import draw_subgroups
 
 EXAMPLES = 8
 """Patients whose attention is shown."""
@@ -19,6 +20,8 @@ CAPTIONS = {
     "bland_altman.png": "Difference versus mean of predicted and true volume; bias and 95 % limits of agreement.",
     "roc.png": "ROC curve of the probability of death.",
     "calibration.png": "Observed mortality by groups of predicted probability, with 95 % intervals.",
+    "subgroups.png": "Mean absolute error and AUC of each subgroup with 95 % intervals, and its number of patients; "
+    "dashed: all. No AUC where fewer than 10 patients died or survived.",
     "histogram.png": "Distribution of the volumes, in mL and as cube roots.",
     "attention.png": "Slices with the volume head's highest attention, without and with the map, which is scaled "
     "separately for each patient. Green: border of the hematoma, if there is a mask.",
@@ -26,8 +29,10 @@ CAPTIONS = {
 """Figures in the order of the report, with their captions."""
 
 
-def write_figures(records: list[dict], folder: Path, examples: Sequence[dict | None] = ()) -> list[str]:
-    """Draw volume agreement, Bland–Altman, histograms, ROC curve, calibration and attention, as far as available.
+def write_figures(
+    records: list[dict], folder: Path, examples: Sequence[dict | None] = (), subgroups: Sequence[dict] = ()
+) -> list[str]:
+    """Draw volume agreement, Bland–Altman, ROC curve, calibration, histograms, subgroups and attention, if available.
 
     Parameters
     ----------
@@ -36,6 +41,8 @@ def write_figures(records: list[dict], folder: Path, examples: Sequence[dict | N
     folder : Path
     examples : sequence of dict or None
         From `attention_example`.
+    subgroups : sequence of dict
+        From `subgroup_metrics`.
 
     Returns
     -------
@@ -63,9 +70,15 @@ def write_figures(records: list[dict], folder: Path, examples: Sequence[dict | N
         drawings["calibration.png"] = lambda figure: _calibration(figure.add_subplot(), probability, died)
     if np.isfinite(predicted).all():
         drawings["histogram.png"] = lambda figure: _histograms(figure, predicted, true)
+    if len(subgroups) > 1:
+        drawings["subgroups.png"] = lambda figure: draw_subgroups(figure, subgroups)
     if examples:
         drawings["attention.png"] = lambda figure: _attention(figure, examples)
-    sizes = {"histogram.png": (9, 3.5), "attention.png": (12, 3.3 * -(-len(examples) // 4) * 2)}
+    sizes = {
+        "histogram.png": (9, 3.5),
+        "subgroups.png": (9, 1 + 0.3 * len(subgroups)),
+        "attention.png": (12, 3.3 * -(-len(examples) // 4) * 2),
+    }
     for name, draw in drawings.items():
         figure = new_figure(sizes.get(name, (5, 4.5)))
         draw(figure)

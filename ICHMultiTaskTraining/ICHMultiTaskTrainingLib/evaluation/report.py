@@ -14,11 +14,12 @@ from ICHMultiTaskLib.report.pages import render
 
 from ..training.curves import has_enough_outcomes
 from .figures import CAPTIONS
+from .subgroups import subgroup_rows
 
 CURVES = "curves.png"
 MIN_PATIENTS = 10
 """With fewer patients, the page says that its metrics are unreliable."""
-WIDE = ("attention.png", "histogram.png", CURVES)
+WIDE = ("attention.png", "histogram.png", "subgroups.png", CURVES)
 TEMPLATES = Path(__file__).parent / "templates"
 TABLES = {
     "volume": (
@@ -135,6 +136,7 @@ def write_report(
         metrics=metrics,
         training_data=(metrics.get("model") or {}).get("training_data"),
         tables=[table for part in TABLES if (table := _table(metrics, part))],
+        subgroups=subgroup_rows(metrics.get("subgroups") or ()),
         remarks=[*remarks, *_too_few(metrics)],
         left_out=[f"{row['patient_id']}: {row['reason']}" for row in metrics.get("skipped", ())],
         figures=[(captions[figure.name], figure.read_bytes(), figure.name in WIDE) for figure in figures],

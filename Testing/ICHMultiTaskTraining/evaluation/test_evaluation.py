@@ -44,6 +44,7 @@ def cohort(tmp_path_factory):
         hu = scan.hu + np.where(scan.hu > 0, np.random.default_rng(n).normal(0, 5 * n, scan.hu.shape), 0)
         write_nifti(folder / f"{n}.nii.gz", hu.astype(np.int16), scan.ijk_to_ras)
         rows.append({"patient_id": f"P{n}", "image": f"{n}.nii.gz", "volume_ml": HEMATOMA_ML, "died": n % 2})
+        rows[-1] |= {"sex": "MF"[n % 2], "slice_mm": "" if n else 1.25}
     mask = np.zeros(scan.hu.shape, np.uint8)
     mask[10:20, 50:80, 20:60] = 1
     write_nifti(folder / "mask.nii.gz", mask, scan.ijk_to_ras)
@@ -75,7 +76,8 @@ def result(cohort, bundle, tmp_path_factory):
 def test_files_and_progress(result):
     metrics, output, reports = result
     names = {path.name for path in output.iterdir()}
-    figures = ["volume.png", "bland_altman.png", "roc.png", "calibration.png", "histogram.png", "attention.png"]
+    figures = ["volume.png", "bland_altman.png", "roc.png", "calibration.png", "histogram.png", "subgroups.png"]
+    figures.append("attention.png")
     tables = {"metrics.json", "predictions.csv", "report.html", LIST_FILE}
     assert metrics["figures"] == figures and names == {*figures, *tables}
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in figures)
@@ -99,6 +101,21 @@ def test_predictions_are_those_of_the_analyzer(result, cohort, bundle):
         assert row["prognosis"] == analysis.prognosis and float(row["volume_ml"]) == HEMATOMA_ML
     assert metrics["volume"]["mae_ml"] == pytest.approx(np.abs(np.array(predicted) - HEMATOMA_ML).mean())
     assert metrics["volume"]["patients"] == 5 and metrics["prognosis"]["deaths"] == 2
+
+
+def test_subgroups_are_of_the_manifest_or_the_scan(result, cohort):
+    metrics, output, _ = result
+    found = {(one["by"], one["group"]): one["patients"] for one in metrics["subgroups"]}
+    step = phantom().spacing_kji[0]
+    assert step > 3, "P0 alone has thin slices, by the manifest"
+    assert found == {
+        ("", "all"): 5, ("slices", "up to 3 mm"): 1, ("slices", "above 3 mm"): 4,
+        ("sex", "female"): 2, ("sex", "male"): 3,
+    }  # fmt: skip
+    with (output / "predictions.csv").open(newline="") as file:
+        assert [float(row["slice_mm"]) for row in list(csv.DictReader(file))[:5]] == [1.25, *[round(step, 2)] * 4]
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Subgroups</h2>" in page and "sex: female" in page and "2 deaths, 10 needed" in page
 
 
 def test_bad_rows_are_listed_with_their_reason(result):

@@ -114,6 +114,7 @@ def folds(training_manifest, small_settings, tmp_path_factory):
 def test_report_of_a_run_stands_alone(folds):
     report = folds / "fold-0" / "report"
     names = {"volume.png", "bland_altman.png", "histogram.png", "roc.png", "calibration.png", "attention.png"}
+    names.add("subgroups.png")
     tables = {"metrics.json", "predictions.csv", "report.html", LIST_FILE}
     assert {path.name for path in report.iterdir()} == names | tables
     page = (report / "report.html").read_text(encoding="utf-8")
@@ -149,6 +150,8 @@ def test_combined_folds_contain_every_patient_once(folds, tmp_path, capsys):
     maes = [fold["volume"]["mae_ml"] for fold in single]
     assert [fold["mae_ml"] for fold in metrics["folds"]] == pytest.approx(maes)
     assert metrics["volume"]["mae_ml"] == pytest.approx(np.mean(maes))
+    places = {one["group"]: one["patients"] for one in metrics["subgroups"] if one["by"] == "location"}
+    assert places == {"lobar": 10, "putamen": 10}
     assert "cross-validated in 2 folds" in (tmp_path / "all" / "report.html").read_text(encoding="utf-8")
 
     with pytest.raises(InputError, match="not complete: expected one run of each from 0 to 1, found \\[0\\]"):
