@@ -198,7 +198,8 @@ def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) 
     """
     used = [row for row in manifest.rows if row.split != "test"]
     outcomes(used, config.outcome)
-    check_labels(used, config.tasks != "volume" and config.outcome == "died")
+    with_deaths = config.tasks != "volume" and config.prognosis_weight > 0 and config.outcome == "died"
+    check_labels(used, with_deaths)
     split = draw_split(manifest.rows, config.validation_fraction, config.seed, config.fold, config.folds)
     fewest = max(2, config.accumulate * processes)
     if len(split["train"]) < fewest:

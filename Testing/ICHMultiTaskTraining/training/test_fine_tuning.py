@@ -19,7 +19,7 @@ from ICHMultiTaskTrainingLib.cli.train import add_arguments, read_settings
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.training.config import make_config
 from ICHMultiTaskTrainingLib.training.lineage import death_weight, uncalibrated
-from ICHMultiTaskTrainingLib.training.run_folder import RunFolder, claim_run
+from ICHMultiTaskTrainingLib.training.run_folder import RunFolder, check_start, claim_run
 from ICHMultiTaskTrainingLib.training.selection import best_entry, mean_state, score
 from ICHMultiTaskTrainingLib.training.trainer import Trainer
 
@@ -53,6 +53,14 @@ def test_mask_loss_is_left_out_unless_requested(start):
     assert make_config(start_from=here).mask_weight == 0
     assert make_config(start_from=here, mask_weight=0.5).mask_weight == 0.5
     assert make_config().mask_weight == 1
+
+
+def test_a_hospital_without_deaths_can_fine_tune_the_volume(training_manifest, start):
+    manifest = read_manifest(training_manifest)
+    manifest = replace(manifest, rows=tuple(replace(row, died=0) for row in manifest.rows))
+    check_start(manifest, make_config("fine-tune", start_from=str(start.folder)))
+    with pytest.raises(InputError, match="no patient died of 20"):
+        check_start(manifest, make_config("fine-tune", start_from=str(start.folder), prognosis_weight=0.2))
 
 
 def test_epoch_0_is_the_start_as_it_is(training_manifest, start, tmp_path):
