@@ -22,6 +22,8 @@ HEAD_THRESHOLD_HU = -300
 """Scalp, brain and bone are above; air, foam and hair are below."""
 SKULL_MM = 100
 """Bone shorter than this is not a skull."""
+HEAD_MARGIN_MM = 1
+"""Added around the skull."""
 BATCH = 32
 """Slices per matrix product: few and large, since on a busy machine the threads wait for each other in each product."""
 
@@ -286,7 +288,9 @@ def _head_box(volume, steps):
     """Bounding box of the skull, or of the largest part above air if there is no bone.
 
     The largest connected bone is used because table, headrest and cushions often touch the scalp but never the skull.
-    It is found on samples of about 4 mm, at a fraction of the cost of all voxels, and padded by one sample.
+    It is found on samples of about 4 mm, at a fraction of the cost of all voxels; its ends are then looked for in the
+    voxels themselves, so that the box does not depend on where the samples lie: padding a scan, or cutting off air
+    beside the head, changes nothing. `HEAD_MARGIN_MM` is added.
     """
     import SimpleITK as sitk
 
@@ -294,8 +298,8 @@ def _head_box(volume, steps):
     samples = volume[tuple(slice(None, None, s) for s in stride)]
     shape = sitk.LabelShapeStatisticsImageFilter()
     for threshold in (BONE_THRESHOLD_HU, HEAD_THRESHOLD_HU):
-        mask = sitk.GetImageFromArray((samples > threshold).astype(np.uint8))
-        shape.Execute(sitk.ConnectedComponent(mask, True))  # fully connected: bone is one sample thin
+        parts = _connected(samples > threshold)
+        shape.Execute(parts)
         largest = max(shape.GetLabels(), key=shape.GetNumberOfPixels, default=None)
         if largest is None:
             continue
@@ -308,11 +312,45 @@ def _head_box(volume, steps):
                 head_threshold_hu=HEAD_THRESHOLD_HU
             )
         )
+    head = sitk.GetArrayFromImage(parts) == largest
+    box = [(first, first + size - 1) for first, size in zip(box[2::-1], box[:2:-1])]
     crop = []
-    for axis, (first, size) in enumerate(zip(box[2::-1], box[:2:-1])):
-        low = (first - 1) * stride[axis] + 1
-        crop.append((max(0, low), min(volume.shape[axis], (first + size) * stride[axis])))
+    for axis, step in enumerate(steps):
+        margin = round(HEAD_MARGIN_MM / step)
+        low, high = (_exact_end(volume, threshold, head, box, stride, axis, end) for end in (0, 1))
+        crop.append((max(0, low - margin), min(volume.shape[axis], high + 1 + margin)))
     return crop
+
+
+def _connected(mask):
+    """Connected parts of a mask, numbered; voxels touch at corners too, since bone is one sample thin."""
+    import SimpleITK as sitk
+
+    return sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
+
+
+def _exact_end(volume, threshold, head, box, stride, axis, end):
+    """First (`end` 0) or last voxel of the head along an axis.
+
+    `head` is true at its samples, and `box` holds the first and last of them along each axis. What is connected with
+    the outermost samples is followed outward, by two samples at most.
+    """
+    import SimpleITK as sitk
+
+    outermost, step = box[axis][end] * stride[axis], stride[axis]
+    if step == 1:
+        return outermost
+    around = [slice(max(0, low - 1), high + 2) for low, high in box]  # in samples
+    slab = [slice(a.start * s, (a.stop - 1) * s + 1) for a, s in zip(around, stride)]
+    around[axis] = slice(box[axis][end], box[axis][end] + 1)
+    outward = (outermost, outermost + 2 * step) if end else (max(0, outermost - 2 * step), outermost)
+    slab[axis] = slice(outward[0], outward[1] + 1)
+    parts = sitk.GetArrayFromImage(_connected(volume[tuple(slab)] > threshold))
+    at_samples = [slice(None, None, s) for s in stride]
+    at_samples[axis] = slice(0, 1) if end else slice(-1, None)
+    seeds = np.unique(parts[tuple(at_samples)][head[tuple(around)]])
+    planes = np.flatnonzero(np.isin(parts, seeds).any(axis=tuple(n for n in range(3) if n != axis)))
+    return int(planes[-1 if end else 0]) + slab[axis].start
 
 
 def resize(

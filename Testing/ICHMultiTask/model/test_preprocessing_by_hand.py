@@ -85,13 +85,13 @@ def test_resize_windows_first_and_weighs_each_axis(average):
 @pytest.mark.parametrize("axis", [1, 2], ids=["rows", "columns"])
 @pytest.mark.parametrize(("samples", "is_skull"), [(25, True), (24, False)], ids=["100 mm", "96 mm"])
 def test_bone_from_100_mm_on_is_the_skull_and_shorter_bone_is_none(axis, samples, is_skull):
-    """Every slice, second row and fourth column is looked at: 4 mm each. The box is padded by a sample less a voxel."""
+    """Every slice, second row and fourth column is looked at: 4 mm each. The margin is 1 mm: one column."""
     steps, strides = (4.0, 2.0, 1.0), (1, 2, 4)
     bone, head = [(6, 10), (12, 16), (12, 16)], [(2, 18), (4, 40), (5, 41)]  # in samples
     bone[axis] = (8, 8 + samples)
     voxels = [[tuple(n * stride for n in bounds) for bounds, stride in zip(part, strides)] for part in (head, bone)]
     found = _head_box(block((24, 100, 200), (BRAIN, *voxels[0]), (BONE, *voxels[1])), steps)
-    assert found == [(low - stride + 1, high) for (low, high), stride in zip(voxels[is_skull], strides)]
+    assert found == [(low - margin, high + margin) for (low, high), margin in zip(voxels[is_skull], (0, 0, 1))]
 
 
 def test_height_alone_does_not_make_bone_a_skull():
@@ -101,11 +101,47 @@ def test_height_alone_does_not_make_bone_a_skull():
     assert _head_box(volume, (4.0, 4.0, 4.0)) == head
 
 
-def test_box_on_samples_is_padded_by_less_than_one_of_them():
-    """Every second slice, fourth row and eighth column are looked at: the box ends short of the next sample outside."""
+@pytest.mark.parametrize("shift", range(8))
+def test_box_does_not_depend_on_where_the_samples_lie(shift):
+    """Every second slice, fourth row and eighth column is looked at; the margin is 0, 1 and 2 voxels."""
     volume = block((40, 160, 320), (BONE, (9, 20), (42, 101), (83, 300)))
-    # Samples inside: slices 10 to 18, rows 44 to 100, columns 88 to 296; next ones: 8 and 20, 40 and 104, 80 and 304.
-    assert _head_box(volume, (2.0, 1.0, 0.5)) == [(9, 20), (41, 104), (81, 304)]
+    expected = [(9, 20), (41, 102), (81, 302)]
+    assert _head_box(volume[:, shift:, shift:], (2.0, 1.0, 0.5)) == [
+        expected[0],
+        *[(low - shift, high - shift) for low, high in expected[1:]],
+    ]
+    assert _head_box(volume[shift:], (2.0, 1.0, 0.5)) == [(9 - shift, 20 - shift), *expected[1:]]
+
+
+def test_dense_parts_beside_the_head_are_not_reached():
+    """Plates half a millimeter and 1 mm beside the skull, between samples."""
+    skull = (BONE, (8, 20), (42, 101), (83, 300))
+    alone = _head_box(block((40, 160, 320), skull), (2.0, 1.0, 0.5))
+    plates = [(BONE, (8, 20), (102, 104), (83, 300)), (BONE, (8, 20), (42, 101), (81, 82))]
+    assert _head_box(block((40, 160, 320), skull, *plates), (2.0, 1.0, 0.5)) == alone
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_box_is_that_of_the_skull_in_all_voxels(seed):
+    """A tilted shell and a head holder below it that fills corners of its box: as SciPy labels all voxels."""
+    draw = np.random.default_rng(seed)
+    steps, shape = draw.uniform((2.5, 0.7, 0.4), (6.0, 1.1, 0.6)), (30, 230, 420)
+    z, y, x = ((np.arange(n) - draw.uniform(0.45, 0.5) * n) * step for n, step in zip(shape, steps))
+    y = y[:, None] + 0.2 * z[:, None, None]
+    radius = np.sqrt((z[:, None, None] / 70) ** 2 + (y / 75) ** 2 + (x / 65) ** 2)
+    holder = np.sqrt((y / 92) ** 2 + (x / 82) ** 2)
+    dense = ((radius < 1) & (radius > 0.88)) | ((abs(holder - 1) < 0.02) & (y > 30))
+    parts, _count = ndimage.label(dense, np.ones((3, 3, 3)))
+    (bounds,) = ndimage.find_objects((parts == np.bincount(parts[dense]).argmax()).astype(int))
+    margins = [round(1 / step) for step in steps]
+    expected = [(max(0, b.start - m), min(n, b.stop + m)) for b, m, n in zip(bounds, margins, shape)]
+    assert _head_box(np.where(dense, BONE, AIR).astype(np.int16), steps) == expected
+
+
+def test_box_reaches_two_samples_at_most():
+    """A thin spike that the samples miss, longer than two of them."""
+    volume = block((40, 160, 320), (BONE, (8, 20), (40, 101), (80, 297)), (BONE, (9, 10), (101, 130), (81, 82)))
+    assert _head_box(volume, (2.0, 1.0, 0.5))[1] == (39, 101 + 8 + 1)
 
 
 def test_box_stays_inside_the_scan_and_keeps_coarse_voxels():
@@ -184,12 +220,10 @@ def test_a_scan_becomes_network_input(step_k):
     volume = block((60, 32, 32), (BONE, *bounds))
     volume[[6, 50], 9, 20] = 20  # one mark near the first slice, one near the last
     scan = HeadCT(volume, np.diag([-4.0, -4.0, step_k, 1.0]))
-    # Every second slice is looked at, from the feet on, so that the box ends one slice beyond the samples inside.
-    box = ((3, 54) if step_k > 0 else (4, 55), (2, 28), (3, 29))
     settings = PreprocessingSettings(window_hu=(20, 900), shape_kji=(21, 26, 26), max_height_mm=41.0)
     found = prepare(scan, settings)
-    kept = (box[0][1] - 20, box[0][1]) if step_k > 0 else (box[0][0], box[0][0] + 20)
-    assert found.crop == (kept, *box[1:])
+    kept = (34, 54) if step_k > 0 else (4, 24)
+    assert found.crop == (kept, *bounds[1:])
     assert found.flips == (step_k < 0, False, False) and found.axes == (0, 1, 2)
     assert found.scan_shape == (60, 32, 32) and found.array.shape == (1, 21, 26, 26)
     assert found.crop_volume_mm3 == pytest.approx(20 * 26 * 26 * 32.0)
