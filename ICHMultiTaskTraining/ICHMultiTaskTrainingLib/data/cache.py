@@ -34,7 +34,7 @@ CELL = 4
 """Rows and columns of the network's grid over which the fraction of blood is averaged."""
 SCANS_WORTH_A_PROCESS = 12
 """Starting a process takes as long as preparing about this many scans."""
-VERSION = 3
+VERSION = 4
 """Version of the cached files: raise it when their contents or the way they are made change."""
 
 
