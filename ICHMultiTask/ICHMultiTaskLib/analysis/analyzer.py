@@ -28,7 +28,7 @@ from ..scan.validation import check_head_ct
 from .attention import Attention, Prediction, map_of
 from .findings.finding import Findings
 from .marking import Marking, look_around, propose
-from .plausibility import volume_warnings
+from .plausibility import thickness_warnings, volume_warnings
 from .prognosis_range import percentile_range, varied_images
 from .second_look import WITHOUT_PROGNOSIS, Hemorrhage, decide
 
@@ -245,6 +245,7 @@ class Analyzer:
         if Head.VOLUME in tasks:
             volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
             warnings.extend(volume_warnings(volume, head_ct.facts.intracranial_ml))
+            warnings.extend(thickness_warnings(head_ct, self.bundle.metadata["metrics"]))
             interval = self.bundle.volume_interval_ml(volume)
             if interval is None:
                 warnings.append(_("The model has no calibrated interval; the volume is shown without one."))

@@ -13,6 +13,9 @@ MIN_HU, MAX_HU = -1024, 32767
 UNSCALED_OFFSET = 1024
 """Offset that scanners add before storing: RescaleIntercept is -1024 in nearly all CTs."""
 _SAMPLES = 500_000
+_AIR_HU = -500
+_PADDING_SHARES = (0.005, 0.9)
+"""Smallest share of the voxels that padding takes; above the largest one, the scan is constant."""
 _BRAIN_MODES = (22, 45)
 """Where the histogram of a head peaks, in HU: white and gray matter at 25 to 40, plus a few HU of bias."""
 
@@ -21,7 +24,7 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Hounsfield units of stored values.
 
     Values are clipped to -1024 … 32,767. A CT stored without subtracting the offset of 1024 is recognized by its peaks
-    of air and brain, and corrected.
+    of air and brain, and corrected. Padding that is not air, such as 4095 or 0 outside the field of view, becomes air.
 
     Parameters
     ----------
@@ -67,10 +70,50 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         values = values.astype(np.int32 if values.dtype.kind in "iu" else np.float32) - offset
     if values.dtype.kind == "f":
         whole = values.astype(np.int16)
-        if not np.array_equal(whole, values):
-            return np.ascontiguousarray(values, dtype=np.float32), warnings
-        values = whole
-    return np.ascontiguousarray(values, dtype=np.int16), warnings
+        values = whole if np.array_equal(whole, values) else values
+    hu = np.ascontiguousarray(values, dtype=np.float32 if values.dtype.kind == "f" else np.int16)
+    hu, found = _without_padding(hu)
+    return hu, warnings + found
+
+
+def _without_padding(hu):
+    """Make constant regions at the corners of a scan air, if it has other air; warn of them."""
+    if hu.ndim != 3:
+        return hu, ()
+    flat = hu.reshape(-1)
+    sample = flat[:: max(1, flat.size // _SAMPLES)]
+    air = np.mean(sample < _AIR_HU)
+    ends = np.ix_(*((0, -1),) * 3)
+    values = [
+        value
+        for value in np.unique(hu[ends])
+        if value > _AIR_HU
+        and air >= _PADDING_SHARES[0]
+        and _PADDING_SHARES[0] <= np.mean(sample == value) <= _PADDING_SHARES[1]
+    ]
+    padded, warnings = hu, []
+    for value in values:
+        region = _at_corners(hu == value)
+        if region.mean() < _PADDING_SHARES[0]:
+            continue
+        padded = hu.copy() if padded is hu else padded
+        padded[region] = MIN_HU
+        warnings.append(
+            _(
+                "The constant value {value:g} around the scan ({share:.0f} % of its voxels) was taken for padding and "
+                "made air."
+            ).format(share=100 * region.mean(), value=float(value))
+        )
+    return padded, tuple(warnings)
+
+
+def _at_corners(mask):
+    """The connected regions of a mask that hold a corner of the array, grown by the voxel that interpolation blurs."""
+    from scipy import ndimage
+
+    labels, _count = ndimage.label(mask)
+    kept = np.unique(labels[np.ix_(*((0, -1),) * 3)])
+    return ndimage.binary_dilation(np.isin(labels, kept[kept > 0]))
 
 
 def _is_unscaled(values):

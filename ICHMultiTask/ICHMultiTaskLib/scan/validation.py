@@ -13,6 +13,7 @@ from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, pla
 from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
 from .inside_skull import inside_skull
+from .slice_order import order_by_likeness
 from .stated_geometry import refuse_defaults, refuse_oblique
 
 MIN_SLICES = 8
@@ -42,6 +43,11 @@ BRAIN_HU, POSSIBLE_BRAIN_HU = (15.0, 45.0), (5.0, 65.0)
 """Median inside the skull: 23 to 36 HU in 17 simulated heads, 30 in a real one. A bleed read 5.9 to 6.4 mL at 16 to
 41 HU, 5.6 at 46, 4.0 at 51 and 1.5 at 56."""
 
+ORDERED, DISORDERED = 0.95, 0.9
+"""Differences between neighboring slices in the most alike order, as a share of those in the order as it is. 106
+simulated heads with slices of 0.6 to 10 mm had 0.96 to 1, two real ones 1; shuffled or sorted by name 0.2 to 0.9, with
+two halves exchanged 0.8 to 0.97. Between the two limits, a warning."""
+
 
 def check_head_ct(head_ct: HeadCT) -> HeadCT:
     """Refuse a scan that is not a head CT or has an implausible geometry; warn about anything that limits the results.
@@ -69,7 +75,7 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
         _refuse_other_body(coarse, inside, shape)
         inside = shape.brain
     warnings = [*_grid_warnings(head_ct), *_cut_warnings(coarse, inside), *_content_warnings(coarse, inside)]
-    warnings += [*_shape_warnings(shape), *_dense_warnings(head_ct, coarse, shape)]
+    warnings += [*_order_warnings(coarse), *_shape_warnings(shape), *_dense_warnings(head_ct, coarse, shape)]
     facts = head_ct.facts
     # A scan that was checked before already has its warnings.
     new = tuple(sentence for sentence in warnings if sentence not in facts.warnings)
@@ -234,6 +240,25 @@ def _content_warnings(coarse, inside):
                 "of the scan, and for contrast. Volumes at such values are unreliable."
             ).format(brain=brain, low=BRAIN_HU[0], high=BRAIN_HU[1])
         )
+
+
+def _order_warnings(coarse):
+    """Refuse a head whose slices do not follow each other, or warn about it."""
+    ratio, breaks = order_by_likeness(coarse)
+    if ratio >= ORDERED:
+        return
+    slices = ", ".join(str(n * coarse.strides[0] + 1) for n in breaks[:5]) + (", …" if breaks[5:] else "")
+    if ratio < DISORDERED:
+        raise InputError(
+            _(
+                "The slices do not follow each other: expected anatomy that changes gradually, found that it jumps "
+                "after slice {slices} from below; the stated positions do not belong to the images."
+            ).format(slices=slices)
+        )
+    yield _(
+        "The slices may not be in their order: the anatomy jumps after slice {slices} from below; check the positions "
+        "that the files state."
+    ).format(slices=slices)
 
 
 def _shape_warnings(shape: HeadShape):

@@ -98,3 +98,34 @@ def test_ambiguous_values_are_not_changed(head, stored):
     hu, warnings = as_hu(values)
     assert warnings == ()
     np.testing.assert_array_equal(hu, np.minimum(values, 32767))
+
+
+def outside_circle(shape, margin=0):
+    """Voxels outside the circle that a scanner reconstructs."""
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in shape[1:])
+    return np.broadcast_to(np.hypot(rows[:, None], columns) > shape[1] / 2 - margin, shape)
+
+
+@pytest.mark.parametrize("value", [3071, 4095, 32767, 0])
+def test_constant_padding_around_the_scan_is_air_and_metal_of_its_value_stays(head, value):
+    outside = outside_circle(head.shape)
+    assert (head[outside] < -500).all()
+    padded = np.where(outside, value, head)
+    middle = tuple(n // 2 for n in head.shape)
+    padded[middle] = value
+    before = padded.copy()
+    hu, (warning,) = as_hu(padded)
+    assert warning.startswith(f"The constant value {value} around the scan (") and "padding" in warning
+    assert (hu[outside] == -1024).all() and hu[middle] == value
+    inside = ~outside_circle(head.shape, 2)
+    np.testing.assert_array_equal(hu[inside], np.maximum(padded[inside], -1024))
+    np.testing.assert_array_equal(padded, before, "the input is not changed")
+
+
+def test_tissue_at_a_corner_and_pictures_without_air_are_no_padding(head):
+    tight = head[:, 20:44, 20:44]
+    hu, warnings = as_hu(tight)
+    assert warnings == () and np.array_equal(hu, np.maximum(tight, -1024))
+    picture = np.clip(head, 0, 80)  # a window: no air is left that would show what 0 means
+    hu, warnings = as_hu(picture)
+    assert warnings == () and hu.min() == 0

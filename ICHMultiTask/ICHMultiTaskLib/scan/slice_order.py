@@ -1,0 +1,74 @@
+"""Whether the slices of a head follow each other: the order of their positions against that of their likeness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .coarse_head import CoarseHead
+
+_SOFT_HU = (-200.0, 300.0)
+_LEAST_TISSUE = 0.1
+"""Slices with less tissue than this share of the largest show mostly air, in which no order can be seen."""
+
+
+def order_by_likeness(coarse: CoarseHead) -> tuple[float, tuple[int, ...]]:
+    """Compare the sum of the differences between neighboring slices with that of the most alike order.
+
+    Parameters
+    ----------
+    coarse : CoarseHead
+
+    Returns
+    -------
+    ratio : float
+        Of the most alike order to the order as it is: 1 for a head whose slices follow each other.
+    breaks : tuple of int
+        Planes of the coarse copy that the next one does not follow in the most alike order.
+    """
+    planes, numbers = _planes(coarse)
+    if len(planes) < 3:
+        return 1.0, ()
+    differences = np.array([np.abs(planes - plane).mean(axis=1) for plane in planes])
+    count = len(planes)
+    as_it_is = differences[np.arange(count - 1), np.arange(1, count)]
+    pairs = _path(differences)
+    shortest = sum(differences[pair] for pair in pairs)
+    if _is_mirrored(differences, shortest / (count - 1)):
+        return 1.0, ()
+    ratio = shortest / max(as_it_is.sum(), 1e-6)
+    breaks = tuple(int(numbers[n]) for n in range(count - 1) if (n, n + 1) not in pairs)
+    return float(min(ratio, 1.0)), breaks
+
+
+def _planes(coarse):
+    """Planes with tissue at about 8 mm, one row of values each, and their numbers in the coarse copy."""
+    rows, columns = (size // 2 * 2 for size in coarse.hu.shape[1:])
+    values = np.clip(coarse.hu[:, :rows, :columns].astype(np.float32), *_SOFT_HU)
+    values = values.reshape(len(values), rows // 2, 2, columns // 2, 2).mean(axis=(2, 4)).reshape(len(values), -1)
+    tissue = (values > _SOFT_HU[0] / 2).mean(axis=1)
+    numbers = np.flatnonzero(tissue > _LEAST_TISSUE * tissue.max())
+    return values[numbers], numbers
+
+
+def _is_mirrored(differences, step):
+    """Whether planes are as alike above and below a middle as neighbors are: a phantom, whose order cannot be seen."""
+    count = len(differences)
+    for total in range(count - 1 - count // 4, count + count // 4):
+        first = np.arange(max(0, total - count + 1), min(count, total + 1))
+        if differences[first, total - first].mean() < step:
+            return True
+    return False
+
+
+def _path(differences):
+    """Pairs of the most alike planes that form one path through all, the most alike pair first."""
+    count = len(differences)
+    one, other = np.triu_indices(count, 1)
+    ends, group, pairs = np.full(count, 2), np.arange(count), set()
+    for n in np.argsort(differences[one, other], kind="stable"):
+        a, b = int(one[n]), int(other[n])
+        if ends[a] and ends[b] and group[a] != group[b]:
+            ends[[a, b]] -= 1
+            group[group == group[b]] = group[a]
+            pairs.add((a, b))
+    return pairs
