@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
+    parser.add_argument(
+        "--features", action="store_true", help="write the network's features of each scan, for logistic --features"
+    )
     parser.set_defaults(run=run)
 
 
@@ -30,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
     if options.record:
         check_bundle_folder(options.model or default_bundle())
     with ShellProgress() as progress:
-        metrics = evaluate(options.manifest, options.output, options.model, options.device, progress)
+        metrics = evaluate(options.manifest, options.output, options.model, options.device, progress, options.features)
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
     print(

@@ -25,12 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="predictions.csv of evaluate on the same manifest, with all of its rows or its test rows",
     )
     parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="NPZ",
+        help="features.npz of evaluate --features: a prognosis head is trained on the frozen network's features of "
+        "each scan, and with several scans on their difference",
+    )
+    parser.add_argument(
         "--scans",
         type=positive,
         default=1,
         metavar="N",
         help="number of each patient's scans to use, earliest first (default 1)",
     )
+    parser.add_argument("--last", action="store_true", help="use each patient's last scans, not the earliest")
     parser.add_argument(
         "--folds",
         type=positive,
@@ -44,7 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     metrics = logistic_baseline(
-        options.manifest, options.output, options.clinical, options.readings, options.scans, options.folds
+        options.manifest,
+        options.output,
+        options.clinical,
+        options.readings,
+        options.scans,
+        options.folds,
+        features=options.features,
+        last=options.last,
     )
     found, interval = metrics["prognosis"], metrics["intervals_95"]["prognosis"]["auc"]
     span = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""

@@ -25,6 +25,8 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from ..data.labels import read_mask
 from ..data.manifest import Row, read_manifest
+from .features import FILE as FEATURES
+from .features import pooled_features, write_features
 from .figures import attention_example, example_rows, write_figures
 from .findings import COLUMNS as FINDINGS
 from .findings import findings_metrics, found_findings, true_findings
@@ -49,6 +51,7 @@ def evaluate(
     bundle: ModelBundle | str | os.PathLike | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    features: bool = False,
 ) -> dict:
     """Analyze every scan of a manifest and compare the results with its volumes and outcomes.
 
@@ -66,6 +69,8 @@ def evaluate(
     device : str
     progress : callable (fraction, message), optional
         May raise Canceled.
+    features : bool
+        Whether to write `features.npz` as well, see `write_features`.
 
     Returns
     -------
@@ -89,10 +94,10 @@ def evaluate(
         analyzer = Analyzer(bundle, device)
         # Only the manifest states that a cohort is simulated, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
-        records, examples, shown = [], [], example_rows(rows)
+        records, examples, pooled, shown = [], [], [], example_rows(rows)
         for n, (row, reading) in enumerate(one_ahead(lambda row: read_head_ct(row.image), rows)):
             progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
-            records.append(_evaluate_row(row, reading, analyzer, examples if n in shown else None))
+            records.append(_evaluate_row(row, reading, analyzer, examples if n in shown else None, pooled))
         metrics = summarize(records)
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated),
@@ -102,6 +107,8 @@ def evaluate(
         }
         metrics["figures"] = write_figures(_done(records), folder, examples, metrics["subgroups"])
         write_evaluation(records, metrics, folder)
+        if features:
+            write_features(folder / FEATURES, [record["patient_id"] for record in records], pooled)
         title = f"Evaluation of {analyzer.bundle.name} {analyzer.bundle.version}"
         write_report(folder / "report.html", title, metrics, [folder / name for name in metrics["figures"]])
         progress(1.0, "Done")
@@ -217,9 +224,13 @@ def known_record(row: Row, has_clinical: bool = False) -> dict:
     return record
 
 
-def _evaluate_row(row, reading, analyzer, examples=None):
-    """The row of `predictions.csv` for the scan that `reading` returns; adds its picture to `examples`, if given."""
+def _evaluate_row(row, reading, analyzer, examples, pooled):
+    """The row of `predictions.csv` for the scan that `reading` returns.
+
+    Adds its picture to `examples`, if given, and its pooled features, or None, to `pooled`.
+    """
     record, mask = known_record(row, analyzer.bundle.clinical is not None), None
+    pooled.append(None)
     start = time.perf_counter()
     try:
         scan = reading()
@@ -236,6 +247,7 @@ def _evaluate_row(row, reading, analyzer, examples=None):
     if analysis.volume_interval_ml is not None:
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
     record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}
+    pooled[-1] = pooled_features(analysis.prediction)
     record |= found_findings(analysis.findings) | seen(record, analysis)
     if row.mask is not None:
         try:

@@ -1,6 +1,7 @@
-"""Logistic regression of death on clinical variables, on a model's predictions for one or two scans, or on both.
+"""Logistic regression of death on clinical variables, and on a model's predictions or features of one or more scans.
 
-It is the baseline for networks with clinical inputs, and shows how much a second scan adds.
+It is the baseline for networks with clinical inputs, and shows how much a second scan adds. On features it is the
+prognosis head of a network whose frozen encoder is applied to each scan.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +20,20 @@ from ICHMultiTaskLib.common.tables import parsed_number, read_csv
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.clinical import ClinicalInputs
 
-from ..data.manifest import read_manifest
+from ..data.manifest import Row, read_manifest
 from ..data.splits import draw_folds
 from .evaluation import BEST_PROBABILITY, COLUMNS, known_record, write_evaluation
+from .features import read_features
 from .metrics import auc, prognosis_metrics
 
 MIN_PATIENTS = 20
 """With fewer patients, no model is fitted."""
 READ = ("predicted_volume_ml", "mortality_probability")
 """Columns of a model's predictions that are used."""
+PENALTIES = tuple(10.0**n for n in range(-5, 2))
+"""Inverse strengths of the penalty on the weights of features (scikit-learn's C): the one with the least log loss in
+INNER_FOLDS folds of the patients of the fit is taken, since features are more than patients."""
+INNER_FOLDS = 5
 
 
 def logistic_baseline(
@@ -37,13 +44,18 @@ def logistic_baseline(
     scans: int = 1,
     folds: int = 5,
     seed: int = 0,
+    features: str | os.PathLike | None = None,
+    last: bool = False,
 ) -> dict:
     """Fit logistic regressions, and write their predictions for patients who were not used in the fit.
 
     Each patient with a bleed counts once. If the manifest marks test rows, the model is fitted on the other rows and
     predictions are written for the test rows only, as in `evaluate`; else it is cross-validated, as it is among the
-    test rows if `readings` holds these alone, as `evaluate` writes them. Values are standardized on the patients of
-    the fit. Missing values are replaced by the mean, with an indicator variable.
+    test rows if `readings` or `features` hold these alone, as `evaluate` writes them. Values are standardized on the
+    patients of the fit. Missing values are replaced by the mean, with an indicator variable.
+
+    From `features` of several scans, the predictors are the features of each and the last − the first: the prognosis
+    head of a network that applies one frozen encoder to each scan.
 
     Parameters
     ----------
@@ -61,40 +73,50 @@ def logistic_baseline(
     folds : int
     seed : int
         Seed of the folds and of the bootstrap.
+    features : path, optional
+        `features.npz` of `evaluate` on the same manifest, in place of `readings`.
+    last : bool
+        Use the last `scans` scans of each patient. Clinical values are always those of the first.
 
     Returns
     -------
     dict
-        The content of `metrics.json`: `prognosis` and `intervals_95` as in `evaluate`, `auc_best_reachable` by column
-        (simulated cohorts only), and `from` (a description of the predictors).
+        The content of `metrics.json`: `prognosis` and `intervals_95` as in `evaluate`, `auc_best_reachable` by column,
+        of the last scan that is used (simulated cohorts only), and `from` (a description of the predictors).
 
     Raises
     ------
     InputError
     """
-    if not clinical and readings is None:
+    if readings is not None and features is not None:
+        raise InputError("A model's readings come from its features: expected one of both, found both.")
+    kind = "readings" if readings is not None else "features" if features is not None else None
+    if not clinical and kind is None:
         raise InputError(
             "There are no predictors: expected clinical columns, the predictions of a model, or both; found none."
         )
-    if scans > 1 and readings is None:
+    if (scans > 1 or last) and kind is None:
+        found = f"{scans} scans" if scans > 1 else "the last scans"
         raise InputError(
-            f"Only the predictions of a model differ between scans: expected readings, found {scans} scans."
+            f"Only the predictions of a model differ between scans: expected readings or features, found {found}."
         )
     if folds < 2:
         raise InputError(f"There are too few folds: expected at least 2, found {folds}.")
     manifest = read_manifest(manifest_path)
-    rows, read = manifest.rows, [None] * len(manifest.rows)
-    if readings is not None:
-        rows, read = _readings(readings, rows)
-    patients = _patients(rows, read, scans)
+    rows, read = manifest.rows, np.empty((len(manifest.rows), 0))
+    if kind:
+        path, readers = (readings, _readings) if kind == "readings" else (features, read_features)
+        names, read = readers(path)
+        rows = _rows_of(names, rows, path)
+    patients = _patients(rows, read, scans, last, kind == "features")
     if len(patients) < MIN_PATIENTS:
         raise InputError(f"Too few patients with a bleed: expected at least {MIN_PATIENTS}, found {len(patients)}.")
     probability = {}
-    for fitted, left in _parts([first for first, _ in patients.values()], folds, seed):
-        probability |= _fit(patients, fitted, left, clinical, readings is not None)
+    for fitted, left in _parts([patient.first for patient in patients.values()], folds, seed):
+        probability |= _fit(patients, fitted, left, clinical, kind, seed)
     records, first_rows = [], []
     for row in _test_rows(rows) or rows:
-        first = row.patient_id in probability and patients[row.patient_id][0] is row
+        first = row.patient_id in probability and patients[row.patient_id].first is row
         records.append(known_record(row, bool(clinical)))
         if first:
             first_rows.append(len(records) - 1)
@@ -107,8 +129,8 @@ def logistic_baseline(
     metrics = {
         "prognosis": metrics,
         "intervals_95": {"prognosis": intervals},
-        "auc_best_reachable": _best([patients[record["patient_id"]][0] for record in done]),
-        "from": _sentence(clinical, readings, scans),
+        "auc_best_reachable": _best([patients[record["patient_id"]].last for record in done]),
+        "from": _sentence(clinical, kind, scans, last),
         "data": f"{len(done)} patients with a bleed of {Path(manifest_path).name}",
         "simulated": any(row.extra.get("simulated") == "1" for row in manifest.rows),
     }
@@ -117,42 +139,52 @@ def logistic_baseline(
     return metrics
 
 
-def _sentence(clinical, readings, scans):
+@dataclass(frozen=True)
+class _Patient:
+    """A patient with a bleed: rows of the first scan and of the last that is used, and the model's predictors."""
+
+    first: Row
+    last: Row
+    values: np.ndarray
+
+
+def _sentence(clinical, kind, scans, last):
     parts = [", ".join(clinical)] if clinical else []
-    if readings is not None:
-        parts.append(f"the model's volume and probability in the first {scans} scans" if scans > 1 else
-                     "the model's volume and probability in the first scan")  # fmt: skip
+    which = "last" if last else "first"
+    if kind:
+        what = "volume and probability" if kind == "readings" else "features"
+        parts.append(f"the model's {what} in the {which} {f'{scans} scans' if scans > 1 else 'scan'}")
     return " and ".join(parts)
 
 
-def _readings(path, rows):
-    """The rows of a table of predictions, all or the test rows, and what was predicted for each.
-
-    That is the cube root of the volume and the log odds of death; None where there is no prediction.
-    """
-    table = read_csv(Path(path))
-    table.require(("patient_id", *READ))
-    records = [record for _, record in table.records()]
+def _rows_of(names, rows, path):
+    """The rows of a table of predictions, of whose patients are `names`: all rows of the manifest or the test rows."""
     test = _test_rows(rows)
-    patients = [record["patient_id"] for record in records]
-    matching = [some for some in (rows, test) if patients == [row.patient_id for row in some]]
-    if not records or not matching:
+    matching = [some for some in (rows, test) if names and names == [row.patient_id for row in some]]
+    if not matching:
         some = f", or for each of its {len(test)} test rows" if 0 < len(test) < len(rows) else ""
         raise InputError(
             f"The predictions do not match this manifest: expected one row for each of its {len(rows)} rows{some}, in "
-            f"order, as evaluate writes them, found {len(records)} in {path}."
+            f"order, as evaluate writes them, found {len(names)} in {path}."
         )
-    found = []
-    for record in records:
-        volume, probability = (_reading(record, name, most) for name, most in zip(READ, (np.inf, 1.0)))
-        odds = None if probability is None else np.clip(probability, 1e-4, 1 - 1e-4)
-        log_odds = None if odds is None else float(np.log(odds / (1 - odds)))
-        found.append((None if volume is None else float(np.cbrt(volume)), log_odds))
-    return matching[0], found
+    return matching[0]
 
 
 def _test_rows(rows):
     return [row for row in rows if row.split == "test"]
+
+
+def _readings(path):
+    """Patients, and cube root of the volume and log odds of death [N, 2]; NaN where there is no prediction."""
+    table = read_csv(Path(path))
+    table.require(("patient_id", *READ))
+    names, found = [], []
+    for _, record in table.records():
+        volume, probability = (_reading(record, name, most) for name, most in zip(READ, (np.inf, 1.0)))
+        odds = np.nan if probability is None else np.clip(probability, 1e-4, 1 - 1e-4)
+        names.append(record["patient_id"])
+        found.append((np.nan if volume is None else np.cbrt(volume), np.log(odds / (1 - odds))))
+    return names, np.array(found, float)
 
 
 def _reading(record, name, most):
@@ -167,8 +199,8 @@ def _reading(record, name, most):
     return value
 
 
-def _patients(rows, read, scans):
-    """By patient: the row of the first scan, and the concatenated predictions of the first `scans` scans."""
+def _patients(rows, read, scans, last, with_difference):
+    """By patient with a bleed: a `_Patient`; values of missing scans are NaN."""
     by_patient = defaultdict(list)
     for n, row in enumerate(rows):
         hours = parsed_number(row.extra.get("onset_hours", "") or "")
@@ -177,8 +209,12 @@ def _patients(rows, read, scans):
     for patient, entries in by_patient.items():
         order = [n for _, n in sorted(entries)]
         if rows[order[0]].volume_ml > 0:
-            values = [value for n in order[:scans] for value in read[n] or (None, None)]
-            found[patient] = rows[order[0]], values + [None] * (2 * scans - len(values))
+            used = order[-scans:] if last else order[:scans]
+            values = np.full((scans, read.shape[1]), np.nan)
+            values[: len(used)] = read[used]
+            if with_difference and scans > 1:
+                values = np.concatenate([values, values[-1:] - values[:1]])
+            found[patient] = _Patient(rows[order[0]], rows[used[-1]], values.ravel())
     return found
 
 
@@ -192,35 +228,52 @@ def _parts(rows, folds, seed):
             for fold in range(folds)]  # fmt: skip
 
 
-def _fit(patients, fitted, left, clinical, with_readings):
-    from sklearn.linear_model import LogisticRegression
-
+def _fit(patients, fitted, left, clinical, kind, seed):
     fitted, left = sorted(fitted), sorted(left)
-    died = np.array([patients[p][0].died for p in fitted])
-    if len(set(died)) < 2:
-        deaths = sum(first.died for first, _ in patients.values())
+    died = np.array([patients[p].first.died for p in fitted])
+    least = 2 if kind == "features" else 1  # the penalty is chosen by predicting some of the patients from the others
+    if min(died.sum(), len(died) - died.sum()) < least:
+        deaths = sum(patient.first.died for patient in patients.values())
         raise InputError(
-            "The regression cannot be fitted: expected at least one death and one survival among the patients of each "
-            f"fit, found {counted(deaths, 'death')} of {len(patients)} patients in all."
+            f"The regression cannot be fitted: expected at least {counted(least, 'death')} and as many survivals among "
+            f"the patients of each fit, found {counted(deaths, 'death')} of {len(patients)} patients in all."
         )
-    columns = [_standardized(patients, fitted, left)] if with_readings else []
+    columns = [_standardized(patients, fitted, left)] if kind else []
     if clinical:
-        inputs = ClinicalInputs.fit(clinical, {p: patients[p][0].extra for p in fitted})
-        columns.append([inputs.encode_all([patients[p][0].extra for p in names], names) for names in (fitted, left)])
+        inputs = ClinicalInputs.fit(clinical, {p: patients[p].first.extra for p in fitted})
+        columns.append([inputs.encode_all([patients[p].first.extra for p in names], names) for names in (fitted, left)])
     train, rest = (np.concatenate(parts, axis=1) for parts in zip(*columns))
-    model = LogisticRegression(max_iter=1000).fit(train, died)
+    model = _regression(kind, died, seed).fit(train, died)
     return dict(zip(left, model.predict_proba(rest)[:, 1].tolist()))
 
 
+def _regression(kind, died, seed):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+    model = LogisticRegression(max_iter=1000)
+    if kind != "features":
+        return model
+    inner = StratifiedKFold(min(INNER_FOLDS, *np.bincount(died)), shuffle=True, random_state=seed)
+    return GridSearchCV(model, {"C": PENALTIES}, scoring="neg_log_loss", cv=inner)
+
+
 def _standardized(patients, fitted, left):
-    """Predictions of both groups, standardized on the first; missing values are 0, with indicators of known values."""
-    tables = [np.array([[np.nan if v is None else v for v in patients[p][1]] for p in names], float).reshape(
-        len(names), -1) for names in (fitted, left)]  # fmt: skip
-    known = np.isfinite(tables[0]).any(0)
-    mean = np.where(known, np.nanmean(np.where(known, tables[0], 0.0), axis=0), 0.0)
-    spread = np.where(known, np.nanstd(np.where(known, tables[0], 0.0), axis=0), 0.0)
+    """Predictors of both groups, standardized on the first.
+
+    Missing values become the mean; predictors that some of the first group lack get indicators of known values.
+    """
+    tables = [np.stack([patients[p].values for p in names]) for names in (fitted, left)]
+    known = np.isfinite(tables[0])
+    some = known.any(0)
+    filled = np.where(some, tables[0], 0.0)
+    mean, spread = np.nanmean(filled, axis=0), np.nanstd(filled, axis=0)
     scaled = [np.divide(table - mean, spread, out=np.zeros_like(table), where=spread > 0) for table in tables]
-    return [np.concatenate([np.nan_to_num(part), np.isfinite(table)], axis=1) for part, table in zip(scaled, tables)]
+    lacking = some & ~known.all(0)
+    return [
+        np.concatenate([np.nan_to_num(part), np.isfinite(table[:, lacking])], axis=1)
+        for part, table in zip(scaled, tables)
+    ]
 
 
 def _best(rows):

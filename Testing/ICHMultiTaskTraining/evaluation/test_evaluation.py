@@ -17,6 +17,8 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.bundles.recalibration import recalibrate
 from ICHMultiTaskTrainingLib.evaluation.evaluation import attention_metrics, evaluate, locate_attention
+from ICHMultiTaskTrainingLib.evaluation.features import FILE as FEATURES
+from ICHMultiTaskTrainingLib.evaluation.features import pooled_features, read_features
 
 
 def write_nifti(path, array, ijk_to_ras):
@@ -69,7 +71,8 @@ def result(cohort, bundle, tmp_path_factory):
     folder, rows = cohort
     output = tmp_path_factory.mktemp("result") / "evaluation"
     reports = []
-    metrics = evaluate(write_manifest(folder, rows), output, bundle, "cpu", lambda *report: reports.append(report))
+    manifest = write_manifest(folder, rows)
+    metrics = evaluate(manifest, output, bundle, "cpu", lambda *report: reports.append(report), features=True)
     return metrics, output, reports
 
 
@@ -78,7 +81,7 @@ def test_files_and_progress(result):
     names = {path.name for path in output.iterdir()}
     figures = ["volume.png", "bland_altman.png", "roc.png", "calibration.png", "histogram.png", "subgroups.png"]
     figures.append("attention.png")
-    tables = {"metrics.json", "predictions.csv", "report.html", LIST_FILE}
+    tables = {"metrics.json", "predictions.csv", "report.html", FEATURES, LIST_FILE}
     assert metrics["figures"] == figures and names == {*figures, *tables}
     assert all((output / name).read_bytes().startswith(b"\x89PNG") for name in figures)
     assert json.loads((output / "metrics.json").read_text(encoding="utf-8")) == metrics
@@ -116,6 +119,13 @@ def test_subgroups_are_of_the_manifest_or_the_scan(result, cohort):
         assert [float(row["slice_mm"]) for row in list(csv.DictReader(file))[:5]] == [1.25, *[round(step, 2)] * 4]
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "<h2>Subgroups</h2>" in page and "sex: female" in page and "2 deaths, 10 needed" in page
+
+
+def test_features_of_each_scan_are_those_of_the_analyzer(result, cohort, bundle):
+    names, features = read_features(result[1] / FEATURES)
+    assert names == [f"P{n}" for n in range(6)] and np.isnan(features[5]).all(), "P5 cannot be read"
+    prediction = Analyzer(bundle, "cpu").analyze(read_head_ct(cohort[0] / "3.nii.gz")).prediction
+    np.testing.assert_allclose(features[3], pooled_features(prediction), rtol=1e-5)
 
 
 def test_bad_rows_are_listed_with_their_reason(result):

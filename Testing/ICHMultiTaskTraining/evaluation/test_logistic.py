@@ -1,13 +1,20 @@
 """Logistic regressions that a network with clinical variables is held against."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.tables import write_csv
-from ICHMultiTaskTrainingLib.evaluation.logistic import logistic_baseline
+from ICHMultiTaskLib.model.bundle import ModelBundle
+from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
+from ICHMultiTaskTrainingLib.data.manifest import Row
+from ICHMultiTaskTrainingLib.evaluation.features import pooled_features, write_features
+from ICHMultiTaskTrainingLib.evaluation.logistic import _patients, logistic_baseline
 from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
 
 PATIENTS = 80
@@ -67,7 +74,7 @@ def test_too_few_deaths_for_the_fits_are_counted(cohort):
     cells = [line.split(",") for line in lines[1:]]
     alive = [",".join([*row[:3], str(int(row[0] == "p5")), *row[4:]]) for row in cells]
     (cohort / "alive.csv").write_text("\n".join([lines[0], *alive]) + "\n")
-    with pytest.raises(InputError, match="one death and one survival .* each fit, found 1 death of 80 patients"):
+    with pytest.raises(InputError, match="1 death and as many survivals .* each fit, found 1 death of 80 patients"):
         logistic_baseline(cohort / "alive.csv", cohort / "out", ("age",))
 
 
@@ -96,7 +103,7 @@ def test_rows_marked_test_are_predicted_from_the_others(cohort):
         ({"clinical": ("gcs",)}, "The column gcs is empty"),
         ({"clinical": ("nihss",)}, "no column nihss"),
         ({"clinical": ("age",), "folds": 1}, "too few folds: expected at least 2, found 1"),
-        ({"clinical": ("age",), "scans": 2}, "expected readings, found 2 scans"),
+        ({"clinical": ("age",), "scans": 2}, "expected readings or features, found 2 scans"),
         ({"readings": "percent.csv"}, "mortality_probability of p0 .* from 0 to 1, found '35'"),
         ({"readings": "words.csv"}, "predicted_volume_ml of p0 .* a number from 0, found 'large'"),
         ({"readings": "short.csv"}, "The predictions do not match this manifest: expected one row for each of its 160"),
@@ -117,3 +124,61 @@ def test_impossible_values_are_refused(cohort, arguments, words):
     with pytest.raises(InputError, match=words):
         logistic_baseline(cohort / "manifest.csv", cohort / "out", **arguments)
     assert not (cohort / "out").exists()
+
+
+@pytest.fixture
+def seen(cohort):
+    """Features of each scan: a third shows the volume, the others are noise; one scan could not be analyzed."""
+    table = [line.split(",") for line in (cohort / "manifest.csv").read_text().splitlines()[1:]]
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(len(table), 12)).astype(np.float32)
+    features[:, :4] = np.array([float(row[2]) for row in table])[:, None] / 10 + rng.normal(0, 0.1, (len(table), 4))
+    write_features(cohort / "features.npz", [row[0] for row in table], [None, *features[1:]])
+    return cohort / "features.npz"
+
+
+def test_a_head_on_features_of_both_scans_sees_growth_that_neither_scan_shows(cohort, seen):
+    manifest, areas = cohort / "manifest.csv", {}
+    for name, scans, last in (("first", 1, False), ("last", 1, True), ("both", 2, False)):
+        found = logistic_baseline(manifest, cohort / name, scans=scans, features=seen, last=last)
+        areas[name] = found["prognosis"]["auc"]
+        assert found["prognosis"]["patients"] == PATIENTS and "features" in found["from"]
+    assert areas["both"] > max(areas["first"] + 0.1, areas["last"])
+    comparison = compare_models(cohort / "both" / "predictions.csv", cohort / "last" / "predictions.csv")
+    assert comparison["others"][0]["prognosis"]["patients"] == PATIENTS, "predictions are in the same rows"
+
+
+def test_predictors_of_several_scans_are_their_features_and_the_difference():
+    rows = [Row("p", Path(), 5.0, 1, None, "", {"onset_hours": hours}) for hours in ("9", "2", "5")]
+    read = np.array([[90.0, 9.5], [20.0, 2.5], [50.0, 5.5]])
+
+    def values(scans, last, difference):
+        return _patients(rows, read, scans, last, difference)["p"].values.tolist()
+
+    assert values(1, False, True) == [20.0, 2.5] and values(1, True, True) == [90.0, 9.5]
+    assert values(2, False, False) == [20.0, 2.5, 50.0, 5.5]
+    assert values(2, True, True) == [50.0, 5.5, 90.0, 9.5, 40.0, 4.0]
+    lacking = values(4, False, True)
+    assert lacking[:6] == [20.0, 2.5, 50.0, 5.5, 90.0, 9.5] and np.isnan(lacking[6:]).all()
+
+
+def test_features_of_other_scans_are_refused(cohort, seen):
+    manifest = cohort / "manifest.csv"
+    write_features(cohort / "other.npz", ["p0"], [np.zeros(3, np.float32)])
+    with pytest.raises(InputError, match="expected one row for each of its 160 rows, in order, .* found 1 in"):
+        logistic_baseline(manifest, cohort / "out", features=cohort / "other.npz")
+    with pytest.raises(InputError, match="expected features of evaluate --features"):
+        logistic_baseline(manifest, cohort / "out", features=cohort / "readings.csv")
+    with pytest.raises(InputError, match="expected one of both, found both"):
+        logistic_baseline(manifest, cohort / "out", readings=cohort / "readings.csv", features=seen)
+    with pytest.raises(InputError, match="expected readings or features, found the last scans"):
+        logistic_baseline(manifest, cohort / "out", ("age",), last=True)
+
+
+def test_the_features_of_a_scan_are_what_the_models_own_heads_read(tmp_path):
+    analyzer = Analyzer(ModelBundle.load(tiny_bundle(tmp_path / "tiny")), "cpu")
+    prediction = analyzer.analyze(phantom()).prediction
+    features = torch.from_numpy(pooled_features(prediction))[None, :, None, None, None]
+    output, scores = analyzer.runner.network.heads(features)
+    assert float(output) == pytest.approx(prediction.output, rel=1e-4, abs=1e-5)
+    assert float(scores[0, 1] - scores[0, 0]) == pytest.approx(prediction.log_odds, rel=1e-4, abs=1e-5)
