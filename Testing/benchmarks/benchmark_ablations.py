@@ -1,7 +1,7 @@
 """One setting at a time: short trainings that differ from a base in one of them, measured on the same patients.
 
-    ichmultitask-train simulate --patients 500 --seed 94 --matrix 256 --output train
-    ichmultitask-train simulate --patients 300 --seed 95 --matrix 256 --output test
+    ichmultitask-train simulate --patients 500 --seed 98 --matrix 256 --output train
+    ichmultitask-train simulate --patients 200 --seed 94 --matrix 256 --output test
     python Testing/benchmarks/benchmark_ablations.py train/manifest.csv test/manifest.csv --output DIR [--runs NAME …]
 
 Prints a table in Markdown of all runs in the folder, with 95 % bootstrap intervals over the test patients; interrupted
@@ -34,8 +34,7 @@ PATIENTS = 500
 RUNS = {
     "base": {},
     "no mask loss": {"mask_weight": 0.0},
-    "auxiliary outputs": {"auxiliary_weight": 0.2},
-    "auxiliary outputs, weight 1": {"auxiliary_weight": 1.0},
+    "auxiliary outputs": {"auxiliary_weight": 0.5},
     "learning rate halved": {"learning_rate": 0.00075},
     "learning rate doubled": {"learning_rate": 0.003},
     "batches of 2": {"batch_size": 2},

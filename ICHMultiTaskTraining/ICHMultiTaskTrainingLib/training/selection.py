@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ICHMultiTaskLib.model.calibration import CUBE_ROOT_OFFSET_ML, correct_volume
-from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
-
 from .checkpoint import load_checkpoint
-from .lineage import uncalibrated
+from .validation import score, validation_losses
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -46,54 +42,6 @@ class Selection:
     entry: dict
     note: str = ""
     is_start: bool = False
-
-
-def validation_losses(
-    trainer: Trainer, network: MultiTaskNetwork | None = None, reduction: int = 1, rows: np.ndarray | None = None
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-    """Losses of each validation scan, for the trained heads.
-
-    The losses are the squared difference of the cube roots of the volumes, and the cross entropy. Volumes and
-    probabilities are calibrated as before the run, as they would be shown to the user.
-
-    Parameters
-    ----------
-    trainer : Trainer
-    network : MultiTaskResNet, optional
-    reduction : int
-    rows : ndarray of int, optional
-
-    Returns
-    -------
-    losses : dict of str to ndarray of shape (N,)
-        `volume` and `prognosis`, if trained.
-    volumes, log_odds : ndarray of shape (N,)
-    auxiliary : ndarray of shape (N, outputs)
-    """
-    scans, tasks = trainer.validation, trainer.config.tasks
-    rows = np.arange(len(scans.died)) if rows is None else rows
-    volumes, log_odds, auxiliary = trainer.outputs(scans, reduction, rows, network)
-    calibration = uncalibrated(trainer.config, trainer.death)
-    volumes = correct_volume(volumes, calibration.get("volume_correction"))
-    logit = log_odds / calibration["temperature"] + calibration["bias"]
-    losses = {
-        "volume": (np.cbrt(volumes + CUBE_ROOT_OFFSET_ML) - np.cbrt(scans.volume_ml[rows] + CUBE_ROOT_OFFSET_ML)) ** 2,
-        "prognosis": np.logaddexp(0, logit) - trainer.validation_death[rows] * logit,
-    }
-    return {name: loss for name, loss in losses.items() if tasks in ("both", name)}, volumes, log_odds, auxiliary
-
-
-def score(entry: dict) -> float:
-    """The mean logarithm of the validation losses, in which both heads have equal weight; lower is better."""
-    losses = [entry.get(f"validation_{name}_loss") for name in ("volume", "prognosis")]
-    return float(np.mean([np.log(max(loss, 1e-12)) for loss in losses if loss is not None]))
-
-
-def best_entry(history: Sequence[dict]) -> dict | None:
-    """The full-resolution entry with the smallest validation loss, or None."""
-    # Entries of earlier versions lack the losses.
-    full = [entry for entry in history if entry.get("reduction") == 1 and "validation_volume_loss" in entry]
-    return min(full, key=score, default=None)
 
 
 def best_choice(trainer: Trainer) -> Selection | None:

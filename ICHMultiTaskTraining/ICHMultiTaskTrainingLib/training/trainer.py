@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress, duration, part
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress, part
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.writing import remove_partial, write_json
 from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
@@ -23,11 +23,10 @@ from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 from ICHMultiTaskLib.model.runtime import choose_device
 
 from ..data.auxiliary import auxiliary_targets
-from ..data.batches import TrainingBatches, load, load_clinical
+from ..data.batches import TrainingBatches
 from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import Manifest, outcomes
 from ..data.splits import split_rows
-from .auxiliary import measures, measures_text
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainingConfig, starting_bundle
 from .curves import TENSORBOARD, EventLog, draw_curves, without_auc_of_few
@@ -36,11 +35,11 @@ from .learner import Learner, choose_runtime
 from .lineage import clinical_inputs, death_weight, start_calibration, uncalibrated
 from .losses import prognosis_loss, volume_loss
 from .optimization import Optimization
-from .plan import seconds_of
 from .preflight import check_network
 from .progress_file import PREPARED, TRAINED
 from .run_folder import claim_run
-from .selection import Selection, best_entry, choose, validation_losses
+from .selection import Selection, choose
+from .validation import best_entry, epoch_line, measured, outputs_of
 
 CHECKPOINT_SECONDS = 600.0
 """A checkpoint is written after every epoch, and at this interval within long epochs."""
@@ -49,9 +48,6 @@ READ_EVERY = 20
 DRAW_SECONDS = 30.0
 """Minimum interval between drawings of the curves, which take half a second."""
 LOSSES = ("volume_loss", "prognosis_loss", "mask_loss")
-MEASURED = (
-    "validation_mae_ml", "validation_mse_ml2", "validation_volume_loss", "validation_auc", "validation_prognosis_loss"
-)  # fmt: skip
 
 
 class TrainingError(ICHMultiTaskError):
@@ -251,7 +247,7 @@ class Trainer:
             self.history.append({"epoch": 0, **self.measured(), "reduction": 1, "ended": time.time()})
             self._keep_best()
             self._save()
-            self.log(self._line())
+            self.log(epoch_line(self))
         self._show_history()  # which a kill may have left behind the checkpoint
         while not self._over() and (until is None or self.epoch < until):
             self._train_epoch()
@@ -271,7 +267,7 @@ class Trainer:
             self._keep_best()
             self._save()
             self._show_history()
-            self.log(self._line())
+            self.log(epoch_line(self))
         if self._over():
             self.events.close()
 
@@ -290,27 +286,6 @@ class Trainer:
     def choose(self) -> Selection:
         """Select the weights that become the model."""
         return choose(self)
-
-    def _line(self):
-        """The results of the last epoch as one line."""
-        (entry,), total = without_auc_of_few(self.history[-1:], self.validation.died), len(self.reductions)
-        parts = [f"{name.removesuffix('_loss')} {entry[name]:.4g}" for name in self.losses if entry.get(name)]
-        line = f"Epoch {self.epoch} of {total}: " + ("loss " + ", ".join(parts) if parts else "the unchanged start")
-        if entry["validation_mae_ml"] is not None:
-            line += f"; validation MAE {entry['validation_mae_ml']:.2f} mL"
-        if entry["validation_auc"] is not None:
-            line += f"; AUC {entry['validation_auc']:.3f}"
-        if found := measures_text(self.targets, entry):
-            line += f"; {found}"
-        if not self.epoch:
-            return line
-        line += f"; {duration(entry['seconds'])}"
-        if entry.get("stopped_early"):
-            return f"{line}; stopped, since no epoch was better than epoch {best_entry(self.history)['epoch']}"
-        return line + (f", {duration(self._seconds_left())} left" if self.epoch < total else "")
-
-    def _seconds_left(self):
-        return sum(seconds_of(self.history, reduction) for reduction in self.reductions[self.epoch :])
 
     def _train_epoch(self):
         total_cost = sum(1 / r**2 for r in self.reductions)
@@ -431,64 +406,12 @@ class Trainer:
         -------
         tuple of ndarray of shape (N,)
         """
-        volumes, log_odds, _ = self.outputs(scans, reduction, rows, network)
+        volumes, log_odds, _ = outputs_of(self, scans, reduction, rows, network)
         return volumes, log_odds
 
-    def outputs(
-        self,
-        scans: CachedScans,
-        reduction: int = 1,
-        rows: np.ndarray | None = None,
-        network: MultiTaskNetwork | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `predict`, and the auxiliary outputs, of shape (N, sum of the outputs of all targets)."""
-        network = network or self.network
-        rows = np.arange(len(scans.died)) if rows is None else rows
-        network.eval()
-        outputs, log_odds = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-        auxiliary = [np.empty((0, sum(target.outputs for target in self.targets)), np.float32)]
-        with torch.no_grad():
-            for start in range(0, len(rows), self.config.batch_size):
-                chosen = rows[start : start + self.config.batch_size]
-                images, _ = load(scans, chosen, reduction, self.device)
-                features = dict(network.features(self.runtime.arrange(images)))["stage4"]
-                output, scores = network.heads(features, clinical=load_clinical(scans, chosen, self.device))
-                if self.auxiliary is not None:
-                    auxiliary.append(torch.cat(self.auxiliary(network.on_grid(features)), dim=1).cpu().numpy())
-                outputs.append(output.cpu().numpy())
-                log_odds.append((scores[:, 1] - scores[:, 0]).cpu().numpy())
-        volumes = output_to_volume(np.concatenate(outputs), self.config.target, scans.crop_volume_mm3[rows])
-        return volumes, np.concatenate(log_odds), np.concatenate(auxiliary)
-
     def measured(self, network: MultiTaskNetwork | None = None, reduction: int = 1) -> dict:
-        """Validation metrics of the current weights, or of another network.
-
-        Returns
-        -------
-        dict
-            `validation_mae_ml`, `validation_mse_ml2`, `validation_volume_loss`, `validation_auc`,
-            `validation_prognosis_loss`, and those of `auxiliary.measures`; None where not trained or not defined. See
-            `selection.validation_losses`.
-        """
-        from sklearn.metrics import roc_auc_score
-
-        scans = self.validation
-        own = self.workers.shard(np.arange(len(scans.died)))
-        losses, *predicted = validation_losses(self, network, reduction, own)
-        losses = {name: self.workers.gather(values) for name, values in losses.items()}
-        volumes, log_odds, auxiliary = map(self.workers.gather, predicted)
-        errors = volumes - scans.volume_ml
-        both = 0 < scans.died.sum() < len(scans.died)
-        found = dict.fromkeys(MEASURED)
-        found |= {f"validation_{name}_loss": float(values.mean()) for name, values in losses.items()}
-        if "volume" in losses:
-            found |= {
-                "validation_mae_ml": float(np.abs(errors).mean()),
-                "validation_mse_ml2": float((errors**2).mean()),
-            }
-        if both and "prognosis" in losses:
-            found["validation_auc"] = float(roc_auc_score(scans.died, log_odds))
-        return found | measures(self.targets, auxiliary, scans.labels)
+        """Validation metrics of the current weights, or of another network; see `validation.measured`."""
+        return measured(self, network, reduction)
 
     def calibration(self, choice: Selection) -> dict:
         """Calibrate volume, interval and probability on the validation patients; the start keeps its calibration.

@@ -1,6 +1,7 @@
 """Auxiliary outputs: findings of the manifest that shape the encoder in training."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -203,9 +204,11 @@ def test_hospitals_exchange_the_network_alone(findings, settings, tmp_path):
     assert site.round(weights, 1, 2).keys() == weights.keys()
 
 
-def test_wrong_settings_and_labels_are_refused(training_manifest, findings, settings, tmp_path):
+def test_wrong_settings_and_labels_are_refused(findings, settings, tmp_path):
+    manifest = read_manifest(findings)
+    alike = replace(manifest, rows=tuple(replace(row, extra={"location": "lobar"}) for row in manifest.rows))
     with pytest.raises(InputError, match="needs findings to learn from: expected .* columns location, ivh, midline"):
-        check_start(read_manifest(training_manifest), make_config(**settings))
+        check_start(alike, make_config(**settings))
     with pytest.raises(InputError, match="no effect on a frozen encoder"):
         make_config("fine-tune", auxiliary_weight=0.1)
     with pytest.raises(InputError, match="auxiliary_weight is out of range"):

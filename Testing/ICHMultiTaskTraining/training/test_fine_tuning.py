@@ -20,8 +20,9 @@ from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.training.config import make_config
 from ICHMultiTaskTrainingLib.training.lineage import death_weight, uncalibrated
 from ICHMultiTaskTrainingLib.training.run_folder import RunFolder, check_start, claim_run
-from ICHMultiTaskTrainingLib.training.selection import best_entry, mean_state, score
+from ICHMultiTaskTrainingLib.training.selection import mean_state
 from ICHMultiTaskTrainingLib.training.trainer import Trainer
+from ICHMultiTaskTrainingLib.training.validation import best_entry, score
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +194,7 @@ def test_changed_table_is_not_continued(training_manifest, small_settings, tmp_p
     config = make_config(**small_settings)
     claim_run(tmp_path, read_manifest(table), config)
     claim_run(tmp_path, read_manifest(table), config)  # the same goes on
-    table.write_bytes(training_manifest.read_bytes().replace(b",1\r\n", b",0\r\n", 1))
+    table.write_bytes(training_manifest.read_bytes().replace(b",1,", b",0,", 1))
     with pytest.raises(InputError, match="manifest_sha256"):
         claim_run(tmp_path, read_manifest(table), config)
 
