@@ -39,7 +39,8 @@ class HeadShape:
     intracranial_ml : float
         Its volume; about 5 % above the intracranial volume, because it includes the upper spinal canal.
     width_mm, length_mm : float
-        Of the skull, outer table to outer table, along the patient's axes.
+        Of the skull, outer table to outer table, across and along its plane of symmetry: the head may be turned to a
+        side.
     vault_mm : float
         From the vertex down to where the brain's cross-section falls below half of its maximum.
     covered : float
@@ -106,9 +107,9 @@ def measure_head(coarse: CoarseHead) -> HeadShape:
     area = brain.sum(axis=(1, 2))
     large = np.flatnonzero(area > 0.5 * area.max())
     top = int(np.flatnonzero(area)[-1])
-    width, length = _skull_size(coarse, brain, slice(large[0], large[-1] + 1))
     cavities_ml, cavities_mm = _cavities(coarse, brain)
-    symmetry, evenness = _overlaps(coarse, brain)
+    symmetry, normal, evenness = _overlaps(coarse, brain)
+    width, length = _skull_size(coarse, brain, slice(large[0], large[-1] + 1), normal)
     return HeadShape(
         brain=brain,
         intracranial_ml=volume,
@@ -195,22 +196,31 @@ def _covered(coarse, brain):
     return float(np.count_nonzero(surface & bone) / max(np.count_nonzero(surface), 1))
 
 
-def _skull_size(coarse, brain, levels):
-    """Width and length of the skull in mm, from bone within 14 mm of the brain."""
+def _skull_size(coarse, brain, levels, normal):
+    """Width and length of the skull in mm, from bone within 14 mm of the brain, along and across a normal."""
     from scipy import ndimage
 
     counts = [0, *np.maximum(1, np.round(14.0 / coarse.step_mm[1:])).astype(int)]
     near = _along_axes(ndimage.binary_dilation, brain[levels], counts)
     skull = ((near & (coarse.hu[levels] > BONE_HU)) | brain[levels]).any(axis=0)
-    sizes = [np.flatnonzero(skull.any(axis=axis)) for axis in (0, 1)]
-    width, length = (
-        float((places[-1] - places[0] + 1) * step) for places, step in zip(sizes, coarse.step_mm[:0:-1], strict=True)
-    )
-    return width, length
+    forward, right = (np.argwhere(skull) * coarse.step_mm[1:]).T
+    turn = np.arctan2(normal[1], normal[2])
+    across, along = right * np.cos(turn) + forward * np.sin(turn), forward * np.cos(turn) - right * np.sin(turn)
+    step = float(np.sqrt(coarse.step_mm[1] * coarse.step_mm[2]))
+    return float(np.ptp(across)) + step, float(np.ptp(along)) + step
 
 
 def _overlaps(coarse, brain):
-    """Overlap of the brain with its mirror images, by the axis nearest to the normal, and with its 180° rotation."""
+    """Overlap of the brain with its mirror images, and with its 180° rotation.
+
+    Returns
+    -------
+    best : tuple of float
+        By the axis nearest to the normal of the mirror plane: superior, anterior, right.
+    normal : ndarray of shape (3,)
+        Of the best plane of a turned head; the right axis if another axis has a better one.
+    evenness : float
+    """
     places = np.argwhere(brain)
     places = places[:: max(1, len(places) // SYMMETRY_SAMPLES)]
     # In mm, so that neither a gantry tilt nor an oblique grid matters.
@@ -225,12 +235,15 @@ def _overlaps(coarse, brain):
         index = np.where(is_inside[..., None], index, 0)
         return float(np.mean(brain[tuple(np.moveaxis(index, -1, 0))] & is_inside))
 
-    best = [0.0, 0.0, 0.0]
+    best, normals = [0.0, 0.0, 0.0], np.eye(3)
     for normal in _directions(SYMMETRY_DIRECTIONS):
         # Heads are rotated to the side by up to 45°; nobody is scanned lying on the ear.
         nearest = 2 if abs(normal[2]) > np.cos(np.radians(55.0)) else int(np.abs(normal[:2]).argmax())
-        best[nearest] = max(best[nearest], covered(points - 2 * (points @ normal)[:, None] * normal))
-    return tuple(best), covered(points * [-1.0, -1.0, 1.0])
+        overlap = covered(points - 2 * (points @ normal)[:, None] * normal)
+        if overlap > best[nearest]:
+            best[nearest], normals[nearest] = overlap, normal * np.sign(normal[nearest])
+    normal = normals[2] if best[2] == max(best) else np.array([0.0, 0.0, 1.0])
+    return tuple(best), normal, covered(points * [-1.0, -1.0, 1.0])
 
 
 def _directions(count):

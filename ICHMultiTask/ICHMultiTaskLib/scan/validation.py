@@ -109,12 +109,18 @@ def _refuse_grid(head_ct):
                 "every axis, found {found} mm."
             ).format(least=MIN_EXTENT_MM, found=found)
         )
-    if extent.max() > 500.0:
+    if (length := _length_mm(head_ct)) > 500.0:
         raise InputError(
             _("The scan is {length:.0f} mm long; expected a scan of the head alone, below 500 mm.").format(
-                length=extent.max()
+                length=length
             )
         )
+
+
+def _length_mm(head_ct):
+    """From feet to head; a field of view may be wide, or padded, without more of the body in it."""
+    hu, spacing, _steps = in_patient_axes(head_ct)
+    return len(hu) * head_ct.voxel_volume_mm3 / (spacing[1] * spacing[2])
 
 
 def _extent_mm(head_ct):
@@ -187,10 +193,8 @@ def _grid_warnings(head_ct):
         yield _("The pixel size of {width:.2f} × {height:.2f} mm is unusual for a head CT (0.3 to 0.6 mm).").format(
             width=spacing[0], height=spacing[1]
         )
-    if _extent_mm(head_ct).max() > 320.0:
-        yield _("The scan is {length:.0f} mm long; expected a head without neck or chest.").format(
-            length=_extent_mm(head_ct).max()
-        )
+    if (length := _length_mm(head_ct)) > 320.0:
+        yield _("The scan is {length:.0f} mm long; expected a head without neck or chest.").format(length=length)
 
 
 def _cut_warnings(coarse, inside):

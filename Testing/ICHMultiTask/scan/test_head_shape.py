@@ -66,6 +66,16 @@ def test_a_head_is_measured_in_its_stated_orientation(head):
     assert check_head_ct(head).facts.intracranial_ml == pytest.approx(shape.intracranial_ml, abs=0.1)
 
 
+@pytest.mark.parametrize("degrees", [-45, -25, 25, 45])
+def test_a_head_turned_to_a_side_keeps_its_width_and_length(head, degrees):
+    """Along the axes of the scan it would be up to 20 mm wider, and a large head no longer one of human size."""
+    turned = ndimage.rotate(head.hu, degrees, axes=(1, 2), reshape=False, order=1, cval=-1000)
+    stated, found = (measure_head(coarse_head(HeadCT(hu, head.ijk_to_ras))) for hu in (head.hu, turned))
+    assert misplacement(found) is None
+    assert found.width_mm == pytest.approx(stated.width_mm, abs=8)
+    assert found.length_mm == pytest.approx(stated.length_mm, abs=8)
+
+
 @pytest.mark.parametrize("axes", list(permutations(range(3))))
 def test_storage_does_not_matter(head, axes):
     """The same head with its voxels stored along other axes and in other directions, and a header that says so."""

@@ -114,6 +114,12 @@ def test_head_with_neck_and_whole_body(head_ct):
         check_head_ct(HeadCT(body, head_ct.ijk_to_ras))
 
 
+def test_a_wide_field_of_view_is_no_neck(head_ct):
+    columns = round(560 / head_ct.spacing_kji[2]) - head_ct.hu.shape[2]
+    wide = np.pad(head_ct.hu, ((0, 0), (0, 0), (0, columns)), constant_values=-1000)
+    assert warnings_of(HeadCT(wide, head_ct.ijk_to_ras)) == warnings_of(head_ct)
+
+
 def test_without_skull(head_ct):
     with pytest.raises(InputError, match="does not look like a head CT; .* found 0 mL inside closed bone"):
         check_head_ct(changed(head_ct, head_ct.hu == 900, -1000))
