@@ -38,6 +38,8 @@ CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1": "enhanced CT",
     "1.2.840.10008.5.1.4.1.1.2.2": "legacy converted enhanced CT",
 }
+MOST_FRAMES = 10_000
+"""A header that states more is damaged."""
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -284,8 +286,11 @@ def _frames(item):
     shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     own_keywords = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
     common = {element.tag: element for element in header if element.keyword not in own_keywords}
+    groups = list(header.PerFrameFunctionalGroupsSequence)
+    # Frames without a group have no position; they are left out and named.
+    groups += [pydicom.Dataset()] * (min(int(item.number("NumberOfFrames")), MOST_FRAMES) - len(groups))
     frames = []
-    for index, group in enumerate(header.PerFrameFunctionalGroupsSequence):
+    for index, group in enumerate(groups):
         flat = pydicom.Dataset()
         flat.update(common)
         for sequence in (*shared[0], *group):

@@ -49,13 +49,16 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     if values.dtype.kind == "b":
         values = values.view(np.uint8)
     low, high = values.min(), values.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        with np.errstate(over="ignore"):
-            return values.astype(np.float32), ()
     warnings = ()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        values, warnings = _without_blanks(values)
+        low, high = values.min(), values.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            with np.errstate(over="ignore"):
+                return values.astype(np.float32), ()
     offset = UNSCALED_OFFSET if low > MIN_HU / 10 and _is_unscaled(values) else 0
     if offset:
-        warnings = (
+        warnings += (
             _(
                 "The values were stored without their offset (air at {air:.0f}, brain at {brain:.0f}); "
                 "{offset} was subtracted to get Hounsfield units."
@@ -74,6 +77,16 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     hu = np.ascontiguousarray(values, dtype=np.float32 if values.dtype.kind == "f" else np.int16)
     hu, found = _without_padding(hu)
     return hu, warnings + found
+
+
+def _without_blanks(values):
+    """Make NaN and infinity at the corners of a scan air, as in resampled scans; others, and blank slices, stay."""
+    blank = ~np.isfinite(values)
+    if values.ndim != 3 or blank.all(axis=(1, 2)).any() or not blank[np.ix_(*((0, -1),) * 3)].any():
+        return values, ()
+    region = _at_corners(blank) & blank
+    sentence = _("{share:.0f} % of the voxels, around the scan, hold no number (NaN); they were made air.")
+    return np.where(region, values.dtype.type(MIN_HU), values), (sentence.format(share=100 * region.mean()),)
 
 
 def _without_padding(hu):

@@ -16,7 +16,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.translation import tr as _
 from .stated_geometry import MM_PER_UNIT, checked_affine
-from .stored_volume import ONE_VALUE, StoredVolume, three_sizes
+from .stored_volume import ONE_VALUE, StoredVolume, content_words, three_sizes
 
 TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -105,7 +105,7 @@ def _header_and_content(path):
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(
-                _("{name} is truncated; expected a complete gzip file, found: {error}.").format(
+                _("{name} is truncated or damaged; expected a complete gzip file, found: {error}.").format(
                     name=path.name, error=error
                 )
             ) from error
@@ -114,9 +114,9 @@ def _header_and_content(path):
         if size in sizes and len(content) >= size and content[start : start + 3] == magic:
             return parse(sizes[size], content), content
     raise InputError(
-        _("{name} is not a readable NIfTI file; expected a single-file NIfTI-1 or NIfTI-2 header.").format(
-            name=path.name
-        )
+        _(
+            "{name} is not a readable NIfTI file; expected a single-file NIfTI-1 or NIfTI-2 header, found {found}."
+        ).format(name=path.name, found=content_words(path, content[:400]) or _("something else"))
     )
 
 

@@ -84,7 +84,7 @@ def _read_stored(slices, progress):
 def _decode(item, is_signed):
     """Stored values of a file, (rows, columns) or (frames, rows, columns); `is_signed` if the header states nothing."""
     import pydicom
-    from pydicom.pixels import get_decoder, pixel_array
+    from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 
     name, syntax = item.path.name, pydicom.uid.UID(item.transfer_syntax)
     words = syntax.name if syntax.name != syntax else _("transfer syntax {syntax}").format(syntax=syntax)
@@ -98,6 +98,12 @@ def _decode(item, is_signed):
         raise InputError(
             _("{name} cannot be read; expected a complete DICOM file ({error}).").format(name=name, error=error)
         ) from error
+    if not count and ("FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset):
+        raise InputError(
+            _("{name} holds pixels as real numbers; expected whole ones (PixelData), as in every CT image.").format(
+                name=name
+            )
+        )
     if not count:
         raise InputError(_("{name} is truncated; expected pixels after its header, found none.").format(name=name))
     if syntax in NATIVE_SYNTAXES:
@@ -127,7 +133,10 @@ def _decode(item, is_signed):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return pixel_array(dataset, raw=True)
+            stored = pixel_array(dataset, raw=True)
+            if "ModalityLUTSequence" in dataset and "RescaleIntercept" not in dataset:
+                return apply_modality_lut(stored, dataset)
+            return stored
     except MemoryError:
         raise
     except Exception as error:  # every plug-in raises its own types

@@ -167,6 +167,8 @@ def _images_at(path, progress):
         header = dicom_files.read_header(path)
         if header is None:
             found = _("a {suffix} file").format(suffix=path.suffix) if path.suffix else _("a file without extension")
+            if path.name.lower().endswith(ARCHIVES):
+                found = _("an archive: unpack it first")
             raise InputError(
                 _("{name} is not a CT; {expected}, found {found}.").format(
                     name=path.name, expected=EXPECTED, found=found

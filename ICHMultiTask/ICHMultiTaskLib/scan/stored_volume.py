@@ -57,3 +57,45 @@ def three_sizes(path: Path, sizes: Iterable[float]) -> list[int]:
             )
         )
     return sizes
+
+
+_CONTENTS = (
+    (b"", _("an empty file")),
+    (b"version https://git-lfs", _("a pointer of Git LFS to a file that was not downloaded")),
+    (b"/annex/objects/", _("a pointer of git-annex to a file that was not downloaded")),
+    (b"../.git/annex/", _("a pointer of git-annex to a file that was not downloaded")),
+    (b"<", _("a page of the web or another text")),
+    (b"PK\x03\x04", _("a .zip archive: unpack it first")),
+    (b"\x1f\x8b", _("a compressed file: unpack it first")),
+    (b"NRRD000", _("an NRRD file")),
+    (b"ObjectType", _("a MetaImage file")),
+)
+"""How files begin that are not what their name says."""
+
+
+def content_words(path: Path, content: bytes | None = None) -> str:
+    """Say what a file holds that is not of the format its name says.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes, optional
+        Beginning of the file if it is at hand, such as after unpacking.
+
+    Returns
+    -------
+    str
+        Empty if the content is not recognized, or of the format after all.
+    """
+    if content is None:
+        with path.open("rb") as file:
+            content = file.read(400)
+    if content[128:132] == b"DICM":
+        return _("a DICOM image: name it .dcm")
+    if content[344:347] in (b"n+1", b"ni1"):
+        return _("a NIfTI file")
+    is_nrrd, is_meta = (path.name.lower().endswith(names) for names in ((".nrrd", ".nhdr"), (".mha", ".mhd")))
+    for start, words in _CONTENTS:
+        if content.lstrip().startswith(start) if start else not content:
+            return "" if (is_nrrd and start == b"NRRD000") or (is_meta and start == b"ObjectType") else words
+    return ""

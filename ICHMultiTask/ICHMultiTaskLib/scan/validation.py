@@ -12,6 +12,7 @@ from ..common.translation import tr as _
 from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, plane_edges
 from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
+from .hounsfield import MIN_HU
 from .inside_skull import inside_skull
 from .slice_order import order_by_likeness
 from .stated_geometry import refuse_defaults, refuse_oblique
@@ -68,6 +69,7 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
         plausible: not stated, too oblique, no human head size, or another orientation than stated.
     """
     _refuse_grid(head_ct)
+    _refuse_blanks(head_ct.hu)
     coarse = coarse_head(head_ct)
     _refuse_values(head_ct.hu, coarse.hu)
     inside, shape = _inside(coarse), measure_head(coarse)
@@ -129,7 +131,7 @@ def _extent_mm(head_ct):
     return (np.array(head_ct.hu.shape[::-1]) / np.linalg.norm(inverse, axis=1))[::-1]
 
 
-def _refuse_values(hu, coarse):
+def _refuse_blanks(hu):
     if hu.dtype.kind == "f" and not np.isfinite(hu.sum(dtype=np.float64)):
         count = int(hu.size - np.isfinite(hu).sum())
         raise InputError(
@@ -137,6 +139,9 @@ def _refuse_values(hu, coarse):
                 count=count
             )
         )
+
+
+def _refuse_values(hu, coarse):
     low, high = float(coarse.min()), float(coarse.max())
     if low == high:
         low, high = float(hu.min()), float(hu.max())
@@ -199,7 +204,8 @@ def _grid_warnings(head_ct):
 
 def _cut_warnings(coarse, inside):
     """Refuse, or warn about, a head cut off above or below, by the area inside the skull on the end planes."""
-    area = inside.sum(axis=(1, 2)) * coarse.pixel_cm2
+    scanned = np.flatnonzero((coarse.hu > MIN_HU).any(axis=(1, 2)))  # planes of padding were not
+    area = inside.sum(axis=(1, 2))[scanned[0] : scanned[-1] + 1] * coarse.pixel_cm2
     height = len(area) * coarse.step_mm[0]
     for end, name, usual in ((-1, _("vertex"), 0.25), (0, _("skull base"), 0.4)):
         share = area[end] / area.max()

@@ -12,9 +12,10 @@ from ..common.translation import tr as _
 from .geometry import LPS_TO_RAS, tilt_deg
 from .head_ct import HeadCT, ScanFacts
 from .hounsfield import as_hu
+from .metaimage_voxels import check_voxels
 from .nifti import read_nifti
 from .stated_geometry import MM_PER_UNIT, checked_affine
-from .stored_volume import ONE_VALUE, StoredVolume, three_sizes
+from .stored_volume import ONE_VALUE, StoredVolume, content_words, three_sizes
 
 _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
 _HEADER_BYTES = 1 << 20
@@ -108,10 +109,13 @@ def nrrd_fields(path: Path) -> dict[str, str]:
 
 def read_metaimage(path: Path) -> StoredVolume:
     """Read a MetaImage file. See `read_stored`."""
+    content = path.read_bytes()
+    head, _sign, rest = content[:_HEADER_BYTES].partition(b"ElementDataFile")
+    head += b"ElementDataFile" + rest.partition(b"\n")[0]
+    fields = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", head.decode("latin-1"), re.MULTILINE))
+    check_voxels(path, fields, content)
     image = _image(path, "MetaImage", "MetaImageIO")
     size = three_sizes(path, image.GetSize())
-    head = path.read_bytes()[:_HEADER_BYTES].partition(b"ElementDataFile")[0].decode("latin-1")
-    fields = dict(re.findall(r"^\s*(\w+)\s*=\s*(.*?)\s*$", head, re.MULTILINE))
     spacing = _numbers(fields.get("ElementSpacing", ""))
     if not spacing or min(spacing) <= 0:
         raise InputError(
@@ -135,6 +139,14 @@ def read_metaimage(path: Path) -> StoredVolume:
                 "The MetaImage header states no orientation; the default of the format was assumed: voxels "
                 "from right to left, front to back and upward. Left and right may be wrong."
             )
+        )
+    lengths = np.linalg.norm(np.reshape(image.GetDirection(), (image.GetDimension(),) * 2), axis=0)
+    if np.abs(lengths - 1).max() > 0.01:
+        raise InputError(
+            _(
+                "{name} states directions that are no unit vectors; expected columns of TransformMatrix of length 1, "
+                "found {lengths}."
+            ).format(name=path.name, lengths=", ".join(f"{length:.3g}" for length in lengths))
         )
     _compare_letters(path, image, fields.get("AnatomicalOrientation", ""))
     extent = _numbers(fields.get("ElementSize", ""))
@@ -172,11 +184,20 @@ def _image(path, format_name, image_io):
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
+        found = content_words(path) or _reason(error) or _("a truncated one or another format")
         raise InputError(
-            _(
-                "{name} cannot be read; expected a complete {format} file, found a truncated one or another format."
-            ).format(name=path.name, format=format_name)
+            _("{name} cannot be read; expected a complete {format} file, found: {found}.").format(
+                name=path.name, format=format_name, found=found
+            )
         ) from error
+
+
+def _reason(error):
+    """What the library says about a header, without its own names; empty if it says nothing of use."""
+    said = re.findall(r"(?:\[nrrd\] \w+|ITK ERROR: \w+\(\w+\)(?:: \w+)?): (.+)", str(error))
+    if not said or said[-1].startswith("File cannot be read"):
+        return ""
+    return said[-1].split(". ")[0].strip(" .!")
 
 
 def _stored(path, image, size, scale, spacings, warnings=()):

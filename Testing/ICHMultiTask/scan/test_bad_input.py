@@ -279,9 +279,9 @@ def test_wrong_values_and_shapes(tmp_path, head, suffix):
 def test_truncated_volume_files(tmp_path, head):
     for suffix, message in (
         (".nii", r"scan\.nii is truncated; expected 200704 bytes of voxels, found "),
-        (".nii.gz", r"scan\.nii\.gz is truncated; expected a complete gzip file"),
+        (".nii.gz", r"scan\.nii\.gz is truncated or damaged; expected a complete gzip file"),
         (".nrrd", r"scan\.nrrd cannot be read; expected a complete NRRD file"),
-        (".mha", r"scan\.mha cannot be read; expected a complete MetaImage file"),
+        (".mha", r"scan\.mha is truncated or damaged; expected 200704 bytes of voxels, found "),
     ):
         path = nifti_of(tmp_path / f"scan{suffix}", head[0])
         content = path.read_bytes()
@@ -289,7 +289,60 @@ def test_truncated_volume_files(tmp_path, head):
         refused(path, message)
     path = tmp_path / "scan.nii"
     path.write_bytes(b"")
-    refused(path, r"scan\.nii is not a readable NIfTI file")
+    refused(path, r"scan\.nii is not a readable NIfTI file; expected .*, found an empty file")
+
+
+def test_damaged_compressed_metaimage_is_not_read_as_what_lies_in_the_memory(tmp_path, head, capfd):
+    path = tmp_path / "scan.mha"
+    sitk.WriteImage(sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0]))), str(path), useCompression=True)
+    content = path.read_bytes()
+    assert read_head_ct(path).hu.shape == head[0].shape
+    path.write_bytes(content[: -len(content) // 4])
+    refused(path, r"scan\.mha is truncated or damaged; expected 200704 bytes of voxels, found \d+\.")
+    start = content.index(b"CompressedDataSize")
+    path.write_bytes(content[:start] + content[content.index(b"\n", start) + 1 :])
+    refused(path, r"scan\.mha is compressed; expected CompressedDataSize in its MetaImage header, found none")
+    assert capfd.readouterr().err == "", "the library prints nothing of its own"
+
+
+def test_metaimage_without_its_voxels_and_with_directions_that_scale(tmp_path, head):
+    image = sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0])))
+    sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
+    header = (tmp_path / "scan.mhd").read_text()
+    scaled = re.sub(r"(?m)^TransformMatrix = .*$", "TransformMatrix = 1.05 0 0 0 1.05 0 0 0 1.05", header)
+    (tmp_path / "scan.mhd").write_text(scaled)
+    refused(tmp_path / "scan.mhd", "expected columns of TransformMatrix of length 1, found 1.05, 1.05, 1.05")
+    (tmp_path / "scan.raw").unlink()
+    refused(tmp_path / "scan.mhd", r"has its voxels in the file scan\.raw; expected it beside scan\.mhd, found none")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "an empty file"),
+        (b"<!DOCTYPE html><html>404</html>", "a page of the web or another text"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS to a file that was not downloaded"),
+        (b"/annex/objects/MD5E-s1--a.nii.gz\n", "a pointer of git-annex to a file that was not downloaded"),
+        (bytes(128) + b"DICM" + bytes(300), "a DICOM image: name it .dcm"),
+        (b"PK\x03\x04" + bytes(300), "a .zip archive: unpack it first"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_content_that_is_not_what_the_name_says_is_named(tmp_path, suffix, content, words):
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(content)
+    refused(path, re.escape(f"found {words}") if "nii" in suffix else re.escape(f"found: {words}"))
+
+
+def test_nrrd_header_that_the_library_refuses_is_explained(tmp_path, head):
+    path = nifti_of(tmp_path / "scan.nrrd", head[0])
+    path.write_bytes(re.sub(rb"(?m)^encoding: .*$", b"encoding: zrl", path.read_bytes()))
+    refused(path, r'expected a complete NRRD file, found: couldn\'t parse encoding "zrl"')
+
+
+def test_archive_is_named(tmp_path):
+    (tmp_path / "scan.tar.gz").write_bytes(b"\x1f\x8b")
+    refused(tmp_path / "scan.tar.gz", "found an archive: unpack it first")
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind, on POSIX")

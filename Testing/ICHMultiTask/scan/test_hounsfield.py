@@ -129,3 +129,12 @@ def test_tissue_at_a_corner_and_pictures_without_air_are_no_padding(head):
     picture = np.clip(head, 0, 80)  # a window: no air is left that would show what 0 means
     hu, warnings = as_hu(picture)
     assert warnings == () and hu.min() == 0
+
+
+def test_nan_around_the_scan_is_air_and_a_blank_slice_is_none(head):
+    values = np.where(outside_circle(head.shape), np.nan, head).astype(np.float32)
+    hu, (warning,) = as_hu(values)
+    assert "hold no number (NaN)" in warning and hu[0, 0, 0] == -1024
+    assert np.isfinite(hu).all() and np.isnan(values[0, 0, 0])
+    values[0] = np.nan
+    assert np.isnan(as_hu(values)[0]).any(), "left to the check that refuses it"

@@ -148,6 +148,33 @@ def test_enhanced_multi_frame(tmp_path, dicom_files, head):
     np.testing.assert_array_equal(head_ct.hu, hu)
     np.testing.assert_allclose(head_ct.ijk_to_ras, affine, atol=1e-6)
     assert head_ct.facts.kernel == "H31s"
+    enhanced.PerFrameFunctionalGroupsSequence = pydicom.Sequence(frames[:-2])
+    enhanced.save_as(tmp_path / "enhanced.dcm")
+    (said, *_others) = read_head_ct(tmp_path / "enhanced.dcm").facts.warnings
+    assert said.startswith(f"{len(frames) - 2} of the series' {len(frames)} images were used"), "frames without a group"
+
+
+def test_pixels_as_real_numbers_are_named(tmp_path, dicom_files, head):
+    for path in dicom_files.write(tmp_path, *head):
+        dataset = pydicom.dcmread(path)
+        dataset.BitsAllocated, dataset.FloatPixelData = 32, dataset.pixel_array.astype("<f4").tobytes()
+        del dataset.PixelData
+        dataset.save_as(path)
+    with pytest.raises(InputError, match="holds pixels as real numbers; expected whole ones"):
+        read_head_ct(tmp_path)
+
+
+def test_modality_table_in_place_of_a_rescale_intercept_is_applied(tmp_path, dicom_files, head):
+    hu, affine = head
+    for path, plane in zip(dicom_files.write(tmp_path, hu, affine), hu, strict=True):
+        dataset, table = pydicom.dcmread(path), pydicom.Dataset()
+        table.LUTDescriptor, table.ModalityLUTType = [4096, 0, 16], "HU"
+        table.add_new("LUTData", "OW", np.arange(4095, -1, -1).astype("<u2").tobytes())
+        dataset.ModalityLUTSequence, dataset.PixelRepresentation = pydicom.Sequence([table]), 0
+        dataset.PixelData = (4095 - (plane.astype(int) + 1024)).astype("<u2").tobytes()
+        del dataset.RescaleIntercept, dataset.RescaleSlope
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read_head_ct(tmp_path).hu, hu, "the offset of 1024 is taken off as well")
 
 
 def test_deflated(tmp_path, dicom_files, head):

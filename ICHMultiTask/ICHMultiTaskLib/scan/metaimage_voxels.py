@@ -1,0 +1,90 @@
+"""Whether all voxels of a MetaImage file are there.
+
+ITK reads a damaged compressed file without an error: its voxels are then whatever was in the memory.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..common.errors import InputError
+from ..common.translation import tr as _
+
+_BYTES = {
+    "CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
+    "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8,
+}  # fmt: skip
+
+
+def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
+    """Refuse a file whose voxels are missing, cut short or damaged.
+
+    Parameters
+    ----------
+    path : Path
+    fields : mapping of str to str
+        Of the header, as they are spelled.
+    content : bytes
+        The whole file.
+
+    Raises
+    ------
+    InputError
+        Voxels in lists or patterns of files, or as text, are not judged.
+    """
+    source, kind = fields.get("ElementDataFile", ""), fields.get("ElementType", "").removeprefix("MET_")
+    sizes = fields.get("DimSize", "").split()
+    if kind.removesuffix("_ARRAY") not in _BYTES or not sizes or not all(size.isdecimal() for size in sizes):
+        return
+    if not source or source.split()[0] == "LIST" or "%" in source or fields.get("BinaryData") == "False":
+        return
+    if source in ("LOCAL", "Local", "local"):
+        voxels = content[content.index(b"\n", content.index(b"ElementDataFile")) + 1 :]
+    else:
+        file = path.parent / source
+        if not file.is_file():
+            raise InputError(
+                _("{name} has its voxels in the file {source}; expected it beside {name}, found none.").format(
+                    name=path.name, source=source
+                )
+            )
+        voxels = file.read_bytes()
+    start = fields.get("HeaderSize", "0")
+    voxels = voxels[int(start) if start.isdecimal() else 0 :]
+    count = math.prod(map(int, sizes)) * _channels(fields)
+    expected = count * _BYTES[kind.removesuffix("_ARRAY")]
+    is_compressed = fields.get("CompressedData") == "True"
+    if is_compressed and "CompressedDataSize" not in fields and source.upper() == "LOCAL":
+        raise InputError(
+            _("{name} is compressed; expected CompressedDataSize in its MetaImage header, found none.").format(
+                name=path.name
+            )
+        )
+    found = _unpacked(voxels) if is_compressed else len(voxels)
+    if found < expected:
+        raise InputError(
+            _("{name} is truncated or damaged; expected {expected} bytes of voxels, found {found}.").format(
+                name=path.name, expected=expected, found=found
+            )
+        )
+
+
+def _channels(fields):
+    count = fields.get("ElementNumberOfChannels", "1")
+    return int(count) if count.isdecimal() else 1
+
+
+def _unpacked(data):
+    """Bytes that a zlib or gzip stream holds, up to where it is damaged."""
+    stream, found = zlib.decompressobj(47), 0
+    try:
+        for start in range(0, len(data), 1 << 20):
+            found += len(stream.decompress(data[start : start + (1 << 20)]))
+            if stream.eof:
+                break
+    except zlib.error:
+        pass
+    return found
