@@ -19,7 +19,7 @@ from ..common.errors import InputError
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
 from ..measures.grids import bounding_box
-from ..measures.segment import TOUCHING
+from ..measures.segment import LARGEST_ML, TOUCHING
 from ..measures.shape import sphere_radius_mm
 from ..model.attention import LOCATOR
 from ..scan.head_ct import HeadCT
@@ -99,6 +99,16 @@ class Marking:
     evidence: Evidence | None = None
 
 
+def check_volume(volume_ml: float) -> None:
+    """Raise InputError unless a bleed may have this volume."""
+    if not 0 <= volume_ml <= LARGEST_ML:
+        raise InputError(
+            _("The volume to mark is not usable: expected 0 to {most:g} mL, found {wanted:g}.").format(
+                most=LARGEST_ML, wanted=volume_ml
+            )
+        )
+
+
 def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress | None = None) -> Marking:
     """Propose a segmentation of the bleed.
 
@@ -120,15 +130,13 @@ def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress 
     Raises
     ------
     InputError
-        If `volume_ml` is negative or not finite.
+        If `volume_ml` cannot be that of a hemorrhage.
     """
     wanted = analysis.volume_ml if volume_ml is None else float(volume_ml)
     if wanted is None:
         raise InputError(_("Nothing can be marked: expected a model trained to measure volume, or a volume in mL."))
-    if not np.isfinite(wanted) or wanted < 0:
-        raise InputError(
-            _("The volume to mark is not usable: expected 0 mL or more, found {wanted:g}.").format(wanted=wanted)
-        )
+    if volume_ml is not None:
+        check_volume(wanted)
     head_ct, done = analysis.head_ct, analysis.marking
     if volume_ml is None and analysis.hemorrhage == Hemorrhage.NONE:
         return _nothing(

@@ -81,7 +81,8 @@ class ComparisonRequest:
         """
         further = {name: _YES_NO.get(getattr(options, name)) for name in _FLAGS}
         further |= {"sex": options.sex, "onset_hours": options.onset_hours}
-        context = ClinicalContext(options.age, options.gcs, options.nihss, options.location, **further)
+        location = options.location and options.location.strip().lower()
+        context = ClinicalContext(options.age, options.gcs, options.nihss, location, **further)
         segments = tuple(segment for path in options.segmentation for segment in read_segments(path))
         previous = None
         if options.previous is not None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..analysis.analyzer import Analyzer
-from ..analysis.marking import Marking, mark
+from ..analysis.marking import Marking, check_volume, mark
 from ..common.errors import OutputError
 from ..common.names import safe_name, stem
 from ..common.signature import is_unchanged
@@ -40,8 +40,9 @@ def run(options: argparse.Namespace) -> None:
     """Mark, write and print."""
     destination = options.output or Path(safe_name(stem(options.path), "scan") + SUFFIX)
     _check_destination(destination, options.overwrite)
-
-    bundle = ModelBundle.load(options.model or default_bundle())  # fails before the long work starts
+    if options.volume is not None:
+        check_volume(options.volume)
+    bundle = ModelBundle.load(options.model or default_bundle())  # fails before the long work starts, as the above
     head_ct = read_head_ct(options.path, options.series)
     analysis = Analyzer(bundle, options.device, options.runtime).analyze(head_ct, attention=False)
     marking = mark(analysis, options.volume)

@@ -80,6 +80,7 @@ def parse(
         With `run`, the command's `parser` and the whole `command_line`.
     """
     arguments = sys.argv[1:] if arguments is None else [str(argument) for argument in arguments]
+    arguments = [_with_home(argument) for argument in arguments]
     parser = argparse.ArgumentParser(prog=program, description=description, epilog=epilog)
     if version is not None:
         parser.add_argument("--version", action="version", version=f"{program} {version}")
@@ -90,9 +91,18 @@ def parse(
         if name == asked:
             commands[name](own)
             own.set_defaults(parser=own, command_line=shlex.join([program, *arguments]))
-    if "" in arguments:  # a shell variable without a value would mean the working folder, and any scan in it
+    if any(
+        not a or (a.startswith("--") and a.endswith("=")) for a in arguments
+    ):  # a shell variable without a value would mean the working folder, and any scan in it
         parser.error("an argument is empty; expected a value, such as the path of a scan")
     return parser.parse_args(arguments)
+
+
+def _with_home(argument):
+    """An argument with the home folder for ~, which a shell leaves alone in quotes and after =."""
+    option, sign, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    is_home = value == "~" or value.startswith(("~/", "~\\"))
+    return option + sign + (os.path.expanduser(value) if is_home else value)
 
 
 def positive(text: str) -> int:

@@ -123,7 +123,14 @@ def read_cohort(
     kinds = [
         (name, "rater" if name in columns["raters"] else "model" if name in models else "method") for name in compared
     ]
-    volumes = {name: _volumes(table, name, unit) for name in (columns["reference"], *(name for name, _ in kinds))}
+    names = (columns["reference"], *(name for name, _ in kinds))
+    if unit != "ml" and (in_ml := [name for name in names if UNIT_SUFFIX.search(name)]):
+        raise InputError(
+            _("The volumes are said to be in {unit}, but {names} in mL by name: expected one unit for all.").format(
+                unit=unit, names=", ".join(in_ml)
+            )
+        )
+    volumes = {name: _volumes(table, name, unit) for name in names}
 
     patients = [name for name in table.patients if name in volumes[columns["reference"]]]
     if len(patients) < len(table.patients):

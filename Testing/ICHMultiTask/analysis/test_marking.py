@@ -216,9 +216,9 @@ def test_no_blood_near_the_attention(head_ct):
     assert "as dense as blood" in found.notes[0]
 
 
-@pytest.mark.parametrize("volume", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("volume", [-1.0, float("nan"), float("inf"), 501.0])
 def test_unusable_volume(analysis, volume):
-    with pytest.raises(InputError, match="expected 0 mL or more"):
+    with pytest.raises(InputError, match="expected 0 to 500 mL, found"):
         mark(analysis, volume)
 
 

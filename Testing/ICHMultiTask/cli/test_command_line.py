@@ -265,6 +265,7 @@ def test_interruption_leaves_nothing_behind(scan, bundle, tmp_path, sent):
         (["analyze", "--device", "tpu"], "invalid choice: 'tpu'"),
         (["analyze", "a", "b"], "unrecognized arguments: b"),
         (["analyze", ""], "an argument is empty"),
+        (["analyze", "a", "--output="], "an argument is empty"),
         (["analyze", "--list-series"], "--series and --list-series need the PATH"),
     ],
 )

@@ -362,6 +362,7 @@ def test_options_are_read_and_checked_before_the_work(tmp_path):
     assert ComparisonRequest.from_options(options()).is_empty
     request = ComparisonRequest.from_options(options(age=70.0, ivh="no", anticoagulation="yes"))
     assert request.context == ClinicalContext(age=70.0, ivh=False, anticoagulation=True)
+    assert ComparisonRequest.from_options(options(location="Thalamus ")).context.location == "thalamus"
     with pytest.raises(InputError, match="The GCS is impossible"):
         ComparisonRequest.from_options(options(gcs=16))
     with pytest.raises(InputError, match="does not exist"):

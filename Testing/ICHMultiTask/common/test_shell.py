@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from ICHMultiTaskLib import cli
 from ICHMultiTaskLib.common.errors import is_out_of_memory
 from ICHMultiTaskLib.common.processes import in_processes
-from ICHMultiTaskLib.common.shell import run_command, seed, sentence_of
+from ICHMultiTaskLib.common.shell import parse, run_command, seed, sentence_of
 
 REPOSITORY = Path(__file__).parents[3]
 ENVIRONMENT = {
@@ -205,3 +206,10 @@ if __name__ == "__main__":
         process.stderr.close()
         for child in children:
             (tmp_path / str(child)).unlink()
+
+
+def test_home_is_meant_by_a_tilde_that_the_shell_left_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    found = parse("ichmultitask", cli.COMMANDS, ["mark", "~/scan", "--output=~/a.seg.nrrd", "--model", "b~"], "")
+    assert found.path == str(tmp_path / "scan") and found.output == tmp_path / "a.seg.nrrd" and found.model == "b~"

@@ -288,6 +288,7 @@ def test_scans_without_a_bleed_have_no_percentage(tmp_path):
         (lambda t: None, {"raters": ["Dr. No"]}, "no column 'Dr. No' for the rater"),
         (lambda t: None, {"patient": "site,case"}, "no column site, case in the table"),
         (lambda t: None, {"unit": "cc"}, "expected one of ml, mm3, found 'cc'"),
+        (lambda t: None, {"unit": "mm3"}, "said to be in mm3, but volume_ml, .* in mL by name: expected one unit"),
         (lambda t: None, {"method_column": "age"}, "needs both"),
         (lambda t: None, {"method_column": "age", "volume_column": "mL"}, "no column mL in the table"),
         (lambda t: None, {"resamples": 5}, "at least 100, found 5"),
