@@ -16,7 +16,7 @@ from ICHMultiTaskLib.analysis.findings.place import Place, place
 from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS, ClinicalContext
 from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskLib.scan.geometry import apply_affine
-from ICHMultiTaskLib.scan.head_ct import ScanFacts
+from ICHMultiTaskLib.scan.head_ct import HeadCT, ScanFacts
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 BROAD = {"putamen": "deep", "thalamus": "deep", "caudate": "deep"}
@@ -99,6 +99,38 @@ def test_a_skull_from_which_a_bone_flap_was_taken(seed):
     )
     assert head_frame(opened.head_ct).volume_ml == pytest.approx(head_frame(closed.head_ct).volume_ml, rel=0.1)
     assert _placed(opened.head_ct, opened.mask) == _placed(closed.head_ct, closed.mask)
+
+
+@pytest.mark.parametrize("degrees", [-40, -20, 0, 20, 40])
+def test_a_head_broader_than_long(degrees):
+    """Its long axis lies across the plane of symmetry; many real heads are as broad as long, and turned."""
+    step = 2.0
+    k, j, i = np.meshgrid(*(np.arange(-n, n + 1, step) for n in (80.0, 96.0, 96.0)), indexing="ij")
+    turn = np.radians(degrees)
+    right, front = i * np.cos(turn) + j * np.sin(turn), j * np.cos(turn) - i * np.sin(turn)
+    narrowing = 1 - 0.2 * np.clip(front / 70, -1, 1)  # the forehead is narrower than the back
+
+    def within(margin):
+        return (right / (70 * narrowing + margin)) ** 2 + (front / (70 + margin)) ** 2 + (k / (66 + margin)) ** 2 < 1
+
+    hu = np.where(within(0), 35, np.where(within(7), 1000, -1000)).astype(np.int16)
+    frame = head_frame(HeadCT(hu, np.diag([step, step, step, 1.0])))
+    to_right = frame.ras_to_shares[0, :2]
+    assert np.degrees(np.arctan2(to_right[1], to_right[0])) == pytest.approx(degrees, abs=6)
+
+
+def test_a_headrest_as_dense_as_bone():
+    """Slices through the base enclose little, and are bridged by what surrounds them; that must be the skull."""
+    settings = SimulationSettings(bleed=True, location="putamen", matrix=128, slices=32, volume_ml=10.0)
+    patient = simulate_patient(25, settings)
+    around = ((0, 0), (20, 20), (20, 20))
+    hu, mask = np.pad(patient.head_ct.hu, around, constant_values=-1000), np.pad(patient.mask, around)
+    rest = np.zeros(hu.shape[1:], bool)
+    rest[8:-8, [8, -8]] = rest[-8, 8:-8] = True
+    hu[:, rest] = 1000
+    scan = replace(patient.head_ct, hu=hu)
+    assert head_frame(scan).volume_ml == pytest.approx(head_frame(patient.head_ct).volume_ml, rel=0.02)
+    assert _placed(scan, mask) == _placed(patient.head_ct, patient.mask)
 
 
 def blood(patient):
