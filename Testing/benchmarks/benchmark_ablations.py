@@ -85,7 +85,6 @@ def run(name, seed, options):
     scans = CachedScans(rows, prepare_all(rows, config.preprocessing, cache))
     volumes, log_odds = trainer.predict(scans)
     predicted = {"volume_ml": volumes.tolist(), "log_odds": log_odds.tolist()}
-    predicted["minutes"] = sum(entry["seconds"] for entry in trainer.history) / 60
     write_json(folder / "predicted.json", {"name": name, "seed": seed, **predicted})
 
 
@@ -104,7 +103,7 @@ def table(options):
     found = [json.loads(path.read_text()) for path in options.output.glob("*/predicted.json")]
     found.sort(key=lambda run: (list(RUNS).index(run["name"]), run["seed"]))
     base = {run["seed"]: run for run in found if run["name"] == "base"}
-    head = ("run", "seed", "MAE (mL)", "MAE − the base's", "bias (mL)", "AUC of bleeds", "AUC − the base's", "minutes")
+    head = ("run", "seed", "MAE (mL)", "MAE − the base's", "bias (mL)", "AUC of bleeds", "AUC − the base's")
     lines = [head, ["---"] * len(head)]
     for run_ in found:
         columns = [np.abs(np.array(r["volume_ml"]) - truth) for r in (run_, base[run_["seed"]])]
@@ -121,7 +120,6 @@ def table(options):
                 f"{np.mean(np.array(run_['volume_ml']) - truth):+.2f}",
                 shown(areas["auc"], bounds["auc"], 3),
                 "" if same else shown(areas["more"], bounds["more"], 3, "+"),
-                f"{run_['minutes']:.0f}",
             )
         )
     best = expected_auc(probability[bleeds], probability[bleeds])

@@ -1,6 +1,6 @@
 """What the preset `fine-tune` does to the shipped model's error, for several numbers of local patients.
 
-    python Testing/benchmarks/benchmark_fine_tuning.py --output DIR [--patients 360 --local 20 50 200 --draws 10]
+    python Testing/benchmarks/benchmark_fine_tuning.py --output DIR [--patients 300 --local 20 50 200 --draws 10]
 
 Simulates the same patients scanned in several ways. For each, local patients are drawn again and again, the model is
 fine-tuned on them, and measured on all that were not drawn. The trainer itself runs, but on pooled features of the
@@ -41,6 +41,9 @@ class OnFeatures(Trainer):
     def _build(self):
         super()._build()
         take_features(self.network)
+        # The other weights stay where they are, so that pulling them to the start only takes time.
+        head = self.optimization.network = self.network.volume_head
+        self.optimization.anchors = [parameter.detach().clone() for parameter in head.parameters()]
 
     def network_of(self, state, architecture=None):
         """As in `Trainer`, for pooled features."""
@@ -119,7 +122,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument(
-        "--patients", type=int, default=360, help="simulated patients, local ones and those for testing"
+        "--patients", type=int, default=300, help="simulated patients, local ones and those for testing"
     )
     parser.add_argument("--local", type=int, nargs="+", default=[20, 50, 200])
     parser.add_argument("--draws", type=int, default=10)

@@ -53,7 +53,7 @@ class AuxiliaryTarget:
     @property
     def outputs(self) -> int:
         """Number of outputs of its dense layer."""
-        return max(1, self.classes if self.classes > 2 else 1)
+        return self.classes if self.classes > 2 else 1
 
     def label(self, record: Mapping[str, str]) -> float:
         """The label of a scan, NaN if unknown; `record` has the columns of the manifest as text."""

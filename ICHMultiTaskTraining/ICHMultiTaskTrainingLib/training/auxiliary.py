@@ -89,15 +89,15 @@ def measures(targets: Sequence[AuxiliaryTarget], outputs: np.ndarray, labels: np
         known = np.isfinite(truth)
         output, truth = outputs[known, first : first + target.outputs], truth[known]
         first += target.outputs
-        value = None
-        if target.classes == 2:
-            if has_enough_outcomes(len(truth), int(truth.sum())):
-                value = roc_auc_score(truth, output[:, 0])
-        elif len(truth):
-            value = (output.argmax(1) == truth).mean() if target.classes else (
-                np.abs(output[:, 0] - truth).mean() * target.scale
-            )  # fmt: skip
-        found[measure_name(target)] = None if value is None else float(value)
+        if not len(truth) or (target.classes == 2 and not has_enough_outcomes(len(truth), int(truth.sum()))):
+            value = None
+        elif target.classes == 2:
+            value = float(roc_auc_score(truth, output[:, 0]))
+        elif target.classes:
+            value = float((output.argmax(1) == truth).mean())
+        else:
+            value = float(np.abs(output[:, 0] - truth).mean() * target.scale)
+        found[measure_name(target)] = value
     return found
 
 
