@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..common.errors import InputError
+from ..common.errors import ICHMultiTaskError, InputError
 from ..common.names import shown
 from ..common.translation import tr as _
 from .geometry import distinct_steps, regular_offsets, resample_slices, stack_affine, tilt_deg
@@ -31,6 +31,8 @@ WIDE_STEP = 1.5
 """Distance of neighboring slices in slice thicknesses above which something lies between them that was not scanned."""
 MAX_INTERPOLATED = 20
 """Most interpolated slices per slice read."""
+COMPARED, SAME_HU, AIR_HU = 3, 5.0, -500
+"""So many copies are compared with their images; lossy compression changes the tissue by less than this in the mean."""
 SIMULATION = "ICHMultiTask simulation"
 """Manufacturer of the scans that ICHMultiTaskLib.simulation makes."""
 
@@ -70,6 +72,7 @@ def read_series(
             _("The series contains no CT slices; expected CT images, found: {reason}.").format(reason=reason)
         )
     _refuse_incomplete(candidate, unreadable)
+    _refuse_differing_copies(stack)
     notes = _left_out(candidate, unreadable)
     slices, first = stack.slices, stack.slices[0]
     orientation = np.median([item.orientation for item in slices], axis=0)
@@ -175,6 +178,25 @@ def _refuse_incomplete(candidate, unreadable):
                 "acquisition."
             ).format(count=count_interleaved(stack))
         )
+
+
+def _refuse_differing_copies(stack):
+    """Refuse images at one place that differ although their headers do not, such as of a kernel that is not stated."""
+    for one, other in stack.copies[:: max(1, len(stack.copies) // COMPARED)][:COMPARED]:
+        try:
+            values, others = (read_hu([item])[0].astype(np.float32) for item in (one, other))
+        except ICHMultiTaskError:  # a copy that broke off
+            continue
+        tissue = (values > AIR_HU) | (others > AIR_HU)
+        difference = np.abs(values - others)[tissue].mean() if values.shape == others.shape and tissue.any() else 0.0
+        if difference > SAME_HU:
+            raise InputError(
+                _(
+                    "The series holds two images at one place whose headers are the same, {first} and {second}; "
+                    "expected copies, found values that differ by {difference:.0f} HU in the mean: separate the two "
+                    "reconstructions."
+                ).format(first=one.path.name, second=other.path.name, difference=difference)
+            )
 
 
 def _refuse_two_grids(candidate):

@@ -38,15 +38,15 @@ class Stack:
         Ordered along their normal, one at each position.
     offsets : ndarray of shape (K,)
         Position of each slice along the normal in mm, ascending.
-    copies : int
-        Images left out because they are copies of others.
+    copies : list of (Slice, Slice)
+        Images left out because their headers call them copies of others, each after the image that it is a copy of.
     repeats : int
         Images left out because another one is at the same position.
     """
 
     slices: list
     offsets: np.ndarray
-    copies: int = 0
+    copies: Sequence = ()
     repeats: int = 0
 
     @property
@@ -134,7 +134,7 @@ def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
             first = np.concatenate(([True], np.diff(offsets[order]) > SAME_PLACE_MM))
             kept = order[first]
             stacks.append(
-                Stack([singles[n] for n in kept], offsets[kept], 0 if number else copies, len(order) - len(kept))
+                Stack([singles[n] for n in kept], offsets[kept], () if number else copies, len(order) - len(kept))
             )
     return sorted(stacks, key=lambda stack: (-len(stack.slices), stack.start))
 
@@ -211,20 +211,24 @@ TRAITS = (
 
 
 def _without_copies(slices):
-    """Drop duplicate images; the larger file is kept, since the smaller may be an interrupted transfer."""
-    kept = {}
+    """Images without their duplicates, and pairs of both; the larger file is kept: the smaller may be incomplete."""
+    kept, pairs = {}, []
     for item in slices:
         name = item.text("SOPInstanceUID") or item.path.name
         key = (name, item.frame or 0, *_place_and_traits(item))
-        if key not in kept or item.path.stat().st_size > kept[key].path.stat().st_size:
-            kept[key] = item
+        other = kept.setdefault(key, item)
+        if other is not item:
+            kept[key] = max(other, item, key=lambda one: one.path.stat().st_size)
+            pairs.append((other, item))
     # A second export gives its images new UIDs.
     exports = {}
     for item in kept.values():
         number = item.number("InstanceNumber", None)
         key = (item.acquisition, number, item.time, item.number("SliceThickness"), *_place_and_traits(item))
-        exports.setdefault(key if number is not None and item.time is not None else id(item), item)
-    return list(exports.values()), len(slices) - len(exports)
+        other = exports.setdefault(key if number is not None and item.time is not None else id(item), item)
+        if other is not item:
+            pairs.append((other, item))
+    return list(exports.values()), pairs
 
 
 def _place_and_traits(item):
@@ -339,8 +343,8 @@ def left_out_sentence(
     """
     parts = []
     if chosen.copies:
-        words = _("{count} copied images") if chosen.copies > 1 else _("1 copied image")
-        parts.append(words.format(count=chosen.copies))
+        words = _("{count} copied images") if len(chosen.copies) > 1 else _("1 copied image")
+        parts.append(words.format(count=len(chosen.copies)))
     if chosen.repeats:
         words = _("{count} images at the position of another")
         words = words if chosen.repeats > 1 else _("1 image at the position of another")

@@ -26,6 +26,8 @@ from .surgery import SHARES, draw_surgery
 if TYPE_CHECKING:
     from ..common.progress import Progress
 
+MATRICES, MOST_SLICES = (32, 2048), 2000
+
 
 @dataclass(frozen=True)
 class SimulationSettings:
@@ -72,10 +74,15 @@ class SimulationSettings:
             raise InputError(f"Unknown bleed shape '{self.shape}'; expected one of {', '.join(SHAPES)}.")
         if self.surgery not in (None, "none", *SHARES):
             raise InputError(f"Unknown surgery '{self.surgery}'; expected one of none, {', '.join(SHARES)}.")
-        if self.matrix < 32 or (self.slices is not None and self.slices < 2):
+        if not MATRICES[0] <= self.matrix <= MATRICES[1]:
             raise InputError(
-                "A simulated scan needs a matrix of at least 32 and at least 2 slices; "
-                f"got a matrix of {self.matrix} and {self.slices} slices."
+                f"The matrix of a simulated scan is out of range: expected {MATRICES[0]} to {MATRICES[1]} rows and "
+                f"columns, found {self.matrix}."
+            )
+        if self.slices is not None and not 2 <= self.slices <= MOST_SLICES:
+            raise InputError(
+                f"The number of slices of a simulated scan is out of range: expected 2 to {MOST_SLICES}, found "
+                f"{self.slices}."
             )
 
 

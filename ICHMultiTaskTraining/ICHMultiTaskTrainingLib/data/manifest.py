@@ -104,11 +104,14 @@ def _row(record, folder, decimal_comma):
     volume = parsed_number(record["volume_ml"], decimal_comma)
     if volume is None or volume < 0:
         raise ValueError(f"volume_ml must be a number of at least 0, found {record['volume_ml']!r}")
+    split = record.get("split", "").strip().lower()
+    if split not in ("train", "validation", "test", ""):
+        raise ValueError(f"split must be train, validation, test or empty, found {record['split']!r}")
     if record["died"] not in ("0", "1"):
         raise ValueError(f"died must be 0 or 1, found {record['died']!r}")
     known = {*REQUIRED, "mask", "split"}
     extra = {key: value for key, value in record.items() if key not in known}
-    return Row(record["patient_id"], image, volume, int(record["died"]), mask, record.get("split", ""), extra)
+    return Row(record["patient_id"], image, volume, int(record["died"]), mask, split, extra)
 
 
 def outcomes(rows: Sequence[Row], column: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from ICHMultiTaskLib.measures.segment import Segment
 from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
-from ..data.labels import read_mask
+from ..data.labels import check_labels, read_mask
 from ..data.manifest import Row, read_manifest
 from .features import FILE as FEATURES
 from .features import pooled_features, write_features
@@ -90,6 +90,7 @@ def evaluate(
     progress = progress or NO_PROGRESS
     manifest = read_manifest(manifest_path)
     rows = [row for row in manifest.rows if row.split == "test"] or manifest.rows
+    check_labels(rows, with_prognosis=False)
     with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
         analyzer = Analyzer(bundle, device)
         # Only the manifest states that a cohort is simulated, not the image files.

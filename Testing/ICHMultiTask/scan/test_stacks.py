@@ -46,6 +46,16 @@ def test_second_transfer_under_new_names_is_left_out(tmp_path, dicom_files, head
     np.testing.assert_array_equal(read(tmp_path)[0], hu)
 
 
+def test_copies_by_their_headers_that_differ_are_refused(tmp_path, dicom_files, head):
+    """A second reconstruction whose kernel an anonymizer removed: one of the two would be taken by its file's name."""
+    hu, affine = head
+    bone = hu + np.random.default_rng(0).normal(0, 40, hu.shape).round().astype(hu.dtype)
+    for name, values in (("soft", hu), ("bone", bone)):
+        dicom_files.write(tmp_path, values, affine, name=name, AcquisitionTime="101500", ConvolutionKernel=None)
+    with pytest.raises(InputError, match=r"two images at one place .*bone\d+.*soft\d+.* expected copies, found values"):
+        read_head_ct(tmp_path)
+
+
 def test_direction_cosines_and_spacing_that_differ_in_the_fifth_digit(tmp_path, dicom_files, head):
     hu, affine = head
 

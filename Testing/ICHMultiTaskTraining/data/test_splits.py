@@ -100,7 +100,6 @@ def test_the_column_is_followed():
 @pytest.mark.parametrize(
     ("splits", "message"),
     [
-        (["train", "train", "exam", "validation"], r"unknown values: .* found \['exam'\]"),
         (["train", "", "validation", "validation"], "incomplete: .* found none for p1"),
         (["validation", "train", "train", "train"], "Too few scans for validation: expected at least 2, found 1"),
         (["train", "validation", "validation", "validation"], "Too few scans for train: expected at least 2, found 1"),

@@ -186,6 +186,13 @@ def test_no_usable_scan_is_one_sentence_and_leaves_nothing(cohort, bundle, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_impossible_labels_are_found_before_the_work(cohort, bundle, tmp_path):
+    folder, rows = cohort
+    wrong = [rows[0], rows[1] | {"image": rows[0]["image"]}, rows[2] | {"volume_ml": 1e9}]
+    with pytest.raises(InputError, match="volume_ml above 500 mL in 1 of 3 rows.*the same image is listed for P0, P1"):
+        evaluate(write_manifest(folder, wrong, "wrong.csv"), tmp_path / "out", bundle, "cpu")
+
+
 def test_a_folder_with_something_else_is_not_overwritten(cohort, bundle, tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(OutputError, match="not empty"):

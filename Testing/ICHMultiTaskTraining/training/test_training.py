@@ -118,6 +118,16 @@ def test_manifest_with_two_spellings_of_a_patient(tmp_path):
         read_manifest(tmp_path / "m.csv")
 
 
+def test_manifest_with_a_misspelled_split(tmp_path):
+    """As if there were no test rows, every row would be evaluated, those of the training included."""
+    (tmp_path / "scan.nii.gz").touch()
+    (tmp_path / "m.csv").write_text("patient_id,image,volume_ml,died,split\na,scan.nii.gz,3,0,Test \n")
+    assert read_manifest(tmp_path / "m.csv").rows[0].split == "test"
+    (tmp_path / "m.csv").write_text("patient_id,image,volume_ml,died,split\na,scan.nii.gz,3,0,tets\n")
+    with pytest.raises(InputError, match="row 2: split must be train, validation, test or empty, found 'tets'"):
+        read_manifest(tmp_path / "m.csv")
+
+
 def test_manifest_without_columns(tmp_path):
     (tmp_path / "m.csv").write_text("patient_id,image,Volume (ml)\na,scan,3\n")
     with pytest.raises(InputError, match='found no volume_ml, died .*; is "Volume .ml." volume_ml\\?'):
