@@ -4,8 +4,10 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskLib.scan.coarse_head import coarse_head
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.validation import check_head_ct
@@ -104,6 +106,23 @@ def test_skull_cut_by_the_field_of_view_gets_a_warning(head_ct):
     cut = HeadCT(head_ct.hu[:, : bone[-1] - 3], head_ct.ijk_to_ras)
     assert any("The field of view cuts off part of the skull" in sentence for sentence in warnings_of(cut))
     assert not any("field of view" in sentence for sentence in warnings_of(head_ct))
+
+
+def test_a_nose_cut_by_the_field_of_view_gets_none(head_ct):
+    """A slice of the face in which bone around a little tissue reaches the edge."""
+    hu = np.pad(head_ct.hu, ((0, 0), (3, 3), (3, 3)), constant_values=-1000)
+    middle = hu.shape[2] // 2
+    hu[3, :6, middle - 4 : middle + 5] = 900
+    hu[3, :4, middle - 1 : middle + 2] = 50
+    assert warnings_of(HeadCT(hu, head_ct.ijk_to_ras)) == warnings_of(head_ct)
+
+
+def test_interpolated_slices_are_no_contrast_medium():
+    """Thick slices resampled to thin ones, as in many data sets: the vertex fades from bone to brain."""
+    thick = phantom((17, 128, 128), (10.0, 1.8, 1.8))
+    thin = ndimage.zoom(thick.hu, (2, 1, 1), order=1, mode="nearest", grid_mode=True)
+    scan = HeadCT(thin, thick.ijk_to_ras @ np.diag([1, 1, 0.5, 1]))
+    assert not any("contrast" in sentence for sentence in warnings_of(scan))
 
 
 def test_head_with_neck_and_whole_body(head_ct):
