@@ -147,7 +147,7 @@ def _refuse_incomplete(candidate, unreadable):
             _(
                 "All {count} slices of the series lie at one position; expected a stack of slices through the whole "
                 "head."
-            ).format(count=1 + stack.repeats)
+            ).format(count=1 + len(stack.repeats))
         )
     if len(stack.slices) < 2:
         raise InputError(_("The series has 1 slice; expected a stack of slices through the whole head."))
@@ -182,7 +182,10 @@ def _refuse_incomplete(candidate, unreadable):
 
 def _refuse_differing_copies(stack):
     """Refuse images at one place that differ although their headers do not, such as of a kernel that is not stated."""
-    for one, other in stack.copies[:: max(1, len(stack.copies) // COMPARED)][:COMPARED]:
+    pairs = [*stack.copies]
+    if len(stack.repeats) > 0.8 * len(stack.slices):  # fewer: a part of the head that was scanned again
+        pairs += stack.repeats
+    for one, other in pairs[:: max(1, len(pairs) // COMPARED)][:COMPARED]:
         try:
             values, others = (read_hu([item])[0].astype(np.float32) for item in (one, other))
         except ICHMultiTaskError:  # a copy that broke off
@@ -192,7 +195,7 @@ def _refuse_differing_copies(stack):
         if difference > SAME_HU:
             raise InputError(
                 _(
-                    "The series holds two images at one place whose headers are the same, {first} and {second}; "
+                    "The series holds two images at one place that no header tells apart, {first} and {second}; "
                     "expected copies, found values that differ by {difference:.0f} HU in the mean: separate the two "
                     "reconstructions."
                 ).format(first=one.path.name, second=other.path.name, difference=difference)
@@ -308,7 +311,7 @@ def _header_notes(candidate):
     first, verdict = candidate.stack.slices[0], candidate.verdict
     stated = first.number("ImagesInAcquisition", 0)
     acquisitions = {item.acquisition for item in candidate.stack.slices}
-    if len(acquisitions) == 1 and stated > len(candidate.stack.slices) + candidate.stack.repeats:
+    if len(acquisitions) == 1 and stated > len(candidate.stack.slices) + len(candidate.stack.repeats):
         yield _("The header states {stated:.0f} images in the acquisition; {count} were found.").format(
             stated=stated, count=len(candidate.stack.slices)
         )

@@ -1,4 +1,4 @@
-"""Whether the slices of a head follow each other: the order of their positions against that of their likeness."""
+"""Whether the slices of a head follow each other, and each has an image of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import numpy as np
 from .coarse_head import CoarseHead
 
 _SOFT_HU = (-200.0, 300.0)
+_LEAST_SHARE = 0.02
+"""Of a plane's voxels, in one that shows a part of the head."""
 _LEAST_TISSUE = 0.1
 """Slices with less tissue than this share of the largest show mostly air, in which no order can be seen."""
 
@@ -38,6 +40,36 @@ def order_by_likeness(coarse: CoarseHead) -> tuple[float, tuple[int, ...]]:
     ratio = shortest / max(as_it_is.sum(), 1e-6)
     breaks = tuple(int(numbers[n]) for n in range(count - 1) if (n, n + 1) not in pairs)
     return float(min(ratio, 1.0)), breaks
+
+
+def odd_planes(hu: np.ndarray) -> tuple[list[int], tuple[int, int]]:
+    """Find planes without an image of their own, as a conversion leaves them in place of lost slices.
+
+    Parameters
+    ----------
+    hu : ndarray of shape (K, J, I)
+
+    Returns
+    -------
+    blank : list of int
+        Planes of a single value between planes with tissue.
+    repeated : tuple of int
+        First and last plane of the first run of three or more that are equal; (0, 0) without one.
+    """
+    sample = hu[:, ::4, ::4].reshape(len(hu), -1)  # equal planes are equal here as well
+    tissue = np.flatnonzero((sample > _SOFT_HU[0]).mean(axis=1) > _LEAST_SHARE)
+    if not tissue.size:
+        return [], (0, 0)
+    head = range(tissue[0], tissue[-1] + 1)
+    blank = [n for n in head if sample[n].min() == sample[n].max() and hu[n].min() == hu[n].max()]
+    first = last = 0
+    for n in head[1:]:
+        if not (np.array_equal(sample[n], sample[n - 1]) and np.array_equal(hu[n], hu[n - 1])):
+            if last - first >= 2:
+                break
+            first = n
+        last = n
+    return blank, (first, last) if last - first >= 2 else (0, 0)
 
 
 def _planes(coarse):

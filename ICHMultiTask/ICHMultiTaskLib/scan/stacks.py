@@ -40,14 +40,14 @@ class Stack:
         Position of each slice along the normal in mm, ascending.
     copies : list of (Slice, Slice)
         Images left out because their headers call them copies of others, each after the image that it is a copy of.
-    repeats : int
-        Images left out because another one is at the same position.
+    repeats : list of (Slice, Slice)
+        Images left out because another one is at the same position, each after that one.
     """
 
     slices: list
     offsets: np.ndarray
     copies: Sequence = ()
-    repeats: int = 0
+    repeats: Sequence = ()
 
     @property
     def coverage_mm(self) -> float:
@@ -133,9 +133,9 @@ def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
             order = part[np.lexsort(([_sequence(singles[index]) for index in part], offsets[part]))]
             first = np.concatenate(([True], np.diff(offsets[order]) > SAME_PLACE_MM))
             kept = order[first]
-            stacks.append(
-                Stack([singles[n] for n in kept], offsets[kept], () if number else copies, len(order) - len(kept))
-            )
+            places = np.cumsum(first) - 1
+            repeats = [(singles[kept[places[n]]], singles[order[n]]) for n in np.flatnonzero(~first)]
+            stacks.append(Stack([singles[n] for n in kept], offsets[kept], () if number else copies, repeats))
     return sorted(stacks, key=lambda stack: (-len(stack.slices), stack.start))
 
 
@@ -347,8 +347,8 @@ def left_out_sentence(
         parts.append(words.format(count=len(chosen.copies)))
     if chosen.repeats:
         words = _("{count} images at the position of another")
-        words = words if chosen.repeats > 1 else _("1 image at the position of another")
-        parts.append(words.format(count=chosen.repeats))
+        words = words if len(chosen.repeats) > 1 else _("1 image at the position of another")
+        parts.append(words.format(count=len(chosen.repeats)))
     for kind, count in Counter(kind for _item, kind in odd).items():
         names = [item.path.name for item, its_kind in odd if its_kind == kind]
         words = _("{count} images {kind} ({name}, …)") if count > 1 else _("1 image {kind} ({name})")

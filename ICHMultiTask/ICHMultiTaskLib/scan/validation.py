@@ -14,7 +14,7 @@ from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
 from .hounsfield import MIN_HU
 from .inside_skull import inside_skull
-from .slice_order import order_by_likeness
+from .slice_order import odd_planes, order_by_likeness
 from .stated_geometry import refuse_defaults, refuse_oblique
 
 MIN_SLICES = 8
@@ -79,7 +79,12 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
         _refuse_other_body(coarse, inside, shape)
         inside = shape.brain
     warnings = [*_grid_warnings(head_ct), *_cut_warnings(coarse, inside), *_content_warnings(coarse, inside)]
-    warnings += [*_order_warnings(coarse), *_shape_warnings(shape), *_dense_warnings(head_ct, coarse, shape)]
+    warnings += [
+        *_plane_warnings(head_ct.hu),
+        *_order_warnings(coarse),
+        *_shape_warnings(shape),
+        *_dense_warnings(head_ct, coarse, shape),
+    ]
     facts = head_ct.facts
     # A scan that was checked before already has its warnings.
     new = tuple(sentence for sentence in warnings if sentence not in facts.warnings)
@@ -254,6 +259,23 @@ def _content_warnings(coarse, inside):
                 "of the scan, and for contrast. Volumes at such values are unreliable."
             ).format(brain=brain, low=BRAIN_HU[0], high=BRAIN_HU[1])
         )
+
+
+def _plane_warnings(hu):
+    """Refuse blank slices among those of the head; warn of an image that is repeated in three slices or more."""
+    blank, (first, last) = odd_planes(hu)
+    if blank:
+        shown = ", ".join(str(n + 1) for n in blank[:5]) + (", …" if blank[5:] else "")
+        raise InputError(
+            _(
+                "Blank slices lie within the head; expected an image in each, found none in slice {shown} of {slices}."
+            ).format(shown=shown, slices=len(hu))
+        )
+    if last > first:
+        yield _(
+            "Slices {first} to {last} of {slices} hold one and the same image: slices may be missing, and hemorrhage "
+            "in them is not seen."
+        ).format(first=first + 1, last=last + 1, slices=len(hu))
 
 
 def _order_warnings(coarse):

@@ -46,6 +46,16 @@ def test_a_part_in_the_opposite_order_is_said(head_ct):
     assert "the anatomy jumps after slice 12, 18 from below" in said
 
 
+def test_a_blank_slice_is_refused_and_a_repeated_one_said(head_ct):
+    hu = head_ct.hu.copy()
+    hu[14] = 0
+    with pytest.raises(InputError, match="Blank slices lie within the head; .* found none in slice 15 of 32"):
+        check_head_ct(HeadCT(hu, head_ct.ijk_to_ras))
+    hu[14:17] = head_ct.hu[13]
+    (said,) = [words for words in check_head_ct(HeadCT(hu, head_ct.ijk_to_ras)).facts.warnings if "same image" in words]
+    assert said.startswith("Slices 14 to 17 of 32 hold one and the same image")
+
+
 @pytest.mark.parametrize("thickness_mm", [1.0, 5.0, 8.0, 10.0])
 def test_simulated_heads_follow_each_other(thickness_mm):
     settings = SimulationSettings(matrix=128, slices=None, thickness_mm=thickness_mm)

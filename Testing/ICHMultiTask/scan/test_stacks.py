@@ -50,10 +50,17 @@ def test_copies_by_their_headers_that_differ_are_refused(tmp_path, dicom_files, 
     """A second reconstruction whose kernel an anonymizer removed: one of the two would be taken by its file's name."""
     hu, affine = head
     bone = hu + np.random.default_rng(0).normal(0, 40, hu.shape).round().astype(hu.dtype)
-    for name, values in (("soft", hu), ("bone", bone)):
-        dicom_files.write(tmp_path, values, affine, name=name, AcquisitionTime="101500", ConvolutionKernel=None)
-    with pytest.raises(InputError, match=r"two images at one place .*bone\d+.*soft\d+.* expected copies, found values"):
-        read_head_ct(tmp_path)
+    study = {"StudyInstanceUID": "1.2.3", "ConvolutionKernel": None}
+
+    def without_number(dataset, k):
+        del dataset.InstanceNumber
+
+    for folder, tags in (("same", {"AcquisitionTime": "101500"}), ("none", {"change": without_number})):
+        for name, values in (("soft", hu), ("bone", bone)):
+            dicom_files.write(tmp_path / folder, values, affine, name=name, **study, **tags)
+        words = r"two images at one place .*bone\d+.*soft\d+.* expected copies, found values that differ by \d+ HU"
+        with pytest.raises(InputError, match=words):
+            read_head_ct(tmp_path / folder)
 
 
 def test_direction_cosines_and_spacing_that_differ_in_the_fifth_digit(tmp_path, dicom_files, head):
