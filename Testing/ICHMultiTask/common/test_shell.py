@@ -44,7 +44,13 @@ def start(work, *shell, **options):
     line = [sys.executable, "-c", COMMAND.format(work=work)]
     if shell:
         line = [*shell, *line]
-    return subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    # Where the tests run under nohup, their processes would ignore SIGHUP as well.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL) if hasattr(signal, "SIGHUP") else None
+    try:
+        return subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGHUP, before)
 
 
 @unix

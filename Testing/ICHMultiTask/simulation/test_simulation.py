@@ -312,7 +312,7 @@ def test_shares_add_up():
 def test_unknown_settings_are_refused():
     with pytest.raises(InputError, match="Unknown bleed location 'spleen'; expected one of putamen"):
         SimulationSettings(location="spleen")
-    with pytest.raises(InputError, match="matrix of at least 32"):
+    with pytest.raises(InputError, match="expected 32 to 2048 rows and columns, found 8"):
         SimulationSettings(matrix=8)
 
 
