@@ -139,6 +139,27 @@ def small_settings():
 
 
 @pytest.fixture(scope="session")
+def with_columns(training_manifest, tmp_path_factory):
+    """Write the table of `training_manifest` with further columns; of each row, they are `columns(n, row)`."""
+
+    def write(columns):
+        path = tmp_path_factory.mktemp("table") / "manifest.csv"
+        with training_manifest.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for n, row in enumerate(rows):
+            for name in ("image", "mask"):
+                row[name] = str(training_manifest.parent / row[name])
+            row |= columns(n, row)
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def training_manifest(tmp_path_factory):
     """The table of 20 heads with a ball of blood each, with masks."""
     folder, spacing = tmp_path_factory.mktemp("cohort"), np.array([3.6, 3.6, 8.0])

@@ -263,7 +263,8 @@ class Analyzer:
             )
             head = tasks[0]
         progress(0.6, _("Attention map"))
-        prediction = replace(prediction, head_region=head_region(head_ct))
+        if attention or volume is not None:
+            prediction = replace(prediction, head_region=head_region(head_ct))
         # The second look uses the coarse map of the volume head, whichever map is requested.
         locator = shown = None
         if volume is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copyfile
@@ -42,6 +42,11 @@ def stem(path: str | os.PathLike) -> str:
 def shown(path: str | os.PathLike) -> str:
     """A path as text that can be printed and stored: bytes that are not UTF-8, as on old CDs, become �."""
     return os.fsencode(path).decode("utf-8", "replace") if os.name != "nt" else str(path)
+
+
+def first_few(texts: Sequence[str], most: int = 5) -> str:
+    """The first texts, separated by commas; an ellipsis stands for the others."""
+    return ", ".join(texts[:most]) + (", …" if len(texts) > most else "")
 
 
 def is_utf8(path: str | os.PathLike) -> bool:

@@ -91,9 +91,8 @@ def parse(
         if name == asked:
             commands[name](own)
             own.set_defaults(parser=own, command_line=shlex.join([program, *arguments]))
-    if any(
-        not a or (a.startswith("--") and a.endswith("=")) for a in arguments
-    ):  # a shell variable without a value would mean the working folder, and any scan in it
+    # A shell variable without a value would mean the working folder, and any scan in it.
+    if any(not argument or (argument.startswith("--") and argument.endswith("=")) for argument in arguments):
         parser.error("an argument is empty; expected a value, such as the path of a scan")
     return parser.parse_args(arguments)
 

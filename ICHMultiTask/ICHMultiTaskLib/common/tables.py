@@ -153,6 +153,12 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, object]], col
     write_text(path, text.getvalue())
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of text in which the cells of each column stand one below the other."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
 def plain_name(name: str) -> str:
     """Normalize the name of a column: "Volume (mL)" becomes "volume_ml"."""
     return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")

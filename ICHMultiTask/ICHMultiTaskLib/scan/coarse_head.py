@@ -14,6 +14,26 @@ IN_PLANE[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
 """Structuring element: a voxel and its four neighbors in the plane of the first axis."""
 
 
+def largest_part(mask: np.ndarray, structure: np.ndarray | None = None) -> np.ndarray:
+    """The largest connected part of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+    structure : ndarray, optional
+        Which neighbors touch, as `scipy.ndimage.label` takes it.
+
+    Returns
+    -------
+    ndarray of bool
+        Of the same shape; all False if the mask is.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask, structure)
+    return labels == 1 + int(np.bincount(labels.ravel())[1:].argmax()) if count else np.zeros(mask.shape, bool)
+
+
 @dataclass(frozen=True)
 class CoarseHead:
     """A scan at about 4 mm; its axes point to the patient's superior, anterior and right.

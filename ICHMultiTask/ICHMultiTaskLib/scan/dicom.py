@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..common.errors import ICHMultiTaskError, InputError
-from ..common.names import shown
+from ..common.names import first_few, shown
 from ..common.translation import tr as _
 from .geometry import distinct_steps, regular_offsets, resample_slices, stack_affine, tilt_deg
 from .head_ct import HeadCT, ScanFacts
-from .hounsfield import as_hu
+from .hounsfield import AIR_HU, as_hu
 from .patient_age import patient_age
 from .pixels import read_hu
 from .series_class import MIN_COVERAGE_MM, Rank
@@ -31,7 +31,7 @@ WIDE_STEP = 1.5
 """Distance of neighboring slices in slice thicknesses above which something lies between them that was not scanned."""
 MAX_INTERPOLATED = 20
 """Most interpolated slices per slice read."""
-COMPARED, SAME_HU, AIR_HU = 3, 5.0, -500
+COMPARED, SAME_HU = 3, 5.0
 """So many copies are compared with their images; lossy compression changes the tissue by less than this in the mean."""
 SIMULATION = "ICHMultiTask simulation"
 """Manufacturer of the scans that ICHMultiTaskLib.simulation makes."""
@@ -291,7 +291,7 @@ def _spacing_sentence(steps, slices, offsets, grid):
         step < 0.6 * min(pair)
         for step, pair in zip(np.diff(offsets), zip(thickness[:-1], thickness[1:], strict=True), strict=True)
     )
-    shown = ", ".join(f"{step:.2f} mm ({count} ×)" for step, count in steps[:6]) + (", …" if len(steps) > 6 else "")
+    shown = first_few([f"{step:.2f} mm ({count} ×)" for step, count in steps], 6)
     overlap = ""
     if overlaps:
         overlap = (

@@ -5,7 +5,7 @@ For the inside of the skull see `inside_skull`.
 
 import numpy as np
 
-from .coarse_head import IN_PLANE
+from .coarse_head import IN_PLANE, largest_part
 from .head_ct import HeadCT
 
 _AIR_HU = -300
@@ -30,10 +30,9 @@ def head_region(head_ct: HeadCT) -> np.ndarray:
     steps = np.maximum(1, np.round(_COARSE_MM / head_ct.spacing_kji)).astype(int)
     dense = head_ct.hu[:: steps[0], :: steps[1], :: steps[2]] > _AIR_HU
     # Opening separates the head from the headrest that it touches.
-    labels, count = ndimage.label(ndimage.binary_opening(dense, IN_PLANE))
-    if count == 0:
+    largest = largest_part(ndimage.binary_opening(dense, IN_PLANE))
+    if not largest.any():
         return np.ones(shape, bool)
-    largest = labels == 1 + int(np.bincount(labels.ravel())[1:].argmax())
     largest = ndimage.binary_dilation(largest, IN_PLANE)
     for plane in largest:
         plane[:] = ndimage.binary_fill_holes(plane)

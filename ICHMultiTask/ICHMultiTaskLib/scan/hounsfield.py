@@ -13,7 +13,9 @@ MIN_HU, MAX_HU = -1024, 32767
 UNSCALED_OFFSET = 1024
 """Offset that scanners add before storing: RescaleIntercept is -1024 in nearly all CTs."""
 _SAMPLES = 500_000
-_AIR_HU = -500
+AIR_HU = -500
+"""Below are air and padding that stands for it; tissue is above."""
+_CORNERS = np.ix_((0, -1), (0, -1), (0, -1))
 _PADDING_SHARES = (0.005, 0.9)
 """Smallest share of the voxels that padding takes; above the largest one, the scan is constant."""
 _BRAIN_MODES = (22, 45)
@@ -82,7 +84,7 @@ def as_hu(values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 def _without_blanks(values):
     """Make NaN and infinity at the corners of a scan air, as in resampled scans; others, and blank slices, stay."""
     blank = ~np.isfinite(values)
-    if values.ndim != 3 or blank.all(axis=(1, 2)).any() or not blank[np.ix_(*((0, -1),) * 3)].any():
+    if values.ndim != 3 or blank.all(axis=(1, 2)).any() or not blank[_CORNERS].any():
         return values, ()
     region = _at_corners(blank) & blank
     sentence = _("{share:.0f} % of the voxels, around the scan, hold no number (NaN); they were made air.")
@@ -95,12 +97,11 @@ def _without_padding(hu):
         return hu, ()
     flat = hu.reshape(-1)
     sample = flat[:: max(1, flat.size // _SAMPLES)]
-    air = np.mean(sample < _AIR_HU)
-    ends = np.ix_(*((0, -1),) * 3)
+    air = np.mean(sample < AIR_HU)
     values = [
         value
-        for value in np.unique(hu[ends])
-        if value > _AIR_HU
+        for value in np.unique(hu[_CORNERS])
+        if value > AIR_HU
         and air >= _PADDING_SHARES[0]
         and _PADDING_SHARES[0] <= np.mean(sample == value) <= _PADDING_SHARES[1]
     ]
@@ -125,7 +126,7 @@ def _at_corners(mask):
     from scipy import ndimage
 
     labels, _count = ndimage.label(mask)
-    kept = np.unique(labels[np.ix_(*((0, -1),) * 3)])
+    kept = np.unique(labels[_CORNERS])
     return ndimage.binary_dilation(np.isin(labels, kept[kept > 0]))
 
 

@@ -35,13 +35,15 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
     InputError
         Voxels in lists or patterns of files, or as text, are not judged.
     """
-    source, kind = fields.get("ElementDataFile", ""), fields.get("ElementType", "").removeprefix("MET_")
+    source = fields.get("ElementDataFile", "")
+    kind = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY")
     sizes = fields.get("DimSize", "").split()
-    if kind.removesuffix("_ARRAY") not in _BYTES or not sizes or not all(size.isdecimal() for size in sizes):
+    if kind not in _BYTES or not sizes or not all(size.isdecimal() for size in sizes):
         return
     if not source or source.split()[0] == "LIST" or "%" in source or fields.get("BinaryData") == "False":
         return
-    if source in ("LOCAL", "Local", "local"):
+    is_local = source in ("LOCAL", "Local", "local")
+    if is_local:
         voxels = content[content.index(b"\n", content.index(b"ElementDataFile")) + 1 :]
     else:
         file = path.parent / source
@@ -55,9 +57,9 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
     start = fields.get("HeaderSize", "0")
     voxels = voxels[int(start) if start.isdecimal() else 0 :]
     count = math.prod(map(int, sizes)) * _channels(fields)
-    expected = count * _BYTES[kind.removesuffix("_ARRAY")]
+    expected = count * _BYTES[kind]
     is_compressed = fields.get("CompressedData") == "True"
-    if is_compressed and "CompressedDataSize" not in fields and source.upper() == "LOCAL":
+    if is_compressed and "CompressedDataSize" not in fields and is_local:
         raise InputError(
             _("{name} is compressed; expected CompressedDataSize in its MetaImage header, found none.").format(
                 name=path.name

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
+from ..common.names import first_few
 from ..common.translation import tr as _
 from .series_class import Rank, Verdict, judge, judge_foreign, study_date
 from .series_words import names_head
@@ -297,5 +298,5 @@ def _refuse_several_patients(slices):
             _(
                 "The files belong to {count} patients; expected the scan of one: give a folder of one "
                 "patient, or choose a series; found {names}."
-            ).format(count=len(patients), names=", ".join(names[:6]) + (", …" if len(names) > 6 else ""))
+            ).format(count=len(patients), names=first_few(names, 6))
         )

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..common.errors import InputError
+from ..common.names import first_few
 from ..common.translation import tr as _
 from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, plane_edges
 from .head_ct import HeadCT
@@ -71,7 +72,7 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
         plausible: not stated, too oblique, no human head size, or another orientation than stated.
     """
     _refuse_grid(head_ct)
-    _refuse_blanks(head_ct.hu)
+    _refuse_missing_numbers(head_ct.hu)
     coarse = coarse_head(head_ct)
     _refuse_values(head_ct.hu, coarse.hu)
     inside, shape = _inside(coarse), measure_head(coarse)
@@ -138,7 +139,7 @@ def _extent_mm(head_ct):
     return (np.array(head_ct.hu.shape[::-1]) / np.linalg.norm(inverse, axis=1))[::-1]
 
 
-def _refuse_blanks(hu):
+def _refuse_missing_numbers(hu):
     if hu.dtype.kind == "f" and not np.isfinite(hu.sum(dtype=np.float64)):
         count = int(hu.size - np.isfinite(hu).sum())
         raise InputError(
@@ -265,7 +266,7 @@ def _plane_warnings(hu):
     """Refuse blank slices among those of the head; warn of an image that is repeated in three slices or more."""
     blank, (first, last) = odd_planes(hu)
     if blank:
-        shown = ", ".join(str(n + 1) for n in blank[:5]) + (", …" if blank[5:] else "")
+        shown = first_few([str(n + 1) for n in blank])
         raise InputError(
             _(
                 "Blank slices lie within the head; expected an image in each, found none in slice {shown} of {slices}."
@@ -283,7 +284,7 @@ def _order_warnings(coarse):
     ratio, breaks = order_by_likeness(coarse)
     if ratio >= ORDERED:
         return
-    slices = ", ".join(str(n * coarse.strides[0] + 1) for n in breaks[:5]) + (", …" if breaks[5:] else "")
+    slices = first_few([str(n * coarse.strides[0] + 1) for n in breaks])
     if ratio < DISORDERED:
         raise InputError(
             _(

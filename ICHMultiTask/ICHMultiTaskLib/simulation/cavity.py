@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from ..common.errors import InputError
-from ..scan.coarse_head import IN_PLANE
+from ..scan.coarse_head import IN_PLANE, largest_part
 from ..scan.geometry import apply_affine
 from ..scan.inside_skull import inside_skull
 from .anatomy import Head
@@ -78,7 +78,7 @@ def fit_head(head_ct: HeadCT) -> FittedHead:
     """
     hu, affine, scanned = _regular_samples(head_ct)
     ball = ndimage.generate_binary_structure(3, 1)
-    skull = _largest(ndimage.binary_closing(hu > BONE_HU, ball, iterations=2))
+    skull = largest_part(ndimage.binary_closing(hu > BONE_HU, ball, iterations=2))
     soft = ~skull & (hu > SOFT_HU)
     # Two samples of 2 mm on each side close gaps of up to 8 mm.
     wall = ndimage.binary_dilation(skull, IN_PLANE, iterations=2)
@@ -100,7 +100,7 @@ def fit_head(head_ct: HeadCT) -> FittedHead:
 def _widest_part(soft, not_skull):
     """Largest soft-tissue region not divided by a narrow passage, with enclosed calcifications; bool."""
     soft = ndimage.binary_fill_holes(soft) & not_skull
-    core = _largest(_distance(soft) > OPENING_MM)
+    core = largest_part(_distance(soft) > OPENING_MM)
     return soft & (_distance(core) > -OPENING_MM - 0.5 * GRID_MM) if core.any() else core
 
 
@@ -146,12 +146,6 @@ def _regular_samples(head_ct):
         affine[:3, 3] += affine[:3, :3] @ [part.start for part in reversed(box)]
         hu, scanned = np.ascontiguousarray(hu[box]), scanned[box]
     return hu, affine, scanned
-
-
-def _largest(mask):
-    """Largest connected part."""
-    labels, count = ndimage.label(mask)
-    return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:])) if count else mask
 
 
 PRIOR = np.array([0.0, -18.0, 10.0, 0.0, 0.0, 0.0, -0.03, -0.03, -0.03, 0.115, 0.06, 2.3])

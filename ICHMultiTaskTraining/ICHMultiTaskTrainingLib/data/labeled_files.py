@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.common.names import shown
+from ICHMultiTaskLib.common.names import first_few, shown
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.measures.labeled_scan import on_lattice
 from ICHMultiTaskLib.measures.segment_dicom import SEGMENTATION_CLASSES, referenced_series
@@ -198,7 +198,7 @@ def _pair(folder, scans, segmentations, found):
             scans[scans.index(scan)] = drawn_on
             of_scan[drawn_on].append(path)
             continue
-        what = ", ".join(shown(scan.path.name) for scan in near[:4]) + (", …" if len(near) > 4 else "")
+        what = first_few([shown(scan.path.name) for scan in near], 4)
         found.alone.append(
             (path, f"it is not clear which scan it is of: expected one next to it, found {what or 'none without one'}")
         )

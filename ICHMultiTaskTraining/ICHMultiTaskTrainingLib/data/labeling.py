@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.names import shown
+from ICHMultiTaskLib.common.names import first_few, shown
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
-from ICHMultiTaskLib.common.tables import plain_name, read_csv, write_csv
+from ICHMultiTaskLib.common.tables import aligned, plain_name, read_csv, write_csv
 from ICHMultiTaskLib.common.writing import check_folder, new_folder
 from ICHMultiTaskLib.measures.labeled_scan import choose_segment, label_of
 from ICHMultiTaskLib.measures.segment_files import read_segments
@@ -234,14 +234,13 @@ def listing(entries: Sequence[Entry], found: Found, outcomes: Outcomes, folder: 
         segment = f"{shown(entry.segmentation.name)}: {entry.segment}" if entry.segmentation else ""
         state = "left out" if entry.problems else "mask" if entry.mask else ""
         rows.append((entry.patient_id, shown(entry.source.relative_to(folder)), segment, volume, died, state))
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines = aligned(rows)
     lines += ["", *(f"{shown(entry.source.relative_to(folder))}: {problem}" for entry in entries
                     for problem in entry.problems)]  # fmt: skip
     lines += [f"{shown(path.relative_to(folder))}: {why}" for path, why in [*found.alone, *found.unreadable]]
     absent = outcomes.without(entry.patient_id for entry in entries)
     if absent:
-        names = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
+        names = first_few(absent, 10)
         lines.append(f"Patients of the table of outcomes without a scan ({len(absent)}): {names}.")
     good = [entry for entry in entries if not entry.problems]
     patients = {entry.patient_id for entry in good}

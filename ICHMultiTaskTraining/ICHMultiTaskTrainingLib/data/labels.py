@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.names import first_few
 from ICHMultiTaskLib.measures.labeled_scan import same_grid
 from ICHMultiTaskLib.measures.segment import LARGEST_ML
 from ICHMultiTaskLib.measures.segment_files import read_segments
@@ -87,7 +88,7 @@ def _volumes(rows):
     large = [row for row in rows if row.volume_ml > LARGEST_ML]
     if not large:
         return
-    names = ", ".join(f"{row.patient_id} ({row.volume_ml:g})" for row in large[:5]) + (", …" if len(large) > 5 else "")
+    names = first_few([f"{row.patient_id} ({row.volume_ml:g})" for row in large])
     hint = "; are they in mm³?" if len(large) > len([row for row in rows if row.volume_ml > 0]) / 2 else ""
     yield f"volume_ml above {LARGEST_ML:g} mL in {len(large)} of {len(rows)} rows: {names}{hint}"
 

@@ -11,7 +11,7 @@ import numpy as np
 from ICHMultiTaskLib.common.clinical_variables import UNKNOWN, VARIABLES
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.numbers import counted, number, percent, with_interval
-from ICHMultiTaskLib.common.tables import parsed_number
+from ICHMultiTaskLib.common.tables import aligned, parsed_number
 from ICHMultiTaskLib.comparison.statistics import (
     SEVERE_ML,
     SMALL_ML,
@@ -82,7 +82,7 @@ def subgroup_metrics(records: Sequence[dict], seed: int = 0) -> list[dict]:
         `prognoses` (patients who have one); `auc`, and `why_no_auc` (a text) if there are fewer than ten deaths or ten
         survivors; `intervals_95` of the metrics, by bootstrap over patients.
     """
-    groups = {"": _Grouping([EVERYONE] * len(records)), **_groupings(records)}
+    groups = {"": _places([EVERYONE] * len(records)), **_groupings(records)}
     return [
         {"by": by, "group": group, **_measured([records[n] for n in places], seed)}
         for by, grouping in groups.items()
@@ -115,9 +115,7 @@ HEADINGS = ("by", "subgroup", "patients", "MAE, mL", "bias, mL", "coverage", "AU
 
 def subgroup_text(subgroups: Sequence[dict]) -> str:
     """The table for the shell."""
-    rows = [HEADINGS, *subgroup_rows(subgroups)]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    return "\n".join(aligned([HEADINGS, *subgroup_rows(subgroups)]))
 
 
 def draw_subgroups(figure: Figure, subgroups: Sequence[dict]) -> None:
@@ -144,18 +142,16 @@ def draw_subgroups(figure: Figure, subgroups: Sequence[dict]) -> None:
     all_axes[0].set_yticks(places, labels)
 
 
-class _Grouping(dict):
+def _places(groups, order=()):
     """Indices of the records of each group, in the order of `order`, then by size."""
-
-    def __init__(self, groups, order=()):
-        found = {}
-        for n, group in enumerate(groups):
-            found.setdefault(NOT_KNOWN if group is None else group, []).append(n)
-        rest = sorted(found.keys() - {*order, NOT_KNOWN}, key=lambda name: (-len(found[name]), name))
-        for name in rest[MOST:]:
-            found.setdefault(OTHERS, []).extend(found.pop(name))
-        names = [*order, *rest[:MOST], OTHERS, NOT_KNOWN]
-        super().__init__((name, found[name]) for name in names if name in found)
+    found = {}
+    for n, group in enumerate(groups):
+        found.setdefault(NOT_KNOWN if group is None else group, []).append(n)
+    rest = sorted(found.keys() - {*order, NOT_KNOWN}, key=lambda name: (-len(found[name]), name))
+    for name in rest[MOST:]:
+        found.setdefault(OTHERS, []).extend(found.pop(name))
+    names = [*order, *rest[:MOST], OTHERS, NOT_KNOWN]
+    return {name: found[name] for name in names if name in found}
 
 
 def _groupings(records):
@@ -167,7 +163,7 @@ def _groupings(records):
             groups = [None if v is None else words[bisect_right(edges, v)] for v in values]
         else:
             groups = [record.get(column) for record in records]
-        found[by] = _Grouping(groups, words)
+        found[by] = _places(groups, words)
     return {by: grouping for by, grouping in found.items() if len(grouping) > 1}
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.names import first_few
 from ICHMultiTaskLib.mrml.translation import tr as _
 
 from ..cli.process import CommandProcess, LogReader
@@ -132,7 +133,7 @@ def check_unseen(run: RunFolder, table: str | os.PathLike) -> None:
     own = Path(run.stored["manifest"]).resolve() == manifest.path.resolve()
     both = sorted({row.patient_id for row in manifest.rows} & known)
     if own or both:
-        names = ", ".join(both[:5]) + (", …" if len(both) > 5 else "")
+        names = first_few(both)
         raise InputError(
             "The model cannot be calibrated on patients of its own training or validation: expected a table of other "
             f"patients, found {len(both)} of this run ({names})."

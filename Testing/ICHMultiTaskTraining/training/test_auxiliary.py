@@ -1,6 +1,5 @@
 """Auxiliary outputs: findings of the manifest that shape the encoder in training."""
 
-import csv
 from dataclasses import replace
 
 import numpy as np
@@ -27,25 +26,16 @@ KNOWN = ("infratentorial", "ventricular_blood", "location", "midline_shift", "ag
 
 
 @pytest.fixture(scope="module")
-def findings(training_manifest, tmp_path_factory):
+def findings(with_columns):
     """The same heads with findings, each missing in some rows."""
-    path = tmp_path_factory.mktemp("findings") / "manifest.csv"
-    with training_manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for n, row in enumerate(rows):
-        for name in ("image", "mask"):
-            row[name] = str(training_manifest.parent / row[name])
-        volume = float(row["volume_ml"])
-        row |= {
+    return with_columns(
+        lambda n, row: {
             "location": "" if n % 5 == 4 else ("putamen", "cerebellum", "lobar", "deep")[n % 4],
-            "ivh": "" if n == 7 else int(volume > 40), "midline_shift_mm": "" if n % 2 else f"{volume / 20:.2f}",
+            "ivh": "" if n == 7 else int(float(row["volume_ml"]) > 40),
+            "midline_shift_mm": "" if n % 2 else f"{float(row['volume_ml']) / 20:.2f}",
             "age": 50 + n,
-        }  # fmt: skip
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+        }
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Training with clinical variables."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -19,20 +17,13 @@ from ICHMultiTaskTrainingLib.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
-def clinical_manifest(training_manifest, tmp_path_factory):
+def clinical_manifest(with_columns):
     """The same heads with an age, which tells the outcome, and a GCS that is missing in every other row."""
-    path = tmp_path_factory.mktemp("clinical") / "manifest.csv"
-    with training_manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for n, row in enumerate(rows):
-        for name in ("image", "mask"):
-            row[name] = str(training_manifest.parent / row[name])
-        row |= {"age": 85 if row["died"] == "1" else 55, "gcs": "" if n % 2 else 9 + n % 5, "empty": ""}
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return with_columns(
+        lambda n, row: {
+            "age": 85 if row["died"] == "1" else 55, "gcs": "" if n % 2 else 9 + n % 5, "empty": "",
+        }
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
-from ...scan.coarse_head import IN_PLANE
+from ...scan.coarse_head import IN_PLANE, largest_part
 from ...scan.geometry import apply_affine
 from ...scan.head_ct import HeadCT
 from ...scan.inside_skull import inside_skull
@@ -133,8 +133,8 @@ def _cavity(head_ct):
     blocks = hu[:: steps[0], : rows * steps[1], : columns * steps[2]]
     bone = blocks.reshape(len(blocks), rows, steps[1], columns, steps[2]).max((2, 4)) > BONE_HU
     # The skull alone: a table as dense as bone would be taken for a part of its ring.
-    bone = _largest(bone, np.ones((3, 3, 3), dtype=bool))
-    if bone is None:
+    bone = largest_part(bone, np.ones((3, 3, 3), dtype=bool))
+    if not bone.any():
         return None, 0.0
     wall = ndimage.binary_dilation(bone, IN_PLANE)
     inside = inside_skull(wall)
@@ -143,8 +143,8 @@ def _cavity(head_ct):
         thicker = inside_skull(ndimage.binary_dilation(wall, IN_PLANE, iterations=gap))
         inside |= ndimage.binary_dilation(thicker, IN_PLANE, iterations=gap) & ~wall
     inside |= _behind_openings(bone, inside) & ~wall
-    largest = _largest(ndimage.binary_erosion(inside, IN_PLANE))
-    if largest is None:
+    largest = largest_part(ndimage.binary_erosion(inside, IN_PLANE))
+    if not largest.any():
         return None, 0.0
     found = np.argwhere(ndimage.binary_dilation(largest, IN_PLANE) & inside)
     volume_ml = float(len(found) * np.prod(steps) * head_ct.voxel_volume_mm3 / 1000)
@@ -153,12 +153,6 @@ def _cavity(head_ct):
     index = np.empty((len(found), 3))
     index[:, axes] = found * steps + (0, (steps[1] - 1) / 2, (steps[2] - 1) / 2)
     return apply_affine(head_ct.ijk_to_ras, index[:, ::-1]), volume_ml
-
-
-def _largest(mask, structure=None):
-    """The largest connected part of a mask; None if it is empty."""
-    labels, count = ndimage.label(mask, structure)
-    return labels == 1 + int(np.bincount(labels.ravel())[1:].argmax()) if count else None
 
 
 def _behind_openings(bone, inside):
