@@ -101,6 +101,7 @@ def judge(stack: Stack, repeats: int = 1) -> Verdict:
     first = stack.slices[len(stack.slices) // 2]
     found = _classes(first, stack.slices)
     if abs(first.normal[2]) < 0.75:
+        found.pop(SeriesClass.AXIAL_REFORMAT, None)
         found[SeriesClass.OTHER_PLANE] = _("not axial")
     if repeats > 2:
         found[SeriesClass.PERFUSION] = _("a dynamic series of {repeats} volumes").format(repeats=repeats)

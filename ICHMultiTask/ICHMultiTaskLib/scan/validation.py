@@ -412,7 +412,9 @@ def _dense_ml(hu, coarse, shape):
     samples = hu[:: coarse.strides[0]][part, :: fine[0], :: fine[1]]
     for axis, size in enumerate(fine, start=1):
         deep = np.repeat(deep, coarse.strides[axis] // size, axis=axis)
-    values = samples[deep[:, : samples.shape[1], : samples.shape[2]]]
+    # The one has incomplete blocks at the edge, the other, of a noisy scan, has none.
+    rows, columns = np.minimum(samples.shape[1:], deep.shape[1:])
+    values = samples[:, :rows, :columns][deep[:, :rows, :columns]]
     if not values.size:
         return 0.0
     middle = np.median(values)

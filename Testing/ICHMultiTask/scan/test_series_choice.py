@@ -9,7 +9,7 @@ import pytest
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.scan.dicom_files import Slice
 from ICHMultiTaskLib.scan.reading import list_series, read_head_ct
-from ICHMultiTaskLib.scan.series_choice import choose_series
+from ICHMultiTaskLib.scan.series_choice import choose_series, rank_series, summarize
 
 DERIVED, LOCALIZER = ["DERIVED", "SECONDARY", "AXIAL"], ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
@@ -196,6 +196,12 @@ def test_other_planes(orientation, words):
         choose_series(headers("1.1", orientation=orientation))
     taken = choose_series(headers("1.1", orientation=orientation, SeriesNumber=1) + headers("1.2", SeriesNumber=2))[0]
     assert taken.uid == "1.2"
+
+
+def test_a_coronal_reformat_is_no_axial_one():
+    coronal = headers("1.1", orientation=(1, 0, 0, 0, 0, -1), SeriesDescription="Coronal Head 3.0")
+    (summary,) = summarize(rank_series(coronal))
+    assert "not axial" in summary.why and "an axial" not in summary.why
 
 
 def test_kernel_outweighs_the_words():

@@ -125,6 +125,14 @@ def test_interpolated_slices_are_no_contrast_medium():
     assert not any("contrast" in sentence for sentence in warnings_of(scan))
 
 
+def test_a_noisy_scan_of_any_size_is_checked(head_ct):
+    """Noise is averaged in whole blocks of pixels; of 167 columns, 2 are left over."""
+    fine = np.diag([1 / 3, 1 / 3, 1.0, 1.0])
+    hu = np.repeat(np.repeat(head_ct.hu, 3, axis=1), 3, axis=2)[:, :, :-1]
+    noisy = hu + np.random.default_rng(0).normal(0.0, 60.0, hu.shape).astype(np.int16)
+    assert not any("denser than blood" in words for words in warnings_of(HeadCT(noisy, head_ct.ijk_to_ras @ fine)))
+
+
 def test_head_with_neck_and_whole_body(head_ct):
     neck = np.concatenate([np.repeat(head_ct.hu[:1], 40, axis=0), head_ct.hu])
     assert "expected a head without neck or chest" in " ".join(warnings_of(HeadCT(neck, head_ct.ijk_to_ras)))
