@@ -284,7 +284,7 @@ class Analyzer:
             marking = propose(head_ct, locator, max(volume, MIN_MARKED_ML))
             hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
             if hemorrhage == Hemorrhage.FOUND:
-                findings, marking = look_around(head_ct, marking, volume)
+                findings, marking = look_around(head_ct, marking, locator, volume)
             clock.lap("second_look")
         death = death_range = None
         if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:

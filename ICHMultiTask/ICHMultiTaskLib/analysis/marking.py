@@ -149,12 +149,13 @@ def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress 
         return _nothing(head_ct, wanted, _("Nothing is marked: the volume is 0 mL."), True)
     if volume_ml is None and done is not None and done.model_volume_ml == wanted:
         return done
-    found = propose(head_ct, _attention(analysis), wanted, volume_ml is None, progress)
-    return look_around(head_ct, found, wanted, volume_ml is None)[1]
+    attention = _attention(analysis)
+    found = propose(head_ct, attention, wanted, volume_ml is None, progress)
+    return look_around(head_ct, found, attention, wanted, volume_ml is None)[1]
 
 
 def look_around(
-    head_ct: HeadCT, marking: Marking, volume_ml: float, is_model_volume: bool = True
+    head_ct: HeadCT, marking: Marking, attention: Attention, volume_ml: float, is_model_volume: bool = True
 ) -> tuple[Findings | None, Marking]:
     """Derive the findings of the scan, and remove intraventricular blood from the marking.
 
@@ -163,6 +164,8 @@ def look_around(
     head_ct : HeadCT
     marking : Marking
         From `propose`.
+    attention : Attention
+        As in `propose`.
     volume_ml : float
         Volume of the parenchymal bleed.
     is_model_volume : bool
@@ -174,7 +177,7 @@ def look_around(
         None if nothing is marked, or no closed skull is found.
     marking : Marking
     """
-    findings, mask = find(head_ct, marking.mask, volume_ml)
+    findings, mask = find(head_ct, marking.mask, attention.array, volume_ml)
     left_out_ml = float(np.count_nonzero(marking.mask) - np.count_nonzero(mask)) * head_ct.voxel_volume_mm3 / 1000.0
     if left_out_ml < MIN_COMPONENT_ML:
         return findings, marking

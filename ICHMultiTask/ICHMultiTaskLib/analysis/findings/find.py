@@ -23,7 +23,9 @@ ACCURACY = {
 """Measured on simulated patients; see `Docs/user-guide.md`, "Findings"."""
 
 
-def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings | None, np.ndarray]:
+def find(
+    head_ct: HeadCT, mask: np.ndarray, attention: np.ndarray, volume_ml: float
+) -> tuple[Findings | None, np.ndarray]:
     """Derive the findings other than the volume.
 
     Parameters
@@ -31,6 +33,8 @@ def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings 
     head_ct : HeadCT
     mask : ndarray of shape (K, J, I), bool
         All marked blood.
+    attention : ndarray of shape (K, J, I)
+        Map of the volume head, 0 to 1.
     volume_ml : float
         Volume of the parenchymal bleed, as predicted by the model.
 
@@ -45,10 +49,11 @@ def find(head_ct: HeadCT, mask: np.ndarray, volume_ml: float) -> tuple[Findings 
     if frame is None:
         return None, mask
     grid = HeadGrid.of(head_ct, mask, frame)
-    ventricles = examine(grid, volume_ml)
+    ventricles = examine(grid)
     index = np.argwhere(mask)
     points = apply_affine(grid.ras_to_atlas @ head_ct.ijk_to_ras, index[:, ::-1])
-    inside = inside_ventricles(ventricles, points)
+    voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
+    inside = inside_ventricles(ventricles, points, attention[mask], volume_ml, voxel_ml)
     if inside.any() and not inside.all():
         mask = mask.copy()
         mask[tuple(index[inside].T)] = False
