@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "ICHMultiTask"), str(ROOT / "ICHMultiTaskTraining")]
 
 from ICHMultiTaskLib.common.tables import read_csv, write_csv  # noqa: E402
-from ICHMultiTaskLib.model.calibration import correct_volume, output_to_volume  # noqa: E402
+from ICHMultiTaskLib.model.calibration import output_to_volume  # noqa: E402
 from ICHMultiTaskLib.model.networks.base import STAGES  # noqa: E402
+from ICHMultiTaskLib.model.volume_correction import correct_volume  # noqa: E402
 from ICHMultiTaskLib.simulation import SimulationSettings, write_cohort  # noqa: E402
 from ICHMultiTaskTrainingLib.data.batches import load  # noqa: E402
 from ICHMultiTaskTrainingLib.data.cache import CachedScans, prepare_all  # noqa: E402

@@ -27,7 +27,7 @@ from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
 from .attention import Attention, Prediction, map_of
 from .findings.finding import Findings
-from .marking import Marking, look_around, propose
+from .marking import Marking, compared, look_around, propose
 from .plausibility import thickness_warnings, volume_warnings
 from .prognosis_range import percentile_range, varied_images
 from .second_look import WITHOUT_PROGNOSIS, Hemorrhage, decide
@@ -44,7 +44,8 @@ class Analysis:
     ----------
     head_ct : HeadCT
     volume_ml : float or None
-        None if the model was not trained to measure it.
+        From `network_volume_ml` and `outlined_volume_ml`, see `model.two_readings`; None if the model was not trained
+        to measure it.
     volume_interval_ml : (float, float) or None
         None if the bundle has no calibrated interval.
     interval_coverage : float or None
@@ -73,6 +74,10 @@ class Analysis:
         Findings besides the volume; None if no hemorrhage was found, or its location is unclear.
     clinical : dict or None
         For a model with clinical inputs: the given values by name, None for missing ones.
+    network_volume_ml : float or None
+        The volume as the network reads it.
+    outlined_volume_ml : float or None
+        Volume of the marked blood, without that in the ventricles; None if no hemorrhage was found.
     """
 
     head_ct: HeadCT
@@ -93,6 +98,8 @@ class Analysis:
     marking: Marking | None = field(default=None, repr=False)
     findings: Findings | None = None
     clinical: dict | None = None
+    network_volume_ml: float | None = None
+    outlined_volume_ml: float | None = None
 
     def attention_for(
         self,
@@ -108,6 +115,18 @@ class Analysis:
         Attention
         """
         return map_of(self.prediction, self.head_ct, head, stage, method, progress)
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """What the scan shows at the network's attention; attributes as in `Analysis`, `outlined_ml` in mL."""
+
+    hemorrhage: Hemorrhage | None = None
+    reason: str = ""
+    marking: Marking | None = None
+    findings: Findings | None = None
+    outlined_ml: float | None = None
+    volume_ml: float | None = None
 
 
 class Analyzer:
@@ -173,6 +192,30 @@ class Analyzer:
         images = varied_images(prediction.network_input, head_ct.spacing_kji, self.settings.window_hu)
         log_odds = [prediction.log_odds, *self.runner.log_odds(images, prediction.clinical)]
         return percentile_range([self.bundle.probability(value) for value in log_odds])
+
+    def second_look(self, head_ct: HeadCT, locator: Attention, network_ml: float) -> SecondLook:
+        """Mark what is at the network's attention, decide whether it is a hemorrhage, and read its volume again.
+
+        Parameters
+        ----------
+        head_ct : HeadCT
+        locator : Attention
+            The map of `LOCATOR`.
+        network_ml : float
+            The network's reading of the volume.
+
+        Returns
+        -------
+        SecondLook
+        """
+        marking = propose(head_ct, locator, max(network_ml, MIN_MARKED_ML))
+        hemorrhage, reason = decide(network_ml, marking.evidence, marking.volume_ml)
+        findings = outlined = None
+        if hemorrhage == Hemorrhage.FOUND:
+            findings, marking = look_around(head_ct, marking, locator, network_ml)
+            outlined = marking.volume_ml
+        volume = self.bundle.joint_volume_ml(network_ml, outlined)
+        return SecondLook(hemorrhage, reason, compared(marking, volume), findings, outlined, volume)
 
     def analyze(
         self,
@@ -241,13 +284,12 @@ class Analyzer:
                     missing=joined(", ", missing)
                 )
             )
-        volume = interval = None
+        network_volume = None
         if Head.VOLUME in tasks:
-            volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
-            warnings.extend(volume_warnings(volume, head_ct.facts.intracranial_ml))
+            network_volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
+            volume_warnings(network_volume, head_ct.facts.intracranial_ml)  # refuses an impossible one
             warnings.extend(thickness_warnings(head_ct, self.bundle.metadata["metrics"]))
-            interval = self.bundle.volume_interval_ml(volume)
-            if interval is None:
+            if self.bundle.interval_coverage is None:
                 warnings.append(_("The model has no calibrated interval; the volume is shown without one."))
         for task in set(Head.values()) - set(tasks):
             warnings.append(
@@ -263,11 +305,11 @@ class Analyzer:
             )
             head = tasks[0]
         progress(0.6, _("Attention map"))
-        if attention or volume is not None:
+        if attention or network_volume is not None:
             prediction = replace(prediction, head_region=head_region(head_ct))
         # The second look uses the coarse map of the volume head, whichever map is requested.
         locator = shown = None
-        if volume is not None:
+        if network_volume is not None:
             locator = shown = map_of(prediction, head_ct, *LOCATOR)
         if attention and (locator is None or (head, stage, method) != LOCATOR):
             shown = map_of(prediction, head_ct, head, stage, method, part(progress, 0.6, 0.7))
@@ -278,26 +320,24 @@ class Analyzer:
                 )
             )
         clock.lap("attention")
-        hemorrhage, reason, marking, findings = None, "", None, None
-        if volume is not None:
+        look = SecondLook()
+        if network_volume is not None:
             progress(0.7, _("Second look"))
-            marking = propose(head_ct, locator, max(volume, MIN_MARKED_ML))
-            hemorrhage, reason = decide(volume, marking.evidence, marking.volume_ml)
-            if hemorrhage == Hemorrhage.FOUND:
-                findings, marking = look_around(head_ct, marking, locator, volume)
+            look = self.second_look(head_ct, locator, network_volume)
+            warnings.extend(volume_warnings(look.volume_ml, head_ct.facts.intracranial_ml))
             clock.lap("second_look")
         death = death_range = None
-        if Head.PROGNOSIS in tasks and hemorrhage != Hemorrhage.NONE:
+        if Head.PROGNOSIS in tasks and look.hemorrhage != Hemorrhage.NONE:
             death = self.bundle.probability(prediction.log_odds)
-            if prognosis_range and hemorrhage not in WITHOUT_PROGNOSIS:
+            if prognosis_range and look.hemorrhage not in WITHOUT_PROGNOSIS:
                 progress(0.8, _("Range of the prognosis"))
                 death_range = self.mortality_range(head_ct, prediction)
                 clock.lap("prognosis_range")
         progress(1.0, _("Done"))
         return Analysis(
             head_ct=head_ct,
-            volume_ml=volume,
-            volume_interval_ml=interval,
+            volume_ml=look.volume_ml,
+            volume_interval_ml=None if look.volume_ml is None else self.bundle.volume_interval_ml(look.volume_ml),
             interval_coverage=self.bundle.interval_coverage,
             mortality_probability=death,
             prognosis=None if death is None else "death" if death > 0.5 else "survival",
@@ -312,12 +352,14 @@ class Analyzer:
             timing_s=clock.laps,
             prediction=prediction,
             provenance=provenance(self.runner.device, self.runner.number_format),
-            hemorrhage=hemorrhage,
-            hemorrhage_reason=reason,
+            hemorrhage=look.hemorrhage,
+            hemorrhage_reason=look.reason,
             mortality_range=death_range,
-            marking=marking,
-            findings=findings,
+            marking=look.marking,
+            findings=look.findings,
             clinical=read,
+            network_volume_ml=network_volume,
+            outlined_volume_ml=look.outlined_ml,
         )
 
 

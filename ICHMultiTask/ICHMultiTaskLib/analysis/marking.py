@@ -1,14 +1,11 @@
-"""Mark the bleed: a segmentation proposed from attention, density and the predicted volume.
+"""Mark the bleed: a segmentation proposed from attention and density.
 
-No masks are needed for training. Attention says where to look, density (HU) what is blood, and the volume how far it
-extends: among the smooth regions of blood density around the attention, the one with the predicted volume is chosen.
-The regions come from total-variation denoising (Rudin, Osher and Fatemi 1992, doi 10.1016/0167-2789(92)90242-F), whose
-level sets have the shortest border for the enclosed region (Chambolle 2004, doi 10.1023/B:JMIV.0000011325.36760.1e).
+No masks are needed for training. Attention says where to look, density (HU) what is blood: see `outline`. The volume
+of the marked blood is the second reading of the bleed's volume, beside the network's: see `model.two_readings`.
 """
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,51 +17,17 @@ from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
 from ..measures.grids import bounding_box
 from ..measures.segment import LARGEST_ML, TOUCHING
-from ..measures.shape import sphere_radius_mm
 from ..model.attention import LOCATOR
 from ..scan.head_ct import HeadCT
-from .denoising import denoise
 from .findings.find import find
 from .findings.finding import Findings
+from .outline import MIN_COMPONENT_ML, is_same, outline
 from .second_look import Evidence, Hemorrhage
 
 if TYPE_CHECKING:
     from .analyzer import Analysis
     from .attention import Attention
 
-NEAR_MM = 15.0
-"""The bleed lies within the region of highest attention: as large as a sphere of its volume with this added radius."""
-SEED_MM = 3.0
-"""Every component of the bleed overlaps the region of highest attention that is defined with this smaller margin."""
-MIN_COMPONENT_ML = 0.1
-"""Smaller components are left out."""
-MARGIN_MM = 6.0
-EDGE_MM = 4.0
-"""Margin around the bleed for a smooth border."""
-COARSE_MM = 4.0
-"""The attention map has no finer detail."""
-GRID_MM = 1.0
-GRID_VOXELS = 300_000
-BONE_HU = 160
-BONE_RIM_MM = 1.5
-"""Rim around bone in which the partial volume of bone and brain looks like blood."""
-FORAMEN_MM = 3.0
-"""Openings of the skull up to twice this width are closed."""
-BLOOD_HU = (5.0, 110.0)
-CONTRAST_HU = 8.0
-"""Blood is at least this much denser than brain."""
-DENOISING_HU = 8.0
-RIM_MM = (2.0, 6.0)
-"""Distance from the bleed at which its surroundings are measured."""
-RIM_PERCENTILE = 80
-"""Of the surrounding density: blood is denser than nearly all of it, while a sinus or the tentorium extends into it."""
-NEAR_BONE_MM = 4.0
-DENSE_HU = 100.0
-"""Denser than this: bone, calcium, metal or contrast in vessels, not blood."""
-LATITUDE = 0.15
-"""How far the border may move to reach the predicted volume, as a fraction of the step from brain to blood."""
-TOLERANCE = 0.1, 0.5
-"""Volumes differ beyond this fraction and this many mL."""
 NO_BLOOD = _("Nothing is marked: nothing near the attention is as dense as blood.")
 
 
@@ -78,23 +41,23 @@ class Marking:
         On the scan's grid; all False if nothing could be marked.
     volume_ml : float
         Of the mask.
-    model_volume_ml : float
-        Target volume of the mask: the model's, unless another one was requested.
+    expected_ml : float or None
+        Volume that the mask is compared with: the one that the analysis reports, or a requested one.
     components_ml : tuple of float
         Volumes of the separate parts, descending.
     agrees : bool
-        Whether the mask reaches that volume.
+        Whether the mask has that volume.
     notes : tuple of str
-        For the user: why nothing was marked, or why the volumes differ.
+        For the user: why nothing was marked, what was left out, or why the volumes differ.
     evidence : Evidence or None
         How much the marked region resembles blood; None if nothing was marked.
     """
 
     mask: np.ndarray = field(repr=False)
     volume_ml: float
-    model_volume_ml: float
+    expected_ml: float | None
     components_ml: tuple
-    agrees: bool
+    agrees: bool = True
     notes: tuple = ()
     evidence: Evidence | None = None
 
@@ -117,14 +80,14 @@ def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress 
     analysis : Analysis
         The attention of its volume head shows where the bleed is.
     volume_ml : float, optional
-        Target volume of the mask; by default the model's.
+        Requested volume of the mask; by default the mask follows the borders in the scan alone.
     progress : callable (fraction, message), optional
         May raise Canceled.
 
     Returns
     -------
     Marking
-        The mask follows the borders in the scan: if they enclose clearly more or less than `volume_ml`, so does the
+        Also with a requested volume the mask follows the borders: if they enclose clearly more or less, so does the
         mask, `agrees` is False and a note says so.
 
     Raises
@@ -132,30 +95,61 @@ def mark(analysis: Analysis, volume_ml: float | None = None, progress: Progress 
     InputError
         If `volume_ml` cannot be that of a hemorrhage.
     """
-    wanted = analysis.volume_ml if volume_ml is None else float(volume_ml)
+    requested = volume_ml is not None
+    wanted = float(volume_ml) if requested else analysis.volume_ml
     if wanted is None:
         raise InputError(_("Nothing can be marked: expected a model trained to measure volume, or a volume in mL."))
-    if volume_ml is not None:
+    if requested:
         check_volume(wanted)
-    head_ct, done = analysis.head_ct, analysis.marking
-    if volume_ml is None and analysis.hemorrhage == Hemorrhage.NONE:
-        return _nothing(
-            head_ct,
-            wanted,
-            _("Nothing is marked. {reason}").format(reason=analysis.hemorrhage_reason),
-            True,
-        )
+    head_ct = analysis.head_ct
+    if not requested and analysis.hemorrhage == Hemorrhage.NONE:
+        reason = _("Nothing is marked. {reason}").format(reason=analysis.hemorrhage_reason)
+        return _nothing(head_ct, wanted, reason)
     if wanted == 0:
-        return _nothing(head_ct, wanted, _("Nothing is marked: the volume is 0 mL."), True)
-    if volume_ml is None and done is not None and done.model_volume_ml == wanted:
-        return done
+        return _nothing(head_ct, wanted, _("Nothing is marked: the volume is 0 mL."))
+    if not requested and analysis.marking is not None:
+        return analysis.marking
     attention = _attention(analysis)
-    found = propose(head_ct, attention, wanted, volume_ml is None, progress)
-    return look_around(head_ct, found, attention, wanted, volume_ml is None)[1]
+    found = propose(head_ct, attention, wanted, requested, progress)
+    return compared(look_around(head_ct, found, attention, wanted)[1], wanted, requested)
+
+
+def propose(
+    head_ct: HeadCT,
+    attention: Attention,
+    volume_ml: float,
+    requested: bool = False,
+    progress: Progress | None = None,
+) -> Marking:
+    """Mark the region at the attention that is denser than brain, whether it is blood or not.
+
+    Parameters
+    ----------
+    head_ct : HeadCT
+    attention : Attention
+        The map of `LOCATOR`.
+    volume_ml : float
+        Volume of the bleed, above 0: the network's reading, or a requested one.
+    requested : bool
+        Whether the mask's border moves toward this volume. Otherwise the mask is a reading of its own.
+    progress : callable (fraction, message), optional
+
+    Returns
+    -------
+    Marking
+    """
+    if attention.peak_ras_mm is None:
+        sentence = _("Nothing is marked: the attention map of the volume head is blank.")
+        return replace(_nothing(head_ct, None, sentence), agrees=False)
+    target = volume_ml if requested else None
+    found = outline(head_ct, attention.array, volume_ml, target, progress or NO_PROGRESS)
+    if found.evidence is None:
+        return replace(_nothing(head_ct, None, NO_BLOOD), agrees=False)
+    return _measured(head_ct, found.mask, found.evidence)
 
 
 def look_around(
-    head_ct: HeadCT, marking: Marking, attention: Attention, volume_ml: float, is_model_volume: bool = True
+    head_ct: HeadCT, marking: Marking, attention: Attention, volume_ml: float
 ) -> tuple[Findings | None, Marking]:
     """Derive the findings of the scan, and remove intraventricular blood from the marking.
 
@@ -168,8 +162,6 @@ def look_around(
         As in `propose`.
     volume_ml : float
         Volume of the parenchymal bleed.
-    is_model_volume : bool
-        As in `propose`.
 
     Returns
     -------
@@ -181,59 +173,27 @@ def look_around(
     left_out_ml = float(np.count_nonzero(marking.mask) - np.count_nonzero(mask)) * head_ct.voxel_volume_mm3 / 1000.0
     if left_out_ml < MIN_COMPONENT_ML:
         return findings, marking
-    rest = _marking(head_ct, mask, marking.model_volume_ml, marking.evidence, _source(is_model_volume))
     note = _("Left out of the mark: {volume:.1f} mL of blood in the ventricles.").format(volume=left_out_ml)
-    return findings, replace(rest, notes=(note, *rest.notes))
+    return findings, _measured(head_ct, mask, marking.evidence, (note,))
 
 
-def _source(is_model_volume):
-    return _("the model measured") if is_model_volume else _("was requested")
-
-
-def propose(
-    head_ct: HeadCT,
-    attention: Attention,
-    wanted: float,
-    is_model_volume: bool = True,
-    progress: Progress | None = None,
-) -> Marking:
-    """Mark the region at the attention that is denser than brain, whether it is blood or not.
-
-    Parameters
-    ----------
-    head_ct : HeadCT
-    attention : Attention
-        The map of `LOCATOR`.
-    wanted : float
-        Target volume of the mask in mL, above 0.
-    is_model_volume : bool
-        Whether the model measured it, for the notes.
-    progress : callable (fraction, message), optional
-
-    Returns
-    -------
-    Marking
-    """
-    progress = progress or NO_PROGRESS
-    progress(0.0, _("Density"))
-    if attention.peak_ras_mm is None:
-        return _nothing(head_ct, wanted, _("Nothing is marked: the attention map of the volume head is blank."))
-    grid = _WorkGrid(head_ct, attention.array, wanted)
-    level = _level(grid)
-    if level is None:
-        return _nothing(head_ct, wanted, NO_BLOOD)
-    progress(0.5, _("Border"))
-    grid, level, border = _border(level, grid, wanted)
-    region = _region(level, grid, border)
-    if not region.any():
-        return _nothing(head_ct, wanted, NO_BLOOD)
-    outlined_ml = float(np.count_nonzero(region) * grid.voxel_ml)
-    volume = wanted if _same(outlined_ml, wanted) else outlined_ml
-    progress(0.8, _("Smoothing"))
-    mask = _on_scan(level, region, border, grid, volume)
-    progress(1.0, _("Done"))
-    evidence = _evidence(region, grid)
-    return _marking(head_ct, mask, wanted, evidence, _source(is_model_volume))
+def compared(marking: Marking, expected_ml: float, requested: bool = False) -> Marking:
+    """The marking with a note if its volume differs from the reported or requested one."""
+    if not marking.mask.any():
+        return replace(marking, expected_ml=expected_ml)
+    if is_same(marking.volume_ml, expected_ml):
+        return replace(marking, expected_ml=expected_ml, agrees=True)
+    note = _(
+        "The borders in the scan enclose {volume:.1f} mL near the attention, {difference:.1f} mL {more} than {source} "
+        "({expected:.1f} mL): check both."
+    ).format(
+        volume=marking.volume_ml,
+        difference=abs(marking.volume_ml - expected_ml),
+        more=_("more") if marking.volume_ml > expected_ml else _("less"),
+        source=_("was requested") if requested else _("the model measured"),
+        expected=expected_ml,
+    )
+    return replace(marking, expected_ml=expected_ml, agrees=False, notes=(*marking.notes, note))
 
 
 def _attention(analysis):
@@ -244,201 +204,12 @@ def _attention(analysis):
     return analysis.attention_for(*LOCATOR)
 
 
-def _nothing(head_ct, wanted, sentence, agrees=False):
-    return Marking(np.zeros(head_ct.hu.shape, bool), 0.0, wanted, (), agrees, (sentence,))
+def _nothing(head_ct, expected_ml, sentence):
+    return Marking(np.zeros(head_ct.hu.shape, bool), 0.0, expected_ml, (), notes=(sentence,))
 
 
-def _marking(head_ct, mask, wanted, evidence, source):
-    """Measure the mask, and note if it differs from the target volume."""
+def _measured(head_ct, mask, evidence, notes=()):
     labels = ndimage.label(mask[box], TOUCHING)[0] if (box := bounding_box(mask)) else np.zeros(1, int)
     components = np.sort(np.bincount(labels.ravel())[1:])[::-1] * head_ct.voxel_volume_mm3 / 1000.0
-    volume = float(components.sum())
-    agrees = _same(volume, wanted)
-    notes = ()
-    if not agrees:
-        more = _("more") if volume > wanted else _("less")
-        notes = (
-            _(
-                "The borders in the scan enclose {volume:.1f} mL near the attention, {difference:.1f} mL "
-                "{more} than {source} ({wanted:.1f} mL): check both."
-            ).format(volume=volume, difference=abs(volume - wanted), more=more, source=source, wanted=wanted),
-        )
-    return Marking(mask, volume, wanted, tuple(float(ml) for ml in components), agrees, notes, evidence)
-
-
-def _evidence(region, grid):
-    """Features that distinguish blood from bone, calcium and streaks; the core is the deeper half of the region."""
-    around = np.pad(region, 1)
-    depth = ndimage.distance_transform_edt(around, sampling=grid.spacing)[1:-1, 1:-1, 1:-1]
-    core = depth >= np.median(depth[region])
-    distance = ndimage.distance_transform_edt(~region, sampling=grid.spacing)
-    rim = (distance > RIM_MM[0]) & (distance < RIM_MM[1]) & grid.soft
-    surroundings = float(np.percentile(grid.hu[rim], RIM_PERCENTILE)) if rim.any() else grid.brain_hu
-    touched = ndimage.binary_dilation(region)
-    return Evidence(
-        contrast_hu=float(np.median(grid.hu[core])) - surroundings,
-        near_bone=float(np.mean(grid.from_bone[region] < NEAR_BONE_MM)),
-        dense=float(np.mean(grid.hu[touched] > DENSE_HU)),
-    )
-
-
-def _same(volume, wanted):
-    return abs(volume - wanted) <= max(TOLERANCE[0] * wanted, TOLERANCE[1])
-
-
-class _WorkGrid:
-    """Density and attention around the peak, averaged to voxels of about a millimeter.
-
-    Averaging reduces the noise of thin slices and small pixels, and makes the cost independent of the scan's grid.
-    """
-
-    def __init__(self, head_ct, attention, wanted_ml):
-        spacing = head_ct.spacing_kji
-        strides = tuple(slice(None, None, max(1, round(COARSE_MM / step))) for step in spacing)
-        coarse = attention[strides]
-        coarse_ml = head_ct.voxel_volume_mm3 / 1000.0 * np.prod([stride.step for stride in strides])
-        self.near, self.seed = (_top_threshold(coarse, coarse_ml, wanted_ml, mm) for mm in (NEAR_MM, SEED_MM))
-        margin = np.ceil(MARGIN_MM / spacing).astype(int)
-        self.box = tuple(
-            slice(max(0, part.start * stride.step - m), min(n, part.stop * stride.step + m))
-            for part, stride, m, n in zip(
-                bounding_box(coarse >= self.near), strides, margin, attention.shape, strict=True
-            )
-        )
-        self.factors = _factors([part.stop - part.start for part in self.box], spacing)
-        self.spacing = spacing * self.factors
-        self.scan_shape = attention.shape
-        self.scan_voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
-        self.voxel_ml = self.scan_voxel_ml * float(np.prod(self.factors))
-        self.hu = _block_mean(np.clip(head_ct.hu[self.box], -100, 300), self.factors)
-        self.attention = _block_mean(attention[self.box], self.factors)
-        bone = self.hu > BONE_HU
-        from_bone = self.from_bone = (
-            ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
-        )
-        soft = (from_bone > BONE_RIM_MM) & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
-        self.soft = soft & _intracranial(soft, from_bone, self.attention, self.spacing)
-        samples = head_ct.hu[strides]
-        samples = samples[(samples > 10) & (samples < 60)]
-        self.brain_hu = float(np.median(samples)) if samples.size else 30.0
-
-    def cropped(self, part: tuple[slice, slice, slice]) -> _WorkGrid:
-        """A part of the grid."""
-        smaller = copy(self)
-        smaller.box = tuple(
-            slice(whole.start + p.start * f, min(whole.stop, whole.start + p.stop * f))
-            for whole, p, f in zip(self.box, part, self.factors, strict=True)
-        )
-        for name in ("hu", "attention", "soft", "from_bone"):
-            setattr(smaller, name, getattr(self, name)[part])
-        return smaller
-
-
-def _top_threshold(attention, voxel_ml, volume_ml, thicker_mm):
-    """Threshold at which the map has the size of a sphere of a volume with an enlarged radius; always above 0."""
-    radius_mm = sphere_radius_mm(volume_ml) + thicker_mm
-    count = max(1, round(4.0 / 3000.0 * np.pi * radius_mm**3 / voxel_ml))
-    values = attention[attention > 0]
-    return float(np.partition(values, -count)[-count] if count < values.size else values.min())
-
-
-def _factors(shape, spacing):
-    """Voxels to average along each axis: to `GRID_MM`, or coarser if there would be too many."""
-    target = GRID_MM
-    while True:
-        factors = tuple(int(f) for f in np.maximum(1, np.round(target / spacing)))
-        if np.prod(shape) <= GRID_VOXELS * np.prod(factors):
-            return factors
-        target *= 1.1
-
-
-def _block_mean(array, factors):
-    """Mean over blocks of voxels; incomplete blocks are padded with the edge values."""
-    array = np.pad(
-        array.astype(np.float32), [(0, -n % f) for n, f in zip(array.shape, factors, strict=True)], mode="edge"
-    )
-    for axis, factor in enumerate(factors):
-        if factor > 1:
-            shape = (*array.shape[:axis], array.shape[axis] // factor, factor, *array.shape[axis + 1 :])
-            array = array.reshape(shape).mean(axis + 1)
-    return array
-
-
-def _intracranial(soft, from_bone, attention, spacing):
-    """The space between bones with most of the attention, foramina closed; excludes muscle, as dense as blood."""
-    labels, count = ndimage.label(soft & (from_bone > FORAMEN_MM))
-    if not count:
-        return soft
-    space = labels == 1 + int(np.argmax(ndimage.sum(attention, labels, np.arange(1, count + 1))))
-    return ndimage.distance_transform_edt(~space, sampling=spacing) <= 1.5 * FORAMEN_MM
-
-
-def _level(grid):
-    """Denoised density, scaled to 0 for brain and 1 for blood; None if nothing is as dense as blood."""
-    hu = np.clip(np.where(grid.soft, grid.hu, grid.brain_hu), 0, 95)
-    hu = denoise(hu, DENOISING_HU, grid.spacing)
-    blood = grid.soft & (grid.attention >= grid.seed) & (hu > grid.brain_hu + CONTRAST_HU)
-    if not blood.any():
-        return None
-    contrast = np.average(hu[blood], weights=grid.attention[blood]) - grid.brain_hu
-    level = (hu - grid.brain_hu) / np.float32(contrast)
-    level[~grid.soft | (grid.attention < grid.near)] = -1.0
-    return level
-
-
-def _region(level, grid, border):
-    """Components above a level that reach the attention and are larger than `MIN_COMPONENT_ML`, holes filled."""
-    labels, count = ndimage.label(level > border)
-    kept = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_ml > MIN_COMPONENT_ML
-    reached = np.zeros(count + 1, bool)
-    reached[labels[grid.attention >= grid.seed]] = True
-    kept &= reached
-    kept[0] = False
-    region = kept[labels]
-    if (box := bounding_box(region)) is not None:
-        region[box] = ndimage.binary_fill_holes(region[box])
-    return region
-
-
-def _border(level, grid, wanted):
-    """Level of the border, with the relevant part of the grid and of the levels.
-
-    A voxel halfway between blood and its surroundings is half filled; the surroundings are measured, since edema is
-    less dense than brain. From there the border moves toward the target volume, within `LATITUDE`.
-    """
-    core = _region(level, grid, 0.5)
-    distance = ndimage.distance_transform_edt(~core, sampling=grid.spacing)
-    rim = (distance > RIM_MM[0]) & (distance < RIM_MM[1]) & (level > -1.0)
-    half = (1.0 + float(np.clip(np.median(level[rim]), -0.5, 0.5))) / 2 if rim.any() else 0.5
-    low, high = half - LATITUDE, half + LATITUDE
-    largest = bounding_box(_region(level, grid, low))
-    if largest is None:
-        return grid, level, half
-    margin = np.ceil(EDGE_MM / grid.spacing).astype(int)
-    part = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(largest, margin, strict=True))
-    grid, level = grid.cropped(part), level[part]
-    for _step in range(10):
-        border = (low + high) / 2
-        if np.count_nonzero(_region(level, grid, border)) * grid.voxel_ml > wanted:
-            low = border
-        else:
-            high = border
-    return grid, level, (low + high) / 2
-
-
-def _on_scan(level, region, border, grid, volume):
-    """The region with a smooth border on the scan's grid, with the number of voxels of a volume in mL."""
-    around = ndimage.binary_dilation(region, TOUCHING)
-    height = np.clip(level - border, -0.5, 0.5)
-    height[~around] = -0.5
-    height[region] = np.maximum(height[region], 0.05)
-    height = ndimage.gaussian_filter(height, 0.7 / grid.spacing)
-    shape = [part.stop - part.start for part in grid.box]
-    factors = np.array(grid.factors, float)
-    fine = ndimage.affine_transform(height, 1 / factors, (1 - factors) / (2 * factors), shape, order=1, mode="nearest")
-    count = min(round(volume / grid.scan_voxel_ml), fine.size)
-    mask = np.zeros(grid.scan_shape, bool)
-    if count:
-        threshold = np.partition(fine.ravel(), fine.size - count)[fine.size - count]
-        mask[grid.box] = fine >= max(threshold, np.float32(-0.5) + np.float32(1e-3))
-    return mask
+    volumes = tuple(float(ml) for ml in components)
+    return Marking(mask, float(components.sum()), None, volumes, notes=notes, evidence=evidence)

@@ -185,6 +185,9 @@ def summary(analysis: Analysis, true_volume_ml: float | None = None, comparison:
             "Volume",
             f"{volume} mL  ({percent(analysis.interval_coverage)} interval {interval[0]:.1f} to {interval[1]:.1f} mL)",
         )
+    if analysis.outlined_volume_ml is not None:
+        read, outlined = number(analysis.network_volume_ml), number(analysis.outlined_volume_ml)
+        lines.append(("", f"the network reads {read} mL; {outlined} mL are outlined in the scan"))
     if true_volume_ml is not None:
         lines.append(("", f"the simulated hematoma has {true_volume_ml:.1f} mL"))
     if analysis.findings is not None:

@@ -26,9 +26,11 @@ from ..common.provenance import provenance
 from ..common.translation import tr as _
 from ..common.writing import check_folder, new_folder, write_text
 from .bundle_metadata import METADATA, REQUIRED_KEYS, check_metadata, monai_keys, read_metadata
-from .calibration import correct_volume, output_to_volume
+from .calibration import output_to_volume
 from .clinical import ClinicalInputs
 from .networks import build_network
+from .two_readings import joint_volume
+from .volume_correction import correct_volume
 from .weights import WEIGHTS, pack, read_verified, unpack, weights_format
 
 if TYPE_CHECKING:
@@ -113,9 +115,17 @@ class ModelBundle:
         return float(interval["coverage"]) if interval else None
 
     def volume_ml(self, output: float, crop_volume_mm3: float) -> float:
-        """Hematoma volume in mL, from `output_to_volume` with the calibrated correction."""
+        """The network's reading of the hematoma volume in mL: `output_to_volume` with the calibrated correction."""
         volume = output_to_volume(output, self.metadata["target"], crop_volume_mm3)
         return float(correct_volume(volume, self.metadata["calibration"].get("volume_correction")))
+
+    def joint_volume_ml(self, network_ml: float, outlined_ml: float | None) -> float:
+        """Hematoma volume in mL from the network's reading and the outlined volume, see `two_readings.joint_volume`.
+
+        The network's reading if nothing was outlined, or the bundle has no calibrated ``outline``.
+        """
+        outline = self.metadata["calibration"].get("outline")
+        return network_ml if outlined_ml is None or not outline else joint_volume(network_ml, outlined_ml, outline)
 
     def volume_interval_ml(self, volume_ml: float) -> tuple[float, float] | None:
         """Interval of a predicted volume.

@@ -14,6 +14,8 @@ The metadata has the keys of MONAI's schema and those of `REQUIRED_KEYS`:
     ``volume_correction``: null or missing, or ``knots_cm`` (cube roots before and after the correction, in ascending
     order) and ``softening_ml``; in earlier versions one line of ``slope`` and ``offset_cm`` in place of the knots. See
     `ICHMultiTaskLib.model.calibration.fit_volume`.
+    ``outline``: null or missing, or ``weight``, 0 to 1, of the outlined volume in the reported one, and its
+    ``correction``, as ``volume_correction``; see `ICHMultiTaskLib.model.two_readings.joint_volume`.
     ``volume_interval``: null, or ``coverage``, ``softening_ml`` (0 if missing) and ``strata``, a list of
     ``{up_to_ml, half_width_cm}`` in ascending order of ``up_to_ml``, which is null in the last one; see
     `ICHMultiTaskLib.model.bundle.ModelBundle.volume_interval_ml`.
@@ -39,9 +41,10 @@ from pathlib import Path
 
 from ..common.errors import BundleError, InputError
 from ..common.translation import tr as _
-from .calibration import TARGETS, is_increasing, knots
+from .calibration import TARGETS
 from .clinical import ClinicalInputs
 from .preprocessing import PreprocessingSettings
+from .volume_correction import is_increasing, knots
 from .weights import weights_format
 
 METADATA = "configs/metadata.json"
@@ -163,8 +166,12 @@ def _check_calibration(calibration, folder):
     try:
         if not calibration.get("temperature", 1.0) > 0 or not math.isfinite(calibration.get("bias", 0.0)):
             raise problem(_("expected a temperature above 0 and a finite bias"))
-        correction = calibration.get("volume_correction")
-        if correction:
+        outline = calibration.get("outline")
+        if outline and not 0 <= outline["weight"] <= 1:
+            raise problem(_("expected a weight of the outlined volume between 0 and 1"))
+        for correction in (calibration.get("volume_correction"), outline and outline["correction"]):
+            if not correction:
+                continue
             places, heights = knots(correction)
             if not (is_increasing(places) and is_increasing(heights) and correction["softening_ml"] >= 0):
                 raise problem(_("expected a volume correction that rises, with finite numbers"))

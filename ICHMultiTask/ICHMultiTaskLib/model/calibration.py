@@ -9,6 +9,8 @@ import numpy as np
 
 from ..common.errors import BundleError
 from ..common.translation import tr as _
+from .two_readings import fit_outline, joint_volume
+from .volume_correction import CUBE_ROOT_OFFSET_ML, correct_volume, fit_correction, patient_weights
 
 TARGETS = ("cube_root_ml", "cube_root_fraction", "fraction_percent")
 
@@ -60,22 +62,12 @@ def _percent(target):
     return 100.0
 
 
-CUBE_ROOT_OFFSET_ML = 1.0
-"""Added to both volumes before the cube root, which otherwise magnifies errors of a fraction of a milliliter."""
 EDGES_ML = (1.0, 10.0, 30.0)
 """Upper limits, in predicted mL, of the strata of the interval; the last stratum has no upper limit."""
 MIN_IN_STRATUM = 20
 """Patients per stratum; with fewer, the quantile depends on one or two of them."""
 MIN_FOR_CORRECTION = 100
 """Patients; with fewer, chance would change the volumes of large bleeds by 10 %."""
-KNOTS_ML = (0.0, 1.5, 6.0, 30.0)
-"""Predicted volumes at which the volume correction bends."""
-LEAST_SLOPE = 0.1
-"""Smallest slope of the volume correction, between cube roots."""
-RESOLUTION_CM = 0.02
-"""Residual below which the fit of the correction treats deviations as equal."""
-ITERATIONS = 60
-"""Of the fit of the correction, which converges in fewer."""
 MIN_PER_OUTCOME = 10
 """Patients who died, and patients who survived; a slope from fewer is due to chance."""
 AS_THE_NETWORK_SAYS = {"temperature": 1.0, "bias": 0.0}
@@ -88,6 +80,7 @@ def fit_calibration(
     died: np.ndarray,
     patients: Sequence | None = None,
     start: Mapping[str, Any] | None = None,
+    outlined_ml: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Fit the `calibration` of a bundle, on scans used neither to train nor to select the model.
 
@@ -104,16 +97,19 @@ def fit_calibration(
         Patient of each scan; several scans of a patient count as one. None: one scan per patient.
     start : dict, optional
         Calibration to keep if there are too few scans to fit a new one.
+    outlined_ml : ndarray of shape (N,), optional
+        Outlined volumes, see `two_readings.joint_volume`. None: the volume is the network's reading alone.
 
     Returns
     -------
     dict
-        `volume_correction`, `volume_interval`, `temperature`, `bias`, and `notes`: sentences on what was not fitted.
+        `volume_correction`, `outline`, `volume_interval`, `temperature`, `bias`, and `notes`: sentences on what was not
+        fitted.
     """
     start, notes = start or {}, []
-    volume = {"volume_correction": None, "volume_interval": None}
+    volume = {"volume_correction": None, "outline": None, "volume_interval": None}
     if predicted_ml is not None:
-        volume = fit_volume(predicted_ml, true_ml, patients, start.get("volume_correction"))
+        volume = fit_volume(predicted_ml, true_ml, patients, start, outlined_ml)
         if _count(patients, len(true_ml)) < MIN_FOR_CORRECTION and start.get("volume_correction"):
             notes.append(
                 f"The earlier volume correction was kept: a new one needs at least {MIN_FOR_CORRECTION} patients."
@@ -125,7 +121,7 @@ def fit_calibration(
     prognosis = fit_prognosis(log_odds, died, patients)
     if prognosis is None:
         prognosis = AS_THE_NETWORK_SAYS | {key: start[key] for key in AS_THE_NETWORK_SAYS if key in start}
-        weight = _weights(patients, len(died))
+        weight = patient_weights(patients, len(died))
         deaths = float(weight @ np.asarray(died, dtype=float))
         notes.append(
             f"The earlier calibration of the probability was kept: expected at least {MIN_PER_OUTCOME} patients "
@@ -205,17 +201,9 @@ def _rank(count, coverage):
 def _quantile(values, coverage, patients):
     """Conformal quantile over patients plus one; the scans of a patient share that patient's weight."""
     order = np.argsort(values, kind="stable")
-    weight = _weights(patients, len(values))
+    weight = patient_weights(patients, len(values))
     reached = np.cumsum(weight[order]) >= (weight.sum() + 1) * coverage - 1e-9
     return float(values[order][np.argmax(reached)])
-
-
-def _weights(patients, count):
-    """Weight of each scan, 1 ÷ scans of the patient, shape (N,); the sum is the number of patients."""
-    if patients is None:
-        return np.ones(count)
-    _, patient, scans = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
-    return 1.0 / scans[patient]
 
 
 def _count(patients, count):
@@ -227,6 +215,7 @@ def fit_volume(
     true_ml: np.ndarray,
     patients: Sequence | None = None,
     start: Mapping[str, Any] | None = None,
+    outlined_ml: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Fit a correction from the predicted volumes to the true ones, and the interval around it.
 
@@ -238,94 +227,53 @@ def fit_volume(
 
     Parameters
     ----------
-    predicted_ml, true_ml, patients
+    predicted_ml, true_ml, patients, outlined_ml
         As in `fit_calibration`.
     start : dict, optional
-        `volume_correction` to keep if there are fewer than `MIN_FOR_CORRECTION` patients.
+        Calibration whose `volume_correction` and `outline` are kept if there are fewer than `MIN_FOR_CORRECTION`
+        patients.
 
     Returns
     -------
     dict
-        The bundle's `volume_interval` and `volume_correction`: `knots_cm` and `softening_ml`, or None.
+        The bundle's `volume_correction` (`knots_cm` and `softening_ml`, or None), `outline` (see `fit_outline`, or
+        None) and `volume_interval`.
     """
     predicted_ml, true_ml = np.asarray(predicted_ml, dtype=float), np.asarray(true_ml, dtype=float)
+    start = start or {}
+
+    def fit(rows):
+        of_rows = None if patients is None else np.asarray(patients)[rows]
+        correction = fit_correction(predicted_ml[rows], true_ml[rows], of_rows)
+        if outlined_ml is None:
+            return {"volume_correction": correction, "outline": None}
+        network_ml = correct_volume(predicted_ml[rows], correction)
+        return {
+            "volume_correction": correction,
+            "outline": fit_outline(network_ml, outlined_ml[rows], true_ml[rows], of_rows),
+        }
+
+    def read(rows, fitted):
+        network_ml = correct_volume(predicted_ml[rows], fitted["volume_correction"])
+        return joint_volume(network_ml, outlined_ml[rows], fitted["outline"]) if fitted["outline"] else network_ml
+
+    every = np.ones(len(true_ml), bool)
     if _count(patients, len(true_ml)) < MIN_FOR_CORRECTION:
-        correction, corrected = start, correct_volume(predicted_ml, start)
+        kept = None if outlined_ml is None else start.get("outline")
+        fitted = {"volume_correction": start.get("volume_correction"), "outline": kept}
+        volumes = read(every, fitted)
     else:
-        correction = _fit_correction(predicted_ml, true_ml, patients)
-        corrected, fold = np.empty_like(predicted_ml), _folds(patients, len(true_ml))
+        fitted, fold = fit(every), _folds(patients, len(true_ml))
+        volumes = np.empty_like(predicted_ml)
         for n in range(5):
-            others = fold != n
-            of_others = None if patients is None else np.asarray(patients)[others]
-            crosswise = _fit_correction(predicted_ml[others], true_ml[others], of_others)
-            corrected[~others] = correct_volume(predicted_ml[~others], crosswise)
-    return {
-        "volume_correction": correction,
-        "volume_interval": fit_volume_interval(corrected, true_ml, patients=patients),
-    }
+            volumes[fold == n] = read(fold == n, fit(fold != n))
+    return {**fitted, "volume_interval": fit_volume_interval(volumes, true_ml, patients=patients)}
 
 
 def _folds(patients, count):
     """Fold of each scan, 0 to 4; all scans of a patient are in the same fold."""
     patient = np.arange(count) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     return patient % 5
-
-
-def _fit_correction(predicted_ml, true_ml, patients):
-    """The broken line of least absolute deviations, by iteratively reweighted least squares."""
-    predicted, true = (np.cbrt(volumes + CUBE_ROOT_OFFSET_ML) for volumes in (predicted_ml, true_ml))
-    places = np.cbrt(np.array(KNOTS_ML) + CUBE_ROOT_OFFSET_ML)
-    shares = np.stack([_broken_line(predicted, places, unit) for unit in np.eye(len(places))], axis=1)
-    heights, weights = places, _weights(patients, len(true_ml))
-    for _iteration in range(ITERATIONS):
-        weighted = shares * (weights / np.maximum(np.abs(true - shares @ heights), RESOLUTION_CM))[:, None]
-        # One more patient at each knot whose volume is read correctly, so that no knot depends on few.
-        prior = np.eye(len(places)) / RESOLUTION_CM
-        heights = np.linalg.solve(weighted.T @ shares + prior, weighted.T @ true + prior @ places)
-    # A larger prediction never becomes a smaller volume.
-    steps = np.maximum(np.diff(heights), LEAST_SLOPE * np.diff(places))
-    heights = heights[0] + np.r_[0.0, np.cumsum(steps)]
-    return {"knots_cm": np.stack([places, heights], axis=1).tolist(), "softening_ml": CUBE_ROOT_OFFSET_ML}
-
-
-def _broken_line(values, places, heights):
-    """Linear between the knots, and beyond the last one as between the last two."""
-    slope = (heights[-1] - heights[-2]) / (places[-1] - places[-2])
-    beyond = heights[-1] + slope * (values - places[-1])
-    return np.where(values > places[-1], beyond, np.interp(values, places, heights))
-
-
-def knots(correction: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Cube roots in cm at the knots of a `volume_correction`, before and after it; earlier versions have one line."""
-    if "knots_cm" in correction:
-        places, heights = np.array(correction["knots_cm"], float).T
-        return places, heights
-    places = np.array([0.0, 10.0])
-    return places, correction["slope"] * places + correction["offset_cm"]
-
-
-def is_increasing(values: np.ndarray) -> bool:
-    """Whether there are at least two values, all finite, and each is larger than the one before."""
-    return len(values) > 1 and bool(np.isfinite(values).all() and (np.diff(values) > 0).all())
-
-
-def correct_volume(volume_ml: float | np.ndarray, correction: Mapping[str, Any] | None) -> float | np.ndarray:
-    """Apply the bundle's `volume_correction` to a predicted volume, never below 0; without one it stays unchanged."""
-    if not correction:
-        return volume_ml
-    softening = correction["softening_ml"]
-    root = _broken_line(np.cbrt(np.asarray(volume_ml) + softening), *knots(correction))
-    return np.maximum(root**3 - softening, 0.0)
-
-
-def before_correction(volume_ml: float | np.ndarray, correction: Mapping[str, Any] | None) -> float | np.ndarray:
-    """Invert `correct_volume`; never below 0."""
-    if not correction:
-        return volume_ml
-    softening = correction["softening_ml"]
-    places, heights = knots(correction)
-    root = _broken_line(np.cbrt(np.asarray(volume_ml) + softening), heights, places)
-    return np.maximum(root**3 - softening, 0.0)
 
 
 def fit_prognosis(log_odds: np.ndarray, died: np.ndarray, patients: Sequence | None = None) -> dict[str, float] | None:
@@ -351,7 +299,7 @@ def fit_prognosis(log_odds: np.ndarray, died: np.ndarray, patients: Sequence | N
     from sklearn.linear_model import LogisticRegression
 
     log_odds, died = np.asarray(log_odds, dtype=float), np.asarray(died, dtype=float)
-    weight = _weights(patients, died.size)
+    weight = patient_weights(patients, died.size)
     deaths = weight @ died
     survivals = weight.sum() - deaths
     if min(deaths, survivals) < MIN_PER_OUTCOME:
@@ -369,6 +317,6 @@ def fit_prognosis(log_odds: np.ndarray, died: np.ndarray, patients: Sequence | N
 
 
 def _base_rate(died, patients):
-    died, weight = np.asarray(died, dtype=float), _weights(patients, len(died))
+    died, weight = np.asarray(died, dtype=float), patient_weights(patients, len(died))
     deaths = weight @ died
     return {"temperature": 1e6, "bias": float(np.log((deaths + 0.5) / (weight.sum() - deaths + 0.5)))}

@@ -115,6 +115,8 @@ def restored_analysis(scan_node: slicer.vtkMRMLScalarVolumeNode, facts: dict[str
         mortality_range=facts["mortality_range"] and tuple(facts["mortality_range"]),
         findings=Findings.from_dict(facts["findings"]),
         clinical=facts["clinical_inputs"],
+        network_volume_ml=facts["network_volume_ml"],
+        outlined_volume_ml=facts["outlined_volume_ml"],
     )
 
 
@@ -143,7 +145,8 @@ def _completed(facts):
     defaults = {
         "format": 0, "analyzed": "", "volume_interval_ml": None, "interval_coverage": None, "prognosis": "",
         "mortality_probability": None, "attention": None, "timing_s": {}, "hemorrhage_reason": "",
-        "mortality_range": None, "findings": None, "clinical_inputs": None,
+        "mortality_range": None, "findings": None, "clinical_inputs": None, "network_volume_ml": None,
+        "outlined_volume_ml": None,
     }  # fmt: skip
     facts = defaults | facts
     if not _is_number(facts["mortality_probability"]):
@@ -153,6 +156,9 @@ def _completed(facts):
         facts["hemorrhage"] = "none" if facts["volume_ml"] < EARLIER_LIMIT_ML else "found"
     if not isinstance(facts["clinical_inputs"], dict) or not facts["clinical_inputs"].keys() <= VARIABLES.keys():
         facts["clinical_inputs"] = None
+    for name in ("network_volume_ml", "outlined_volume_ml"):
+        if not _is_number(facts[name]):
+            facts[name] = None
     if not _is_pair(facts["mortality_range"]):
         facts["mortality_range"] = None
     scan, model = (found if isinstance(found := facts.get(key), dict) else {} for key in ("scan", "model"))

@@ -348,6 +348,9 @@ def result_rows(analysis: Analysis) -> list[tuple[str, str, str]]:
     rows.append((_("Hematoma volume"), number(analysis.volume_ml), "mL"))
     if bounds is not None:
         rows.append((_("{coverage:.0%} interval").format(coverage=analysis.interval_coverage), interval(bounds), "mL"))
+    if analysis.outlined_volume_ml is not None:
+        rows.append((_("Read by the network"), number(analysis.network_volume_ml), "mL"))
+        rows.append((_("Outlined in the scan"), number(analysis.outlined_volume_ml), "mL"))
     rows += [
         *_prognosis_rows(analysis),
         (_("Model"), f"{analysis.model['name']} {analysis.model['version']}", ""),

@@ -129,6 +129,8 @@ def report_dict(analysis: Analysis, comparison: dict | None = None) -> dict:
             "volume_ml": analysis.volume_ml,
             "volume_interval_ml": analysis.volume_interval_ml,
             "interval_coverage": analysis.interval_coverage,
+            "network_volume_ml": analysis.network_volume_ml,
+            "outlined_volume_ml": analysis.outlined_volume_ml,
             "mortality_probability": analysis.mortality_probability,
             "mortality_range": analysis.mortality_range,
             "mortality_range_meaning": analysis.mortality_range and MEANING,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.model.bundle import ModelBundle, remove_bundle, save_bundle
 
@@ -12,6 +13,7 @@ from ..training.config import starting_bundle
 from ..training.lineage import DEFAULT_NAME, DEFAULT_VERSION, derived
 from ..training.selection import best_choice
 from .model_card import model_card
+from .recalibration import outlined_volumes
 
 if TYPE_CHECKING:
     from ..training.selection import Selection
@@ -85,6 +87,12 @@ def export_bundle(
         metadata = derived(metadata, [start], "fine-tuned", name, version, f"on {own_data}")
         if choice.is_start and "weights" in start.metadata:
             metadata["weights"] = start.metadata["weights"]  # in another format the weights would change
+    bundle = save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
+    if choice.is_start or not trainer.start.get("outline") or config.tasks == "prognosis":
+        return bundle
+    # As its start does, the model reports a volume from two readings.
+    outlined = outlined_volumes(Analyzer(bundle, str(trainer.device)), trainer.validation_rows)
+    metadata["calibration"] = trainer.calibration(choice, outlined)
     return save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
 
 

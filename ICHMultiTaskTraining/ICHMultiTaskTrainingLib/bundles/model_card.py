@@ -8,7 +8,7 @@ import numpy as np
 
 from ICHMultiTaskLib.common.clinical_variables import VARIABLES
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
-from ICHMultiTaskLib.model.calibration import correct_volume, knots
+from ICHMultiTaskLib.model.volume_correction import correct_volume, knots
 
 from ..evaluation.model_comparison import comparison_table
 from ..evaluation.robustness.metrics import summary
@@ -124,13 +124,24 @@ def _calibrated_on(calibration, metrics):
 
 
 def _correction(calibration):
-    correction = calibration.get("volume_correction")
-    if not correction:
-        return []
+    correction, outline = calibration.get("volume_correction"), calibration.get("outline")
+    lines = []
+    if correction:
+        lines += [f"Correction of the network's volume, fitted to the same scans, {_pairs(correction)}.", ""]
+    if outline:
+        lines += [
+            f"Where a hemorrhage is found, the volume is the mean of the network's reading and, with a weight of "
+            f"{outline['weight']:.0%}, the volume outlined in the scan, corrected {_pairs(outline['correction'])}.",
+            "",
+        ]
+    return lines
+
+
+def _pairs(correction):
     places, _ = knots(correction)
     before = np.maximum(places**3 - correction["softening_ml"], 0.0)
     pairs = ", ".join(f"{v:.1f} → {correct_volume(v, correction):.1f}" for v in before)
-    return [f"Correction of the network's volume, fitted to the same scans, in mL: {pairs}; linear in cube roots.", ""]
+    return f"in mL: {pairs}; linear in cube roots"
 
 
 def _validation(entry):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,8 @@ import numpy as np
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.background import one_ahead
 from ICHMultiTaskLib.common.choices import Weights
-from ICHMultiTaskLib.common.errors import ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
+from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress, part
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.preprocessing import prepare
@@ -19,7 +21,7 @@ from ICHMultiTaskLib.model.weights import as_stored
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
-from ..data.manifest import outcomes, read_manifest
+from ..data.manifest import Row, outcomes, read_manifest
 from ..training.lineage import derived
 from .model_card import model_card
 
@@ -92,7 +94,7 @@ def recalibrate(
 
     volumes, log_odds, problems = [], [], []
     for n, (row, reading) in enumerate(one_ahead(read, manifest.rows)):
-        progress(n / len(death), f"Scan {n + 1} of {len(death)}")
+        progress(0.4 * n / len(death), f"Scan {n + 1} of {len(death)}: the network's reading")
         try:
             network_input = reading()
         except ICHMultiTaskError as error:
@@ -105,15 +107,25 @@ def recalibrate(
         raise InputError(f"{len(problems)} of {len(death)} scans cannot be used: " + "; ".join(problems))
     simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
     kind = "simulated scans" if simulated else "scans"
-    metadata["calibration"] = {
-        **fit_calibration(
+
+    def calibration(outlined_ml=None):
+        return fit_calibration(
             np.array(volumes) if "volume" in start.tasks else None,
             np.array([row.volume_ml for row in manifest.rows]),
             np.array(log_odds) if "prognosis" in start.tasks else None,
             death,
             patients,
             start.metadata["calibration"],
-        ),
+            outlined_ml,
+        )
+
+    outlined = None
+    if "volume" in start.tasks:
+        # The blood is searched for as far as the network's volume reaches, which is only now calibrated.
+        analyzer.bundle = replace(start, metadata={**start.metadata, "calibration": calibration()})
+        outlined = outlined_volumes(analyzer, manifest.rows, part(progress, 0.4, 1.0))
+    metadata["calibration"] = {
+        **calibration(outlined),
         "scans": len(death),
         "data": f"separate {kind}, used for nothing else",
     }
@@ -133,3 +145,33 @@ def recalibrate(
         metadata["derived_from"] = start.metadata.get("derived_from", [])
     progress(1.0, "Done")
     return save_bundle(output, state, metadata, model_card(metadata), overwrite=True, weights=weights)
+
+
+def outlined_volumes(analyzer: Analyzer, rows: Sequence[Row], progress: Progress = NO_PROGRESS) -> np.ndarray:
+    """Volumes outlined in scans, as `two_readings.joint_volume` takes them.
+
+    Parameters
+    ----------
+    analyzer : Analyzer
+    rows : sequence of Row
+        Of a manifest.
+    progress : callable (fraction, message), optional
+        May raise Canceled.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        In mL; NaN where no hemorrhage is found, or the scan cannot be read.
+    """
+    volumes = np.full(len(rows), np.nan)
+    for n, (_row, reading) in enumerate(one_ahead(lambda row: read_head_ct(row.image), rows)):
+        progress(n / len(rows), f"Scan {n + 1} of {len(rows)}: the outlined volume")
+        try:
+            found = analyzer.analyze(reading(), attention=False).outlined_volume_ml
+        except (Canceled, BundleError, DependencyError):
+            raise
+        except ICHMultiTaskError:
+            continue
+        if found is not None:
+            volumes[n] = found
+    return volumes

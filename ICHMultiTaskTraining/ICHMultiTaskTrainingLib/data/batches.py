@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.calibration import before_correction, volume_to_output
+from ICHMultiTaskLib.model.calibration import volume_to_output
+from ICHMultiTaskLib.model.volume_correction import before_correction
 
 from .augmentation import augment
 

@@ -16,7 +16,8 @@ from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import read_csv
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.bundle import ModelBundle
-from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration
+from ICHMultiTaskLib.model.calibration import fit_calibration
+from ICHMultiTaskLib.model.volume_correction import correct_volume
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
 from ..data.labels import read_mask

@@ -40,7 +40,8 @@ BEST_PROBABILITY = ("death_probability_image", "death_probability")
 """Columns of simulated cohorts: the probability that the outcome was drawn from; the first uses only the image."""
 COLUMNS = (
     "patient_id", "split", "volume_ml", "hemorrhage", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
-    "died", "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm", "attention_share_inside",
+    "network_ml", "outlined_ml", "died", "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm",
+    "attention_share_inside",
     *FINDINGS, *SUBGROUPS, "seconds", "warnings", "problem", "simulated",
 )  # fmt: skip
 
@@ -245,6 +246,7 @@ def _evaluate_row(row, reading, analyzer, examples, pooled):
     record["warnings"] = " ".join(filter(None, [analysis.hemorrhage_reason, *analysis.warnings]))
     # None for an untrained head.
     record["predicted_volume_ml"] = analysis.volume_ml
+    record["network_ml"], record["outlined_ml"] = analysis.network_volume_ml, analysis.outlined_volume_ml
     if analysis.volume_interval_ml is not None:
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
     record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}

@@ -87,7 +87,7 @@ def start_calibration(config: TrainingConfig) -> dict:
     Returns
     -------
     dict
-        `temperature`, `bias` and, if there is one, `volume_correction`.
+        `temperature`, `bias` and, if there are any, `volume_correction` and `outline`.
     """
     if config.start_from is None:
         return dict(AS_THE_NETWORK_SAYS)
@@ -97,7 +97,7 @@ def start_calibration(config: TrainingConfig) -> dict:
     if "prognosis" in bundle.tasks:
         found |= {name: calibration[name] for name in found if name in calibration}
     if "volume" in bundle.tasks:
-        found["volume_correction"] = calibration.get("volume_correction")
+        found |= {name: calibration.get(name) for name in ("volume_correction", "outline")}
     return found
 
 

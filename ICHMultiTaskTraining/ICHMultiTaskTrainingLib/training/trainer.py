@@ -17,10 +17,11 @@ from ICHMultiTaskLib.common.errors import ICHMultiTaskError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress, part
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.writing import remove_partial, write_json
-from ICHMultiTaskLib.model.calibration import correct_volume, fit_calibration, output_to_volume
+from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
 from ICHMultiTaskLib.model.runtime import choose_device
+from ICHMultiTaskLib.model.volume_correction import correct_volume
 
 from ..data.auxiliary import auxiliary_targets
 from ..data.batches import TrainingBatches
@@ -413,10 +414,11 @@ class Trainer:
         """Validation metrics of the current weights, or of another network; see `validation.measured`."""
         return measured(self, network, reduction)
 
-    def calibration(self, choice: Selection) -> dict:
+    def calibration(self, choice: Selection, outlined_ml: np.ndarray | None = None) -> dict:
         """Calibrate volume, interval and probability on the validation patients; the start keeps its calibration.
 
-        For heads that were not trained, or with too few patients, see `fit_calibration`.
+        For heads that were not trained, or with too few patients, and for `outlined_ml` of the validation scans, see
+        `fit_calibration`.
         """
         if choice.is_start:
             return starting_bundle(self.config.start_from).metadata["calibration"]
@@ -429,4 +431,5 @@ class Trainer:
             self.validation_death,
             [row.patient_id for row in self.validation_rows],
             uncalibrated(self.config, self.death),
+            outlined_ml,
         )

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from ICHMultiTaskLib.common.progress import duration
-from ICHMultiTaskLib.model.calibration import CUBE_ROOT_OFFSET_ML, correct_volume, output_to_volume
+from ICHMultiTaskLib.model.calibration import output_to_volume
 from ICHMultiTaskLib.model.networks.base import MultiTaskNetwork
+from ICHMultiTaskLib.model.volume_correction import CUBE_ROOT_OFFSET_ML, correct_volume
 
 from ..data.batches import load, load_clinical
 from ..data.cache import CachedScans

@@ -12,6 +12,7 @@ from ICHMultiTaskLib.analysis import analyzer as analyzer_module
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.growth import growth
 from ICHMultiTaskLib.analysis.marking import mark, propose
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.cli.analyze import summary
 from ICHMultiTaskLib.common.choices import Head
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, InputError
@@ -24,12 +25,15 @@ from ICHMultiTaskLib.model.networks.base import STAGES
 from ICHMultiTaskLib.model.networks.resnet import MultiTaskResNet
 from ICHMultiTaskLib.model.preprocessing import PRESETS, PreprocessingSettings, prepare
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
+from ICHMultiTaskLib.model.two_readings import joint_volume
+from ICHMultiTaskLib.report.html import report_html
 from ICHMultiTaskLib.report.result import report_dict
 from ICHMultiTaskLib.scan.geometry import apply_affine
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.head_region import head_region
 
 SHIPPED = {"stem_stride": (1, 2, 2), "stage_strides": (1, 2, (1, 2, 2), 1), "final_relu": False}
+OUTLINE = {"weight": 0.75, "correction": {"knots_cm": [[1.0, 1.0], [2.0, 2.0]], "softening_ml": 1.0}}
 INTERVAL = {"coverage": 0.9, "strata": [{"up_to_ml": None, "half_width_cm": 0.3}]}
 
 
@@ -160,6 +164,30 @@ def test_second_look_follows_the_volume_head_whatever_map_is_shown(analyzer, sca
     (map_followed,) = followed
     np.testing.assert_array_equal(map_followed.array, found.attention_for(*LOCATOR).array)
     assert (map_followed.head, map_followed.stage, map_followed.method) == LOCATOR
+
+
+@pytest.mark.parametrize("hemorrhage", list(Hemorrhage))
+def test_volume_is_of_both_readings_where_a_hemorrhage_is_found(bundle, scan, monkeypatch, hemorrhage):
+    """What is certainly blood is read a second time, from the borders in the scan."""
+    metadata = {**bundle.metadata, "calibration": {**bundle.metadata["calibration"], "outline": OUTLINE}}
+    analyzer = Analyzer(replace(bundle, metadata=metadata), "cpu")
+    monkeypatch.setattr(analyzer_module, "decide", lambda *of: (hemorrhage, ""))
+    found, alone = analyzer.analyze(scan), Analyzer(bundle, "cpu").analyze(scan)
+    assert found.network_volume_ml == alone.network_volume_ml == alone.volume_ml
+    assert found.marking.mask.any() and found.marking.expected_ml == found.volume_ml
+    report = report_dict(found)
+    assert report["network_volume_ml"] == found.network_volume_ml
+    assert report["outlined_volume_ml"] == found.outlined_volume_ml
+    assert found.volume_interval_ml == bundle.volume_interval_ml(found.volume_ml)
+    if hemorrhage != Hemorrhage.FOUND:
+        assert found.outlined_volume_ml is None and found.volume_ml == found.network_volume_ml
+        return
+    assert found.outlined_volume_ml == found.marking.volume_ml
+    assert found.volume_ml == joint_volume(found.network_volume_ml, found.outlined_volume_ml, OUTLINE)
+    assert found.volume_ml != found.network_volume_ml
+    outlined = f"{found.outlined_volume_ml:.1f} mL are outlined in the scan"
+    assert outlined in " ".join(summary(found).split())
+    assert outlined in report_html(report, scan.facts, ())
 
 
 def test_results_are_the_same_without_attention(analysis, analyzer, scan):

@@ -9,13 +9,10 @@ from ICHMultiTaskLib.common.errors import BundleError
 from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle
 from ICHMultiTaskLib.model.bundle_metadata import _check_calibration
 from ICHMultiTaskLib.model.calibration import (
-    KNOTS_ML,
     MIN_FOR_CORRECTION,
     MIN_IN_STRATUM,
     MIN_PER_OUTCOME,
     TARGETS,
-    before_correction,
-    correct_volume,
     fit_calibration,
     fit_prognosis,
     fit_volume,
@@ -23,6 +20,7 @@ from ICHMultiTaskLib.model.calibration import (
     output_to_volume,
     volume_to_output,
 )
+from ICHMultiTaskLib.model.volume_correction import KNOTS_ML, before_correction, correct_volume
 
 CROP_MM3 = 3.1e6
 
@@ -340,7 +338,8 @@ def test_few_scans_keep_the_correction_of_the_start():
     assert MIN_FOR_CORRECTION == 100
     predicted, true = simulated_predictions(MIN_FOR_CORRECTION - 1, np.random.default_rng(3))
     fitted = fit_volume(predicted, true)
-    assert fitted == {"volume_correction": None, "volume_interval": fit_volume_interval(predicted, true)}
+    interval = fit_volume_interval(predicted, true)
+    assert fitted == {"volume_correction": None, "outline": None, "volume_interval": interval}
     assert correct_volume(7.0, fitted["volume_correction"]) == 7.0
     line = {"slope": 1.1, "offset_cm": -0.1, "softening_ml": 1.0}
     start = {"volume_correction": line, "temperature": 2.0, "bias": -1.0}

@@ -73,8 +73,9 @@ def test_json_has_exactly_the_agreed_keys(analysis, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(report) == [
         "hemorrhage", "hemorrhage_reason", "volume_ml", "volume_interval_ml", "interval_coverage",
-        "mortality_probability", "mortality_range", "mortality_range_meaning", "prognosis", "clinical_inputs",
-        "findings", "scan", "model", "attention", "timing_s", "provenance",
+        "network_volume_ml", "outlined_volume_ml", "mortality_probability", "mortality_range",
+        "mortality_range_meaning", "prognosis", "clinical_inputs", "findings", "scan", "model", "attention", "timing_s",
+        "provenance",
     ]  # fmt: skip
     assert list(report["scan"]) == [
         "path", "series_uid", "series_choice", "shape_kji", "spacing_mm", "gantry_tilt_deg", "warnings",

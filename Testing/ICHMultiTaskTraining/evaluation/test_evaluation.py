@@ -2,16 +2,20 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from ICHMultiTaskLib.analysis import analyzer as analyzer_module
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.attention import Attention
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.common.errors import Canceled, InputError, OutputError
 from ICHMultiTaskLib.common.writing import LIST_FILE
-from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
+from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle, save_bundle
+from ICHMultiTaskLib.model.calibration import fit_volume_interval
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskTrainingLib import cli
@@ -253,6 +257,31 @@ def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_
     assert again.sha256 == small.sha256 and again.metadata["calibration"] == small.metadata["calibration"]
     with pytest.raises(InputError, match="format of the weights is unknown: expected one of half, int8, found 'int4'"):
         recalibrate(path, small, tmp_path / "x", device="cpu", weights="int4")
+
+
+def test_recalibration_keeps_the_combination_of_few_scans_and_its_interval_is_of_both_readings(
+    bundle, cohort, tmp_path, monkeypatch
+):
+    """The blood is searched for as far as the newly calibrated volume reaches."""
+    folder, rows = cohort
+    readable = [rows[n % 5] | {"patient_id": f"Q{n}", "volume_ml": 10.0 + n} for n in range(20)]
+    path = write_manifest(folder, readable, "both.csv")
+    monkeypatch.setattr(analyzer_module, "decide", lambda *of: (Hemorrhage.FOUND, ""))
+    outline = {"weight": 0.75, "correction": {"knots_cm": [[1.0, 1.0], [2.0, 2.1]], "softening_ml": 1.0}}
+    start = replace(bundle, metadata={**bundle.metadata, "calibration": {**NO_CALIBRATION, "outline": outline}})
+    fitted = recalibrate(path, start, tmp_path / "fitted", device="cpu")
+    assert fitted.metadata["calibration"]["outline"] == outline
+    analyzer, images = Analyzer(fitted, "cpu"), {row["image"] for row in readable}
+    volumes = {image: analyzer.analyze(read_head_ct(folder / image)) for image in images}
+    assert all(found.outlined_volume_ml is not None for found in volumes.values())
+    expected = fit_volume_interval(
+        np.array([volumes[row["image"]].volume_ml for row in readable]), np.array([r["volume_ml"] for r in readable])
+    )
+    assert fitted.metadata["calibration"]["volume_interval"]["strata"][0]["half_width_cm"] == pytest.approx(
+        expected["strata"][0]["half_width_cm"], abs=1e-6
+    )
+    card = (tmp_path / "fitted/docs/README.md").read_text(encoding="utf-8")
+    assert "with a weight of 75%, the volume outlined in the scan" in card
 
 
 def test_recalibration_refuses_few_or_unreadable_scans(bundle, cohort, tmp_path):

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from ICHMultiTaskLib.analysis import analyzer as analyzer_module
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.testing import tiny_bundle
@@ -15,6 +18,7 @@ from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.bundles.averaging import average_bundles
 from ICHMultiTaskTrainingLib.bundles.export import export_bundle
 from ICHMultiTaskTrainingLib.bundles.model_card import model_card, record_metrics
+from ICHMultiTaskTrainingLib.bundles.recalibration import outlined_volumes
 from ICHMultiTaskTrainingLib.cli.train import add_arguments, read_settings
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.training.config import make_config
@@ -147,6 +151,22 @@ def test_calibration_of_the_start_is_kept_below_the_floors(training_manifest, st
     assert found["volume_correction"] == start.metadata["calibration"]["volume_correction"]
     assert (found["temperature"], found["bias"]) == (2.0, -0.5)
     assert len(found["notes"]) == 3
+
+
+def test_a_run_reads_volumes_twice_as_its_start_does(training_manifest, start, tmp_path, monkeypatch):
+    outline = {"weight": 0.75, "correction": {"knots_cm": [[1.0, 1.0], [2.0, 2.1]], "softening_ml": 1.0}}
+    metadata = {key: value for key, value in start.metadata.items() if key != "sha256"}
+    metadata["calibration"] = {**metadata["calibration"], "outline": outline}
+    twice = save_bundle(tmp_path / "twice", start.network().state_dict(), metadata, "card")
+    trainer = fine_tune(training_manifest, twice, tmp_path / "run")
+    choice = replace(trainer.choose(), is_start=False)
+    monkeypatch.setattr(analyzer_module, "decide", lambda *of: (Hemorrhage.FOUND, ""))
+    bundle = export_bundle(trainer, tmp_path / "bundle", None, None, None, "train", choice)
+    calibration = bundle.metadata["calibration"]
+    assert calibration["outline"] == outline
+    outlined = outlined_volumes(Analyzer(bundle, "cpu"), trainer.validation_rows)
+    assert np.isfinite(outlined).any()
+    assert calibration == trainer.calibration(choice, outlined) != trainer.calibration(choice)
 
 
 def test_deaths_that_weigh_more_are_weighed_back():
