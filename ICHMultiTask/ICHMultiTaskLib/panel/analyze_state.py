@@ -40,7 +40,7 @@ class AnalyzeState:
         self.devices = None
         self._wanted = None  # the map being computed
         self._choosing = False
-        self._checksum = None, None
+        self._identity = None, None
         self._followed = None  # scan and run whose map the selectors were set to
         panel.listeners.append(self.follow_map)
 
@@ -97,7 +97,7 @@ class AnalyzeState:
         if facts is None:
             return None
         known = {"age": scan_facts(scan).patient_age} | clinical.context_of(scan).known
-        return result_view(facts, self._chosen_checksum(), known)
+        return result_view(facts, self._chosen_model(), known)
 
     def save_report(self, parent: str | os.PathLike, progress: Progress | None = None) -> None:
         """Write the report of the chosen scan into a new folder in `parent`, and show a link to it."""
@@ -152,17 +152,17 @@ class AnalyzeState:
         analysis = panel.logic.analysis
         panel.submit(SECTION, analysis.attention_work(scan, *wanted), self._mapped, (scan,), ATTENTION)
 
-    def _chosen_checksum(self):
-        """Checksum of the chosen model's weights; read again only if the model or its folder has changed."""
+    def _chosen_model(self):
+        """Version and checksum of the chosen model; read again only if the model or its folder has changed."""
         bundle = self.panel.parameters.bundleFolder or None
         folder = Path(bundle) if bundle else default_bundle()
         try:
             key = folder, (folder / METADATA).stat().st_mtime_ns
         except OSError:
             return None
-        if self._checksum[0] != key:
-            self._checksum = key, self.panel.logic.analysis.models.checksum_of(folder)
-        return self._checksum[1]
+        if self._identity[0] != key:
+            self._identity = key, self.panel.logic.analysis.models.identity_of(folder)
+        return self._identity[1]
 
     def set_overlay(self) -> None:
         """Apply the chosen opacity and threshold to the map."""

@@ -85,10 +85,10 @@ class Models:
         return Path(folder)
 
     @staticmethod
-    def checksum_of(folder: str | os.PathLike) -> str | None:
-        """SHA-256 of a bundle's weights; None if it cannot be read."""
+    def identity_of(folder: str | os.PathLike) -> tuple[str, str] | None:
+        """Version of a bundle and SHA-256 of its weights; None if it cannot be read."""
         bundle = _loaded(folder)
-        return bundle and bundle.sha256
+        return bundle and (bundle.version, bundle.sha256)
 
     @staticmethod
     def library_for(folder: str | os.PathLike | None) -> RuntimeLibrary:

@@ -49,15 +49,17 @@ def headline_of(facts: dict) -> str:
     return _("No hemorrhage found") if facts["hemorrhage"] == "none" else _("Hemorrhage uncertain")
 
 
-def result_view(facts: dict, chosen_sha256: str | None = None, known: Mapping[str, object] | None = None) -> ResultView:
+def result_view(
+    facts: dict, chosen: tuple[str, str] | None = None, known: Mapping[str, object] | None = None
+) -> ResultView:
     """Put a result into words.
 
     Parameters
     ----------
     facts : dict
         Stored result, from `kept_results.kept_result`.
-    chosen_sha256 : str, optional
-        Checksum of the model that is chosen now.
+    chosen : (str, str), optional
+        Version and checksum of the model that is chosen now; the same weights may be calibrated anew.
     known : mapping, optional
         What is known of the patient now, as `Analyzer.analyze` takes it.
 
@@ -86,7 +88,7 @@ def result_view(facts: dict, chosen_sha256: str | None = None, known: Mapping[st
                 range=translated(probability_range(facts["mortality_range"]))
             )
     return ResultView(
-        outdated=tuple(_outdated(facts, chosen_sha256, known or {})),
+        outdated=tuple(_outdated(facts, chosen, known or {})),
         warnings=tuple(map(translated, facts["scan"]["warnings"])),
         headline=headline_of(facts),
         detail=detail,
@@ -98,9 +100,9 @@ def result_view(facts: dict, chosen_sha256: str | None = None, known: Mapping[st
     )
 
 
-def _outdated(facts, chosen_sha256, known):
+def _outdated(facts, chosen, known):
     model = facts["model"]
-    if chosen_sha256 and model["sha256"] and model["sha256"] != chosen_sha256:
+    if chosen and model["sha256"] and (model["version"], model["sha256"]) != chosen:
         words = _("These results are from the model {name} {version}, not from the one chosen now: press Analyze.")
         yield words.format(name=model["name"], version=model["version"])
     if facts["format"] == 0:

@@ -480,16 +480,17 @@ def facts(**changes):
 
 
 def test_words_of_a_result():
-    result = result_view(facts(), "ab")
+    result = result_view(facts(), ("1", "ab"))
     assert (result.headline, result.detail) == ("23.4 mL", "90% interval 18.0 to 30.0 mL")
     assert result.mortality == "30-day mortality 65 %" and result.warnings == ("Tilted.",) and not result.outdated
-    assert result_view(facts(), "cd").outdated
+    assert result_view(facts(), ("1", "cd")).outdated
+    assert result_view(facts(), ("2", "ab")).outdated  # the same weights, calibrated anew
     assert "60 to 70 %" in result_view(facts(mortality_range=[0.6, 0.7])).mortality
     unsure = result_view(facts(hemorrhage="uncertain", hemorrhage_reason="Hemorrhage uncertain: look at it."))
     assert unsure.detail == "Hemorrhage uncertain: look at it."
     read = facts(clinical_inputs={"age": 71.0, "sex": None})
-    assert not result_view(read, "ab", {"age": 71, "gcs": 9}).outdated
-    assert "other clinical values" in result_view(read, "ab", {"age": 71, "sex": "F"}).outdated[0]
+    assert not result_view(read, ("1", "ab"), {"age": 71, "gcs": 9}).outdated
+    assert "other clinical values" in result_view(read, ("1", "ab"), {"age": 71, "sex": "F"}).outdated[0]
 
 
 @pytest.mark.parametrize(
