@@ -52,13 +52,16 @@ def find(
     ventricles = examine(grid)
     index = np.argwhere(mask)
     points = apply_affine(grid.ras_to_atlas @ head_ct.ijk_to_ras, index[:, ::-1])
-    voxel_ml = head_ct.voxel_volume_mm3 / 1000.0
-    inside = inside_ventricles(ventricles, points, attention[mask], volume_ml, voxel_ml)
-    if inside.any() and not inside.all():
-        mask = mask.copy()
-        mask[tuple(index[inside].T)] = False
-        index, points = index[~inside], points[~inside]
-    place = place_of(*center_of(index, points, share_in_brain(ventricles, points)))
+    share = np.ones(len(points))
+    if ventricles.bleed:
+        depth = ventricles.depth(points)
+        inside = inside_ventricles(points, depth, attention[mask], volume_ml, head_ct.voxel_volume_mm3 / 1000.0)
+        if inside.any() and not inside.all():
+            mask = mask.copy()
+            mask[tuple(index[inside].T)] = False
+            index, points, depth = index[~inside], points[~inside], depth[~inside]
+        share = share_in_brain(depth)
+    place = place_of(*center_of(index, points, share))
     items = (
         _finding("location", _("Location"), place.location, correctable=True),
         _finding("side", _("Side"), place.side),

@@ -63,6 +63,11 @@ class Ventricles:
     dense_ml: float
     wall: np.ndarray
 
+    def depth(self, points: np.ndarray) -> np.ndarray:
+        """Distance in mm from points (atlas mm, shape (N, 3)) to the ventricle wall, positive inside; shape (N,)."""
+        index = ((points - LOW_MM) / STEP_MM).T[::-1]
+        return ndimage.map_coordinates(self.wall, index, order=1, mode="nearest")
+
 
 def examine(grid: HeadGrid) -> Ventricles:
     """Look for blood in the ventricles.
@@ -87,18 +92,19 @@ def examine(grid: HeadGrid) -> Ventricles:
 
 
 def inside_ventricles(
-    ventricles: Ventricles, points: np.ndarray, attention: np.ndarray, volume_ml: float, voxel_ml: float
+    points: np.ndarray, depth: np.ndarray, attention: np.ndarray, volume_ml: float, voxel_ml: float
 ) -> np.ndarray:
-    """Find which points of the marked blood lie in the ventricles.
+    """Find which points of the marked blood lie in the ventricles, if these contain blood.
 
     They lie deep in the ventricles, far from a ball of the bleed's volume around the center of attention, and have less
     attention than the part of that volume that has most of it: the model was trained to measure parenchymal blood.
 
     Parameters
     ----------
-    ventricles : Ventricles
     points : ndarray of shape (N, 3)
         Atlas mm.
+    depth : ndarray of shape (N,)
+        From `Ventricles.depth`.
     attention : ndarray of shape (N,)
         At the points, 0 to 1.
     volume_ml : float
@@ -110,35 +116,17 @@ def inside_ventricles(
     -------
     ndarray of shape (N,), bool
     """
-    if not ventricles.bleed:
-        return np.zeros(len(points), bool)
-    wall = _at(ventricles.wall, points)
     attention = np.maximum(attention, LEAST)
-    weights = attention**2 * np.maximum(share_in_brain(ventricles, points), LEAST)
-    center = np.average(points, axis=0, weights=weights)
+    center = np.average(points, axis=0, weights=attention**2 * np.maximum(share_in_brain(depth), LEAST))
     beyond = np.linalg.norm(points - center, axis=1) - sphere_radius_mm(volume_ml)
     count = int(np.clip(round(volume_ml / voxel_ml), 1, len(points)))
     unseen = np.log(np.partition(attention, -count)[-count] / attention)
-    return (wall > FARTHEST_MM) & (wall + BEYOND * beyond + UNSEEN_MM * unseen > BORDER_MM)
+    return (depth > FARTHEST_MM) & (depth + BEYOND * beyond + UNSEEN_MM * unseen > BORDER_MM)
 
 
-def share_in_brain(ventricles: Ventricles, points: np.ndarray) -> np.ndarray:
-    """Fraction of each point of the bleed that lies in the brain; 1 far from ventricles, or if they contain no blood.
-
-    Takes the first parameters of `inside_ventricles`.
-
-    Returns
-    -------
-    ndarray of shape (N,)
-    """
-    if not ventricles.bleed:
-        return np.ones(len(points))
-    return np.clip(-_at(ventricles.wall, points) / OUTSIDE_MM, 0.0, 1.0)
-
-
-def _at(array, points):
-    index = ((points - LOW_MM) / STEP_MM).T[::-1]
-    return ndimage.map_coordinates(array, index, order=1, mode="nearest")
+def share_in_brain(depth: np.ndarray) -> np.ndarray:
+    """Fraction of a point of the bleed that lies in the brain, by its depth in the ventricles in mm."""
+    return np.clip(-depth / OUTSIDE_MM, 0.0, 1.0)
 
 
 def _place(grid):
