@@ -85,6 +85,19 @@ class Head:
         self.metal = []  # (point in atlas mm, HU of the highest streaks)
         self.mass_effect = None
 
+    def dilate_ventricles(self, factor: float) -> None:
+        """Widen the ventricles as acute hydrocephalus does.
+
+        As much fluid is added to ventricles that atrophy had widened before as to slender ones: a factor on both would
+        make ventricles wider than any that are seen.
+
+        Parameters
+        ----------
+        factor : float
+            Width of the ventricles afterwards if it was 1, or less, before. Their volume goes with the square of it.
+        """
+        self.ventricle = float(np.sqrt(max(self.ventricle, 1.0) ** 2 + factor**2 - 1.0))
+
     def to_atlas(
         self, x: np.ndarray, y: np.ndarray, z: np.ndarray, mass_effect: bool = True, waves: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -107,7 +107,7 @@ class Hematoma:
         Returns
         -------
         (bool, float)
-            The factor applies to the width of the ventricles.
+            The widening is the factor of `Head.dilate_ventricles`.
         """
         chance = 0.03 + (0.20 + 0.55 * self.ventricle_fill if self.ruptured else 0.0)
         if self.location == "cerebellum":

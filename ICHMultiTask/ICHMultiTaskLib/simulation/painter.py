@@ -219,20 +219,20 @@ class Painter:
             share = smoothstep(field + reach, -1.5, 2.0) * white * content["tissue"][near] * inside[near]
             edema = float((share * (1.0 - cover)).sum(dtype=np.float64))
             hu += share * np.minimum(h.edema_hu - hu, 0.0)
-        ventricle = self._ventricular_blood(canvas, content["ventricles"], mottle) if h.ruptured else 0.0
+        ventricle = self._ventricular_blood(canvas, content["ventricles"], mottle) if h.ruptured else np.float32(0.0)
         if near is None:
-            return None, (ventricle, edema)
+            return None, (float(ventricle.sum(dtype=np.float64)), edema)
         hu += cover * (h.density(field, x, y, z, y - h.center[1]) - hu)
         occupied = np.zeros_like(view)
         occupied[near] = cover
-        return occupied, (ventricle, edema)
+        return occupied, (float((ventricle * (1.0 - occupied)).sum(dtype=np.float64)), edema)
 
     def _ventricular_blood(self, canvas, ventricles, mottle):
-        """Paint blood near the bleed and, as in a supine patient, at the back of the ventricles."""
+        """Paint blood near the bleed and, as in a supine patient, behind in the ventricles; return its coverage."""
         h = self.hematoma
         near = ventricles > -1.0
         if not near.any():
-            return 0.0
+            return np.float32(0.0)
         x, y, z = canvas.x, canvas.y, canvas.z
         apart = np.sqrt((x - h.center[0]) ** 2 + (y - h.center[1]) ** 2 + (z - h.center[2]) ** 2) - h.radius
         reach = 60.0 * h.ventricle_fill**1.5 + 4.0 - apart
@@ -245,7 +245,7 @@ class Painter:
         filled = np.minimum(ventricles, blood + IVH_RAGGED_MM * mottle)
         cover = np.clip(filled / self.pitch + 0.5, 0.0, 1.0) * near
         canvas.hu += cover * (h.ventricle_hu + 4.0 * mottle - canvas.hu)
-        return float(cover.sum(dtype=np.float64))
+        return cover
 
 
 def _points(grid, rows, columns):

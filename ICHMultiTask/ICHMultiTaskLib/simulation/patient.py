@@ -121,7 +121,7 @@ class SimulatedPatient:
         "left", "right" or "midline"; "" without a bleed.
     ivh : int
     ivh_ml : float
-        Blood in the ventricles, measured on the scan.
+        Blood in the ventricles, measured on the scan; where the hematoma reaches into them, the hematoma counts.
     midline_shift_mm : float
     edema_ml : float
         Darkened brain around the hematoma, measured on the scan.
@@ -218,7 +218,7 @@ def _simulate(seed, settings, patient_id, progress, visit):
         )
         hydrocephalus, wider = hematoma.hydrocephalus(fluid.uniform(size=2))
         if hydrocephalus:
-            head.ventricle = max(head.ventricle, 1.0) * wider
+            head.dilate_ventricles(wider)
         hematoma.draw_ventricular_blood(fluid.uniform(size=4))
         findings = Findings(
             hematoma.volume_ml, hematoma.location, int(hematoma.ruptured), midline_shift(hematoma), int(hydrocephalus),

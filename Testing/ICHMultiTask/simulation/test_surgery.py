@@ -1,11 +1,11 @@
-"""Openings of the skull, streaks of metal, and casts of the ventricles."""
+"""Openings of the skull and streaks of metal."""
 
 import numpy as np
 import pytest
 
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.scan.geometry import apply_affine
-from ICHMultiTaskLib.simulation import SimulationSettings, hematoma, mimics, simulate_patient, surgery
+from ICHMultiTaskLib.simulation import SimulationSettings, mimics, simulate_patient, surgery
 from ICHMultiTaskLib.simulation.anatomy import Head
 
 HEAD = {"matrix": 112, "slices": 28, "noise_hu": 0.0, "offset_hu": 0.0, "tilt_deg": 0.0, "table": False}
@@ -49,18 +49,6 @@ def test_only_metal_causes_streaks(monkeypatch):
     assert 1 <= changed.any(axis=(1, 2)).sum() < len(changed) / 2
     assert not changed[without < -500].any()  # none in air
     np.testing.assert_array_equal(scanned(False, 150.0), scanned(False, 0.0))
-
-
-def test_a_cast_fills_the_ventricle_of_its_side_and_leaves_the_hematoma(monkeypatch):
-    settings = SimulationSettings(**HEAD, bleed=True, location="thalamus", volume_ml=25.0)
-    monkeypatch.setitem(hematoma.RUPTURE, "thalamus", 2.0)
-    monkeypatch.setattr(hematoma, "CASTS", 0.0)
-    plain = simulate_patient(13, settings)
-    monkeypatch.setattr(hematoma, "CASTS", 100.0)
-    filled = simulate_patient(13, settings)
-    assert filled.ivh_ml > 1.3 * plain.ivh_ml > 0
-    assert filled.volume_ml == plain.volume_ml
-    assert np.count_nonzero(filled.mask != plain.mask) < 0.02 * np.count_nonzero(plain.mask)
 
 
 @pytest.mark.parametrize("has_bleed", [False, True])
