@@ -17,7 +17,9 @@ from ..common.translation import tr as _
 from ..measures.grids import bounding_box
 from ..measures.segment import TOUCHING
 from ..measures.shape import sphere_radius_mm
+from ..scan.coarse_head import IN_PLANE, coarse_head, on_scan
 from ..scan.head_ct import HeadCT
+from ..scan.head_shape import find_brain
 from .denoising import denoise
 from .second_look import Evidence
 
@@ -169,6 +171,7 @@ class _WorkGrid:
             ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
         )
         soft = (from_bone > BONE_RIM_MM) & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
+        soft = _in_brain(soft, head_ct, self.box, self.factors)
         self.soft = soft & _intracranial(soft, from_bone, self.attention, self.spacing)
         samples = head_ct.hu[strides]
         samples = samples[(samples > 10) & (samples < 60)]
@@ -214,6 +217,16 @@ def _block_mean(array, factors):
             shape = (*array.shape[:axis], array.shape[axis] // factor, factor, *array.shape[axis + 1 :])
             array = array.reshape(shape).mean(axis + 1)
     return array
+
+
+def _in_brain(soft, head_ct, box, factors):
+    """Soft tissue of the brain alone: under the sloping base of a skull, muscle as dense as blood lies in the very next
+    slice, with no bone between. All of it if there is no brain, as in a small part of a head."""
+    coarse = coarse_head(head_ct)
+    # One sample more in plane, since the brain was found without the pixels beside bone.
+    brain = ndimage.binary_dilation(find_brain(coarse)[0], IN_PLANE)
+    inside = soft & (_block_mean(on_scan(brain, coarse, head_ct, box), factors) > 0.5)
+    return inside if inside.any() else soft
 
 
 def _intracranial(soft, from_bone, attention, spacing):

@@ -90,15 +90,47 @@ def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray, np.ndarray
     steps_mm : ndarray of shape (3, 3)
         Columns: step from voxel to voxel along each, in mm to superior, anterior and right.
     """
-    columns = head_ct.ijk_to_ras[:3, :3][:, ::-1]  # RAS step of each array axis k, j, i
+    axes, steps, columns = _patient_axes(head_ct)
+    hu = head_ct.hu.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
+    return hu, head_ct.spacing_kji[axes], columns[::-1, axes] * steps
+
+
+def _patient_axes(head_ct):
+    """Array axes nearest to superior, anterior and right, their directions (1 or -1), and the RAS step of each axis."""
+    columns = head_ct.ijk_to_ras[:3, :3][:, ::-1]  # of the array axes k, j, i
     shares = columns / np.linalg.norm(columns, axis=0)
     remaining, axes = [0, 1, 2], []
     for row in (2, 1, 0):
         axes.append(max(remaining, key=lambda axis, row=row: abs(shares[row, axis])))
         remaining.remove(axes[-1])
-    steps = [-1 if shares[row, axis] < 0 else 1 for row, axis in zip((2, 1, 0), axes, strict=True)]
-    hu = head_ct.hu.transpose(axes)[tuple(slice(None, None, step) for step in steps)]
-    return hu, head_ct.spacing_kji[axes], columns[::-1, axes] * steps
+    return axes, [-1 if shares[row, axis] < 0 else 1 for row, axis in zip((2, 1, 0), axes, strict=True)], columns
+
+
+def on_scan(mask: np.ndarray, coarse: CoarseHead, head_ct: HeadCT, box: tuple[slice, slice, slice]) -> np.ndarray:
+    """A mask of the coarse copy on a part of the scan's grid.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (S, A, R), bool
+    coarse : CoarseHead
+    head_ct : HeadCT
+        The scan that it was made of.
+    box : tuple of slice
+        The part, along k, j and i.
+
+    Returns
+    -------
+    ndarray of bool
+        Of the shape of the part.
+    """
+    axes, steps, _columns = _patient_axes(head_ct)
+    indices = []
+    for place, (axis, step) in enumerate(zip(axes, steps, strict=True)):
+        size, stride = head_ct.hu.shape[axis], coarse.strides[place]
+        voxels = np.arange(size)[::step][box[axis]]
+        # Samples stand for blocks of pixels, but for the slices around them.
+        indices.append(np.minimum((voxels + (stride // 2 if place == 0 else 0)) // stride, mask.shape[place] - 1))
+    return mask[np.ix_(*indices)].transpose(np.argsort(axes))
 
 
 def coarse_head(head_ct: HeadCT) -> CoarseHead:

@@ -95,15 +95,9 @@ def measure_head(coarse: CoarseHead) -> HeadShape:
     HeadShape
         With a volume of 0 and nothing else if no brain is found.
     """
-    # Bone is blurred on averaged scans: without a lower threshold and wider closing the region leaks out.
-    for bone_hu, core_mm in ((BONE_HU, CORE_MM), (0.6 * BONE_HU, 2 * CORE_MM), (0.4 * BONE_HU, 2.5 * CORE_MM)):
-        brain = _brain(coarse, bone_hu, core_mm)
-        volume = float(brain.sum()) * coarse.voxel_ml
-        if volume < 100.0:
-            return HeadShape(brain, volume)
-        covered = _covered(coarse, brain)
-        if volume <= LARGEST_ML or covered >= LEAKING:
-            break
+    brain, volume, covered = find_brain(coarse)
+    if not covered:
+        return HeadShape(brain, volume)
     area = brain.sum(axis=(1, 2))
     large = np.flatnonzero(area > 0.5 * area.max())
     top = int(np.flatnonzero(area)[-1])
@@ -125,6 +119,32 @@ def measure_head(coarse: CoarseHead) -> HeadShape:
         cavities_ml=cavities_ml,
         cavities_mm=cavities_mm,
     )
+
+
+def find_brain(coarse: CoarseHead) -> tuple[np.ndarray, float, float]:
+    """Find the brain, out to the skull.
+
+    Parameters
+    ----------
+    coarse : CoarseHead
+
+    Returns
+    -------
+    brain : ndarray of shape (S, A, R), bool
+    volume_ml : float
+    covered : float
+        Share of its surface, on its large cross-sections, that is covered by bone; 0 if it is no brain.
+    """
+    # Bone is blurred on averaged scans: without a lower threshold and wider closing the region leaks out.
+    for bone_hu, core_mm in ((BONE_HU, CORE_MM), (0.6 * BONE_HU, 2 * CORE_MM), (0.4 * BONE_HU, 2.5 * CORE_MM)):
+        brain = _brain(coarse, bone_hu, core_mm)
+        volume = float(brain.sum()) * coarse.voxel_ml
+        if volume < 100.0:
+            return brain, volume, 0.0
+        covered = _covered(coarse, brain)
+        if volume <= LARGEST_ML or covered >= LEAKING:
+            break
+    return brain, volume, covered
 
 
 def misplacement(shape: HeadShape) -> str | None:

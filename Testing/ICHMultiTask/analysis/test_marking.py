@@ -174,6 +174,25 @@ def test_calcifications_and_bone_are_left_out(head_ct, analysis):
     assert not (found.mask & (calcified | skull)).any()
 
 
+def test_muscle_under_the_base_of_the_skull_is_no_blood():
+    """Thin bone that lies nearly flat passes between slices of 5 mm: under brain, muscle as dense as blood follows."""
+    affine = np.diag([-1.5, -1.5, 5.0, 1.0])
+    affine[:3, 3] = [100.0, 100.0, -90.0]
+    scan = HeadCT(np.full((34, 134, 134), -1000, np.int16), affine)
+    k, j, i = np.indices(scan.hu.shape, dtype=np.float32)
+    x, y, z = np.moveaxis(apply_affine(affine, np.stack([i, j, k], axis=-1)), -1, 0)
+    above_base = z + 40 + 0.2 * (y + 24)  # mm
+    neck = (x / 66) ** 2 + (y / 80) ** 2 < 1
+    skull, inside = ((x / (70 - s)) ** 2 + (y / (88 - s)) ** 2 + (z / (72 - s)) ** 2 < 1 for s in (0, 4))
+    brain = inside & (above_base > 0)
+    truth = brain & ball(scan, (22.0, -24.0, -34.0), 14.0)
+    for where, hu in ((neck & (z < 0), 58), (skull & (above_base > -2.5), 900), (brain, 32), (truth, 62)):
+        scan.hu[where] = hu
+    found = mark(analysis_of(scan, truth, np.count_nonzero(truth) * scan.voxel_volume_mm3 / 1000))
+    assert dice(found.mask, truth) > 0.9
+    assert found.evidence.contrast_hu > 20
+
+
 def test_black_holes_belong_to_the_bleed(head_ct):
     hole = ball(head_ct, (35.0, -5.0, 10.0), 5.0)
     hu = np.where(hole, np.int16(30), head_ct.hu)
