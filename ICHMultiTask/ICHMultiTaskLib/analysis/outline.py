@@ -220,8 +220,10 @@ def _block_mean(array, factors):
 
 
 def _in_brain(soft, head_ct, box, factors):
-    """Soft tissue of the brain alone: under the sloping base of a skull, muscle as dense as blood lies in the very next
-    slice, with no bone between. All of it if there is no brain, as in a small part of a head."""
+    """Soft tissue of the brain alone; all of it if no brain is found.
+
+    Under the sloping base of a skull, muscle as dense as blood lies in the very next slice, with no bone between.
+    """
     coarse = coarse_head(head_ct)
     # One sample more in plane, since the brain was found without the pixels beside bone.
     brain = ndimage.binary_dilation(find_brain(coarse)[0], IN_PLANE)
