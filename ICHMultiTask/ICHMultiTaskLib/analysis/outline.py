@@ -19,7 +19,7 @@ from ..measures.segment import TOUCHING
 from ..measures.shape import sphere_radius_mm
 from ..scan.coarse_head import IN_PLANE, coarse_head, on_scan
 from ..scan.head_ct import HeadCT
-from ..scan.head_shape import find_brain
+from ..scan.head_shape import BARE, find_brain
 from .denoising import denoise
 from .second_look import Evidence
 
@@ -225,8 +225,11 @@ def _in_brain(soft, head_ct, box, factors):
     Under the sloping base of a skull, muscle as dense as blood lies in the very next slice, with no bone between.
     """
     coarse = coarse_head(head_ct)
+    brain, _volume_ml, covered = find_brain(coarse)
+    if covered < BARE:
+        return soft
     # One sample more in plane, since the brain was found without the pixels beside bone.
-    brain = ndimage.binary_dilation(find_brain(coarse)[0], IN_PLANE)
+    brain = ndimage.binary_dilation(brain, IN_PLANE)
     inside = soft & (_block_mean(on_scan(brain, coarse, head_ct, box), factors) > 0.5)
     return inside if inside.any() else soft
 

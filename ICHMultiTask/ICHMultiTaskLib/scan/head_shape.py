@@ -17,9 +17,12 @@ BONE_HU, AIR_HU = 300, -500
 SOFT_HU = (-200, 300)
 CORE_MM = 8.0
 """Soft tissue thinner than twice this is not brain: scalp, neck muscles within fat, contents of the orbits."""
-LARGEST_ML = 2400.0
+SMALLEST_ML, LARGEST_ML = 650.0, 2400.0
 LEAKING = 0.9
 """If less of its surface than this is covered by bone, the region extends beyond the brain. Whole heads have 0.98."""
+BARE, SMALLER_PIECES = 0.6, (1, 2)
+"""A region with less bone around it than a brain in a wide craniectomy (0.79) is other tissue, such as the shoulders:
+the next largest ones are tried."""
 # The values below were set on simulated heads and 2 real ones: as they are, rotated, and with swapped axes.
 SYMMETRY_DIRECTIONS, SYMMETRY_SAMPLES, SYMMETRY_MARGIN = 90, 2500, 0.02
 MIN_CAVITIES_ML = 2.5
@@ -144,6 +147,12 @@ def find_brain(coarse: CoarseHead) -> tuple[np.ndarray, float, float]:
         covered = _covered(coarse, brain)
         if volume <= LARGEST_ML or covered >= LEAKING:
             break
+    if covered < BARE:
+        for place in SMALLER_PIECES:
+            piece = _brain(coarse, BONE_HU, CORE_MM, place)
+            piece_ml = float(piece.sum()) * coarse.voxel_ml
+            if SMALLEST_ML <= piece_ml <= LARGEST_ML and (share := _covered(coarse, piece)) >= LEAKING:
+                return piece, piece_ml, share
     return brain, volume, covered
 
 
@@ -177,8 +186,8 @@ def misplacement(shape: HeadShape) -> str | None:
     return _("with the face to the back") if is_reversed else None
 
 
-def _brain(coarse, bone_hu, core_mm):
-    """The largest piece of soft tissue after erosion, dilated back to its surface."""
+def _brain(coarse, bone_hu, core_mm, place=0):
+    """The largest piece of soft tissue after erosion, or one by its place in size, dilated back to its surface."""
     from scipy import ndimage
 
     soft = (coarse.peak < bone_hu) & (coarse.hu > SOFT_HU[0]) & (coarse.hu < SOFT_HU[1])
@@ -189,8 +198,10 @@ def _brain(coarse, bone_hu, core_mm):
         return np.zeros_like(soft)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
+    if place >= found:
+        return np.zeros_like(soft)
     # One more sample in plane: the surface that the pooled maximum counted as bone.
-    grown = _along_axes(ndimage.binary_dilation, labels == sizes.argmax(), counts + [0, 1, 1])
+    grown = _along_axes(ndimage.binary_dilation, labels == np.argsort(-sizes, kind="stable")[place], counts + [0, 1, 1])
     return grown & (coarse.hu > SOFT_HU[0]) & (coarse.hu < bone_hu)
 
 

@@ -10,6 +10,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.testing import phantom
 from ICHMultiTaskLib.scan.coarse_head import coarse_head
 from ICHMultiTaskLib.scan.head_ct import HeadCT
+from ICHMultiTaskLib.scan.head_shape import measure_head
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
 
@@ -139,6 +140,16 @@ def test_head_with_neck_and_whole_body(head_ct):
     body = np.concatenate([np.repeat(head_ct.hu[:1], 80, axis=0), head_ct.hu])
     with pytest.raises(InputError, match="The scan is 560 mm long; expected a scan of the head alone"):
         check_head_ct(HeadCT(body, head_ct.ijk_to_ras))
+
+
+def test_a_head_with_shoulders_is_measured_by_its_brain(head_ct):
+    """The shoulders are the largest piece of soft tissue."""
+    shoulders = np.full((24, *head_ct.hu.shape[1:]), -1000, np.int16)
+    shoulders[:, 8:-8, 2:-2] = 50
+    whole = HeadCT(np.concatenate([shoulders, head_ct.hu]), head_ct.ijk_to_ras)
+    measured, alone = (measure_head(coarse_head(scan)) for scan in (whole, head_ct))
+    assert measured.intracranial_ml == alone.intracranial_ml
+    assert measured.covered == alone.covered > 0.9
 
 
 def test_a_wide_field_of_view_is_no_neck(head_ct):
