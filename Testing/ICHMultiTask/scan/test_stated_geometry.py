@@ -258,7 +258,7 @@ def test_nifti_values_that_are_not_hu(head, tmp_path):
     refused(nifti(path, hu.view("u2"), affine), "not Hounsfield units")
     refused(nifti(path, (np.clip(wide, -20, 80) * 2.5 + 50).astype("u1"), affine), "not Hounsfield units")
     refused(nifti(path, (wide * 10).astype("i4"), affine), "The brain measures|not brain|human size|look like")
-    refused(nifti(path, -wide.astype("i2"), affine), "The brain measures -27 HU")
+    refused(nifti(path, -wide.astype("i2"), affine), r"The brain measures -[23]\d HU")
     broken = hu.astype("f8")
     broken[20, 80, 80] = np.nan
     refused(nifti(path, broken, affine), "The scan contains 1 voxels of NaN or infinity")

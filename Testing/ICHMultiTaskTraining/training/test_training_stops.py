@@ -153,7 +153,8 @@ def test_full_disk_keeps_the_last_checkpoint(training_manifest, small_settings, 
     assert not list(tmp_path.rglob(".ichmultitask-*"))
 
 
-def test_full_disk_while_scans_are_prepared(training_manifest, small_settings, tmp_path, capsys):
+def test_full_disk_while_scans_are_prepared(training_manifest, small_settings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ICHMultiTaskTrainingLib.training.trainer.prepare_all", prepare_all)  # none is prepared yet
     (tmp_path / "settings.json").write_text(json.dumps(small_settings))
     command = ["train", str(training_manifest), "--output", str(tmp_path / "run"), "--device", "cpu"]
     with file_size_limit(3000):
