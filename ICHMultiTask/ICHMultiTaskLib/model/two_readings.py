@@ -67,7 +67,7 @@ def fit_outline(
     Returns
     -------
     dict
-        ``weight``: of the outline, the one of `WEIGHTS` with the least mean absolute error of the cube roots.
+        ``weight``: of the outline, the one of `WEIGHTS` with the least mean absolute error in mL.
         ``correction``: of the mean, as `volume_correction`.
     """
     outlined = ~np.isnan(outlined_ml)
@@ -80,8 +80,6 @@ def fit_outline(
         return {"weight": weight, "correction": correction}
 
     def error(outline):
-        volume = joint_volume(network_ml, outlined_ml, outline)
-        differences = np.cbrt(volume + CUBE_ROOT_OFFSET_ML) - np.cbrt(true_ml + CUBE_ROOT_OFFSET_ML)
-        return of_scan @ np.abs(differences)
+        return of_scan @ np.abs(joint_volume(network_ml, outlined_ml, outline) - true_ml)
 
     return min(map(fitted, WEIGHTS), key=error)

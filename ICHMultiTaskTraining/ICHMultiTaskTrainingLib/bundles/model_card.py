@@ -8,6 +8,7 @@ import numpy as np
 
 from ICHMultiTaskLib.common.clinical_variables import VARIABLES
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
+from ICHMultiTaskLib.model.two_readings import AGREEMENT
 from ICHMultiTaskLib.model.volume_correction import correct_volume, knots
 
 from ..evaluation.model_comparison import comparison_table
@@ -129,9 +130,12 @@ def _correction(calibration):
     if correction:
         lines += [f"Correction of the network's volume, fitted to the same scans, {_pairs(correction)}.", ""]
     if outline:
+        weight = outline["weight"]
+        both = f"the mean of the network's reading and, with a weight of {weight:.0%}, the volume"
         lines += [
-            f"Where a hemorrhage is found, the volume is the mean of the network's reading and, with a weight of "
-            f"{outline['weight']:.0%}, the volume outlined in the scan, corrected {_pairs(outline['correction'])}.",
+            f"Where a hemorrhage is found, the volume is {both if weight < 1 else 'that'} outlined in the scan, which "
+            f"counts up to {AGREEMENT:g} times the network's reading, and down to {1 / AGREEMENT:.0%} of it; corrected "
+            f"{_pairs(outline['correction'])}.",
             "",
         ]
     return lines
