@@ -15,10 +15,10 @@ from .place import place as place_of
 from .ventricles import examine, inside_ventricles, share_in_brain
 
 ACCURACY = {
-    "location": _("right in 654 of 675 simulated bleeds"),
-    "side": _("right in 649 of 656 simulated bleeds"),
-    "infratentorial": _("right in 672 of 675 simulated bleeds"),
-    "ivh": _("right in 212 of 267 simulated bleeds with it, and in 386 of 408 without it"),
+    "location": _("right in 618 of 644 simulated bleeds"),
+    "side": _("right in 622 of 631 simulated bleeds"),
+    "infratentorial": _("right in 643 of 644 simulated bleeds"),
+    "ivh": _("right in 199 of 262 simulated bleeds with it, and in 370 of 382 without it"),
 }
 """Measured on simulated patients; see `Docs/user-guide.md`, "Findings"."""
 
