@@ -1,8 +1,8 @@
 """The reported volume from two readings of a bleed: the network's, and the volume outlined in the scan.
 
 The two err for different reasons. The network reads a small grid of the whole head and is shrunk toward the volumes it
-was trained on; the outline follows the borders in the scan, and takes what touches the bleed for bleed. Their mean, in
-cube roots, errs less than each.
+was trained on; the outline follows the borders in the scan, and takes what touches the bleed for bleed. Calibration
+says how much each of them counts.
 """
 
 from __future__ import annotations

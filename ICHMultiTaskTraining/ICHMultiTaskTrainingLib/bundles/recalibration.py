@@ -15,7 +15,7 @@ from ICHMultiTaskLib.common.choices import Weights
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress, part
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
-from ICHMultiTaskLib.model.calibration import fit_calibration, output_to_volume
+from ICHMultiTaskLib.model.calibration import MIN_FOR_CORRECTION, fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.preprocessing import prepare
 from ICHMultiTaskLib.model.weights import as_stored
 from ICHMultiTaskLib.scan.reading import read_head_ct
@@ -120,7 +120,8 @@ def recalibrate(
         )
 
     outlined = None
-    if "volume" in start.tasks:
+    enough = len(set(patients)) >= MIN_FOR_CORRECTION or start.metadata["calibration"].get("outline")
+    if "volume" in start.tasks and enough:
         # The blood is searched for as far as the network's volume reaches, which is only now calibrated.
         analyzer.bundle = replace(start, metadata={**start.metadata, "calibration": calibration()})
         outlined = outlined_volumes(analyzer, manifest.rows, part(progress, 0.4, 1.0))

@@ -54,6 +54,15 @@ def test_without_an_outline_it_is_the_network_alone():
     assert isinstance(bundle.joint_volume_ml(8.0, 9.0), float)
 
 
+def test_scans_without_any_outline_change_nothing():
+    first, second, true = readings(150, np.random.default_rng(7), missing=1.0)
+    fitted = fit_volume(first, true, outlined_ml=second)
+    assert fitted["outline"]["weight"] == 0.0
+    network = correct_volume(first, fitted["volume_correction"])
+    np.testing.assert_array_equal(joint_volume(network, second, fitted["outline"]), network)
+    assert fitted["volume_interval"] == fit_volume(first, true)["volume_interval"]
+
+
 def test_volume_never_falls_when_a_reading_rises():
     fitted = fit_outline(*readings(300, np.random.default_rng(1)))
     volumes = np.linspace(0.0, 150.0, 301)
