@@ -92,6 +92,11 @@ class ModelBundle:
         return self.metadata["sha256"]
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """Version and checksum: the same weights may be calibrated anew, under another version."""
+        return self.version, self.sha256
+
+    @property
     def training_data(self) -> str:
         """One sentence on the training data, shown with every number."""
         return self.metadata["training_data"]

@@ -149,16 +149,14 @@ def _completed(facts):
         "outlined_volume_ml": None,
     }  # fmt: skip
     facts = defaults | facts
-    if not _is_number(facts["mortality_probability"]):
-        facts["mortality_probability"] = None
+    for name in ("mortality_probability", "network_volume_ml", "outlined_volume_ml"):
+        if not _is_number(facts[name]):
+            facts[name] = None
     if facts.get("hemorrhage") not in Hemorrhage.values():
         # Versions without the second look decided by the volume.
         facts["hemorrhage"] = "none" if facts["volume_ml"] < EARLIER_LIMIT_ML else "found"
     if not isinstance(facts["clinical_inputs"], dict) or not facts["clinical_inputs"].keys() <= VARIABLES.keys():
         facts["clinical_inputs"] = None
-    for name in ("network_volume_ml", "outlined_volume_ml"):
-        if not _is_number(facts[name]):
-            facts[name] = None
     if not _is_pair(facts["mortality_range"]):
         facts["mortality_range"] = None
     scan, model = (found if isinstance(found := facts.get(key), dict) else {} for key in ("scan", "model"))

@@ -153,7 +153,7 @@ class AnalyzeState:
         panel.submit(SECTION, analysis.attention_work(scan, *wanted), self._mapped, (scan,), ATTENTION)
 
     def _chosen_model(self):
-        """Version and checksum of the chosen model; read again only if the model or its folder has changed."""
+        """`ModelBundle.identity` of the chosen model; read again only if the model or its folder has changed."""
         bundle = self.panel.parameters.bundleFolder or None
         folder = Path(bundle) if bundle else default_bundle()
         try:

@@ -96,8 +96,7 @@ class GrowthLogic:
 
             progress(0.0, loading)
             analyzer = self.analysis.models.analyzer(bundle, device)
-            chosen = {"version": analyzer.bundle.version, "sha256": analyzer.bundle.sha256}
-            reused = known is not None and chosen.items() <= known.model.items()
+            reused = known is not None and (known.model["version"], known.model["sha256"]) == analyzer.bundle.identity
             second = known
             if not reused:
                 second = analyzer.analyze(second_scan, progress=part(0.0, 0.3, later_scan), clinical=second_patient)

@@ -86,9 +86,9 @@ class Models:
 
     @staticmethod
     def identity_of(folder: str | os.PathLike) -> tuple[str, str] | None:
-        """Version of a bundle and SHA-256 of its weights; None if it cannot be read."""
+        """`ModelBundle.identity` of a folder; None if it cannot be read."""
         bundle = _loaded(folder)
-        return bundle and (bundle.version, bundle.sha256)
+        return bundle and bundle.identity
 
     @staticmethod
     def library_for(folder: str | os.PathLike | None) -> RuntimeLibrary:

@@ -59,7 +59,7 @@ def result_view(
     facts : dict
         Stored result, from `kept_results.kept_result`.
     chosen : (str, str), optional
-        Version and checksum of the model that is chosen now; the same weights may be calibrated anew.
+        `ModelBundle.identity` of the model that is chosen now.
     known : mapping, optional
         What is known of the patient now, as `Analyzer.analyze` takes it.
 

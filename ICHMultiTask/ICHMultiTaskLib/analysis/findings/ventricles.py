@@ -39,8 +39,8 @@ FARTHEST_MM = -10.0
 BEYOND = 0.7
 UNSEEN_MM = 8.0
 """Weights of the distance from the bleed and of the logarithm of missing attention, added to the depth in mm; above 0
-marked blood is intraventricular. A border at -2 mm fits seed 102 slightly better, but cuts
-large bleeds whose volume the model underestimates."""
+marked blood is intraventricular. A border at -2 mm fits seed 102 slightly better, but cuts large bleeds whose volume
+the model underestimates."""
 LEAST = 0.01
 """Smallest attention and weight of a point."""
 
