@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -41,6 +42,13 @@ BONE_RIM_MM = 1.5
 """Rim around bone in which the partial volume of bone and brain looks like blood."""
 FORAMEN_MM = 3.0
 """Openings of the skull up to twice this width are closed."""
+BRAIN_HU = 20.0
+BRIGHTER_HU = 3.0
+PROFILE_MM = 6.0
+PROFILE_CM2 = 15.0
+"""Toward the skull base, beam hardening makes the brain brighter. The median of brain, within the first value of that
+of the whole scan, is followed from slice to slice where there is enough of it, and smoothed over some mm; where it
+rises by more than the second value, the excess is subtracted."""
 BLOOD_HU = (5.0, 110.0)
 CONTRAST_HU = 8.0
 """Blood is at least this much denser than brain."""
@@ -171,11 +179,20 @@ class _WorkGrid:
             ndimage.distance_transform_edt(~bone, sampling=self.spacing) if bone.any() else np.full(bone.shape, 99.0)
         )
         soft = (from_bone > BONE_RIM_MM) & (self.hu > BLOOD_HU[0]) & (self.hu < BLOOD_HU[1])
-        soft = _in_brain(soft, head_ct, self.box, self.factors)
-        self.soft = soft & _intracranial(soft, from_bone, self.attention, self.spacing)
         samples = head_ct.hu[strides]
         samples = samples[(samples > 10) & (samples < 60)]
         self.brain_hu = float(np.median(samples)) if samples.size else 30.0
+        coarse = coarse_head(head_ct)
+        brain, _volume_ml, covered = find_brain(coarse)
+        if covered >= BARE:
+            in_box = partial(self._in_box, coarse=coarse, head_ct=head_ct)
+            soft = _in_brain(soft, brain, in_box)
+            self.hu -= in_box(_brightening(coarse, brain, self.brain_hu))
+        self.soft = soft & _intracranial(soft, from_bone, self.attention, self.spacing)
+
+    def _in_box(self, values, coarse, head_ct):
+        """Values of the coarse head on this grid."""
+        return _block_mean(on_scan(values, coarse, head_ct, self.box), self.factors)
 
     def cropped(self, part: tuple[slice, slice, slice]) -> _WorkGrid:
         """A part of the grid."""
@@ -219,19 +236,28 @@ def _block_mean(array, factors):
     return array
 
 
-def _in_brain(soft, head_ct, box, factors):
-    """Soft tissue of the brain alone; all of it if no brain is found.
+def _in_brain(soft, brain, in_box):
+    """Soft tissue of the brain alone; all of it if there is none.
 
     Under the sloping base of a skull, muscle as dense as blood lies in the very next slice, with no bone between.
     """
-    coarse = coarse_head(head_ct)
-    brain, _volume_ml, covered = find_brain(coarse)
-    if covered < BARE:
-        return soft
     # One sample more in plane, since the brain was found without the pixels beside bone.
-    brain = ndimage.binary_dilation(brain, IN_PLANE)
-    inside = soft & (_block_mean(on_scan(brain, coarse, head_ct, box), factors) > 0.5)
+    inside = soft & (in_box(ndimage.binary_dilation(brain, IN_PLANE)) > 0.5)
     return inside if inside.any() else soft
+
+
+def _brightening(coarse, brain, brain_hu):
+    """By how many HU brain is brighter than in the rest of the scan, by height; on the coarse head, never below 0."""
+    inner = ndimage.binary_erosion(brain, IN_PLANE) & (np.abs(coarse.hu - brain_hu) < BRAIN_HU)
+    enough = np.count_nonzero(inner, axis=(1, 2)) * coarse.pixel_cm2 > PROFILE_CM2
+    if not enough.any():
+        return np.zeros(brain.shape, np.float32)
+    heights = np.flatnonzero(enough)
+    medians = [float(np.median(coarse.hu[k][inner[k]])) for k in heights]
+    profile = np.interp(np.arange(len(brain)), heights, medians) - np.median(medians)
+    profile = ndimage.gaussian_filter1d(profile, PROFILE_MM / coarse.step_mm[0], mode="nearest")
+    above = np.maximum(profile - BRIGHTER_HU, 0.0).astype(np.float32)
+    return np.broadcast_to(above[:, None, None], brain.shape)
 
 
 def _intracranial(soft, from_bone, attention, spacing):

@@ -14,7 +14,7 @@ import numpy as np
 
 from .volume_correction import CUBE_ROOT_OFFSET_ML, correct_volume, fit_correction, patient_weights
 
-AGREEMENT = 1.5
+AGREEMENT = 2.0
 """The outline counts up to this multiple of the network's volume, and down to its inverse."""
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Weights of the outline to choose from."""

@@ -106,12 +106,12 @@ def _patient_axes(head_ct):
     return axes, [-1 if shares[row, axis] < 0 else 1 for row, axis in zip((2, 1, 0), axes, strict=True)], columns
 
 
-def on_scan(mask: np.ndarray, coarse: CoarseHead, head_ct: HeadCT, box: tuple[slice, slice, slice]) -> np.ndarray:
-    """A mask of the coarse copy on a part of the scan's grid.
+def on_scan(values: np.ndarray, coarse: CoarseHead, head_ct: HeadCT, box: tuple[slice, slice, slice]) -> np.ndarray:
+    """Values of the coarse copy, a mask for example, on a part of the scan's grid.
 
     Parameters
     ----------
-    mask : ndarray of shape (S, A, R), bool
+    values : ndarray of shape (S, A, R)
     coarse : CoarseHead
     head_ct : HeadCT
         The scan that it was made of.
@@ -120,7 +120,7 @@ def on_scan(mask: np.ndarray, coarse: CoarseHead, head_ct: HeadCT, box: tuple[sl
 
     Returns
     -------
-    ndarray of bool
+    ndarray
         Of the shape of the part.
     """
     axes, steps, _columns = _patient_axes(head_ct)
@@ -129,8 +129,8 @@ def on_scan(mask: np.ndarray, coarse: CoarseHead, head_ct: HeadCT, box: tuple[sl
         size, stride = head_ct.hu.shape[axis], coarse.strides[place]
         voxels = np.arange(size)[::step][box[axis]]
         # Samples stand for blocks of pixels, but for the slices around them.
-        indices.append(np.minimum((voxels + (stride // 2 if place == 0 else 0)) // stride, mask.shape[place] - 1))
-    return mask[np.ix_(*indices)].transpose(np.argsort(axes))
+        indices.append(np.minimum((voxels + (stride // 2 if place == 0 else 0)) // stride, values.shape[place] - 1))
+    return values[np.ix_(*indices)].transpose(np.argsort(axes))
 
 
 def coarse_head(head_ct: HeadCT) -> CoarseHead:

@@ -193,6 +193,20 @@ def test_muscle_under_the_base_of_the_skull_is_no_blood():
     assert found.evidence.contrast_hu > 20
 
 
+@pytest.mark.parametrize("seed", [4, 5])
+def test_brain_made_brighter_by_the_base_of_the_skull_is_no_blood(seed):
+    """Beam hardening: the lower the slice, the brighter the brain; it doubled or tripled these volumes."""
+    settings = SimulationSettings(bleed=True, location="cerebellum", volume_ml=8.0, matrix=144)
+    patient = simulate_patient(seed, settings)
+    head_ct, truth = patient.head_ct, patient.mask
+    above_mm = (np.arange(len(head_ct.hu)) - np.median(np.nonzero(truth)[0])) * head_ct.spacing_kji[0]
+    by_height = np.interp(above_mm, (-15.0, 5.0), (10.0, 0.0))[:, None, None]
+    hardened = replace(head_ct, hu=(head_ct.hu + np.where(np.abs(head_ct.hu) < 100, by_height, 0)).astype(np.int16))
+    found = mark(analysis_of(hardened, truth, patient.volume_ml))
+    assert dice(found.mask, truth) > 0.8
+    assert found.volume_ml == pytest.approx(patient.volume_ml, rel=0.2)
+
+
 def test_black_holes_belong_to_the_bleed(head_ct):
     hole = ball(head_ct, (35.0, -5.0, 10.0), 5.0)
     hu = np.where(hole, np.int16(30), head_ct.hu)
