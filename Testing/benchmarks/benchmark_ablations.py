@@ -6,12 +6,13 @@
 
 Prints a table in Markdown of all runs in the folder, with 95 % bootstrap intervals over the test patients; interrupted
 runs are continued and finished ones are not repeated. Nothing is calibrated. The AUC is that of the bleeds, as an
-expectation over draws of the deaths from the probabilities of the simulation.
+expectation over draws of the deaths from the probabilities of the simulation. Each run's `predictions.csv` can be given
+to `compare-models`, which writes a table into a model card.
 """
 
 import argparse
 import csv
-import json
+import itertools
 import sys
 from pathlib import Path
 
@@ -21,7 +22,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "ICHMultiTask"), str(ROOT / "ICHMultiTaskTraining")]
 
 from ICHMultiTaskLib.common.tables import write_csv  # noqa: E402
-from ICHMultiTaskLib.common.writing import write_json  # noqa: E402
 from ICHMultiTaskLib.comparison.statistics import divide, with_intervals  # noqa: E402
 from ICHMultiTaskTrainingLib.data.cache import CachedScans, prepare_all  # noqa: E402
 from ICHMultiTaskTrainingLib.data.manifest import outcomes, read_manifest  # noqa: E402
@@ -30,7 +30,8 @@ from ICHMultiTaskTrainingLib.training.trainer import Trainer  # noqa: E402
 
 PROBABILITY = "death_probability_image"
 BASE = {"preprocessing.shape_kji": [32, 56, 56], "coarse_epochs": [], "epochs": 10, "outcome": PROBABILITY}
-PATIENTS = 500
+PATIENTS, SEEDS = 500, 10
+PREDICTIONS, PREDICTED = "predictions.csv", ("predicted_volume_ml", "mortality_probability")
 RUNS = {
     "base": {},
     "no mask loss": {"mask_weight": 0.0},
@@ -67,10 +68,15 @@ def joint_manifest(train, test, patients, path):
     return path
 
 
+def folder_of(name, seed, options):
+    """Folder of a run."""
+    return options.output / f"{name.replace(' ', '-').replace('×', 'x')}-seed-{seed}"
+
+
 def run(name, seed, options):
     """Train one variation and write what it predicts for the test patients."""
-    folder = options.output / f"{name.replace(' ', '-')}-seed-{seed}"
-    if (folder / "predicted.json").exists():
+    folder = folder_of(name, seed, options)
+    if (folder / PREDICTIONS).exists():
         return
     settings = BASE | RUNS[name] | {"seed": seed}
     patients = settings.pop("patients", PATIENTS)
@@ -83,9 +89,29 @@ def run(name, seed, options):
     trainer.run()
     rows = read_manifest(options.test).rows
     scans = CachedScans(rows, prepare_all(rows, config.preprocessing, cache))
-    volumes, log_odds = trainer.predict(scans)
-    predicted = {"volume_ml": volumes.tolist(), "log_odds": log_odds.tolist()}
-    write_json(folder / "predicted.json", {"name": name, "seed": seed, **predicted})
+    write_predictions(folder / PREDICTIONS, rows, *trainer.predict(scans))
+
+
+def write_predictions(path, rows, volumes, log_odds):
+    """Write predictions as `evaluate` does; as there, none has a prognosis without a bleed."""
+    records = [
+        {
+            "patient_id": row.patient_id,
+            "volume_ml": row.volume_ml,
+            "predicted_volume_ml": float(volume),
+            "died": row.died,
+            "mortality_probability": float(1 / (1 + np.exp(-odds))) if row.volume_ml > 0 else "",
+        }
+        for row, volume, odds in zip(rows, volumes, log_odds, strict=True)
+    ]
+    write_csv(path, records, tuple(records[0]))
+
+
+def predictions(folder):
+    """Predicted volumes and probabilities of death, NaN where there is none."""
+    with (folder / PREDICTIONS).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [np.array([float(row[key] or "nan") for row in rows]) for key in PREDICTED]
 
 
 def expected_auc(score, probability):
@@ -100,31 +126,30 @@ def table(options):
     rows = read_manifest(options.test).rows
     truth, probability = np.array([row.volume_ml for row in rows]), outcomes(rows, PROBABILITY).astype(float)
     bleeds = truth > 0
-    found = [json.loads(path.read_text()) for path in options.output.glob("*/predicted.json")]
-    found.sort(key=lambda run: (list(RUNS).index(run["name"]), run["seed"]))
-    base = {run["seed"]: run for run in found if run["name"] == "base"}
     head = ("run", "seed", "MAE (mL)", "MAE − the base's", "bias (mL)", "AUC of bleeds", "AUC − the base's")
     lines = [head, ["---"] * len(head)]
-    for run_ in found:
-        columns = [np.abs(np.array(r["volume_ml"]) - truth) for r in (run_, base[run_["seed"]])]
+    for name, seed in itertools.product(RUNS, range(SEEDS)):
+        folder, base = (folder_of(run_, seed, options) for run_ in (name, "base"))
+        if not all((place / PREDICTIONS).exists() for place in (folder, base)):
+            continue
+        (volumes, scores), (base_volumes, base_scores) = predictions(folder), predictions(base)
+        columns = [np.abs(values - truth) for values in (volumes, base_volumes)]
         errors, intervals = with_intervals(lambda a, b: {"mae": a.mean(-1), "more": (a - b).mean(-1)}, columns, {})
-        scores = [np.array(r["log_odds"])[bleeds] for r in (run_, base[run_["seed"]])]
-        areas, bounds = with_intervals(areas_of, [*scores, probability[bleeds]], {})
-        same = run_["name"] == "base"
+        areas, bounds = with_intervals(areas_of, [scores[bleeds], base_scores[bleeds], probability[bleeds]], {})
         lines.append(
             (
-                run_["name"],
-                str(run_["seed"]),
+                name,
+                str(seed),
                 shown(errors["mae"], intervals["mae"], 2),
-                "" if same else shown(errors["more"], intervals["more"], 2, "+"),
-                f"{np.mean(np.array(run_['volume_ml']) - truth):+.2f}",
+                "" if name == "base" else shown(errors["more"], intervals["more"], 2, "+"),
+                f"{np.mean(volumes - truth):+.2f}".replace("-", "−"),
                 shown(areas["auc"], bounds["auc"], 3),
-                "" if same else shown(areas["more"], bounds["more"], 3, "+"),
+                "" if name == "base" else shown(areas["more"], bounds["more"], 3, "+"),
             )
         )
     best = expected_auc(probability[bleeds], probability[bleeds])
     print(f"\n{len(rows)} test patients, {bleeds.sum()} with a bleed; best reachable AUC among these {best:.3f}.\n")
-    print("\n".join(f"| {' | '.join(line)} |" for line in lines).replace("-0.", "−0."))
+    print("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def areas_of(score, base, probability):
@@ -146,7 +171,7 @@ def main():
     parser.add_argument("test", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS), metavar="NAME")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, choices=range(SEEDS))
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     for name in options.runs:
