@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -184,15 +183,14 @@ class _WorkGrid:
         self.brain_hu = float(np.median(samples)) if samples.size else 30.0
         coarse = coarse_head(head_ct)
         brain, _volume_ml, covered = find_brain(coarse)
+
+        def in_box(values):
+            return _block_mean(on_scan(values, coarse, head_ct, self.box), self.factors)
+
         if covered >= BARE:
-            in_box = partial(self._in_box, coarse=coarse, head_ct=head_ct)
             soft = _in_brain(soft, brain, in_box)
             self.hu -= in_box(_brightening(coarse, brain, self.brain_hu))
         self.soft = soft & _intracranial(soft, from_bone, self.attention, self.spacing)
-
-    def _in_box(self, values, coarse, head_ct):
-        """Values of the coarse head on this grid."""
-        return _block_mean(on_scan(values, coarse, head_ct, self.box), self.factors)
 
     def cropped(self, part: tuple[slice, slice, slice]) -> _WorkGrid:
         """A part of the grid."""
