@@ -181,15 +181,15 @@ class _WorkGrid:
         samples = head_ct.hu[strides]
         samples = samples[(samples > 10) & (samples < 60)]
         self.brain_hu = float(np.median(samples)) if samples.size else 30.0
-        coarse = coarse_head(head_ct)
-        brain, _volume_ml, covered = find_brain(coarse)
+        head = coarse_head(head_ct)
+        brain, _volume_ml, covered = find_brain(head)
 
         def in_box(values):
-            return _block_mean(on_scan(values, coarse, head_ct, self.box), self.factors)
+            return _block_mean(on_scan(values, head, head_ct, self.box), self.factors)
 
         if covered >= BARE:
             soft = _in_brain(soft, brain, in_box)
-            self.hu -= in_box(_brightening(coarse, brain, self.brain_hu))
+            self.hu -= in_box(_brightening(head, brain, self.brain_hu))
         self.soft = soft & _intracranial(soft, from_bone, self.attention, self.spacing)
 
     def cropped(self, part: tuple[slice, slice, slice]) -> _WorkGrid:
@@ -244,16 +244,16 @@ def _in_brain(soft, brain, in_box):
     return inside if inside.any() else soft
 
 
-def _brightening(coarse, brain, brain_hu):
+def _brightening(head, brain, brain_hu):
     """By how many HU brain is brighter than in the rest of the scan, by height; on the coarse head, never below 0."""
-    inner = ndimage.binary_erosion(brain, IN_PLANE) & (np.abs(coarse.hu - brain_hu) < BRAIN_HU)
-    enough = np.count_nonzero(inner, axis=(1, 2)) * coarse.pixel_cm2 > PROFILE_CM2
+    inner = ndimage.binary_erosion(brain, IN_PLANE) & (np.abs(head.hu - brain_hu) < BRAIN_HU)
+    enough = np.count_nonzero(inner, axis=(1, 2)) * head.pixel_cm2 > PROFILE_CM2
     if not enough.any():
         return np.zeros(brain.shape, np.float32)
     heights = np.flatnonzero(enough)
-    medians = [float(np.median(coarse.hu[k][inner[k]])) for k in heights]
+    medians = [float(np.median(head.hu[k][inner[k]])) for k in heights]
     profile = np.interp(np.arange(len(brain)), heights, medians) - np.median(medians)
-    profile = ndimage.gaussian_filter1d(profile, PROFILE_MM / coarse.step_mm[0], mode="nearest")
+    profile = ndimage.gaussian_filter1d(profile, PROFILE_MM / head.step_mm[0], mode="nearest")
     above = np.maximum(profile - BRIGHTER_HU, 0.0).astype(np.float32)
     return np.broadcast_to(above[:, None, None], brain.shape)
 
