@@ -15,10 +15,10 @@ from .place import place as place_of
 from .ventricles import examine, inside_ventricles, share_in_brain
 
 ACCURACY = {
-    "location": _("right in 618 of 644 simulated bleeds"),
-    "side": _("right in 622 of 631 simulated bleeds"),
-    "infratentorial": _("right in 643 of 644 simulated bleeds"),
-    "ivh": _("right in 199 of 262 simulated bleeds with it, and in 370 of 382 without it"),
+    "location": _("right in 1241 of 1282 simulated bleeds"),
+    "side": _("right in 1228 of 1237 simulated bleeds"),
+    "infratentorial": _("right in 1275 of 1282 simulated bleeds"),
+    "ivh": _("right in 395 of 506 simulated bleeds with it, and in 746 of 776 without it"),
 }
 """Measured on simulated patients; see `Docs/user-guide.md`, "Findings"."""
 
