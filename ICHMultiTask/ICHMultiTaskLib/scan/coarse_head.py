@@ -140,7 +140,7 @@ def coarse_head(head_ct: HeadCT) -> CoarseHead:
     planes = hu[:: strides[0]]
     samples = np.ascontiguousarray(planes[:, :: strides[1], :: strides[2]])
     remaining = strides[1:]
-    if _noise_hu(samples) > NOISY_HU and remaining.max() > 1:
+    if noise_hu(samples) > NOISY_HU and remaining.max() > 1:
         remaining = np.where(strides[1:] % 2 == 0, 2, 1)
         planes = _averaged(planes, strides[1:] // remaining)
         samples = _averaged(planes, remaining)
@@ -157,12 +157,23 @@ def coarse_head(head_ct: HeadCT) -> CoarseHead:
     )
 
 
-def _noise_hu(samples):
-    """Standard deviation of soft tissue between neighbors; includes anatomical differences over 4 mm."""
+def noise_hu(samples: np.ndarray) -> float:
+    """Standard deviation of soft tissue between neighbors along the last axis; includes anatomical differences.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (S, A, R)
+        HU.
+
+    Returns
+    -------
+    float
+        0 without soft tissue.
+    """
     steps = np.abs(np.diff(samples.astype(np.float32), axis=2))
     soft = (samples > -150) & (samples < 200)
     steps = steps[soft[:, :, 1:] & soft[:, :, :-1]]
-    return float(np.median(steps)) / (0.6745 * np.sqrt(2)) if steps.size else 0.0
+    return float(np.median(steps) / (0.6745 * np.sqrt(2))) if steps.size else 0.0
 
 
 def _averaged(planes, size):

@@ -239,6 +239,14 @@ def test_evidence_of_blood(analysis, head_ct):
     assert along.near_bone > 0.1  # a part of the border, by the head's shape 15 %
 
 
+def test_noise_does_not_make_blood_resemble_its_surroundings(analysis, head_ct):
+    """As a sharp kernel for bone: the densest fifth of the surroundings are its noise."""
+    noise = np.random.default_rng(0).normal(0.0, 25.0, head_ct.hu.shape)
+    noisy = replace(head_ct, hu=(head_ct.hu + noise).astype(np.int16))
+    found = mark(analysis_of(noisy, ball(head_ct), HEMATOMA_ML)).evidence
+    assert found.contrast_hu == pytest.approx(mark(analysis).evidence.contrast_hu, abs=12)  # 19 less without that
+
+
 def test_blank_attention(head_ct):
     found = mark(analysis_of(head_ct, np.zeros(head_ct.hu.shape, bool), 20.0))
     assert not found.mask.any() and not found.agrees
