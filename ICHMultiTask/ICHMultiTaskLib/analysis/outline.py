@@ -143,12 +143,12 @@ def _evidence(region, grid):
     rim = (distance > RIM_MM[0]) & (distance < RIM_MM[1]) & grid.soft
     surroundings = float(np.percentile(grid.hu[rim], RIM_PERCENTILE)) if rim.any() else grid.brain_hu
     noise = noise_hu(np.where(grid.soft, grid.hu, -1000.0))
-    surroundings -= NOISE_AT_PERCENTILE * max(noise - USUAL_NOISE_HU, 0.0)
     touched = ndimage.binary_dilation(region)
     return Evidence(
         contrast_hu=float(np.median(grid.hu[core])) - surroundings,
         near_bone=float(np.mean(grid.from_bone[region] < NEAR_BONE_MM)),
         dense=float(np.mean(grid.hu[touched] > DENSE_HU)),
+        hidden_hu=NOISE_AT_PERCENTILE * max(noise - USUAL_NOISE_HU, 0.0),
     )
 
 

@@ -50,11 +50,14 @@ class Evidence:
         Share of it within 4 mm of bone, 0 to 1.
     dense : float
         Share of it and its border above 100 HU.
+    hidden_hu : float
+        By how much unusual noise lowers `contrast_hu`.
     """
 
     contrast_hu: float
     near_bone: float
     dense: float
+    hidden_hu: float = 0.0
 
 
 def decide(volume_ml: float, evidence: Evidence | None, marked_ml: float) -> tuple[Hemorrhage, str]:
@@ -77,7 +80,7 @@ def decide(volume_ml: float, evidence: Evidence | None, marked_ml: float) -> tup
     reason : str
         A sentence for the user; empty if a hemorrhage was found.
     """
-    doubt = _doubt(evidence)
+    doubt = _doubt(evidence, volume_ml)
     if not doubt:
         if volume_ml >= TRACE_ML:
             return Hemorrhage.FOUND, ""
@@ -99,7 +102,7 @@ def decide(volume_ml: float, evidence: Evidence | None, marked_ml: float) -> tup
     )
 
 
-def _doubt(evidence):
+def _doubt(evidence, volume_ml):
     """Why a marked region is not blood, as a clause; empty if it may be."""
     if evidence is None:
         return _("nothing near its attention is as dense as blood")
@@ -107,10 +110,12 @@ def _doubt(evidence):
         return _("the dense region near its attention is bone, calcium or metal")
     if evidence.near_bone > NEAR_BONE:
         return _("the dense region near its attention lies along bone")
-    if evidence.contrast_hu < CONTRAST_HU:
+    # Where little was measured, what noise hides is no reason to believe it.
+    contrast = evidence.contrast_hu + (evidence.hidden_hu if volume_ml >= SMALL_ML else 0.0)
+    if contrast < CONTRAST_HU:
         more = _("not denser than")
-        if evidence.contrast_hu >= 0.5:
-            more = _("only {hu:.0f} HU denser than").format(hu=evidence.contrast_hu)
+        if contrast >= 0.5:
+            more = _("only {hu:.0f} HU denser than").format(hu=contrast)
         return _(
             "the dense region near its attention is {more} its surroundings; fresh blood is clearly denser"
         ).format(more=more)

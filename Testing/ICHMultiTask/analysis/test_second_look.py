@@ -47,6 +47,13 @@ def test_dense_as_blood_where_nothing_was_read_is_uncertain():
     assert verdict == Hemorrhage.UNCERTAIN and "2.5 mL at its attention are as dense as blood" in reason
 
 
+def test_what_noise_hides_counts_for_a_volume_that_matters():
+    hidden = Evidence(contrast_hu=5.0, near_bone=0.0, dense=0.0, hidden_hu=9.0)
+    assert decide(6.0, hidden, 6.0)[0] == Hemorrhage.FOUND
+    assert decide(0.6, hidden, 6.0)[0] == Hemorrhage.NONE
+    assert decide(6.0, replace(hidden, hidden_hu=0.0), 6.0)[0] == Hemorrhage.UNCERTAIN
+
+
 @pytest.fixture(scope="module")
 def analyzer():
     return Analyzer(device="cpu")
