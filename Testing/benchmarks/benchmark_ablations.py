@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "ICHMultiTask"), str(ROOT / "ICHMultiTaskTraining")]
@@ -25,13 +26,14 @@ from ICHMultiTaskLib.common.tables import write_csv  # noqa: E402
 from ICHMultiTaskLib.comparison.statistics import divide, with_intervals  # noqa: E402
 from ICHMultiTaskTrainingLib.data.cache import CachedScans, prepare_all  # noqa: E402
 from ICHMultiTaskTrainingLib.data.manifest import outcomes, read_manifest  # noqa: E402
+from ICHMultiTaskTrainingLib.evaluation.model_comparison import read_predictions  # noqa: E402
 from ICHMultiTaskTrainingLib.training.config import make_config  # noqa: E402
 from ICHMultiTaskTrainingLib.training.trainer import Trainer  # noqa: E402
 
 PROBABILITY = "death_probability_image"
 BASE = {"preprocessing.shape_kji": [32, 56, 56], "coarse_epochs": [], "epochs": 10, "outcome": PROBABILITY}
 PATIENTS, SEEDS = 500, 10
-PREDICTIONS, PREDICTED = "predictions.csv", ("predicted_volume_ml", "mortality_probability")
+PREDICTIONS = "predictions.csv"
 RUNS = {
     "base": {},
     "no mask loss": {"mask_weight": 0.0},
@@ -100,18 +102,11 @@ def write_predictions(path, rows, volumes, log_odds):
             "volume_ml": row.volume_ml,
             "predicted_volume_ml": float(volume),
             "died": row.died,
-            "mortality_probability": float(1 / (1 + np.exp(-odds))) if row.volume_ml > 0 else "",
+            "mortality_probability": float(expit(odds)) if row.volume_ml > 0 else "",
         }
         for row, volume, odds in zip(rows, volumes, log_odds, strict=True)
     ]
     write_csv(path, records, tuple(records[0]))
-
-
-def predictions(folder):
-    """Predicted volumes and probabilities of death, NaN where there is none."""
-    with (folder / PREDICTIONS).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [np.array([float(row[key] or "nan") for row in rows]) for key in PREDICTED]
 
 
 def expected_auc(score, probability):
@@ -129,13 +124,15 @@ def table(options):
     head = ("run", "seed", "MAE (mL)", "MAE − the base's", "bias (mL)", "AUC of bleeds", "AUC − the base's")
     lines = [head, ["---"] * len(head)]
     for name, seed in itertools.product(RUNS, range(SEEDS)):
-        folder, base = (folder_of(run_, seed, options) for run_ in (name, "base"))
-        if not all((place / PREDICTIONS).exists() for place in (folder, base)):
+        files = [folder_of(of, seed, options) / PREDICTIONS for of in (name, "base")]
+        if not all(file.exists() for file in files):
             continue
-        (volumes, scores), (base_volumes, base_scores) = predictions(folder), predictions(base)
+        both = [read_predictions(file) for file in files]
+        volumes, base_volumes = (predicted["predicted_volume_ml"] for predicted in both)
+        scores = [predicted["mortality_probability"][bleeds] for predicted in both]
         columns = [np.abs(values - truth) for values in (volumes, base_volumes)]
         errors, intervals = with_intervals(lambda a, b: {"mae": a.mean(-1), "more": (a - b).mean(-1)}, columns, {})
-        areas, bounds = with_intervals(areas_of, [scores[bleeds], base_scores[bleeds], probability[bleeds]], {})
+        areas, bounds = with_intervals(areas_of, [*scores, probability[bleeds]], {})
         lines.append(
             (
                 name,

@@ -42,10 +42,10 @@ def compare_models(first: str | os.PathLike, *others: str | os.PathLike, seed: i
         If a file is not such a table, or the tables list different scans.
     """
     first = Path(first)
-    one = _read(first)
+    one = read_predictions(first)
     found = {"first": {"predictions": str(first), **_measures(one)}, "others": []}
     for path in map(Path, others):
-        other = _read(path)
+        other = read_predictions(path)
         _check_same_scans(first, one, path, other)
         volumes = [table["predicted_volume_ml"] for table in (one, other)]
         found["others"].append(
@@ -147,7 +147,24 @@ def _discrimination(first, second, died):
     return {"auc_difference": auc(first, died) - auc(second, died)}
 
 
-def _read(path):
+def read_predictions(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read predictions.
+
+    Parameters
+    ----------
+    path : path
+        `predictions.csv` of `evaluate`.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (N,)
+        `patient_id`, and each of `NUMBERS`, NaN where there is none.
+
+    Raises
+    ------
+    InputError
+        If it is not such a table.
+    """
     table = read_csv(path)
     table.require(("patient_id", *NUMBERS))
     records = [record for _, record in table.records()]
