@@ -37,6 +37,8 @@ PREDICTIONS = "predictions.csv"
 RUNS = {
     "base": {},
     "no mask loss": {"mask_weight": 0.0},
+    "no mask loss, volume alone": {"mask_weight": 0.0, "tasks": "volume"},
+    "no mask loss, prognosis alone": {"mask_weight": 0.0, "tasks": "prognosis"},
     "auxiliary outputs": {"auxiliary_weight": 0.5},
     "learning rate halved": {"learning_rate": 0.00075},
     "learning rate doubled": {"learning_rate": 0.003},
@@ -49,6 +51,8 @@ RUNS = {
     "grid of 32×112×112": {"preprocessing.shape_kji": [32, 112, 112]},
 }
 """What each run changes of the base; `patients` are the first of the training cohort."""
+REFERENCES = {name: "no mask loss" for name in RUNS if name.startswith("no mask loss, ")}
+"""The run that another is compared with, if not with the base: a single task with both, neither of them with masks."""
 WATCHED = 40
 """Test patients whose error is logged after each epoch; nothing is selected by it."""
 
@@ -91,18 +95,18 @@ def run(name, seed, options):
     trainer.run()
     rows = read_manifest(options.test).rows
     scans = CachedScans(rows, prepare_all(rows, config.preprocessing, cache))
-    write_predictions(folder / PREDICTIONS, rows, *trainer.predict(scans))
+    write_predictions(folder / PREDICTIONS, rows, *trainer.predict(scans), config.tasks)
 
 
-def write_predictions(path, rows, volumes, log_odds):
-    """Write predictions as `evaluate` does; as there, none has a prognosis without a bleed."""
+def write_predictions(path, rows, volumes, log_odds, tasks):
+    """Write predictions of the trained heads as `evaluate` does; as there, none has a prognosis without a bleed."""
     records = [
         {
             "patient_id": row.patient_id,
             "volume_ml": row.volume_ml,
-            "predicted_volume_ml": float(volume),
+            "predicted_volume_ml": float(volume) if tasks != "prognosis" else "",
             "died": row.died,
-            "mortality_probability": float(expit(odds)) if row.volume_ml > 0 else "",
+            "mortality_probability": float(expit(odds)) if tasks != "volume" and row.volume_ml > 0 else "",
         }
         for row, volume, odds in zip(rows, volumes, log_odds, strict=True)
     ]
@@ -121,36 +125,36 @@ def table(options):
     rows = read_manifest(options.test).rows
     truth, probability = np.array([row.volume_ml for row in rows]), outcomes(rows, PROBABILITY).astype(float)
     bleeds = truth > 0
-    head = ("run", "seed", "MAE (mL)", "MAE − the base's", "bias (mL)", "AUC of bleeds", "AUC − the base's")
+    head = ("run", "seed", "compared with", "MAE (mL)", "difference", "bias (mL)", "AUC of bleeds", "difference")
     lines = [head, ["---"] * len(head)]
     for name, seed in itertools.product(RUNS, range(SEEDS)):
-        files = [folder_of(of, seed, options) / PREDICTIONS for of in (name, "base")]
+        reference = REFERENCES.get(name, "base")
+        files = [folder_of(of, seed, options) / PREDICTIONS for of in (name, reference)]
         if not all(file.exists() for file in files):
             continue
         both = [read_predictions(file) for file in files]
-        volumes, base_volumes = (predicted["predicted_volume_ml"] for predicted in both)
-        scores = [predicted["mortality_probability"][bleeds] for predicted in both]
-        columns = [np.abs(values - truth) for values in (volumes, base_volumes)]
-        errors, intervals = with_intervals(lambda a, b: {"mae": a.mean(-1), "more": (a - b).mean(-1)}, columns, {})
-        areas, bounds = with_intervals(areas_of, [*scores, probability[bleeds]], {})
-        lines.append(
-            (
-                name,
-                str(seed),
-                shown(errors["mae"], intervals["mae"], 2),
-                "" if name == "base" else shown(errors["more"], intervals["more"], 2, "+"),
-                f"{np.mean(volumes - truth):+.2f}".replace("-", "−"),
-                shown(areas["auc"], bounds["auc"], 3),
-                "" if name == "base" else shown(areas["more"], bounds["more"], 3, "+"),
-            )
+        volumes, scores = (
+            [read[column] for read in both] for column in ("predicted_volume_ml", "mortality_probability")
         )
+        volume, area = ("–", "", "–"), ("–", "")  # of heads that were not trained
+        if np.isfinite(volumes[0]).all():
+            columns = [np.abs(values - truth) for values in volumes]
+            errors, intervals = with_intervals(lambda a, b: {"mae": a.mean(-1), "more": (a - b).mean(-1)}, columns, {})
+            bias = f"{np.mean(volumes[0] - truth):+.2f}".replace("-", "−")
+            more = shown(errors["more"], intervals["more"], 2, "+") if name != reference else ""
+            volume = (shown(errors["mae"], intervals["mae"], 2), more, bias)
+        if np.isfinite(scores[0][bleeds]).all():
+            areas, bounds = with_intervals(areas_of, [*(s[bleeds] for s in scores), probability[bleeds]], {})
+            more = shown(areas["more"], bounds["more"], 3, "+") if name != reference else ""
+            area = (shown(areas["auc"], bounds["auc"], 3), more)
+        lines.append((name, str(seed), reference if name != reference else "", *volume, *area))
     best = expected_auc(probability[bleeds], probability[bleeds])
     print(f"\n{len(rows)} test patients, {bleeds.sum()} with a bleed; best reachable AUC among these {best:.3f}.\n")
     print("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
 def areas_of(score, base, probability):
-    """AUC of a run, and by how much it is larger than the base's."""
+    """AUC of a run, and by how much it is larger than that of the run it is compared with."""
     own, other = (expected_auc(values, probability) for values in (score, base))
     return {"auc": own, "more": own - other}
 

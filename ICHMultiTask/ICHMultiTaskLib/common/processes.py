@@ -14,6 +14,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_setup_of_process = _tools_of_process = None
+"""In a process of `in_processes`: its `setup`, and what that made."""
 
 
 def usable_cores() -> int:
@@ -24,19 +26,25 @@ def usable_cores() -> int:
 
 
 def in_processes(
-    function: Callable[[Any], Any], jobs: Sequence[Any], count: int, worth: int = 1
+    function: Callable[..., Any],
+    jobs: Sequence[Any],
+    count: int,
+    worth: int = 1,
+    setup: Callable[[], Any] | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Call a function with each job, in several processes if there is more than one job.
 
     Parameters
     ----------
-    function : callable (job)
-        Defined at module level, like its results and errors, because they are pickled.
+    function : callable (job) or (job, tool)
+        Defined at module level, like `setup`, its results and errors, because they are pickled.
     jobs : sequence
     count : int
         Number of processes, with one thread each; with 1 the jobs run in this process.
     worth : int
         Number of jobs that is worth the seconds that a process takes to start.
+    setup : callable, optional
+        Makes what all jobs of a process need, such as a loaded model; the function is given it as the second argument.
 
     Yields
     ------
@@ -51,13 +59,14 @@ def in_processes(
     """
     count = min(count, len(jobs) // worth)
     if count < 2:
+        tools = _tools(setup) if jobs else ()
         for number, job in enumerate(jobs):
-            yield number, function(job)
+            yield number, function(job, *tools)
         return
     before = set(multiprocessing.active_children())
     # Spawned, because forking a process with running threads, such as PyTorch's, can hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_follow_parent)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(setup,))
     try:
         with _no_interrupt(), _one_thread_each():
             futures = {pool.submit(_do, function, job): number for number, job in enumerate(jobs)}
@@ -96,15 +105,25 @@ def _one_thread_each():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+def _tools(setup):
+    """What `setup` makes, as further arguments of the function: none without it."""
+    return () if setup is None else (setup(),)
+
+
 def _do(function, job):
+    global _tools_of_process
     try:
-        return function(job)
+        if _tools_of_process is None:  # here, since an error while a process begins would reach nobody
+            _tools_of_process = _tools(_setup_of_process)
+        return function(job, *_tools_of_process)
     except SystemExit:  # the pool would report it as an error of the job
         os._exit(1)
 
 
-def _follow_parent():
-    """End this process as soon as its parent has ended, even if it was killed."""
+def _begin(setup):
+    """End this process as soon as its parent has ended, even if it was killed; keep `setup` for its first job."""
+    global _setup_of_process
+    _setup_of_process = setup
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # lets half-written files be removed
     parent = multiprocessing.parent_process().sentinel

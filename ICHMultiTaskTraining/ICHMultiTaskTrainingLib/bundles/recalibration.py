@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
-from ICHMultiTaskLib.common.background import one_ahead
 from ICHMultiTaskLib.common.choices import Weights
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress, part
@@ -18,9 +17,9 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.calibration import MIN_FOR_CORRECTION, fit_calibration, output_to_volume
 from ICHMultiTaskLib.model.preprocessing import prepare
 from ICHMultiTaskLib.model.weights import as_stored
-from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
+from ..data.analyzing import analyze_each
 from ..data.manifest import Row, outcomes, read_manifest
 from ..training.lineage import derived
 from .model_card import model_card
@@ -39,6 +38,7 @@ def recalibrate(
     name: str | None = None,
     version: str | None = None,
     weights: str | None = None,
+    processes: int = 1,
 ) -> ModelBundle:
     """Recalibrate volume, interval and probability on a manifest and write the new bundle; the weights are unchanged.
 
@@ -61,6 +61,8 @@ def recalibrate(
     weights : str, optional
         Number format of the new bundle's weights, one of `Weights`; the model is calibrated with the weights in this
         format. None: as in `bundle`, unchanged.
+    processes : int
+        Number of processes that analyze scans.
 
     Returns
     -------
@@ -89,30 +91,21 @@ def recalibrate(
         analyzer.runner.network.load_state_dict(as_stored(state, weights))
     metadata = {key: value for key, value in start.metadata.items() if key != "sha256"}
 
-    def read(row):
-        return prepare(check_head_ct(read_head_ct(row.image)), analyzer.settings)
-
-    volumes, log_odds, problems = [], [], []
-    for n, (row, reading) in enumerate(one_ahead(read, manifest.rows)):
-        progress(0.4 * n / len(death), f"Scan {n + 1} of {len(death)}: the network's reading")
-        try:
-            network_input = reading()
-        except ICHMultiTaskError as error:
-            problems.append(f"{row.patient_id}: {error}")
-            continue
-        prediction = analyzer.predict(network_input, clinical=row.extra)
-        volumes.append(output_to_volume(prediction.output, metadata["target"], network_input.crop_volume_mm3))
-        log_odds.append(prediction.log_odds)
+    read = analyze_each(
+        _network_reading, manifest.rows, analyzer, processes, part(progress, 0.0, 0.4), ": the network's reading"
+    )
+    problems = [f"{row.patient_id}: {found}" for row, found in zip(manifest.rows, read) if isinstance(found, str)]
     if problems:
         raise InputError(f"{len(problems)} of {len(death)} scans cannot be used: " + "; ".join(problems))
+    volumes, log_odds = np.array(read).T
     simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
     kind = "simulated scans" if simulated else "scans"
 
     def calibration(outlined_ml=None):
         return fit_calibration(
-            np.array(volumes) if "volume" in start.tasks else None,
+            volumes if "volume" in start.tasks else None,
             np.array([row.volume_ml for row in manifest.rows]),
-            np.array(log_odds) if "prognosis" in start.tasks else None,
+            log_odds if "prognosis" in start.tasks else None,
             death,
             patients,
             start.metadata["calibration"],
@@ -124,7 +117,7 @@ def recalibrate(
     if "volume" in start.tasks and enough:
         # The blood is searched for as far as the network's volume reaches, which is only now calibrated.
         analyzer.bundle = replace(start, metadata={**start.metadata, "calibration": calibration()})
-        outlined = outlined_volumes(analyzer, manifest.rows, part(progress, 0.4, 1.0))
+        outlined = outlined_volumes(analyzer, manifest.rows, processes, part(progress, 0.4, 1.0))
     metadata["calibration"] = {
         **calibration(outlined),
         "scans": len(death),
@@ -148,7 +141,20 @@ def recalibrate(
     return save_bundle(output, state, metadata, model_card(metadata), overwrite=True, weights=weights)
 
 
-def outlined_volumes(analyzer: Analyzer, rows: Sequence[Row], progress: Progress = NO_PROGRESS) -> np.ndarray:
+def _network_reading(row, reading, analyzer):
+    """The network's volume in mL and log odds of death, or why the scan cannot be used."""
+    try:
+        network_input = prepare(check_head_ct(reading()), analyzer.settings)
+    except ICHMultiTaskError as error:
+        return str(error)
+    prediction = analyzer.predict(network_input, clinical=row.extra)
+    target = analyzer.bundle.metadata["target"]
+    return output_to_volume(prediction.output, target, network_input.crop_volume_mm3), prediction.log_odds
+
+
+def outlined_volumes(
+    analyzer: Analyzer, rows: Sequence[Row], processes: int = 1, progress: Progress = NO_PROGRESS
+) -> np.ndarray:
     """Volumes outlined in scans, as `two_readings.joint_volume` takes them.
 
     Parameters
@@ -156,6 +162,8 @@ def outlined_volumes(analyzer: Analyzer, rows: Sequence[Row], progress: Progress
     analyzer : Analyzer
     rows : sequence of Row
         Of a manifest.
+    processes : int
+        Number of processes that analyze scans.
     progress : callable (fraction, message), optional
         May raise Canceled.
 
@@ -164,15 +172,13 @@ def outlined_volumes(analyzer: Analyzer, rows: Sequence[Row], progress: Progress
     ndarray of shape (N,)
         In mL; NaN where no hemorrhage is found, or the scan cannot be read.
     """
-    volumes = np.full(len(rows), np.nan)
-    for n, (_row, reading) in enumerate(one_ahead(lambda row: read_head_ct(row.image), rows)):
-        progress(n / len(rows), f"Scan {n + 1} of {len(rows)}: the outlined volume")
-        try:
-            found = analyzer.analyze(reading(), attention=False).outlined_volume_ml
-        except (Canceled, BundleError, DependencyError):
-            raise
-        except ICHMultiTaskError:
-            continue
-        if found is not None:
-            volumes[n] = found
-    return volumes
+    return np.array(analyze_each(_outlined, rows, analyzer, processes, progress, ": the outlined volume"), float)
+
+
+def _outlined(row, reading, analyzer):
+    try:
+        return analyzer.analyze(reading(), attention=False).outlined_volume_ml
+    except (Canceled, BundleError, DependencyError):
+        raise
+    except ICHMultiTaskError:
+        return None

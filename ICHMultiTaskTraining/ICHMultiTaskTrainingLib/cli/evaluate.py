@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, default_bundle
 
 from ..bundles.model_card import record_metrics
+from ..data.analyzing import PROCESSES_HELP, processes_for
 from ..evaluation.evaluation import evaluate
 from ..evaluation.subgroups import subgroup_text
 
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument("--processes", type=positive, metavar="N", help=PROCESSES_HELP)
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
     parser.add_argument(
         "--features", action="store_true", help="write the network's features of each scan, for logistic --features"
@@ -33,7 +36,10 @@ def run(options: argparse.Namespace) -> None:
     if options.record:
         check_bundle_folder(options.model or default_bundle())
     with ShellProgress() as progress:
-        metrics = evaluate(options.manifest, options.output, options.model, options.device, progress, options.features)
+        metrics = evaluate(
+            options.manifest, options.output, options.model, options.device, progress, options.features,
+            options.processes or processes_for(options.device),
+        )  # fmt: skip
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
     print(

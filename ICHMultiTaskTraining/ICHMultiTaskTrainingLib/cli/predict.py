@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
+from ICHMultiTaskLib.common.shell import positive
 
+from ..data.analyzing import PROCESSES_HELP, processes_for
 from ..evaluation.prediction import FILE, predict
 
 
@@ -17,12 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument("--processes", type=positive, metavar="N", help=PROCESSES_HELP)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     with ShellProgress() as progress:
-        records = predict(options.folder, options.output, options.model, options.device, progress)
+        records = predict(
+            options.folder, options.output, options.model, options.device, progress,
+            options.processes or processes_for(options.device),
+        )  # fmt: skip
     left_out = sum(bool(record["problem"]) for record in records)
     print(f"{len(records) - left_out} of {len(records)} scans: {options.output / FILE}")

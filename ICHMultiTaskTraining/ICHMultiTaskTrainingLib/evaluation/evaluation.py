@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.attention import Attention
-from ICHMultiTaskLib.common.background import one_ahead
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
@@ -21,8 +21,8 @@ from ICHMultiTaskLib.comparison.statistics import volume_metrics
 from ICHMultiTaskLib.measures.agreement import compare_attention
 from ICHMultiTaskLib.measures.segment import Segment
 from ICHMultiTaskLib.model.bundle import ModelBundle
-from ICHMultiTaskLib.scan.reading import read_head_ct
 
+from ..data.analyzing import analyze_each
 from ..data.labels import check_labels, read_mask
 from ..data.manifest import Row, read_manifest
 from .features import FILE as FEATURES
@@ -53,6 +53,7 @@ def evaluate(
     device: str = "auto",
     progress: Progress | None = None,
     features: bool = False,
+    processes: int = 1,
 ) -> dict:
     """Analyze every scan of a manifest and compare the results with its volumes and outcomes.
 
@@ -72,6 +73,8 @@ def evaluate(
         May raise Canceled.
     features : bool
         Whether to write `features.npz` as well, see `write_features`.
+    processes : int
+        Number of processes that analyze scans.
 
     Returns
     -------
@@ -94,24 +97,24 @@ def evaluate(
     check_labels(rows, with_prognosis=False)
     with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
         analyzer = Analyzer(bundle, device)
+        model = analyzer.bundle
         # Only the manifest states that a cohort is simulated, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
-        records, examples, pooled, shown = [], [], [], example_rows(rows)
-        for n, (row, reading) in enumerate(one_ahead(lambda row: read_head_ct(row.image), rows)):
-            progress(n / len(rows), f"Scan {n + 1} of {len(rows)}")
-            records.append(_evaluate_row(row, reading, analyzer, examples if n in shown else None, pooled))
+        pictured = {rows[n].image for n in example_rows(rows)}
+        each = analyze_each(partial(_evaluate_row, pictured), rows, analyzer, processes, progress)
+        records, pooled, examples = map(list, zip(*each, strict=True))
         metrics = summarize(records)
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated),
             "simulated": simulated,
-            "model": {name: getattr(analyzer.bundle, name) for name in ("name", "version", "sha256", "training_data")},
+            "model": {name: getattr(model, name) for name in ("name", "version", "sha256", "training_data")},
             "provenance": provenance(analyzer.runner.device, analyzer.runner.number_format),
         }
         metrics["figures"] = write_figures(_done(records), folder, examples, metrics["subgroups"])
         write_evaluation(records, metrics, folder)
         if features:
             write_features(folder / FEATURES, [record["patient_id"] for record in records], pooled)
-        title = f"Evaluation of {analyzer.bundle.name} {analyzer.bundle.version}"
+        title = f"Evaluation of {model.name} {model.version}"
         write_report(folder / "report.html", title, metrics, [folder / name for name in metrics["figures"]])
         progress(1.0, "Done")
     return metrics
@@ -226,13 +229,9 @@ def known_record(row: Row, has_clinical: bool = False) -> dict:
     return record
 
 
-def _evaluate_row(row, reading, analyzer, examples, pooled):
-    """The row of `predictions.csv` for the scan that `reading` returns.
-
-    Adds its picture to `examples`, if given, and its pooled features, or None, to `pooled`.
-    """
+def _evaluate_row(pictured, row, reading, analyzer):
+    """The row of `predictions.csv`, the pooled features, and the picture if its image is in `pictured`; else None."""
     record, mask = known_record(row, analyzer.bundle.clinical is not None), None
-    pooled.append(None)
     start = time.perf_counter()
     try:
         scan = reading()
@@ -241,7 +240,7 @@ def _evaluate_row(row, reading, analyzer, examples, pooled):
         raise
     except ICHMultiTaskError as error:
         record["problem"] = str(error)
-        return record
+        return record, None, None
     record |= {"seconds": time.perf_counter() - start, "hemorrhage": analysis.hemorrhage and analysis.hemorrhage.value}
     record["warnings"] = " ".join(filter(None, [analysis.hemorrhage_reason, *analysis.warnings]))
     # None for an untrained head.
@@ -250,7 +249,6 @@ def _evaluate_row(row, reading, analyzer, examples, pooled):
     if analysis.volume_interval_ml is not None:
         record["interval_low_ml"], record["interval_high_ml"] = analysis.volume_interval_ml
     record |= {"mortality_probability": analysis.mortality_probability, "prognosis": analysis.prognosis}
-    pooled[-1] = pooled_features(analysis.prediction)
     record |= found_findings(analysis.findings) | seen(record, analysis)
     if row.mask is not None:
         try:
@@ -258,9 +256,8 @@ def _evaluate_row(row, reading, analyzer, examples, pooled):
             record |= locate_attention(analysis.attention, mask, scan.ijk_to_ras)
         except ICHMultiTaskError as error:
             record["problem"] = f"{error} The attention was not compared with this mask."
-    if examples is not None:
-        examples.append(attention_example(row, analysis, mask))
-    return record
+    example = attention_example(row, analysis, mask) if row.image in pictured else None
+    return record, pooled_features(analysis.prediction), example
 
 
 def _best_probability(row, has_clinical):

@@ -7,14 +7,14 @@ import time
 from pathlib import Path
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
-from ICHMultiTaskLib.common.background import one_ahead
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
-from ICHMultiTaskLib.common.progress import Progress
+from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import new_folder
 from ICHMultiTaskLib.model.bundle import ModelBundle
-from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskLib.simulation.scans import find_scans
+
+from ..data.analyzing import analyze_each
 
 FILE = "predictions.csv"
 COLUMNS = (
@@ -29,6 +29,7 @@ def predict(
     bundle: ModelBundle | str | os.PathLike | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    processes: int = 1,
 ) -> list[dict]:
     """Analyze every scan of a folder and write one row of predictions per scan.
 
@@ -44,6 +45,8 @@ def predict(
     device : str
     progress : callable (fraction, message), optional
         May raise Canceled.
+    processes : int
+        Number of processes that analyze scans.
 
     Returns
     -------
@@ -55,18 +58,13 @@ def predict(
     InputError
         If the folder contains no scans, or none of them can be analyzed.
     """
-    scans = find_scans(folder)
+    scans, progress = find_scans(folder), progress or NO_PROGRESS
     with new_folder(output, "predictions", overwrite=True, inputs=[folder]) as partial:
-        analyzer, records = Analyzer(bundle, device), []
-        for n, (path, reading) in enumerate(one_ahead(read_head_ct, scans)):
-            if progress is not None:
-                progress(n / len(scans), f"Scan {n + 1} of {len(scans)}")
-            records.append(_record(path, reading, analyzer))
+        records = analyze_each(_record, scans, Analyzer(bundle, device), processes, progress)
         if all(record["problem"] for record in records):
             raise InputError(f"None of the {len(scans)} scans can be analyzed; the first one: {records[0]['problem']}")
         write_csv(partial / FILE, records, COLUMNS)
-        if progress is not None:
-            progress(1.0, "Done")
+        progress(1.0, "Done")
     return records
 
 

@@ -183,6 +183,30 @@ def test_processes_have_a_thread_each_and_few_jobs_need_none(monkeypatch):
         assert found == (os.getpid(), "7")
 
 
+def pid_and_time():
+    return os.getpid(), time.monotonic_ns()
+
+
+def job_and_tool(job, tool):
+    return job, tool, os.getpid()
+
+
+def unusable():
+    raise ValueError("no tool")
+
+
+def test_each_process_makes_its_tool_once():
+    for count in (1, 2):
+        found = dict(in_processes(job_and_tool, list(range(8)), count, setup=pid_and_time))
+        assert [found[n][0] for n in range(8)] == list(range(8))
+        tools = {tool for _, tool, _ in found.values()}
+        assert {made_in for made_in, _ in tools} == {process for _, _, process in found.values()}
+        assert len(tools) == len({made_in for made_in, _ in tools}) <= count
+        with pytest.raises(ValueError, match="no tool"):
+            list(in_processes(job_and_tool, [1, 2], count, setup=unusable))
+    assert list(in_processes(job_and_tool, [], 2, setup=unusable)) == []
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="sees processes by /proc")
 def test_children_end_with_the_consumer_of_results_and_with_their_parent(tmp_path):
     code = f"""

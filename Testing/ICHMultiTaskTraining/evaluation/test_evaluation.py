@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -183,6 +184,47 @@ def test_canceled_leaves_nothing(cohort, bundle, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture(scope="module")
+def eight(cohort):
+    """A table of eight scans, which are worth two processes; the last one cannot be read."""
+    folder, rows = cohort
+    for n in (6, 7):
+        scan = phantom()
+        write_nifti(folder / f"{n}.nii.gz", (scan.hu + n * (scan.hu > 0)).astype(np.int16), scan.ijk_to_ras)
+    more = [rows[4] | {"image": f"{n}.nii.gz", "patient_id": f"P{n}"} for n in (6, 7)]
+    return write_manifest(folder, [*rows[:5], *more, rows[5]], "eight.csv")
+
+
+def test_several_processes_give_the_results_of_one(eight, bundle, tmp_path):
+    tables, found = [], []
+    for processes in (1, 2):
+        output = tmp_path / str(processes)
+        found.append(evaluate(eight, output, bundle, "cpu", features=True, processes=processes))
+        with (output / "predictions.csv").open(newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+        assert (output / "attention.png").exists()
+    one, two = (read_features(tmp_path / name / FEATURES) for name in "12")
+    assert one[0] == two[0] and [row["patient_id"] for row in tables[1]] == [f"P{n}" for n in (0, 1, 2, 3, 4, 6, 7, 5)]
+    np.testing.assert_allclose(one[1], two[1], rtol=1e-4, atol=1e-6)
+    for row, other in zip(*tables, strict=True):
+        assert float(row["predicted_volume_ml"] or 0) == pytest.approx(
+            float(other["predicted_volume_ml"] or 0), rel=1e-4
+        )
+        assert row["problem"] == other["problem"] and row["hemorrhage"] == other["hemorrhage"]
+    assert found[0]["skipped"] == found[1]["skipped"] and "5.nii.gz" in found[1]["skipped"][-1]["reason"]
+
+
+def test_canceled_processes_end_and_leave_nothing(eight, bundle, tmp_path):
+    def progress(fraction, _message):
+        if fraction > 0:
+            raise Canceled("Stopped.")
+
+    before = set(multiprocessing.active_children())
+    with pytest.raises(Canceled):
+        evaluate(eight, tmp_path / "out", bundle, "cpu", progress, processes=2)
+    assert not list(tmp_path.iterdir()) and not set(multiprocessing.active_children()) - before
+
+
 def test_no_usable_scan_is_one_sentence_and_leaves_nothing(cohort, bundle, tmp_path):
     folder, rows = cohort
     with pytest.raises(InputError, match=r"No scan of the manifest could be analyzed: .*5\.nii\.gz"):
@@ -240,6 +282,9 @@ def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_
     trained = save_bundle(tmp_path / "trained", bundle.network().state_dict(), metadata, "card")
     fitted = recalibrate(path, trained, tmp_path / "fitted", device="cpu")
     assert fitted.sha256 == bundle.sha256
+    beside = recalibrate(path, trained, tmp_path / "beside", device="cpu", processes=2)
+    assert beside.probability(0.3) == pytest.approx(fitted.probability(0.3), rel=1e-3)
+    assert beside.volume_interval_ml(12.0) == pytest.approx(fitted.volume_interval_ml(12.0), rel=1e-3)
     analyzer = Analyzer(fitted, "cpu")
     images = {row["image"] for row in readable}
     intervals = {image: analyzer.analyze(read_head_ct(folder / image)).volume_interval_ml for image in images}
