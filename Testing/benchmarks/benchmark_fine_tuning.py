@@ -33,6 +33,7 @@ SCANNERS = {
     "like those of its training": {},
     "7 mm slices, noise of 8 HU, +4 HU": {"thickness_mm": 7.0, "noise_hu": 8.0, "offset_hu": 4.0},
     "8 mm slices, +6 HU": {"thickness_mm": 8.0, "offset_hu": 6.0},
+    "a sharp kernel": {"kernel": "sharp"},
 }
 
 
@@ -130,6 +131,7 @@ def main():
     parser.add_argument("--seed", type=int, default=94)
     parser.add_argument("--matrix", type=int, default=256)
     parser.add_argument("--model", default=SHIPPED)
+    parser.add_argument("--processes", type=int, default=1, help="for the simulation")
     parser.add_argument("--scanners", type=int, nargs="+", default=range(len(SCANNERS)), help="numbers, from 0")
     options = parser.parse_args()
     options.cache, bundle = options.output / "cache", starting_bundle(options.model)
@@ -147,7 +149,13 @@ def main():
         if number not in options.scanners:
             continue
         settings = SimulationSettings(slices=None, matrix=options.matrix, **scanner)
-        manifest = write_cohort(options.patients, options.seed, options.output / f"scans-{number}", settings=settings)
+        manifest = write_cohort(
+            options.patients,
+            options.seed,
+            options.output / f"scans-{number}",
+            settings=settings,
+            processes=options.processes,
+        )
         rows = read_manifest(manifest).rows
         features, crops = features_of(rows, bundle, options.cache)
         truth = np.array([row.volume_ml for row in rows])

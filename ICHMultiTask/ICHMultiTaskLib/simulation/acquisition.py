@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .anatomy import Head
     from .patient import SimulationSettings
 
+SOFT, SHARP = KERNELS = ("soft", "sharp")
+"""Kernels of the reconstruction."""
+
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -32,6 +35,7 @@ class Acquisition:
     bottom_mm: float
     """Table position of the first slice at the gantry's axis."""
     kernel: str
+    """One of `KERNELS`."""
     psf_mm: float
     sharpening: float
     noise_hu: float
@@ -101,6 +105,7 @@ def draw_acquisition(
     below = rng.choice([rng.uniform(-62, -45), rng.uniform(-85, -60), rng.uniform(-125, -85)], p=[0.45, 0.40, 0.15])
     above = rng.uniform(2.0, 14.0) if rng.uniform() < 0.9 else rng.uniform(-14.0, 0.0)
     sharp = rng.uniform() < 0.15
+    sharp = sharp if settings.kernel is None else settings.kernel == SHARP
     psf, sharpening, noise = rng.uniform(0.45, 0.85), rng.uniform(0.4, 1.2), np.exp(rng.uniform(np.log(2), np.log(7)))
     offset, cupping = np.clip(rng.normal(0, 3.0), -8, 8), rng.uniform(0, 9)
     streak, halo, is_near = rng.uniform(0, 12), max(0.0, rng.normal(5.0, 5.0)), rng.uniform() < 0.5
@@ -146,7 +151,7 @@ def draw_acquisition(
     jerks = sorted((int(at * len(thicknesses)), turn, tuple(shift)) for at, turn, shift in jerks[:moves])
     return Acquisition(
         matrix, float(pixel), middles - middles[0], thicknesses, float(tilt), rotation, translation, float(bottom),
-        "sharp" if sharp else "soft", psf * (0.7 if sharp else 1.0), sharpening if sharp else 0.0,
+        SHARP if sharp else SOFT, psf * (0.7 if sharp else 1.0), sharpening if sharp else 0.0,
         noise * (1.6 if sharp else 1.0) if settings.noise_hu is None else settings.noise_hu,
         offset if settings.offset_hu is None else settings.offset_hu,
         cupping if settings.artifacts else 0.0, streak if settings.artifacts else 0.0,

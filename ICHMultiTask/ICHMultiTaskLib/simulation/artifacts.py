@@ -8,6 +8,8 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter1d
 
+from .acquisition import SHARP
+
 if TYPE_CHECKING:
     from .acquisition import Acquisition
     from .anatomy import Head
@@ -30,7 +32,7 @@ class Artifacts:
         near, far = (gaussian_filter1d(one, sigma / pitch, axis=0, mode="constant") for sigma in HALO_MM)
         self.blur = near if a.halo_is_near else far
         f = np.hypot(fft.fftfreq(a.matrix)[:, None], fft.rfftfreq(a.matrix)[None, :]).astype(np.float32) / a.pixel_mm
-        peak = (0.62 if a.kernel == "sharp" else 0.33) * rng.uniform(0.65, 1.0)
+        peak = (0.62 if a.kernel == SHARP else 0.33) * rng.uniform(0.65, 1.0)
         # Neighboring slices share part of their noise, because they are reconstructed from overlapping rotations.
         self.shared, self.spectrum = np.float32(rng.uniform(0.0, 0.6)), np.complex64(0.0)
         self.fresh = np.float32(np.sqrt(1.0 - self.shared**2))

@@ -12,7 +12,7 @@ from ..common.choices import Cohort
 from ..common.errors import InputError
 from ..scan.geometry import distinct_steps
 from ..scan.head_ct import HeadCT, ScanFacts
-from .acquisition import draw_acquisition
+from .acquisition import KERNELS, draw_acquisition
 from .anatomy import Head
 from .composition import COMPOSITIONS
 from .hematoma import LOCATIONS, SHAPES, Hematoma
@@ -48,6 +48,8 @@ class SimulationSettings:
     rotation_deg: tuple | None = None
     """Pitch, roll and yaw."""
     centered: bool = False
+    kernel: str | None = None
+    """One of `KERNELS`."""
     noise_hu: float | None = None
     offset_hu: float | None = None
     composition: str = Cohort.TRAINING.value
@@ -72,6 +74,8 @@ class SimulationSettings:
             raise InputError(f"Unknown bleed location '{self.location}'; expected one of {', '.join(LOCATIONS)}.")
         if self.shape is not None and self.shape not in SHAPES:
             raise InputError(f"Unknown bleed shape '{self.shape}'; expected one of {', '.join(SHAPES)}.")
+        if self.kernel not in (None, *KERNELS):
+            raise InputError(f"Unknown kernel '{self.kernel}'; expected one of {', '.join(KERNELS)}.")
         if self.surgery not in (None, "none", *SHARES):
             raise InputError(f"Unknown surgery '{self.surgery}'; expected one of none, {', '.join(SHARES)}.")
         if not MATRICES[0] <= self.matrix <= MATRICES[1]:

@@ -9,6 +9,7 @@ import pytest
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.scan.geometry import apply_affine, tilt_deg
 from ICHMultiTaskLib.simulation import SimulationSettings, mimics, scanner, simulate_patient
+from ICHMultiTaskLib.simulation.acquisition import KERNELS
 from ICHMultiTaskLib.simulation.anatomy import Head
 from ICHMultiTaskLib.simulation.cohort import patient_seed
 from ICHMultiTaskLib.simulation.composition import COMPOSITIONS
@@ -314,6 +315,18 @@ def test_unknown_settings_are_refused():
         SimulationSettings(location="spleen")
     with pytest.raises(InputError, match="expected 32 to 2048 rows and columns, found 8"):
         SimulationSettings(matrix=8)
+    with pytest.raises(InputError, match="Unknown kernel 'bone'; expected one of soft, sharp"):
+        SimulationSettings(kernel="bone")
+
+
+def test_the_kernel_changes_the_scan_and_nothing_of_the_patient():
+    soft, sharp = (
+        simulate_patient(5, SimulationSettings(bleed=True, noise_hu=0.0, kernel=kernel, **SMALL)) for kernel in KERNELS
+    )
+    assert (soft.head_ct.facts.kernel, sharp.head_ct.facts.kernel) == KERNELS
+    assert soft.volume_ml == sharp.volume_ml and np.array_equal(soft.mask, sharp.mask)
+    step_of_bone = [np.abs(np.diff(scan.head_ct.hu, axis=2)).max() for scan in (soft, sharp)]
+    assert step_of_bone[1] > step_of_bone[0]
 
 
 def test_cancel_propagates():
