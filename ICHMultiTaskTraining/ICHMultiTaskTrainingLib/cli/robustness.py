@@ -11,6 +11,7 @@ from ICHMultiTaskLib.common.shell import positive, seed
 from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, default_bundle
 
 from ..bundles.model_card import record_metrics
+from ..data.analyzing import PROCESSES_HELP, processes_for
 from ..evaluation.robustness.metrics import summary
 from ..evaluation.robustness.run import robustness
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument("--processes", type=positive, metavar="N", help=PROCESSES_HELP)
     parser.add_argument("--patients", type=positive, default=20, metavar="N", help="simulated patients (default 20)")
     parser.add_argument(
         "--seed",
@@ -56,6 +58,7 @@ def run(options: argparse.Namespace) -> None:
         results = robustness(
             options.output, options.model, options.device, options.patients, options.seed, options.manifest,
             options.anatomy, options.insertions, progress=progress, masks=options.masks,
+            processes=options.processes or processes_for(options.device),
         )  # fmt: skip
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), results, "robustness")

@@ -36,6 +36,12 @@ def processes_for(device: str) -> int:
     return max(1, min(usable_cores(), usable_cores() if memory is None else memory // MEMORY_BYTES))
 
 
+def copier(analyzer: Analyzer) -> Callable[[], Analyzer]:
+    """A function for `in_processes` that makes a copy of an analyzer in each process."""
+    # Bytes, since PyTorch would put the weights of an object into shared memory, of which containers have little.
+    return partial(pickle.loads, pickle.dumps(analyzer))
+
+
 def analyze_each(
     function: Callable[[Row | Path, Callable[[], HeadCT], Analyzer], Any],
     scans: Sequence[Row | Path],
@@ -69,8 +75,9 @@ def analyze_each(
     if min(processes, len(scans) // SCANS_WORTH_A_PROCESS) < 2:
         found = _one_by_one(function, scans, analyzer)
     else:
-        copy = partial(pickle.loads, pickle.dumps(analyzer))  # as bytes, else PyTorch would put it into shared memory
-        found = in_processes(partial(_read_and_call, function), scans, processes, SCANS_WORTH_A_PROCESS, copy)
+        found = in_processes(
+            partial(_read_and_call, function), scans, processes, SCANS_WORTH_A_PROCESS, copier(analyzer)
+        )
     results = [None] * len(scans)
     progress(0.0, f"Scan 1 of {len(scans)}{step}")
     with closing(found):  # ends the processes at once if the progress raises Canceled

@@ -164,7 +164,8 @@ def test_a_short_scan_still_holds_the_bleed():
 def reading(part, case, scan, true_ml, predicted_ml, **others):
     return {
         "part": part, "case": case, "patient_id": f"P{case}", "scan": scan, "volume_ml": true_ml,
-        "predicted_volume_ml": predicted_ml, "peak_inside": None, "problem": "", **others,
+        "predicted_volume_ml": predicted_ml, "hemorrhage": "found", "mortality_probability": None,
+        "peak_inside": None, "problem": "", **others,
     }  # fmt: skip
 
 
@@ -172,12 +173,13 @@ def test_metrics_of_readings():
     readings = []
     for case, true, reference, neck, erased in ((0, 10, 10, 10.5, 2), (1, 20, 25, 20, 5), (2, 40, 40, 42, 36)):
         readings += [
-            reading("simulated", case, REFERENCE, true, reference),
-            reading("simulated", case, "with_neck", true, neck),
+            reading("simulated", case, REFERENCE, true, reference, mortality_probability=0.2),
+            reading("simulated", case, "with_neck", true, neck, mortality_probability=0.24 + 0.1 * case),
             reading("simulated", case, "erased", true, erased),
         ]
     # The reference reading of 0 has no change in percent; the case is only in the errors and the falls.
     readings += [reading("simulated", 3, REFERENCE, 5, 0.0), reading("simulated", 3, "with_neck", 5, 1.0)]
+    readings[-1] |= {"hemorrhage": "none", "mortality_probability": None}
     readings += [reading("simulated", 3, "turned", 5, None, problem="no head")]
     for case in range(2):
         readings.append(reading("anatomy", case, "as_it_is", 0.0, 0.5 + 2 * case))
@@ -192,7 +194,10 @@ def test_metrics_of_readings():
         {
             "scans": 3, "change_median_percent": 5, "absolute_change_median_percent": 5,
             "absolute_change_p90_percent": 5 + 0.8 * 15, "below_10_percent_fraction": 2 / 3,
-            "mae_ml": (0.5 + 0 + 2 + 4) / 4,
+            "mae_ml": (0.5 + 0 + 2 + 4) / 4, "found_fraction": 3 / 4,
+            # 4, 14 and 24 points.
+            "probability_change_median_points": 14, "probability_change_p95_points": 23,
+            "within_10_points_fraction": 1 / 3,
         }
     )  # fmt: skip
     assert scanner["variations"]["all"] == neck and scanner["variations"]["turned"]["change_median_percent"] is None
@@ -274,6 +279,27 @@ def test_whole_run_writes_what_it_measured(whole_run):
     assert shape["location"] == "whole.nii.gz" and shape["in_interval"] in "01" and not shape["problem"]
     assert float(shape["volume_ml"]) == pytest.approx(HEMATOMA_ML, rel=0.1)
     assert results["real_anatomy"]["real_shapes"]["patients"] == 1
+
+
+def test_several_processes_read_what_one_reads(whole_run, tmp_path):
+    _, folder, _ = whole_run
+    tables = []
+    for processes in (1, 2):
+        robustness(
+            tmp_path / "out", folder / "tiny", "cpu", patients=0, manifest=folder / "manifest.csv",
+            anatomy=folder / "heads", insertions=1, processes=processes,
+        )  # fmt: skip
+        with (tmp_path / "out" / "readings.csv").open(newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+    assert len(tables[0]) == 2 + 1 + 3 + 1, "manifest, damaged head, head with two offsets, insertion"
+    for row, other in zip(*tables, strict=True):
+        assert float(row.pop("predicted_volume_ml") or 0) == pytest.approx(
+            float(other.pop("predicted_volume_ml") or 0), rel=1e-3, abs=1e-3
+        )
+        assert float(row.pop("mortality_probability") or 0) == pytest.approx(
+            float(other.pop("mortality_probability") or 0), rel=1e-3
+        )
+        assert row == other
 
 
 def test_masks_need_heads_and_a_volume(whole_run, tmp_path):

@@ -11,6 +11,8 @@ from ICHMultiTaskLib.comparison.statistics import plain, volume_metrics
 from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, PARTS, REAL_SHAPE
 from .variations import REFERENCE, VARIATIONS, words
 
+COLUMN_WIDTHS = (8, 10, 8, 12, 10, 8, 11)
+
 
 def summarize(readings: list[dict]) -> dict:
     """Metrics of readings.
@@ -41,21 +43,24 @@ def summarize(readings: list[dict]) -> dict:
 
 
 def scanner_metrics(readings: list[dict]) -> dict:
-    """How much the predicted volume of a head depends on the way it is scanned.
+    """How much the predicted volume and probability of death of a head depend on the way it is scanned.
 
     Returns
     -------
     dict
         `patients`; `reference_mae_ml`: error of the reference scans; `variations`: for each of `VARIATIONS` and for
-        `all` of them `scans`; `change_median_percent`: signed, relative to the reference scan;
-        `absolute_change_median_percent`, `absolute_change_p90_percent`; `below_10_percent_fraction`; `mae_ml`.
+        `all` of them `scans`; `change_median_percent`: of the volume, signed, relative to the reference scan;
+        `absolute_change_median_percent`, `absolute_change_p90_percent`; `below_10_percent_fraction`; `mae_ml`;
+        `found_fraction`: scans in which a hemorrhage is found; `probability_change_median_points`,
+        `probability_change_p95_points`: of the probability of death, absolute, where both scans have one;
+        `within_10_points_fraction`.
         A patient with a predicted reference volume of 0 has an error but no change.
     """
-    reference = {r["case"]: r["predicted_volume_ml"] for r in readings if r["scan"] == REFERENCE}
+    reference = {r["case"]: r for r in readings if r["scan"] == REFERENCE}
     varied = [r for r in readings if r["scan"] in VARIATIONS]
     return {
         "patients": len(reference),
-        "reference_mae_ml": _mean_error([r for r in readings if r["scan"] == REFERENCE]),
+        "reference_mae_ml": _mean_error(list(reference.values())),
         "variations": {"all": _change(varied, reference)}
         | {name: _change([r for r in varied if r["scan"] == name], reference) for name in VARIATIONS},
     }
@@ -73,9 +78,15 @@ def changes_percent(readings: list[dict], reference: dict[int, float]) -> np.nda
 
 
 def _change(readings, reference):
-    change = changes_percent(readings, reference)
+    change = changes_percent(readings, {case: r["predicted_volume_ml"] for case, r in reference.items()})
     size = np.abs(change)
     known = len(change) > 0
+    pairs = [
+        (r["mortality_probability"], reference[r["case"]]["mortality_probability"])
+        for r in readings
+        if r["case"] in reference
+    ]
+    points = np.array([100.0 * abs(own - other) for own, other in pairs if None not in (own, other)])
     return {
         "scans": len(change),
         "change_median_percent": float(np.median(change)) if known else None,
@@ -83,6 +94,10 @@ def _change(readings, reference):
         "absolute_change_p90_percent": float(np.percentile(size, 90)) if known else None,
         "below_10_percent_fraction": float((size < 10.0).mean()) if known else None,
         "mae_ml": _mean_error(readings),
+        "found_fraction": float(np.mean([r["hemorrhage"] == "found" for r in readings])) if readings else None,
+        "probability_change_median_points": float(np.median(points)) if len(points) else None,
+        "probability_change_p95_points": float(np.percentile(points, 95)) if len(points) else None,
+        "within_10_points_fraction": float((points <= 10.0).mean()) if len(points) else None,
     }
 
 
@@ -164,13 +179,18 @@ def _without(volumes):
     }
 
 
+def _row(width, name, *values):
+    return f"{name:{width}}" + "".join(f"{value:>{n}}" for value, n in zip(values, COLUMN_WIDTHS, strict=True))
+
+
 def summary(results: dict) -> str:
     """The results in a few lines of plain text."""
     scanner, erased, real = results["scanner"], results["erased"], results["real_anatomy"]
     width = max(map(len, VARIATIONS)) + 2
     lines = [
-        f"The same head scanned differently: {scanner['patients']} patients, change of the predicted volume in %",
-        f"{'':{width}}{'median':>8}{'|median|':>10}{'|90th|':>8}{'below 10 %':>12}",
+        f"The same head scanned differently: {scanner['patients']} patients, change of the predicted volume in %, and "
+        "of the probability of death in points",
+        _row(width, "", "median", "|median|", "|90th|", "below 10 %", "|median|", "|95th|", "within 10"),
     ]
     for name, metrics in scanner["variations"].items():
         values = (
@@ -178,8 +198,12 @@ def summary(results: dict) -> str:
             number(metrics["absolute_change_median_percent"]),
             number(metrics["absolute_change_p90_percent"]),
             percent(metrics["below_10_percent_fraction"]),
+            # Missing in earlier versions.
+            number(metrics.get("probability_change_median_points")),
+            number(metrics.get("probability_change_p95_points")),
+            percent(metrics.get("within_10_points_fraction")),
         )
-        lines.append(f"{words(name):{width}}{values[0]:>8}{values[1]:>10}{values[2]:>8}{values[3]:>12}")
+        lines.append(_row(width, words(name), *values))
     for kind, metrics in (("simulated", erased), ("manifest's", results["erased_of_manifest"])):
         if metrics is not None:
             lines.append(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+from contextlib import closing
+from functools import partial
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.processes import in_processes
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
@@ -14,16 +16,16 @@ from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.simulation import find_scans
 
+from ...data.analyzing import copier
 from ..evaluation import locate_attention
 from .figures import write_figures
 from .metrics import summarize
-from .scans import OFFSETS, anatomy_scans, manifest_scans, read_masks, rows_with_mask, simulated_scans
-from .variations import VARIATIONS, words
+from .scans import anatomy_scans, manifest_scans, read_masks, rows_with_mask, simulated_scans
 
 SEED = 303
 COLUMNS = (
-    "part", "case", "patient_id", "location", "scan", "volume_ml", "predicted_volume_ml", "peak_inside", "in_interval",
-    "problem",
+    "part", "case", "patient_id", "location", "scan", "volume_ml", "hemorrhage", "predicted_volume_ml",
+    "mortality_probability", "peak_inside", "in_interval", "problem",
 )  # fmt: skip
 
 
@@ -39,6 +41,7 @@ def robustness(
     matrix: int = 256,
     progress: Progress | None = None,
     masks: str | os.PathLike | None = None,
+    processes: int = 1,
 ) -> dict:
     """Measure how robust a model is, and whether it really measures the blood.
 
@@ -68,6 +71,8 @@ def robustness(
     masks : path, optional
         Folder of segmentations of real hematomas of other patients; `insertions` of them are inserted into each head
         of `anatomy`. Do not train on them.
+    processes : int
+        Number of processes; each simulates or reads a head and analyzes all its scans.
 
     Returns
     -------
@@ -89,24 +94,24 @@ def robustness(
     if masks is not None and not heads:
         raise InputError("Masks need head CTs to be inserted into: expected a folder of them as anatomy, found none.")
     shapes = () if masks is None else read_masks(masks)
-    steps = (
-        patients * (len(VARIATIONS) + 2)
-        + 2 * len(rows)
-        + len(heads) * (len(OFFSETS) + insertions * (2 if shapes else 1))
-    )
+    each = [
+        *(partial(simulated_scans, n, seed, matrix) for n in range(patients)),
+        *(partial(manifest_scans, n, row) for n, row in enumerate(rows)),
+        *(
+            partial(anatomy_scans, n, path, insertions, seed, shapes[n :: len(heads)])  # other shapes for each head
+            for n, path in enumerate(heads)
+        ),
+    ]
     inputs = [path for path in (manifest, anatomy, masks) if path is not None]
     with new_folder(output, "robustness", overwrite=True, inputs=inputs) as folder:
         progress(0.0, "Loading the model")
         analyzer = Analyzer(bundle, device)
-        scans = itertools.chain(
-            simulated_scans(patients, seed, matrix),
-            manifest_scans(rows),
-            anatomy_scans(heads, insertions, seed, shapes),
-        )
-        readings = []
-        for n, (record, load) in enumerate(scans):
-            progress(n / steps, f"{record['patient_id']}, {words(record['scan'])}")
-            readings.append(_read(record, load, analyzer))
+        of_heads = [None] * len(each)
+        with closing(in_processes(_read_head, each, processes, setup=copier(analyzer))) as found:
+            for done, (number, of_head) in enumerate(found, start=1):
+                of_heads[number] = of_head
+                progress(done / len(each), f"{done} of {len(each)} heads")
+        readings = [reading for of_head in of_heads for reading in of_head]
         results = {
             "data": f"{patients} simulated patients of seed {seed}",
             **summarize(readings),
@@ -118,6 +123,11 @@ def robustness(
         write_json(folder / "robustness.json", results)
         progress(1.0, "Done")
     return results
+
+
+def _read_head(scans, analyzer):
+    """The rows of `readings.csv` for the scans of one head."""
+    return [_read(record, load, analyzer) for record, load in scans()]
 
 
 def _read(record, load, analyzer):
@@ -132,7 +142,8 @@ def _read(record, load, analyzer):
         raise
     except ICHMultiTaskError as error:
         return record | {"problem": str(error)}
-    record["predicted_volume_ml"] = analysis.volume_ml
+    record["predicted_volume_ml"], record["mortality_probability"] = analysis.volume_ml, analysis.mortality_probability
+    record["hemorrhage"] = analysis.hemorrhage and analysis.hemorrhage.value
     if analysis.volume_interval_ml is not None:
         low, high = analysis.volume_interval_ml
         record["in_interval"] = int(low <= record["volume_ml"] <= high)

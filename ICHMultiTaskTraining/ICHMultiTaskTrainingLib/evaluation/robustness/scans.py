@@ -1,8 +1,8 @@
-"""The scans of a robustness run, one after the other.
+"""The scans of each head in a robustness run, one after the other.
 
-For every scan, each generator yields its row of `readings.csv` and a function that takes this row and returns the scan
+For every scan, a generator yields its row of `readings.csv` and a function that takes this row and returns the scan
 and, if the attention is to be compared with it, the hematoma's mask. If there is no such scan, `problem` states why,
-and the function is None.
+and the function is None. `n` is the number of the head among those of its kind.
 """
 
 from __future__ import annotations
@@ -45,18 +45,17 @@ SHAPES_ML = (4.0, 60.0)
 OFFSETS = {AS_IT_IS: 0, "offset_minus_6_hu": -6, "offset_plus_6_hu": 6}
 
 
-def simulated_scans(patients: int, seed: int, matrix: int) -> Iterator[tuple[dict, Callable | None]]:
-    """Simulated patients with a bleed of at least 5 mL: reference scan, without the hematoma, and all variations."""
-    for n in range(patients):
-        chosen, tiny = _draw_patient(patient_seed(seed, n))
-        of_patient = {
-            "part": "simulated", "case": n, "patient_id": f"patient {n + 1}", "location": tiny.location,
-            "volume_ml": tiny.volume_ml,
-        }  # fmt: skip
-        for name, scan, mask in scan_variations(chosen, matrix):
-            yield of_patient | {"scan": name}, partial(_as_scanned, scan)
-            if name == REFERENCE:
-                yield of_patient | {"scan": ERASED}, partial(_erased, scan, mask)
+def simulated_scans(n: int, seed: int, matrix: int) -> Iterator[tuple[dict, Callable | None]]:
+    """A simulated patient with a bleed of at least 5 mL: reference scan, without the hematoma, and all variations."""
+    chosen, tiny = _draw_patient(patient_seed(seed, n))
+    of_patient = {
+        "part": "simulated", "case": n, "patient_id": f"patient {n + 1}", "location": tiny.location,
+        "volume_ml": tiny.volume_ml,
+    }  # fmt: skip
+    for name, scan, mask in scan_variations(chosen, matrix):
+        yield of_patient | {"scan": name}, partial(_as_scanned, scan)
+        if name == REFERENCE:
+            yield of_patient | {"scan": ERASED}, partial(_erased, scan, mask)
 
 
 def _as_scanned(scan, record):
@@ -78,21 +77,20 @@ def _draw_patient(seed):
             return chosen, patient
 
 
-def manifest_scans(rows: Sequence[Row]) -> Iterator[tuple[dict, Callable | None]]:
-    """Scans of a manifest, unchanged and with the hematoma erased."""
-    for n, row in enumerate(rows):
-        record = {
-            "part": "manifest", "case": n, "patient_id": row.patient_id, "location": row.extra.get("location", ""),
-            "volume_ml": row.volume_ml, "scan": AS_IT_IS,
-        }  # fmt: skip
-        try:
-            scan = read_head_ct(row.image)
-            mask = read_mask(row.mask, scan)
-        except ICHMultiTaskError as error:
-            yield record | {"problem": str(error)}, None
-            continue
-        yield record, partial(_as_scanned, scan)
-        yield record | {"scan": ERASED}, partial(_erased, scan, mask)
+def manifest_scans(n: int, row: Row) -> Iterator[tuple[dict, Callable | None]]:
+    """A scan of a manifest, unchanged and with the hematoma erased."""
+    record = {
+        "part": "manifest", "case": n, "patient_id": row.patient_id, "location": row.extra.get("location", ""),
+        "volume_ml": row.volume_ml, "scan": AS_IT_IS,
+    }  # fmt: skip
+    try:
+        scan = read_head_ct(row.image)
+        mask = read_mask(row.mask, scan)
+    except ICHMultiTaskError as error:
+        yield record | {"problem": str(error)}, None
+        return
+    yield record, partial(_as_scanned, scan)
+    yield record | {"scan": ERASED}, partial(_erased, scan, mask)
 
 
 def rows_with_mask(path: str | os.PathLike) -> list[Row]:
@@ -142,35 +140,32 @@ def read_masks(folder: str | os.PathLike) -> list[tuple[float, Path]]:
 
 
 def anatomy_scans(
-    heads: Sequence[Path], insertions: int, seed: int, masks: Sequence[tuple[float, Path]] = ()
+    n: int, path: Path, insertions: int, seed: int, masks: Sequence[tuple[float, Path]] = ()
 ) -> Iterator[tuple[dict, Callable | None]]:
-    """Head CTs without hemorrhage: unchanged, with shifted HU, and with inserted hematomas.
+    """A head CT without hemorrhage: unchanged, with shifted HU, and with inserted hematomas.
 
-    Each head gets `insertions` simulated hematomas of 5 to 80 mL and as many masks of real ones, different for each
-    head, if there are any.
+    It gets `insertions` simulated hematomas of 5 to 80 mL, and as many of the `masks` of real ones.
     """
-    for n, path in enumerate(heads):
-        record = {"part": "anatomy", "case": n, "patient_id": path.name, "volume_ml": 0.0, "scan": AS_IT_IS}
-        try:
-            scan = read_head_ct(path)
-        except ICHMultiTaskError as error:
-            yield record | {"problem": str(error)}, None
-            continue
-        for name, hu in OFFSETS.items():
-            yield record | {"scan": name}, partial(_as_scanned, shifted(scan, hu))
-        try:
-            anatomy = Anatomy(scan)
-        except ICHMultiTaskError as error:
-            yield record | {"scan": INSERTED, "problem": str(error)}, None
-            continue
-        for m, volume in enumerate(np.linspace(*INSERTED_ML, insertions)):
-            load = partial(_with_hematoma, anatomy, float(volume), patient_seed(patient_seed(seed, n), m))
-            yield record | {"scan": INSERTED, "volume_ml": float(volume)}, load
-        chosen = masks[n :: len(heads)]
-        for m in np.unique(np.linspace(0, len(chosen) - 1, min(insertions, len(chosen))).round().astype(int)):
-            volume, path = chosen[m]
-            load = partial(_with_mask, anatomy, path, patient_seed(patient_seed(seed, n), int(m)))
-            yield record | {"scan": REAL_SHAPE, "volume_ml": volume, "location": path.name}, load
+    record = {"part": "anatomy", "case": n, "patient_id": path.name, "volume_ml": 0.0, "scan": AS_IT_IS}
+    try:
+        scan = read_head_ct(path)
+    except ICHMultiTaskError as error:
+        yield record | {"problem": str(error)}, None
+        return
+    for name, hu in OFFSETS.items():
+        yield record | {"scan": name}, partial(_as_scanned, shifted(scan, hu))
+    try:
+        anatomy = Anatomy(scan)
+    except ICHMultiTaskError as error:
+        yield record | {"scan": INSERTED, "problem": str(error)}, None
+        return
+    for m, volume in enumerate(np.linspace(*INSERTED_ML, insertions)):
+        load = partial(_with_hematoma, anatomy, float(volume), patient_seed(patient_seed(seed, n), m))
+        yield record | {"scan": INSERTED, "volume_ml": float(volume)}, load
+    for m in np.unique(np.linspace(0, len(masks) - 1, min(insertions, len(masks))).round().astype(int)):
+        volume, path = masks[m]
+        load = partial(_with_mask, anatomy, path, patient_seed(patient_seed(seed, n), int(m)))
+        yield record | {"scan": REAL_SHAPE, "volume_ml": volume, "location": path.name}, load
 
 
 def _with_hematoma(anatomy, volume_ml, seed, record):
