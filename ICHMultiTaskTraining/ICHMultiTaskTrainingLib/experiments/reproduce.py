@@ -105,7 +105,7 @@ def reproduce(
     preset = preset if patients is None else replace(preset, patients=patients)
     changes = preset.changes | (changes or {})
     known, store = all_rows(), Store(output)
-    configs = {name: row_config(row, changes, 0, folds, seed) for name, row in known.items()}
+    configs = {name: row_config(row, changes, 0, folds, seed, preset.width_share) for name, row in known.items()}
     table = the_manifest(store.folder, preset, seed, manifest, processes, progress)
     check_deaths(table.rows, folds)
     # A column `fold` that cannot be followed is refused before any training.
@@ -127,7 +127,7 @@ def reproduce(
             if store.read(name, n, row_settings(settings, configs[name])) is not None:
                 continue
             progress.line(f"Row {name}, fold {n + 1} of {folds} …")
-            config = row_config(known[name], changes, n, folds, seed)
+            config = replace(configs[name], fold=n)
             kept = row_settings(settings, config)
             try:
                 train_fold(store, known[name], n, table, config, kept, device, processes, progress, command)

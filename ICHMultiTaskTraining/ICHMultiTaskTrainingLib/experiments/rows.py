@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS, TRAINABLE, built_for
+from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS, PUBLISHED_WIDTHS, TRAINABLE, built_for
 
 OURS, SINGLE_PROGNOSIS, SINGLE_VOLUME = "ours", "single-prognosis", "single-volume"
 INTERPRETATION = "interpretation"
@@ -35,15 +35,19 @@ class Row:
     network: str
     tasks: str = "both"
 
-    def settings(self, changes: dict) -> dict:
+    def settings(self, changes: dict, width_share: float = 1.0) -> dict:
         """Training settings that differ from the trainer's preset "paper".
 
         Parameters
         ----------
         changes : dict
             Changes for the whole reproduction. Arguments that this network does not take, such as strides, are dropped.
+        width_share : float
+            Width relative to the published one, unless `changes` have one.
         """
         own = {"tasks": self.tasks} if self.tasks != "both" else {}
+        if width_share != 1.0 and "architecture.width" not in changes:
+            own["architecture.width"] = round(width_share * PUBLISHED_WIDTHS[self.network])
         if self.network != DEFAULT_NETWORK:
             own["architecture.network"] = self.network
             if "preprocessing.shape_kji" in changes:

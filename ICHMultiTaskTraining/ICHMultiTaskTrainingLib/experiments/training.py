@@ -25,9 +25,9 @@ from .store import Store
 RUNS, MODELS, CACHE = "runs", "models", "cache"
 
 
-def row_config(row: Row, changes: dict, fold: int, folds: int, seed: int) -> TrainingConfig:
+def row_config(row: Row, changes: dict, fold: int, folds: int, seed: int, width_share: float = 1.0) -> TrainingConfig:
     """Settings for the training of a row."""
-    return make_config("paper", **row.settings(changes), fold=fold, folds=folds, seed=seed)
+    return make_config("paper", **row.settings(changes, width_share), fold=fold, folds=folds, seed=seed)
 
 
 def train_fold(

@@ -5,7 +5,7 @@ import inspect
 import pytest
 import torch
 
-from ICHMultiTaskLib.model.networks import ARGUMENTS, NETWORKS, TRAINABLE, build_network, built_for
+from ICHMultiTaskLib.model.networks import ARGUMENTS, NETWORKS, PUBLISHED_WIDTHS, TRAINABLE, build_network, built_for
 from ICHMultiTaskLib.model.networks.base import STAGES
 from ICHMultiTaskLib.model.networks.x3d import SqueezeExcitation
 from ICHMultiTaskLib.model.runtime import LARGE_WEIGHT, Runtime
@@ -29,7 +29,8 @@ def tiny(name, **changes):
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_arguments_are_those_of_the_class(name):
-    assert set(ARGUMENTS[name]) == set(inspect.signature(NETWORKS[name]).parameters)
+    arguments = inspect.signature(NETWORKS[name]).parameters
+    assert set(ARGUMENTS[name]) == set(arguments) and PUBLISHED_WIDTHS[name] == arguments["width"].default
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -263,12 +263,19 @@ def test_the_simulated_cohort_has_the_papers_share_of_deaths(patients, deaths, t
     assert asked["deaths"] == deaths
 
 
+def test_networks_of_the_cpu_preset_have_a_quarter_of_their_width():
+    rows, preset = all_rows(), PRESETS["cpu"]
+    widths = {name: row.settings({}, preset.width_share)["architecture.width"] for name, row in rows.items()}
+    assert widths | {"x3d": 6, "timesformer": 192} == widths and widths["ours"] == widths["tsm50"] == 16
+    assert rows["x3d"].settings({"architecture.width": 12}, preset.width_share)["architecture.width"] == 12
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_row_takes_the_grid_of_every_preset(preset):
+def test_every_row_takes_the_grid_and_width_of_every_preset(preset):
     """Shapes alone: nothing is computed on the meta device."""
     for row in all_rows().values():
-        config = row_config(row, PRESETS[preset].changes, 0, 2, 0)
+        config = row_config(row, PRESETS[preset].changes, 0, 2, 0, PRESETS[preset].width_share)
         with torch.device("meta"):
             volume, _ = build_network(config.bundle_architecture())(
                 torch.empty(2, 1, *config.preprocessing["shape_kji"])

@@ -60,6 +60,9 @@ ARGUMENTS = {
 }
 """Keyword arguments of each network's class, available without PyTorch."""
 
+PUBLISHED_WIDTHS = dict.fromkeys(TRAINABLE, 64) | {"x3d": 24, "timesformer": 768}
+"""Channels of each network's first layer, as published; the default of the argument `width`."""
+
 DEFAULT_NETWORK = "resnet34"
 """Network of bundles that were made before the metadata had its name."""
 
