@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.second_look import WITHOUT_PROGNOSIS
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.tables import write_csv
@@ -18,8 +19,9 @@ from ..data.analyzing import analyze_each
 
 FILE = "predictions.csv"
 COLUMNS = (
-    "scan", "patient_id", "series_uid", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
-    "mortality_probability", "prognosis", "warnings", "problem", "seconds", "model", "trained_on",
+    "scan", "patient_id", "series_uid", "hemorrhage", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
+    "network_ml", "outlined_ml", "mortality_probability", "prognosis", "warnings", "problem", "seconds",
+    "model", "trained_on",
 )  # fmt: skip
 
 
@@ -82,15 +84,18 @@ def _record(path: Path, reading, analyzer):
     except ICHMultiTaskError as error:
         return record | {"problem": str(error)}
     low, high = analysis.volume_interval_ml or (None, None)
-    facts = analysis.head_ct.facts
+    facts, withheld = analysis.head_ct.facts, analysis.hemorrhage in WITHOUT_PROGNOSIS
     return record | {
         "patient_id": facts.patient_id,
         "series_uid": facts.series_uid,
+        "hemorrhage": analysis.hemorrhage and analysis.hemorrhage.value,
         "predicted_volume_ml": analysis.volume_ml,
         "interval_low_ml": low,
         "interval_high_ml": high,
-        "mortality_probability": analysis.mortality_probability,
-        "prognosis": analysis.prognosis,
-        "warnings": " ".join(analysis.warnings),
+        "network_ml": analysis.network_volume_ml,
+        "outlined_ml": analysis.outlined_volume_ml,
+        "mortality_probability": None if withheld else analysis.mortality_probability,
+        "prognosis": None if withheld else analysis.prognosis,
+        "warnings": " ".join(filter(None, [analysis.hemorrhage_reason, *analysis.warnings])),
         "seconds": time.perf_counter() - start,
     }

@@ -3,10 +3,15 @@
 import csv
 import shutil
 
+import pytest
+
+from ICHMultiTaskLib.analysis import analyzer as analyzer_module
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.model.testing import tiny_bundle
 from ICHMultiTaskLib.scan.reading import read_head_ct
 from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.evaluation.prediction import predict
 
 
 def test_every_scan_of_a_folder_gets_a_row(training_manifest, tmp_path, capsys):
@@ -26,9 +31,22 @@ def test_every_scan_of_a_folder_gets_a_row(training_manifest, tmp_path, capsys):
     row = rows["scan1.nii.gz"]
     # The file has as many digits as are shown, or more.
     assert abs(float(row["predicted_volume_ml"]) - analysis.volume_ml) < 0.01 * max(analysis.volume_ml, 1)
-    assert row["prognosis"] == (analysis.prognosis or "") and row["interval_low_ml"] == ""
+    assert row["hemorrhage"] == analysis.hemorrhage.value and row["interval_low_ml"] == ""
     assert row["trained_on"] == "Random weights; no scans."
     shutil.copy(training_manifest, scans / "only.txt")
     (tmp_path / "none").mkdir()
     assert cli.main(["predict", str(tmp_path / "none"), "--output", str(tmp_path / "other")]) == 1
     assert "holds no scans" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("decision, given", [(Hemorrhage.FOUND, True), (Hemorrhage.UNCERTAIN, False)])
+def test_a_prognosis_is_given_only_where_a_hemorrhage_is_found(
+    training_manifest, tmp_path, monkeypatch, decision, given
+):
+    monkeypatch.setattr(analyzer_module, "decide", lambda *of: (decision, "" if given else "Look again."))
+    (tmp_path / "scans").mkdir()
+    shutil.copy(training_manifest.with_name("scan0.nii.gz"), tmp_path / "scans")
+    (row,) = predict(tmp_path / "scans", tmp_path / "said", tiny_bundle(tmp_path / "bundle"), "cpu")
+    assert row["hemorrhage"] == decision.value and row["predicted_volume_ml"] is not None
+    assert (row["mortality_probability"] is not None) == (row["prognosis"] is not None) == given
+    assert ("Look again." in row["warnings"]) != given
