@@ -33,6 +33,7 @@ from ICHMultiTaskLib.simulation.writers import write_dicom
 FOLDER = Path(os.environ.get("ICHMULTITASK_SCREENSHOTS") or Path(__file__).parents[2] / "Docs")
 SIZE = 1500, 980
 SMALL = 1366, 768
+RIM_MM, BRAIN_HU = 4.0, 34.0
 READERS = (("Dr. A", (0.1, 0.6, 0.9), ndimage.binary_dilation), ("Dr. B", (0.2, 0.8, 0.3), ndimage.binary_erosion))
 
 
@@ -81,11 +82,14 @@ def tick_readers(panel):
 
 
 def earlier_scan(patient):
-    """The patient with the rim of all blood taken away."""
-    hu = patient.head_ct.hu.copy()
-    blood = ndimage.binary_opening((hu > 52) & (hu < 95), iterations=2)
-    hu[ndimage.binary_dilation(blood) & ~ndimage.binary_erosion(blood, iterations=2)] = 34
-    return HeadCT(hu, patient.head_ct.ijk_to_ras, dataclasses.replace(patient.head_ct.facts))
+    """The patient with the outer millimeters of the hematoma as dense as brain; the noise stays."""
+    scan = patient.head_ct
+    hu = scan.hu.astype(np.float32)
+    wider = ndimage.binary_dilation(patient.mask, np.ones((1, 5, 5)))
+    depth = ndimage.distance_transform_edt(wider, sampling=scan.spacing_kji)
+    rim = wider & (depth < RIM_MM)
+    hu[rim] -= np.maximum(ndimage.gaussian_filter(hu, (0, 2, 2))[rim] - BRAIN_HU, 0.0)
+    return HeadCT(np.round(hu).astype(scan.hu.dtype), scan.ijk_to_ras, dataclasses.replace(scan.facts))
 
 
 def prepare(size):

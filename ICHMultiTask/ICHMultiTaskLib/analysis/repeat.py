@@ -69,8 +69,28 @@ def compare_with_previous(analysis: Analysis, previous: Analysis, progress: Prog
         any(scan.hemorrhage != Hemorrhage.NONE for scan in (analysis, previous)),
     )
     alignment = align(analysis.head_ct, previous.head_ct)
-    notes = (*_doubts(analysis, previous), *change.notes, *alignment.notes)
+    notes = (*_doubts(analysis, previous), *_decisions(previous, analysis), *change.notes, *alignment.notes)
     return RepeatScan(previous, change, alignment, notes)
+
+
+def _decisions(earlier, later):
+    """Which of the scans shows no hemorrhage for sure; nothing is said if neither shows any, which the verdict says."""
+    answers = earlier.hemorrhage, later.hemorrhage
+    if answers == (Hemorrhage.NONE, Hemorrhage.NONE):
+        return
+    sentences = {
+        Hemorrhage.UNCERTAIN: (
+            _("It is uncertain whether the earlier scan shows a hemorrhage."),
+            _("It is uncertain whether the later scan shows a hemorrhage."),
+        ),
+        Hemorrhage.NONE: (
+            _("No hemorrhage was found on the earlier scan."),
+            _("No hemorrhage was found on the later scan."),
+        ),
+    }
+    for which, answer in enumerate(answers):
+        if answer in sentences:
+            yield sentences[answer][which]
 
 
 def _doubts(analysis, previous):

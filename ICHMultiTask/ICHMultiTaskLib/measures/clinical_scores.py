@@ -197,7 +197,7 @@ def ich_score(
     if found.missing != (_WORDS["gcs"],):
         return found
     least = _ich_points(replace(context, gcs=15), volume_ml)
-    words = _("The GCS is needed: {least} with a GCS of 13 to 15, {middle} with 5 to 12, {most} with 3 or 4.")
+    words = _("It is {least} with a GCS of 13 to 15, {middle} with 5 to 12, {most} with 3 or 4.")
     return replace(found, notes=(words.format(least=least, middle=least + 1, most=least + 2),))
 
 

@@ -110,6 +110,7 @@ def _repeat_dict(analysis, repeat):
             "path": facts.path,
             "series_uid": facts.series_uid,
             "study_date": facts.study_date,
+            "hemorrhage": repeat.previous.hemorrhage,
             "volume_ml": repeat.previous.volume_ml,
             "volume_interval_ml": repeat.previous.volume_interval_ml,
             "mortality_probability": repeat.previous.mortality_probability,

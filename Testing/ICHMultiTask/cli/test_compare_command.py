@@ -16,6 +16,7 @@ from ICHMultiTaskLib.analysis.attention import Attention
 from ICHMultiTaskLib.analysis.findings.finding import Finding, Findings
 from ICHMultiTaskLib.analysis.growth import growth
 from ICHMultiTaskLib.analysis.repeat import RepeatScan, compare_with_previous
+from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.cli.analyze import summary
 from ICHMultiTaskLib.cli.analyze_options import ComparisonRequest
 from ICHMultiTaskLib.common.errors import InputError
@@ -240,7 +241,7 @@ def test_fields_of_scores_are_filled_in_except_the_gcs():
     }  # fmt: skip
     score = found["scores"][0]
     assert score["points"] is None and score["missing"] == ("GCS",)
-    assert score["notes"] == ("The GCS is needed: 2 with a GCS of 13 to 15, 3 with 5 to 12, 4 with 3 or 4.",)
+    assert score["notes"] == ("It is 2 with a GCS of 13 to 15, 3 with 5 to 12, 4 with 3 or 4.",)
     corrected = comparison_dict(aged, context=ClinicalContext(age=60, ivh=True, gcs=5))["clinical"]
     assert corrected["scores"][0]["points"] == 2 and corrected["sources"]["age"] == "entered"
 
@@ -269,8 +270,35 @@ def test_doubts_about_a_repeat_scan_are_said():
         "The earlier scan is dated after the later one.",
         "The two scans were analyzed by different models.",
     )
-    alike = compare_with_previous(later, analyzed(head.hu + 1, patient_id="7", study_date="20260201"))
-    assert alike.notes == ()
+    alike = analyzed(head.hu + 1, patient_id="7", study_date="20260201")
+    assert compare_with_previous(later, alike).notes == ()
+
+
+@pytest.mark.parametrize(
+    "earlier, later, notes",
+    [
+        ("found", "found", ()),
+        ("uncertain", "found", ("It is uncertain whether the earlier scan shows a hemorrhage.",)),
+        ("none", "found", ("No hemorrhage was found on the earlier scan.",)),
+        ("found", "none", ("No hemorrhage was found on the later scan.",)),
+        (
+            "uncertain", "uncertain",
+            (
+                "It is uncertain whether the earlier scan shows a hemorrhage.",
+                "It is uncertain whether the later scan shows a hemorrhage.",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_growth_says_where_no_hemorrhage_was_found_for_sure(earlier, later, notes):
+    head = phantom((24, 96, 96), (6.5, 2.4, 2.4))
+    first, second = (
+        replace(made_analysis(), hemorrhage=Hemorrhage(answer), head_ct=replace(head, hu=head.hu + n))
+        for n, answer in enumerate((earlier, later))
+    )
+    repeat = compare_with_previous(second, first)
+    assert repeat.notes[: len(notes)] == notes and len(repeat.notes) == len(notes)
+    assert comparison_dict(second, repeat=repeat)["repeat_scan"]["previous"]["hemorrhage"] == earlier
 
 
 def page_text(folder):
