@@ -15,7 +15,7 @@ from ..mrml.translation import tr as _
 ANALYSIS = ("safetensors>=0.4", "jinja2>=3.1")
 LIGHT = "onnxruntime>=1.19"
 """Runs the network instead of PyTorch, where an analysis is all that is wanted."""
-DECODERS = ("python-gdcm>=3.0.24", "pylibjpeg>=2", "pylibjpeg-openjpeg>=2", "pyjpegls>=1.2")
+DECODERS = ("pylibjpeg>=2", "pylibjpeg-openjpeg>=2", "pyjpegls>=1.2")
 """pydicom decodes compressed DICOM images with these."""
 TRAINING = (*ANALYSIS, *DECODERS, "tqdm>=4.60", "scikit-learn>=1.4")
 FIGURES = ("matplotlib>=3.7",)
@@ -23,7 +23,6 @@ TORCH_REQUIREMENT = ">=2.4"
 
 _MODULES = {
     "scikit-learn": "sklearn",
-    "python-gdcm": "gdcm",
     "pylibjpeg-openjpeg": "openjpeg",
     "pyjpegls": "jpeg_ls",
 }

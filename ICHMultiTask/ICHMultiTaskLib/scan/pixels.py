@@ -1,13 +1,16 @@
-"""Hounsfield units of DICOM images: stored values decoded by pydicom and its plug-ins, and rescaled slice by slice."""
+"""Hounsfield units of DICOM images: stored values decoded by pydicom or SimpleITK, and rescaled slice by slice."""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import SimpleITK as sitk
 
 from ..common.errors import DependencyError, InputError
 from ..common.progress import NO_PROGRESS
@@ -20,10 +23,13 @@ if TYPE_CHECKING:
 
 NATIVE_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".2")}
 """Implicit, explicit, deflated and big endian: pixels that need no decoder."""
+JPEG_SYNTAXES = {f"1.2.840.10008.1.2.4.{tail}" for tail in ("50", "51", "57", "70")}
+"""JPEG of 1992, which archives use in its lossless form. pydicom needs python-gdcm for it, whose library meets that of
+3D Slicer under the same names and ends the application with a crash; SimpleITK reads it everywhere."""
 MAX_SLOPE, MAX_INTERCEPT = 100.0, 70_000.0
 """Larger values cannot give Hounsfield units in 16 bits."""
-PACKAGES = "python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls"
-"""Packages that pydicom needs to decode compressed images."""
+PACKAGES = "pylibjpeg pylibjpeg-openjpeg pyjpegls"
+"""Packages that pydicom needs to decode other compressed images: JPEG 2000 and JPEG-LS."""
 
 
 def read_hu(slices: Sequence[Slice], progress: Progress | None = None) -> tuple[np.ndarray, list[str]]:
@@ -115,7 +121,7 @@ def _decode(item, is_signed):
                     name=name, expected=expected, count=count
                 )
             )
-    else:
+    elif syntax not in JPEG_SYNTAXES:
         try:
             is_ready = get_decoder(syntax).is_available
         except (NotImplementedError, ValueError) as error:
@@ -133,7 +139,7 @@ def _decode(item, is_signed):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            stored = pixel_array(dataset, raw=True)
+            stored = _decode_jpeg(dataset) if syntax in JPEG_SYNTAXES else pixel_array(dataset, raw=True)
             if "ModalityLUTSequence" in dataset and "RescaleIntercept" not in dataset:
                 return apply_modality_lut(stored, dataset)
             return stored
@@ -145,6 +151,37 @@ def _decode(item, is_signed):
                 "{name} cannot be decoded; expected readable pixels, found damaged or unsupported ones ({compression})."
             ).format(name=name, compression=words)
         ) from error
+
+
+def _decode_jpeg(dataset):
+    """Stored values of JPEG frames, each written to a file of its own without the scan's rescale values."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate, generate_frames
+    from pydicom.uid import CTImageStorage, generate_uid
+
+    count = int(dataset.get("NumberOfFrames") or 1)
+    planes = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.dcm"
+        for frame in generate_frames(dataset.PixelData, number_of_frames=count):
+            single = Dataset()
+            single.file_meta = FileMetaDataset()
+            single.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+            single.SOPClassUID, single.SOPInstanceUID = CTImageStorage, generate_uid()
+            for keyword in _PIXEL_FORMAT:
+                single[keyword] = dataset[keyword]
+            single.HighBit = dataset.BitsStored - 1
+            single.RescaleIntercept, single.RescaleSlope = "0", "1"
+            single.PixelData = encapsulate([frame])
+            single.save_as(path, enforce_file_format=True)
+            planes.append(sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))[0])
+    return planes[0] if count == 1 else np.stack(planes)
+
+
+_PIXEL_FORMAT = (
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "PixelRepresentation",
+)  # fmt: skip
 
 
 def _complete(dataset, is_signed):

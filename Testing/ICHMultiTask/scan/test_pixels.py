@@ -1,13 +1,17 @@
 """Stored values to Hounsfield units: transfer syntaxes, rescale, padding."""
 
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.data import get_testdata_file
 
 from ICHMultiTaskLib.common.errors import DependencyError, InputError
+from ICHMultiTaskLib.scan import pixels
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
 
@@ -100,6 +104,39 @@ def test_compressed_transfer_syntaxes(tmp_path, dicom_files, head, compressor, s
     head_ct = read_head_ct(tmp_path / "scan")
     np.testing.assert_array_equal(head_ct.hu, hu)
     assert head_ct.hu.dtype == np.int16
+
+
+def test_frames_of_jpeg_in_one_file(tmp_path, dicom_files, head):
+    """Each frame is decoded by itself, and only then rescaled."""
+    hu, affine = head
+    frames = []
+    for path in dicom_files.write(tmp_path / "scan", (hu + 1024).astype(np.uint16), affine, PixelRepresentation=0):
+        compress(path, "JPEG", tmp_path)
+        frames += list(pydicom.encaps.generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1))
+    dataset = pydicom.dcmread(path)
+    dataset.NumberOfFrames, dataset.PixelData = len(frames), pydicom.encaps.encapsulate(frames)
+    dataset.save_as(tmp_path / "frames.dcm")
+    item = SimpleNamespace(path=tmp_path / "frames.dcm", transfer_syntax=dataset.file_meta.TransferSyntaxUID)
+    np.testing.assert_array_equal(pixels._decode(item, False), hu + 1024)
+
+
+def test_lossy_jpeg_of_12_bits():
+    """The values that pydicom's own tests expect of this file."""
+    path = get_testdata_file("JPGExtended.dcm", download=False)
+    item = SimpleNamespace(path=Path(path), transfer_syntax=pydicom.uid.JPEGExtended12Bit)
+    stored = pixels._decode(item, False)
+    assert (stored[420, 140], stored[230, 120], stored.dtype) == (244, 95, np.uint16)
+
+
+def test_damaged_jpeg_is_refused(tmp_path, dicom_files, head):
+    for path in dicom_files.write(tmp_path / "scan", *head):
+        compress(path, "JPEG", tmp_path)
+    dataset = pydicom.dcmread(path)
+    (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8" + bytes(len(frame) - 2)])
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=f"{path.name} cannot be decoded; expected readable pixels.*JPEG Lossless"):
+        read_head_ct(tmp_path / "scan")
 
 
 def test_big_endian(tmp_path, dicom_files, head):
@@ -366,7 +403,7 @@ def test_missing_decoder_names_the_packages(tmp_path, dicom_files, head, monkeyp
         compress(path, "RLE", tmp_path)
     missing = type("Decoder", (), {"is_available": False})
     monkeypatch.setattr("pydicom.pixels.get_decoder", lambda syntax: missing)
-    with pytest.raises(DependencyError, match=r"slice000\.dcm is compressed \(RLE Lossless\): install .* python-gdcm"):
+    with pytest.raises(DependencyError, match=r"slice000\.dcm is compressed \(RLE Lossless\): install .* pyjpegls"):
         read_head_ct(tmp_path)
 
 
