@@ -76,7 +76,7 @@ def joint_manifest(train, test, patients, path):
 
 def folder_of(name, seed, options):
     """Folder of a run."""
-    return options.output / f"{name.replace(' ', '-').replace('×', 'x')}-seed-{seed}"
+    return options.output / f"{name.replace(',', '').replace(' ', '-').replace('×', 'x')}-seed-{seed}"
 
 
 def run(name, seed, options):

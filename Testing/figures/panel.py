@@ -33,7 +33,7 @@ from ICHMultiTaskLib.simulation.writers import write_dicom
 FOLDER = Path(os.environ.get("ICHMULTITASK_SCREENSHOTS") or Path(__file__).parents[2] / "Docs")
 SIZE = 1500, 980
 SMALL = 1366, 768
-RIM_MM, BRAIN_HU = 4.0, 34.0
+RIM_MM, BRAIN_HU = 5.0, 34.0
 READERS = (("Dr. A", (0.1, 0.6, 0.9), ndimage.binary_dilation), ("Dr. B", (0.2, 0.8, 0.3), ndimage.binary_erosion))
 
 

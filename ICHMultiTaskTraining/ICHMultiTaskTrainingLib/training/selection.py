@@ -87,7 +87,11 @@ def choose(trainer: Trainer) -> Selection:
 
 
 def _mixed(trainer, start, end):
-    """The mean of start and end that is best on the held-out patients; the start if none is significantly better."""
+    """The mean of start and end that is surely best on the held-out patients; the start if none is surely better.
+
+    What counts is the change of the losses plus `SURE` standard errors: a smaller share of the trained state is taken
+    where the larger one is not surely better.
+    """
     before, *_ = validation_losses(trainer, trainer.network_of(start.state))
     # Losses are relative to the start's for each head, so that both heads have equal weight.
     scale = {name: max(loss.mean(), 1e-12) for name, loss in before.items()}
@@ -98,10 +102,10 @@ def _mixed(trainer, start, end):
         change = np.mean([(after[name] - before[name]) / scale[name] for name in before], axis=0)
         error = change.std(ddof=1) / np.sqrt(len(change))
         if change.mean() + SURE * error < 0:
-            found.append((float(change.mean()), share, state))
+            found.append((float(change.mean() + SURE * error), float(change.mean()), share, state))
     if not found:
         return _back_to(start, end, "by more than a standard error on the held-out patients")
-    change, share, state = min(found, key=lambda item: item[0])
+    _at_most, change, share, state = min(found, key=lambda item: item[0])
     entry = trainer.measured(trainer.network_of(state)) | {"epoch": end.entry["epoch"], "reduction": 1}
     note = f"The weights are a mean of the start's and those of epoch {end.entry['epoch']} ({share:.0%}): "
     return Selection(state, entry, note + f"on the held-out patients the losses changed by {change:+.0%}.")
