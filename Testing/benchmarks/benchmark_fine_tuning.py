@@ -34,6 +34,7 @@ SCANNERS = {
     "7 mm slices, noise of 8 HU, +4 HU": {"thickness_mm": 7.0, "noise_hu": 8.0, "offset_hu": 4.0},
     "8 mm slices, +6 HU": {"thickness_mm": 8.0, "offset_hu": 6.0},
     "a sharp kernel": {"kernel": "sharp"},
+    "10 mm slices, +14 HU": {"thickness_mm": 10.0, "offset_hu": 14.0},
 }
 
 

@@ -19,7 +19,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 SURE = 1.0
 """Standard errors by which a mean with the start must be better than the start on the held-out patients.
 
-With two, 7 of 10 fine-tunings to thick slices with 6 HU more, which gained 1.5 mL, were rejected (Docs/training.md)."""
+With two, 7 of 10 fine-tunings of model 0.4.0 to thick slices with 6 HU more, which gained 1.5 mL, were rejected."""
 
 
 @dataclass(frozen=True)
