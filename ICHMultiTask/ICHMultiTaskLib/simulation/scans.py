@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import InputError
+from ..common.numbers import counted
 from ..common.progress import NO_PROGRESS
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
@@ -33,7 +34,7 @@ def find_scans(folder: str | os.PathLike) -> list[Path]:
     Raises
     ------
     InputError
-        If the folder is missing or empty.
+        If the folder is missing or empty, or has DICOM files beside other scans, which would be left out.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -46,7 +47,22 @@ def find_scans(folder: str | os.PathLike) -> list[Path]:
         raise InputError(
             f"The folder {folder} holds no scans; expected DICOM folders, .zip, NIfTI, NRRD or MetaImage files."
         )
+    if loose := [entry for entry in entries if entry not in scans and _is_dicom(entry)]:
+        raise InputError(
+            f"{folder} holds {counted(len(loose), 'DICOM file')} ({loose[0].name}) beside "
+            f"{counted(len(scans), 'scan')} ({scans[0].name}); expected the DICOM files of a scan in a "
+            "folder of their own."
+        )
     return scans
+
+
+def _is_dicom(path):
+    """Whether a file is a DICOM file with the usual start; a DICOMDIR, which lists others, is not meant."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+    except OSError:
+        return False
 
 
 def usable_scans(folder: str | os.PathLike, progress: Progress | None = None) -> tuple[list[Path], list[str]]:

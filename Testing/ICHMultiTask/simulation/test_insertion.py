@@ -171,6 +171,17 @@ def test_folder_without_a_usable_scan_is_refused_with_the_reasons(tmp_path):
         find_scans(tmp_path)
 
 
+def test_dicom_files_beside_scans_are_not_left_out_in_silence(tmp_path):
+    dicom = bytes(128) + b"DICM"
+    (tmp_path / "viewer").mkdir()
+    (tmp_path / "DICOMDIR").write_bytes(dicom)
+    (tmp_path / "readme.txt").write_text("Open the viewer.")
+    assert find_scans(tmp_path) == [tmp_path / "viewer"]
+    (tmp_path / "I0001").write_bytes(dicom)
+    with pytest.raises(InputError, match=r"holds 1 DICOM file \(I0001\) beside 1 scan \(viewer\); expected the DICOM"):
+        find_scans(tmp_path)
+
+
 def test_real_head(data_folder):
     head_ct = read_head_ct(data_folder / "ge_head_tilt18_variable_spacing.zip")
     anatomy = Anatomy(head_ct)
