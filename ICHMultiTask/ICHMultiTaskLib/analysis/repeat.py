@@ -74,7 +74,7 @@ def compare_with_previous(analysis: Analysis, previous: Analysis, progress: Prog
 
 
 def _decisions(earlier, later):
-    """Which of the scans shows no hemorrhage for sure; nothing is said if neither shows any, which the verdict says."""
+    """A note for each scan without a sure hemorrhage; none if neither scan shows any, which the verdict says."""
     answers = earlier.hemorrhage, later.hemorrhage
     if answers == (Hemorrhage.NONE, Hemorrhage.NONE):
         return

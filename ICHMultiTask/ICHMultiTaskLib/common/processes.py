@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import wait
 from typing import Any
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_setup_of_process = _tools_of_process = None
-"""In a process of `in_processes`: its `setup`, and what that made."""
+_call = None
+"""In a process of `in_processes`: its function, which makes the tool for its first job."""
 
 
 def usable_cores() -> int:
@@ -59,17 +60,17 @@ def in_processes(
     """
     count = min(count, len(jobs) // worth)
     if count < 2:
-        tools = _tools(setup) if jobs else ()
+        call = _with_tool(function, setup)
         for number, job in enumerate(jobs):
-            yield number, function(job, *tools)
+            yield number, call(job)
         return
     before = set(multiprocessing.active_children())
     # Spawned, because forking a process with running threads, such as PyTorch's, can hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(setup,))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(function, setup))
     try:
         with _no_interrupt(), _one_thread_each():
-            futures = {pool.submit(_do, function, job): number for number, job in enumerate(jobs)}
+            futures = {pool.submit(_do, job): number for number, job in enumerate(jobs)}
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
     except BaseException:
@@ -105,25 +106,25 @@ def _one_thread_each():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _tools(setup):
-    """What `setup` makes, as further arguments of the function: none without it."""
-    return () if setup is None else (setup(),)
+def _with_tool(function, setup):
+    """The function of a job alone; the tool is made for the first job, whose error it then is."""
+    if setup is None:
+        return function
+    tool = cache(setup)
+    return lambda job: function(job, tool())
 
 
-def _do(function, job):
-    global _tools_of_process
+def _do(job):
     try:
-        if _tools_of_process is None:  # here, since an error while a process begins would reach nobody
-            _tools_of_process = _tools(_setup_of_process)
-        return function(job, *_tools_of_process)
+        return _call(job)
     except SystemExit:  # the pool would report it as an error of the job
         os._exit(1)
 
 
-def _begin(setup):
-    """End this process as soon as its parent has ended, even if it was killed; keep `setup` for its first job."""
-    global _setup_of_process
-    _setup_of_process = setup
+def _begin(function, setup):
+    """Keep the function for all jobs, and end this process as soon as its parent has ended, even if it was killed."""
+    global _call
+    _call = _with_tool(function, setup)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # lets half-written files be removed
     parent = multiprocessing.parent_process().sentinel

@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 NATIVE_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".2")}
 """Implicit, explicit, deflated and big endian: pixels that need no decoder."""
 JPEG_SYNTAXES = {f"1.2.840.10008.1.2.4.{tail}" for tail in ("50", "51", "57", "70")}
-"""JPEG of 1992, which archives use in its lossless form. pydicom needs python-gdcm for it, whose library meets that of
-3D Slicer under the same names and ends the application with a crash; SimpleITK reads it everywhere."""
+"""JPEG of 1992, which archives use in its lossless form. pydicom needs python-gdcm for it, whose symbols clash with
+those of 3D Slicer's own GDCM, so that the application crashes when it is closed; SimpleITK reads it everywhere."""
+_PIXEL_FORMAT = (
+    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "PixelRepresentation",
+)  # fmt: skip
 MAX_SLOPE, MAX_INTERCEPT = 100.0, 70_000.0
 """Larger values cannot give Hounsfield units in 16 bits."""
 PACKAGES = "pylibjpeg pylibjpeg-openjpeg pyjpegls"
@@ -176,12 +180,6 @@ def _decode_jpeg(dataset):
             single.save_as(path, enforce_file_format=True)
             planes.append(sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))[0])
     return planes[0] if count == 1 else np.stack(planes)
-
-
-_PIXEL_FORMAT = (
-    "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated", "BitsStored",
-    "PixelRepresentation",
-)  # fmt: skip
 
 
 def _complete(dataset, is_signed):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..common.errors import InputError
 from ..common.numbers import counted
 from ..common.progress import NO_PROGRESS
+from ..scan.dicom_files import is_media_directory, read_header
 from ..scan.reading import read_head_ct
 from ..scan.validation import check_head_ct
 from ..scan.volume_files import suffix_of
@@ -47,7 +48,7 @@ def find_scans(folder: str | os.PathLike) -> list[Path]:
         raise InputError(
             f"The folder {folder} holds no scans; expected DICOM folders, .zip, NIfTI, NRRD or MetaImage files."
         )
-    if loose := [entry for entry in entries if entry not in scans and _is_dicom(entry)]:
+    if loose := [entry for entry in entries if entry not in scans and entry.is_file() and _is_dicom(entry)]:
         raise InputError(
             f"{folder} holds {counted(len(loose), 'DICOM file')} ({loose[0].name}) beside "
             f"{counted(len(scans), 'scan')} ({scans[0].name}); expected the DICOM files of a scan in a "
@@ -57,12 +58,12 @@ def find_scans(folder: str | os.PathLike) -> list[Path]:
 
 
 def _is_dicom(path):
-    """Whether a file is a DICOM file with the usual start; a DICOMDIR, which lists others, is not meant."""
+    """Whether a file is a DICOM file, but not a DICOMDIR, which lists others."""
     try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM" and path.name.upper() != "DICOMDIR"
+        header = read_header(path)
     except OSError:
         return False
+    return header is not None and not is_media_directory(header)
 
 
 def usable_scans(folder: str | os.PathLike, progress: Progress | None = None) -> tuple[list[Path], list[str]]:

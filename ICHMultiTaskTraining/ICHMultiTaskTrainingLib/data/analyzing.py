@@ -72,12 +72,11 @@ def analyze_each(
     list
         What the function returned for each scan.
     """
-    if min(processes, len(scans) // SCANS_WORTH_A_PROCESS) < 2:
+    count = min(processes, len(scans) // SCANS_WORTH_A_PROCESS)
+    if count < 2:
         found = _one_by_one(function, scans, analyzer)
     else:
-        found = in_processes(
-            partial(_read_and_call, function), scans, processes, SCANS_WORTH_A_PROCESS, copier(analyzer)
-        )
+        found = in_processes(partial(_read_and_call, function), scans, count, setup=copier(analyzer))
     results = [None] * len(scans)
     progress(0.0, f"Scan 1 of {len(scans)}{step}")
     with closing(found):  # ends the processes at once if the progress raises Canceled

@@ -100,9 +100,9 @@ def _mixed(trainer, start, end):
         state = mean_state(start.state, end.state, share)
         after, *_ = validation_losses(trainer, trainer.network_of(state))
         change = np.mean([(after[name] - before[name]) / scale[name] for name in before], axis=0)
-        error = change.std(ddof=1) / np.sqrt(len(change))
-        if change.mean() + SURE * error < 0:
-            found.append((float(change.mean() + SURE * error), float(change.mean()), share, state))
+        mean, error = float(change.mean()), float(change.std(ddof=1) / np.sqrt(len(change)))
+        if (at_most := mean + SURE * error) < 0:
+            found.append((at_most, mean, share, state))
     if not found:
         return _back_to(start, end, "by more than a standard error on the held-out patients")
     _at_most, change, share, state = min(found, key=lambda item: item[0])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from ICHMultiTaskLib.common.errors import InputError
@@ -174,7 +175,11 @@ def test_folder_without_a_usable_scan_is_refused_with_the_reasons(tmp_path):
 def test_dicom_files_beside_scans_are_not_left_out_in_silence(tmp_path):
     dicom = bytes(128) + b"DICM"
     (tmp_path / "viewer").mkdir()
-    (tmp_path / "DICOMDIR").write_bytes(dicom)
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = pydicom.uid.MediaStorageDirectoryStorage
+    meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID = pydicom.uid.generate_uid(), "1.2.840.10008.1.2.1"
+    directory = pydicom.dataset.FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    directory.save_as(tmp_path / "DICOMDIR")
     (tmp_path / "readme.txt").write_text("Open the viewer.")
     assert find_scans(tmp_path) == [tmp_path / "viewer"]
     (tmp_path / "I0001").write_bytes(dicom)

@@ -12,6 +12,7 @@ from .scans import AS_IT_IS, ERASED, INSERTED, OFFSETS, PARTS, REAL_SHAPE
 from .variations import REFERENCE, VARIATIONS, words
 
 COLUMN_WIDTHS = (8, 10, 8, 12, 10, 8, 11)
+"""Of the table in `summary`, in characters, after the names of the variations."""
 
 
 def summarize(readings: list[dict]) -> dict:
