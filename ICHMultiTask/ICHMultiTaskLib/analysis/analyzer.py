@@ -264,9 +264,7 @@ class Analyzer:
                 )
             )
         self.runner.check_map(stage, method)
-        clinical = dict(clinical or {})
-        if clinical.get("age") in (None, "") and head_ct.facts.patient_age is not None:
-            clinical["age"] = head_ct.facts.patient_age  # of the DICOM header
+        clinical = _with_age(clinical, head_ct)
         read = self.bundle.clinical.read(clinical) if self.bundle.clinical else None
         tasks = self.bundle.tasks
         progress(0.0, _("Checking the scan"))
@@ -277,13 +275,7 @@ class Analyzer:
         clock.lap("prepare")
         prediction = self.predict(network_input, part(progress, 0.15, 0.6), clinical)
         clock.lap("network")
-        warnings = list(head_ct.facts.warnings)
-        if read and (missing := [VARIABLES[name].words for name, value in read.items() if value is None]):
-            warnings.append(
-                _("The prognosis was made without what the model also reads: {missing}.").format(
-                    missing=joined(", ", missing)
-                )
-            )
+        warnings = [*head_ct.facts.warnings, *_clinical_warnings(read)]
         network_volume = None
         if Head.VOLUME in tasks:
             network_volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
@@ -291,18 +283,8 @@ class Analyzer:
             warnings.extend(thickness_warnings(head_ct, self.bundle.metadata["metrics"]))
             if self.bundle.interval_coverage is None:
                 warnings.append(_("The model has no calibrated interval; the volume is shown without one."))
-        for task in set(Head.values()) - set(tasks):
-            warnings.append(
-                _("The model was trained for the {trained} only: it gives no {other}.").format(
-                    trained=word(tasks[0]), other=word(task)
-                )
-            )
+        warnings.extend(_task_warnings(tasks, head))
         if head not in tasks:
-            warnings.append(
-                _("The attention map is of the {trained} head: the {head} head was not trained.").format(
-                    trained=word(tasks[0]), head=word(head)
-                )
-            )
             head = tasks[0]
         progress(0.6, _("Attention map"))
         if attention or network_volume is not None:
@@ -403,6 +385,34 @@ def analyze(
     clock.lap("load_model")
     analysis = analyzer.analyze(scan, head, stage, method, progress=part(progress, 0.4, 1.0), clinical=clinical)
     return replace(analysis, timing_s=clock.laps | analysis.timing_s)
+
+
+def _with_age(clinical, head_ct):
+    """The clinical values, with the age of the DICOM header where none is given."""
+    clinical = dict(clinical or {})
+    if clinical.get("age") in (None, "") and head_ct.facts.patient_age is not None:
+        clinical["age"] = head_ct.facts.patient_age
+    return clinical
+
+
+def _clinical_warnings(read):
+    missing = [VARIABLES[name].words for name, value in (read or {}).items() if value is None]
+    if missing:
+        yield _("The prognosis was made without what the model also reads: {missing}.").format(
+            missing=joined(", ", missing)
+        )
+
+
+def _task_warnings(tasks, head):
+    """What a model that was trained for one task alone cannot give."""
+    for task in set(Head.values()) - set(tasks):
+        yield _("The model was trained for the {trained} only: it gives no {other}.").format(
+            trained=word(tasks[0]), other=word(task)
+        )
+    if head not in tasks:
+        yield _("The attention map is of the {trained} head: the {head} head was not trained.").format(
+            trained=word(tasks[0]), head=word(head)
+        )
 
 
 class _Clock:

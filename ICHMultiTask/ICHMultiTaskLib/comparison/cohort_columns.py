@@ -118,59 +118,18 @@ def read_cohort(
         raise InputError(_("A long table needs both: the column that names the method and the one with its volumes."))
     table = read_tables(tables, patient, method_column, volume_column)
     columns, warnings = _assign(table, reference, model, methods, raters), table.warnings
-    compared = dict.fromkeys(filter(None, (columns["model"], *columns["methods"], *columns["raters"])))
-    models = columns["model"], detect(MODEL, list(compared))
-    kinds = [
-        (name, "rater" if name in columns["raters"] else "model" if name in models else "method") for name in compared
-    ]
-    names = (columns["reference"], *(name for name, _ in kinds))
-    if unit != "ml" and (in_ml := [name for name in names if UNIT_SUFFIX.search(name)]):
-        raise InputError(
-            _("The volumes are said to be in {unit}, but {names} in mL by name: expected one unit for all.").format(
-                unit=unit, names=", ".join(in_ml)
-            )
-        )
-    volumes = {name: _volumes(table, name, unit) for name in names}
-
-    patients = [name for name in table.patients if name in volumes[columns["reference"]]]
-    if len(patients) < len(table.patients):
-        warnings.append(
-            _("{count} of {patients} patients have no reference volume ({reference}) and are left out.").format(
-                count=len(table.patients) - len(patients), patients=len(table.patients), reference=columns["reference"]
-            )
-        )
-    if complete:
-        whole = [name for name in patients if all(name in found for found in volumes.values())]
-        if len(whole) < len(patients):
-            warnings.append(
-                _("{count} of {patients} patients lack a volume and are left out.").format(
-                    count=len(patients) - len(whole), patients=len(patients)
-                )
-            )
-        patients = whole
-    if not any(name in volumes[column] for column, _ in kinds for name in patients):
-        none = (
-            _(
-                "Nothing can be compared: expected patients with a reference volume ({reference}) and all of "
-                "{columns}, found none."
-            )
-            if complete
-            else _(
-                "Nothing can be compared: expected patients with a reference volume ({reference}) and one of "
-                "{columns}, found none."
-            )
-        )
-        raise InputError(
-            joined(" ", (none.format(reference=columns["reference"], columns=", ".join(compared)), *warnings[:3]))
-        )
+    kinds = _kinds(columns)
+    _check_unit(unit, (columns["reference"], *kinds))
+    volumes = {name: _volumes(table, name, unit) for name in (columns["reference"], *kinds)}
+    patients = _patients(table.patients, volumes, columns["reference"], complete, warnings)
 
     def array(found):
         return np.array([found.get(name, np.nan) for name in patients], dtype=float)
 
     intervals = {}
-    if set(INTERVAL) <= set(table.cells) and models[1]:
+    if set(INTERVAL) <= set(table.cells) and (predicted := detect(MODEL, list(kinds))):
         bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
-        intervals[models[1]] = tuple(array(bound) for bound in bounds)
+        intervals[predicted] = tuple(array(bound) for bound in bounds)
     warnings += [
         _(
             "{name} is used as named in the table, which does not say whether C is the full height (Tada) "
@@ -183,24 +142,79 @@ def read_cohort(
     shown = _shown_names(kinds, years)
     built = tuple(
         Method(shown[name], kind, name, array(volumes[name]), years.get(name), intervals.get(name))
-        for name, kind in kinds
+        for name, kind in kinds.items()
     )
-    counts = {method.name: int(np.isfinite(method.volumes_ml).sum()) for method in built}
-    empty = [name for name, count in counts.items() if not count]
-    if empty:
-        warnings.append(_("No volume of any patient with a reference: {empty}.").format(empty=", ".join(empty)))
-    if len(set(counts.values()) - {0}) > 1:
-        warnings.append(
-            _(
-                "The methods have volumes of {fewest} to {most} patients, so their rows are of different "
-                "patients. The paired tests use patients with both volumes; the option for complete "
-                "patients uses the same patients in all rows."
-            ).format(fewest=min(filter(None, counts.values())), most=max(counts.values()))
-        )
+    warnings += _count_warnings({method.name: int(np.isfinite(method.volumes_ml).sum()) for method in built})
     marks = table.cells.get("simulated", {})
     simulated = sum(marks.get(name, ("", ""))[0].casefold() in ("1", "true") for name in patients)
     reference_ml = array(volumes[columns["reference"]])
     return Cohort(tuple(patients), reference_ml, built, simulated, columns, tuple(warnings))
+
+
+def _kinds(columns):
+    """Kind of `Method` of each column that is compared with the reference, in their order."""
+    compared = dict.fromkeys(filter(None, (columns["model"], *columns["methods"], *columns["raters"])))
+    models = columns["model"], detect(MODEL, list(compared))
+    return {
+        name: "rater" if name in columns["raters"] else "model" if name in models else "method" for name in compared
+    }
+
+
+def _check_unit(unit, names):
+    if unit != "ml" and (in_ml := [name for name in names if UNIT_SUFFIX.search(name)]):
+        raise InputError(
+            _("The volumes are said to be in {unit}, but {names} in mL by name: expected one unit for all.").format(
+                unit=unit, names=", ".join(in_ml)
+            )
+        )
+
+
+def _patients(all_patients, volumes, reference, complete, warnings):
+    """Patients with a reference volume, and with all others if `complete`; appends to `warnings` who is left out."""
+    patients = [name for name in all_patients if name in volumes[reference]]
+    if len(patients) < len(all_patients):
+        warnings.append(
+            _("{count} of {patients} patients have no reference volume ({reference}) and are left out.").format(
+                count=len(all_patients) - len(patients), patients=len(all_patients), reference=reference
+            )
+        )
+    if complete:
+        whole = [name for name in patients if all(name in found for found in volumes.values())]
+        if len(whole) < len(patients):
+            warnings.append(
+                _("{count} of {patients} patients lack a volume and are left out.").format(
+                    count=len(patients) - len(whole), patients=len(patients)
+                )
+            )
+        patients = whole
+    compared = [column for column in volumes if column != reference]
+    if not any(name in volumes[column] for column in compared for name in patients):
+        none = (
+            _(
+                "Nothing can be compared: expected patients with a reference volume ({reference}) and all of "
+                "{columns}, found none."
+            )
+            if complete
+            else _(
+                "Nothing can be compared: expected patients with a reference volume ({reference}) and one of "
+                "{columns}, found none."
+            )
+        )
+        raise InputError(joined(" ", (none.format(reference=reference, columns=", ".join(compared)), *warnings[:3])))
+    return patients
+
+
+def _count_warnings(counts):
+    """What to say of methods with volumes of few or no patients; `counts` are by the shown name."""
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        yield _("No volume of any patient with a reference: {empty}.").format(empty=", ".join(empty))
+    if len(set(counts.values()) - {0}) > 1:
+        yield _(
+            "The methods have volumes of {fewest} to {most} patients, so their rows are of different "
+            "patients. The paired tests use patients with both volumes; the option for complete "
+            "patients uses the same patients in all rows."
+        ).format(fewest=min(filter(None, counts.values())), most=max(counts.values()))
 
 
 def _assign(table, reference, model, methods, raters):
@@ -315,7 +329,7 @@ def _experience(source, raters):
 
 def _shown_names(kinds, years):
     shown = {}
-    for column, kind in kinds:
+    for column, kind in kinds.items():
         name = _rater(column) if kind == "rater" else "Model" if detect(MODEL, [column]) and kind == "model" else None
         name = name or UNIT_SUFFIX.sub("", column) or column
         if column in years and not EXPERIENCE.search(name):

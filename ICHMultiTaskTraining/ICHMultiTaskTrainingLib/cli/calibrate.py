@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device, Weights
+from ICHMultiTaskLib.common.choices import Weights
 from ICHMultiTaskLib.common.progress import ShellProgress
-from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.model.bundle import check_bundle_folder
 
 from ..bundles.recalibration import recalibrate
-from ..data.analyzing import PROCESSES_HELP, processes_for
+from .analyzing_options import add_analyzing_options, number_of_processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="default: the model's name with -calibrated; unchanged if it is replaced")
     parser.add_argument("--bundle-version", help="default: 0.1.0; unchanged if the model is replaced")
     parser.add_argument("--outcome", default="died", metavar="COLUMN", help="0, 1 or a probability of death")
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
-    parser.add_argument("--processes", type=positive, metavar="N", help=PROCESSES_HELP)
+    add_analyzing_options(parser)
     parser.add_argument(
         "--weights",
         choices=Weights.values(),
@@ -40,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
         bundle = recalibrate(
             options.manifest, options.model, output, options.outcome, options.device, progress,
             options.name, options.bundle_version, options.weights,
-            options.processes or processes_for(options.device),
+            number_of_processes(options),
         )  # fmt: skip
     for note in bundle.metadata["calibration"]["notes"]:
         print(note)

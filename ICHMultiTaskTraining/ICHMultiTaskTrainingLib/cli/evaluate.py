@@ -6,15 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
-from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, default_bundle
 
 from ..bundles.model_card import record_metrics
-from ..data.analyzing import PROCESSES_HELP, processes_for
 from ..evaluation.evaluation import evaluate
 from ..evaluation.subgroups import subgroup_text
+from .analyzing_options import add_analyzing_options, number_of_processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
-    parser.add_argument("--processes", type=positive, metavar="N", help=PROCESSES_HELP)
+    add_analyzing_options(parser)
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")
     parser.add_argument(
         "--features", action="store_true", help="write the network's features of each scan, for logistic --features"
@@ -38,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     with ShellProgress() as progress:
         metrics = evaluate(
             options.manifest, options.output, options.model, options.device, progress, options.features,
-            options.processes or processes_for(options.device),
+            number_of_processes(options),
         )  # fmt: skip
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)

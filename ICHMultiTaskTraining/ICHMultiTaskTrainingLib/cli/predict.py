@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
-from ICHMultiTaskLib.common.shell import positive
 
-from ..data.analyzing import PROCESSES_HELP, processes_for
 from ..evaluation.prediction import FILE, predict
+from .analyzing_options import add_analyzing_options, number_of_processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="scans: subfolders of DICOM files, .zip, NIfTI, NRRD, MetaImage")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
-    parser.add_argument("--processes", type=positive, metavar="N", help=PROCESSES_HELP)
+    add_analyzing_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -28,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
     with ShellProgress() as progress:
         records = predict(
             options.folder, options.output, options.model, options.device, progress,
-            options.processes or processes_for(options.device),
+            number_of_processes(options),
         )  # fmt: skip
     left_out = sum(bool(record["problem"]) for record in records)
     print(f"{len(records) - left_out} of {len(records)} scans: {options.output / FILE}")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive, seed
 from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, default_bundle
 
 from ..bundles.model_card import record_metrics
-from ..data.analyzing import PROCESSES_HELP, processes_for
 from ..evaluation.robustness.metrics import summary
 from ..evaluation.robustness.run import robustness
+from .analyzing_options import add_analyzing_options, number_of_processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
-    parser.add_argument("--processes", type=positive, metavar="N", help=PROCESSES_HELP)
+    add_analyzing_options(parser)
     parser.add_argument("--patients", type=positive, default=20, metavar="N", help="simulated patients (default 20)")
     parser.add_argument(
         "--seed",
@@ -58,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
         results = robustness(
             options.output, options.model, options.device, options.patients, options.seed, options.manifest,
             options.anatomy, options.insertions, progress=progress, masks=options.masks,
-            processes=options.processes or processes_for(options.device),
+            processes=number_of_processes(options),
         )  # fmt: skip
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), results, "robustness")

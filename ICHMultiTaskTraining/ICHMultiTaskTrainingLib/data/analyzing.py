@@ -20,8 +20,6 @@ from .manifest import Row
 
 SCANS_WORTH_A_PROCESS = 4
 """Starting a process and loading the model takes as long as analyzing about this many scans."""
-PROCESSES_HELP = "processes that analyze scans (default: one per processor, as memory allows; on a GPU one)"
-"""Of the commands whose default is that of `processes_for`."""
 MEMORY_BYTES = 2 * 1024**3
 """Of a process that has loaded PyTorch and analyzes a scan of thin slices."""
 
