@@ -56,7 +56,7 @@ class MapChoice(NamedTuple):
 
 LOCATOR = MapChoice("volume", "stage3", "hirescam")
 """The default map: second look and marking search where it is high. The paper's, Grad-CAM of the last stage, is hottest
-at the border of large bleeds; measured in `Docs/training.md`.
+at the border of large bleeds; measured in `Docs/experiments.md`.
 """
 
 WITHOUT_PYTORCH = (Stage.STAGE3.value, Stage.STAGE4.value)
