@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ..analysis.analyzer import Analysis, Analyzer
+from ..analysis.analyzer import Analysis
 from ..analysis.findings.finding import findings_text
 from ..analysis.prognosis_range import MEANING
 from ..analysis.second_look import WITHOUT_PROGNOSIS
@@ -92,8 +92,7 @@ def _analyze(options):
         timing = {"read": time.perf_counter() - clock}
         bar.step("Loading the model", 0.3, 0.4)(0.0, "")
         clock = time.perf_counter()
-
-        analyzer = Analyzer(bundle, options.device, options.runtime)
+        analyzer = scan_options.load_analyzer(options, bundle, options.stage, options.method)
         timing["load_model"] = time.perf_counter() - clock
         analysis = analyzer.analyze(
             head_ct,

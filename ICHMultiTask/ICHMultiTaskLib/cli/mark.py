@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..analysis.analyzer import Analyzer
 from ..analysis.marking import Marking, check_volume, mark
 from ..common.errors import OutputError
 from ..common.names import safe_name, stem
@@ -44,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         check_volume(options.volume)
     bundle = ModelBundle.load(options.model or default_bundle())  # fails before the long work starts, as the above
     head_ct = read_head_ct(options.path, options.series)
-    analysis = Analyzer(bundle, options.device, options.runtime).analyze(head_ct, attention=False)
+    analysis = scan_options.load_analyzer(options, bundle).analyze(head_ct, attention=False)
     marking = mark(analysis, options.volume)
     if marking.mask.any():
         from ..mrml.marking import write_marking

@@ -12,13 +12,15 @@ shape [N, 1, D, H, W] and encoded clinical variables of shape [1, inputs] or Non
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ..common.choices import RuntimeLibrary
+from ..common.choices import Device, RuntimeLibrary
 from ..common.errors import DependencyError
 from ..common.translation import tr as _
+from .attention import needs_pytorch
 from .bundle import ModelBundle
 from .networks import DEFAULT_NETWORK
 from .networks.resnet_stages import BLOCKS
@@ -67,6 +69,27 @@ def library_for(architecture: Mapping) -> RuntimeLibrary:
     """The library that a network needs: PyTorch, or "auto" where any will do."""
     runs = architecture.get("network", DEFAULT_NETWORK) in BLOCKS
     return RuntimeLibrary.AUTO if runs else RuntimeLibrary.TORCH
+
+
+def soonest_ready(bundle: ModelBundle, device: str, stage: str, method: str) -> RuntimeLibrary:
+    """The library with which a process that analyzes one scan is done soonest; "auto" where there is no choice.
+
+    Importing PyTorch takes longer than all that ONNX Runtime does for one scan, even where there is a GPU.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    device, stage, method : str
+        As they were asked for.
+    """
+    suffices = library_for(bundle.metadata["architecture"]) == RuntimeLibrary.AUTO and not needs_pytorch(stage, method)
+    if not suffices or device not in (Device.AUTO, Device.CPU):
+        return RuntimeLibrary.AUTO
+    try:
+        importlib.import_module(PACKAGES[RuntimeLibrary.ONNX])
+    except ImportError:  # not installed, or a system library is missing
+        return RuntimeLibrary.AUTO
+    return RuntimeLibrary.ONNX
 
 
 def load_runner(bundle: ModelBundle, device: str = "auto", runtime: str = "auto") -> TorchRunner | OnnxRunner:

@@ -1,25 +1,24 @@
 """ONNX Runtime gives what PyTorch gives, from the same bundles and without PyTorch."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("onnxruntime")
-
-from ICHMultiTaskLib.analysis.analyzer import Analyzer  # noqa: E402
-from ICHMultiTaskLib.analysis.attention import attention_grid  # noqa: E402
-from ICHMultiTaskLib.common.errors import BundleError, DependencyError, InputError  # noqa: E402
-from ICHMultiTaskLib.model import runners  # noqa: E402
-from ICHMultiTaskLib.model.attention import LOCATOR, WITHOUT_PYTORCH  # noqa: E402
-from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle  # noqa: E402
-from ICHMultiTaskLib.model.clinical import ClinicalInputs  # noqa: E402
-from ICHMultiTaskLib.model.networks import build_network  # noqa: E402
-from ICHMultiTaskLib.model.networks.resnet_onnx import ResNetOnnx  # noqa: E402
-from ICHMultiTaskLib.model.onnx_runner import thread_count  # noqa: E402
-from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare  # noqa: E402
-from ICHMultiTaskLib.model.testing import phantom, tiny_bundle  # noqa: E402
+from ICHMultiTaskLib.analysis.analyzer import Analyzer
+from ICHMultiTaskLib.analysis.attention import attention_grid
+from ICHMultiTaskLib.common.errors import BundleError, DependencyError, InputError
+from ICHMultiTaskLib.model import runners
+from ICHMultiTaskLib.model.attention import LOCATOR, WITHOUT_PYTORCH
+from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundle
+from ICHMultiTaskLib.model.clinical import ClinicalInputs
+from ICHMultiTaskLib.model.networks import build_network
+from ICHMultiTaskLib.model.networks.resnet_onnx import ResNetOnnx
+from ICHMultiTaskLib.model.onnx_runner import thread_count
+from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings, prepare
+from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 
 DENSE = {"width": 4, "stem_stride": [1, 4, 4], "stage_strides": [1, 2, [1, 2, 2], 2], "dense_from": "stage3"}
 ARCHITECTURES = {
@@ -165,6 +164,31 @@ def test_weights_of_another_network_are_refused(tmp_path):
 def test_pytorch_is_taken_where_it_is_installed(installed, asked, found, monkeypatch):
     monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: name if name in installed else None)
     assert runners.choose_library(asked) == found
+
+
+@pytest.mark.parametrize(
+    "choice, found",
+    [
+        ({}, "onnx"),
+        ({"device": "cpu", "stage": "stage4", "method": "cam"}, "onnx"),
+        ({"device": "cuda"}, "auto"),
+        ({"stage": "stage1"}, "auto"),
+        ({"method": "saliency"}, "auto"),
+        ({"architecture": {"network": "densenet121"}}, "auto"),
+    ],
+)
+def test_one_scan_is_analyzed_by_what_starts_faster(choice, found, tmp_path):
+    asked = {"device": "auto", "stage": LOCATOR.stage, "method": LOCATOR.method} | choice
+    architecture = asked.pop("architecture", ARCHITECTURES["tiny"])
+    bundle = ModelBundle(tmp_path, {"architecture": architecture})
+    assert runners.soonest_ready(bundle, **asked) == found
+
+
+def test_pytorch_analyzes_where_onnx_runtime_cannot_be_imported(tmp_path, monkeypatch):
+    """It is installed, but a system library is missing."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    bundle = ModelBundle(tmp_path, {"architecture": ARCHITECTURES["tiny"]})
+    assert runners.soonest_ready(bundle, "auto", LOCATOR.stage, LOCATOR.method) == "auto"
 
 
 def test_library_that_is_not_installed_is_named(monkeypatch):

@@ -562,7 +562,6 @@ def test_skull_and_segments_in_3d(case):
 
 def without_pytorch(monkeypatch):
     """Only ONNX Runtime is found, as after the light installation."""
-    pytest.importorskip("onnxruntime")
     found = runners.importlib.util.find_spec
     monkeypatch.setattr(runners.importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
 
