@@ -59,6 +59,13 @@ RIM_PERCENTILE = 80
 USUAL_NOISE_HU, NOISE_AT_PERCENTILE = 10.0, 0.84
 """Hardly any scan has more noise than this, averaged to `GRID_MM`; a sharp kernel for bone has twice as much, which
 raises that percentile of the surroundings by this fraction of it."""
+NECK_MM = 3.0
+"""Half the width up to which a bridge between two parts is a neck."""
+ALONG_BONE_MM, ALONG_BONE = 6.0, 0.8
+SINUS_ML = 0.3
+"""A part is a dural sinus if this share of it lies nearer to bone than the first value, and it is larger than this: a
+smaller one may be the edge of a bleed. Of 250 simulated bleeds (seed 109), 7.1 mL were left out so that were no blood,
+and 0.4 mL that were."""
 NEAR_BONE_MM = 4.0
 DENSE_HU = 100.0
 """Denser than this: bone, calcium, metal or contrast in vessels, not blood."""
@@ -117,7 +124,7 @@ def outline(
         return nothing
     progress(0.5, _("Border"))
     grid, level, border = _border(level, grid, target_ml)
-    region = _region(level, grid, border)
+    region = _without_sinuses(_region(level, grid, border), grid)
     if not region.any():
         return nothing
     volume = float(np.count_nonzero(region) * grid.voxel_ml)
@@ -297,6 +304,32 @@ def _region(level, grid, border):
     if (box := bounding_box(region)) is not None:
         region[box] = ndimage.binary_fill_holes(region[box])
     return region
+
+
+def _without_sinuses(region, grid):
+    """The region without parts along bone that only a neck, or nothing, joins to the one with most of the attention."""
+    parts, count = _parts(region, grid.spacing)
+    if count < 2:
+        return region
+    numbers = np.arange(1, count + 1)
+    sinuses = ndimage.mean(grid.from_bone < ALONG_BONE_MM, parts, numbers) > ALONG_BONE
+    sinuses &= np.bincount(parts.ravel(), minlength=count + 1)[1:] * grid.voxel_ml > SINUS_ML
+    if not sinuses.any():
+        return region
+    sinuses[np.argmax(ndimage.sum(grid.attention, parts, numbers))] = False
+    return region & ~np.r_[False, sinuses][parts]
+
+
+def _parts(region, spacing):
+    """Number the parts of a region that only necks join, and their number; what is narrow is a part of its own."""
+    depth = ndimage.distance_transform_edt(np.pad(region, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    inner, count = ndimage.label(depth > NECK_MM)
+    if not count:
+        return ndimage.label(region)
+    distance, nearest = ndimage.distance_transform_edt(inner == 0, sampling=spacing, return_indices=True)
+    wide = np.where(region & (distance <= NECK_MM + GRID_MM), inner[tuple(nearest)], 0)
+    narrow, more = ndimage.label(region & (wide == 0))
+    return np.where(narrow, narrow + count, wide), count + more
 
 
 def _border(level, grid, target_ml):

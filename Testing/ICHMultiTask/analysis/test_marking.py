@@ -193,6 +193,22 @@ def test_muscle_under_the_base_of_the_skull_is_no_blood():
     assert found.evidence.contrast_hu > 20
 
 
+def test_dural_sinus_that_touches_the_bleed_is_no_blood():
+    """A band of the density of blood along the skull, 4.5 mm thick and 60 mm long, beside a bleed of 7 mL."""
+    head_ct = phantom((34, 256, 256), (5.0, 0.9, 0.9))
+    truth = ball(head_ct, (55.0, -5.0, 10.0), 12.0)
+    hu = np.where(ball(head_ct, radius_mm=21.0) & ~truth, np.int16(34), head_ct.hu)
+    k, j, i = np.indices(hu.shape, dtype=np.float32)
+    x, y, z = np.moveaxis(apply_affine(head_ct.ijk_to_ras, np.stack([i, j, k], axis=-1)), -1, 0)
+    from_bone = ndimage.distance_transform_edt(hu < 160, sampling=head_ct.spacing_kji)
+    band = (from_bone < 6) & (hu > 0) & (hu < 160) & (np.abs(y + 5) < 30) & (np.abs(z - 10) < 7) & (x > 0)
+    scan = HeadCT(np.where(truth | band, np.int16(65), hu), head_ct.ijk_to_ras)
+    assert np.count_nonzero(band & ~truth) * scan.voxel_volume_mm3 > 3000
+    assert (ndimage.binary_dilation(truth) & band).any()
+    found = mark(analysis_of(scan, truth, np.count_nonzero(truth) * scan.voxel_volume_mm3 / 1000))
+    assert dice(found.mask, truth) > 0.95
+
+
 @pytest.mark.parametrize("seed", [4, 5])
 def test_brain_made_brighter_by_the_base_of_the_skull_is_no_blood(seed):
     """Beam hardening: the lower the slice, the brighter the brain; it doubled or tripled these volumes."""
