@@ -53,6 +53,17 @@ with followed({folder!r}, NullProgress()) as progress:
 """
 
 
+HALTER = """
+import os, signal, sys, time
+file, process = sys.argv[1], int(sys.argv[2])
+while not os.path.isfile(file):
+    os.kill(process, 0)
+    time.sleep(0.001)
+os.kill(process, signal.SIGSTOP)
+"""
+"""Halts a process as soon as a file exists. The window's event loop would look too late on a busy machine."""
+
+
 class ICHMultiTaskTrainingPanelTest(LegibleCase):
     """One cohort, simulated through the panel, serves all tests."""
 
@@ -264,10 +275,11 @@ class ICHMultiTaskTrainingPanelTest(LegibleCase):
         self.write(settings_text(TINY | {"coarse_epochs": []}))
         self.ui.startButton.click()
         folder = self.folder / self._testMethodName
-        # The report is written after the bundle, faster than the panel looks: so the process is halted before it.
-        self.waitFor(lambda: (folder / "bundle" / METADATA).is_file() or not self.widget._running)
+        self.waitFor(lambda: read_progress(folder) is not None)
         process = read_progress(folder).process
-        os.kill(process, signal.SIGSTOP)
+        # The report is written after the bundle: so the process is halted before it.
+        halter = [python_executable(), "-c", HALTER, str(folder / "bundle" / METADATA), str(process)]
+        subprocess.run(halter, check=True, timeout=400)
         self.assertFalse((folder / "report" / "report.html").exists())
         self.waitFor(lambda: len(self.widget.run.history) == 1)
         self.ui.startButton.click()

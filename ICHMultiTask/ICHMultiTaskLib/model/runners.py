@@ -12,7 +12,6 @@ shape [N, 1, D, H, W] and encoded clinical variables of shape [1, inputs] or Non
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

@@ -156,6 +156,8 @@ def test_quick_result_needs_no_slicer(scan, bundle, tmp_path):
     result = tmp_path / "result"
     done = run_without("slicer", "analyze", scan, "--model", bundle, "--output", result, "--quick")
     assert str(result / "report.json") in done.stdout and "scene.mrb" not in done.stdout
+    # PyTorch is installed, but was not loaded for a single scan.
+    assert "torch" not in json.loads((result / "report.json").read_text())["provenance"]["libraries"]
 
 
 def test_quick_result_without_pytorch_has_the_same_numbers(scan, bundle, tmp_path, capfd):
