@@ -37,8 +37,7 @@ def run(options: argparse.Namespace) -> None:
     with ShellProgress() as progress:
         bundle = recalibrate(
             options.manifest, options.model, output, options.outcome, options.device, progress,
-            options.name, options.bundle_version, options.weights,
-            number_of_processes(options),
+            options.name, options.bundle_version, options.weights, number_of_processes(options),
         )  # fmt: skip
     for note in bundle.metadata["calibration"]["notes"]:
         print(note)

@@ -24,8 +24,7 @@ def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
     with ShellProgress() as progress:
         records = predict(
-            options.folder, options.output, options.model, options.device, progress,
-            number_of_processes(options),
+            options.folder, options.output, options.model, options.device, progress, number_of_processes(options)
         )  # fmt: skip
     left_out = sum(bool(record["problem"]) for record in records)
     print(f"{len(records) - left_out} of {len(records)} scans: {options.output / FILE}")
