@@ -1,5 +1,10 @@
-"""Parameters and multiply-adds of the networks, here and as published."""
+"""Cost of the networks: counted, timed, and as published."""
 
+from __future__ import annotations
+
+import os
+import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +14,11 @@ from torch import nn
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.networks import NETWORKS, TRAINABLE, build_network, built_for
 from ICHMultiTaskLib.model.networks.cost import Cost, cost_of, network_cost
+from ICHMultiTaskLib.model.runtime import available_devices, repeatable
+
+MIN_RUNS, MAX_RUNS, TIMED_SECONDS = 3, 50, 1.0
+"""A network is timed for so long, but at least and at most so often. The fastest run counts: other work on the machine
+only ever adds to a run."""
 
 
 @dataclass(frozen=True)
@@ -92,32 +102,102 @@ def as_published(name: str, published: Published) -> Cost:
     return Cost(cost.parameters, cost.multiply_adds // 2, cost.kept_bytes // 2)
 
 
-def cost_rows(shapes: Sequence[tuple[int, int, int]]) -> tuple[list[str], list[list[str]]]:
+def measured_cost(architecture: Mapping, shape_kji: Sequence[int], devices: Sequence[str] | None = None) -> dict:
+    """Measure a network with random weights on one scan; trained weights would cost the same.
+
+    Parameters
+    ----------
+    architecture : dict
+        Arguments of `build_network`.
+    shape_kji : sequence of int
+        Shape of the input, (D, H, W).
+    devices : sequence of str, optional
+        Devices to time; None: all that are available.
+
+    Returns
+    -------
+    dict
+        `parameters`; `multiply_adds` per scan; `memory_mb`: activations that a training step stores per scan, in
+        float32; `seconds`: by device, None if it is not available; `measured_on`: name of the hardware by device.
+    """
+    of_two = network_cost(architecture, tuple(shape_kji), batch=2)  # batch norm needs more than one value
+    devices = available_devices() if devices is None else devices
+    network = build_network(architecture).eval()
+    return {
+        "parameters": of_two.parameters,
+        "multiply_adds": of_two.multiply_adds // 2,
+        "memory_mb": of_two.kept_bytes / 2e6,
+        "seconds": {d: seconds(network, shape_kji, d) if d in devices else None for d in ("cpu", "cuda")},
+        "measured_on": {d: hardware(d) for d in ("cpu", "cuda") if d in devices},
+    }
+
+
+def seconds(network: nn.Module, shape_kji: Sequence[int], device: str) -> float:
+    """Seconds of the forward pass of one scan, the fastest of several runs after an untimed one for warming up."""
+    network = network.to(device)
+    image = torch.zeros(1, 1, *shape_kji, device=device)
+    taken = []
+    with torch.inference_mode(), repeatable(device):
+        while len(taken) <= MIN_RUNS or (sum(taken[1:]) < TIMED_SECONDS and len(taken) <= MAX_RUNS):
+            start = time.perf_counter()
+            output, _scores = network(image)
+            output.cpu()  # waits for the device
+            taken.append(time.perf_counter() - start)
+    return min(taken[1:])
+
+
+def hardware(device: str) -> str:
+    """Name of the hardware behind a device, with the number of cores in use."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} cores"
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def cost_rows(shapes: Sequence[tuple[int, int, int]], devices: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
     """Make the table of all networks.
 
     Parameters
     ----------
     shapes : sequence of (int, int, int)
-        Input shapes to list multiply-adds for.
+        Input shapes to list multiply-adds and memory for.
+    devices : sequence of str
+        Devices to time the networks on, besides.
 
     Returns
     -------
     headings : list of str
     rows : list of list of str
-        Parameters in millions, multiply-adds in billions per scan.
+        Parameters in millions; for each shape, of one scan, multiply-adds in billions, MiB that a training step keeps
+        in float32, and seconds of a forward pass on each device.
 
     Raises
     ------
     InputError
         If a shape is too small for a network.
     """
-    headings = ["network", "name", "parameters (M)", *(f"G multiply-adds, {'×'.join(map(str, s))}" for s in shapes)]
+    headings = ["network", "name", "parameters (M)"]
+    for shape in shapes:
+        grid = "×".join(map(str, shape))
+        headings += [f"G multiply-adds, {grid}", f"MiB kept in training, {grid}"]
+        headings += [f"seconds on {hardware(device)}, {grid}" for device in devices]
     headings += ["parameters as published (M)", "published", "multiply-adds as published (G)", "published", "source"]
     rows = []
     for name in TRAINABLE:
         costs = [_cost(name, shape) for shape in shapes]
         row = [NETWORKS.label(name), name, _text(costs[0].parameters / 1e6, 2)]
-        row += [_text(cost.multiply_adds / 2e9, 1) for cost in costs]
+        for shape, cost in zip(shapes, costs):
+            row += [_text(cost.multiply_adds / 2e9, 1), _text(cost.kept_bytes / 2**21, 0)]
+            if devices:
+                network = build_network(_architecture(name, shape)).eval()
+                row += [_text(seconds(network, shape, device), 3) for device in devices]
         published = PUBLISHED.get(name)
         if published:
             same = as_published(name, published)
@@ -130,9 +210,13 @@ def cost_rows(shapes: Sequence[tuple[int, int, int]]) -> tuple[list[str], list[l
     return headings, rows
 
 
+def _architecture(name, shape):
+    return {"network": name} | built_for(name, shape)
+
+
 def _cost(name, shape):
     try:
-        return network_cost({"network": name} | built_for(name, shape), shape, batch=2)
+        return network_cost(_architecture(name, shape), shape, batch=2)
     except (RuntimeError, ValueError) as error:
         grid, reason = "×".join(map(str, shape)), str(error).strip().partition("\n")[0]
         raise InputError(f"The network {name} cannot read {grid} voxels: {reason}") from error

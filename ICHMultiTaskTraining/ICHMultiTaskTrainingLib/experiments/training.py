@@ -13,10 +13,10 @@ from ICHMultiTaskLib.model.attention.maps import attention_map
 
 from ..bundles.export import export_bundle
 from ..data.manifest import Manifest
+from ..evaluation.network_costs import measured_cost
 from ..training.config import TrainingConfig, make_config
 from ..training.progress_file import followed
 from ..training.trainer import Trainer
-from .cost import cost
 from .figures import five_slices
 from .interpretation import on_input_grid
 from .rows import Row
@@ -71,7 +71,7 @@ def train_fold(
         }  # fmt: skip
         draw = None
         if not fold:
-            facts["cost"] = cost(config.bundle_architecture(), config.preprocessing["shape_kji"])
+            facts["cost"] = measured_cost(config.bundle_architecture(), config.preprocessing["shape_kji"])
             draw = _map_drawing(trainer, network, row)
             export_bundle(trainer, store.folder / MODELS / row.name, row.name, None, None, command, choice)
         store.write(row.name, fold, records, trainer.history, facts, draw)
