@@ -26,6 +26,11 @@ CHOICES = {
     "precision": Precision.values(),
     "dense_from": (None, *Stage.values()),
 }
+KINDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list", dict: "named values",
+    NoneType: "null",
+}  # fmt: skip
+"""The kinds of values of settings, in words."""
 WITH_A_START = {"frozen_encoder": False, "frozen_norm": False, "anchor": 0.0, "mix_with_start": False}
 """Settings that need `start_from`, with their values for runs without it."""
 
@@ -137,7 +142,7 @@ def _check_architecture(settings):
     if type(architecture.get("width", 1)) is not int or not 1 <= architecture.get("width", 1) <= 2048:
         raise InputError(f"The width is out of range: expected from 1 to 2048, found {architecture['width']!r}.")
     if type(architecture.get("final_relu", True)) is not bool:
-        raise InputError(f"final_relu has a wrong value: expected bool, found {architecture['final_relu']!r}.")
+        raise InputError(f"final_relu has a wrong value: expected {KINDS[bool]}, found {architecture['final_relu']!r}.")
 
 
 def _check_preprocessing(preprocessing):
@@ -173,7 +178,7 @@ def _check_type(name, value, kind):
     kinds = get_args(kind) or (kind,)
     # Not isinstance, for which True is a number.
     if type(value) not in ((*kinds, int) if float in kinds else kinds):
-        expected = " or ".join("null" if k is NoneType else k.__name__ for k in kinds)
+        expected = " or ".join(KINDS[k] for k in kinds)
         raise InputError(f"The setting {name} has a wrong value: expected {expected}, found {value!r}.")
 
 

@@ -134,7 +134,7 @@ def test_clinical_inputs_added_to_an_image_model_change_no_initial_output(
         ({"clinical": ["nihss"]}, "The table has no column nihss"),
         ({"clinical": ["age"], "tasks": "volume"}, "only used by the prognosis"),
         ({"clinical": ["age"], "prognosis_weight": 0.0}, "only used by the prognosis"),
-        ({"clinical": "age"}, "expected list, found 'age'"),
+        ({"clinical": "age"}, "expected a list, found 'age'"),
     ],
 )
 def test_impossible_settings_are_refused_before_the_folder_is_touched(

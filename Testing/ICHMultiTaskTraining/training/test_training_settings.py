@@ -175,10 +175,10 @@ def test_gradient_that_is_not_finite_stops(training_manifest, small_settings, tm
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": "many"}, "setting epochs has a wrong value: expected int, found 'many'"),
-        ({"epochs": True}, "setting epochs has a wrong value: expected int, found True"),
-        ({"augment": 1}, "setting augment has a wrong value: expected bool, found 1"),
-        ({"fold": 1.5}, "setting fold has a wrong value: expected int or null, found 1.5"),
+        ({"epochs": "many"}, "setting epochs has a wrong value: expected a whole number, found 'many'"),
+        ({"epochs": True}, "setting epochs has a wrong value: expected a whole number, found True"),
+        ({"augment": 1}, "setting augment has a wrong value: expected true or false, found 1"),
+        ({"fold": 1.5}, "setting fold has a wrong value: expected a whole number or null, found 1.5"),
         ({"tasks": "all"}, "tasks is unknown: expected both, volume, prognosis, found 'all'"),
         ({"precision": "fp8"}, "precision is unknown: expected auto, fp32, bf16, fp16"),
         ({"optimizer": "lbfgs"}, "optimizer is unknown: expected sgd, adamw"),
