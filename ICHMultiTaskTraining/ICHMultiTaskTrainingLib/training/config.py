@@ -86,9 +86,9 @@ class TrainingConfig:
         distance (L2-SP, Li et al. 2018, arXiv:1802.01483, decoupled from the gradient as in AdamW); only with
         `start_from`.
     mix_with_start : bool
-        After training, use the weighted mean of the start's and the trained weights that is best on the held-out
-        patients, or the start itself if none is significantly better (Wortsman et al. 2022, "Robust fine-tuning of
-        zero-shot models"); only with `start_from`.
+        After training, use the weighted mean of the start's and the trained weights with the largest share of the
+        latter that is surely better on the held-out patients, or the start itself if none is (Wortsman et al. 2022,
+        "Robust fine-tuning of zero-shot models"); only with `start_from`.
     patience : int or None
         Stop after this many epochs at full resolution without a smaller validation loss, and use the best epoch.
     outcome : str

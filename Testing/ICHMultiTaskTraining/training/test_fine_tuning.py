@@ -24,7 +24,7 @@ from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.training.config import make_config
 from ICHMultiTaskTrainingLib.training.lineage import death_weight, uncalibrated
 from ICHMultiTaskTrainingLib.training.run_folder import RunFolder, check_start, claim_run
-from ICHMultiTaskTrainingLib.training.selection import mean_state
+from ICHMultiTaskTrainingLib.training.selection import largest_sure, mean_state
 from ICHMultiTaskTrainingLib.training.trainer import Trainer
 from ICHMultiTaskTrainingLib.training.validation import best_entry, score
 
@@ -141,6 +141,27 @@ def test_run_that_ended_worse_gives_the_start_and_says_so(training_manifest, sta
 def test_mean_with_the_start():
     start, end = ({"a": torch.tensor([value]), "n": torch.tensor(7)} for value in (1.0, 3.0))
     assert mean_state(start, end, 0.25)["a"] == 1.5 and mean_state(start, end, 1.0)["a"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "expected"),
+    [
+        (-0.10, 0.04, 1.0),
+        (-0.10, 0.07, 0.5),  # the whole way and three quarters would have to be better by two standard errors
+        (-0.10, 0.11, 0.0),
+        (0.10, 0.01, 0.0),
+    ],
+)
+def test_a_half_way_is_taken_sooner_than_the_whole(mean, error, expected):
+    """Changes that grow with the share, of five patients."""
+    shape = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+    spread = shape / shape.std(ddof=1) * np.sqrt(5)
+    share, by = largest_sure(lambda share: share * (mean + error * spread))
+    assert share == expected and by == pytest.approx(expected * mean)
+
+
+def test_one_held_out_patient_proves_nothing():
+    assert largest_sure(lambda share: np.array([-1.0])) == (0.0, 0.0)
 
 
 def test_calibration_of_the_start_is_kept_below_the_floors(training_manifest, start, tmp_path):
