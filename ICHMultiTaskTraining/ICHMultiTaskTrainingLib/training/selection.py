@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 SURE = {1.0: 2.0, 0.75: 2.0, 0.5: 1.0, 0.25: 1.0}
-"""Shares of the trained state that are tried in its mean with the start, and the standard errors by which that mean must
-be better than the start on the held-out patients.
+"""Shares of the trained state that are tried in its mean with the start, and the standard errors by which that mean
+must be better than the start on the held-out patients.
 
-A half way is taken sooner than the whole, since it harms less where the held-out patients mislead. With two standard
+Half the way is taken sooner than the whole, since it harms less where the held-out patients mislead. With two standard
 errors for every share, 7 of 10 fine-tunings of model 0.4.0 to thick slices with 6 HU more, which gained 1.5 mL, were
 rejected; with one for every share, 1 of 20 of model 0.7.1 to scans like those of its training lost 0.12 mL."""
 
