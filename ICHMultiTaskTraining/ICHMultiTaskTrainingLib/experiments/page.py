@@ -16,6 +16,7 @@ from ..data.manifest import Manifest, Row
 from ..evaluation.metrics import auc
 from ..training.config import PRESETS as TRAINING
 from ..training.config import UNWRITTEN, TrainingConfig
+from ..training.validation import is_silent
 from .cohort import formula_volumes, is_simulated, median_of_others, rater_volumes
 from .figures import covering_curves, error_curves, roc_curves, volume_histograms
 from .interpretation import LEVELS
@@ -92,11 +93,17 @@ def write_page(
     table1 = volume_table(rows, networks, {MEDIAN: others} | formulas, raters, settings["seed"])
     table2 = prognosis_table(rows, {n: o for n, o in odds.items() if np.isfinite(o).any()}, settings["seed"])
     costs = {known[n].label: _cost(folds) for n, folds in done.items() if "cost" in folds[0].facts}  # of the first fold
+    silent = [
+        f"{known[n].label}: {count} of {counted(len(folds), 'fold')}"
+        for n, folds in done.items()
+        if (count := sum(map(_is_silent, folds)))
+    ]
     results = {
         "data": data_sentence(rows, settings), "simulated": is_simulated(rows), "settings": settings,
         "missing": missing,
         "table_1": table1 and {"rows": table1.rows, "against": table1.against, "tests": table1.tests},
-        "table_2": table2, "cost": costs, "interpretation": interpreted and interpreted["measured"], "paper": PAPER,
+        "table_2": table2, "silent_prognosis": silent,
+        "cost": costs, "interpretation": interpreted and interpreted["measured"], "paper": PAPER,
     }  # fmt: skip
     write_json(store.folder / NUMBERS, results)
     page = render(
@@ -160,6 +167,11 @@ def _flat(settings):
     for name, value in settings.items():
         flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
     return flat
+
+
+def _is_silent(fold):
+    odds = [record["log_odds"] for record in fold.records]
+    return None not in odds and is_silent(np.array(odds))
 
 
 def _cost(folds):

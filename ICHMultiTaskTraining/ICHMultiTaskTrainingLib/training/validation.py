@@ -112,7 +112,8 @@ def measured(trainer: Trainer, network: MultiTaskNetwork | None = None, reductio
     dict
         `validation_mae_ml`, `validation_mse_ml2`, `validation_volume_loss`, `validation_auc`,
         `validation_prognosis_loss`, and those of `auxiliary.measures`; None where not trained or not defined. See
-        `validation_losses`.
+        `validation_losses`. `silent_prognosis`, only if true: both scores are 0 for everyone, so that the ReLU behind
+        them passes no gradient, and the head will hardly learn again.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -132,7 +133,14 @@ def measured(trainer: Trainer, network: MultiTaskNetwork | None = None, reductio
         }
     if both and "prognosis" in losses:
         found["validation_auc"] = float(roc_auc_score(scans.died, log_odds))
+    if "prognosis" in losses and is_silent(log_odds):
+        found["silent_prognosis"] = True
     return found | measures(trainer.targets, auxiliary, scans.labels)
+
+
+def is_silent(log_odds: np.ndarray) -> bool:
+    """Whether the prognosis head gives everyone scores of 0, as its ReLU does with negative ones."""
+    return len(log_odds) > 0 and not np.any(log_odds)
 
 
 def score(entry: dict) -> float:
@@ -157,6 +165,9 @@ def epoch_line(trainer: Trainer) -> str:
         line += f"; validation MAE {entry['validation_mae_ml']:.2f} mL"
     if entry["validation_auc"] is not None:
         line += f"; AUC {entry['validation_auc']:.3f}"
+    if entry.get("silent_prognosis"):
+        line += "; prognosis the same for everyone, as both scores are below 0, where the ReLU passes no gradient"
+        line += " (architecture.final_relu=false does without it)"
     if found := measures_text(trainer.targets, entry):
         line += f"; {found}"
     if not trainer.epoch:

@@ -153,6 +153,23 @@ def test_rows_of_several_machines_are_copied_together(done, cohort, tmp_path):
     assert results_of(output) == results_of(done)
 
 
+def test_a_row_whose_prognosis_learned_nothing_is_named(done, cohort, tmp_path):
+    output = tmp_path / "other"
+    assert results_of(done)["silent_prognosis"] == []
+    assert run(cohort, output, "--page-only") == 0
+    shutil.copytree(done / "rows", output / "rows", dirs_exist_ok=True)
+    path = output / "rows" / "ours" / "fold-1" / "predictions.csv"
+    with path.open(newline="") as file:
+        records = [record | {"log_odds": 0.0} for record in csv.DictReader(file)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+    assert run(cohort, output, "--page-only") == 0
+    assert results_of(output)["silent_prognosis"] == ["Ours: 3D ResNet-34, multi-task: 1 of 2 folds"]
+    assert "Rows whose prognosis learned nothing" in (output / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_fold_of_other_settings_is_refused(done, cohort, tmp_path, capsys):
     output = tmp_path / "other"
     assert run(cohort, output, "--page-only", "--set", "learning_rate=0.5") == 0

@@ -69,3 +69,22 @@ def test_paper_preset_states_no_weight_of_deaths_and_no_clipping():
     config = make_config("paper")
     assert config.death_weighting is False and config.gradient_clip is None
     assert make_config().death_weighting is True and make_config().gradient_clip == 5.0
+
+
+@pytest.mark.parametrize("final_relu", [True, False])
+def test_a_prognosis_that_its_relu_silences_is_named_after_each_epoch(
+    training_manifest, small_settings, tmp_path, final_relu
+):
+    architecture = small_settings["architecture"] | {"final_relu": final_relu}
+    config = make_config(**small_settings | {"architecture": architecture, "coarse_epochs": [], "epochs": 1})
+    lines = []
+    trainer = Trainer(read_manifest(training_manifest), config, tmp_path, "cpu", log=lines.append)
+    dense = trainer.network.prognosis_head.dense
+    with torch.no_grad():
+        dense.weight.zero_()
+        dense.bias.copy_(torch.tensor([-3.0, -5.0]))  # so far down that the few steps do not reach 0
+    trainer.run()
+    assert ("silent_prognosis" in trainer.history[-1]) is final_relu
+    assert ("architecture.final_relu=false" in lines[-1]) is final_relu
+    if final_relu:
+        assert trainer.history[-1]["prognosis_loss"] == pytest.approx(np.log(2))
