@@ -62,12 +62,13 @@ def main():
 def run(options, folder):
     from ICHMultiTaskLib.analysis.analyzer import Analyzer
     from ICHMultiTaskLib.model.bundle import default_bundle
+    from ICHMultiTaskTrainingLib.evaluation.network_costs import hardware
 
     bundle = options.model or default_bundle()
     thick, thin = head(32, 5.0), head(320, 0.5)
     analyzer = Analyzer(bundle, options.device)
     print(
-        f"{processor()}; {options.device}, {analyzer.runner.number_format}; median of {options.turns} turns.\n",
+        f"{hardware('cpu')}; {options.device}, {analyzer.runner.number_format}; median of {options.turns} turns.\n",
         flush=True,
     )
     ratios, seconds, steps = compare(analyzer, thick, thin, options.turns)
@@ -272,23 +273,6 @@ def draw(steps, formats, path):
         axes.set(title=title, xlabel="seconds")
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
-
-
-def processor():
-    import torch
-
-    name = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        "unknown processor",
-    )
-    return f"{name}, {torch.get_num_threads()} threads"
-
-
-def _lines(path):
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
 
 
 if __name__ == "__main__":

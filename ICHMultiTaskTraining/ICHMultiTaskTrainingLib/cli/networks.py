@@ -21,16 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="input to give the cost for; repeatable (default: those of the presets paper and default)",
     )
     parser.add_argument(
-        "--time", action="store_true", help="time each network on a scan, too, on every device that there is"
+        "--time",
+        action="store_true",
+        help="time each network on a scan, too: on the CPU, and on a CUDA GPU if any",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Do the command's work."""
-    from ICHMultiTaskLib.model.runtime import available_devices
+    from ..evaluation.network_costs import cost_rows, markdown, timed_devices
 
-    from ..evaluation.network_costs import cost_rows, markdown
-
-    devices = [device for device in available_devices() if device in ("cpu", "cuda")] if options.time else ()
+    devices = timed_devices() if options.time else ()
     print(markdown(*cost_rows([tuple(shape) for shape in options.shape or GRIDS], devices)))

@@ -16,6 +16,7 @@ from ICHMultiTaskLib.model.networks import NETWORKS, TRAINABLE, build_network, b
 from ICHMultiTaskLib.model.networks.cost import Cost, cost_of, network_cost
 from ICHMultiTaskLib.model.runtime import available_devices, repeatable
 
+TIMED_ON = ("cpu", "cuda")
 MIN_RUNS, MAX_RUNS, TIMED_SECONDS = 3, 50, 1.0
 """A network is timed for so long, but at least and at most so often. The fastest run counts: other work on the machine
 only ever adds to a run."""
@@ -112,7 +113,7 @@ def measured_cost(architecture: Mapping, shape_kji: Sequence[int], devices: Sequ
     shape_kji : sequence of int
         Shape of the input, (D, H, W).
     devices : sequence of str, optional
-        Devices to time; None: all that are available.
+        Devices to time; None: those of `TIMED_ON` that are available.
 
     Returns
     -------
@@ -121,15 +122,20 @@ def measured_cost(architecture: Mapping, shape_kji: Sequence[int], devices: Sequ
         float32; `seconds`: by device, None if it is not available; `measured_on`: name of the hardware by device.
     """
     of_two = network_cost(architecture, tuple(shape_kji), batch=2)  # batch norm needs more than one value
-    devices = available_devices() if devices is None else devices
+    devices = timed_devices() if devices is None else devices
     network = build_network(architecture).eval()
     return {
         "parameters": of_two.parameters,
         "multiply_adds": of_two.multiply_adds // 2,
         "memory_mb": of_two.kept_bytes / 2e6,
-        "seconds": {d: seconds(network, shape_kji, d) if d in devices else None for d in ("cpu", "cuda")},
-        "measured_on": {d: hardware(d) for d in ("cpu", "cuda") if d in devices},
+        "seconds": {d: seconds(network, shape_kji, d) if d in devices else None for d in TIMED_ON},
+        "measured_on": {d: hardware(d) for d in devices},
     }
+
+
+def timed_devices() -> list[str]:
+    """The devices of `TIMED_ON` that there are."""
+    return [device for device in TIMED_ON if device in available_devices()]
 
 
 def seconds(network: nn.Module, shape_kji: Sequence[int], device: str) -> float:
@@ -169,7 +175,7 @@ def cost_rows(shapes: Sequence[tuple[int, int, int]], devices: Sequence[str] = (
     shapes : sequence of (int, int, int)
         Input shapes to list multiply-adds and memory for.
     devices : sequence of str
-        Devices to time the networks on, besides.
+        Devices to time the networks on; none: they are only counted.
 
     Returns
     -------

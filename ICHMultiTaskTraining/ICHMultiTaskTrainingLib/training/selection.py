@@ -103,7 +103,7 @@ def _mixed(trainer, start, end):
         return _back_to(start, end, "by more than a standard error on the held-out patients")
     state = mean_state(start.state, end.state, share)
     entry = trainer.measured(trainer.network_of(state)) | {"epoch": end.entry["epoch"], "reduction": 1}
-    note = f"The weights are those of epoch {end.entry['epoch']} to {share:.0%}, else the start's: "
+    note = f"The weights are a mean, {share:.0%} of epoch {end.entry['epoch']} and {1 - share:.0%} of the start: "
     return Selection(state, entry, note + f"on the held-out patients the losses changed by {by:+.0%}.")
 
 
