@@ -167,7 +167,7 @@ def test_a_row_whose_prognosis_learned_nothing_is_named(done, cohort, tmp_path):
         writer.writerows(records)
     assert run(cohort, output, "--page-only") == 0
     assert results_of(output)["silent_prognosis"] == ["Ours: 3D ResNet-34, multi-task: 1 of 2 folds"]
-    assert "Rows whose prognosis learned nothing" in (output / "report.html").read_text(encoding="utf-8")
+    assert "Folds whose prognosis learned nothing" in (output / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_fold_of_other_settings_is_refused(done, cohort, tmp_path, capsys):
