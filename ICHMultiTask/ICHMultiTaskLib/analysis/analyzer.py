@@ -17,7 +17,7 @@ from ..common.provenance import provenance
 from ..common.translation import joined
 from ..common.translation import tr as _
 from ..common.words import word
-from ..model.attention import LOCATOR, check_choice
+from ..model.attention import LOCATOR, MapChoice, check_choice
 from ..model.bundle import ModelBundle, default_bundle
 from ..model.preprocessing import NetworkInput, PreprocessingSettings, prepare
 from ..model.runners import load_runner
@@ -256,17 +256,9 @@ class Analyzer:
             impossible.
         """
         clock, progress = _Clock(), progress or NO_PROGRESS
-        check_choice(head, stage, method)  # before the work, not after it
-        if not isinstance(head_ct, HeadCT):
-            raise InputError(
-                _("There is no scan to analyze; expected a HeadCT, as read_head_ct gives, found {kind}.").format(
-                    kind=type(head_ct).__name__
-                )
-            )
-        self.runner.check_map(stage, method)
+        self._check_request(head_ct, head, stage, method)
         clinical = _with_age(clinical, head_ct)
         read = self.bundle.clinical.read(clinical) if self.bundle.clinical else None
-        tasks = self.bundle.tasks
         progress(0.0, _("Checking the scan"))
         head_ct = check_head_ct(head_ct)
         clock.lap("check")
@@ -277,15 +269,10 @@ class Analyzer:
         clock.lap("network")
         warnings = [*head_ct.facts.warnings, *_clinical_warnings(read)]
         network_volume = None
-        if Head.VOLUME in tasks:
-            network_volume = self.bundle.volume_ml(prediction.output, network_input.crop_volume_mm3)
-            volume_warnings(network_volume, head_ct.facts.intracranial_ml)  # refuses an impossible one
-            warnings.extend(thickness_warnings(head_ct, self.bundle.metadata["metrics"]))
-            if self.bundle.interval_coverage is None:
-                warnings.append(_("The model has no calibrated interval; the volume is shown without one."))
-        warnings.extend(_task_warnings(tasks, head))
-        if head not in tasks:
-            head = tasks[0]
+        if Head.VOLUME in self.bundle.tasks:
+            network_volume = self._network_volume(head_ct, prediction)
+            warnings.extend(self._volume_warnings(head_ct))
+        warnings.extend(_task_warnings(self.bundle.tasks, head))
         progress(0.6, _("Attention map"))
         if attention or network_volume is not None:
             prediction = replace(prediction, head_region=head_region(head_ct))
@@ -293,14 +280,11 @@ class Analyzer:
         locator = shown = None
         if network_volume is not None:
             locator = shown = map_of(prediction, head_ct, *LOCATOR)
-        if attention and (locator is None or (head, stage, method) != LOCATOR):
-            shown = map_of(prediction, head_ct, head, stage, method, part(progress, 0.6, 0.7))
-        if attention and shown.peak_ras_mm is None:
-            warnings.append(
-                _("The attention map of the {head} head is blank: nothing in the scan raises its score.").format(
-                    head=word(head)
-                )
-            )
+        if attention:
+            wanted = MapChoice(head if head in self.bundle.tasks else self.bundle.tasks[0], stage, method)
+            if locator is None or wanted != LOCATOR:
+                shown = map_of(prediction, head_ct, *wanted, part(progress, 0.6, 0.7))
+            warnings.extend(_blank_warnings(shown))
         clock.lap("attention")
         look = SecondLook()
         if network_volume is not None:
@@ -309,7 +293,7 @@ class Analyzer:
             warnings.extend(volume_warnings(look.volume_ml, head_ct.facts.intracranial_ml))
             clock.lap("second_look")
         death = death_range = None
-        if Head.PROGNOSIS in tasks and look.hemorrhage != Hemorrhage.NONE:
+        if Head.PROGNOSIS in self.bundle.tasks and look.hemorrhage != Hemorrhage.NONE:
             death = self.bundle.probability(prediction.log_odds)
             if prognosis_range and look.hemorrhage not in WITHOUT_PROGNOSIS:
                 progress(0.8, _("Range of the prognosis"))
@@ -343,6 +327,29 @@ class Analyzer:
             network_volume_ml=network_volume,
             outlined_volume_ml=look.outlined_ml,
         )
+
+    def _check_request(self, head_ct, head, stage, method):
+        """Refuse what cannot be analyzed or shown, before the work."""
+        check_choice(head, stage, method)
+        if not isinstance(head_ct, HeadCT):
+            raise InputError(
+                _("There is no scan to analyze; expected a HeadCT, as read_head_ct gives, found {kind}.").format(
+                    kind=type(head_ct).__name__
+                )
+            )
+        self.runner.check_map(stage, method)
+
+    def _network_volume(self, head_ct, prediction):
+        """The volume as the network reads it, mL; refuses one that no head can hold."""
+        volume = self.bundle.volume_ml(prediction.output, prediction.network_input.crop_volume_mm3)
+        volume_warnings(volume, head_ct.facts.intracranial_ml)
+        return volume
+
+    def _volume_warnings(self, head_ct):
+        """What the model was not trained or calibrated for."""
+        yield from thickness_warnings(head_ct, self.bundle.metadata["metrics"])
+        if self.bundle.interval_coverage is None:
+            yield _("The model has no calibrated interval; the volume is shown without one.")
 
 
 def analyze(
@@ -412,6 +419,13 @@ def _task_warnings(tasks, head):
     if head not in tasks:
         yield _("The attention map is of the {trained} head: the {head} head was not trained.").format(
             trained=word(tasks[0]), head=word(head)
+        )
+
+
+def _blank_warnings(shown):
+    if shown.peak_ras_mm is None:
+        yield _("The attention map of the {head} head is blank: nothing in the scan raises its score.").format(
+            head=word(shown.head)
         )
 
 
