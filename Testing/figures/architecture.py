@@ -129,21 +129,17 @@ def draw(path):
 
 def table():
     """The rooms as a table in Markdown."""
-    lines = ["| room | files | lines | what for |", "|---|---|---|---|"]
-    for (library, name), (files, count, words) in rooms().items():
-        lines.append(f"| `{library}/{name}` | {files} | {count} | {words} |")
-    return "\n".join(lines)
+    rows = [f"| `{library}/{name}` | {words} |" for (library, name), (_, _, words) in rooms().items()]
+    return "\n".join(["| room | what for |", "|---|---|", *rows])
 
 
 def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=REPOSITORY / "Docs" / "architecture.png", metavar="FILE")
-    parser.add_argument("--table", action="store_true", help="print the rooms as a table in Markdown")
+    parser.add_argument("--table", action="store_true", help="print the rooms as a table, draw nothing")
     options = parser.parse_args()
-    if options.table:
-        print(table())
-    draw(options.output)
+    print(table()) if options.table else draw(options.output)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Analyze one head CT and write report.html, report.json, attention.nrrd, slices/*.png and scene.mrb. Without "
         "PATH, a head CT with a hemorrhage is simulated, written as a DICOM series and analyzed."
     )
-    parser.epilog = (
-        "Exit status: 0 done, 1 scan refused or work failed (one sentence on standard error), 2 wrong usage."
-    )
     scan_options.add_options(parser, nargs="?")
     parser.add_argument(
         "--output", metavar="DIR", type=Path,
@@ -52,7 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list-series", action="store_true", help="list the DICOM series in PATH and stop")
     parser.add_argument(
-        "--head", choices=Head.values(), default=Head.VOLUME, help="output that the attention map explains"
+        "--head",
+        choices=Head.values(),
+        default=Head.VOLUME,
+        help="output that the attention map explains (default: volume)",
     )
     parser.add_argument(
         "--stage", choices=Stage.values(), default=LOCATOR.stage, help="network stage of the map (default: %(default)s)"

@@ -32,17 +32,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--segmentation", metavar="FILE", type=Path, action="append", default=[],
-        help="segmentation of the bleed to compare with, as NIfTI, NRRD (also .seg.nrrd) or MetaImage; may be repeated",
+        help="segmentation of the bleed to compare with: NIfTI, NRRD, .seg.nrrd, MetaImage or DICOM SEG; repeatable",
     )  # fmt: skip
     add("--previous", metavar="PATH", help="an earlier scan of the same patient: growth and alignment")
-    add("--age", metavar="YEARS", type=float, help="for the clinical scores, like the options below")
+    add("--age", metavar="YEARS", type=float, help="for the clinical scores, like the next options")
     add("--gcs", metavar="N", type=int, help="Glasgow Coma Scale, 3 to 15")
     add("--nihss", metavar="N", type=int, help="National Institutes of Health Stroke Scale, 0 to 42")
     add("--location", metavar="PLACE", help="lobar, deep, putamen, thalamus, caudate, cerebellum or brainstem")
-    add("--sex", choices=SEXES, help="used by models with clinical inputs, like the options above")
-    add("--onset-hours", metavar="HOURS", type=float, help="from onset to scan, for models with clinical inputs")
     for name, meaning in _FLAGS.items():
         add(f"--{name.replace('_', '-')}", choices=_YES_NO, help=meaning)
+    add("--sex", choices=SEXES, help="only for models that read clinical variables, as they may the options above")
+    add("--onset-hours", metavar="HOURS", type=float, help="from onset to scan, for the same models")
 
 
 @dataclass(frozen=True)

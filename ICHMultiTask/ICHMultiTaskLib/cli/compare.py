@@ -12,7 +12,6 @@ EPILOG = """
 Recognized columns: patient_id; volume_ml or reference, ground_truth, manual, …; predicted_volume_ml or model, with
 interval_low_ml and interval_high_ml; rater_1, "Reader A (8 years)", …; other columns with names that end in mL or
 contain ABC or Sh. A manifest of ichmultitask-train simulate and predictions.csv of its evaluate need no options.
-Exit status: 0 done, 1 table refused or work failed (one sentence on standard error), 2 wrong usage.
 """
 
 

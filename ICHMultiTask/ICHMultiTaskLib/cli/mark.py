@@ -20,18 +20,15 @@ SUFFIX = ".seg.nrrd"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
-        "Propose a segmentation of the bleed on one head CT, from the model's attention and volume and the density of "
-        "the scan, and write it as an editable segmentation. It is a draft to be corrected by a person."
+        "Propose a segmentation of the bleed on one head CT, from the model's attention and the density of the scan, "
+        "and write it as an editable segmentation. It is a draft to be corrected by a person."
     )
-    parser.epilog = (
-        "Exit status: 0 done, even if there is nothing to mark; 1 scan refused or work failed (one sentence on "
-        "standard error); 2 wrong usage."
-    )
+    parser.epilog = "Where there is nothing to mark, that is printed and nothing is written."
     scan_options.add_options(parser)
     add = parser.add_argument
     add("--output", metavar=f"FILE{SUFFIX}", type=Path, help="new file (default: named after PATH, in this folder)")
     add("--overwrite", action="store_true", help="replace an earlier file, unless it was changed since")
-    add("--volume", metavar="ML", type=float, help="volume to mark (default: the model's)")
+    add("--volume", metavar="ML", type=float, help="move the border toward this volume, as far as the scan allows")
     parser.set_defaults(run=run)
 
 

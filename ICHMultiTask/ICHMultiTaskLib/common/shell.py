@@ -22,6 +22,8 @@ _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Windows has no SIGHUP, other systems no SIGBREAK."""
 _ENDS_WITH_INPUT = "ICHMULTITASK_ENDS_WITH_INPUT"
 """Environment variable set by a launcher that keeps running: `run.py` on Windows, and the panel in 3D Slicer."""
+EXIT_STATUS = "Exit status: 0 done, 1 refused or failed (one sentence on standard error), 2 wrong usage."
+"""Ends the help of every command."""
 _UNREADABLE = (errno.ENOENT, errno.EIO, errno.EISDIR)
 
 
@@ -68,8 +70,8 @@ def parse(
     ----------
     program : str
     commands : Registry
-        Subcommands by name: a label for `--help`, and a function that adds arguments to a parser and sets the default
-        `run`, a callable (options).
+        Subcommands by name: a label for `--help`, and a function that adds arguments to a parser, may describe the
+        command better than the label does, and sets the default `run`, a callable (options).
     arguments : sequence of str or None
         None: those of this process.
     description, epilog, version : str
@@ -87,9 +89,11 @@ def parse(
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     asked = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name in commands:
-        own = subparsers.add_parser(name, help=commands.label(name))
+        label = commands.label(name)
+        own = subparsers.add_parser(name, help=label, description=f"{label[0].upper()}{label[1:]}.")
         if name == asked:
             commands[name](own)
+            own.epilog = " ".join(filter(None, [own.epilog, EXIT_STATUS]))
             own.set_defaults(parser=own, command_line=shlex.join([program, *arguments]))
     # A shell variable without a value would mean the working folder, and any scan in it.
     if any(not argument or (argument.startswith("--") and argument.endswith("=")) for argument in arguments):

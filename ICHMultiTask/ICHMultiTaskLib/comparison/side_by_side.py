@@ -23,7 +23,7 @@ from ..measures.agreement import (
 )
 from ..measures.segment import Segment, SegmentMeasures, measure
 
-DRAFT_NOTE = _("Draft made by the model from its volume, not yet edited by a person: not compared with the model.")
+DRAFT_NOTE = _("Draft of the model, not edited by a person, so no independent reading: not compared with it.")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
 
 from ..evaluation.model_comparison import comparison_table
 from ..evaluation.run_comparison import COMPARISON, compare_run
+from .analyzing_options import add_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Compare the model of a finished run with another model on the run's validation patients."
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="the other model (default: the shipped one)")
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

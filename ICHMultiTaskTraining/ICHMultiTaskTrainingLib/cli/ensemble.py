@@ -9,6 +9,7 @@ from .average import add_combining_arguments
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
+    parser.description = "Combine models, such as those of folds, in one bundle that outputs the mean of their outputs."
     add_combining_arguments(parser, "ensemble")
     parser.set_defaults(run=run)
 

@@ -12,13 +12,17 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, defau
 from ..bundles.model_card import record_metrics
 from ..evaluation.evaluation import evaluate
 from ..evaluation.subgroups import subgroup_text
-from .analyzing_options import add_analyzing_options, number_of_processes
+from .analyzing_options import LABELED_SCANS, RESULT_FOLDER, add_analyzing_options, number_of_processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.description = (
+        "Analyze every scan of a table and compare the results with its volumes and outcomes; where its column split "
+        "names test rows, these alone. Writes report.html, metrics.json, predictions.csv and figures."
+    )
+    parser.add_argument("manifest", type=Path, help=LABELED_SCANS)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=RESULT_FOLDER)
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     add_analyzing_options(parser)
     parser.add_argument("--record", action="store_true", help="write the metrics into the bundle's model card")

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.shell import positive
 
 from ..federated.job import federate
 from ..training.config import PRESETS
 from ..training.settings_text import parse_assignments
+from .analyzing_options import add_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
     parser.description = (
         "Train one model on several hospitals' manifests. Scans, volumes and outcomes stay with each hospital's "
-        "process; only weights are exchanged. Needs NVIDIA FLARE: pip install nvflare."
+        "process; only weights are exchanged. Needs NVIDIA FLARE: pip install '.[federated]'."
     )
     parser.add_argument(
         "--site", action="append", required=True, metavar="NAME=MANIFEST", help="one hospital; at least two"
@@ -31,9 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of rounds, each ending with an average of the weights (default 5)",
     )
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="default")
+    parser.add_argument(
+        "--preset", choices=tuple(PRESETS), default="default", help="settings to start from (default: default)"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="as in train; repeatable")
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

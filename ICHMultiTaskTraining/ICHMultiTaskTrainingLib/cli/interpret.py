@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device, Stage
+from ICHMultiTaskLib.common.choices import Stage
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive
 from ICHMultiTaskLib.common.writing import check_folder
 from ICHMultiTaskLib.model.attention import METHODS
 
+from .analyzing_options import RESULT_FOLDER, add_device
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("manifest", type=Path, help="CSV of scans with masks that the model was not trained on")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.description = (
+        "Measure attention methods on scans with masks: how much of each map lies in the hematoma, whether it shows "
+        "what the network reads. Writes report.html with a table, curves and pictures."
+    )
+    parser.add_argument("manifest", type=Path, help="table of scans with masks that the model was not trained on")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=RESULT_FOLDER)
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     parser.add_argument(
         "--patients", type=positive, default=8, metavar="N", help="largest number of patients (default 8)"
@@ -26,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage", choices=Stage.values(), default=Stage.STAGE4, help="of the methods that have one (default: the last)"
     )
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    add_device(parser)
     parser.set_defaults(run=run)
 
 

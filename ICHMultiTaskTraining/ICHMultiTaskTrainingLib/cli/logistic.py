@@ -9,12 +9,17 @@ from ICHMultiTaskLib.common.clinical_variables import VARIABLES
 from ICHMultiTaskLib.common.shell import positive
 
 from ..evaluation.logistic import logistic_baseline
+from .analyzing_options import LABELED_SCANS, RESULT_FOLDER
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("manifest", type=Path)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.description = (
+        "Predict death by logistic regression of clinical columns, of a model's readings, or of both, or by a head on "
+        "a network's features. Cross-validated, or on the table's test rows. Writes predictions.csv and metrics.json."
+    )
+    parser.add_argument("manifest", type=Path, help=LABELED_SCANS)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=RESULT_FOLDER)
     parser.add_argument(
         "--clinical", nargs="+", default=[], metavar="COLUMN", help=f"columns of the manifest: {', '.join(VARIABLES)}"
     )

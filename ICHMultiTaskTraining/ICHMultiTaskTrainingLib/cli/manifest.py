@@ -25,7 +25,6 @@ EPILOG = """
 A segmentation is assigned to the scan in the same patient folder, or to the scan of the same name, also in a parallel
 folder (images/p1.nii.gz and masks/p1_mask.nii.gz); a DICOM SEG to the series that it references. Without --output, the
 scans are listed and nothing is written.
-Exit status: 0 done, 1 refused or run failed (one sentence on standard error), 2 wrong usage.
 """
 
 

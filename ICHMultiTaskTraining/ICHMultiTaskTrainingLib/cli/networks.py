@@ -12,6 +12,9 @@ GRIDS = ((32, 224, 224), (32, 112, 112))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
+    parser.description = (
+        "List the networks with their parameters, their multiply-adds and what a training step keeps in memory."
+    )
     parser.add_argument(
         "--shape",
         type=positive,

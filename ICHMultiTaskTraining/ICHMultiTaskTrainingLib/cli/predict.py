@@ -8,13 +8,16 @@ from pathlib import Path
 from ICHMultiTaskLib.common.progress import ShellProgress
 
 from ..evaluation.prediction import FILE, predict
-from .analyzing_options import add_analyzing_options, number_of_processes
+from .analyzing_options import RESULT_FOLDER, add_analyzing_options, number_of_processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
+    parser.description = (
+        "Analyze every scan of a folder of which nothing is known and write predictions.csv, one row per scan."
+    )
     parser.add_argument("folder", type=Path, help="scans: subfolders of DICOM files, .zip, NIfTI, NRRD, MetaImage")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=RESULT_FOLDER)
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     add_analyzing_options(parser)
     parser.set_defaults(run=run)

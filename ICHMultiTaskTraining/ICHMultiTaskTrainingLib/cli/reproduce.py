@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.progress import ShellProgress
 from ICHMultiTaskLib.common.shell import positive, seed
 
 from ..experiments.presets import PRESETS
 from ..experiments.rows import chosen
 from ..training.settings_text import parse_assignments
+from .analyzing_options import add_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every row's training; repeatable"
     )
-    parser.add_argument("--seed", type=seed, default=0)
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    parser.add_argument("--seed", type=seed, default=0, help="of patients and trainings (default: 0)")
+    add_device(parser)
     parser.add_argument("--processes", type=positive, default=1, metavar="N", help="processes for the scans")
     parser.add_argument("--page-only", action="store_true", help="do not train; only write the page")
     parser.set_defaults(run=run)

@@ -12,7 +12,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, check_bundle_folder, defau
 from ..bundles.model_card import record_metrics
 from ..evaluation.robustness.metrics import summary
 from ..evaluation.robustness.run import robustness
-from .analyzing_options import add_analyzing_options, number_of_processes
+from .analyzing_options import RESULT_FOLDER, add_analyzing_options, number_of_processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Measure the hematoma in simulated heads scanned in different ways and with the hematoma erased, and in real "
         "heads with inserted hematomas; write robustness.json, readings.csv and figures."
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help=RESULT_FOLDER)
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="default: the shipped one")
     add_analyzing_options(parser)
     parser.add_argument("--patients", type=positive, default=20, metavar="N", help="simulated patients (default 20)")

@@ -15,10 +15,14 @@ from ICHMultiTaskLib.simulation import SimulationSettings, usable_scans, write_c
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("--patients", type=positive, required=True, metavar="N")
+    parser.description = (
+        "Write simulated head CTs with hematomas of exactly known volume, their masks, manifest.csv (the table of "
+        "scans) and summary.json."
+    )
+    parser.add_argument("--patients", type=positive, required=True, metavar="N", help="number of patients")
     parser.add_argument("--seed", type=seed, default=0, help="the same seed gives the same files (default 0)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="continued if interrupted")
-    parser.add_argument("--format", choices=("dicom", "nifti"), default="nifti")
+    parser.add_argument("--format", choices=("dicom", "nifti"), default="nifti", help="of the scans (default: nifti)")
     parser.add_argument("--matrix", type=positive, metavar="N", help="rows and columns of a slice (default 512)")
     parser.add_argument(
         "--slices", type=positive, metavar="N", help="per scan (default: from a random, realistic slice thickness)"
@@ -47,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="so many patients die, whoever they are (default: each independently of the others)",
     )
-    parser.add_argument("--processes", type=positive, default=1, metavar="N")
+    parser.add_argument("--processes", type=positive, default=1, metavar="N", help="that simulate (default: 1)")
     parser.set_defaults(run=run)
 
 

@@ -6,7 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from ICHMultiTaskLib.common.choices import Device
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.processes import usable_cores
 from ICHMultiTaskLib.common.progress import ShellProgress
@@ -21,11 +20,16 @@ from ..training.config import PRESETS, make_config
 from ..training.progress_file import TRAINED, followed
 from ..training.run_folder import RunFolder, check_start
 from ..training.settings_text import parse_assignments
+from .analyzing_options import LABELED_SCANS, add_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("manifest", type=Path, help="CSV with patient_id, image, volume_ml, died")
+    parser.description = (
+        "Train on a table of scans; write a model bundle, a report and the files of the run. The same command "
+        "continues an interrupted run."
+    )
+    parser.add_argument("manifest", type=Path, help=LABELED_SCANS)
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="run folder; continued if interrupted"
     )
@@ -41,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", metavar="NAME", help=f"one of {', '.join(TRAINABLE)} (default: the preset's)")
     parser.add_argument("--fold", type=int, metavar="N", help="cross-validation: hold out this fold, from 0")
     parser.add_argument("--folds", type=positive, metavar="K", help="number of folds (default 5)")
-    parser.add_argument("--device", choices=Device.values(), default=Device.AUTO)
+    add_device(parser)
     parser.add_argument(
         "--processes",
         type=positive,
@@ -52,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, metavar="DIR", help="prepared scans; runs and folds may share it")
     parser.add_argument("--skip-unusable", action="store_true", help="leave out unusable scans and list them")
     parser.add_argument("--name", help="of the bundle (default: ich-multitask, or that of the start with -fine-tuned)")
-    parser.add_argument("--bundle-version", help="default: 0.1.0")
+    parser.add_argument("--bundle-version", metavar="VERSION", help="default: 0.1.0")
     parser.add_argument(
         "--training-data", metavar="SENTENCE", help="what it was trained on; shown next to every result"
     )
