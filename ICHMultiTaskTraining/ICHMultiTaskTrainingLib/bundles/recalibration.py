@@ -20,6 +20,7 @@ from ICHMultiTaskLib.model.weights import as_stored
 from ICHMultiTaskLib.scan.validation import check_head_ct
 
 from ..data.analyzing import analyze_each
+from ..data.labels import check_labels
 from ..data.manifest import Row, outcomes, read_manifest
 from ..training.lineage import derived
 from .model_card import model_card
@@ -78,6 +79,7 @@ def recalibrate(
         Weights.check(weights, "format of the weights")
     manifest = read_manifest(manifest_path)
     death = outcomes(manifest.rows, outcome)
+    check_labels(manifest.rows, with_prognosis=False)
     patients = [row.patient_id for row in manifest.rows]
     if len(set(patients)) < MIN_PATIENTS:
         raise InputError(

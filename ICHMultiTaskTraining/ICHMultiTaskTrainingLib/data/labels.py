@@ -32,16 +32,14 @@ def check_labels(rows: Sequence[Row], with_prognosis: bool = True) -> None:
     rows : sequence of Row
         Training and validation rows.
     with_prognosis : bool
-        Whether the column `died` is used for training.
+        Whether a prognosis is trained on the column `died`, which then needs both outcomes.
 
     Raises
     ------
     InputError
         With all problems at once.
     """
-    problems = [*_volumes(rows), *_images(rows)]
-    if with_prognosis:
-        problems += _outcomes(rows)
+    problems = [*_volumes(rows), *_images(rows), *_masks(rows), *_outcomes(rows, with_prognosis)]
     if problems:
         raise InputError(f"{len(problems)} labels are impossible: " + "; ".join(problems) + ".")
 
@@ -93,7 +91,7 @@ def _volumes(rows):
     yield f"volume_ml above {LARGEST_ML:g} mL in {len(large)} of {len(rows)} rows: {names}{hint}"
 
 
-def _outcomes(rows):
+def _outcomes(rows, with_prognosis):
     by_patient = defaultdict(set)
     for row in rows:
         by_patient[row.patient_id].add(row.died)
@@ -101,7 +99,7 @@ def _outcomes(rows):
     if both:
         yield f"died is both 0 and 1 for {', '.join(both)}"
     found = set().union(*by_patient.values())
-    if len(found) == 1:
+    if with_prognosis and len(found) == 1:
         what = "no patient died" if found == {0} else "all patients died"
         yield f"{what} of {len(by_patient)}, so no prognosis can be learned (tasks=volume trains only the volume)"
 
@@ -118,3 +116,15 @@ def _images(rows):
         elif len(volumes) > 1:
             texts = " and ".join(f"{volume:g}" for volume in volumes)
             yield f"one image of {patients[0]} has volumes of {texts} mL: {copies[0].image.name}"
+        elif len(copies) > 1:
+            yield f"one image of {patients[0]} is listed {len(copies)} times: {copies[0].image.name}"
+
+
+def _masks(rows):
+    same = defaultdict(list)
+    for row in rows:
+        if row.mask is not None and row.volume_ml > 0:  # all scans without a bleed may share an empty one
+            same[row.mask.resolve()].append(row.patient_id)
+    for mask, found in same.items():
+        if len(patients := sorted(set(found))) > 1:
+            yield f"the same mask is listed for {', '.join(patients)}: {mask.name}"

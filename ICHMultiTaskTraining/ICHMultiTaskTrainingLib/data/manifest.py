@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.tables import parsed_number, read_csv
 
 REQUIRED = ("patient_id", "image", "volume_ml", "died")
+SPOILED_ID = re.compile(r"\d([.,]\d+)?E[+-]\d+|#[^\W\d_]+[A-Z0/!?]*")
+"""What a spreadsheet makes of a long number (1.23457E+11), which is then the same for many patients, and of a formula
+that fails (#N/A)."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,10 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
 
 
 def _refuse_spellings(path, rows):
-    """Refuse two spellings of one patient (P1 and p1, 007 and 7), who could be on both sides of a split."""
+    """Refuse two spellings of one patient (P1 and p1, 007 and 7.0), who could be on both sides of a split."""
     spellings = {}
     for row in rows:
-        spellings.setdefault(row.patient_id.casefold().lstrip("0"), set()).add(row.patient_id)
+        spellings.setdefault(_plain_id(row.patient_id), set()).add(row.patient_id)
     found = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
     if found:
         raise InputError(
@@ -90,17 +95,33 @@ def _refuse_spellings(path, rows):
         )
 
 
+def _plain_id(patient_id):
+    """One spelling of the spellings of an ID: of its letters, spaces, leading zeros, and decimals of a number."""
+    text = " ".join(unicodedata.normalize("NFKC", patient_id).casefold().split()).lstrip("0")
+    return re.sub(r"^(\d*)[.,]0+$", r"\1", text)
+
+
+def _file(record, name, folder):
+    """The file or folder in a column; a path written on Windows is read on other systems as well."""
+    path = folder / record[name]
+    if not path.exists() and os.sep != "\\":
+        path = folder / record[name].replace("\\", "/")
+    if not path.exists():
+        raise ValueError(f"{name} {record[name]} does not exist")
+    return path
+
+
 def _row(record, folder, decimal_comma):
     if not record["patient_id"]:
         raise ValueError("patient_id is empty")
+    if SPOILED_ID.fullmatch(record["patient_id"]):
+        raise ValueError(
+            f"patient_id must be as in the hospital's system, found a spreadsheet's {record['patient_id']}"
+        )
     if not record["image"]:
         raise ValueError("image is empty")
-    image = folder / record["image"]
-    if not image.exists():
-        raise ValueError(f"image {record['image']} does not exist")
-    mask = folder / record["mask"] if record.get("mask") else None
-    if mask is not None and not mask.exists():
-        raise ValueError(f"mask {record['mask']} does not exist")
+    image = _file(record, "image", folder)
+    mask = _file(record, "mask", folder) if record.get("mask") else None
     volume = parsed_number(record["volume_ml"], decimal_comma)
     if volume is None or volume < 0:
         raise ValueError(f"volume_ml must be a number of at least 0, found {record['volume_ml']!r}")

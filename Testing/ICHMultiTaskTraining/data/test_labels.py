@@ -11,7 +11,7 @@ from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskTrainingLib import cli
 from ICHMultiTaskTrainingLib.data.cache import prepare_all
 from ICHMultiTaskTrainingLib.data.labels import check_labels, read_mask
-from ICHMultiTaskTrainingLib.data.manifest import Row, read_manifest
+from ICHMultiTaskTrainingLib.data.manifest import Manifest, Row, read_manifest
 from ICHMultiTaskTrainingLib.data.splits import draw_folds, draw_split
 from ICHMultiTaskTrainingLib.training.config import make_config
 from ICHMultiTaskTrainingLib.training.run_folder import check_start
@@ -60,6 +60,17 @@ def test_one_image_of_two_patients_is_named_whatever_its_name(images, tmp_path):
                           + [0] + [n % 2 for n in range(6, 16)]))  # fmt: skip
 
 
+def test_a_row_that_is_listed_twice_and_a_mask_of_two_patients(images):
+    """A row counted twice, and a bleed that is in no image of the second patient."""
+    found = rows(images)
+    with pytest.raises(InputError, match="one image of p2 is listed 2 times: 2.nii"):
+        check_labels([*found, found[2]])
+    mask = [images[0] if n in (3, 5) else None for n in range(16)]
+    with pytest.raises(InputError, match="the same mask is listed for p3, p5: 0.nii"):
+        check_labels(rows(images, mask=mask))
+    check_labels(rows(images, mask=mask, volume_ml=[0.0] * 16))  # an empty one
+
+
 def test_outcomes_without_information_are_reported(images):
     with pytest.raises(InputError, match="no patient died of 16, .*tasks=volume"):
         check_labels(rows(images, died=[0] * 16))
@@ -67,7 +78,24 @@ def test_outcomes_without_information_are_reported(images):
         check_labels(rows(images, died=[1] * 16))
     check_labels(rows(images, died=[0] * 16), with_prognosis=False)
     with pytest.raises(InputError, match="died is both 0 and 1 for q"):
-        check_labels(rows(images, patient_id=["q", "q", *(f"p{n}" for n in range(14))]))
+        twice = ["q", "q", *(f"p{n}" for n in range(14))]
+        check_labels(rows(images, patient_id=twice), with_prognosis=False)
+
+
+def test_both_outcomes_are_needed_among_the_patients_that_train(images):
+    """The only death may be held out, so that its fold would learn that nobody dies."""
+    table = rows(images, died=[int(n == 3) for n in range(16)], volume_ml=[float(n + 1) for n in range(16)])
+    manifest, outcomes = Manifest(images[0], tuple(table)), []
+    for fold in range(5):
+        try:
+            check_start(manifest, make_config(fold=fold))
+            outcomes.append("starts")
+        except InputError as error:
+            outcomes.append(str(error))
+    assert sorted(outcomes)[1:] == ["starts"] * 4
+    assert "expected both outcomes among them, found 0 deaths of 12 patients" in sorted(outcomes)[0]
+    for fold in range(5):
+        check_start(manifest, make_config(fold=fold, tasks="volume"))
 
 
 def test_all_is_listed_at_once(images):
@@ -104,6 +132,11 @@ def test_command_refuses_before_the_folder_is_touched(training_manifest, tmp_pat
     command = ["train", str(table), "--output", str(tmp_path / "run"), "--device", "cpu"]
     assert cli.main(command) == 1
     assert "no patient died of 20" in capsys.readouterr().err
+    for setting in ("preprocessing.shape_kji=[8,32,32.5]", "preprocessing.shape_kji=[9000,9000,9000]"):
+        assert cli.main([*command, "--set", setting]) == 1
+        assert "shape_kji" in capsys.readouterr().err
+    assert cli.main([*command, "--network", "tin18", "--set", "architecture.width=4"]) == 1
+    assert "The network tin18 cannot be built with these settings: width is 4" in capsys.readouterr().err
     assert cli.main([*command, "--set", "tasks=volume", "--set", "accumulate=40"]) == 1
     assert "Too few scans for training: expected at least 40" in capsys.readouterr().err
     for setting in ("architecture.width=0", "preprocessing.shape_kji=[8,30,32]", "learning_rate=-1"):

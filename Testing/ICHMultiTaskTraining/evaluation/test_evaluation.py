@@ -1,6 +1,7 @@
 """Evaluation of a model on a manifest: files, numbers, bad rows, cancellation."""
 
 import csv
+import gzip
 import json
 import multiprocessing
 from dataclasses import replace
@@ -56,7 +57,8 @@ def cohort(tmp_path_factory):
     mask[10:20, 50:80, 20:60] = 1
     write_nifti(folder / "mask.nii.gz", mask, scan.ijk_to_ras)
     write_nifti(folder / "other.nii.gz", mask[:20], scan.ijk_to_ras)
-    rows[0]["mask"] = rows[1]["mask"] = "mask.nii.gz"
+    write_nifti(folder / "copy.nii.gz", mask, scan.ijk_to_ras)
+    rows[0]["mask"], rows[1]["mask"] = "mask.nii.gz", "copy.nii.gz"
     rows[2]["mask"] = "other.nii.gz"
     (folder / "5.nii.gz").write_bytes(b"not a scan")
     return folder, rows
@@ -69,6 +71,22 @@ def write_manifest(folder, rows, name="manifest.csv"):
         writer.writeheader()
         writer.writerows(rows)
     return folder / name
+
+
+def many_patients(cohort, count, of, **changes):
+    """Rows of patients whose images differ in a note of their header alone."""
+    folder, rows = cohort
+    found = []
+    for n in range(count):
+        row = rows[n % of] | {"patient_id": f"Q{n}", "image": f"Q{n}.nii.gz", "mask": ""} | changes
+        try:
+            content = bytearray(gzip.decompress((folder / rows[n % of]["image"]).read_bytes()))
+            content[148:150] = b"%02d" % n  # of NIfTI's field descrip
+            (folder / row["image"]).write_bytes(gzip.compress(content, 1))
+        except gzip.BadGzipFile:
+            (folder / row["image"]).write_bytes(b"not a scan %d" % n)
+        found.append(row | {"volume_ml": 10.0 + n})
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -272,8 +290,8 @@ def test_attention_is_counted_by_volume():
 
 
 def test_recalibration_fits_new_scans_and_keeps_the_weights(bundle, cohort, tmp_path):
-    folder, rows = cohort
-    readable = [rows[n % 5] | {"patient_id": f"Q{n}", "volume_ml": 10.0 + n, "simulated": 1} for n in range(20)]
+    folder, _ = cohort
+    readable = many_patients(cohort, 20, of=5, simulated=1)
     path = write_manifest(folder, readable, "calibration.csv")
     metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"} | {
         "training": {"command": "train", "config": {}, "scans": 4},
@@ -308,8 +326,8 @@ def test_recalibration_keeps_the_combination_of_few_scans_and_its_interval_is_of
     bundle, cohort, tmp_path, monkeypatch
 ):
     """The blood is searched for as far as the newly calibrated volume reaches."""
-    folder, rows = cohort
-    readable = [rows[n % 5] | {"patient_id": f"Q{n}", "volume_ml": 10.0 + n} for n in range(20)]
+    folder, _ = cohort
+    readable = many_patients(cohort, 20, of=5)
     path = write_manifest(folder, readable, "both.csv")
     monkeypatch.setattr(analyzer_module, "decide", lambda *of: (Hemorrhage.FOUND, ""))
     outline = {"weight": 0.75, "correction": {"knots_cm": [[1.0, 1.0], [2.0, 2.1]], "softening_ml": 1.0}}
@@ -333,7 +351,10 @@ def test_recalibration_refuses_few_or_unreadable_scans(bundle, cohort, tmp_path)
     folder, rows = cohort
     with pytest.raises(InputError, match="expected at least 20, found 6"):
         recalibrate(write_manifest(folder, rows, "few.csv"), bundle, tmp_path / "x", device="cpu")
-    many = [rows[n % 6] | {"patient_id": f"Q{n}"} for n in range(21)]
+    many = many_patients(cohort, 21, of=6)
     with pytest.raises(InputError, match="3 of 21 scans cannot be used: Q5: "):
         recalibrate(write_manifest(folder, many, "bad.csv"), bundle, tmp_path / "x", device="cpu")
+    cubic_mm = [row | {"volume_ml": 1000 * row["volume_ml"]} for row in many]
+    with pytest.raises(InputError, match="volume_ml above 500 mL in 21 of 21 rows.*are they in mm³"):
+        recalibrate(write_manifest(folder, cubic_mm, "mm3.csv"), bundle, tmp_path / "x", device="cpu")
     assert not (tmp_path / "x").exists()

@@ -1,6 +1,7 @@
 """The trainer: from a manifest to a bundle, resumable, with the preprocessing of inference."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -111,10 +112,35 @@ def test_manifest_lists_every_unusable_row_at_once(tmp_path):
 def test_manifest_with_two_spellings_of_a_patient(tmp_path):
     (tmp_path / "scan.nii.gz").touch()
     table = "patient_id,image,volume_ml,died\n" + "".join(
-        f"{name},scan.nii.gz,3,0\n" for name in ("P1", "p1", "007", "7")
+        f"{name},scan.nii.gz,3,0\n" for name in ("P1", "p1", "007", "7", "12", "12.0", "a  b", "a b")
     )
     (tmp_path / "m.csv").write_text(table)
-    with pytest.raises(InputError, match="expected one patient_id for each, found P1 and p1, 007 and 7"):
+    found = "P1 and p1, 007 and 7, 12 and 12.0, a  b and a b"
+    with pytest.raises(InputError, match=f"expected one patient_id for each, found {found}"):
+        read_manifest(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize("name", ["1.23457E+11", "1,2E+08", "2E+15", "#N/A", "#NV", "#BEZUG!", "#NAME?"])
+def test_id_that_a_spreadsheet_has_spoiled(tmp_path, name):
+    """It is the same for patients who have nothing in common."""
+    (tmp_path / "scan.nii.gz").touch()
+    table = "patient_id;image;volume_ml;died\n"
+    (tmp_path / "m.csv").write_text(f"{table}{name};scan.nii.gz;3;0\n")
+    with pytest.raises(
+        InputError, match="row 2: patient_id must be as in the hospital's system, found a spreadsheet's"
+    ):
+        read_manifest(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text(f"{table}2E3;scan.nii.gz;3;0\n#P7;scan.nii.gz;3;0\n")
+    assert len(read_manifest(tmp_path / "m.csv").rows) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is the way to write a path")
+def test_paths_of_a_table_from_windows(tmp_path):
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    (tmp_path / "m.csv").write_text("patient_id,image,volume_ml,died\na,images\\a,3,0\n")
+    assert read_manifest(tmp_path / "m.csv").rows[0].image == tmp_path / "images" / "a"
+    (tmp_path / "m.csv").write_text("patient_id,image,volume_ml,died\na,D:\\images\\a,3,0\n")
+    with pytest.raises(InputError, match=r"row 2: image D:\\images\\a does not exist"):
         read_manifest(tmp_path / "m.csv")
 
 
@@ -305,3 +331,21 @@ def test_unusable_scans_are_an_error_or_left_out(training_manifest, tmp_path, sm
     assert len(lines) == 1 and "2 of 20 scans cannot be used" in lines[0]
     used = {row.patient_id for row in trainer.validation_rows}
     assert len(used) == len(trainer.validation.died) and not used & {"p3", "p11"}
+
+
+def test_too_few_scans_that_are_left(training_manifest, tmp_path, small_settings):
+    """All that are held out, or all deaths, cannot be read."""
+    manifest, config = read_manifest(training_manifest), make_config(**small_settings)
+    held_out = {row.patient_id for row in split_rows(manifest.rows, 0.15, 0, tmp_path / "s.json")["validation"]}
+    (tmp_path / "broken.nii.gz").write_bytes(b"no scan")
+
+    def without(broken):
+        rows = (replace(row, image=tmp_path / "broken.nii.gz") if broken(row) else row for row in manifest.rows)
+        patch.setattr("ICHMultiTaskTrainingLib.training.run_folder.check_labels", lambda *arguments: None)
+        return Trainer(replace(manifest, rows=tuple(rows)), config, tmp_path / "run", "cpu", skip_unusable=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        with pytest.raises(InputError, match="Too few scans for validation: expected at least 2, found 0"):
+            without(lambda row: row.patient_id in held_out)
+        with pytest.raises(InputError, match="expected both outcomes among them, found 0 deaths of"):
+            without(lambda row: row.died and row.patient_id not in held_out)
