@@ -69,12 +69,14 @@ def run(options: argparse.Namespace) -> None:
 
     from ..bundles.export import export_best, export_bundle
     from ..training.distributed import launched_workers
+    from ..training.preflight import check_network
     from ..training.trainer import Trainer
 
     preset, settings = read_settings(options)
     config = make_config(preset, **settings)
     manifest = read_manifest(options.manifest)
     device = choose_device(options.device)
+    check_network(config, device)
     if not RunFolder(options.output).begun:
         check_start(manifest, config)
     for name in ("bundle", "bundle-best"):

@@ -12,7 +12,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS
 from ICHMultiTaskLib.model.preprocessing import PRESETS as PREPROCESSING
 
-from .config_checks import WITH_A_START, can_be_dense, check_settings, inner_settings
+from .config_checks import WITH_A_START, can_be_dense, check_heads, check_settings, inner_settings
 
 SHIPPED = "shipped"
 """Value of `start_from` for the bundle shipped with the software."""
@@ -163,6 +163,15 @@ class TrainingConfig:
         """
         return [factor for factor, epochs in self.coarse_epochs for _ in range(epochs)] + [1] * self.epochs
 
+    def training_architecture(self) -> dict:
+        """Architecture of the network in training."""
+        # With frozen norms, the bundle's own network is trained, since its calibration is valid only for that network.
+        return self.bundle_architecture() if self.frozen_norm or self.frozen_encoder else self.architecture
+
+    def learns_deaths(self) -> bool:
+        """Whether the prognosis is trained on the column `died`, and so needs both outcomes."""
+        return self.tasks != "volume" and self.prognosis_weight > 0 and self.outcome == "died"
+
     def bundle_architecture(self) -> dict:
         """Architecture of the bundle's network."""
         return self.architecture | ({"dense_from": self.dense_from} if self.dense_from else {})
@@ -264,7 +273,9 @@ def make_config(preset: str = "default", **changes: object) -> TrainingConfig:
             raise InputError(f"The setting {name} is unknown: expected {outer} of {', '.join(known)}, found {key!r}.")
         settings[outer] = settings[outer] | {key: value}
     check_settings(settings, get_type_hints(TrainingConfig))
-    if settings["start_from"] is not None:
+    if settings["start_from"] is None:
+        check_heads(settings)
+    else:
         settings |= _of_the_start(settings, changes, inner)
     return TrainingConfig(**settings)
 
@@ -287,7 +298,9 @@ def _of_the_network(settings, changes, chosen):
 
 def _of_the_start(settings, changes, inner):
     """Settings fixed by the bundle to start from."""
-    metadata = starting_bundle(settings["start_from"]).metadata
+    start = starting_bundle(settings["start_from"])
+    metadata = start.metadata
+    check_heads(settings, start.tasks)
     architecture = dict(metadata["architecture"])
     if "member" in architecture:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import fields
 from types import NoneType
 from typing import get_args
@@ -66,6 +67,8 @@ def check_settings(settings: dict, kinds: dict) -> None:
     for name in (*weights, "weight_decay", "anchor", "seed"):
         if not 0 <= settings[name] < math.inf:
             raise InputError(f"The setting {name} is out of range: expected at least 0, found {settings[name]}.")
+    if settings["seed"] >= 2**63:
+        raise InputError(f"The seed is out of range: expected below 2^63, found {settings['seed']}.")
     if not 0 <= settings["momentum"] < 1:
         raise InputError(f"The momentum is out of range: expected from 0 to below 1, found {settings['momentum']}.")
     for phase in settings["coarse_epochs"]:
@@ -97,6 +100,30 @@ def check_settings(settings: dict, kinds: dict) -> None:
             raise InputError(
                 f"The setting {name} needs trained weights to start from: expected start_from with a trained bundle, "
                 "found none."
+            )
+
+
+def check_heads(settings: dict, trained: Collection[str] = ()) -> None:
+    """Refuse a model with a head that nobody has trained, which would look like the others.
+
+    Parameters
+    ----------
+    settings : dict
+        By name, as in `TrainingConfig`.
+    trained : collection of str
+        Heads that were trained in the bundle to start from: "volume", "prognosis" or both.
+
+    Raises
+    ------
+    InputError
+    """
+    tasks = settings["tasks"]
+    for head, other in (("volume", "prognosis"), ("prognosis", "volume")):
+        name = f"{head}_weight"
+        if settings[name] == 0 and (tasks == head or (tasks == "both" and head not in trained)):
+            raise InputError(
+                f"The {head} would not be trained: expected {name} above 0, or tasks={other} for a model of the "
+                f"{other} alone; found {name} {settings[name]:g} and tasks {tasks}."
             )
 
 
@@ -160,10 +187,12 @@ def _check_preprocessing(preprocessing):
         ) from None
     if not -math.inf < low < high < math.inf:
         raise InputError(f"window_hu is malformed: expected a low and a higher HU, found {list(settings.window_hu)}.")
-    if depth < 1 or any(n < 4 * GRID_STEP or n % GRID_STEP for n in (rows, columns)):
+    stated = preprocessing.get("shape_kji", settings.shape_kji)
+    whole = all(type(n) is int for n in stated)
+    if not whole or depth < 1 or any(n < 4 * GRID_STEP or n % GRID_STEP for n in (rows, columns)):
         raise InputError(
             f"shape_kji is malformed: expected slices from 1, and rows and columns from {4 * GRID_STEP} in multiples "
-            f"of {GRID_STEP}, found {list(settings.shape_kji)}."
+            f"of {GRID_STEP}, found {list(stated)}."
         )
     height = settings.max_height_mm
     if type(settings.average) is not bool or not (height is None or (type(height) in (int, float) and height > 0)):

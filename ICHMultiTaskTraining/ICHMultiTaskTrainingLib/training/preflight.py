@@ -31,13 +31,13 @@ def check_network(config: TrainingConfig, device: str, architecture: dict | None
     config : TrainingConfig
     device : str
     architecture : dict, optional
-        Architecture of the network in training; None: that of the settings.
+        Architecture of the network in training; None: that of the settings in training.
 
     Raises
     ------
     InputError
     """
-    architecture = architecture or config.architecture
+    architecture = architecture or config.training_architecture()
     name = architecture.get("network", DEFAULT_NETWORK)
     try:
         with torch.device("meta"):

@@ -10,11 +10,12 @@ import socket
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError, OutputError
+from ICHMultiTaskLib.common.numbers import counted
 from ICHMultiTaskLib.common.writing import write_json
 
 from ..data.auxiliary import TARGETS, auxiliary_targets, labels_of
 from ..data.labels import check_labels
-from ..data.manifest import Manifest, outcomes
+from ..data.manifest import Manifest, Row, outcomes
 from ..data.splits import draw_split
 from .config import TrainingConfig, present_names, starting_bundle
 from .lineage import clinical_inputs
@@ -198,21 +199,47 @@ def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) 
     """
     used = [row for row in manifest.rows if row.split != "test"]
     outcomes(used, config.outcome)
-    with_deaths = config.tasks != "volume" and config.prognosis_weight > 0 and config.outcome == "died"
-    check_labels(used, with_deaths)
+    check_labels(used, config.learns_deaths())
     split = draw_split(manifest.rows, config.validation_fraction, config.seed, config.fold, config.folds)
-    fewest = max(2, config.accumulate * processes)
-    if len(split["train"]) < fewest:
-        raise InputError(
-            f"Too few scans for training: expected at least {fewest}, one for each batch of a step, found "
-            f"{len(split['train'])}."
-        )
+    check_split(split, config, processes)
     if config.auxiliary_weight:
         labels_of(used, TARGETS)
     auxiliary_targets(config, split["train"])
     inputs = clinical_inputs(config, split["train"])
     if inputs is not None:
         inputs.encode_all([row.extra for row in used], [row.patient_id for row in used])
+
+
+def check_split(split: dict[str, list[Row]], config: TrainingConfig, processes: int = 1) -> None:
+    """Check that there are enough scans, and both outcomes among those that a prognosis is trained on.
+
+    Parameters
+    ----------
+    split : dict of str to list of Row
+        "train" and "validation".
+    config, processes
+        As in `check_start`.
+
+    Raises
+    ------
+    InputError
+    """
+    fewest = max(2, config.accumulate * processes)
+    if len(split["train"]) < fewest:
+        raise InputError(
+            f"Too few scans for training: expected at least {fewest}, one for each batch of a step, found "
+            f"{len(split['train'])}."
+        )
+    if len(split["validation"]) < 2:
+        raise InputError(f"Too few scans for validation: expected at least 2, found {len(split['validation'])}.")
+    died = {row.patient_id: row.died for row in split["train"]}
+    deaths = sum(died.values())
+    if config.learns_deaths() and not 0 < deaths < len(died):
+        raise InputError(
+            "No prognosis can be learned from the patients that train: expected both outcomes among them, found "
+            f"{counted(deaths, 'death')} of {counted(len(died), 'patient')} (the others are held out, left out or of "
+            "the split test; tasks=volume trains only the volume)."
+        )
 
 
 def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:

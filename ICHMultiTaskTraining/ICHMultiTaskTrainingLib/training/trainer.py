@@ -38,7 +38,7 @@ from .losses import prognosis_loss, volume_loss
 from .optimization import Optimization
 from .preflight import check_network
 from .progress_file import PREPARED, TRAINED
-from .run_folder import claim_run
+from .run_folder import check_split, claim_run
 from .selection import Selection, choose
 from .validation import best_entry, epoch_line, measured, outputs_of
 
@@ -111,9 +111,7 @@ class Trainer:
         self.config, self.folder, self.progress, self.log, self.workers = config, Path(folder), progress, log, workers
         self.device = choose_device(device)
         self.read_every = 1 if self.device == "cpu" else READ_EVERY
-        # With frozen norms, the bundle's own network is trained, since its calibration is valid only for that network.
-        frozen = config.frozen_norm or config.frozen_encoder
-        self.architecture = config.bundle_architecture() if frozen else config.architecture
+        self.architecture = config.training_architecture()
         check_network(config, self.device, self.architecture)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.manifest_name = manifest.path.name
@@ -163,6 +161,7 @@ class Trainer:
         files = prepare_all(rows, c.preprocessing, cache, processes, part(self.progress, 0.0, PREPARED), unusable)
         usable = {id(row) for row, file in zip(rows, files) if file is not None}
         split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
+        check_split(split, c, self.workers.count)
         return split, [file for file in files if file is not None]
 
     def _keep_on_device(self):

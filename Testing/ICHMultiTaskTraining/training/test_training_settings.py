@@ -78,6 +78,10 @@ def test_second_step_starts_from_the_weights_of_the_first(upstream, training_man
         make_config(start_from=str(upstream / "bundle"), target="cube_root_ml")
     with pytest.raises(BundleError, match="not a model bundle"):
         make_config(start_from=str(tmp_path / "none"))
+    with pytest.raises(
+        InputError, match="prognosis would not be trained: .* or tasks=volume for a model of the volume"
+    ):
+        make_config("fine-tune", start_from=str(upstream / "bundle"))
     shipped = ModelBundle.load(default_bundle())
     assert make_config(start_from="shipped").bundle_architecture() == shipped.metadata["architecture"]
 
@@ -188,6 +192,10 @@ def test_gradient_that_is_not_finite_stops(training_manifest, small_settings, tm
         ),
         ({"accumulate": 0}, "accumulate is too small: expected at least 1, found 0"),
         ({"fold": 5}, "fold is out of range: expected 0 to 4, found 5"),
+        ({"seed": 2**63}, "seed is out of range: expected below 2\\^63, found 9223372036854775808"),
+        ({"prognosis_weight": 0}, "prognosis would not be trained: expected prognosis_weight above 0, or tasks=volume"),
+        ({"volume_weight": 0}, "volume would not be trained: .* found volume_weight 0 and tasks both"),
+        ({"tasks": "volume", "volume_weight": 0.0}, "volume would not be trained"),
     ],
 )
 def test_wrong_settings_are_named(changes, message):
