@@ -8,6 +8,7 @@ import tempfile
 import warnings
 import zipfile
 import zlib
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -214,7 +215,14 @@ def _require_images(images, path, folder):
 def _extract(path, folder):
     try:
         with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)
+            turns = Counter()
+            for entry in archive.infolist():
+                if entry.is_dir():
+                    continue
+                # Two images of one name: the second must not replace the first, also where case makes no difference.
+                name = tuple(part for part in entry.filename.casefold().split("/") if part not in ("", ".", ".."))
+                archive.extract(entry, Path(folder, *["again"] * turns[name]))
+                turns[name] += 1
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -46,6 +46,20 @@ def test_folder_subfolders_foreign_files_zip_and_single_file(tmp_path, dicom_fil
     assert len(read_head_ct(paths[3]).hu) == 16, "a file stands for the series in its own folder"
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_images_of_one_name_in_an_archive_do_not_replace_each_other(tmp_path, dicom_files, head):
+    """An export that names the images of every series alike: the sharp kernel must not replace the soft one."""
+    hu, affine = head
+    soft = dicom_files.write(tmp_path / "soft", hu, affine)
+    sharp = dicom_files.write(tmp_path / "sharp", hu + 50, affine, SeriesInstanceUID="1.2.7", ConvolutionKernel="H70h")
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for n, path in enumerate([*soft, *sharp]):
+            archive.write(path, f"DICOM/IM{n % len(soft)}")
+    head_ct = read_head_ct(tmp_path / "scan.zip")
+    np.testing.assert_array_equal(head_ct.hu, np.maximum(hu, -1024))
+    assert "sharp kernel H70h" in head_ct.facts.series_choice
+
+
 def test_text_of_another_character_set_than_stated_causes_no_warning(tmp_path, dicom_files, head, recwarn):
     """Warnings of a library, with paths of its files, would stand among the messages of a command."""
     for path in dicom_files.write(tmp_path, *head, SpecificCharacterSet="ISO_IR 192", SeriesDescription="Schxdel 5.0"):
