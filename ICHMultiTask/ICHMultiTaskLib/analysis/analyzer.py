@@ -113,6 +113,11 @@ class Analysis:
         Returns
         -------
         Attention
+
+        Raises
+        ------
+        InputError
+            If there is no such map for this network, or it needs PyTorch and ONNX Runtime ran the network.
         """
         return map_of(self.prediction, self.head_ct, head, stage, method, progress)
 
@@ -175,6 +180,11 @@ class Analyzer:
         Returns
         -------
         Prediction
+
+        Raises
+        ------
+        InputError
+            If the network's output is not finite, or a value of `clinical` is not usable.
         """
         known = None if self.bundle.clinical is None else self.bundle.clinical.encode(clinical or {})[None]
         features, output, log_odds = self.runner.run(network_input.array[None], known, progress)
@@ -368,7 +378,7 @@ def analyze(
     Parameters
     ----------
     scan : path or HeadCT
-        A folder of DICOM files, a NIfTI or NRRD file, or a scan already read.
+        As `read_head_ct` takes it, or a scan already read.
     bundle, device, runtime
         As in `Analyzer`.
     head, stage, method, progress, clinical
@@ -377,6 +387,11 @@ def analyze(
     Returns
     -------
     Analysis
+
+    Raises
+    ------
+    InputError, BundleError, DependencyError
+        As `read_head_ct`, `Analyzer` and `Analyzer.analyze`.
 
     Examples
     --------

@@ -40,7 +40,7 @@ class Device(Choice):
 
 
 class RuntimeLibrary(Choice):
-    """Library that runs the network; "auto": PyTorch where it is installed, else ONNX Runtime."""
+    """Library that runs the network; "auto" in Python: PyTorch where it is installed, else ONNX Runtime."""
 
     AUTO = "auto"
     TORCH = "torch"

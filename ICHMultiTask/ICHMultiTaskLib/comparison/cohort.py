@@ -84,7 +84,7 @@ def compare_cohort(
     Parameters
     ----------
     tables : path, sequence of path, or mapping of str to sequence
-        CSV (UTF-8; comma, semicolon or tab) with one row per patient, or columns of such a table. Several tables, such
+        CSV, as spreadsheets write it, with one row per patient, or columns of such a table. Several tables, such
         as a manifest with raters and `predictions.csv` of an evaluation, are joined by patient.
     patient : str, optional
         Column that identifies the patient; several columns, separated by commas, if one does not identify patients.
@@ -113,8 +113,8 @@ def compare_cohort(
     Raises
     ------
     InputError
-        If a table cannot be read, a column is missing, a patient has two different values, or no patient has both a
-        reference and another volume.
+        If a table cannot be read, a column is missing, a patient has two different values, no patient has both a
+        reference and another volume, or `resamples` is below 100.
     """
     if resamples < 100:
         raise InputError(

@@ -180,6 +180,8 @@ class ModelBundle:
         ------
         BundleError
             If the file was altered, or its weights belong to another network.
+        DependencyError
+            If safetensors is not installed.
         """
         return unpack(read_verified(self.folder, self.sha256), expected, self.folder)
 

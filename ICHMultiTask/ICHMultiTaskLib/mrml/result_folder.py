@@ -54,7 +54,7 @@ def write_result_folder(
     Raises
     ------
     OutputError
-        If a file cannot be written.
+        If the pictures, the scene or the attention map cannot be written. Other files raise the system's own OSError.
     """
     progress = progress or NO_PROGRESS
     folder = Path(folder)

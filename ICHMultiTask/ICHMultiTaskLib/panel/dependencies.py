@@ -58,7 +58,7 @@ def install_missing_packages(requirements: Sequence[str] = ANALYSIS, runtime: st
     Raises
     ------
     DependencyError
-        If the user declines, or PyTorch or the PyTorch extension cannot be installed.
+        If the user declines, or a package or the PyTorch extension cannot be installed.
     """
     agreed = False
     if runtime is not None and not is_installed(runtime):

@@ -81,7 +81,13 @@ class GrowthLogic:
     ) -> Callable[[Progress], SceneRepeat]:
         """Read two scans and return their comparison as a callable (progress) -> SceneRepeat.
 
-        The later scan is not analyzed again if the same model has analyzed it.
+        The later scan is not analyzed again if the same model has analyzed it. An earlier alignment of the first scan
+        is removed at once.
+
+        Raises
+        ------
+        InputError
+            If the two are not two scans, or a node cannot be read.
         """
         repeat_scan.check_pair(earlier, later)
         repeat_scan.remove_alignment(create_scene(), earlier)

@@ -69,7 +69,8 @@ def comparison_dict(
     -------
     dict
         `segments` (each with `formula_definitions`, the version of the definitions of its volumes' names) and `readers`
-        (lists), `clinical` and `repeat_scan` (None if not requested).
+        (lists); `clinical`: from `context` and, for the rest, from the scan, None if neither knows a value;
+        `repeat_scan`: None if not requested.
     """
     return {
         "segments": [_segment_dict(segment) for segment in compared.segments] if compared else [],

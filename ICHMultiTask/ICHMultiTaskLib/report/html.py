@@ -28,9 +28,9 @@ def report_html(
     report : dict
         From `ICHMultiTaskLib.report.result.report_dict`.
     facts : ScanFacts
-        Patient and series, which are not in the report; any text is escaped.
+        Patient, study and scanner, which are not in the report; any text is escaped.
     pictures : sequence of path-like
-        PNG files; their names, such as "axial-12.png", become the captions.
+        PNG files; their names, such as "axial_1.png", become the captions.
     scene : str, optional
         File name of the scene saved next to the page.
 

@@ -17,7 +17,7 @@ def image_identity(image: Path) -> tuple:
     Returns
     -------
     tuple
-        Equal for copies of the same files, also under other names.
+        Equal for copies of the same files, also under other names, if those of a folder sort alike.
     """
     files = sorted(path for path in image.rglob("*") if path.is_file()) if image.is_dir() else [image]
     files = files or [image]

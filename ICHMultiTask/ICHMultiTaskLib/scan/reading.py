@@ -55,6 +55,8 @@ def read_head_ct(path: str | os.PathLike, series_uid: str | None = None, progres
     ------
     InputError
         If there is no such file, it cannot be read, or it does not contain one CT volume.
+    DependencyError
+        If a package that decodes its pixels is not installed.
     """
     progress = progress or NO_PROGRESS
     path = _path(path)

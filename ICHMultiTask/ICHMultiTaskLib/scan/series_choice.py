@@ -111,7 +111,7 @@ def choose_series(
     summaries : list of SeriesSummary
         All series, the chosen one first, then by preference.
     is_clear : bool
-        Whether it is a soft-tissue series, no other one has the same rank, and there is one study.
+        Whether it was requested; or is a soft-tissue series, no other one has the same rank, and there is one study.
 
     Raises
     ------

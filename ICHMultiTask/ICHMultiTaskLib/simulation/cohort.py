@@ -48,7 +48,7 @@ def write_cohort(
     follow_up: bool = False,
     deaths: int | None = None,
 ) -> Path:
-    """Write simulated patients and `manifest.csv`; an interrupted cohort is continued.
+    """Write simulated patients, `manifest.csv` and `summary.json`; an interrupted cohort is continued.
 
     Parameters
     ----------
@@ -77,7 +77,10 @@ def write_cohort(
 
     Raises
     ------
-    InputError, OutputError
+    InputError
+        If a number or the format is not possible, or the folder holds a cohort of other settings.
+    OutputError
+        If the folder holds something else or cannot be written.
     """
     progress = progress or NO_PROGRESS
     if format not in FORMATS:

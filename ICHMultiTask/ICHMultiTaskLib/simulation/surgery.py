@@ -93,7 +93,7 @@ def draw_surgery(
     Returns
     -------
     list of Opening
-        None or one.
+        At most one.
     """
     shares = [rate * share[int(has_bleed)] for share in SHARES.values()]
     drawn = rng.choice([*SHARES, "none"], p=[*shares, 1.0 - sum(shares)])
