@@ -23,7 +23,8 @@ def show_scan(scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode) 
     """Show a scan with its results in the views, and nothing of another patient.
 
     Its map is overlaid unless it is switched off; segmentations of other scans are hidden until their scan is shown
-    again; lines of measured segments are removed; views that were rotated to another scan's slices are reset.
+    again; lines of measured segments are removed; views that were rotated to another scan's slices are reset; table
+    views show its result, or become empty if they showed that of another scan.
 
     Parameters
     ----------
@@ -34,11 +35,17 @@ def show_scan(scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode) 
     hide_skulls(scene, scan)
     _turn_views_back(scene)
     results.show_overlay(scene, scan, results.map_to_show(scan))
-    for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
-        _show_or_hide(node, foreign=belongs_to(node, scan) is False)
+    show_own_segments(scene, scan)
+    results.leave_other_tables(scan)
     table = results.result_node(scan, "table")
     if table is not None:
         results.select_table(table)
+
+
+def show_own_segments(scene: slicer.vtkMRMLScene, scan: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Hide the segmentations of other scans until their scan is shown again."""
+    for node in nodes_of_class(scene, "vtkMRMLSegmentationNode"):
+        _show_or_hide(node, foreign=belongs_to(node, scan) is False)
 
 
 def scans(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:

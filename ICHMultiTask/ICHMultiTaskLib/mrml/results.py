@@ -51,7 +51,10 @@ class ResultNodes:
 
 
 def show_analysis(
-    scene: slicer.vtkMRMLScene, analysis: Analysis, volumeNode: slicer.vtkMRMLScalarVolumeNode
+    scene: slicer.vtkMRMLScene,
+    analysis: Analysis,
+    volumeNode: slicer.vtkMRMLScalarVolumeNode,
+    in_views: bool = True,
 ) -> ResultNodes:
     """Show an analysis with its scan; results of an earlier run on the same scan are replaced.
 
@@ -63,6 +66,8 @@ def show_analysis(
     analysis : Analysis
     volumeNode : vtkMRMLScalarVolumeNode
         The scan that was analyzed.
+    in_views : bool
+        False if the views and tables show another scan, and shall go on with it: only the nodes are made.
 
     Returns
     -------
@@ -73,39 +78,22 @@ def show_analysis(
     InputError
         If the scan is no longer in the scene.
     """
-    table = show_table(scene, analysis, volumeNode)
+    table = write_analysis(scene, analysis, volumeNode)
+    if in_views:
+        select_table(table)
     if analysis.attention is None:
         remove_result(scene, volumeNode, "attention")
         return ResultNodes(None, table)
     # Without a hemorrhage the highest attention is nowhere in particular, and its color would look like a finding.
     found = analysis.hemorrhage != Hemorrhage.NONE
-    node = show_attention(scene, analysis, analysis.attention, volumeNode, jump=found, shown=found)
+    node = show_attention(scene, analysis, analysis.attention, volumeNode, found, found, in_views)
     return ResultNodes(node, table)
-
-
-def show_table(
-    scene: slicer.vtkMRMLScene, analysis: Analysis, volumeNode: slicer.vtkMRMLScalarVolumeNode
-) -> slicer.vtkMRMLTableNode:
-    """Fill the result table of a scan and show it in the table views of the layout.
-
-    Returns
-    -------
-    vtkMRMLTableNode
-
-    Raises
-    ------
-    InputError
-        If the scan is no longer in the scene.
-    """
-    table = write_analysis(scene, analysis, volumeNode)
-    select_table(table)
-    return table
 
 
 def write_analysis(
     scene: slicer.vtkMRMLScene, analysis: Analysis, volumeNode: slicer.vtkMRMLScalarVolumeNode
 ) -> slicer.vtkMRMLTableNode:
-    """Fill the result table of a scan, without showing it. Returns and raises the same as `show_table`."""
+    """Fill the result table of a scan. Returns and raises the same as `write_rows`."""
     return write_rows(scene, volumeNode, "table", (_("Measure"), _("Value"), _("Unit")), result_rows(analysis))
 
 
@@ -151,6 +139,21 @@ def select_table(table: slicer.vtkMRMLTableNode) -> None:
     logic.PropagateTableSelection()
 
 
+def leave_other_tables(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Empty the table views that show a result of another scan: its numbers would stand beside this one's name."""
+    scene, selection = volumeNode.GetScene(), application_logic().GetSelectionNode()
+    for view in nodes_of_class(scene, "vtkMRMLTableViewNode"):
+        if _is_of_another(view.GetTableNode(), volumeNode):
+            view.SetTableNodeID(None)
+    if _is_of_another(scene.GetNodeByID(selection.GetActiveTableID() or ""), volumeNode):
+        selection.SetActiveTableID(None)
+
+
+def _is_of_another(node, volumeNode):
+    """Whether a node is the result of another scan."""
+    return node is not None and is_result(node) and node.GetNodeReferenceID(_SCAN_ROLE) != volumeNode.GetID()
+
+
 def show_attention(
     scene: slicer.vtkMRMLScene,
     analysis: Analysis,
@@ -158,6 +161,7 @@ def show_attention(
     volumeNode: slicer.vtkMRMLScalarVolumeNode,
     jump: bool = True,
     shown: bool = True,
+    in_views: bool = True,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Overlay an attention map on its scan in the slice views.
 
@@ -172,6 +176,8 @@ def show_attention(
         Whether the views jump to its peak.
     shown : bool
         Whether it is overlaid at once, or only made.
+    in_views : bool
+        As of `show_analysis`.
 
     Returns
     -------
@@ -207,8 +213,10 @@ def show_attention(
         node.SetAttribute(_PEAK, json.dumps(attention.peak_ras_mm))
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
-    switch_map(scene, volumeNode, shown)
-    if jump and attention.peak_ras_mm is not None:
+    node.SetAttribute(_IS_ON, str(int(shown)))
+    if in_views:
+        show_overlay(scene, volumeNode, map_to_show(volumeNode))
+    if in_views and jump and attention.peak_ras_mm is not None:
         for sliceNode in nodes_of_class(scene, "vtkMRMLSliceNode"):
             sliceNode.JumpSlice(*attention.peak_ras_mm)
     return node

@@ -117,8 +117,17 @@ class AnalysisLogic:
 
         return analyze
 
-    def show(self, node_and_analysis: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis]) -> ResultNodes:
+    def show(
+        self, node_and_analysis: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis], in_views: bool = True
+    ) -> ResultNodes:
         """Show an analysis with its scan, and store it in the scene.
+
+        Parameters
+        ----------
+        node_and_analysis : tuple
+            From `work`.
+        in_views : bool
+            As of `results.show_analysis`.
 
         Returns
         -------
@@ -130,7 +139,7 @@ class AnalysisLogic:
             If the scan was removed meanwhile.
         """
         scan, analysis = node_and_analysis
-        shown = results.show_analysis(create_scene(), analysis, scan)
+        shown = results.show_analysis(create_scene(), analysis, scan, in_views)
         self.keep(scan, analysis)
         return shown
 
@@ -248,9 +257,18 @@ class AnalysisLogic:
         return compute
 
     def show_attention(
-        self, node_analysis_and_attention: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Attention]
+        self,
+        node_analysis_and_attention: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis, Attention],
+        in_views: bool = True,
     ) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """Replace the displayed map; the views keep their position.
+        """Replace the map of a scan; the views keep their position.
+
+        Parameters
+        ----------
+        node_analysis_and_attention : tuple
+            From `attention_work`.
+        in_views : bool
+            As of `results.show_analysis`.
 
         Raises
         ------
@@ -258,7 +276,7 @@ class AnalysisLogic:
             If the scan was removed meanwhile.
         """
         scan, analysis, attention = node_analysis_and_attention
-        shown = results.show_attention(create_scene(), analysis, attention, scan, jump=False)
+        shown = results.show_attention(create_scene(), analysis, attention, scan, jump=False, in_views=in_views)
         facts = kept_result(scan)
         if facts is not None:
             self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)

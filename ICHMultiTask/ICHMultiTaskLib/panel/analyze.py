@@ -159,9 +159,8 @@ class AnalyzeSection:
         if job is not None:
             ui.progressBar.value = round(100 * job.fraction)
             waiting = _("Waiting for other work to end…")
-            ui.progressBar.setFormat(
-                _("Canceling…") if job.canceled else waiting if job.waiting else translated(job.message)
-            )
+            step = _("Canceling…") if job.canceled else waiting if job.waiting else translated(job.message)
+            ui.progressBar.setFormat(state.named(step))
         message = self.panel.message(SECTION)
         ui.statusLabel.text, ui.statusLabel.visible = message.text, bool(message.text)
         set_warning(ui.statusLabel, message.failed)

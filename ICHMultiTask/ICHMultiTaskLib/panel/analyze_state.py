@@ -49,6 +49,11 @@ class AnalyzeState:
         """The running analysis, or None."""
         return self.panel.queue.job(SECTION)
 
+    def named(self, step: str) -> str:
+        """A step of the running analysis, with the scan's name if it is not the chosen one."""
+        scan = self.job.about[-1]
+        return step if scan is self.panel.scan else _("{scan}: {result}").format(scan=scan.GetName(), result=step)
+
     @property
     def can_analyze(self) -> bool:
         """Whether a scan is chosen and no analysis is running."""
@@ -171,16 +176,17 @@ class AnalyzeState:
             results.set_overlay(scan, parameters.overlayOpacity, parameters.overlayThreshold)
 
     def _analyzed(self, node_and_analysis):
-        self.panel.logic.analysis.show(node_and_analysis)
-        self.set_overlay()
         scan, logic = node_and_analysis[0], self.panel.logic.analysis
+        logic.show(node_and_analysis, in_views=scan is self.panel.scan)  # another may have been loaded meanwhile
+        self.set_overlay()
         work = logic.range_work(scan, self.panel.parameters.device.value)
         if work is not None:  # the result is displayed meanwhile
             self.panel.submit(RANGE, work, logic.show_range, (scan,))
 
     def _mapped(self, node_analysis_and_attention):
         self._wanted = None
-        self.panel.logic.analysis.show_attention(node_analysis_and_attention)
+        on_show = node_analysis_and_attention[0] is self.panel.scan
+        self.panel.logic.analysis.show_attention(node_analysis_and_attention, on_show)
         self.set_overlay()
 
     def _choose(self, shown):

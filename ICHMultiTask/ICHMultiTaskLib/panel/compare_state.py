@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..common.numbers import NOT_COMPUTED, number, with_interval
 from ..common.translation import translated
+from ..mrml import focus
 from ..mrml.comparison import attention_sentence, measures_sentence, method_name, reader_table
 from ..mrml.scene import create_scene
 from ..mrml.segments import belongs_to
@@ -176,6 +177,8 @@ class CompareState:
         node, marking = self.panel.logic.comparison.show_marking(node_analysis_and_marking)
         run = self.panel.logic.analysis.facts_of(scan)["analyzed"]
         self._nothing_marked.pop((scan.GetID(), run), None)
+        if self.panel.scan is not None:
+            focus.show_own_segments(create_scene(), self.panel.scan)  # another scan may have been chosen meanwhile
         if node is None:
             self._nothing_marked[scan.GetID(), run] = marking.notes
         else:
@@ -187,9 +190,14 @@ class CompareState:
         self.panel.changed()
 
     def show_three_d(self) -> None:
-        """Show the skull as glass around the segments of the chosen scan."""
+        """Show the skull as glass around the segments of the chosen scan, unless another is chosen meanwhile."""
         scan, logic = self.panel.scan, self.panel.logic.comparison
-        self.panel.submit(SECTION, logic.three_d_work(scan), logic.show_three_d, (scan,), THREE_D)
+
+        def show(node_and_surface):
+            if scan is self.panel.scan:
+                logic.show_three_d(node_and_surface)
+
+        self.panel.submit(SECTION, logic.three_d_work(scan), show, (scan,), THREE_D)
 
     def remarks(self) -> list[str]:
         """Remarks that are shown above the numbers."""

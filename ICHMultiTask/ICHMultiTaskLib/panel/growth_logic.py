@@ -114,10 +114,17 @@ class GrowthLogic:
 
         return compare
 
-    def show(self, shown: SceneRepeat) -> SceneRepeat:
+    def show(self, shown: SceneRepeat, in_views: bool = True) -> SceneRepeat:
         """Show the later scan's analysis, the growth as a table, and the earlier scan aligned with the later one.
 
         The displayed map stays if the later scan had been analyzed before.
+
+        Parameters
+        ----------
+        shown : SceneRepeat
+            From `work`.
+        in_views : bool
+            As of `results.show_analysis`, for the later scan.
 
         Returns
         -------
@@ -133,8 +140,9 @@ class GrowthLogic:
         results.write_analysis(scene, shown.repeat.previous, shown.earlier_node)
         self.analysis.keep(shown.earlier_node, shown.repeat.previous)
         if not shown.reused:
-            self.analysis.show((shown.later_node, shown.later))
-        results.select_table(table)
+            self.analysis.show((shown.later_node, shown.later), in_views)
+        if in_views:
+            results.select_table(table)
         run = self.analysis.facts_of(shown.later_node)["analyzed"]
         self._repeats[shown.earlier_node.GetID(), shown.later_node.GetID()] = run, shown
         return shown

@@ -70,10 +70,13 @@ class RepeatState:
         analysis, growth = self.panel.logic.analysis, self.panel.logic.growth
         checks = [analysis.geometry_work(scan) for scan in scans]
 
+        def shown(repeat):
+            growth.show(repeat, in_views=repeat.later_node is self.panel.scan)
+
         def checked(found):
             for each in found:
                 analysis.show_geometry(each)
-            self.panel.submit(SECTION, growth.work(*scans, *choices), growth.show, scans)
+            self.panel.submit(SECTION, growth.work(*scans, *choices), shown, scans)
 
         self.panel.submit(SECTION, lambda progress: [check(progress) for check in checks], checked, scans)
 

@@ -668,3 +668,47 @@ def test_model_says_which_library_it_needs(case, bundle, tmp_path):
     save_bundle(tmp_path / "other", build_network(architecture).state_dict(), metadata, "card")
     case.panel.parameters.bundleFolder = str(tmp_path / "other")
     assert case.analyze.runtime == "torch"
+
+
+def shown_in_views(case):
+    scans = {case.scene.GetNodeByID(node.GetBackgroundVolumeID()) for node in case.composites()}
+    maps = {case.scene.GetNodeByID(node.GetForegroundVolumeID() or "") for node in case.composites()}
+    return scans, maps
+
+
+@pytest.mark.parametrize("work", ["analysis", "map", "growth", "3d", "mark"])
+def test_work_on_one_scan_leaves_the_views_to_another_that_was_chosen_meanwhile(case, work):
+    earlier, first = case.analyzed("Earlier"), case.analyzed("First")
+    if work == "analysis":
+        case.analyze.analyze()
+    elif work == "map":
+        case.panel.parameters.attentionHead = Head.PROGNOSIS
+        case.analyze.follow_map()
+    elif work == "growth":
+        case.panel.parameters.earlierVolume = earlier
+        case.repeat.measure()
+    elif work == "3d":
+        case.compare.show_three_d()
+    else:
+        case.compare.mark()
+    second = case.load("Second")
+    case.wait()
+    assert case.panel.scan is second and shown_in_views(case) == ({second}, {None})
+    table = scene.application_logic().GetSelectionNode().GetActiveTableID()
+    assert table is None, "no numbers of another scan below the views"
+    for node in scene.nodes_of_class(case.scene, "vtkMRMLModelNode"):
+        assert not node.GetDisplayNode().GetVisibility()
+    for node in scene.nodes_of_class(case.scene, "vtkMRMLSegmentationNode"):
+        assert not node.GetDisplayNode().GetVisibility()
+    case.panel.choose(first)
+    assert shown_in_views(case) == ({first}, {results.result_node(first, "attention")})
+    assert scene.application_logic().GetSelectionNode().GetActiveTableID()
+
+
+def test_progress_names_a_scan_that_is_not_the_chosen_one(case):
+    case.load("First")
+    case.analyze.analyze()
+    assert case.analyze.named("Preparing") == "Preparing"
+    case.load("Second")
+    assert case.analyze.named("Preparing") == "First: Preparing"
+    case.wait()
