@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,13 @@ from ..common.translation import tr as _
 
 PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
 """Names by which the column of patients is recognized."""
+SUMMARY = re.compile(
+    r"((mean|average|avg|median|totals?|sum|std|stdev|standard (deviation|error)|range|iqr|count|mittelwert|durchschnitt"
+    r"|summe|gesamt|standardabweichung|anzahl|moyenne|m[ée]diane|somme|[ée]cart[- ]type|media|mediana|promedio|suma"
+    r"|totale|somma|gemiddelde|totaal|平均值?|合计|总计|中位数)([ .:=±(+/].*)?|(n|sd|min|max|minimum|maximum)[.:]?)",
+    re.IGNORECASE,
+)
+"""What stands in place of a patient in the last rows of a table, which spreadsheets calculate from the others."""
 Tables = str | os.PathLike | Sequence[str | os.PathLike] | Mapping[str, Sequence]
 """A CSV file, several, or columns by name."""
 
@@ -108,7 +116,7 @@ def read_tables(
                     absent=", ".join(absent), source=source, header=", ".join(header), hint=hint
                 )
             )
-        _fill(table, header, rows, key, of_methods)
+        _fill(table, header, _of_patients(table, header, rows, key), key, of_methods)
     return table
 
 
@@ -148,6 +156,21 @@ def _rows(path, table, several):
     table.decimal_comma = table.decimal_comma or read.decimal_comma
     where = f" of {path.name}" if several else ""
     return read.header, [(f"row {number}{where}", cells) for number, cells in read.rows]
+
+
+def _of_patients(table, header, rows, key):
+    """The rows without those at the end that summarize the others; a warning names these."""
+    names = [" ".join(filter(None, (cells[header.index(name)] for name in key))) for _place, cells in rows]
+    end = len(rows)
+    while end and (not names[end - 1] or SUMMARY.fullmatch(names[end - 1])):
+        end -= 1
+    left_out = [f"{place[0]} ({name})" for place, name in zip(rows[end:], names[end:]) if name]
+    if not end or not left_out:
+        return rows
+    table.warnings.append(
+        _("Left out, since they summarize the table and are no patients: {listed}.").format(listed=listed(left_out))
+    )
+    return [row for n, row in enumerate(rows) if n < end or not names[n]]
 
 
 def _fill(table, header, rows, key, of_methods):

@@ -210,6 +210,22 @@ def test_unusable_cells_are_left_out_and_named(tmp_path):
     assert rows["predicted_volume_ml"]["patients"] == 38 and rows["rater_1"]["patients"] == 33
 
 
+def test_rows_that_summarize_the_table_are_no_patients(tmp_path):
+    """A spreadsheet's row of means would count as one more patient, whom every method measures well."""
+    table = columns()
+    alone = compare(write(tmp_path / "table.csv", table))
+    for label in ("Mean", "", "SD", "Mean ± SD (95 % CI)", "Summe:"):
+        for name in table:
+            table[name].append(label if name == "patient_id" else 20.0)
+    found = compare(write(tmp_path / "table.csv", table))
+    assert found.rows == alone.rows
+    words = " ".join(found.cohort.warnings)
+    assert "no patients: row 42 (Mean); row 44 (SD); row 45 (Mean ± SD (95 % CI)); row 46 (Summe:)." in words
+    for label in ("Meany", "N-1", "Sum1"):  # names of patients
+        table["patient_id"][-1] = label
+        assert compare(write(tmp_path / "table.csv", table)).rows[0]["patients"] == 44
+
+
 def test_decimal_commas(tmp_path):
     quoted, unquoted = 'a,"10,5","1,234"\nb,20,19\nc,"7,25",8\n', "a;10,5;1,234\nb;20;19\nc;7,25;8\n"
     (tmp_path / "a.csv").write_text("patient,volume_ml,model\n" + quoted, encoding="utf-8")
