@@ -17,9 +17,10 @@ from ..common.translation import tr as _
 PATIENT = ("patient_id", "patient", "subject_id", "subject", "scan_id", "scan", "case_id", "case", "id")
 """Names by which the column of patients is recognized."""
 SUMMARY = re.compile(
-    r"((mean|average|avg|median|totals?|sum|std|stdev|standard (deviation|error)|range|iqr|count|mittelwert|durchschnitt"
-    r"|summe|gesamt|standardabweichung|anzahl|moyenne|m[ée]diane|somme|[ée]cart[- ]type|media|mediana|promedio|suma"
-    r"|totale|somma|gemiddelde|totaal|平均值?|合计|总计|中位数)([ .:=±(+/].*)?|(n|sd|min|max|minimum|maximum)[.:]?)",
+    r"((mean|average|avg|median|totals?|sum|std|stdev|standard (deviation|error)|range|iqr|count"
+    r"|mittelwert|durchschnitt|summe|gesamt|standardabweichung|anzahl|moyenne|m[ée]diane|somme|[ée]cart[- ]type"
+    r"|media|mediana|promedio|suma|totale|somma|gemiddelde|totaal|平均值?|合计|总计|中位数)([ .:=±(+/].*)?"
+    r"|(n|sd|min|max|minimum|maximum)[.:]?)",
     re.IGNORECASE,
 )
 """What stands in place of a patient in the last rows of a table, which spreadsheets calculate from the others."""
