@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -49,10 +50,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Rows of a manifest and the file they were read from."""
+    """Rows of a manifest, the file they were read from and its SHA-256."""
 
     path: Path
     rows: tuple
+    sha256: str = ""
 
 
 def read_manifest(path: str | os.PathLike) -> Manifest:
@@ -79,7 +81,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
     if problems:
         raise InputError(f"The manifest {path} has {len(problems)} unusable rows: " + "; ".join(problems))
     _refuse_spellings(path, rows)
-    return Manifest(path, tuple(rows))
+    return Manifest(path, tuple(rows), hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _refuse_spellings(path, rows):

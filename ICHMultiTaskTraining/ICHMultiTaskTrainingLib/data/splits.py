@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.names import first_few
 from ICHMultiTaskLib.common.writing import write_json
 
 from .manifest import Row
@@ -77,6 +78,40 @@ def draw_split(
     if fold is not None:
         return _rows_of(_fold(rows, fold, folds, seed), rows)
     return _rows_of(_declared(rows, validation_fraction, seed), rows)
+
+
+def check_scans(path: Path, rows: Sequence[Row], files: Sequence[Path | None]) -> None:
+    """Refuse to continue a run with other scans than it began with.
+
+    Parameters
+    ----------
+    path : Path
+        File of the split, where the scans are recorded when this is called first.
+    rows : sequence of Row
+    files : sequence of path or None
+        Of `prepare_all`, named after the content of image and mask; None for a row that is left out.
+
+    Raises
+    ------
+    InputError
+        If an image or a mask has changed, or another scan is left out.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    names = [file and file.stem for file in files]
+    before = found.get("prepared")
+    if before is None:
+        write_json(path, found | {"prepared": names})
+    elif before != names:
+        words = {None: "left out"}
+        changed = [
+            f"{row.patient_id} ({words.get(old, 'used')} then, {words.get(new, 'used with other content')} now)"
+            for row, old, new in zip(rows, before, names)
+            if old != new
+        ]
+        raise InputError(
+            "The scans have changed since the run began: expected the same images and masks to continue it, found "
+            f"{first_few(changed)}."
+        )
 
 
 def _rows_of(names, rows):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from ..data.labels import read_mask
 from ..data.splits import draw_folds
 from ..training.config import TrainingConfig
 from ..training.lineage import uncalibrated
+from ..training.run_folder import RunFolder, identity
 from .evaluation import COLUMNS, known_record, summarize, write_evaluation
 from .figures import attention_example, example_rows, write_figures
 from .findings import COLUMNS as FINDINGS
@@ -123,9 +123,12 @@ def gather_folds(runs: Sequence[str | os.PathLike], output: str | os.PathLike) -
         If a run is not finished, a fold is missing or duplicated, settings differ, or a patient is in two folds.
     """
     runs = [Path(run) for run in runs]
-    unfinished = [str(run) for run in runs if not (run / FOLDER / "predictions.csv").is_file()]
+    unfinished = [str(run) for run in runs if not (RunFolder(run).begun and RunFolder(run).finished)]
     if unfinished:
-        raise InputError(f"Runs are not finished: expected a report in each, found none in {', '.join(unfinished)}.")
+        raise InputError(
+            "Runs are not finished: expected all epochs and their report in each, found none in "
+            f"{', '.join(unfinished)}."
+        )
     config, manifest = _common_settings(runs)
     records, owner = [], {}
     for run in runs:
@@ -232,22 +235,21 @@ def _validation_records(trainer, choice):
 
 def _common_settings(runs):
     """The settings and the manifest shared by all runs."""
-    found = []
-    for run in runs:
-        stored = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        found.append((TrainingConfig(**stored["config"]), stored["manifest"]))
-    config, manifest = found[0]
-    for other, other_manifest in found:
-        different = [name for name, value in other.as_dict().items() if value != config.as_dict()[name]]
-        if other_manifest != manifest or set(different) - {"fold"}:
-            what = ", ".join(sorted(set(different) - {"fold"})) or "manifest"
-            raise InputError(f"The runs do not match: expected them to differ only in fold, found {what}.")
-    folds = sorted((-1 if other.fold is None else other.fold) for other, _ in found)
+    found = [RunFolder(run).stored for run in runs]
+    config, ours = TrainingConfig(**found[0]["config"]), identity(found[0])
+    for stored in found:
+        theirs = identity(stored)
+        different = {name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)} - {"fold", "processes"}
+        if different:
+            raise InputError(
+                f"The runs do not match: expected them to differ only in fold, found {', '.join(sorted(different))}."
+            )
+    folds = sorted(-1 if stored["config"]["fold"] is None else stored["config"]["fold"] for stored in found)
     if folds != list(range(config.folds)):
         raise InputError(
             f"The folds are not complete: expected one run of each from 0 to {config.folds - 1}, found {folds}."
         )
-    return config, manifest
+    return config, found[0]["manifest"]
 
 
 def _read_records(path):

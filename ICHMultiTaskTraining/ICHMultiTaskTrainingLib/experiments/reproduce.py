@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -114,7 +113,7 @@ def reproduce(
         "preset": preset_name, "seed": seed, "folds": folds, "changes": changes,
         "patients": preset.patients if manifest is None else None,
         "manifest": None if manifest is None else str(manifest),
-        "manifest_sha256": hashlib.sha256(table.path.read_bytes()).hexdigest(),
+        "manifest_sha256": table.sha256,
     }  # fmt: skip
     store.claim({name: value for name, value in settings.items() if name != "manifest"})
     device = choose_device(device)

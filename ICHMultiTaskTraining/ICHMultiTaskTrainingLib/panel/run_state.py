@@ -106,6 +106,7 @@ def view_of(
             longer = config.epochs > stored["config"]["epochs"] and run.trained
             asked = replace(config, epochs=stored["config"]["epochs"]) if longer else config
             chosen = {"config": asked.as_dict(), "manifest": str(manifest.path.resolve())}
+            chosen |= {"manifest_sha256": manifest.sha256} if "manifest_sha256" in stored else {}
             check_same_run(run.path, stored, stored | chosen)
     except ICHMultiTaskError as error:
         return RunView(button, text=escape(translated(error), quote=False), failed=True)

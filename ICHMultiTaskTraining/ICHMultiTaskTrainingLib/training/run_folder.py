@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -89,8 +88,9 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether there is something to continue."""
-        return (self.path / "config.json").is_file()
+        """Whether there is something to continue: without it, a folder takes other settings."""
+        made = ("latest.pt", "history.json", "bundle")
+        return (self.path / "config.json").is_file() and any((self.path / name).exists() for name in made)
 
     @property
     def trained(self) -> bool:
@@ -245,7 +245,7 @@ def check_split(split: dict[str, list[Row]], config: TrainingConfig, processes: 
 def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingConfig, processes: int = 1) -> None:
     """Write a run's settings into its folder, or check that those already there are the same.
 
-    A finished run may be continued with more epochs.
+    A finished run may be continued with more epochs; one that ended before its first checkpoint begins anew.
 
     Parameters
     ----------
@@ -259,17 +259,21 @@ def claim_run(folder: str | os.PathLike, manifest: Manifest, config: TrainingCon
     """
     folder = Path(folder)
     settings = run_settings(manifest, config, processes)
-    stored = RunFolder(folder).stored
-    if stored is None:
-        taken = [name for name in FILES if os.path.lexists(folder / name)]
+    run = RunFolder(folder)
+    stored = run.stored
+    if run.begun:
+        if not _is_longer(folder, stored, settings):
+            check_same_run(folder, stored, settings)
+            # The same, but table and model to start from may lie elsewhere now.
+            settings = stored | {name: settings[name] for name in ("config", "manifest")}
+    else:
+        taken = [name for name in FILES if stored is None and os.path.lexists(folder / name)]
         if taken:
             raise OutputError(
                 f"The folder {folder} contains {', '.join(taken)}, but no run: expected a new folder, or that of a run."
             )
         check_start(manifest, config, processes)
-    elif not _is_longer(folder, stored, settings):
-        check_same_run(folder, stored, settings)
-        return
+        (folder / "splits.json").unlink(missing_ok=True)
     write_json(folder / "config.json", settings)
 
 
@@ -284,7 +288,7 @@ def run_settings(manifest: Manifest, config: TrainingConfig, processes: int = 1)
     settings = {
         "config": config.as_dict(),
         "manifest": str(manifest.path.resolve()),
-        "manifest_sha256": hashlib.sha256(manifest.path.read_bytes()).hexdigest(),
+        "manifest_sha256": manifest.sha256,
     }
     if processes > 1:
         settings["processes"] = processes
@@ -302,6 +306,26 @@ def _is_longer(folder, stored, settings):
     return True
 
 
+def identity(settings: dict) -> dict:
+    """What must be the same in every part of a run, by name.
+
+    Parameters
+    ----------
+    settings : dict
+        Of `run_settings`, or stored by it.
+
+    Returns
+    -------
+    dict
+        All settings; the table and the model to start from by their checksums, wherever they are.
+    """
+    found = {name: value for name, value in (settings | settings["config"]).items() if name != "config"}
+    for name in ("manifest", "start_from"):
+        if checksum := found.pop(f"{name}_sha256", None):
+            found[name] = f"SHA-256 {checksum[:16]}"
+    return found
+
+
 def check_same_run(folder: str | os.PathLike, stored: dict, settings: dict) -> None:
     """Refuse to continue a run with other settings; the message names them.
 
@@ -317,9 +341,10 @@ def check_same_run(folder: str | os.PathLike, stored: dict, settings: dict) -> N
     ------
     InputError
     """
-    there, here = ({**found, **found["config"], "config": None} for found in (stored, json.loads(json.dumps(settings))))
-    if "manifest_sha256" not in there:  # a run of an earlier version
-        here.pop("manifest_sha256", None)
+    settings = json.loads(json.dumps(settings))
+    if "manifest_sha256" not in stored:  # a run of an earlier version
+        settings.pop("manifest_sha256", None)
+    there, here = identity(stored), identity(settings)
     if found := differences(there, here):
         raise InputError(
             f"The run folder {folder} belongs to a run with other settings: expected the same ones to continue it, or "

@@ -27,7 +27,7 @@ from ..data.auxiliary import auxiliary_targets
 from ..data.batches import TrainingBatches
 from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import Manifest, outcomes
-from ..data.splits import split_rows
+from ..data.splits import check_scans, split_rows
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainingConfig, starting_bundle
 from .curves import TENSORBOARD, EventLog, draw_curves, without_auc_of_few
@@ -159,6 +159,7 @@ class Trainer:
         rows = [*split["train"], *split["validation"]]
         unusable = self.log if skip_unusable else None
         files = prepare_all(rows, c.preprocessing, cache, processes, part(self.progress, 0.0, PREPARED), unusable)
+        check_scans(self.folder / "splits.json", rows, files)
         usable = {id(row) for row, file in zip(rows, files) if file is not None}
         split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
         check_split(split, c, self.workers.count)
@@ -369,9 +370,11 @@ class Trainer:
 
     def _check_finite(self, name, value):
         if not np.isfinite(value):
+            path = self.folder / "latest.pt"
+            kept = f"the last good checkpoint is {path}" if path.exists() else "there is no checkpoint to continue"
             raise TrainingError(
-                f"The {name} is not finite in epoch {self.epoch + 1}: expected a number, found {value}; the last good "
-                f"checkpoint is {self.folder / 'latest.pt'}. A smaller learning_rate, or precision fp32, may help."
+                f"The {name} is not finite in epoch {self.epoch + 1}: expected a number, found {value}; {kept}. "
+                "A smaller learning_rate, or precision fp32, may help."
             )
 
     def network_of(self, state: dict[str, torch.Tensor], architecture: dict | None = None) -> MultiTaskNetwork:

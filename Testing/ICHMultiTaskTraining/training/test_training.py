@@ -75,7 +75,7 @@ def test_command_trains_a_bundle_that_infers_as_it_trained(training_manifest, tm
 
 def test_run_folder_of_other_settings_is_refused(training_manifest, tmp_path, small_settings):
     manifest = read_manifest(training_manifest)
-    Trainer(manifest, make_config(**small_settings), tmp_path, "cpu")
+    Trainer(manifest, make_config(**small_settings), tmp_path, "cpu").run(until=1)
     with pytest.raises(InputError, match="belongs to a run with other settings"):
         Trainer(manifest, make_config(**small_settings | {"epochs": 3}), tmp_path, "cpu")
 

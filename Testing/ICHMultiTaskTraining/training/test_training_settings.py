@@ -92,7 +92,7 @@ def test_run_is_not_continued_from_another_bundle(training_manifest, small_setti
     settings = make_config(**changes)
     manifest = read_manifest(training_manifest)
     settings = replace(settings, preprocessing=small_settings["preprocessing"])
-    Trainer(manifest, settings, tmp_path / "run", "cpu")
+    Trainer(manifest, settings, tmp_path / "run", "cpu").run(until=0)
     metadata = ModelBundle.load(bundle).metadata
     state = {name: value * 2 for name, value in ModelBundle.load(bundle).network().state_dict().items()}
     save_bundle(bundle, state, metadata, "# Tiny\n", overwrite=True)
