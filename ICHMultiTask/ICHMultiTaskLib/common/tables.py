@@ -18,6 +18,7 @@ from .translation import tr as _
 from .writing import write_text
 
 _DELIMITERS = ",;\t|"
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}([ \u00a0\u2009\u202f'’.,])\d{3}(?:\1\d{3})*((?!\1)[.,]\d+)?")
 _WORKBOOKS = {b"PK\x03\x04": _("an Excel workbook or a .zip"), b"\xd0\xcf\x11\xe0": _("an Excel workbook")}
 
 
@@ -179,8 +180,13 @@ def parsed_number(text: str, decimal_comma: bool = False) -> float | None:
     text : str
     decimal_comma : bool
         Of the table. If commas are the delimiter, a quoted 1,234 may mean thousands and is not accepted.
+
+    Thousands are recognized where nothing else can be meant: 12 345, 12'345, 1,234.5, 1.234,5 and 1.234.567.
     """
     text = text.strip().replace("−", "-")
+    thousands = _THOUSANDS.fullmatch(text)
+    if thousands and (thousands[1] not in ".," or thousands[2] or text.count(thousands[1]) > 1):
+        text = text.replace(thousands[1], "").replace(",", ".")
     if re.fullmatch(r"[+-]?\d+,\d+" if decimal_comma else r"[+-]?\d+,(?!\d{3}$)\d+", text):
         text = text.replace(",", ".")
     try:

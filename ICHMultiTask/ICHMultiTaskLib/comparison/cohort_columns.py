@@ -14,11 +14,15 @@ from ..common.errors import InputError
 from ..common.tables import plain_name, read_csv
 from ..common.translation import joined
 from ..common.translation import tr as _
-from .cohort_table import Tables, detect, listed, missing_column, read_tables
+from .cohort_table import Tables, detect, listed, missing_column, plain_volume, read_tables
 
 UNITS = {"ml": 1.0, "mm3": 1e-3}
 LARGEST_ML = 2000.0
 """More than fits into a head: a larger number is in the wrong unit, or a typo."""
+SMALL_ML = 1.0
+"""If no reference is larger, all are in the wrong unit, such as liters, or lost the thousands before a point."""
+OTHER_UNIT = 300.0
+"""A method whose volumes are this many times the reference's, or this fraction, in the median is in another unit."""
 
 REFERENCE = (
     "reference_ml", "reference_volume_ml", "ground_truth_ml", "gold_standard_ml", "reference", "reference_volume",
@@ -27,7 +31,8 @@ REFERENCE = (
 )  # fmt: skip
 MODEL = ("predicted_volume_ml", "model_ml", "model_volume_ml", "model", "predicted_ml", "prediction_ml", "prediction")
 INTERVAL = ("interval_low_ml", "interval_high_ml")
-UNIT_SUFFIX = re.compile(r"[ _]*[(\[]?\bml[)\]]?$|_ml$", re.IGNORECASE)
+UNIT_SUFFIX = re.compile(r"[ _]*[(\[]?(\b|_)(ml|cc|ccm|cm3|cm³)[)\]]?$", re.IGNORECASE)
+IN_MM3 = re.compile(r"mm ?\^?[3³]|cubic milli|(?<![a-z])[µμu]l(?![a-z])", re.IGNORECASE)
 EXPERIENCE = re.compile(r"[ _(\[,-]*(?<![\d.])(\d+(?:\.\d+)?)[ _-]*(?:years?|yrs?|y)(?![a-z])[)\]]?", re.IGNORECASE)
 RATER = re.compile(r"(rater|reader|clinician|observer|radiologist|surgeon)[ _-]*(\d+|[a-z])", re.IGNORECASE)
 METHOD = re.compile(r"(^|_)(abc|sh)(_|$|\d)|_ml$|_volume$")
@@ -121,6 +126,7 @@ def read_cohort(
     kinds = _kinds(columns)
     _check_unit(unit, (columns["reference"], *kinds))
     volumes = {name: _volumes(table, name, unit) for name in (columns["reference"], *kinds)}
+    _check_sizes(columns["reference"], volumes)
     patients = _patients(table.patients, volumes, columns["reference"], complete, warnings)
 
     def array(found):
@@ -161,12 +167,38 @@ def _kinds(columns):
 
 
 def _check_unit(unit, names):
-    if unit != "ml" and (in_ml := [name for name in names if UNIT_SUFFIX.search(name)]):
+    """Refuse columns whose names state another unit."""
+    in_other = [name for name in names if (UNIT_SUFFIX if unit != "ml" else IN_MM3).search(name)]
+    if in_other:
+        other = "mL" if unit != "ml" else "mm³"
         raise InputError(
-            _("The volumes are said to be in {unit}, but {names} in mL by name: expected one unit for all.").format(
-                unit=unit, names=", ".join(in_ml)
-            )
+            _(
+                "The volumes are said to be in {unit}, but {names} in {other} by name: expected one unit for all, and "
+                "the option that names it."
+            ).format(unit=unit, names=", ".join(in_other), other=other)
         )
+
+
+def _check_sizes(reference, volumes):
+    """Refuse volumes that only another unit, or a point before thousands, explains."""
+    largest = max(volumes[reference].values(), default=0.0)
+    if 0 < largest < SMALL_ML:
+        raise InputError(
+            _(
+                "The largest volume of {reference} is {largest:.2g} mL: expected hemorrhages of {least:g} mL and more. "
+                "Is it in another unit, or does a point separate its thousands?"
+            ).format(reference=reference, largest=largest, least=SMALL_ML)
+        )
+    for name, found in volumes.items():
+        ratios = [value / volumes[reference][n] for n, value in found.items() if value and volumes[reference].get(n)]
+        middle = float(np.median(ratios)) if len(ratios) > 2 else 1.0
+        if not 1 / OTHER_UNIT < middle < OTHER_UNIT:
+            raise InputError(
+                _(
+                    "The volumes of {name} are {ratio:.3g} times those of {reference} in the median: expected one unit "
+                    "for all."
+                ).format(name=name, ratio=middle, reference=reference)
+            )
 
 
 def _patients(all_patients, volumes, reference, complete, warnings):
@@ -259,7 +291,7 @@ def _assign(table, reference, model, methods, raters):
 
 
 def _is_volume(table, name):
-    plain = plain_name(name)
+    plain = plain_volume(name)
     named_so = METHOD.search(plain) and not OTHER_VOLUME.search(plain) and plain not in REFERENCE
     return bool(named_so) and any(table.number(text) is not None for text, _ in table.cells[name].values())
 

@@ -121,9 +121,14 @@ def read_tables(
     return table
 
 
+def plain_volume(name: str) -> str:
+    """The `plain_name` of a column, with cc, ccm and cm³ as mL, which they are."""
+    return plain_name(re.sub(r"(?<![a-z])(ccm?|cm ?\^?[3³])(?![a-z0-9])", "ml", name, flags=re.IGNORECASE))
+
+
 def detect(standard: Sequence[str], columns: Sequence[str]) -> str | None:
     """The column with the first of the standard names that occurs, or None."""
-    by_name = {plain_name(column): column for column in reversed(columns)}
+    by_name = {plain_volume(column): column for column in reversed(columns)}
     return next((by_name[name] for name in standard if name in by_name), None)
 
 

@@ -69,6 +69,14 @@ def test_numbers_of_cells():
     assert parsed_number("1,234") is None and parsed_number("1,234", decimal_comma=True) == 1.234
 
 
+def test_thousands_are_recognized_where_nothing_else_can_be_meant():
+    cells = {"12 345": 12345.0, "12\u00a0345,5": 12345.5, "1'234": 1234.0, "-1,234.5": -1234.5, "1.234,5": 1234.5}
+    cells |= {"1.234.567": 1234567.0, "12 34": None, "1234 567": None, "1,234,56": None, "1.234,567.8": None}
+    for decimal_comma in (False, True):
+        assert {cell: parsed_number(cell, decimal_comma) for cell in cells} == cells
+    assert parsed_number("1.234", decimal_comma=True) == 1.234
+
+
 def test_written_table_is_read_back(tmp_path):
     rows = [{"a": 'say "x", y', "b": None, "c": 1}, {"a": os.fsdecode(b"M\xfcller") if os.name != "nt" else "M?ller"}]
     write_csv(tmp_path / "table.csv", rows, ["a", "b"])

@@ -226,6 +226,14 @@ def test_rows_that_summarize_the_table_are_no_patients(tmp_path):
         assert compare(write(tmp_path / "table.csv", table)).rows[0]["patients"] == 44
 
 
+def test_cubic_centimeters_are_milliliters():
+    table = columns()
+    names = {"volume_ml": "Manual volume (cc)", "predicted_volume_ml": "Model (cm³)", "ABC/2 (mL)": "ABC/2 (ccm)"}
+    found = compare({names.get(name, name): values for name, values in table.items()})
+    assert [row["name"] for row in found.rows] == ["Model", "ABC/2", "Rater 1", "Rater 2 (8 years)", "Rater 10"]
+    assert [row["mae_ml"] for row in found.rows] == [row["mae_ml"] for row in compare(table).rows]
+
+
 def test_decimal_commas(tmp_path):
     quoted, unquoted = 'a,"10,5","1,234"\nb,20,19\nc,"7,25",8\n', "a;10,5;1,234\nb;20;19\nc;7,25;8\n"
     (tmp_path / "a.csv").write_text("patient,volume_ml,model\n" + quoted, encoding="utf-8")
@@ -305,6 +313,13 @@ def test_scans_without_a_bleed_have_no_percentage(tmp_path):
         (lambda t: None, {"patient": "site,case"}, "no column site, case in the table"),
         (lambda t: None, {"unit": "cc"}, "expected one of ml, mm3, found 'cc'"),
         (lambda t: None, {"unit": "mm3"}, "said to be in mm3, but volume_ml, .* in mL by name: expected one unit"),
+        (lambda t: t.update({"ABC mm³": t.pop("rater_1")}), {}, "said to be in ml, but ABC mm³ in mm³ by name"),
+        (
+            lambda t: t.update(volume_ml=[v / 1e3 for v in t["volume_ml"]]),
+            {},
+            "largest volume of volume_ml is 0.066 mL",
+        ),
+        (lambda t: t.update(rater_1=[v / 1e3 for v in t["rater_1"]]), {}, "of rater_1 are 0.001.* times those of vol"),
         (lambda t: None, {"method_column": "age"}, "needs both"),
         (lambda t: None, {"method_column": "age", "volume_column": "mL"}, "no column mL in the table"),
         (lambda t: None, {"resamples": 5}, "at least 100, found 5"),
