@@ -19,7 +19,13 @@ from .writing import write_text
 
 _DELIMITERS = ",;\t|"
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}([ \u00a0\u2009\u202f'’.,])\d{3}(?:\1\d{3})*((?!\1)[.,]\d+)?")
-_WORKBOOKS = {b"PK\x03\x04": _("an Excel workbook or a .zip"), b"\xd0\xcf\x11\xe0": _("an Excel workbook")}
+_OTHER_FILES = {
+    b"PK\x03\x04": _("an Excel workbook or a .zip"),
+    b"\xd0\xcf\x11\xe0": _("an Excel workbook"),
+    b"<": _("a page of the web, as some programs name .xls"),
+    b"%PDF": _("a PDF"),
+    b"\x1f\x8b": _("a compressed file"),
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def read_csv(path: str | os.PathLike) -> CsvTable:
     text = text[stated.end() :] if stated else text
     delimiter = stated[1] if stated else _delimiter(text)
     try:
-        rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(_parsed(text, delimiter), start=first)]
+        rows = [(n, [_plain_cell(cell) for cell in row]) for n, row in enumerate(_parsed(text, delimiter), start=first)]
     except csv.Error as error:
         raise InputError(
             _("The table cannot be read: expected CSV, found {path} ({error}).").format(path=path, error=error)
@@ -119,6 +125,7 @@ def read_csv(path: str | os.PathLike) -> CsvTable:
                 found=found, path=path
             )
         )
+    _refuse_title(path, rows)
     header = rows[0][1]
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
@@ -196,12 +203,30 @@ def parsed_number(text: str, decimal_comma: bool = False) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
-def _decoded(content, path):
-    workbook = next((what for start, what in _WORKBOOKS.items() if content.startswith(start)), None)
-    if workbook:
+def _plain_cell(text):
+    """A cell without spaces around it, and without the formula by which programs keep the zeros of ="007"."""
+    text = text.strip()
+    return text[2:-1] if re.fullmatch('="[^"]*"', text) else text
+
+
+def _refuse_title(path, rows):
+    """Refuse a table with a title, or anything else that is a single cell, in place of the names of its columns."""
+    title, *more = filter(None, rows[0][1])
+    if not more and any(len(list(filter(None, row))) > 1 or re.search(r"[,;\t|]", row[0]) for _number, row in rows[1:]):
         raise InputError(
-            _("The table cannot be read: expected CSV, found {workbook} at {path}; save it as CSV first.").format(
-                workbook=workbook, path=path
+            _(
+                "The first row of {path} is a single cell: expected the names of the columns in it, found “{title}”; "
+                "remove rows above the names, and quotation marks around whole rows."
+            ).format(path=path, title=title)
+        )
+
+
+def _decoded(content, path):
+    other = next((what for start, what in _OTHER_FILES.items() if content.lstrip().startswith(start)), None)
+    if other:
+        raise InputError(
+            _("The table cannot be read: expected CSV, found {other} at {path}; save it as CSV first.").format(
+                other=other, path=path
             )
         )
     zeros = content[:200:2].count(0), content[1:200:2].count(0)  # in UTF-16, every other byte of Latin text

@@ -210,41 +210,6 @@ def test_unusable_cells_are_left_out_and_named(tmp_path):
     assert rows["predicted_volume_ml"]["patients"] == 38 and rows["rater_1"]["patients"] == 33
 
 
-def test_rows_that_summarize_the_table_are_no_patients(tmp_path):
-    """A spreadsheet's row of means would count as one more patient, whom every method measures well."""
-    table = columns()
-    alone = compare(write(tmp_path / "table.csv", table))
-    for label in ("Mean", "", "SD", "Mean ± SD (95 % CI)", "Summe:"):
-        for name in table:
-            table[name].append(label if name == "patient_id" else 20.0)
-    found = compare(write(tmp_path / "table.csv", table))
-    assert found.rows == alone.rows
-    words = " ".join(found.cohort.warnings)
-    assert "no patients: row 42 (Mean); row 44 (SD); row 45 (Mean ± SD (95 % CI)); row 46 (Summe:)." in words
-    for label in ("Meany", "N-1", "Sum1"):  # names of patients
-        table["patient_id"][-1] = label
-        assert compare(write(tmp_path / "table.csv", table)).rows[0]["patients"] == 44
-
-
-def test_cubic_centimeters_are_milliliters():
-    table = columns()
-    names = {"volume_ml": "Manual volume (cc)", "predicted_volume_ml": "Model (cm³)", "ABC/2 (mL)": "ABC/2 (ccm)"}
-    found = compare({names.get(name, name): values for name, values in table.items()})
-    assert [row["name"] for row in found.rows] == ["Model", "ABC/2", "Rater 1", "Rater 2 (8 years)", "Rater 10"]
-    assert [row["mae_ml"] for row in found.rows] == [row["mae_ml"] for row in compare(table).rows]
-
-
-def test_decimal_commas(tmp_path):
-    quoted, unquoted = 'a,"10,5","1,234"\nb,20,19\nc,"7,25",8\n', "a;10,5;1,234\nb;20;19\nc;7,25;8\n"
-    (tmp_path / "a.csv").write_text("patient,volume_ml,model\n" + quoted, encoding="utf-8")
-    (tmp_path / "b.csv").write_text("patient;volume_ml;model\n" + unquoted, encoding="utf-8")
-    first, second = (compare(tmp_path / name).cohort for name in ("a.csv", "b.csv"))
-    assert first.reference_ml.tolist() == second.reference_ml.tolist() == [10.5, 20, 7.25]
-    np.testing.assert_array_equal(first.methods[0].volumes_ml, [np.nan, 19, 8])
-    assert "row 2, model: '1,234' is not a number" in " ".join(first.warnings)
-    assert second.methods[0].volumes_ml.tolist() == [1.234, 19, 8]
-
-
 def test_patients_that_appear_twice():
     table = columns()
     for name in table:
