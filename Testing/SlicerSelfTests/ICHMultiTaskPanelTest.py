@@ -205,6 +205,33 @@ class ICHMultiTaskPanelTest(PanelCase):
             self.assertEqual(slicer.mrmlScene.GetNumberOfNodesByClass(kind), 0)
         self.assertFalse(self.ui.resultWidget.visible)
 
+    def test_changedScanIsSaid(self):
+        node = self.analyze()
+        self.assertFalse(self.ui.outdatedLabel.visible)
+        slicer.util.arrayFromVolume(node)[:] += 5
+        slicer.util.arrayFromVolumeModified(node)
+        self.settle()
+        self.assertIn("were changed since", self.ui.outdatedLabel.text)
+        self.assertEqual(self.ui.scanSelector.currentText, "Head CT")
+        self.ui.tableButton.click()
+        self.settle()
+        self.assertIn("press Analyze first", self.ui.statusLabel.text)
+
+    def test_scanLoadedMidRunKeepsItsViews(self):
+        first = self.analyze()
+        self.ui.tableButton.click()
+        self.ui.analyzeButton.click()
+        second = self.load()
+        self.settle()
+        self.assertIs(self.state.scan, second)
+        for composite in scene.nodes_of_class(slicer.mrmlScene, "vtkMRMLSliceCompositeNode"):
+            if composite.GetLayoutName() in ("Red", "Green", "Yellow"):
+                found = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
+                self.assertEqual(found, (second.GetID(), None))
+        table = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLTableViewNode").GetTableNode()
+        self.assertIsNone(table, "no numbers of the first below the views")
+        self.assertIsNotNone(self.logic.analysis.facts_of(first))
+
     def test_leavingThePanelMidRun(self):
         node = self.load()
         self.ui.analyzeButton.click()

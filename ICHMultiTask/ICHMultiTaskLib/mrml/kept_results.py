@@ -17,6 +17,7 @@ from ..common.translation import records_of, with_texts
 from ..report.result import report_dict
 from . import results
 from .hierarchy import file_beside
+from .scan_state import is_changed, state_of
 from .transforms import array_from_image
 from .volumes import head_ct_from_node
 
@@ -32,12 +33,25 @@ _MODEL = ("name", "version", "sha256", "training_data")
 
 
 def keep_result(
-    scene: slicer.vtkMRMLScene, analysis: Analysis, scan_node: slicer.vtkMRMLScalarVolumeNode, run: str | None = None
+    scene: slicer.vtkMRMLScene,
+    analysis: Analysis,
+    scan_node: slicer.vtkMRMLScalarVolumeNode,
+    run: str | None = None,
+    read: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Store the result of an analysis with its scan, replacing an earlier one.
 
-    `run` identifies the run, see `analyzed` of `kept_result`; None: it ended now. Paths and identifiers are left out:
-    they belong to the subject hierarchy and must not enter exported files.
+    Paths and identifiers are left out: they belong to the subject hierarchy and must not enter exported files.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+    analysis : Analysis
+    scan_node : vtkMRMLScalarVolumeNode
+    run : str, optional
+        Identifies the run, see `analyzed` of `kept_result`; None: it ended now.
+    read : dict, optional
+        `scan_state.state_of` the scan when it was read for the analysis; None: as it is now.
 
     Returns
     -------
@@ -53,6 +67,7 @@ def keep_result(
     for key in ("path", "series_uid"):
         facts["scan"].pop(key, None)
     facts |= {"format": FORMAT, "analyzed": run or datetime.now(timezone.utc).isoformat()}
+    facts["read"] = read or state_of(scan_node)
     facts["texts"] = records_of(facts)  # the facts are in English; these make them translatable
     node = results.make_result_node(scene, scan_node, KIND)
     node.SetText(json.dumps(facts, ensure_ascii=False, allow_nan=False))
@@ -71,8 +86,8 @@ def kept_result(scan_node: slicer.vtkMRMLScalarVolumeNode | None) -> dict[str, A
     Returns
     -------
     dict or None
-        As report.json, with `format` and `analyzed` (time in UTC, which identifies the run). Values not stored by an
-        earlier version are None or empty.
+        As report.json, with `format`, `analyzed` (time in UTC, which identifies the run) and `read` (the state of the
+        scan that was read, see `is_outdated`). Values not stored by an earlier version are None or empty.
     """
     if scan_node is None or scan_node.GetScene() is None:
         return None
@@ -81,6 +96,12 @@ def kept_result(scan_node: slicer.vtkMRMLScalarVolumeNode | None) -> dict[str, A
         return _completed(_parsed(node.GetText()))
     table = results.result_node(scan_node, "table")
     return None if table is None else _completed(_from_table(table))
+
+
+def is_outdated(scan_node: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
+    """Whether the voxels or the shape of a scan were changed since it was read for its stored result."""
+    facts = kept_result(scan_node)
+    return facts is not None and is_changed(facts["read"], scan_node)
 
 
 def restored_analysis(scan_node: slicer.vtkMRMLScalarVolumeNode, facts: dict[str, Any]) -> Analysis:
@@ -146,7 +167,7 @@ def _completed(facts):
         "format": 0, "analyzed": "", "volume_interval_ml": None, "interval_coverage": None, "prognosis": "",
         "mortality_probability": None, "attention": None, "timing_s": {}, "hemorrhage_reason": "",
         "mortality_range": None, "findings": None, "clinical_inputs": None, "network_volume_ml": None,
-        "outlined_volume_ml": None,
+        "outlined_volume_ml": None, "read": None,
     }  # fmt: skip
     facts = defaults | facts
     for name in ("mortality_probability", "network_volume_ml", "outlined_volume_ml"):

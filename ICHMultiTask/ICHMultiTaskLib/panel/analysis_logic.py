@@ -26,9 +26,10 @@ from ..model.attention import LOCATOR
 from ..model.runners import choose_library
 from ..mrml import acquisition, clinical, results
 from ..mrml.focus import scans
-from ..mrml.kept_results import attention_on_show, keep_result, kept_result, restored_analysis
+from ..mrml.kept_results import attention_on_show, is_outdated, keep_result, kept_result, restored_analysis
 from ..mrml.pictures import slice_pictures
 from ..mrml.result_folder import PICTURES_FOLDER
+from ..mrml.scan_state import state_of
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.volumes import head_ct_from_node
 from ..report.result import write_report
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ..model.bundle import ModelBundle
     from ..mrml.acquisition import Correction
     from ..mrml.results import ResultNodes
+    from ..scan.head_ct import HeadCT
 
 
 class AnalysisLogic:
@@ -49,6 +51,7 @@ class AnalysisLogic:
     def __init__(self):
         self.models = Models()
         self._analyses = {}  # ID of the scan's node: (run, Analysis)
+        self._read = {}  # ID of the scan's node: its state when it was last read for an analysis
 
     def process(
         self, scan: slicer.vtkMRMLScalarVolumeNode, progress: Progress | None = None, **choices: object
@@ -107,7 +110,7 @@ class AnalysisLogic:
 
         A model with clinical inputs gets the clinical data stored with the scan.
         """
-        head_ct, step, known = head_ct_from_node(scan), _("Loading the model"), clinical.context_of(scan).known
+        head_ct, step, known = self.read(scan), _("Loading the model"), clinical.context_of(scan).known
         self.models.remember(bundle)
 
         def analyze(progress):
@@ -116,6 +119,22 @@ class AnalysisLogic:
             return scan, analyzer.analyze(head_ct, head, stage, method, progress=progress, clinical=known)
 
         return analyze
+
+    def read(self, scan: slicer.vtkMRMLScalarVolumeNode) -> HeadCT:
+        """Read a scan for an analysis, and remember its state, so that later changes are noticed.
+
+        Returns
+        -------
+        HeadCT
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        head_ct = head_ct_from_node(scan)
+        self._read[scan.GetID()] = state_of(scan)
+        return head_ct
 
     def show(
         self, node_and_analysis: tuple[slicer.vtkMRMLScalarVolumeNode, Analysis], in_views: bool = True
@@ -145,7 +164,7 @@ class AnalysisLogic:
 
     def keep(self, scan: slicer.vtkMRMLScalarVolumeNode, analysis: Analysis) -> None:
         """Store an analysis in the scene without showing it; only the latest keeps the network's features."""
-        facts = keep_result(create_scene(), analysis, scan)
+        facts = keep_result(create_scene(), analysis, scan, read=self._read.pop(scan.GetID(), None))
         for node_id, (run, other) in self._analyses.items():
             self._analyses[node_id] = run, replace(other, prediction=None)
         self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
@@ -179,7 +198,7 @@ class AnalysisLogic:
             analysis = replace(analysis, mortality_range=found)
             self._analyses[scan.GetID()] = run, analysis
             shown = replace(analysis, attention=attention_on_show(scan))
-            keep_result(create_scene(), shown, scan, run)
+            keep_result(create_scene(), shown, scan, run, kept_result(scan)["read"])
             results.write_analysis(create_scene(), shown, scan)
 
     @staticmethod
@@ -199,15 +218,17 @@ class AnalysisLogic:
         return replace(analysis, attention=attention_on_show(scan))
 
     def check_analyzed(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> Analysis:
-        """Return the analysis of a scan, or raise InputError if there is none."""
-        analysis = self.analysis_of(scan)
-        if analysis is None:
+        """Return the analysis of a scan, or raise InputError if there is none or the scan was changed since."""
+        if self.facts_of(scan) is None:
             raise InputError(_("There is no analysis yet, or its scan was removed; press Analyze first."))
-        return analysis
+        if is_outdated(scan):
+            raise InputError(_("The scan was changed since it was analyzed; press Analyze first."))
+        return self.analysis_of(scan)
 
     def forget(self) -> None:
         """Release the results in memory, for instance when the scene is closed; the network is kept."""
         self._analyses.clear()
+        self._read.clear()
 
     def with_features(self, analysis: Analysis, device: str = "auto") -> Callable[[Progress], Analysis]:
         """Return a callable (progress) -> Analysis with the network's features, which are recomputed if necessary.

@@ -11,14 +11,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..common.errors import ICHMultiTaskError
 from ..common.translation import translated
 from ..mrml.parameters import Device
 from ..mrml.translation import local
 from .analyze_state import SECTION
 from .colors import set_warning
 from .dependencies import install_missing_packages, missing_packages
-from .state import outcome_text
 
 if TYPE_CHECKING:
     from .analyze_state import AnalyzeState
@@ -91,11 +89,12 @@ class AnalyzeSection:
             if time.monotonic() - job.submitted > slicer.app.doubleClickInterval / 1000:
                 self.state.cancel()
             return
-        try:
+
+        def start():
             install_missing_packages(runtime=self.state.runtime)
             self.state.analyze()
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+
+        self.panel.attempt(SECTION, start)
 
     def onBundleSelected(self, index: int) -> None:
         """Take the model chosen in the list."""
@@ -109,15 +108,16 @@ class AnalyzeSection:
 
     def useBundle(self, folder: str) -> None:
         """Add a bundle to the list and choose it; show a message if it is not a bundle."""
-        try:
+
+        def use():
             self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.models.add(folder))
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+
+        self.panel.attempt(SECTION, use)
         self.updateBundles()
 
     def onTableButton(self, checked: bool = False) -> None:
         """Show the result table below the views."""
-        self.panel.logic.analysis.show_table(self.panel.scan)
+        self.panel.attempt(SECTION, lambda: self.panel.logic.analysis.show_table(self.panel.scan))
 
     def onReportButton(self, checked: bool = False) -> None:
         """Save the report into a new folder inside one that the user chooses."""
@@ -131,10 +131,7 @@ class AnalyzeSection:
         def repaint(fraction, message):
             slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
 
-        try:
-            self.state.save_report(folder, repaint)
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+        self.panel.attempt(SECTION, lambda: self.state.save_report(folder, repaint))
 
     def updateBundles(self) -> None:
         """List the models."""

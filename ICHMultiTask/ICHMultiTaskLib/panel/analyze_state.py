@@ -11,6 +11,7 @@ from ..model.attention import INPUT, LOCATOR, METHODS, needs_pytorch, stage_of_m
 from ..model.bundle import METADATA, default_bundle
 from ..model.runners import is_installed
 from ..mrml import clinical, results
+from ..mrml.kept_results import is_outdated
 from ..mrml.translation import tr as _
 from ..mrml.volumes import scan_facts
 from .result_view import result_view
@@ -102,7 +103,7 @@ class AnalyzeState:
         if facts is None:
             return None
         known = {"age": scan_facts(scan).patient_age} | clinical.context_of(scan).known
-        return result_view(facts, self._chosen_model(), known)
+        return result_view(facts, self._chosen_model(), known, is_outdated(scan))
 
     def save_report(self, parent: str | os.PathLike, progress: Progress | None = None) -> None:
         """Write the report of the chosen scan into a new folder in `parent`, and show a link to it."""
@@ -136,7 +137,7 @@ class AnalyzeState:
         """Compute another map if the user chose one; select the displayed map if the scan has changed."""
         panel, scan = self.panel, self.panel.scan
         facts = panel.logic.analysis.facts_of(scan)
-        if facts is None or self.job is not None or self._choosing:
+        if facts is None or self.job is not None or self._choosing or is_outdated(scan):
             self._followed = self._followed if self._choosing else None
             return
         shown = shown_map(scan)

@@ -8,13 +8,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..common.choices import RuntimeLibrary
-from ..common.errors import ICHMultiTaskError
 from ..mrml import results
 from ..mrml.parameters import AttentionMethod, AttentionStage
 from ..mrml.scene import create_scene
 from .analyze_state import SECTION
 from .dependencies import install_missing_packages
-from .state import outcome_text
 
 if TYPE_CHECKING:
     import qt
@@ -47,10 +45,7 @@ class AttentionSection:
 
     def onPyTorchButton(self, checked: bool = False) -> None:
         """Install PyTorch, after asking."""
-        try:
-            install_missing_packages(runtime=RuntimeLibrary.TORCH)
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+        self.panel.attempt(SECTION, lambda: install_missing_packages(runtime=RuntimeLibrary.TORCH))
         self.panel.changed()
 
     def hideForEditing(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..model.attention import SHOWN_FROM
 from ..mrml import bleed
+from ..mrml.kept_results import is_outdated
 from ..mrml.scene import create_scene
 from ..mrml.segments import read_segment
 
@@ -49,7 +50,7 @@ class BleedState:
     def show_next(self) -> None:
         """Center all views on the next point of interest: each part of the bleed, then the peak of attention."""
         places = list(bleed.places_of(*self._bleed()))
-        analysis = self.panel.logic.analysis.analysis_of(self.panel.scan)
+        analysis = self._analysis()
         if analysis is not None and analysis.attention is not None and analysis.attention.peak_ras_mm is not None:
             places.append(analysis.attention.peak_ras_mm)
         if places:
@@ -63,6 +64,11 @@ class BleedState:
         facts = self.panel.logic.analysis.facts_of(self.panel.scan)
         return facts and (self.panel.scan.GetID(), facts["analyzed"])
 
+    def _analysis(self):
+        """The analysis of the chosen scan; None if there is none, or the scan was changed since."""
+        scan = self.panel.scan
+        return None if is_outdated(scan) else self.panel.logic.analysis.analysis_of(scan)
+
     def _bleed(self):
         """Mask of shape (K, J, I) and its IJK to RAS matrix."""
         for choice in self.compare.ticked():
@@ -72,7 +78,7 @@ class BleedState:
                 continue
             if segment.mask.any():
                 return segment.mask, segment.ijk_to_ras
-        analysis = self.panel.logic.analysis.analysis_of(self.panel.scan)
+        analysis = self._analysis()
         if analysis is not None and analysis.marking is not None and analysis.marking.mask.any():
             return analysis.marking.mask, analysis.head_ct.ijk_to_ras
         if analysis is not None and analysis.attention is not None:

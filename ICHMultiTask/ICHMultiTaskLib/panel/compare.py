@@ -11,7 +11,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..common.errors import ICHMultiTaskError
+from ..mrml.kept_results import is_outdated
 from ..mrml.scene import let_views_settle, nodes_of_class
 from ..mrml.translation import local
 from .colors import disagrees, set_warning
@@ -19,7 +19,6 @@ from .compare_state import NO, SECTION
 from .scan_table import ScanTableDialog
 from .scan_table_state import SECTION as TABLE
 from .scan_table_state import ScanTableState
-from .state import outcome_text
 
 if TYPE_CHECKING:
     from ..mrml.segments import SegmentChoice
@@ -71,7 +70,7 @@ class CompareSection(VTKObservationMixin):
         self.ui.segmentList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
         self.ui.diametersBox.connect("toggled(bool)", lambda checked: self._showDiameters(jump=True))
         self.ui.sideBySideButton.connect("clicked(bool)", self.onSideBySideButton)
-        self.ui.threeDButton.connect("clicked(bool)", lambda checked: state.show_three_d())
+        self.ui.threeDButton.connect("clicked(bool)", lambda checked: self.panel.attempt(SECTION, state.show_three_d))
         self.ui.tablesButton.connect("clicked(bool)", self.onTablesButton)
         self.ui.markButton.connect("clicked(bool)", self.onMarkButton)
         self.ui.segmentEditorButton.connect("clicked(bool)", self.onSegmentEditorButton)
@@ -93,10 +92,7 @@ class CompareSection(VTKObservationMixin):
         for className in ("vtkMRMLSegmentationNode", "vtkMRMLLabelMapVolumeNode"):
             for node in nodes_of_class(slicer.mrmlScene, className):
                 self._observe(node)
-        try:
-            self.state.refresh()
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+        self.panel.attempt(SECTION, self.state.refresh)
         self._fillList()
         self.update()
 
@@ -124,10 +120,7 @@ class CompareSection(VTKObservationMixin):
 
     def onMarkButton(self, checked: bool = False) -> None:
         """Propose a segmentation of the bleed and compare with it."""
-        try:
-            self.state.mark()
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+        self.panel.attempt(SECTION, self.state.mark)
 
     def onSegmentEditorButton(self, checked: bool = False) -> None:
         """Open the Segment Editor on the highlighted segment, and hide the map, which would cover the bleed."""
@@ -153,10 +146,7 @@ class CompareSection(VTKObservationMixin):
 
     def addToTable(self, choice: SegmentChoice, table: str, patientID: str, died: int | None) -> None:
         """Add the scan and a segment to a table."""
-        try:
-            self.scanTable.add(table, choice, patientID, died)
-        except ICHMultiTaskError as error:
-            self.panel.say(TABLE, outcome_text(error), failed=True)
+        self.panel.attempt(TABLE, lambda: self.scanTable.add(table, choice, patientID, died))
 
     def update(self) -> None:
         """Show the latest comparison, or the reason why there is none, and update the buttons."""
@@ -165,8 +155,8 @@ class CompareSection(VTKObservationMixin):
         ui.markButton.enabled = state.can_mark
         logic, scan = self.panel.logic.comparison, self.panel.scan
         ui.sideBySideButton.checked = logic.shows_side_by_side(scan)
-        analyzed = scan is not None and self.panel.logic.analysis.facts_of(scan) is not None
-        ui.sideBySideButton.enabled = analyzed or ui.sideBySideButton.checked
+        facts = self.panel.logic.analysis.facts_of(scan)
+        ui.sideBySideButton.enabled = facts is not None and not is_outdated(scan) or ui.sideBySideButton.checked
         ui.threeDButton.enabled = scan is not None
         ui.tablesButton.enabled = ui.diametersBox.enabled = compared is not None
         ui.segmentEditorButton.enabled = self._isSegmentation(self.current())

@@ -10,6 +10,7 @@ from ..common.numbers import NOT_COMPUTED, number, with_interval
 from ..common.translation import translated
 from ..mrml import focus
 from ..mrml.comparison import attention_sentence, measures_sentence, method_name, reader_table
+from ..mrml.kept_results import is_outdated
 from ..mrml.scene import create_scene
 from ..mrml.segments import belongs_to
 from ..mrml.translation import tr as _
@@ -80,7 +81,8 @@ class CompareState:
         if scan is not None:
             facts = self.panel.logic.analysis.facts_of(scan)
             ticks = tuple(parameters.comparedSegments)
-            seen = scan.GetID(), facts and facts["analyzed"], shown_map(scan), parameters.overlayThreshold, ticks
+            run = facts and facts["analyzed"], is_outdated(scan)
+            seen = scan.GetID(), run, shown_map(scan), parameters.overlayThreshold, ticks
         if seen != self._seen:
             self._seen = seen
             self.when_stale()
@@ -99,10 +101,10 @@ class CompareState:
         if scan is not None and len(own) == 1 and own[0].key not in before and not self.ticked():
             self._keep_ticks([*panel.parameters.comparedSegments, self._tick_of(own[0])])  # nothing else to choose
         facts, ticked = panel.logic.analysis.facts_of(scan), self.ticked()
-        if facts is None or not ticked:
+        if facts is None or not ticked or is_outdated(scan):
             panel.queue.cancel(SECTION)
             self._compared = None
-            if scan is not None and panel.logic.comparison.compared_with(scan) is not None:
+            if scan is not None and panel.logic.comparison.was_compared(scan):
                 panel.logic.comparison.forget_comparison(scan)
                 panel.changed()
             return
@@ -154,6 +156,8 @@ class CompareState:
             return _("Tick the segments to compare with.")
         if self.panel.logic.analysis.facts_of(self.panel.scan) is None:
             return _("This scan has not been analyzed yet; press Analyze, and the comparison follows.")
+        if is_outdated(self.panel.scan):
+            return _("The scan was changed since it was analyzed; press Analyze, and the comparison follows.")
         return ""
 
     @property
@@ -163,8 +167,9 @@ class CompareState:
 
     @property
     def can_mark(self) -> bool:
-        """Whether the chosen scan was analyzed and its bleed is not being marked."""
-        return self.panel.logic.analysis.facts_of(self.panel.scan) is not None and not self.marking
+        """Whether the chosen scan was analyzed as it is, and its bleed is not being marked."""
+        analyzed = self.panel.logic.analysis.facts_of(self.panel.scan) is not None
+        return analyzed and not is_outdated(self.panel.scan) and not self.marking
 
     def mark(self) -> None:
         """Propose a segmentation of the bleed, and compare with it."""

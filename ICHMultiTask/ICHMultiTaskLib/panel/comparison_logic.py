@@ -22,6 +22,7 @@ from ..mrml import clinical, layout, results
 from ..mrml.comparison import comparison_work, remove_tables, write_tables
 from ..mrml.dashed import remove_dashed
 from ..mrml.diameters import remove_diameters, show_diameters
+from ..mrml.kept_results import is_outdated
 from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import SegmentChoice, belongs_to, list_segments, read_segment, segments_of, show_as_outline
@@ -58,10 +59,14 @@ class ComparisonLogic:
         self._compared.clear()
 
     def compared_with(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> SceneComparison | None:
-        """The latest comparison of a scan; None if there is none, or the scan was analyzed again since."""
+        """The latest comparison of a scan; None if there is none, or the scan was changed or analyzed again since."""
         found = self._compared.get(scan.GetID()) if scan is not None and scan.GetScene() is not None else None
         facts = found and self.analysis.facts_of(scan)
-        return found if facts and found.run == facts["analyzed"] else None
+        return found if facts and found.run == facts["analyzed"] and not is_outdated(scan) else None
+
+    def was_compared(self, scan: slicer.vtkMRMLScalarVolumeNode) -> bool:
+        """Whether there is a comparison of a scan, outdated or not."""
+        return scan.GetID() in self._compared
 
     @staticmethod
     def segments(scan: slicer.vtkMRMLScalarVolumeNode | None = None) -> list[SegmentChoice]:
@@ -304,9 +309,9 @@ class ComparisonLogic:
             clinical.write_table(create_scene(), scan, assessment)
 
     def assess(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> ClinicalAssessment | None:
-        """Scores and alerts for the patient of a scan, as a ClinicalAssessment; None if it was not analyzed."""
+        """Scores and alerts for the patient of a scan as a ClinicalAssessment; None if it was not analyzed as it is."""
         facts = self.analysis.facts_of(scan)
-        if facts is None:
+        if facts is None or is_outdated(scan):
             return None
         read = {"findings": Findings.from_dict(facts["findings"]), "clinical": facts["clinical_inputs"]}
         result = SimpleNamespace(**facts | read)

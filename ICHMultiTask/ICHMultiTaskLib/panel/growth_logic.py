@@ -13,10 +13,10 @@ from ..common.translation import tr as _
 from ..mrml import clinical, layout, repeat_scan, results
 from ..mrml.dashed import remove_dashed, show_dashed
 from ..mrml.diameters import keep_diameters_out_of_view
+from ..mrml.kept_results import is_outdated
 from ..mrml.repeat_scan import SceneRepeat
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import SegmentChoice, belongs_to, segments_of
-from ..mrml.volumes import head_ct_from_node
 
 if TYPE_CHECKING:
     import slicer
@@ -91,9 +91,9 @@ class GrowthLogic:
         """
         repeat_scan.check_pair(earlier, later)
         repeat_scan.remove_alignment(create_scene(), earlier)
-        first_scan, second_scan = head_ct_from_node(earlier), head_ct_from_node(later)
+        first_scan, second_scan = self.analysis.read(earlier), self.analysis.read(later)
         first_patient, second_patient = (clinical.context_of(scan).known for scan in (earlier, later))
-        known = self.analysis.analysis_of(later)
+        known = None if is_outdated(later) else self.analysis.analysis_of(later)
         loading, later_scan, earlier_scan = _("Loading the model"), _("Later scan"), _("Earlier scan")
 
         def compare(progress):
@@ -150,8 +150,10 @@ class GrowthLogic:
     def repeat_of(
         self, earlier: slicer.vtkMRMLScalarVolumeNode | None, later: slicer.vtkMRMLScalarVolumeNode | None
     ) -> SceneRepeat | None:
-        """The SceneRepeat of these two nodes if both exist and the later was not analyzed again since; else None."""
+        """The SceneRepeat of two nodes, unless either was changed since, or the later was analyzed again; else None."""
         if earlier is None or later is None or earlier.GetScene() is None:
+            return None
+        if is_outdated(earlier) or is_outdated(later):
             return None
         run, repeat = self._repeats.get((earlier.GetID(), later.GetID()), (None, None))
         facts = repeat and self.analysis.facts_of(later)

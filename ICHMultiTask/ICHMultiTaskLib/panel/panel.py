@@ -145,8 +145,21 @@ class Panel(VTKObservationMixin):
             self.removeObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.state.parameters, self._guiTags = None, []
 
+    def _observeScans(self):
+        """Notice changes of the scans, which make their results outdated."""
+        modified = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+                    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)  # fmt: skip
+        for scan in focus.scans(slicer.mrmlScene):
+            for event in modified:
+                if not self.hasObserver(scan, event, self._onScanModified):
+                    self.addObserver(scan, event, self._onScanModified)
+
+    def _onScanModified(self, caller=None, event=None):
+        self.state.changed()
+
     def update(self) -> None:
         """Update every section."""
+        self._observeScans()
         for section in self.sections:
             section.update()
         self.fitter.start()

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import slicer
 from slicer.i18n import tr as _
 
-from ..common.errors import ICHMultiTaskError
 from ..common.translation import translated
 from ..mrml.translation import local
 from .colors import set_warning
 from .dependencies import install_missing_packages
 from .repeat_state import SECTION
-from .state import outcome_text
 
 if TYPE_CHECKING:
     import qt
@@ -51,18 +49,16 @@ class RepeatSection:
         if self.state.job is not None:
             self.state.cancel()
             return
-        try:
+
+        def start():
             install_missing_packages()
             self.state.measure()
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+
+        self.panel.attempt(SECTION, start)
 
     def onLaterOutlineBox(self, checked: bool) -> None:
         """Show the later scan's segments over the earlier one as well, or hide them there."""
-        try:
-            self.state.set_later_outline(checked)
-        except ICHMultiTaskError as error:
-            self.panel.say(SECTION, outcome_text(error), failed=True)
+        self.panel.attempt(SECTION, lambda: self.state.set_later_outline(checked))
 
     def update(self) -> None:
         """Update the buttons, and show the growth if these two scans have been compared."""

@@ -18,8 +18,8 @@ class ResultView:
     Attributes
     ----------
     outdated : tuple of str
-        Why the numbers are outdated: another model is chosen, an earlier version computed them, or clinical values that
-        the model reads have changed.
+        Why the numbers are outdated: the scan was changed, another model is chosen, an earlier version computed them,
+        or clinical values that the model reads have changed.
     warnings : tuple of str
         Warnings of the scan and its analysis, shown above the numbers.
     headline : str
@@ -50,7 +50,10 @@ def headline_of(facts: dict) -> str:
 
 
 def result_view(
-    facts: dict, chosen: tuple[str, str] | None = None, known: Mapping[str, object] | None = None
+    facts: dict,
+    chosen: tuple[str, str] | None = None,
+    known: Mapping[str, object] | None = None,
+    changed: bool = False,
 ) -> ResultView:
     """Put a result into words.
 
@@ -62,6 +65,8 @@ def result_view(
         `ModelBundle.identity` of the model that is chosen now.
     known : mapping, optional
         What is known of the patient now, as `Analyzer.analyze` takes it.
+    changed : bool
+        Whether the scan was changed since.
 
     Returns
     -------
@@ -88,7 +93,7 @@ def result_view(
                 range=translated(probability_range(facts["mortality_range"]))
             )
     return ResultView(
-        outdated=tuple(_outdated(facts, chosen, known or {})),
+        outdated=tuple(_outdated(facts, chosen, known or {}, changed)),
         warnings=tuple(map(translated, facts["scan"]["warnings"])),
         headline=headline_of(facts),
         detail=detail,
@@ -100,8 +105,10 @@ def result_view(
     )
 
 
-def _outdated(facts, chosen, known):
+def _outdated(facts, chosen, known, changed):
     model = facts["model"]
+    if changed:
+        yield _("The voxels, spacing or transform of the scan were changed since this analysis: press Analyze.")
     if chosen and model["sha256"] and (model["version"], model["sha256"]) != chosen:
         words = _("These results are from the model {name} {version}, not from the one chosen now: press Analyze.")
         yield words.format(name=model["name"], version=model["version"])

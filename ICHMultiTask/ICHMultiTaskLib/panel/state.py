@@ -10,6 +10,7 @@ from ..common.translation import translated
 from ..common.work_queue import Job, WorkQueue
 from ..mrml import focus, results
 from ..mrml.comparison import rename_formulas
+from ..mrml.kept_results import is_outdated
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
 from .logic import Logic
@@ -80,12 +81,12 @@ class PanelState:
         self.changed()
 
     def scans(self) -> list[tuple[slicer.vtkMRMLScalarVolumeNode, str]]:
-        """Scans to choose from, as (node, text): the name, with the result where it was analyzed."""
+        """Scans to choose from, as (node, text): the name, with the result where it was analyzed as it is."""
         return [(scan, self._scan_text(scan)) for scan in focus.scans(create_scene())]
 
     def _scan_text(self, scan):
         facts = self.logic.analysis.facts_of(scan)
-        if facts is None:
+        if facts is None or is_outdated(scan):
             return scan.GetName()
         return _("{scan}: {result}").format(scan=scan.GetName(), result=headline_of(facts))
 
@@ -96,6 +97,13 @@ class PanelState:
         scan = scan or self.scan
         self._messages[section, scan and scan.GetID()] = Message(text, failed)
         self.changed()
+
+    def attempt(self, section: str, action: Callable[[], object]) -> None:
+        """Do what a click asks for; if it cannot be done, the reason becomes the section's message."""
+        try:
+            action()
+        except ICHMultiTaskError as error:
+            self.say(section, outcome_text(error), failed=True)
 
     def message(self, section: str) -> Message:
         """A section's message about the chosen scan.

@@ -12,8 +12,11 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slicer application")
 pytest.importorskip("torch")
 
+import vtk  # noqa: E402
+
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage  # noqa: E402
 from ICHMultiTaskLib.common.choices import Device, Head, Stage  # noqa: E402
+from ICHMultiTaskLib.common.errors import InputError  # noqa: E402
 from ICHMultiTaskLib.common.translation import install_translator  # noqa: E402
 from ICHMultiTaskLib.common.translation import tr as marked_sentence  # noqa: E402
 from ICHMultiTaskLib.model import runners, testing  # noqa: E402
@@ -712,3 +715,96 @@ def test_progress_names_a_scan_that_is_not_the_chosen_one(case):
     case.load("Second")
     assert case.analyze.named("Preparing") == "First: Preparing"
     case.wait()
+
+
+def scaled_parent(case, factor):
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 2, factor)
+    node = case.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Scaled")
+    node.SetMatrixTransformToParent(matrix)
+    return node
+
+
+def change_voxels(case, scan):
+    slicer.util.arrayFromVolume(scan)[10:12] += 7
+    scan.GetImageData().GetPointData().GetScalars().Modified()
+
+
+CHANGES = {
+    "voxels": change_voxels,
+    "spacing": lambda case, scan: scan.SetSpacing(2.0, 2.0, 2.0),
+    "size": lambda case, scan: volumes.set_voxels(
+        scan, slicer.util.arrayFromVolume(scan)[:-1].copy(), volumes.ijk_to_ras_of(scan)
+    ),
+    "transform": lambda case, scan: scan.SetAndObserveTransformNodeID(scaled_parent(case, 1.2).GetID()),
+    "mirrored": lambda case, scan: scan.SetAndObserveTransformNodeID(scaled_parent(case, -1).GetID()),
+    "no voxels": lambda case, scan: scan.SetAndObserveImageData(None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_result_of_a_scan_that_was_changed_since_is_outdated(case, change):
+    earlier, scan = case.analyzed("Earlier"), case.analyzed()
+    case.draw(scan)
+    case.compare.refresh()
+    case.panel.parameters.earlierVolume = earlier
+    case.repeat.measure()
+    case.wait()
+    assert case.compare.compared is not None and case.repeat.repeat is not None
+    assert case.analyze.result().outdated == ()
+    CHANGES[change](case, scan)
+    case.panel.changed()
+    case.wait()
+    assert any("were changed since" in sentence for sentence in case.analyze.result().outdated)
+    assert (scan, "Head CT") in case.panel.scans(), "no number of the scan as it was beside its name"
+    assert case.compare.compared is None and "was changed since" in case.compare.reason()
+    assert results.result_node(scan, "volume comparison") is None and case.repeat.repeat is None
+    assert not case.compare.can_mark
+    assert "press Analyze" in ClinicalState(case.panel).score()
+    for refused in (case.compare.mark, lambda: case.analyze.save_report("reports")):
+        with pytest.raises(InputError, match="changed since it was analyzed"):
+            refused()
+    case.panel.parameters.attentionHead = Head.PROGNOSIS
+    case.analyze.follow_map()
+    assert not case.panel.queue.busy, "no map of the scan as it was"
+
+
+def test_a_result_is_not_outdated_by_what_changes_no_measurement(case):
+    scan = case.analyzed()
+    scan.SetName("Another name")
+    scan.GetDisplayNode().SetWindowLevel(80, 40)
+    scan.SetOrigin(5, -3, 20)
+    case.panel.changed()
+    assert case.analyze.result().outdated == ()
+
+
+def test_a_scan_that_is_changed_while_it_is_analyzed_has_an_outdated_result(case):
+    scan = case.load()
+    work = case.logic.analysis.work(scan, case.panel.parameters.bundleFolder)
+    change_voxels(case, scan)
+    case.logic.analysis.show(work(lambda fraction, text: None))
+    assert len(case.analyze.result().outdated) == 1
+
+
+def test_an_outdated_result_stays_outdated_in_a_saved_scene(case, tmp_path):
+    case.analyzed("Changed")
+    change_voxels(case, case.panel.scan)
+    case.analyzed("Unchanged")
+    path = scene.save_mrb(case.scene, tmp_path / "case.mrb")
+    case.scene.Clear(0)
+    assert case.scene.ReadFromMRB(str(path), True)
+    for name, outdated in (("Changed", 1), ("Unchanged", 0)):
+        case.panel.choose(case.scene.GetFirstNodeByName(name))
+        assert len(case.analyze.result().outdated) == outdated
+
+
+def test_growth_is_not_measured_with_the_volume_of_a_scan_that_was_changed_since(case):
+    earlier, later = case.analyzed("Earlier"), case.analyzed("Later")
+    later.SetSpacing(*np.array(later.GetSpacing()) * 1.02)
+    assert not case.logic.growth.measure(earlier, later, case.panel.parameters.bundleFolder, "cpu").reused
+
+
+def test_what_a_click_cannot_do_is_said(case):
+    case.panel.choose(case.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty"))
+    case.panel.attempt("compare", case.compare.show_three_d)
+    assert case.panel.message("compare").failed and "Empty is empty" in case.panel.message("compare").text
