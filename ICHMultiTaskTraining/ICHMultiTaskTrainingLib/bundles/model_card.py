@@ -7,12 +7,15 @@ import json
 import numpy as np
 
 from ICHMultiTaskLib.common.clinical_variables import VARIABLES
+from ICHMultiTaskLib.common.numbers import with_interval
 from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.two_readings import AGREEMENT
 from ICHMultiTaskLib.model.volume_correction import correct_volume, knots
 
 from ..evaluation.model_comparison import comparison_table
+from ..evaluation.report import TABLES
 from ..evaluation.robustness.metrics import summary
+from ..evaluation.subgroups import subgroup_rows
 
 
 def record_metrics(bundle: ModelBundle, metrics: dict, name: str = "held_out") -> ModelBundle:
@@ -43,7 +46,7 @@ def model_card(metadata: dict) -> str:
         "",
         f"**Intended use.** {metadata['intended_use']}",
         "",
-        f"**Trained on.** {metadata['training_data']}. Volumes, outcomes and, if the manifest has them, masks.",
+        f"**Trained on.** {metadata['training_data']}. {_learned_from(training['config'])}",
         "",
         *_clinical(metadata),
         "## Training",
@@ -66,19 +69,15 @@ def model_card(metadata: dict) -> str:
         *_correction(calibration),
         "## Accuracy",
         "",
-        f"Validation: {_validation(metrics.get('validation', {}))}.",
+        _validation(metrics.get("validation", {}), metrics.get("validation_scans")),
         "",
     ]
     held_out = metrics.get("held_out")
     if held_out:
-        lines += [f"Held-out: {held_out.get('data', 'scans never used for training or calibration')}.", ""]
-        for part in ("volume", "prognosis", "hemorrhage", "findings", "attention"):
-            if held_out.get(part) is None:
-                lines += [f"The {part} was not evaluated.", ""]
-                continue
-            lines += [f"| {part} | value |", "|---|---|"]
-            lines += [f"| {key} | {_shown(value)} |" for key, value in held_out[part].items()]
-            lines.append("")
+        data = held_out.get("data", "scans never used for training or calibration")
+        lines += [f"Held out: {data}. In parentheses: 95 % bootstrap intervals over patients.", ""]
+        lines += [line for part in TABLES for line in _accuracy(held_out, part)]
+        lines += _subgroups(held_out.get("subgroups") or ())
     if "robustness" in metrics:
         lines += ["## Robustness", "", "```", metrics["robustness"]["data"], summary(metrics["robustness"]), "```", ""]
     if "comparison" in metrics:
@@ -148,16 +147,48 @@ def _pairs(correction):
     return f"in mL: {pairs}; linear in cube roots"
 
 
-def _validation(entry):
+def _learned_from(config):
+    if "mask_weight" not in config:
+        return "What it learned from is not recorded."
+    masks = ", outcomes and, where the table of scans had them, masks" if config["mask_weight"] else " and outcomes"
+    return f"It learned from volumes{masks}."
+
+
+def _validation(entry, scans):
     parts = []
     if entry.get("validation_mae_ml") is not None:
         parts.append(f"volume MAE {entry['validation_mae_ml']:.2f} mL")
     if entry.get("validation_auc") is not None:
         parts.append(f"AUC of the prognosis {entry['validation_auc']:.3f}")
-    return ", ".join(parts) or "not measured"
+    of = f" of the run that trained it, on {scans} scans, those without a hemorrhage included" if scans else ""
+    return f"Validation{of}: {', '.join(parts) or 'not measured'}."
 
 
-def _shown(value):
-    if isinstance(value, float):
-        return f"{value:.3g}" if np.isfinite(value) else "not computed"
-    return "not computed" if value is None else f"`{json.dumps(value)}`" if isinstance(value, (dict, list)) else value
+def _accuracy(held_out, part):
+    """A part of the metrics as a table, in the words of the evaluation's page."""
+    heading, rows = TABLES[part]
+    values, bounds = held_out.get(part), (held_out.get("intervals_95") or {}).get(part) or {}
+    if values is None:
+        return [f"{heading}: not evaluated.", ""]
+    counts = [f"{values[name]} {word}" for name, word in _COUNTS.items() if values.get(name) is not None]
+    lines = [f"| {heading} | {', '.join(counts)} |", "|---|---|"]
+    for key, label, unit, digits, factor in rows:
+        if key in values:
+            value = with_interval(values[key], bounds.get(key), digits, factor)
+            lines.append(f"| {label} | {f'{value} {unit}'.strip()} |")
+    return [*lines, ""]
+
+
+def _subgroups(subgroups):
+    if len(subgroups) < 2:
+        return []
+    lines = [
+        "| subgroup | patients | MAE (mL) | bias (mL) | interval holds the true volume | AUC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for by, group, *cells in subgroup_rows(subgroups):
+        lines.append(f"| {': '.join(filter(None, (by, group)))} | {' | '.join(map(str, cells))} |")
+    return [*lines, ""]
+
+
+_COUNTS = {"patients": "patients", "bleeds": "with a bleed", "deaths": "died"}

@@ -94,6 +94,7 @@ TABLES = {
         "Attention of the volume head",
         (
             ("peak_inside_fraction", "Maximum inside the hematoma", "%", 0, 100),
+            ("peak_inside_fraction_below_1_ml", "… below 1 mL", "%", 0, 100),
             ("peak_inside_fraction_1_to_5_ml", "… 1 to 5 mL", "%", 0, 100),
             ("peak_inside_fraction_5_to_30_ml", "… 5 to 30 mL", "%", 0, 100),
             ("peak_inside_fraction_from_30_ml", "… 30 mL or more", "%", 0, 100),
