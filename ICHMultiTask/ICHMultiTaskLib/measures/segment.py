@@ -27,6 +27,8 @@ TOUCHING = np.ones((3, 3, 3))
 """Structuring element: voxels that share a corner are connected, since on thick slices many share only a corner."""
 LARGEST_ML = 500.0
 """Larger than any intracerebral hemorrhage that is scanned: a third of the intracranial volume."""
+SKIPPED_MM = 20.0
+"""Empty slices between two that show the same region, over less than this, were not drawn."""
 BLOOD_HU = (15.0, 120.0)
 """Range of the mean density of a segmented bleed, with or without edema; air, fat, CSF and bone are outside."""
 DRAFT_TAG = "ICHMultiTask.Draft"
@@ -216,6 +218,13 @@ def measure(segment: Segment, head_ct: HeadCT | None = None) -> SegmentMeasures:
             ).format(count=len(counts), largest=components_ml[0], total=sum(components_ml))
         )
     values = _shape(mask, steps, _position(segment.ijk_to_ras, inside), axis, thickness_mm)
+    if skipped := _skipped(np.moveaxis(segment.mask[inside], axis, 0), thickness_mm):
+        notes.append(
+            _(
+                "The segment is empty in {count} of its slices, above and below which it lies: the volume is only that "
+                "of the slices that were drawn."
+            ).format(count=skipped)
+        )
     if values["slices"] == 1:
         notes.append(_("The segment lies on one slice only; C and h are the thickness of that slice."))
     if head_ct is not None:
@@ -236,6 +245,17 @@ def measure(segment: Segment, head_ct: HeadCT | None = None) -> SegmentMeasures:
         notes=tuple(notes),
         **values,
     )
+
+
+def _skipped(planes, thickness_mm):
+    """Count the empty planes between two that overlap by half of the smaller one, as a reader leaves them out."""
+    filled = np.flatnonzero(planes.any(axis=(1, 2)))
+    count = 0
+    for n in np.flatnonzero((np.diff(filled) > 1) & ((np.diff(filled) - 1) * thickness_mm < SKIPPED_MM)):
+        below, above = planes[filled[n]], planes[filled[n + 1]]
+        if 2 * np.count_nonzero(below & above) >= min(np.count_nonzero(below), np.count_nonzero(above)):
+            count += int(filled[n + 1] - filled[n] - 1)
+    return count
 
 
 def _slices(steps):

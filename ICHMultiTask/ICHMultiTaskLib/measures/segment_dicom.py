@@ -63,6 +63,7 @@ def read_dicom_segments(path: Path) -> list[Segment]:
     try:
         dataset = pydicom.dcmread(path)
         labels = {int(item.SegmentNumber): str(item.SegmentLabel) for item in dataset.SegmentSequence}
+        labels.pop(0, None)  # the background of a label map
         frames = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
         numbers = [_segment_number(dataset, group) for group in dataset.PerFrameFunctionalGroupsSequence]
         places = np.array([_value(dataset, group, "PlanePositionSequence", "ImagePositionPatient")
@@ -93,14 +94,15 @@ def read_dicom_segments(path: Path) -> list[Segment]:
     lattice, resampled = _lattice(slices, least_step)
     step = lattice[1] - lattice[0] if len(lattice) > 1 else least_step or 1.0
     affine = stack_affine(start + lattice[0] * direction, orientation, spacing, direction * step)
+    for number in set(numbers) - {None}:  # a list of segments that lacks one must not hide its frames
+        labels.setdefault(number, f"Segment {number}")
     segments = []
     for number, label in sorted(labels.items()):
         stack = np.zeros((len(slices), *frames.shape[1:]), np.float32)
         for frame, offset, own in zip(frames, np.round(offsets, 3), numbers):
-            if own is None:  # a frame of a label map contains all segments
-                stack[row_of[offset]] = frame == number
-            elif own == number:
-                stack[row_of[offset]] = frame >= half if fractional else frame > 0
+            if own in (None, number):  # a frame of a label map contains all segments
+                inside = frame == number if own is None else frame >= half if fractional else frame > 0
+                np.maximum(stack[row_of[offset]], inside, out=stack[row_of[offset]])  # parts of one plane add up
         if resampled:
             mask = resample_slices(stack, slices, lattice) >= 0.5
         else:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..common.errors import InputError
 from ..common.translation import tr as _
+from ..scan.stated_geometry import refuse_defaults
 from ..scan.volume_files import read_stored, suffix_of
 from .segment import DRAFT_TAG, Segment, fingerprint
 from .segment_dicom import is_dicom_segmentation, read_dicom_segments
@@ -66,6 +67,7 @@ def read_segments(path: str | os.PathLike) -> list[Segment]:
             )
         ) from error
     affine, values = stored.ijk_to_ras, stored.values
+    refuse_defaults(affine, path.name)
     layers = [_whole(layer) for layer in ([values] if values.ndim == 3 else np.moveaxis(values, -1, 0))]
     stem = re.sub(r"(\.seg)?\.(nii\.gz|[^.]+)$", "", path.name, flags=re.IGNORECASE)
     found = [labels_of(path.name, layer) for layer in layers]

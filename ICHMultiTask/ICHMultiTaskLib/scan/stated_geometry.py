@@ -74,8 +74,14 @@ def checked_affine(
     return affine, tuple(warnings)
 
 
-def refuse_defaults(ijk_to_ras: np.ndarray) -> None:
+def refuse_defaults(ijk_to_ras: np.ndarray, name: str | None = None) -> None:
     """Refuse the default geometry of libraries: 1 mm voxels along the axes, the first one at the origin.
+
+    Parameters
+    ----------
+    ijk_to_ras : ndarray of shape (4, 4)
+    name : str, optional
+        Of the file, for the message; by default it is the scan.
 
     Raises
     ------
@@ -84,9 +90,9 @@ def refuse_defaults(ijk_to_ras: np.ndarray) -> None:
     if np.array_equal(np.abs(ijk_to_ras), np.eye(4)):
         raise InputError(
             _(
-                "The scan states no spacing; expected the distance between its voxels in mm, found only "
+                "{name} states no spacing; expected the distance between its voxels in mm, found only "
                 "the default of 1 × 1 × 1 mm with the first voxel at the origin."
-            )
+            ).format(name=name or _("The scan"))
         )
 
 

@@ -171,6 +171,8 @@ def test_unusable_segmentations_are_refused(tmp_path):
         b"NRRD0004\ntype: uchar\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n\n" + bytes(8)
     )
     refused("bare.nrrd", "bare.nrrd states no spacing and orientation")
+    write_nrrd(ball(affine=np.eye(4)).astype(np.uint8), np.eye(4), tmp_path / "default.nii.gz")
+    refused("default.nii.gz", "default.nii.gz states no spacing; expected .* found only the default of 1 × 1 × 1 mm")
     flat = SimpleITK.GetImageFromArray(np.ones((4, 4), np.uint8))
     SimpleITK.WriteImage(flat, str(tmp_path / "flat.mha"))
     refused("flat.mha", "has 2 dimensions")

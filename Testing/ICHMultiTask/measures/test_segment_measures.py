@@ -265,6 +265,19 @@ def test_empty_segment_is_noted():
     assert found.notes == ("The segment is empty; nothing to measure.",)
 
 
+def test_slices_that_a_reader_left_out_are_noted():
+    """Whoever draws every second slice has half of the volume; two bleeds one above the other leave nothing out."""
+    affine, shape = grid((1.0, 1.0, 5.0))
+    mask = ellipsoid(affine, shape, (20, 15, 25))
+    assert not any("were drawn" in note for note in measure(Segment("ICH", mask, affine)).notes)
+    first = int(np.flatnonzero(mask.any(axis=(1, 2)))[0])
+    mask[first + 1 : first + 6 : 2] = False
+    words = "The segment is empty in 3 of its slices, above and below which it lies: the volume is only that of"
+    assert any(note.startswith(words) for note in measure(Segment("ICH", mask, affine)).notes)
+    two = ellipsoid(affine, shape, (9, 9, 9), (-15, 0, -20)) | ellipsoid(affine, shape, (9, 9, 9), (15, 0, 10))
+    assert not any("were drawn" in note for note in measure(Segment("ICH", two, affine)).notes)
+
+
 def test_segment_that_fills_its_grid():
     """A labelmap in a scene is cropped to what it holds."""
     affine, shape = grid((0.5, 0.5, 5.0), 60)

@@ -117,6 +117,22 @@ def test_dicom_segmentation_has_the_volume_of_its_scan_though_empty_frames_are_l
     np.testing.assert_allclose(*places, atol=0.01)
 
 
+def test_frames_of_a_dicom_segmentation_are_all_counted(tmp_path, dicom_files):
+    """Two frames in one plane add up, and a number that the list of segments lacks hides nothing."""
+    _, mask, affine = head(dicom_files)
+    right = mask & (np.arange(mask.shape[2]) < np.argwhere(mask)[:, 2].mean())
+    write_seg(tmp_path / "seg.dcm", np.concatenate([mask & ~right, right]), affine)
+    dataset = dcmread(tmp_path / "seg.dcm")
+    for n, group in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        first = dataset.PerFrameFunctionalGroupsSequence[n % (dataset.NumberOfFrames // 2)]
+        group.PlanePositionSequence = first.PlanePositionSequence
+    dataset.SegmentSequence[0].SegmentNumber = 7
+    dataset.save_as(tmp_path / "seg.dcm")
+    bleed, empty = read_segments(tmp_path / "seg.dcm")
+    assert (bleed.name, bleed.mask.sum()) == ("Segment 1", mask.sum())
+    assert (empty.name, empty.mask.any()) == ("Hemorrhage", False)
+
+
 def test_damaged_dicom_segmentation_is_refused(tmp_path, dicom_files):
     from ICHMultiTaskLib.common.errors import InputError
 
