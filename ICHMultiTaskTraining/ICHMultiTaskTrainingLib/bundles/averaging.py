@@ -10,6 +10,7 @@ import torch
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle, save_bundle
 
+from ..data.seen_images import as_text, images_of
 from ..training.lineage import derived
 from .model_card import model_card
 
@@ -121,7 +122,8 @@ def _uncalibrated(bundles, what):
     metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
     names = ", ".join(f"{bundle.name} {bundle.version}" for bundle in bundles)
     metadata["training"] = metadata.get("training", {}) | {
-        "note": f"{what} {len(bundles)} models' ({names}); command, settings and validation are from the last."
+        "note": f"{what} {len(bundles)} models' ({names}); command, settings and validation are from the last.",
+        "images": as_text(frozenset().union(*map(images_of, bundles))),
     }
     return metadata
 

@@ -9,6 +9,7 @@ from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.model.bundle import ModelBundle, remove_bundle, save_bundle
 
+from ..data.seen_images import as_text, images_of
 from ..training.config import starting_bundle
 from ..training.lineage import DEFAULT_NAME, DEFAULT_VERSION, derived
 from ..training.selection import best_choice
@@ -65,6 +66,10 @@ def export_bundle(
         training_data += f"; only for the {config.tasks}: its {untrained} is meaningless"
     # Timing is not a property of the model.
     validation = {key: value for key, value in choice.entry.items() if key not in ("seconds", "ended")}
+    images = trainer.images
+    if config.start_from is not None:
+        of_start = images_of(starting_bundle(config.start_from))
+        images = of_start if choice.is_start else images | of_start
     metadata = {
         "name": name or DEFAULT_NAME,
         "version": version or DEFAULT_VERSION,
@@ -77,9 +82,12 @@ def export_bundle(
         "target": config.target,
         "calibration": trainer.calibration(choice),
         "metrics": {"validation": validation, "validation_scans": len(trainer.validation.died)},
-        "training": {"config": config.as_dict(), "command": command, "scans": scans, "note": choice.note},
+        "training": {
+            "config": config.as_dict(), "command": command, "scans": scans, "note": choice.note,
+            "images": as_text(images),
+        },
         "provenance": provenance(trainer.device, trainer.runtime.name),
-    }
+    }  # fmt: skip
     if trainer.clinical is not None:
         metadata["clinical"] = trainer.clinical.metadata()
     if config.start_from is not None:

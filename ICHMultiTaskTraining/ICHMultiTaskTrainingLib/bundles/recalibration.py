@@ -22,6 +22,7 @@ from ICHMultiTaskLib.scan.validation import check_head_ct
 from ..data.analyzing import analyze_each
 from ..data.labels import check_labels
 from ..data.manifest import Row, outcomes, read_manifest
+from ..data.seen_images import check_unseen
 from ..training.lineage import derived
 from .model_card import model_card
 
@@ -88,6 +89,7 @@ def recalibrate(
         )
     analyzer = Analyzer(bundle, device)
     start = analyzer.bundle
+    check_unseen(start, manifest.rows, "calibrated on")
     state = start.network().state_dict()
     if weights is not None:
         analyzer.runner.network.load_state_dict(as_stored(state, weights))

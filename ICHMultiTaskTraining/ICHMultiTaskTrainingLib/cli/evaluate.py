@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     with ShellProgress() as progress:
         metrics = evaluate(
             options.manifest, options.output, options.model, options.device, progress, options.features,
-            number_of_processes(options),
+            number_of_processes(options), unseen=options.record,
         )  # fmt: skip
     if options.record:
         record_metrics(ModelBundle.load(options.model or default_bundle()), metrics)
@@ -50,4 +50,5 @@ def run(options: argparse.Namespace) -> None:
     )
     if len(metrics["subgroups"]) > 1:
         print(subgroup_text(metrics["subgroups"]))
+    print(f"Evaluated on {metrics['data']}.")
     print(f"Metrics: {options.output / 'metrics.json'}")

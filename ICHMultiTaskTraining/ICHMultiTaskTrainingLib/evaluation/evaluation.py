@@ -13,6 +13,7 @@ import numpy as np
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.analysis.attention import Attention
 from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError, ICHMultiTaskError, InputError
+from ICHMultiTaskLib.common.numbers import counted
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import write_csv
@@ -25,6 +26,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle
 from ..data.analyzing import analyze_each
 from ..data.labels import check_labels, read_mask
 from ..data.manifest import Row, read_manifest
+from ..data.seen_images import check_unseen, seen_rows
 from .features import FILE as FEATURES
 from .features import pooled_features, write_features
 from .figures import attention_example, example_rows, write_figures
@@ -54,6 +56,7 @@ def evaluate(
     progress: Progress | None = None,
     features: bool = False,
     processes: int = 1,
+    unseen: bool = False,
 ) -> dict:
     """Analyze every scan of a manifest and compare the results with its volumes and outcomes.
 
@@ -75,6 +78,8 @@ def evaluate(
         Whether to write `features.npz` as well, see `write_features`.
     processes : int
         Number of processes that analyze scans.
+    unseen : bool
+        Refuse scans that the model was trained or selected on, instead of saying so beside the metrics.
 
     Returns
     -------
@@ -82,7 +87,8 @@ def evaluate(
         The content of `metrics.json`: `volume` (see `volume_metrics`), `prognosis` (see `prognosis_metrics`),
         `hemorrhage` (see `hemorrhage_metrics`), `findings` (see `findings_metrics`), `attention` (see
         `attention_metrics`), `subgroups` (see `subgroup_metrics`), `intervals_95` of the first two, `data` (a
-        sentence), `simulated`, `model`, `skipped` and `figures`.
+        sentence), `simulated`, `model`, `skipped`, `figures` and `seen` (number of
+        scans that the model was trained or selected on).
 
     Raises
     ------
@@ -98,14 +104,17 @@ def evaluate(
     with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
         analyzer = Analyzer(bundle, device)
         model = analyzer.bundle
+        if unseen:
+            check_unseen(model, rows, "evaluated for its model card on")
         # Only the manifest states that a cohort is simulated, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
         pictured = {rows[n].image for n in example_rows(rows)}
         each = analyze_each(partial(_evaluate_row, pictured), rows, analyzer, processes, progress)
         records, pooled, examples = map(list, zip(*each, strict=True))
-        metrics = summarize(records)
+        metrics, seen = summarize(records), len(seen_rows(model, rows))
         metrics |= {
-            "data": _data_sentence(records, rows, manifest, simulated),
+            "data": _data_sentence(records, rows, manifest, simulated) + (f"; {_seen(seen)}" if seen else ""),
+            "seen": seen,
             "simulated": simulated,
             "model": {name: getattr(model, name) for name in ("name", "version", "sha256", "training_data")},
             "provenance": provenance(analyzer.runner.device, analyzer.runner.number_format),
@@ -280,6 +289,10 @@ def _data_sentence(records, rows, manifest, simulated):
     chosen = "the test split of " if len(rows) < len(manifest.rows) else ""
     kind = "simulated scans" if simulated else "scans"
     return f"{len(_done(records))} {kind} of {chosen}{Path(manifest.path).name}"
+
+
+def _seen(count):
+    return f"{counted(count, 'scan')} of these were part of the model's own training or validation"
 
 
 def write_evaluation(records: list[dict], metrics: dict, folder: Path, columns: Sequence[str] = COLUMNS) -> None:

@@ -130,7 +130,9 @@ def check_unseen(run: RunFolder, table: str | os.PathLike) -> None:
             f"The run's patients cannot be read: expected splits.json in {run.path}, found {error}."
         ) from None
     known = {*split["train"], *split["validation"]}
-    own = Path(run.stored["manifest"]).resolve() == manifest.path.resolve()
+    stored = run.stored
+    same_file = Path(stored["manifest"]).resolve() == manifest.path.resolve()
+    own = same_file or stored.get("manifest_sha256") == manifest.sha256
     both = sorted({row.patient_id for row in manifest.rows} & known)
     if own or both:
         names = first_few(both)

@@ -27,6 +27,7 @@ from ..data.auxiliary import auxiliary_targets
 from ..data.batches import TrainingBatches
 from ..data.cache import CachedScans, prepare_all
 from ..data.manifest import Manifest, outcomes
+from ..data.seen_images import checksums
 from ..data.splits import check_scans, split_rows
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import TrainingConfig, starting_bundle
@@ -87,6 +88,8 @@ class Trainer:
     targets : tuple of AuxiliaryTarget
         Auxiliary outputs.
     scans, validation : CachedScans
+    images : frozenset of bytes
+        Checksums of the images of both.
     start_state : dict of str to tensor
         Weights before the first step, if the run starts from a model.
     history : list of dict
@@ -117,7 +120,9 @@ class Trainer:
         self.manifest_name = manifest.path.name
         self.simulated = all(row.extra.get("simulated") == "1" for row in manifest.rows)
         cache = Path(cache) if cache else self.folder / "cache"
-        split, files = workers.run_on_first(lambda: self._prepare(manifest, processes, skip_unusable, cache))
+        split, files, self.images = workers.run_on_first(
+            lambda: self._prepare(manifest, processes, skip_unusable, cache)
+        )
         self.validation_rows = split["validation"]
         self.clinical = clinical_inputs(config, split["train"])
         taken = {"clinical": self.clinical.width} if self.clinical else {}
@@ -163,7 +168,7 @@ class Trainer:
         usable = {id(row) for row, file in zip(rows, files) if file is not None}
         split = {name: [row for row in chosen if id(row) in usable] for name, chosen in split.items()}
         check_split(split, c, self.workers.count)
-        return split, [file for file in files if file is not None]
+        return split, [f for f in files if f is not None], checksums(row.image for name in split for row in split[name])
 
     def _keep_on_device(self):
         """Keep the scans on the GPU if they need less than half of its free memory."""

@@ -14,9 +14,12 @@ from ICHMultiTaskLib.analysis.analyzer import Analyzer
 from ICHMultiTaskLib.common import progress
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.progress import ShellProgress, duration
+from ICHMultiTaskLib.common.tables import write_csv
 from ICHMultiTaskLib.common.writing import LIST_FILE
+from ICHMultiTaskLib.model.bundle import ModelBundle, save_bundle
 from ICHMultiTaskLib.model.testing import HEMATOMA_ML, phantom, tiny_bundle
 from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.bundles.averaging import ensemble_bundles
 from ICHMultiTaskTrainingLib.data.manifest import Row
 from ICHMultiTaskTrainingLib.evaluation.cross_validation import cross_calibrate, gather_folds
 from ICHMultiTaskTrainingLib.evaluation.figures import attention_example, example_rows
@@ -172,6 +175,36 @@ def test_combined_folds_contain_every_patient_once(folds, tmp_path, capsys):
     with pytest.raises(InputError, match="is in two folds"):
         gather_folds([runs[0], other], tmp_path / "overlap")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "fold-1"]
+
+
+def test_a_model_is_not_judged_by_scans_of_its_own_training_unawares(folds, training_manifest, tmp_path, capsys):
+    """Not under other names either, nor where only one of several models has seen them."""
+    table = tmp_path / "renamed.csv"
+    with training_manifest.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for n, row in enumerate(rows):
+        (tmp_path / f"{n}.nii.gz").write_bytes((training_manifest.parent / row["image"]).read_bytes())
+        rows[n] = row | {"patient_id": f"q{n}", "image": f"{n}.nii.gz", "mask": ""}
+    write_csv(table, rows, rows[0])
+    model = folds / "fold-0" / "bundle"
+    other = ModelBundle.load(model)
+    metadata = {key: value for key, value in other.metadata.items() if key != "sha256"}
+    metadata["training"] = {**metadata["training"], "images": ""}
+    unaware = save_bundle(tmp_path / "unaware", other.network().state_dict(), metadata, "# Other\n")
+    ensemble_bundles([model, unaware], tmp_path / "both")
+    for bundle, seen in ((model, 20), (unaware.folder, 0), (tmp_path / "both", 20)):
+        command = ["evaluate", table, "--model", bundle, "--output", tmp_path / "out", "--device", "cpu"]
+        assert cli.main([*command, "--processes", "1"]) == 0
+        words = "; 20 scans of these were part of the model's own training or validation." * bool(seen)
+        assert f"Evaluated on 20 scans of renamed.csv{words or '.'}" in capsys.readouterr().out
+        assert json.loads((tmp_path / "out" / "metrics.json").read_text())["seen"] == seen
+    assert cli.main([*command, "--record"]) == 1
+    assert "cannot be evaluated for its model card on scans of its own training" in capsys.readouterr().err
+    assert cli.main(["calibrate", table, "--model", tmp_path / "both", "--output", tmp_path / "c"]) == 1
+    assert (
+        "cannot be calibrated on scans of its own training or validation: expected others, found 20 of 20 (q0, q1"
+        in (capsys.readouterr().err)
+    )
 
 
 def test_cross_calibration_keeps_its_coverage():
