@@ -40,7 +40,7 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
     sizes = fields.get("DimSize", "").split()
     if kind not in _BYTES or not sizes or not all(size.isdecimal() for size in sizes):
         return
-    if not source or source.split()[0] == "LIST" or "%" in source or fields.get("BinaryData") == "False":
+    if not source or source.split()[0] == "LIST" or "%" in source or not _is_true(fields.get("BinaryData", "True")):
         return
     is_local = source in ("LOCAL", "Local", "local")
     if is_local:
@@ -58,7 +58,7 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
     voxels = voxels[int(start) if start.isdecimal() else 0 :]
     count = math.prod(map(int, sizes)) * _channels(fields)
     expected = count * _BYTES[kind]
-    is_compressed = fields.get("CompressedData") == "True"
+    is_compressed = _is_true(fields.get("CompressedData", "False"))
     if is_compressed and "CompressedDataSize" not in fields and is_local:
         raise InputError(
             _("{name} is compressed; expected CompressedDataSize in its MetaImage header, found none.").format(
@@ -72,6 +72,11 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
                 name=path.name, expected=expected, found=found
             )
         )
+
+
+def _is_true(text):
+    """Whether a field says true, as ITK reads it."""
+    return text[:1] in ("T", "t", "1")
 
 
 def _channels(fields):

@@ -175,6 +175,14 @@ def _geometry(path, header):
         raise InputError(
             _("{name} states no orientation; expected an sform or a qform in the NIfTI header.").format(name=path.name)
         )
+    codes = {"sform": header.sform_code, "qform": header.qform_code}
+    if all(codes[name] in TEMPLATE_CODES for name in matrices):
+        warnings.append(
+            _(
+                "The header places the scan in the space of a template and states no geometry of the scanner. If a "
+                "program fitted the head to the template, its size, and so every volume, was changed."
+            )
+        )
     for matrix in matrices.values():
         matrix[:3] *= factor
     # A pixdim of 0 means that the header states no spacing besides its sform.

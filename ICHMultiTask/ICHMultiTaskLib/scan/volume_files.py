@@ -76,6 +76,8 @@ def read_nrrd(path: Path) -> StoredVolume:
     image = _image(path, "NRRD", "NrrdImageIO")
     size = three_sizes(path, image.GetSize())
     fields = nrrd_fields(path)
+    if fields.get("space directions", "").count("(") < 3:  # "none" in place of a vector states nothing
+        fields.pop("space directions", None)
     missing = [field for field in ("space", "space directions") if field not in fields]
     if missing or fields["space"].lower().removesuffix("-time") not in _SPACES:
         found = _("the space {space}").format(space=fields.get("space"))

@@ -297,6 +297,9 @@ def test_damaged_compressed_metaimage_is_not_read_as_what_lies_in_the_memory(tmp
     sitk.WriteImage(sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0]))), str(path), useCompression=True)
     content = path.read_bytes()
     assert read_head_ct(path).hu.shape == head[0].shape
+    for word in (b"true", b"TRUE", b"1"):  # as other writers say it, and as ITK reads it
+        path.write_bytes(content.replace(b"CompressedData = True", b"CompressedData = " + word))
+        assert read_head_ct(path).hu.shape == head[0].shape
     path.write_bytes(content[: -len(content) // 4])
     refused(path, r"scan\.mha is truncated or damaged; expected 200704 bytes of voxels, found \d+\.")
     start = content.index(b"CompressedDataSize")

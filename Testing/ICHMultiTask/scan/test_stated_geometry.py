@@ -206,6 +206,9 @@ def test_nifti_with_two_positions(head, tmp_path):
     refused(nifti(path, hu, stretched(affine, 1.2), qform=1, other=affine), "two different spacings")
     accepted(nifti(path, hu, stretched(affine, 1.2), sform=4, qform=1, other=affine), head, "sform maps to a template")
     refused(nifti(path, hu, stretched(affine, 1.2), sform=4, pixdim=(1.4, 1.4, 4.25)), "expected sform and pixdim to")
+    # What a program fitted to a template by itself, with no geometry of the scanner left.
+    for codes in ({"sform": 4}, {"sform": 5, "qform": 5, "other": affine}, {"sform": 0, "qform": 3, "other": affine}):
+        accepted(nifti(path, hu, affine, **codes), head, "in the space of a template and states no geometry of the sc")
 
 
 def test_nifti_units_of_length(head, tmp_path):
@@ -329,6 +332,10 @@ def test_a_head_in_another_orientation_than_stated(head, tmp_path, suffix):
 )
 def test_nrrd_without_geometry_is_refused(head, tmp_path, drop, fields, message):
     refused(nrrd(tmp_path / "scan.nrrd", *head, drop=drop, **fields), message)
+
+
+def test_nrrd_directions_that_state_nothing_are_none(head, tmp_path):
+    refused(nrrd(tmp_path / "scan.nrrd", *head, space_directions="none none none"), "states no spacing and .* found no")
 
 
 def test_nrrd_spaces_and_units(head, tmp_path):
