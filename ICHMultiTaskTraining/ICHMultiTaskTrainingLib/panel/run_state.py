@@ -154,7 +154,7 @@ def too_few_outcomes(patients: float, deaths: float) -> str:
 
 
 def preset_for(start_from: str, preset: str) -> str:
-    """Choose the preset that matches the initial weights: fine-tune for those of a model, unless the preset is paper.
+    """Choose the preset that matches the initial weights: fine-tune in place of default for those of a model.
 
     Parameters
     ----------
