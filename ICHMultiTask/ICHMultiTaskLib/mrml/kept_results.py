@@ -17,6 +17,7 @@ from ..common.translation import records_of, with_texts
 from ..report.result import report_dict
 from . import results
 from .hierarchy import file_beside
+from .placement import peak_of
 from .scan_state import is_changed, state_of
 from .transforms import array_from_image
 from .volumes import head_ct_from_node
@@ -148,7 +149,7 @@ def attention_on_show(scan_node: slicer.vtkMRMLScalarVolumeNode) -> Attention | 
     if image is None or image.GetNumberOfPoints() == 0:
         return None
     head, stage, method = (node.GetAttribute(f"ICHMultiTask.{key}") or "" for key in ("head", "stage", "method"))
-    return Attention(array_from_image(image), head, stage, method, results.peak_of(node))
+    return Attention(array_from_image(image), head, stage, method, peak_of(node))
 
 
 def _parsed(text):

@@ -17,7 +17,7 @@ from ..common.translation import tr as _
 from ..common.writing import whole_path
 from ..measures.segment import DRAFT_TAG, fingerprint
 from .hierarchy import file_beside
-from .results import is_aligned
+from .placement import is_aligned
 from .segments import PROPOSED, show_as_outline
 from .volumes import ijk_to_ras_of
 

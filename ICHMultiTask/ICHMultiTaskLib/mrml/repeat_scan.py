@@ -62,7 +62,8 @@ def show_repeat_scan(
 ) -> tuple[slicer.vtkMRMLTableNode, slicer.vtkMRMLLinearTransformNode | None]:
     """Write the growth to a table of the later scan, and align the earlier scan with it if that succeeded.
 
-    The transform becomes the outermost parent of the earlier scan, which keeps its other parent transforms.
+    The transform becomes the outermost parent of the earlier scan, which keeps its other parent transforms, and of its
+    map, its skull and the segmentations that were drawn on it.
 
     Returns
     -------
@@ -80,17 +81,17 @@ def show_repeat_scan(
             raise InputError(_("A scan is no longer in the scene: it was removed while it was analyzed."))
     table = results.write_rows(scene, later, TABLE, (_("Measure"), _("Value"), _("Unit")), rows(shown))
     remove_alignment(scene, earlier)
-    outermost = earlier
-    while outermost.GetParentTransformNode() is not None:
-        outermost = outermost.GetParentTransformNode()
-    if not alignment.succeeded or _moves(outermost, later):
+    if not alignment.succeeded or _moves(_outermost(earlier), later):
         return table, None
     transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", f"{earlier.GetName()} on {later.GetName()}")
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(alignment.moving_to_fixed))
     transform.SetAttribute(_KIND, "1")
     transform.AddNodeReferenceID(_MOVED, earlier.GetID())
     file_beside(transform, later)
-    outermost.SetAndObserveTransformNodeID(transform.GetID())
+    for node in [earlier, *_drawn_on(scene, earlier)]:
+        outermost = _outermost(node)
+        if outermost is not transform and not _moves(outermost, later):
+            outermost.SetAndObserveTransformNodeID(transform.GetID())
     return table, transform
 
 
@@ -132,6 +133,19 @@ def alignment_rows(alignment: Alignment) -> list[tuple[str, str, str]]:
         lines.append((_("Rotation of the head"), number(alignment.rotation_deg), "°"))
         lines.append((_("Translation of the head"), number(alignment.translation_mm), "mm"))
     return lines
+
+
+def _outermost(transformable):
+    while transformable.GetParentTransformNode() is not None:
+        transformable = transformable.GetParentTransformNode()
+    return transformable
+
+
+def _drawn_on(scene, scan):
+    """What shows something of a scan in its place: its map and skull, and segmentations drawn on it."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    drawn = [n for n in nodes_of_class(scene, "vtkMRMLSegmentationNode") if n.GetNodeReference(role) is scan]
+    return [*filter(None, (results.result_node(scan, kind) for kind in ("attention", "skull"))), *drawn]
 
 
 def _moves(transformable, other):

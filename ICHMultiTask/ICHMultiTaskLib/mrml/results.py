@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import slicer
 import vtk
 
@@ -19,27 +17,24 @@ from ..common.research_use import RESEARCH_USE
 from ..common.translation import translated
 from ..common.words import word
 from ..model.attention import SHOWN_FROM
-from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
 from .layout import own_composites
+from .placement import keep_peak, put_on_scan
 from .scene import INFERNO_ID, application_logic, nodes_of_class
 from .translation import tr as _
-from .volumes import ijk_to_ras_of, set_voxels, show_brain_window, world_affine
+from .volumes import show_brain_window
 
 if TYPE_CHECKING:
     from ..analysis.analyzer import Analysis
     from ..analysis.attention import Attention
-    from ..scan.head_ct import HeadCT
 
 FOREGROUND_OPACITY = 0.4
 
 _SCAN_ROLE = "ICHMultiTask.Scan"
 _KIND = "ICHMultiTask.Result"
 _IS_ON = "ICHMultiTask.isOn"
-_PEAK = "ICHMultiTask.peak_ras_mm"
 _CLASSES = {"attention": "vtkMRMLScalarVolumeNode", "facts": "vtkMRMLTextNode", "skull": "vtkMRMLModelNode"}
 """Node class of each kind of result; all other kinds are tables."""
-_ALIGNED_MM = 0.1
 
 
 @dataclass(frozen=True)
@@ -202,15 +197,10 @@ def show_attention(
         _add_scale(scene, node)
     head_ct = analysis.head_ct
     with slicer.util.NodeModify(node):  # the application draws its views anew at each event
-        if is_aligned(volumeNode, head_ct):
-            set_voxels(node, attention.array, ijk_to_ras_of(volumeNode))
-            node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-        else:
-            set_voxels(node, attention.array, head_ct.ijk_to_ras)
-            node.SetAndObserveTransformNodeID(None)
+        put_on_scan(node, attention.array, volumeNode, head_ct)
         for key in ("head", "stage", "method"):
             node.SetAttribute(f"ICHMultiTask.{key}", getattr(attention, key))
-        node.SetAttribute(_PEAK, json.dumps(attention.peak_ras_mm))
+        keep_peak(node, attention.peak_ras_mm)
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
     node.SetAttribute(_IS_ON, str(int(shown)))
@@ -335,15 +325,6 @@ def results_of(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRM
     return [node for node in nodes if is_result(node) and node.GetNodeReferenceID(_SCAN_ROLE) == volumeNode.GetID()]
 
 
-def peak_of(attentionNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float, float] | None:
-    """World position in mm of the highest attention; None if the map is blank or has no such attribute."""
-    try:
-        peak = json.loads(attentionNode.GetAttribute(_PEAK) or "null")
-        return peak and tuple(float(value) for value in peak)
-    except (TypeError, ValueError):
-        return None
-
-
 def result_rows(analysis: Analysis) -> list[tuple[str, str, str]]:
     """Rows of the result table: measure, value, unit.
 
@@ -442,14 +423,3 @@ def remove_with_display(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) ->
     scene.RemoveNode(node)
     for display in filter(None, displays):
         scene.RemoveNode(display)
-
-
-def is_aligned(volumeNode: slicer.vtkMRMLScalarVolumeNode, head_ct: HeadCT) -> bool:
-    """Whether voxel (k, j, i) of the analyzed scan is still voxel (k, j, i) of the node, at the same position."""
-    size = volumeNode.GetImageData().GetDimensions()
-    if size[::-1] != head_ct.hu.shape:
-        return False
-    affine, residual = world_affine(volumeNode)
-    corners = np.stack(np.meshgrid(*[(0, n - 1) for n in size]), axis=-1)
-    distance = np.abs(apply_affine(affine, corners) - apply_affine(head_ct.ijk_to_ras, corners)).max()
-    return residual <= _ALIGNED_MM and distance <= _ALIGNED_MM

@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..analysis.analyzer import Analysis
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.errors import InputError
@@ -28,8 +30,9 @@ from ..mrml import acquisition, clinical, results
 from ..mrml.focus import scans
 from ..mrml.kept_results import attention_on_show, is_outdated, keep_result, kept_result, restored_analysis
 from ..mrml.pictures import slice_pictures
+from ..mrml.placement import moved
 from ..mrml.result_folder import PICTURES_FOLDER
-from ..mrml.scan_state import state_of
+from ..mrml.scan_state import points_of, state_of
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.volumes import head_ct_from_node
 from ..report.result import write_report
@@ -50,7 +53,7 @@ class AnalysisLogic:
 
     def __init__(self):
         self.models = Models()
-        self._analyses = {}  # ID of the scan's node: (run, Analysis)
+        self._analyses = {}  # ID of the scan's node: (run, Analysis, where the scan was)
         self._read = {}  # ID of the scan's node: its state when it was last read for an analysis
 
     def process(
@@ -165,9 +168,9 @@ class AnalysisLogic:
     def keep(self, scan: slicer.vtkMRMLScalarVolumeNode, analysis: Analysis) -> None:
         """Store an analysis in the scene without showing it; only the latest keeps the network's features."""
         facts = keep_result(create_scene(), analysis, scan, read=self._read.pop(scan.GetID(), None))
-        for node_id, (run, other) in self._analyses.items():
-            self._analyses[node_id] = run, replace(other, prediction=None)
-        self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
+        for node_id, (run, other, points) in self._analyses.items():
+            self._analyses[node_id] = run, replace(other, prediction=None), points
+        self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None), _points_in(facts)
 
     def range_work(
         self, scan: slicer.vtkMRMLScalarVolumeNode, device: str = "auto"
@@ -176,7 +179,7 @@ class AnalysisLogic:
 
         None if there is nothing to compute: no mortality applies, its range is known, or the features are gone.
         """
-        run, analysis = self._analyses.get(scan.GetID(), (None, None))
+        run, analysis, _points = self._analyses.get(scan.GetID(), _NOTHING)
         if analysis is None or analysis.prediction is None or analysis.mortality_range is not None:
             return None
         if analysis.mortality_probability is None or analysis.hemorrhage in WITHOUT_PROGNOSIS:
@@ -193,10 +196,10 @@ class AnalysisLogic:
     def show_range(self, node_run_and_range: tuple[slicer.vtkMRMLScalarVolumeNode, str, tuple[float, float]]) -> None:
         """Store the range with its run; no-op if a later run has replaced it."""
         scan, run, found = node_run_and_range
-        latest, analysis = self._analyses.get(scan.GetID(), (None, None))
+        latest, analysis, points = self._analyses.get(scan.GetID(), _NOTHING)
         if latest == run and scan.GetScene() is not None:
             analysis = replace(analysis, mortality_range=found)
-            self._analyses[scan.GetID()] = run, analysis
+            self._analyses[scan.GetID()] = run, analysis, points
             shown = replace(analysis, attention=attention_on_show(scan))
             keep_result(create_scene(), shown, scan, run, kept_result(scan)["read"])
             results.write_analysis(create_scene(), shown, scan)
@@ -207,14 +210,20 @@ class AnalysisLogic:
         return kept_result(scan)
 
     def analysis_of(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> Analysis | None:
-        """The analysis of a scan with the displayed map, from memory or the scene; None if it was not analyzed."""
+        """The analysis of a scan with the displayed map, from memory or the scene; None if it was not analyzed.
+
+        It is where the scan is now, also if that was moved since.
+        """
         facts = kept_result(scan)
         if facts is None:
             return None
-        run, analysis = self._analyses.get(scan.GetID(), (None, None))
+        run, analysis, points = self._analyses.get(scan.GetID(), _NOTHING)
+        now = points_of(scan)
         if analysis is None or run != facts["analyzed"]:
-            analysis = restored_analysis(scan, facts)
-            self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
+            analysis = replace(restored_analysis(scan, facts), attention=None)
+        elif points is not None:
+            analysis = replace(analysis, head_ct=moved(analysis.head_ct, points, now))
+        self._analyses[scan.GetID()] = facts["analyzed"], analysis, now
         return replace(analysis, attention=attention_on_show(scan))
 
     def check_analyzed(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> Analysis:
@@ -298,9 +307,9 @@ class AnalysisLogic:
         """
         scan, analysis, attention = node_analysis_and_attention
         shown = results.show_attention(create_scene(), analysis, attention, scan, jump=False, in_views=in_views)
-        facts = kept_result(scan)
-        if facts is not None:
-            self._analyses[scan.GetID()] = facts["analyzed"], replace(analysis, attention=None)
+        if scan.GetID() in self._analyses:
+            run, known, points = self._analyses[scan.GetID()]
+            self._analyses[scan.GetID()] = run, replace(known, prediction=analysis.prediction), points
         return shown
 
     def report_work(
@@ -363,6 +372,14 @@ class AnalysisLogic:
         self.check_analyzed(scan)
         show_table_layout()
         results.select_table(results.result_node(scan, "table"))
+
+
+_NOTHING = None, None, None
+
+
+def _points_in(facts):
+    """Where the scan was when it was read, as stored with its result; None if it had no voxels any more."""
+    return np.array(facts["read"]["points_mm"]) if facts["read"] else None
 
 
 def show_table_layout() -> None:

@@ -11,6 +11,7 @@ from ..common.translation import translated
 from ..mrml import focus
 from ..mrml.comparison import attention_sentence, measures_sentence, method_name, reader_table
 from ..mrml.kept_results import is_outdated
+from ..mrml.scan_state import points_of
 from ..mrml.scene import create_scene
 from ..mrml.segments import belongs_to
 from ..mrml.translation import tr as _
@@ -81,7 +82,7 @@ class CompareState:
         if scan is not None:
             facts = self.panel.logic.analysis.facts_of(scan)
             ticks = tuple(parameters.comparedSegments)
-            run = facts and facts["analyzed"], is_outdated(scan)
+            run = facts and facts["analyzed"], is_outdated(scan), _place_of(scan)
             seen = scan.GetID(), run, shown_map(scan), parameters.overlayThreshold, ticks
         if seen != self._seen:
             self._seen = seen
@@ -108,7 +109,7 @@ class CompareState:
                 panel.logic.comparison.forget_comparison(scan)
                 panel.changed()
             return
-        asked = (scan.GetID(), facts["analyzed"], shown_map(scan), panel.parameters.overlayThreshold,
+        asked = (scan.GetID(), facts["analyzed"], _place_of(scan), shown_map(scan), panel.parameters.overlayThreshold,
                  tuple(ticked), self._edits)  # fmt: skip
         if asked != self._compared:
             self._compared = asked
@@ -244,6 +245,11 @@ class CompareState:
             line = words.format(dice=dice, distance=distance, difference=difference, percent=percent)
             found.append((_("{first} against {second}").format(first=first, second=second), [line]))
         return found
+
+
+def _place_of(scan):
+    """Identifies where a scan is, since segments may stay where they are as it is moved."""
+    return None if scan.GetImageData() is None else points_of(scan).round(2).tobytes()
 
 
 def _row(row, draft):

@@ -10,7 +10,8 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from ..mrml import focus, layout
+from ..mrml import focus, layout, results
+from ..mrml.placement import follow
 from .analyze import AnalyzeSection
 from .analyze_state import AnalyzeState
 from .attention import AttentionSection
@@ -146,7 +147,7 @@ class Panel(VTKObservationMixin):
         self.state.parameters, self._guiTags = None, []
 
     def _observeScans(self):
-        """Notice changes of the scans, which make their results outdated."""
+        """Notice changes of the scans, which move their maps or make their results outdated."""
         modified = (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
                     slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent)  # fmt: skip
         for scan in focus.scans(slicer.mrmlScene):
@@ -154,7 +155,8 @@ class Panel(VTKObservationMixin):
                 if not self.hasObserver(scan, event, self._onScanModified):
                     self.addObserver(scan, event, self._onScanModified)
 
-    def _onScanModified(self, caller=None, event=None):
+    def _onScanModified(self, scan=None, event=None):
+        follow(results.result_node(scan, "attention"), scan)
         self.state.changed()
 
     def update(self) -> None:

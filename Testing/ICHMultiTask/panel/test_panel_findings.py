@@ -107,8 +107,8 @@ def test_the_views_go_to_the_bleed_and_through_its_slices(mrmlScene, panel, scan
     analysis = panel.logic.analysis.analysis_of(scan)
     if affine is not AFFINE:
         analysis = replace(analysis, head_ct=replace(analysis.head_ct, ijk_to_ras=affine))
-        panel.logic.analysis.keep(scan, analysis)
         volumes.set_voxels(scan, analysis.head_ct.hu, affine)
+        panel.logic.analysis.keep(scan, analysis)
     bleed = BleedState(panel, SimpleNamespace(ticked=lambda: []))
     heights = sorted((affine @ (0, 0, k, 1))[2] for k in range(6, 11))
     bleed.show()

@@ -23,6 +23,8 @@ from ICHMultiTaskLib.measures.segment import Segment, measure  # noqa: E402
 from ICHMultiTaskLib.mrml import clinical, layout, repeat_scan, results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.comparison import volume_table  # noqa: E402
 from ICHMultiTaskLib.mrml.diameters import remove_diameters, show_diameters  # noqa: E402
+from ICHMultiTaskLib.mrml.kept_results import is_outdated  # noqa: E402
+from ICHMultiTaskLib.mrml.placement import follow, peak_of  # noqa: E402
 from ICHMultiTaskLib.mrml.scene import nodes_of_class  # noqa: E402
 from ICHMultiTaskLib.panel.logic import Logic  # noqa: E402
 from ICHMultiTaskLib.report.comparison import growth_verdict  # noqa: E402
@@ -478,3 +480,75 @@ def test_report_of_the_panel_holds_what_was_compared(mrmlScene, head, logic, tmp
     assert comparison["segments"][0]["label"] == "Bleed (Dr. A)"
     assert comparison["clinical"]["context"]["age"] == 70 and comparison["repeat_scan"] is None
     assert "Bleed (Dr. A)" in page.read_text(encoding="utf-8")
+
+
+PEAK = 28.0, 36.0, 4.0
+
+
+def under(mrmlScene, node, motion=TURN):
+    transform = mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Motion")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(motion))
+    node.SetAndObserveTransformNodeID(transform.GetID())
+
+
+def move_by_transform(mrmlScene, head):
+    under(mrmlScene, head)
+
+
+def move_by_matrix(mrmlScene, head):
+    head.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(TURN @ SHEARED))
+
+
+def assert_on(map_node, head):
+    """The map lies on its scan, and its peak where the motion brings it."""
+    np.testing.assert_allclose(volumes.world_affine(map_node)[0], volumes.world_affine(head)[0], atol=1e-6)
+    np.testing.assert_allclose(peak_of(map_node), apply_affine(TURN, np.array([PEAK]))[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("move", [move_by_transform, move_by_matrix])
+def test_the_map_its_peak_and_the_analysis_go_with_their_scan(mrmlScene, head, logic, move):
+    map_node = results.result_node(head, "attention")
+    assert peak_of(map_node) == pytest.approx(PEAK)
+    move(mrmlScene, head)
+    follow(map_node, head)
+    assert not is_outdated(head)
+    assert_on(map_node, head)
+    for _again in range(2):
+        found = logic.analysis.analysis_of(head)
+        np.testing.assert_allclose(found.head_ct.ijk_to_ras, TURN @ SHEARED, atol=1e-3)
+    logic.analysis.show_attention((head, found, found.attention))
+    assert_on(map_node, head)
+    restored = Logic().analysis.analysis_of(head)
+    np.testing.assert_allclose(restored.head_ct.ijk_to_ras, TURN @ SHEARED, atol=1e-3)
+
+
+def test_a_segment_that_was_moved_with_its_scan_is_compared_in_its_place(mrmlScene, head, logic):
+    drawn = segmentation(mrmlScene)
+    before = logic.comparison.compare(head, drawn).comparison.segments[0]
+    assert before.attention.peak_inside
+    under(mrmlScene, head)
+    drawn.SetAndObserveTransformNodeID(head.GetTransformNodeID())
+    follow(results.result_node(head, "attention"), head)
+    after = logic.comparison.compare(head, drawn).comparison.segments[0]
+    assert after.attention.peak_inside
+    assert after.attention.best_dice == pytest.approx(before.attention.best_dice, abs=0.02)
+    assert after.measures.hu_mean == pytest.approx(before.measures.hu_mean, abs=0.5)
+
+
+def test_the_alignment_moves_the_map_and_the_segments_of_the_earlier_scan_with_it(mrmlScene, head, logic):
+    later = scan(mrmlScene, "Later")
+    drawn, other = segmentation(mrmlScene), segmentation(mrmlScene, "Dr. B")
+    for node, drawn_on in ((drawn, head), (other, later)):
+        node.SetReferenceImageGeometryParameterFromVolumeNode(drawn_on)
+    shown = repeat_of(head, later)
+    shown = replace(
+        shown, repeat=replace(shown.repeat, alignment=replace(shown.repeat.alignment, moving_to_fixed=TURN))
+    )
+    _table, transform = repeat_scan.show_repeat_scan(mrmlScene, shown)
+    map_node = results.result_node(head, "attention")
+    assert_on(map_node, head)
+    assert drawn.GetTransformNodeID() == head.GetTransformNodeID() == transform.GetID()
+    assert other.GetTransformNodeID() is None and not is_outdated(head)
+    repeat_scan.remove_alignment(mrmlScene, head)
+    assert drawn.GetParentTransformNode() is None and map_node.GetParentTransformNode() is None
+    assert peak_of(map_node) == pytest.approx(PEAK)
