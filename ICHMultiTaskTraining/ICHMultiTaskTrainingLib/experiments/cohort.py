@@ -17,11 +17,12 @@ from ICHMultiTaskLib.common.tables import parsed_number
 from ICHMultiTaskLib.common.writing import write_json
 from ICHMultiTaskLib.measures.formulas import DEFINITIONS_VERSION, FORMULAS
 from ICHMultiTaskLib.measures.segment import Segment, measure
-from ICHMultiTaskLib.scan.reading import read_head_ct
+from ICHMultiTaskLib.measures.segment_files import read_segments
 from ICHMultiTaskLib.simulation import SimulationSettings, write_cohort
 from ICHMultiTaskLib.simulation.cohort import RATERS
 from ICHMultiTaskLib.simulation.raters import EXPERIENCE_YEARS
 
+from ..data.cache import content_key
 from ..data.manifest import Manifest, Row, read_manifest
 from ..data.splits import draw_folds
 from .presets import Preset
@@ -104,6 +105,12 @@ def fold_of(rows: Sequence[Row], folds: int, seed: int) -> dict[str, int]:
     return draw_folds([row for row in rows if row.split != "test"], folds, seed)
 
 
+def held_out_patients(rows: Sequence[Row], folds: int, seed: int) -> list[list[str]]:
+    """Patient of each scan that a fold holds out, by fold, in the order of the manifest."""
+    fold = fold_of(rows, folds, seed)
+    return [[row.patient_id for row in rows if fold.get(row.patient_id) == n] for n in range(folds)]
+
+
 def median_of_others(rows: Sequence[Row], folds: int, seed: int) -> np.ndarray:
     """Volume that is guessed without an image: the median of the patients that are not in the same fold.
 
@@ -168,16 +175,18 @@ def formula_volumes(
     """
     if not any(row.mask for row in rows):
         return {}
-    path, version = folder / FORMULAS_FILE, [DEFINITIONS_VERSION, list(FORMULAS)]
+    path, version = folder / FORMULAS_FILE, [DEFINITIONS_VERSION, "by content", list(FORMULAS)]
     stored = _stored(path, version)
-    missing = [row for row in rows if row.mask and str(row.mask.name) not in stored]
-    for done, (number, measured) in enumerate(in_processes(_measured, [row.mask for row in missing], processes), 1):
-        stored[missing[number].mask.name] = measured
+    # By content, since the masks of a hospital may all have one name, and may be drawn anew.
+    keys = [row.mask and content_key(row.mask, {}) for row in rows]
+    missing = {key: row.mask for key, row in zip(keys, rows) if key and key not in stored}
+    for done, (number, measured) in enumerate(in_processes(_measured, list(missing.values()), processes), 1):
+        stored[list(missing)[number]] = measured
         progress(done / len(missing), "Bedside formulas")
     if missing:
         write_json(path, {"version": version, "volumes_ml": stored})
     empty = dict.fromkeys(FORMULAS, np.nan)
-    return {name: np.array([stored.get(row.mask and row.mask.name, empty)[name] for row in rows]) for name in FORMULAS}
+    return {name: np.array([stored.get(key, empty)[name] for key in keys]) for name in FORMULAS}
 
 
 def _stored(path, version):
@@ -189,7 +198,8 @@ def _stored(path, version):
 
 
 def _measured(path):
-    mask = read_head_ct(Path(path))
-    if not (mask.hu > 0).any():
+    segments = read_segments(path)
+    mask = np.any([segment.mask for segment in segments], axis=0)
+    if not mask.any():
         return dict.fromkeys(FORMULAS, 0.0)
-    return dict(measure(Segment("hematoma", mask.hu > 0, mask.ijk_to_ras)).formulas_ml)
+    return dict(measure(Segment("hematoma", mask, segments[0].ijk_to_ras)).formulas_ml)

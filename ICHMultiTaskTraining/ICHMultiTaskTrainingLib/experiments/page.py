@@ -17,7 +17,7 @@ from ..evaluation.metrics import auc
 from ..training.config import PRESETS as TRAINING
 from ..training.config import UNWRITTEN, TrainingConfig
 from ..training.validation import is_silent
-from .cohort import formula_volumes, is_simulated, median_of_others, rater_volumes
+from .cohort import formula_volumes, held_out_patients, is_simulated, median_of_others, rater_volumes
 from .figures import covering_curves, error_curves, roc_curves, volume_histograms
 from .interpretation import LEVELS
 from .presets import Preset
@@ -69,15 +69,17 @@ def write_page(
     """
     rows = [row for row in manifest.rows if row.split != "test"]
     known, done, missing = all_rows(), {}, []
+    held_out = held_out_patients(rows, settings["folds"], settings["seed"])
     for name in known:
-        folds = [store.read(name, n, row_settings(settings, configs[name])) for n in range(settings["folds"])]
+        own = row_settings(settings, configs[name])
+        folds = [store.read(name, n, own, held_out[n]) for n in range(settings["folds"])]
         there = [fold for fold in folds if fold is not None]
         if there:
             done[name] = there
         if len(there) < len(folds):
             found = f"{len(there)} of {len(folds)} folds" if there else "not run"
             missing.append(f"{known[name].label} ({name}): {found}")
-    interpreted = store.read_interpretation()
+    interpreted = store.read_interpretation(row_settings(settings, configs[OURS]))
     if interpreted is None:
         missing.append(f"Interpretation methods ({INTERPRETATION}): not run")
     volumes = {n: by_patient(rows, folds, "predicted_volume_ml") for n, folds in done.items()}

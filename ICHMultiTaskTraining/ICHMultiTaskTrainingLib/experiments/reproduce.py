@@ -14,7 +14,7 @@ from ICHMultiTaskLib.model.runtime import choose_device
 
 from ..data.splits import draw_split
 from ..training.trainer import TrainingError
-from .cohort import check_deaths, fold_of, the_manifest
+from .cohort import check_deaths, fold_of, held_out_patients, the_manifest
 from .figures import five_slices
 from .interpretation import compare_methods
 from .page import row_settings, write_page
@@ -117,13 +117,14 @@ def reproduce(
     }  # fmt: skip
     store.claim({name: value for name, value in settings.items() if name != "manifest"})
     device = choose_device(device)
-    failures = []
+    failures, held_out = [], held_out_patients(table.rows, folds, seed)
     for name in [] if page_only else names:
         if name == INTERPRETATION:
-            _interpret(store, table, preset, folds, seed, device, progress)
+            own = row_settings(settings, configs[OURS])
+            _interpret(store, table, preset, folds, seed, own, device, progress)
             continue
         for n in range(folds) if fold is None else [fold]:
-            if store.read(name, n, row_settings(settings, configs[name])) is not None:
+            if store.read(name, n, row_settings(settings, configs[name]), held_out[n]) is not None:
                 continue
             progress.line(f"Row {name}, fold {n + 1} of {folds} …")
             config = replace(configs[name], fold=n)
@@ -144,7 +145,7 @@ def reproduce(
     return page
 
 
-def _interpret(store, table, preset, folds, seed, device, progress):
+def _interpret(store, table, preset, folds, seed, settings, device, progress):
     """Compare the methods on the patients that were held out in the first fold."""
     if store.has_interpretation():
         return
@@ -159,7 +160,7 @@ def _interpret(store, table, preset, folds, seed, device, progress):
     except InputError as error:
         progress.line(f"Row {INTERPRETATION}: {error}")
         return
-    store.write_interpretation(measured, lambda path: draw_example(path, example, measured))
+    store.write_interpretation(measured, settings, lambda path: draw_example(path, example, measured))
 
 
 def draw_example(path: str | os.PathLike, example: dict, measured: dict) -> None:

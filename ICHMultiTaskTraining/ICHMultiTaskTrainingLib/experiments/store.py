@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.tables import read_csv, write_csv
-from ICHMultiTaskLib.common.writing import new_folder, write_json
+from ICHMultiTaskLib.common.writing import LIST_FILE, new_folder, write_json
 
 from ..training.config import TrainingConfig, present_names
 from ..training.settings_text import differences
@@ -114,7 +115,9 @@ class Store:
             if draw is not None:
                 draw(folder / MAPS)
 
-    def read(self, row: str, fold: int, settings: dict | None = None) -> Fold | None:
+    def read(
+        self, row: str, fold: int, settings: dict | None = None, held_out: Sequence[str] | None = None
+    ) -> Fold | None:
         """Read a fold; None if it is not finished.
 
         Parameters
@@ -122,11 +125,14 @@ class Store:
         row, fold
         settings : dict, optional
             Settings of the row's training in this reproduction.
+        held_out : sequence of str, optional
+            Patient of each scan that the fold holds out, in the order of the manifest.
 
         Raises
         ------
         InputError
-            If it is damaged, or comes from a reproduction with other settings.
+            If it is damaged or copied in part, is another row or fold, or comes from a reproduction with other
+            settings.
         """
         folder = self.place(row, fold)
         if not self.has(row, fold):
@@ -136,16 +142,18 @@ class Store:
             history = json.loads((folder / "history.json").read_text(encoding="utf-8"))
             records = [_numbers(record) for _, record in read_csv(folder / PREDICTIONS).records()]
             there = present_names(facts["settings"])
+            found = facts["row"], facts["fold"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder} is damaged: expected what a finished row leaves ({error!r}).") from error
-        if settings is not None:  # a row of an earlier version lacks newer settings, and used their defaults
-            there = {n: v for n, v in TrainingConfig().as_dict().items() if n in settings} | there
-        if settings is not None and there != json.loads(json.dumps(settings)):
-            different = sorted(n for n in {**there, **settings} if there.get(n) != settings.get(n))
+            raise InputError(f"{folder} is damaged: expected what a finished row leaves ({error}).") from error
+        if settings is not None:
+            _check_settings(folder, there, settings)
+        if found != (row, fold):
             raise InputError(
-                f"{folder} belongs to another reproduction: expected the settings of this one, found other "
-                f"{', '.join(different)}. Move it elsewhere."
+                f"{folder} is another part of the reproduction: expected fold {fold} of the row {row}, found fold "
+                f"{found[1]} of {found[0]}. Copy it to its own place."
             )
+        _check_whole(folder)
+        _check_records(folder, records, facts["settings"]["tasks"], held_out)
         maps = folder / MAPS
         return Fold(records, history, facts, maps if maps.is_file() else None)
 
@@ -153,30 +161,82 @@ class Store:
         """Whether the comparison of interpretation methods is finished."""
         return (self.folder / ROWS / INTERPRETATION / "measured.json").is_file()
 
-    def write_interpretation(self, measured: dict, draw: Callable) -> None:
+    def write_interpretation(self, measured: dict, settings: dict, draw: Callable) -> None:
         """Write the comparison of interpretation methods, completely or not at all.
 
         Parameters
         ----------
         measured : dict
             Result of `compare_methods`.
+        settings : dict
+            Settings of the training of the network that was interpreted.
         draw : callable (path)
             Draws Figure 5 for all methods.
         """
         with new_folder(self.folder / ROWS / INTERPRETATION, KIND, overwrite=True) as folder:
             write_json(folder / "measured.json", measured)
+            write_json(folder / "facts.json", {"settings": settings})
             draw(folder / MAPS)
 
-    def read_interpretation(self) -> dict | None:
-        """Read `measured` and `picture` (PNG of Figure 5); None if the comparison is not finished."""
+    def read_interpretation(self, settings: dict) -> dict | None:
+        """Read `measured` and `picture` (PNG of Figure 5); None if the comparison is not finished.
+
+        InputError if it is damaged, or of a network with other `settings`, which earlier versions do not state.
+        """
         if not self.has_interpretation():
             return None
         folder = self.folder / ROWS / INTERPRETATION
         try:
             measured = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
-            return {"measured": measured, "picture": (folder / MAPS).read_bytes()}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder} is damaged: expected what a finished row leaves ({error!r}).") from error
+            facts = folder / "facts.json"
+            there = json.loads(facts.read_text(encoding="utf-8"))["settings"] if facts.is_file() else settings
+            found = {"measured": measured, "picture": (folder / MAPS).read_bytes()}
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{folder} is damaged: expected what a finished row leaves ({error}).") from error
+        _check_settings(folder, there, settings)
+        _check_whole(folder)
+        return found
+
+
+def _check_settings(folder, there, settings):
+    # A row of an earlier version lacks newer settings, and used their defaults.
+    there = {n: v for n, v in TrainingConfig().as_dict().items() if n in settings} | there
+    settings = json.loads(json.dumps(settings))
+    if there != settings:
+        different = sorted(n for n in {**there, **settings} if there.get(n) != settings.get(n))
+        raise InputError(
+            f"{folder} belongs to another reproduction: expected the settings of this one, found other "
+            f"{', '.join(different)}. Move it elsewhere."
+        )
+
+
+def _check_whole(folder):
+    """Refuse files that are not as they were written, such as by a copy that broke off."""
+    try:
+        files = json.loads((folder / LIST_FILE).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return  # a copy without hidden files
+    for name, sha256 in files.items():
+        path = folder / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            found = "another" if path.is_file() else "none"
+            raise InputError(
+                f"{folder} is damaged: expected {name} as it was written, found {found}. Copy it again, or remove it "
+                "to train it again."
+            )
+
+
+def _check_records(folder, records, tasks, held_out):
+    predicted = {"volume": ("predicted_volume_ml",), "prognosis": ("log_odds",)}
+    names = [name for task, columns in predicted.items() if tasks in ("both", task) for name in columns]
+    lacking = [record["patient_id"] for record in records if None in (record[name] for name in names)]
+    patients = [record["patient_id"] for record in records]
+    if lacking or (held_out is not None and patients != list(held_out)):
+        raise InputError(
+            f"{folder} is damaged: expected predictions of {len(patients if held_out is None else held_out)} held-out "
+            f"scans, found {len(patients)} of them, {len(lacking)} without a prediction, or other patients. Copy it "
+            "again, or remove it to train it again."
+        )
 
 
 def _numbers(record):

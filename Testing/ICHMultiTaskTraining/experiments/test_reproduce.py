@@ -5,18 +5,20 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.writing import LIST_FILE
 from ICHMultiTaskLib.model.networks import NETWORKS, build_network
 from ICHMultiTaskTrainingLib.cli import main
-from ICHMultiTaskTrainingLib.data.manifest import Row
+from ICHMultiTaskTrainingLib.data.manifest import Row, read_manifest
 from ICHMultiTaskTrainingLib.experiments import cohort as cohort_module
 from ICHMultiTaskTrainingLib.experiments import reproduce as reproduce_module
-from ICHMultiTaskTrainingLib.experiments.cohort import check_deaths
+from ICHMultiTaskTrainingLib.experiments.cohort import check_deaths, formula_volumes
 from ICHMultiTaskTrainingLib.experiments.page import departures
 from ICHMultiTaskTrainingLib.experiments.presets import PRESETS
 from ICHMultiTaskTrainingLib.experiments.rows import all_rows, chosen
@@ -165,6 +167,7 @@ def test_a_row_whose_prognosis_learned_nothing_is_named(done, cohort, tmp_path):
         writer = csv.DictWriter(file, records[0])
         writer.writeheader()
         writer.writerows(records)
+    path.with_name(LIST_FILE).unlink()
     assert run(cohort, output, "--page-only") == 0
     assert results_of(output)["silent_prognosis"] == ["Ours: 3D ResNet-34, multi-task: 1 of 2 folds"]
     assert "Folds whose prognosis learned nothing" in (output / "report.html").read_text(encoding="utf-8")
@@ -183,10 +186,74 @@ def test_a_fold_of_other_settings_is_refused(done, cohort, tmp_path, capsys):
     assert "seed 0 there and 4 here" in error and "changes" in error
 
 
+def cut(path):
+    """What a copy leaves that breaks off."""
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def without_list(path):
+    """The same, by a copy without hidden files."""
+    cut(path)
+    path.with_name(LIST_FILE).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (cut, "expected predictions.csv as it was written, found another"),
+        (lambda path: path.unlink(), "The table does not exist"),
+        (without_list, "is damaged: expected predictions of 10 held-out scans, found"),
+    ],
+)
+def test_a_fold_that_was_copied_in_part_is_refused(done, cohort, tmp_path, capsys, change, words):
+    assert run(cohort, tmp_path, "--page-only") == 0
+    shutil.copytree(done / "rows", tmp_path / "rows", dirs_exist_ok=True)
+    before = (tmp_path / "results.json").read_bytes()
+    change(tmp_path / "rows" / "ours" / "fold-1" / "predictions.csv")
+    assert run(cohort, tmp_path, "--page-only") == 1
+    assert words in capsys.readouterr().err and (tmp_path / "results.json").read_bytes() == before
+
+
+def test_a_fold_in_the_place_of_another_is_refused(done, cohort, tmp_path, capsys):
+    """Its patients would be predicted twice, and others never."""
+    assert run(cohort, tmp_path, "--page-only") == 0
+    rows = tmp_path / "rows" / "ours"
+    shutil.copytree(done / "rows" / "ours" / "fold-1", rows / "fold-0")
+    assert run(cohort, tmp_path, "--page-only") == 1
+    assert "expected fold 0 of the row ours, found fold 1 of ours" in capsys.readouterr().err
+
+
+def test_interpretation_of_another_reproduction_is_refused(done, cohort, tmp_path, capsys):
+    assert run(cohort, tmp_path, "--page-only", "--seed", "3") == 0
+    shutil.copytree(done / "rows" / "interpretation", tmp_path / "rows" / "interpretation")
+    assert run(cohort, tmp_path, "--page-only", "--seed", "3") == 1
+    assert "interpretation belongs to another reproduction: expected the settings of this one, found other seed" in (
+        capsys.readouterr().err
+    )
+
+
+def test_formulas_are_measured_on_each_patients_own_mask(cohort, tmp_path):
+    """A hospital's masks may all be called alike, each in its patient's folder, and may be drawn anew."""
+    found = read_manifest(cohort).rows[:3]
+    (tmp_path / "plain").mkdir()
+    expected, alike = formula_volumes(found, tmp_path / "plain"), []
+    for n, row in enumerate(found):
+        (tmp_path / str(n)).mkdir()
+        alike.append(replace(row, mask=Path(shutil.copy(row.mask, tmp_path / str(n) / "mask.nii.gz"))))
+    for _ in range(2):  # measured, and read again
+        volumes = formula_volumes(alike, tmp_path)
+        assert len(set(volumes["ABC/2"])) == 3
+        for name, values in expected.items():
+            np.testing.assert_array_equal(volumes[name], values)
+    shutil.copy(found[2].mask, alike[0].mask)
+    assert formula_volumes(alike, tmp_path)["ABC/2"][0] == expected["ABC/2"][2]
+
+
 def test_a_fold_of_an_earlier_version_had_the_defaults_of_later_settings(done, tmp_path):
     shutil.copytree(done / "rows", tmp_path / "rows")
     store = Store(tmp_path)
     facts = store.place("ours", 0) / "facts.json"
+    facts.with_name(LIST_FILE).unlink()
     found = json.loads(facts.read_text(encoding="utf-8"))
     settings = dict(found["settings"])
     for name in ("mix_with_start", "rotation_deg"):
