@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from ..common.errors import InputError
+from ..common.names import first_few
+from ..common.translation import tr as _
 from .coarse_head import CoarseHead
 
+ORDERED, DISORDERED = 0.95, 0.9
+"""Differences between neighboring slices in the most alike order, as a share of those in the order as it is. 106
+simulated heads with slices of 0.6 to 10 mm had 0.96 to 1, two real ones 1; shuffled or sorted by name 0.2 to 0.9, with
+two halves exchanged 0.8 to 0.97. Between the two limits, a warning."""
 _SOFT_HU = (-200.0, 300.0)
 _LEAST_SHARE = 0.02
 """Of a plane's voxels, in one that shows a part of the head."""
 _LEAST_TISSUE = 0.1
 """Slices with less tissue than this share of the largest show mostly air, in which no order can be seen."""
+
+
+def slice_warnings(hu: np.ndarray, coarse: CoarseHead) -> Iterator[str]:
+    """Refuse, or warn of, slices that do not follow each other or have no image of their own.
+
+    Parameters
+    ----------
+    hu : ndarray of shape (K, J, I)
+    coarse : CoarseHead
+        Of the same scan.
+
+    Yields
+    ------
+    str
+
+    Raises
+    ------
+    InputError
+    """
+    yield from _plane_warnings(hu)
+    yield from _order_warnings(coarse)
 
 
 def order_by_likeness(coarse: CoarseHead) -> tuple[float, tuple[int, ...]]:
@@ -70,6 +100,42 @@ def odd_planes(hu: np.ndarray) -> tuple[list[int], tuple[int, int]]:
             first = n
         last = n
     return blank, (first, last) if last - first >= 2 else (0, 0)
+
+
+def _plane_warnings(hu):
+    """Refuse blank slices among those of the head; warn of an image that is repeated in three slices or more."""
+    blank, (first, last) = odd_planes(hu)
+    if blank:
+        shown = first_few([str(n + 1) for n in blank])
+        raise InputError(
+            _(
+                "Blank slices lie within the head; expected an image in each, found none in slice {shown} of {slices}."
+            ).format(shown=shown, slices=len(hu))
+        )
+    if last > first:
+        yield _(
+            "Slices {first} to {last} of {slices} hold one and the same image: slices may be missing, and hemorrhage "
+            "in them is not seen."
+        ).format(first=first + 1, last=last + 1, slices=len(hu))
+
+
+def _order_warnings(coarse):
+    """Refuse a head whose slices do not follow each other, or warn about it."""
+    ratio, breaks = order_by_likeness(coarse)
+    if ratio >= ORDERED:
+        return
+    slices = first_few([str(n * coarse.strides[0] + 1) for n in breaks])
+    if ratio < DISORDERED:
+        raise InputError(
+            _(
+                "The slices do not follow each other: expected anatomy that changes gradually, found that it jumps "
+                "after slice {slices} from below; the stated positions do not belong to the images."
+            ).format(slices=slices)
+        )
+    yield _(
+        "The slices may not be in their order: the anatomy jumps after slice {slices} from below; check the positions "
+        "that the files state."
+    ).format(slices=slices)
 
 
 def _planes(coarse):

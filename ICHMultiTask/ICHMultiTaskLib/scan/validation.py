@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..common.errors import InputError
-from ..common.names import first_few
 from ..common.translation import tr as _
 from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, plane_edges
 from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
 from .hounsfield import MIN_HU
+from .image_quality import step_warnings
 from .inside_skull import inside_skull
-from .slice_order import odd_planes, order_by_likeness
+from .slice_order import slice_warnings
 from .stated_geometry import refuse_defaults, refuse_oblique
 
 MIN_SLICES = 8
@@ -47,11 +47,6 @@ BRAIN_HU, POSSIBLE_BRAIN_HU = (15.0, 45.0), (5.0, 65.0)
 """Median inside the skull: 23 to 36 HU in 17 simulated heads, 30 in a real one. A bleed read 5.9 to 6.4 mL at 16 to
 41 HU, 5.6 at 46, 4.0 at 51 and 1.5 at 56."""
 
-ORDERED, DISORDERED = 0.95, 0.9
-"""Differences between neighboring slices in the most alike order, as a share of those in the order as it is. 106
-simulated heads with slices of 0.6 to 10 mm had 0.96 to 1, two real ones 1; shuffled or sorted by name 0.2 to 0.9, with
-two halves exchanged 0.8 to 0.97. Between the two limits, a warning."""
-
 
 def check_head_ct(head_ct: HeadCT) -> HeadCT:
     """Refuse a scan that is not a head CT or has an implausible geometry; warn about anything that limits the results.
@@ -81,8 +76,8 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
         inside = shape.brain
     warnings = [*_grid_warnings(head_ct), *_cut_warnings(coarse, inside), *_content_warnings(coarse, inside)]
     warnings += [
-        *_plane_warnings(head_ct.hu),
-        *_order_warnings(coarse),
+        *slice_warnings(head_ct.hu, coarse),
+        *step_warnings(head_ct.hu),
         *_shape_warnings(shape),
         *_dense_warnings(head_ct, coarse, shape),
     ]
@@ -262,42 +257,6 @@ def _content_warnings(coarse, inside):
         )
 
 
-def _plane_warnings(hu):
-    """Refuse blank slices among those of the head; warn of an image that is repeated in three slices or more."""
-    blank, (first, last) = odd_planes(hu)
-    if blank:
-        shown = first_few([str(n + 1) for n in blank])
-        raise InputError(
-            _(
-                "Blank slices lie within the head; expected an image in each, found none in slice {shown} of {slices}."
-            ).format(shown=shown, slices=len(hu))
-        )
-    if last > first:
-        yield _(
-            "Slices {first} to {last} of {slices} hold one and the same image: slices may be missing, and hemorrhage "
-            "in them is not seen."
-        ).format(first=first + 1, last=last + 1, slices=len(hu))
-
-
-def _order_warnings(coarse):
-    """Refuse a head whose slices do not follow each other, or warn about it."""
-    ratio, breaks = order_by_likeness(coarse)
-    if ratio >= ORDERED:
-        return
-    slices = first_few([str(n * coarse.strides[0] + 1) for n in breaks])
-    if ratio < DISORDERED:
-        raise InputError(
-            _(
-                "The slices do not follow each other: expected anatomy that changes gradually, found that it jumps "
-                "after slice {slices} from below; the stated positions do not belong to the images."
-            ).format(slices=slices)
-        )
-    yield _(
-        "The slices may not be in their order: the anatomy jumps after slice {slices} from below; check the positions "
-        "that the files state."
-    ).format(slices=slices)
-
-
 def _shape_warnings(shape: HeadShape):
     """Refuse a head of no human size or of another orientation than stated; warn if its size is not an adult's."""
     measured = [
@@ -341,8 +300,12 @@ def _shape_warnings(shape: HeadShape):
                 ADULT_VAULT,
             )
         )
-    if 0.0 < shape.covered < LEAKING:
-        return  # through an open skull the region includes what lies outside
+    if 0.0 < shape.covered < LEAKING:  # through an open skull the region includes what lies outside
+        yield _(
+            "Bone covers {share:.0f} % of the brain; expected more than {least:.0f} %. After a wide craniectomy this "
+            "is so, else part of the head is missing; the head's size and orientation were not checked."
+        ).format(share=100 * shape.covered, least=100 * LEAKING)
+        return
     # The orientation of a head is not judged if too little of it was found.
     lies = misplacement(shape) if shape.intracranial_ml >= HUMAN_ML[0] else None
     if lies is not None:

@@ -7,8 +7,8 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.scan.coarse_head import coarse_head
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.reading import read_head_ct
-from ICHMultiTaskLib.scan.slice_order import order_by_likeness
-from ICHMultiTaskLib.scan.validation import ORDERED, check_head_ct
+from ICHMultiTaskLib.scan.slice_order import ORDERED, order_by_likeness
+from ICHMultiTaskLib.scan.validation import check_head_ct
 from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 

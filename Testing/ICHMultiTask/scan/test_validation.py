@@ -12,12 +12,18 @@ from ICHMultiTaskLib.scan.coarse_head import coarse_head
 from ICHMultiTaskLib.scan.head_ct import HeadCT
 from ICHMultiTaskLib.scan.head_shape import measure_head
 from ICHMultiTaskLib.scan.validation import check_head_ct
+from ICHMultiTaskLib.simulation import SimulationSettings, simulate_patient
 
 
 @pytest.fixture
 def head_ct(dicom_files):
     affine = dicom_files.affine()
     return HeadCT(dicom_files.head(affine), affine)
+
+
+@pytest.fixture(scope="module")
+def simulated_head():
+    return simulate_patient(6, SimulationSettings(matrix=160, slices=40)).head_ct
 
 
 def changed(head_ct, place, value):
@@ -63,7 +69,14 @@ def test_tilted_head_is_accepted(dicom_files):
 
 def test_craniectomy_is_accepted(head_ct):
     """A quarter of the skull vault is open on half of the slices."""
-    assert len(warnings_of(changed(head_ct, (slice(11, 21), slice(None), slice(0, 20)), 20))) == 1
+    _pixels, warning = warnings_of(changed(head_ct, (slice(11, 21), slice(None), slice(0, 20)), 20))
+    assert warning.startswith("Bone covers 84 % of the brain; expected more than 90 %. After a wide craniectomy")
+
+
+def test_a_half_of_a_head_is_not_analyzed_without_a_word(simulated_head):
+    """No spacing and no orientation can be told from it, so a number alone would look like that of a head."""
+    hu = np.where(np.arange(simulated_head.hu.shape[2]) < 80, simulated_head.hu, -1024).astype(np.int16)
+    assert warnings_of(HeadCT(hu, simulated_head.ijk_to_ras))[-1].startswith("Bone covers ")
 
 
 @pytest.mark.parametrize("brain", [60, 48, 10])
