@@ -50,6 +50,8 @@ class ICHMultiTaskWidget(ScriptedLoadableModuleWidget):
         self.layout.addWidget(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.panel = Panel(uiWidget.layout(), self._loadSection, self.logic)
+        if slicer.util.selectedModule() == self.moduleName:  # reloaded, so that the module is not entered again
+            self.enter()
 
     def _loadSection(self, name):
         return slicer.util.loadUI(self.resourcePath(f"UI/ICHMultiTask{name}.ui"))

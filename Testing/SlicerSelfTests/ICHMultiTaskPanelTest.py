@@ -232,6 +232,35 @@ class ICHMultiTaskPanelTest(PanelCase):
         self.assertIsNone(table, "no numbers of the first below the views")
         self.assertIsNotNone(self.logic.analysis.facts_of(first))
 
+    def test_reloadedMidRun(self):
+        self.load()
+        self.ui.analyzeButton.click()
+        slicer.util.reloadScriptedModule("ICHMultiTask")
+        self.takePanel()
+        self.settle()
+        self.assertEqual(self.ui.scanSelector.currentText, "Head CT")
+        self.assertTrue(self.ui.analyzeButton.enabled)
+        self.parameters.overlayOpacity = 0.7  # no widget of the panel before is told
+        self.ui.analyzeButton.click()
+        self.settle()
+        self.assertTrue(self.ui.resultWidget.visible)
+        shortcuts = slicer.util.findChildren(slicer.util.mainWindow(), className="QShortcut")
+        active = [found.key.toString() for found in shortcuts if found.enabled]
+        self.assertEqual(active.count("Shift+A"), 1, "two would block each other")
+
+    def test_missingModelOfASceneIsListed(self):
+        self.parameters.bundleFolder = "/gone/model"
+        self.panel.analyze.updateBundles()
+        self.assertEqual(self.ui.bundleSelector.currentText, "Missing or damaged: model")
+        self.analyze()
+        self.assertIn("not a model bundle", self.ui.statusLabel.text)
+        self.panel.analyze.onBundleSelected(0)
+        self.settle()
+        self.assertFalse(self.ui.statusLabel.visible)
+        self.ui.analyzeButton.click()
+        self.settle()
+        self.assertTrue(self.ui.headlineButton.visible)
+
     def test_leavingThePanelMidRun(self):
         node = self.load()
         self.ui.analyzeButton.click()

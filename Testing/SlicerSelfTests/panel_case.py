@@ -48,14 +48,18 @@ class PanelCase(LegibleCase):
     def setUp(self):
         slicer.mrmlScene.Clear(0)
         slicer.util.selectModule("ICHMultiTask")
-        self.panel = slicer.modules.ICHMultiTaskWidget.panel
-        self.state, self.logic = self.panel.state, self.panel.logic
-        self.ui, self.attention = self.panel.analyze.ui, self.panel.attention.ui
+        self.takePanel()
         self.settle()
         self.panel.analyze.useBundle(str(self.bundle))
 
     def tearDown(self):
         slicer.mrmlScene.Clear(0)
+
+    def takePanel(self):
+        """Use the panel that the module has now."""
+        self.panel = slicer.modules.ICHMultiTaskWidget.panel
+        self.state, self.logic = self.panel.state, self.panel.logic
+        self.ui, self.attention = self.panel.analyze.ui, self.panel.attention.ui
 
     @property
     def parameters(self):

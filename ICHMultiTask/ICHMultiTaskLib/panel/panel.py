@@ -106,7 +106,12 @@ class Panel(VTKObservationMixin):
             self.addObserver(scene, event, method)
 
     def cleanup(self) -> None:
-        """Stop all timers and work, and remove all observers."""
+        """Stop all timers and work, and remove all observers, connections and shortcuts."""
+        self.exit()
+        self.release()
+        for shortcut in filter(None, self._shortcuts):  # of the main window, which stays when the module is reloaded
+            shortcut.deleteLater()
+        self._shortcuts.clear()
         self.ticker.stop()
         self._updateTimer.stop()
         self.fitter.stop()
