@@ -13,6 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from ..measures.grids import bounding_box
 from ..measures.segment import Segment
 from ..scan.geometry import apply_affine
+from .results import remove_with_display
 from .scene import nodes_of_class
 from .segments import SegmentChoice, read_segment
 from .three_d import smoothed_contour
@@ -72,10 +73,7 @@ def remove_dashed(scene: slicer.vtkMRMLScene) -> None:
     """Remove the outlines of `show_dashed`."""
     for node in nodes_of_class(scene, "vtkMRMLModelNode"):
         if node.GetAttribute(_KIND):
-            display = node.GetDisplayNode()
-            scene.RemoveNode(node)
-            if display is not None:
-                scene.RemoveNode(display)
+            remove_with_display(scene, node)
 
 
 def dashed_surface(segment: Segment) -> vtk.vtkPolyData:

@@ -11,6 +11,7 @@ import vtk
 from ..scan.geometry import apply_affine
 from .hierarchy import file_beside
 from .layout import own_composites
+from .results import remove_with_display
 from .scene import nodes_of_class
 
 if TYPE_CHECKING:
@@ -152,7 +153,4 @@ def remove_diameters(scene: slicer.vtkMRMLScene, keep: slicer.vtkMRMLScalarVolum
     for node in nodes_of_class(scene, "vtkMRMLMarkupsNode"):
         mine = keep is not None and node.GetNodeReferenceID(_SCAN_ROLE) == keep.GetID()
         if node.GetAttribute(_KIND) is not None and not mine:
-            display = node.GetDisplayNode()
-            scene.RemoveNode(node)
-            if display is not None:
-                scene.RemoveNode(display)
+            remove_with_display(scene, node)

@@ -422,4 +422,5 @@ def remove_with_display(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) ->
         displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
     scene.RemoveNode(node)
     for display in filter(None, displays):
-        scene.RemoveNode(display)
+        if display.GetScene() is scene:  # a display node that nothing else needs may have left with its node
+            scene.RemoveNode(display)
