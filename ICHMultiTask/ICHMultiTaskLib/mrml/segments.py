@@ -23,6 +23,7 @@ PROPOSED = "proposed segmentation"
 _LABELMAP = "Binary labelmap"
 _OUTLINED = "ICHMultiTask.ShownAsOutline"
 _REFERENCE_GEOMETRY = "Reference image geometry"
+_UNNAMED = _("Unnamed segment")
 _NOTHING = np.zeros((1, 1, 1), dtype=bool)
 
 
@@ -212,11 +213,15 @@ def _segments_of_segmentation(node):
     for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
         hidden = not (shown and display.GetSegmentVisibility(segment_id))
-        names, draft = (segment.GetName(), node.GetName()), _is_draft(node, segment_id)
-        proposed = segment.GetTag(DRAFT_TAG, vtk.reference("")) and PROPOSED in node.GetName()
+        names, draft = (segment.GetName() or _UNNAMED, _reader(node)), _is_draft(node, segment_id)
+        proposed = segment.GetTag(DRAFT_TAG, vtk.reference("")) and PROPOSED in _reader(node)
         look = segment.GetColor(), hidden, draft, alone, bool(proposed and alone and not draft)
         choices.append(SegmentChoice(node.GetID(), segment_id, *names, *look))
     return choices
+
+
+def _reader(node):
+    return node.GetName() or translated(_("Unnamed segmentation"))
 
 
 def _is_draft(node, segment_id):
@@ -259,14 +264,14 @@ def _segments_of_labelmap(node):
     try:
         labels = _once(_COUNTED, image.GetMTime(), lambda: labels_of(node.GetName(), array_from_image(image)))
     except InputError:
-        return [SegmentChoice(node.GetID(), "", node.GetName(), node.GetName(), (1.0, 0.0, 0.0), False)]
+        return [SegmentChoice(node.GetID(), "", _reader(node), _reader(node), (1.0, 0.0, 0.0), False)]
     for value in labels:
         rgba, name = [1.0, 0.0, 0.0, 1.0], None
         if colors is not None and colors.GetColor(value, rgba):
             name = colors.GetColorName(value)
         name = name or _("Label {value}").format(value=value)
         color, alone = tuple(rgba[:3]), len(labels) == 1
-        choices.append(SegmentChoice(node.GetID(), str(value), name, node.GetName(), color, False, alone=alone))
+        choices.append(SegmentChoice(node.GetID(), str(value), name, _reader(node), color, False, alone=alone))
     return choices
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import qt
@@ -56,6 +57,7 @@ class AnalyzeSection:
             _key_of(self.ui.headlineButton, keys, lambda slices=slices: bleed.step(slices))
             for keys, slices in (("Up", 1), ("Right", 1), ("Down", -1), ("Left", -1))
         ]
+        self.ui.statusLabel.textFormat = qt.Qt.RichText
         for label in (self.ui.outdatedLabel, self.ui.warningsLabel):
             set_warning(label, True)
             label.textFormat = qt.Qt.RichText
@@ -99,6 +101,7 @@ class AnalyzeSection:
     def onBundleSelected(self, index: int) -> None:
         """Take the model chosen in the list."""
         self.panel.parameters.bundleFolder = self.ui.bundleSelector.itemData(index) or ""
+        self.panel.say(SECTION, "")  # what was said of another model
 
     def onBundleFolderButton(self, checked: bool = False) -> None:
         """Let the user choose a folder with a model bundle."""
@@ -111,6 +114,7 @@ class AnalyzeSection:
 
         def use():
             self.panel.parameters.bundleFolder = str(self.panel.logic.analysis.models.add(folder))
+            self.panel.say(SECTION, "")
 
         self.panel.attempt(SECTION, use)
         self.updateBundles()
@@ -134,12 +138,16 @@ class AnalyzeSection:
         self.panel.attempt(SECTION, lambda: self.state.save_report(folder, repaint))
 
     def updateBundles(self) -> None:
-        """List the models."""
+        """List the models; the chosen one also if it cannot be used, such as that of a scene from elsewhere."""
         selector = self.ui.bundleSelector
         selector.clear()
         for label, folder in self.panel.logic.analysis.models.bundles():
             selector.addItem(label, str(folder))
         chosen = self.panel.parameters.bundleFolder if self.panel.parameters else ""
+        if chosen and selector.findData(chosen) < 0:
+            selector.addItem(_("Missing or damaged: {folder}").format(folder=Path(chosen).name), chosen)
+        for row in range(selector.count):
+            selector.setItemData(row, selector.itemData(row), qt.Qt.ToolTipRole)
         selector.currentIndex = max(0, selector.findData(chosen)) if chosen else 0
         if selector.count == 0:
             selector.addItem(_("No model found: choose a folder"), "")

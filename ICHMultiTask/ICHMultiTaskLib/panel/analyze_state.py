@@ -15,6 +15,7 @@ from ..mrml.kept_results import is_outdated
 from ..mrml.translation import tr as _
 from ..mrml.volumes import scan_facts
 from .result_view import result_view
+from .state import as_rich_text
 
 if TYPE_CHECKING:
     import slicer
@@ -111,7 +112,7 @@ class AnalyzeState:
         work = self.panel.logic.report_work(scan, parent, progress)
 
         def saved(page):
-            link = f'<a href="{page.as_uri()}">{page.parent.name}</a>'
+            link = f'<a href="{page.as_uri()}">{as_rich_text(page.parent.name)}</a>'
             self.panel.say(SECTION, _("Report saved: {link}").format(link=link), scan=scan)
 
         self.panel.submit(SECTION, work, saved, (scan,), REPORT)

@@ -15,7 +15,7 @@ from ..common.errors import Canceled, ICHMultiTaskError
 from ..common.translation import translated
 from .colors import set_warning
 from .dependencies import FIGURES, install_missing_packages
-from .state import outcome_text
+from .state import as_rich_text, outcome_text
 
 if TYPE_CHECKING:
     from .state import PanelState
@@ -37,6 +37,7 @@ class CohortSection:
         self.widget, self.panel, self.logic = widget, panel, panel.logic.cohort
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.cohortProgress.setRange(0, 0)
+        self.ui.cohortStatusLabel.textFormat = qt.Qt.RichText
         self.ui.cohortPath.connect("currentPathChanged(QString)", lambda path: self.update())
         self.ui.cohortCompareButton.connect("clicked(bool)", self.onCompareButton)
         self.ui.cohortReportButton.connect("clicked(bool)", self.onReportButton)
@@ -61,7 +62,7 @@ class CohortSection:
         try:
             install_missing_packages(FIGURES, None)
         except ICHMultiTaskError as error:
-            self._say(outcome_text(error), failed=True)
+            self._ended(error)
             return
         self._start(self.logic.report_work(path, folder), self._onSaved)
 
@@ -80,11 +81,13 @@ class CohortSection:
         )
 
     def _onSaved(self, page):
-        self._say(_("Report saved: {link}").format(link=f'<a href="{page.as_uri()}">{page.parent.name}</a>'))
+        self._say(
+            _("Report saved: {link}").format(link=f'<a href="{page.as_uri()}">{as_rich_text(page.parent.name)}</a>')
+        )
 
     def _ended(self, error):
         if error is not None:
-            self._say(outcome_text(error), failed=not isinstance(error, Canceled))
+            self._say(as_rich_text(outcome_text(error)), failed=not isinstance(error, Canceled))
 
     def _say(self, text, failed=False):
         self.ui.cohortStatusLabel.text = text

@@ -64,7 +64,7 @@ class CompareSection(VTKObservationMixin):
         self._timer.setInterval(WAIT_MSEC)
         self._timer.connect("timeout()", self.refresh)
         state.when_stale = self._timer.start
-        self.ui.remarksLabel.textFormat = qt.Qt.RichText
+        self.ui.remarksLabel.textFormat = self.ui.tableLabel.textFormat = qt.Qt.RichText
         set_warning(self.ui.remarksLabel, True)
         self.ui.segmentList.connect("currentRowChanged(int)", self._onCurrentRowChanged)
         self.ui.segmentList.connect("itemChanged(QListWidgetItem*)", self._onItemChanged)
@@ -162,13 +162,13 @@ class CompareSection(VTKObservationMixin):
         ui.segmentEditorButton.enabled = self._isSegmentation(self.current())
         ui.addToTableButton.enabled = self.scanTable.can_add(self.current())
         said = self.panel.message(TABLE)
-        ui.tableLabel.text, ui.tableLabel.visible = escape(said.text), bool(said.text)
+        ui.tableLabel.text, ui.tableLabel.visible = said.text, bool(said.text)
         set_warning(ui.tableLabel, said.failed)
         reason, message = state.reason(), self.panel.message(SECTION)
         ui.noComparisonLabel.text, ui.noComparisonLabel.visible = reason, bool(reason)
         ui.comparisonWidget.visible = compared is not None
-        sentences = [*([message.text] if message.failed else ()), *state.remarks()]
-        ui.remarksLabel.text = local("<br>".join(f"⚠ {escape(sentence)}" for sentence in sentences))
+        sentences = [*([message.text] if message.failed else ()), *map(escape, state.remarks())]
+        ui.remarksLabel.text = local("<br>".join(f"⚠ {sentence}" for sentence in sentences))
         ui.remarksLabel.visible = bool(sentences)
         if compared is self._shown:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -15,8 +16,6 @@ from .dependencies import install_missing_packages
 from .repeat_state import SECTION
 
 if TYPE_CHECKING:
-    import qt
-
     from .repeat_state import RepeatState
 
 
@@ -34,6 +33,7 @@ class RepeatSection:
         self.widget, self.state, self.panel = widget, state, state.panel
         self.ui = slicer.util.childWidgetVariables(widget)
         self._scans = []
+        self.ui.growthStatusLabel.textFormat = qt.Qt.RichText
         self.ui.earlierSelector.connect("activated(int)", self.onEarlierSelected)
         self.ui.growthButton.connect("clicked(bool)", self.onGrowthButton)
         self.ui.repeatViewsButton.connect("clicked(bool)", lambda checked: state.show_views(checked))

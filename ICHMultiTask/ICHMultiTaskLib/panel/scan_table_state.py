@@ -13,6 +13,7 @@ from ..mrml.scene import create_scene
 from ..mrml.segments import concerns, read_segment
 from ..mrml.translation import tr as _
 from ..mrml.volumes import head_ct_from_node
+from .state import as_rich_text
 
 if TYPE_CHECKING:
     from ..mrml.segments import SegmentChoice
@@ -76,6 +77,6 @@ class ScanTableState:
             words = _("Added to {table}: {volume:.1f} mL of {patient}. It holds {n} scans now.")
             volume = float(added.row["volume_ml"])
             text = words.format(table=Path(table).name, volume=volume, patient=added.row["patient_id"], n=added.scans)
-            self.panel.say(SECTION, " ".join([text, *map(translated, doubts)]), scan=scan)
+            self.panel.say(SECTION, as_rich_text(" ".join([text, *map(translated, doubts)])), scan=scan)
 
         self.panel.submit(SECTION, work, done, (scan,))

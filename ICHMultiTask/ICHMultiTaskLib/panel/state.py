@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..common.errors import Canceled, ICHMultiTaskError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Message(NamedTuple):
-    """A sentence about the last action."""
+    """A sentence about the last action, as rich text."""
 
     text: str = ""
     failed: bool = False
@@ -86,14 +87,15 @@ class PanelState:
 
     def _scan_text(self, scan):
         facts = self.logic.analysis.facts_of(scan)
+        name = scan.GetName() or _("Unnamed scan")
         if facts is None or is_outdated(scan):
-            return scan.GetName()
-        return _("{scan}: {result}").format(scan=scan.GetName(), result=headline_of(facts))
+            return name
+        return _("{scan}: {result}").format(scan=name, result=headline_of(facts))
 
     def say(
         self, section: str, text: str, failed: bool = False, scan: slicer.vtkMRMLScalarVolumeNode | None = None
     ) -> None:
-        """Set a section's message about a scan, by default the chosen one."""
+        """Set a section's message about a scan, by default the chosen one; `text` is rich text."""
         scan = scan or self.scan
         self._messages[section, scan and scan.GetID()] = Message(text, failed)
         self.changed()
@@ -103,7 +105,7 @@ class PanelState:
         try:
             action()
         except ICHMultiTaskError as error:
-            self.say(section, outcome_text(error), failed=True)
+            self.say(section, as_rich_text(outcome_text(error)), failed=True)
 
     def message(self, section: str) -> Message:
         """A section's message about the chosen scan.
@@ -136,7 +138,7 @@ class PanelState:
 
         def ended(error):
             if error is not None:
-                self.say(section, outcome_text(error), not isinstance(error, Canceled), scan)
+                self.say(section, as_rich_text(outcome_text(error)), not isinstance(error, Canceled), scan)
 
         return self.queue.submit(kind or section, work, when_done, ended, scans)
 
@@ -159,7 +161,7 @@ class PanelState:
         for node in remains:
             if node.GetScene() is scene:
                 results.remove_with_display(scene, node)
-        if self._focused is scan:
+        if self._focused is scan or self.scan is None:
             self._focused = None
             left = focus.scans(scene)
             if self.parameters is not None and left:
@@ -195,6 +197,11 @@ def outcome_text(error: BaseException) -> str:
     if isinstance(error, ICHMultiTaskError):
         return translated(error)
     return _("Failed: {error} (details in the error log)").format(error=translated(error))
+
+
+def as_rich_text(text: str) -> str:
+    """A text for a label of rich text: names of scans and files may contain "<" and "&"."""
+    return escape(text, quote=False).replace("\n", "<br>")
 
 
 def belongings(scan: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLNode]:

@@ -808,3 +808,33 @@ def test_what_a_click_cannot_do_is_said(case):
     case.panel.choose(case.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty"))
     case.panel.attempt("compare", case.compare.show_three_d)
     assert case.panel.message("compare").failed and "Empty is empty" in case.panel.message("compare").text
+
+
+def test_what_has_no_name_is_listed_all_the_same(case):
+    scan = case.analyzed()
+    scan.SetName("")
+    drawn = case.draw(scan)
+    drawn.SetName("")
+    drawn.GetSegmentation().GetNthSegment(0).SetName("")
+    case.compare.refresh()
+    case.wait()
+    assert case.panel.scans()[0][1].startswith("Unnamed scan: ")
+    assert [choice.short_name for choice in case.compare.choices] == ["Unnamed segmentation"]
+    assert ("Unnamed segmentation",) in [row.cells for row in case.compare.rows()]
+
+
+def test_messages_are_rich_text_that_shows_names_as_they_are(case, tmp_path):
+    case.panel.choose(case.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "<b>O'Neill</b> & Sons"))
+    case.panel.attempt("analysis", case.analyze.analyze)
+    case.wait()
+    text = case.panel.message("analysis").text
+    assert "&lt;b&gt;O'Neill&lt;/b&gt; &amp; Sons" in text and "<b>" not in text
+
+
+def test_after_a_scan_is_removed_another_is_chosen_even_if_the_parameters_already_forgot_it(case):
+    first, second = case.load("First"), case.load("Second")
+    node_id, remains = second.GetID(), belongings(second)
+    case.scene.RemoveNode(second)
+    case.panel.choose(None)  # as a parameter node does when its reference is gone
+    case.panel.scan_removed(node_id, second, remains)
+    assert case.panel.scan is first
