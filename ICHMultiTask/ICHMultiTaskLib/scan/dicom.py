@@ -31,6 +31,8 @@ WIDE_STEP = 1.5
 """Distance of neighboring slices in slice thicknesses above which something lies between them that was not scanned."""
 MAX_INTERPOLATED = 20
 """Most interpolated slices per slice read."""
+MIN_LOST = 3
+"""So many images that cannot be read explain why only a part of the head is there; one or two may belong elsewhere."""
 COMPARED, SAME_HU = 3, 5.0
 """So many copies are compared with their images; lossy compression changes the tissue by less than this in the mean."""
 SIMULATION = "ICHMultiTask simulation"
@@ -162,6 +164,14 @@ def _refuse_incomplete(candidate, unreadable):
                 "found a gap of {width:.1f} mm after slice {after}."
             ).format(files=files, usual=usual, width=width, after=after)
         )
+    lost = [*unreadable, *(item.path for item, _ in candidate.odd if item.is_ct)]
+    if len(lost) >= MIN_LOST and stack.coverage_mm < MIN_COVERAGE_MM:
+        raise InputError(
+            _(
+                "The scan is incomplete: {count} images, such as {name}, cannot be read as slices; expected slices "
+                "through the whole head, found {coverage:.0f} mm of it."
+            ).format(count=len(lost), name=lost[0].name, coverage=stack.coverage_mm)
+        )
     for after, width, usual in missing:
         if width > 10.0 and width > 3.5 * usual:
             raise InputError(
@@ -208,22 +218,38 @@ def _refuse_two_grids(candidate):
     if stack.coverage_mm >= MIN_COVERAGE_MM:
         return
     step, first = float(np.median(np.diff(stack.offsets))), stack.slices[0]
+    own = [_middle(item) @ first.normal for item in stack.slices]
     for other in candidate.others:
-        places = [float(item.position @ first.normal) for item in other.slices]
-        beyond = stack.offsets[0] - max(places), min(places) - stack.offsets[-1]
-        if len(places) > 1 and abs(other.slices[0].normal @ first.normal) > 0.99 and 0.0 < max(beyond) < 3 * step:
+        places = [_middle(item) @ first.normal for item in other.slices]
+        beyond = min(own) - max(places), min(places) - max(own)
+        if len(places) > 1 and abs(other.slices[0].normal @ first.normal) > 0.8 and 0.0 < max(beyond) < 3 * step:
             sizes = [
                 "{} × {} × {:.4g} mm".format(
                     *(int(item.number(key)) for key in ("Columns", "Rows")), item.pixel_spacing[0]
                 )
                 for item in (first, other.slices[0])
             ]
+            if (angle := _turn_deg(first, other.slices[0])) >= 0.5:
+                sizes[1] = _("{size}, turned by {angle:.0f}°,").format(size=sizes[1], angle=angle)
             raise InputError(
                 _(
-                    "The scan consists of two grids; expected slices of one size, found {count} of {one} and {more} of "
-                    "{two} that follow them."
+                    "The scan consists of two grids; expected slices of one size and orientation, found {count} of "
+                    "{one} and {more} of {two} that follow them."
                 ).format(count=len(stack.slices), one=sizes[0], more=len(places), two=sizes[1])
             )
+
+
+def _middle(item):
+    """Middle of a slice, LPS mm: where slices that are turned against each other still follow each other."""
+    rows, columns = item.number("Rows") - 1, item.number("Columns") - 1
+    spacing = item.pixel_spacing
+    return item.position + (item.orientation[:3] * columns * spacing[1] + item.orientation[3:] * rows * spacing[0]) / 2
+
+
+def _turn_deg(one, other):
+    """Angle in degrees by which the plane of one slice is turned against that of another."""
+    axes = [np.vstack((item.orientation.reshape(2, 3), item.normal)) for item in (one, other)]
+    return float(np.degrees(np.arccos(np.clip((np.trace(axes[0].T @ axes[1]) - 1) / 2, -1.0, 1.0))))
 
 
 def _left_out(candidate, unreadable):

@@ -197,7 +197,7 @@ def find_images(folder: Path, recursive: bool = True, progress: Progress | None 
                 continue
             except Exception:  # malformed functional groups
                 pass
-        elif _is_other_object(item.sop_class):
+        elif kind_without_image(header):
             continue
         images.unreadable.append(path)
     if refusal is not None and not images.slices:
@@ -257,15 +257,17 @@ def is_media_directory(header: pydicom.Dataset) -> bool:
     return _meta_text(header, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY
 
 
-def _is_other_object(sop_class):
-    """Whether a storage class is a standard or private one without an image; False for a truncated UID."""
+def kind_without_image(header: pydicom.Dataset) -> str:
+    """Name of the standard or private storage class of an object without an image; "" for a truncated UID."""
     from pydicom.uid import UID
 
+    sop_class = Slice(Path(), header).sop_class
     if not re.fullmatch(r"[\d.]+", sop_class) or sop_class in CT_CLASSES:
-        return False
+        return ""
     standard = "1.2.840.10008"
     is_private = not sop_class.startswith(standard) and not standard.startswith(sop_class)
-    return UID(sop_class).name != sop_class or is_private
+    name = UID(sop_class).name
+    return name if name != sop_class or is_private else ""
 
 
 def _meta_text(header, keyword):

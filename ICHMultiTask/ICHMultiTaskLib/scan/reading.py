@@ -183,6 +183,12 @@ def _images_at(path, progress):
             return
         images = dicom_files.find_images(path.parent, recursive=False, progress=progress)
         own = next((item for item in images.slices if item.path == path), None)
+        if own is None and (kind := dicom_files.kind_without_image(header)):
+            raise InputError(
+                _("{name} holds no image; {expected}, found a DICOM object of the class {kind}.").format(
+                    name=path.name, expected=EXPECTED, kind=kind
+                )
+            )
         if own is None:
             raise InputError(
                 _("{name} cannot be read; expected a complete DICOM image, found a damaged file.").format(

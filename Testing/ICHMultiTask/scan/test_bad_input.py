@@ -5,6 +5,7 @@ import re
 import zipfile
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -135,7 +136,44 @@ def test_halves_of_a_scan_on_two_grids(tmp_path, dicom_files, head):
     upper = affine.copy()
     upper[:3, 3] += affine[:3, :3] @ [4, 4, 14]
     dicom_files.write(tmp_path, hu[14:, 4:-4, 4:-4], upper, name="upper")
-    refused(tmp_path, "two grids; expected slices of one size, found 18 of 48 × 48 × 4 mm and 14 of 56 × 56 × 4 mm")
+    words = "two grids; expected slices of one size and orientation, found 18 of "
+    refused(tmp_path, words + "48 × 48 × 4 mm and 14 of 56 × 56 × 4 mm that follow them")
+
+
+@pytest.mark.parametrize("angle", [12, 180])
+def test_parts_of_a_scan_that_are_turned_against_each_other(tmp_path, dicom_files, head, angle):
+    """The skull base with a tilted gantry and the rest without, or rows stored the other way round in one half."""
+    hu, affine = head
+    dicom_files.write(tmp_path, hu[14:], affine @ [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 14], [0, 0, 0, 1]])
+    middle, turn = affine @ [27.5, 27.5, 6.5, 1], np.eye(4)
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    plane = np.ix_([1, 2], [1, 2]) if angle < 90 else np.ix_([0, 1], [0, 1])
+    turn[plane] = [[cosine, -sine], [sine, cosine]]
+    turn[:3, 3] = middle[:3] - turn[:3, :3] @ middle[:3]
+    dicom_files.write(tmp_path, hu[:14], turn @ affine, name="base")
+    refused(tmp_path, f"two grids; .*found 18 of .* and 14 of 56 × 56 × 4 mm, turned by {angle}°, that follow them")
+
+
+def test_part_of_a_head_whose_other_images_cannot_be_read(tmp_path, dicom_files, head):
+    paths = dicom_files.write(tmp_path, *head)
+    for path in paths[16:]:
+        dataset = pydicom.dcmread(path)
+        del dataset.ImagePositionPatient
+        dataset.save_as(path)
+    words = "is incomplete: 16 images, such as slice016.dcm, cannot be read as slices; .* whole head, found 75 mm of it"
+    refused(tmp_path, words)
+    for path in paths[16:]:
+        path.write_bytes(path.read_bytes()[:200])
+    refused(tmp_path, words)
+
+
+def test_dicom_object_without_an_image_is_named(tmp_path, dicom_files, head):
+    (path,) = dicom_files.write(tmp_path, head[0][:1], head[1])
+    dataset = pydicom.dcmread(path)
+    del dataset.Rows, dataset.PixelData
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+    dataset.save_as(path)
+    refused(path, r"slice000.dcm holds no image; .*, found a DICOM object of the class RT Structure Set Storage\.")
 
 
 def test_single_slice(tmp_path, dicom_files, head):
