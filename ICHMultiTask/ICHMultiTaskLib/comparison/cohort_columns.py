@@ -19,8 +19,8 @@ from .cohort_table import Tables, detect, listed, missing_column, plain_volume, 
 UNITS = {"ml": 1.0, "mm3": 1e-3}
 LARGEST_ML = 2000.0
 """More than fits into a head: a larger number is in the wrong unit, or a typo."""
-SMALL_ML = 1.0
-"""If no reference is larger, all are in the wrong unit, such as liters, or lost the thousands before a point."""
+VISIBLE_ML = 0.2
+"""If no reference is larger, all are in another unit: even large bleeds are below 0.2 liters."""
 OTHER_UNIT = 300.0
 """A method whose volumes are this many times the reference's, or this fraction, in the median is in another unit."""
 
@@ -182,12 +182,12 @@ def _check_unit(unit, names):
 def _check_sizes(reference, volumes):
     """Refuse volumes that only another unit, or a point before thousands, explains."""
     largest = max(volumes[reference].values(), default=0.0)
-    if 0 < largest < SMALL_ML:
+    if 0 < largest < VISIBLE_ML:
         raise InputError(
             _(
-                "The largest volume of {reference} is {largest:.2g} mL: expected hemorrhages of {least:g} mL and more. "
+                "The largest volume of {reference} is {largest:.2g} mL: expected at least one of {least:g} mL or more. "
                 "Is it in another unit, or does a point separate its thousands?"
-            ).format(reference=reference, largest=largest, least=SMALL_ML)
+            ).format(reference=reference, largest=largest, least=VISIBLE_ML)
         )
     for name, found in volumes.items():
         ratios = [value / volumes[reference][n] for n, value in found.items() if value and volumes[reference].get(n)]
