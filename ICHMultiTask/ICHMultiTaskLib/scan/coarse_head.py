@@ -52,6 +52,8 @@ class CoarseHead:
     steps_mm : ndarray of shape (3, 3)
         Columns: step from sample to sample along each axis, in mm to superior, anterior and right. Not diagonal if the
         scan is oblique or the gantry was tilted.
+    noise_hu : float
+        `noise_hu` of the scan, before any averaging.
     """
 
     hu: np.ndarray
@@ -60,6 +62,7 @@ class CoarseHead:
     voxel_ml: float
     strides: tuple
     steps_mm: np.ndarray
+    noise_hu: float
 
     @property
     def pixel_cm2(self) -> float:
@@ -139,8 +142,8 @@ def coarse_head(head_ct: HeadCT) -> CoarseHead:
     strides = np.maximum(1, np.floor(COARSE_MM / spacing + 0.1)).astype(int)
     planes = hu[:: strides[0]]
     samples = np.ascontiguousarray(planes[:, :: strides[1], :: strides[2]])
-    remaining = strides[1:]
-    if noise_hu(samples) > NOISY_HU and remaining.max() > 1:
+    remaining, noise = strides[1:], noise_hu(samples)
+    if noise > NOISY_HU and remaining.max() > 1:
         remaining = np.where(strides[1:] % 2 == 0, 2, 1)
         planes = _averaged(planes, strides[1:] // remaining)
         samples = _averaged(planes, remaining)
@@ -154,6 +157,7 @@ def coarse_head(head_ct: HeadCT) -> CoarseHead:
         head_ct.voxel_volume_mm3 * float(np.prod(strides)) / 1000.0,
         tuple(strides.tolist()),
         steps * strides,
+        noise,
     )
 
 

@@ -13,7 +13,7 @@ from .coarse_head import IN_PLANE, CoarseHead, coarse_head, in_patient_axes, pla
 from .head_ct import HeadCT
 from .head_shape import AIR_HU, BONE_HU, LEAKING, HeadShape, measure_head, misplacement
 from .hounsfield import MIN_HU
-from .image_quality import step_warnings
+from .image_quality import quality_warnings
 from .inside_skull import inside_skull
 from .slice_order import slice_warnings
 from .stated_geometry import refuse_defaults, refuse_oblique
@@ -77,7 +77,7 @@ def check_head_ct(head_ct: HeadCT) -> HeadCT:
     warnings = [*_grid_warnings(head_ct), *_cut_warnings(coarse, inside), *_content_warnings(coarse, inside)]
     warnings += [
         *slice_warnings(head_ct.hu, coarse),
-        *step_warnings(head_ct.hu),
+        *quality_warnings(head_ct.hu, coarse),
         *_shape_warnings(shape),
         *_dense_warnings(head_ct, coarse, shape),
     ]
