@@ -25,8 +25,8 @@ from .outline import MIN_COMPONENT_ML, is_same, outline
 from .second_look import Evidence, Hemorrhage
 
 if TYPE_CHECKING:
-    from .analyzer import Analysis
     from .attention import Attention
+    from .result import Analysis
 
 NO_BLOOD = _("Nothing is marked: nothing near the attention is as dense as blood.")
 

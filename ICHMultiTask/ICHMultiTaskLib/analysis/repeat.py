@@ -12,8 +12,8 @@ import numpy as np
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
 from .alignment import Alignment, align
-from .analyzer import Analysis
 from .growth import Growth, growth
+from .result import Analysis
 from .second_look import Hemorrhage
 
 

@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ..analysis.analyzer import Analysis
 from ..analysis.findings.finding import findings_text
 from ..analysis.prognosis_range import MEANING
+from ..analysis.result import Analysis
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.choices import Head, Stage
 from ..common.clinical_variables import read_with

@@ -6,8 +6,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..analysis.analyzer import Analysis, Analyzer
+from ..analysis.analyzer import Analyzer
 from ..analysis.repeat import compare_with_previous
+from ..analysis.result import Analysis
 from ..common.errors import InputError
 from ..common.progress import Progress, part
 from ..comparison.side_by_side import compare

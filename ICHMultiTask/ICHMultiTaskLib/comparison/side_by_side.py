@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..analysis.analyzer import Analysis
 from ..analysis.attention import Attention
+from ..analysis.result import Analysis
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
 from ..measures.agreement import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from ..analysis.analyzer import Analysis
+from ..analysis.result import Analysis
 from ..common.errors import InputError
 from ..common.numbers import NOT_COMPUTED, number, with_interval, yes_no
 from ..common.progress import Progress

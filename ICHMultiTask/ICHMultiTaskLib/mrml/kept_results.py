@@ -8,9 +8,9 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.analyzer import Analysis
 from ..analysis.attention import Attention
 from ..analysis.findings.finding import Findings
+from ..analysis.result import Analysis
 from ..analysis.second_look import Hemorrhage
 from ..common.clinical_variables import VARIABLES
 from ..common.translation import records_of, with_texts

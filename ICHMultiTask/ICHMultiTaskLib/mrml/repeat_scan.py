@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import slicer
 
 from ..analysis.alignment import Alignment
-from ..analysis.analyzer import Analysis
 from ..analysis.repeat import RepeatScan
+from ..analysis.result import Analysis
 from ..common.errors import InputError
 from ..common.numbers import number, with_interval
 from ..report.comparison import growth_verdict

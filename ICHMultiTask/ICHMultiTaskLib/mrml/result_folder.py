@@ -17,7 +17,7 @@ from .scene import save_mrb
 if TYPE_CHECKING:
     import slicer
 
-    from ..analysis.analyzer import Analysis
+    from ..analysis.result import Analysis
     from ..common.progress import Progress
 
 PICTURES_FOLDER = "slices"

@@ -25,8 +25,8 @@ from .translation import tr as _
 from .volumes import show_brain_window
 
 if TYPE_CHECKING:
-    from ..analysis.analyzer import Analysis
     from ..analysis.attention import Attention
+    from ..analysis.result import Analysis
 
 FOREGROUND_OPACITY = 0.4
 

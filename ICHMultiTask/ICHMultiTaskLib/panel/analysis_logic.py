@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis.analyzer import Analysis
+from ..analysis.result import Analysis
 from ..analysis.second_look import WITHOUT_PROGNOSIS
 from ..common.errors import InputError
 from ..common.names import safe_name

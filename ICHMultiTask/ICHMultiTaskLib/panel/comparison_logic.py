@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     import slicer
     import vtk
 
-    from ..analysis.analyzer import Analysis
     from ..analysis.findings.assessment import ClinicalAssessment
     from ..analysis.marking import Marking
+    from ..analysis.result import Analysis
     from ..measures.clinical_scores import ClinicalContext
     from ..mrml.comparison import SceneComparison
     from .analysis_logic import AnalysisLogic

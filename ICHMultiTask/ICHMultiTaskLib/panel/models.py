@@ -7,7 +7,8 @@ import os
 import threading
 from pathlib import Path
 
-from ..analysis.analyzer import Analysis, Analyzer
+from ..analysis.analyzer import Analyzer
+from ..analysis.result import Analysis
 from ..common.choices import Device, RuntimeLibrary
 from ..model.bundle import ModelBundle, default_bundle, find_bundles
 from ..model.runners import choose_library, library_for

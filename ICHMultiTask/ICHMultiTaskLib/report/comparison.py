@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from ..analysis.analyzer import Analysis
 from ..analysis.findings.assessment import assess
 from ..analysis.findings.finding import Source
 from ..analysis.growth import EXPANSION_ML, EXPANSION_PERCENT, Growth
 from ..analysis.repeat import RepeatScan
+from ..analysis.result import Analysis
 from ..common.clinical_variables import described
 from ..common.numbers import NOT_COMPUTED, interval, number, percent, yes_no
 from ..common.translation import tr as _

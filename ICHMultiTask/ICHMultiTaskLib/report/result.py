@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..analysis.analyzer import Analysis
 from ..analysis.prognosis_range import MEANING
+from ..analysis.result import Analysis
 from ..common import writing
 from ..common.choices import Choice
 from ..common.errors import OutputError

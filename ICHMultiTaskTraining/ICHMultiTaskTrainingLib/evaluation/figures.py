@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ICHMultiTaskLib.analysis.analyzer import Analysis
+from ICHMultiTaskLib.analysis.result import Analysis
 from ICHMultiTaskLib.report.plots import bland_altman, can_plot, new_figure
 
 from ..data.manifest import Row

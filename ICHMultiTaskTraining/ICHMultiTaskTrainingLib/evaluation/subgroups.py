@@ -29,7 +29,7 @@ from .metrics import auc
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ICHMultiTaskLib.analysis.analyzer import Analysis
+    from ICHMultiTaskLib.analysis.result import Analysis
 
 COLUMNS = ("age", "sex", "anticoagulation", "site", "scanner", "slice_mm")
 """Columns of `predictions.csv` for the subgroups, beside `volume_ml` and `location`."""

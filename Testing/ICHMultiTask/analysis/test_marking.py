@@ -7,10 +7,10 @@ import pytest
 from scipy import ndimage
 
 from ICHMultiTaskLib.analysis import outline
-from ICHMultiTaskLib.analysis.analyzer import Analysis
 from ICHMultiTaskLib.analysis.attention import Attention
 from ICHMultiTaskLib.analysis.denoising import denoise
 from ICHMultiTaskLib.analysis.marking import mark
+from ICHMultiTaskLib.analysis.result import Analysis
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.common.errors import Canceled, InputError
 from ICHMultiTaskLib.model.attention import LOCATOR

@@ -11,11 +11,11 @@ import SimpleITK
 
 from ICHMultiTaskLib import cli
 from ICHMultiTaskLib.analysis.alignment import Alignment
-from ICHMultiTaskLib.analysis.analyzer import Analysis
 from ICHMultiTaskLib.analysis.attention import Attention
 from ICHMultiTaskLib.analysis.findings.finding import Finding, Findings
 from ICHMultiTaskLib.analysis.growth import growth
 from ICHMultiTaskLib.analysis.repeat import RepeatScan, compare_with_previous
+from ICHMultiTaskLib.analysis.result import Analysis
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage
 from ICHMultiTaskLib.cli.analyze import summary
 from ICHMultiTaskLib.cli.analyze_options import ComparisonRequest

@@ -8,8 +8,8 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slicer application")
 import vtk  # noqa: E402
 
-from ICHMultiTaskLib.analysis.analyzer import Analysis  # noqa: E402
 from ICHMultiTaskLib.analysis.attention import Attention  # noqa: E402
+from ICHMultiTaskLib.analysis.result import Analysis  # noqa: E402
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage  # noqa: E402
 from ICHMultiTaskLib.common.errors import InputError, OutputError  # noqa: E402
 from ICHMultiTaskLib.mrml import focus, hierarchy, pictures, results, scene, volumes  # noqa: E402

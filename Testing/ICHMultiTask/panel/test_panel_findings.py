@@ -8,10 +8,10 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slicer application")
 
-from ICHMultiTaskLib.analysis.analyzer import Analysis  # noqa: E402
 from ICHMultiTaskLib.analysis.attention import Attention  # noqa: E402
 from ICHMultiTaskLib.analysis.findings.finding import Finding, Findings  # noqa: E402
 from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
+from ICHMultiTaskLib.analysis.result import Analysis  # noqa: E402
 from ICHMultiTaskLib.mrml import results, scene, volumes  # noqa: E402
 from ICHMultiTaskLib.mrml.translation import with_decimal_sign  # noqa: E402
 from ICHMultiTaskLib.panel.bleed_state import BleedState  # noqa: E402

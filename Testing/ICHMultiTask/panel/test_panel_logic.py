@@ -10,11 +10,11 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core or the 3D Slice
 import vtk  # noqa: E402
 
 from ICHMultiTaskLib.analysis.alignment import Alignment  # noqa: E402
-from ICHMultiTaskLib.analysis.analyzer import Analysis  # noqa: E402
 from ICHMultiTaskLib.analysis.attention import Attention  # noqa: E402
 from ICHMultiTaskLib.analysis.growth import growth  # noqa: E402
 from ICHMultiTaskLib.analysis.marking import Marking  # noqa: E402
 from ICHMultiTaskLib.analysis.repeat import RepeatScan  # noqa: E402
+from ICHMultiTaskLib.analysis.result import Analysis  # noqa: E402
 from ICHMultiTaskLib.common.errors import InputError  # noqa: E402
 from ICHMultiTaskLib.common.numbers import NOT_COMPUTED  # noqa: E402
 from ICHMultiTaskLib.comparison.side_by_side import DRAFT_NOTE  # noqa: E402

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from ICHMultiTaskLib.analysis.analyzer import Analysis
 from ICHMultiTaskLib.analysis.attention import Attention
+from ICHMultiTaskLib.analysis.result import Analysis
 from ICHMultiTaskLib.common.errors import OutputError
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.report.result import report_dict, write_report

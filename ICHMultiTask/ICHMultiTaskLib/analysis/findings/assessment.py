@@ -11,7 +11,7 @@ from ..second_look import WITHOUT_PROGNOSIS, Hemorrhage
 from .clinical import NOTHING_KNOWN, filled_context
 
 if TYPE_CHECKING:
-    from ..analyzer import Analysis
+    from ..result import Analysis
 
 
 @dataclass(frozen=True)
