@@ -198,9 +198,11 @@ def _finished_rows(job):
     output, patient_id, *_ = job
     try:
         rows = json.loads((output / "rows" / f"{patient_id}.json").read_text(encoding="utf-8"))
-        return rows if isinstance(rows, list) else [rows]  # versions without second scans wrote a single row
+        rows = rows if isinstance(rows, list) else [rows]  # versions without second scans wrote a single row
+        there = all((output / row[name]).exists() for row in rows for name in ("image", "mask"))
     except (OSError, ValueError):
         return None
+    return rows if there else None
 
 
 def _write_patient(job):

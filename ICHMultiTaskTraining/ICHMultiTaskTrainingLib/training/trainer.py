@@ -157,7 +157,8 @@ class Trainer:
 
     def _prepare(self, manifest, processes, skip_unusable, cache):
         """Claim the folder, split the patients and prepare their scans; called in one process only."""
-        remove_partial(self.folder, 0)  # which is locked
+        for name in ("", "bundle", "bundle-best", "report"):
+            remove_partial(self.folder / name, 0)  # the folder is locked
         c = self.config
         claim_run(self.folder, manifest, c, self.workers.count)
         split = split_rows(manifest.rows, c.validation_fraction, c.seed, self.folder / "splits.json", c.fold, c.folds)
