@@ -124,6 +124,26 @@ class ICHMultiTaskLegibleTest(PanelCase):
         self.assertGreater(contrast("#5c4400", "#fff3cd"), 4.5)
         self.assertIsNotNone(results.result_node(node, "attention"))
 
+    def test_aLargeFontCutsNoButtonAndNoNameOfAMethod(self):
+        usual, large = slicer.app.font(), qt.QFont(slicer.app.font())
+        large.setPointSize(14)
+        self.addCleanup(slicer.app.setFont, usual)
+        slicer.app.setFont(large)
+        self.analyzedSample()
+        self.panel.compare.widget.collapsed = False
+        self.panel.compare.ui.markButton.click()
+        self.settle()
+        self.screenshot("large_font")
+        for button in slicer.util.findChildren(self.panel.compare.widget, className="QPushButton"):
+            if button.visible:
+                needed = qt.QFontMetrics(button.font).horizontalAdvance(button.text)
+                self.assertGreaterEqual(button.width, needed, button.text)
+        table = self.panel.compare.ui.comparisonTable
+        for row in range(table.rowCount):
+            if table.columnSpan(row, 0) == 1:
+                needed = qt.QFontMetrics(table.item(row, 0).font()).horizontalAdvance(table.item(row, 0).text())
+                self.assertGreater(table.columnWidth(0), needed, table.item(row, 0).text())
+
     def test_numbersHaveTheSystemsDecimalSign(self):
         node = self.analyzedSample()
         with mock.patch.object(translation, "decimal_sign", lambda: ","):

@@ -16,6 +16,7 @@ from ..mrml.scene import let_views_settle, nodes_of_class
 from ..mrml.translation import local
 from .colors import disagrees, set_warning
 from .compare_state import NO, SECTION
+from .fitting import fitting_font
 from .scan_table import ScanTableDialog
 from .scan_table_state import SECTION as TABLE
 from .scan_table_state import ScanTableState
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ..mrml.segments import SegmentChoice
     from .compare_state import CompareState
 
+_CELL_FRAME = 10
+"""Pixels of a cell beside its text."""
 WAIT_MSEC = 500
 """After an edit the comparison waits this long for the next one."""
 _SEGMENTATION_EVENTS = ("SourceRepresentationModified", "SegmentAdded", "SegmentRemoved", "SegmentModified")
@@ -258,7 +261,7 @@ class CompareSection(VTKObservationMixin):
                 item.setToolTip(" ".join(row.notes) or columns[column][1])
                 if text == NO:
                     item.setForeground(qt.QBrush(qt.QColor(disagrees())))
-                font = item.font()
+                font = qt.QFont(table.font)
                 font.setBold(row.heading)
                 font.setItalic(row.draft)
                 item.setFont(font)
@@ -273,6 +276,26 @@ class CompareSection(VTKObservationMixin):
         table.setFixedHeight(
             height + table.horizontalHeader().height + 4
         )  # full height: avoids a scrolling table in a scrolling panel
+
+    def fitTable(self) -> bool:
+        """Give the table the largest font in which no name of a method is cut; return whether the font has changed."""
+        table = self.ui.comparisonTable
+        if not table.visible:
+            return False
+        shown = [row.cells for row in self.state.rows() if not row.heading]
+        texts = [[title, *cells] for (title, _hint), *cells in zip(_columns(), *shown)]
+
+        def width(metrics):
+            return sum(max(map(metrics.horizontalAdvance, column)) + _CELL_FRAME for column in texts)
+
+        font = fitting_font(table.font, table.viewport().width, width)
+        changed = font.pointSize() != table.font.pointSize()
+        if changed:
+            table.setFont(font)
+            table.horizontalHeader().setFont(font)
+            table.verticalHeader().setDefaultSectionSize(max(22, qt.QFontMetrics(font).height() + 6))
+            self._fillTable()
+        return changed
 
     def _fitColumns(self):
         table, columns = self.ui.comparisonTable, _columns()

@@ -79,7 +79,7 @@ class Panel(VTKObservationMixin):
         self._updateTimer.setSingleShot(True)
         self._updateTimer.setInterval(0)
         self._updateTimer.connect("timeout()", self.update)
-        self.fitter = TextFitter([section.widget for section in self.sections], self.analyze.fitHeadline)
+        self.fitter = TextFitter([section.widget for section in self.sections], self._fitMore)
         for section in self.sections:
             if section.widget.className() == "ctkCollapsibleButton":
                 section.widget.connect("contentsCollapsed(bool)", lambda collapsed: self._updateTimer.start())
@@ -170,6 +170,9 @@ class Panel(VTKObservationMixin):
         for section in self.sections:
             section.update()
         self.fitter.start()
+
+    def _fitMore(self):
+        return self.analyze.fitHeadline() | self.compare.fitTable()
 
     def _enableShortcuts(self, enabled):
         for shortcut in filter(None, self._shortcuts):
