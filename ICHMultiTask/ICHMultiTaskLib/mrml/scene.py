@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,7 +83,7 @@ def save_mrb(scene: slicer.vtkMRMLScene, path: str | os.PathLike, thumbnail: vtk
             _("A scene is saved as a file that ends in .mrb; the name given is {name}.").format(name=path.name)
         )
     messages = slicer.vtkMRMLMessageCollection()
-    with whole_path(path) as draft:
+    with whole_path(path) as draft, _names_for_files(scene):
         # The scene must not remember the temporary folder.
         url, root = scene.GetURL(), scene.GetRootDirectory()
         try:
@@ -98,6 +99,20 @@ def save_mrb(scene: slicer.vtkMRMLScene, path: str | os.PathLike, thumbnail: vtk
                 )
             )
     return path
+
+
+@contextmanager
+def _names_for_files(scene):
+    """Write "+" for "&" in the names of nodes with files: Slicer leaves it in their paths and cannot open the scene."""
+    names = {node: node.GetName() or "" for node in nodes_of_class(scene, "vtkMRMLStorableNode")}
+    names = {node: name for node, name in names.items() if "&" in name}
+    try:
+        for node, name in names.items():
+            node.SetName(name.replace("&", "+"))
+        yield
+    finally:
+        for node, name in names.items():
+            node.SetName(name)
 
 
 @functools.cache

@@ -40,6 +40,8 @@ CT_CLASSES = {
 }
 MOST_FRAMES = 10_000
 """A header that states more is damaged."""
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]+")
+"""No XML, such as that of a scene, may hold them, and a terminal obeys them."""
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -75,11 +77,12 @@ class Slice:
         return default if value is None else float(value[0])
 
     def text(self, keyword: str) -> str:
-        """Return a tag's text; several values are joined by a space."""
+        """Return a tag's text on one line: several values are joined by a space, and control characters are spaces."""
         value = self.value(keyword)
         try:
             several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-            return "" if value is None else " ".join(map(str, value if several else [value])).strip()
+            text = "" if value is None else " ".join(map(str, value if several else [value]))
+            return _CONTROL.sub(" ", text).strip()
         except Exception:  # text in an invalid character set
             return ""
 

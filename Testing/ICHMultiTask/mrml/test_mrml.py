@@ -385,6 +385,19 @@ def test_mrb_brings_back_scan_overlay_table_and_views(mrmlScene, head_ct, tmp_pa
     assert mrmlScene.GetFirstNodeByClass("vtkMRMLTableViewNode").GetTableNodeID() == table.GetID()
 
 
+@pytest.mark.parametrize("name", ["HEAD & NECK", "W&WO", '<b> 5 % "x"; y|z', "Kopf 頭"])
+def test_scene_of_a_scan_with_any_name_opens(mrmlScene, head_ct, tmp_path, name):
+    """Slicer writes the & of a name into the path of the file, and can then not open the scene."""
+    node = volumes.head_ct_to_node(mrmlScene, head_ct, name)
+    results.show_analysis(mrmlScene, analysis_of(head_ct), node)
+    path = scene.save_mrb(mrmlScene, tmp_path / "case.mrb")
+    assert node.GetName() == name
+    mrmlScene.Clear(0)
+    assert mrmlScene.ReadFromMRB(str(path), True)
+    found = volumes.head_ct_from_node(mrmlScene.GetFirstNodeByName(name.replace("&", "+")))
+    np.testing.assert_array_equal(found.hu, head_ct.hu)
+
+
 def test_left_handed_scan_lies_at_the_same_place_after_mrb(mrmlScene, head_ct, tmp_path):
     matrix = TILTED @ np.diag([-1, 1, 1, 1])
     given = HeadCT(head_ct.hu, matrix)

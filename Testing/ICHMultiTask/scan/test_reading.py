@@ -69,6 +69,14 @@ def test_text_of_another_character_set_than_stated_causes_no_warning(tmp_path, d
     assert not list(recwarn)
 
 
+def test_control_characters_in_texts_are_spaces(tmp_path, dicom_files, head):
+    """A scene whose XML holds them cannot be opened, and a terminal obeys them."""
+    names = {"SeriesDescription": "Head\x0b\x1b[31m\r\n5 mm\x00", "PatientName": "A\x07B^C\uffff"}
+    dicom_files.write(tmp_path, *head, SpecificCharacterSet="ISO_IR 192", **names)
+    facts = read_head_ct(tmp_path).facts
+    assert (facts.series_description, facts.patient_name) == ("Head [31m 5 mm", "A B^C")
+
+
 def test_linked_folders_are_searched_and_hidden_ones_are_not(tmp_path, dicom_files, head):
     """A link to the folder above it must not lead round in circles, and a trash can holds no scan to analyze."""
     hu, affine = head
