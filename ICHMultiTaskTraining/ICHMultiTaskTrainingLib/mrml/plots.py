@@ -67,9 +67,10 @@ def _show_chart(scene, title, curves, history):
 
 def _show_series(scene, number, name, label, history):
     points = [(entry["epoch"], entry[name]) for entry in history if _is_number(entry.get(name))]
+    drawn = points * 2 if len(points) == 1 else points  # of one alone VTK complains that it is no line
     table = _node(scene, "vtkMRMLTableNode", name)
     columns = vtk.vtkTable()
-    for title, values in zip(("Epoch", label), zip(*points)):
+    for title, values in zip(("Epoch", label), zip(*drawn)):
         column = vtk.vtkDoubleArray()
         column.SetName(title)
         for value in values:
