@@ -90,6 +90,9 @@ class ICHMultiTaskTrainingWidget(ScriptedLoadableModuleWidget):
         self._timer.connect("timeout()", self._follow)
         ui.manifestPath.connect("currentPathChanged(QString)", self._onManifestChanged)
         ui.outputPath.connect("currentPathChanged(QString)", self._onOutputChanged)
+        # A path that cannot be one, such as none, is told of by this signal alone.
+        ui.manifestPath.connect("validInputChanged(bool)", lambda valid: valid or self._onManifestChanged(""))
+        ui.outputPath.connect("validInputChanged(bool)", lambda valid: valid or self._onOutputChanged(""))
         ui.startButton.connect("clicked(bool)", self.onStartButton)
         self._restorePaths()
 

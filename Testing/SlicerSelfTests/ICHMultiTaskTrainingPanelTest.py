@@ -249,6 +249,17 @@ class ICHMultiTaskTrainingPanelTest(LegibleCase):
         self.assertFalse(self.ui.startButton.enabled)
         self.screenshot("training-problems")
 
+    def test_pathsThatWereClearedAreNotUsed(self):
+        self.assertTrue(self.ui.startButton.enabled)
+        folder, table = self.ui.outputPath.currentPath, self.ui.manifestPath.currentPath
+        for path, text in ((self.ui.outputPath, folder), (self.ui.manifestPath, table)):
+            path.currentPath = ""
+            self.waitFor(lambda: self.widget.check.task is None and not self.widget._typing.isActive())
+            self.assertFalse(self.ui.startButton.enabled)
+            self.assertIn("Choose a", self.ui.statusLabel.text)
+            path.currentPath = text
+            self.waitFor(lambda: self.ui.startButton.enabled)
+
     def test_wrongSettingIsNamed(self):
         self.write("learning_rat=1")
         self.assertIn("learning_rat", self.ui.statusLabel.text)

@@ -57,9 +57,16 @@ class RunFolder:
             return stored | {"config": TrainingConfig(**present_names(stored["config"])).as_dict()}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except NotADirectoryError as error:
+            raise InputError(f"The run needs a folder: expected one, found the file {self.path}.") from error
+        except OSError as error:
             raise InputError(
-                f"The run's settings cannot be read: expected a file of this software, found {path} ({error!r})."
+                f"The run's settings cannot be read: expected a readable file, found {path} ({error.strerror})."
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"The run's settings cannot be read: expected a file of this software, found {path} with other or "
+                "damaged content; choose another folder."
             ) from error
 
     @property

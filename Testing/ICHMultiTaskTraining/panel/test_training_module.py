@@ -1,6 +1,7 @@
 """What the training panel is made of, outside the application: a run's folder, the command as a process, curves."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -192,8 +193,17 @@ def test_folder_without_a_run_and_one_that_cannot_be_read(tmp_path):
     run = RunFolder(tmp_path)
     assert (run.stored, run.begun, run.history, run.bundle, run.report) == (None, False, [], None, None)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match="settings cannot be read: .*config.json"):
-        _ = run.stored
+    for content in ("{", "{}", '{"config": {"no_setting": 1}}'):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(InputError, match="settings cannot be read: .*config.json with other or damaged content"):
+            _ = run.stored
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the file is told from a folder only when the run starts")
+def test_a_file_is_no_folder_for_a_run(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="needs a folder: expected one, found the file .*file"):
+        _ = RunFolder(tmp_path / "file").stored
 
 
 def test_history_is_read_anew_when_it_changes_and_kept_while_it_is_written(tmp_path):
@@ -306,6 +316,8 @@ def test_curves_are_charts_and_follow_the_history():
     assert [table.GetCellText(row, 1) for row in range(3)] == ["9", "8", "7"]
     assert again["AUC of the prognosis"].GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == 2
     assert not any(node.GetSaveWithScene() for node in nodes_of_class(scene, "vtkMRMLPlotChartNode"))
+    table = show_history(scene, HISTORY[:1])["Mean absolute error (mL)"].GetNthPlotSeriesNode(1).GetTableNode()
+    assert [table.GetCellText(row, 1) for row in range(table.GetNumberOfRows())] == ["9", "9"], "a line needs two"
     forget_history(scene)
     assert scene.GetNumberOfNodes() == before
 
