@@ -38,7 +38,8 @@ class CohortSection:
         self.ui = slicer.util.childWidgetVariables(widget)
         self.ui.cohortProgress.setRange(0, 0)
         self.ui.cohortStatusLabel.textFormat = qt.Qt.RichText
-        self.ui.cohortPath.connect("currentPathChanged(QString)", lambda path: self.update())
+        for signal in ("currentPathChanged(QString)", "validInputChanged(bool)"):  # the latter when it was cleared
+            self.ui.cohortPath.connect(signal, lambda value: self.update())
         self.ui.cohortCompareButton.connect("clicked(bool)", self.onCompareButton)
         self.ui.cohortReportButton.connect("clicked(bool)", self.onReportButton)
         self.update()

@@ -11,6 +11,7 @@ from ..common.progress import Progress
 from ..comparison.cohort import CohortComparison, compare_cohort
 from ..mrml.cohort import show_cohort
 from ..mrml.scene import create_scene
+from ..report.cohort import report_cohort
 from .analysis_logic import show_table_layout, unused_folder
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class CohortLogic:
         destination = unused_folder(parent, f"{Path(tables).stem}-comparison")
 
         def write(progress):
-            compare_cohort(tables, destination)
+            report_cohort(tables, destination)
             return destination / "report.html"
 
         return write

@@ -452,6 +452,15 @@ d,4,,5
 """
 
 
+def test_cohort_report_is_written_beside_earlier_ones(tmp_path):
+    path = tmp_path / "my cohort.csv"
+    path.write_text("patient_id,reference_ml,model_ml\n" + "".join(f"p{n},{10 + n},{11 + n}\n" for n in range(4)))
+    pages = [Logic().cohort.report_work(path, tmp_path)(None) for _n in range(2)]
+    assert [page.parent.name for page in pages] == ["my cohort-comparison", "my cohort-comparison-2"]
+    assert all("Model" in page.read_text(encoding="utf-8") for page in pages)
+    assert all((page.parent / "table.csv").is_file() for page in pages)
+
+
 def test_cohort_is_a_table_node(mrmlScene, tmp_path):
     path = tmp_path / "cohort.csv"
     path.write_text(COHORT, encoding="utf-8")
