@@ -18,7 +18,7 @@ from .hounsfield import AIR_HU, as_hu
 from .patient_age import patient_age
 from .pixels import read_hu
 from .series_class import MIN_COVERAGE_MM, Rank
-from .stacks import count_interleaved, find_gaps, left_out_sentence
+from .stacks import count_interleaved, find_gaps, left_out_sentence, sequence
 from .stated_geometry import checked_affine
 
 if TYPE_CHECKING:
@@ -193,8 +193,12 @@ def _refuse_incomplete(candidate, unreadable):
 def _refuse_differing_copies(stack):
     """Refuse images at one place that differ although their headers do not, such as of a kernel that is not stated."""
     pairs = [*stack.copies]
-    if len(stack.repeats) > 0.8 * len(stack.slices):  # fewer: a part of the head that was scanned again
+    # Fewer repeats are a part of the head that was scanned again, if their numbers come before or after.
+    mixed = [(one, other) for one, other in stack.repeats if abs(sequence(one) - sequence(other)) <= 1]
+    if len(stack.repeats) > 0.8 * len(stack.slices):
         pairs += stack.repeats
+    elif len(mixed) >= COMPARED:
+        pairs += mixed
     for one, other in pairs[:: max(1, len(pairs) // COMPARED)][:COMPARED]:
         try:
             values, others = (read_hu([item])[0].astype(np.float32) for item in (one, other))

@@ -66,7 +66,7 @@ class Stack:
     def start(self) -> tuple[float, float]:
         """Sort key: the stack acquired first comes first."""
         times = [item.time for item in self.slices if item.time is not None]
-        return min(map(_sequence, self.slices)), min(times, default=0.0)
+        return min(map(sequence, self.slices)), min(times, default=0.0)
 
     def repeats_of(self, other: Stack) -> bool:
         """Whether the other stack covers the same range like another time point; True for itself."""
@@ -130,7 +130,7 @@ def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
         offsets = np.array([item.position for item in singles]) @ normal
         parts = _acquisitions(np.arange(len(singles)), singles, offsets)
         for number, part in enumerate(parts):
-            order = part[np.lexsort(([_sequence(singles[index]) for index in part], offsets[part]))]
+            order = part[np.lexsort(([sequence(singles[index]) for index in part], offsets[part]))]
             first = np.concatenate(([True], np.diff(offsets[order]) > SAME_PLACE_MM))
             kept = order[first]
             places = np.cumsum(first) - 1
@@ -235,7 +235,7 @@ def _place_and_traits(item):
     return *np.round(item.position, 2).tolist(), *(trait(item) for trait in TRAITS)
 
 
-def _sequence(item):
+def sequence(item: Slice) -> float:
     """Sort key of a slice: acquisition, then instance number."""
     return item.acquisition * 1e6 + item.number("InstanceNumber")
 

@@ -63,6 +63,23 @@ def test_copies_by_their_headers_that_differ_are_refused(tmp_path, dicom_files, 
             read_head_ct(tmp_path / folder)
 
 
+def test_second_reconstruction_of_which_a_part_is_there_is_refused(tmp_path, dicom_files, head):
+    """Half of the slices would be those of one kernel and half of the other, which no one could see in the number."""
+    hu, affine = head
+    bone = hu + np.random.default_rng(0).normal(0, 40, hu.shape).round().astype(hu.dtype)
+    for folder, step in (("none", 0), ("by position", 2)):
+
+        def number(dataset, k, step=step):
+            dataset.InstanceNumber = step * k or None
+
+        dicom_files.write(tmp_path / folder, hu, affine, name="soft", change=number)
+        paths = dicom_files.write(tmp_path / folder, bone, affine, name="bone", change=number)
+        for path in paths[12:]:
+            path.unlink()
+        with pytest.raises(InputError, match=r"two images at one place .*bone\d+.*soft\d+.* expected copies"):
+            read_head_ct(tmp_path / folder)
+
+
 def test_direction_cosines_and_spacing_that_differ_in_the_fifth_digit(tmp_path, dicom_files, head):
     hu, affine = head
 
