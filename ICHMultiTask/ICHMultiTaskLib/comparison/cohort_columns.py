@@ -186,7 +186,7 @@ def _check_sizes(reference, volumes):
         raise InputError(
             _(
                 "The largest volume of {reference} is {largest:.2g} mL: expected at least one of {least:g} mL or more. "
-                "Is it in another unit, or does a point separate its thousands?"
+                "is it in another unit, or does a point separate its thousands?"
             ).format(reference=reference, largest=largest, least=VISIBLE_ML)
         )
     for name, found in volumes.items():

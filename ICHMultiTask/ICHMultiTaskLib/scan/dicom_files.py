@@ -200,7 +200,7 @@ def find_images(folder: Path, recursive: bool = True, progress: Progress | None 
                 continue
             except Exception:  # malformed functional groups
                 pass
-        elif kind_without_image(header):
+        elif other_class(header):
             continue
         images.unreadable.append(path)
     if refusal is not None and not images.slices:
@@ -260,8 +260,8 @@ def is_media_directory(header: pydicom.Dataset) -> bool:
     return _meta_text(header, "MediaStorageSOPClassUID") == MEDIA_DIRECTORY
 
 
-def kind_without_image(header: pydicom.Dataset) -> str:
-    """Name of the standard or private storage class of an object without an image; "" for a truncated UID."""
+def other_class(header: pydicom.Dataset) -> str:
+    """Name of the storage class, standard or private, of what is no CT image; "" for a truncated UID."""
     from pydicom.uid import UID
 
     sop_class = Slice(Path(), header).sop_class

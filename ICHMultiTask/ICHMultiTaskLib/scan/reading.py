@@ -183,7 +183,7 @@ def _images_at(path, progress):
             return
         images = dicom_files.find_images(path.parent, recursive=False, progress=progress)
         own = next((item for item in images.slices if item.path == path), None)
-        if own is None and (kind := dicom_files.kind_without_image(header)):
+        if own is None and (kind := dicom_files.other_class(header)):
             raise InputError(
                 _("{name} holds no image; {expected}, found a DICOM object of the class {kind}.").format(
                     name=path.name, expected=EXPECTED, kind=kind
@@ -249,11 +249,12 @@ def _extract(path, folder):
 
 def _choice_sentence(summaries):
     def words(summary):
-        form = _("“{series}” ({count} slices of {thickness:.3g} mm; {why})")
+        count = (_("{count} slices") if summary.slices != 1 else _("1 slice")).format(count=summary.slices)
+        form = _("“{series}” ({count} of {thickness:.3g} mm; {why})")
         if summary.thickness is None:
-            form = _("“{series}” ({count} slices; {why})")
+            form = _("“{series}” ({count}; {why})")
         series = summary.description or summary.uid
-        return form.format(series=series, count=summary.slices, thickness=summary.thickness, why=summary.why)
+        return form.format(series=series, count=count, thickness=summary.thickness, why=summary.why)
 
     chosen, *others = summaries
     if not others:

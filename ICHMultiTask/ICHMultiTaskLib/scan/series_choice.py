@@ -291,12 +291,18 @@ def _summary(candidate, is_chosen, study, is_requested):
 
 
 def _refuse_several_patients(slices):
-    patients = {item.text("PatientID").casefold() or item.text("PatientName").casefold() for item in slices} - {""}
-    if len(patients) > 1:
-        names = sorted({item.text("PatientID") or item.text("PatientName") for item in slices} - {""})
+    with_id = {item.text("PatientName").casefold() for item in slices if item.text("PatientID")}
+    found = {}
+    for item in slices:
+        name = item.text("PatientName")
+        # An image without an ID is of the patient of its name, who may have an ID on other images.
+        patient = item.text("PatientID") or ("" if name.casefold() in with_id else name)
+        found.setdefault(patient.casefold(), patient)
+    found.pop("", None)
+    if len(found) > 1:
         raise InputError(
             _(
                 "The files belong to {count} patients; expected the scan of one: give a folder of one "
                 "patient, or choose a series; found {names}."
-            ).format(count=len(patients), names=first_few(names, 6))
+            ).format(count=len(found), names=first_few(sorted(found.values()), 6))
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..common.translation import joined
 from ..common.translation import tr as _
 from . import series_words
+from .dicom_files import other_class
 from .series_words import SeriesClass
 
 if TYPE_CHECKING:
@@ -145,9 +146,8 @@ def judge_foreign(slices: Sequence[Slice], why: str) -> Verdict:
     elif first.is_ct:
         kind = _("CT images {why}").format(why=why)
     else:
-        kind = _("{name} (modality {modality})").format(
-            name=names.get(modality, _("not CT")), modality=modality or _("unknown")
-        )
+        name = names.get(modality) or other_class(first.header) or _("not CT")
+        kind = _("{name} (modality {modality})").format(name=name, modality=modality or _("unknown"))
     return Verdict(Rank.NEVER, (kind,))
 
 

@@ -355,9 +355,10 @@ def left_out_sentence(
         parts.append(words.format(count=count, kind=kind, name=names[0]))
     for stack in others:
         first = stack.slices[0]
-        details = [_("another stack of {count} slices").format(count=len(stack.slices))]
+        several = len(stack.slices) > 1
+        details = [(_("another stack of {count} slices") if several else _("1 slice")).format(count=len(stack.slices))]
         if stack.thickness_mm:
-            details.append(_("of {thickness:g} mm").format(thickness=stack.thickness_mm))
+            details.append(_("of {thickness:.3g} mm").format(thickness=stack.thickness_mm))
         if first.text("ConvolutionKernel") != chosen.slices[0].text("ConvolutionKernel"):
             kernel = first.text("ConvolutionKernel") or _("unknown")
             details.append(_("with kernel {kernel}").format(kernel=kernel))

@@ -185,6 +185,15 @@ def test_several_patients():
     assert choose_series(both, "1.2")[0].uid == "1.2"
     report = headers("1.3", PatientID=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
     assert choose_series(headers("1.1") + report)[0].uid == "1.1"
+    unnamed = headers("1.1", PatientID=None, PatientName="Doe^Jane")  # the rest of a half anonymized export
+    assert choose_series(headers("1.2", PatientName="DOE^JANE") + unnamed)
+    with pytest.raises(InputError, match=r"files belong to 2 patients; .* found Doe\^Jane, P1"):
+        choose_series(headers("1.2", PatientName="Roe^Mary") + unnamed)
+
+
+def test_images_of_another_class_than_their_modality_are_named():
+    with pytest.raises(InputError, match=r"found MR Image Storage \(modality CT\)"):
+        choose_series(headers("1.1", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"))
 
 
 @pytest.mark.parametrize(
