@@ -185,7 +185,7 @@ def _check_sizes(reference, volumes):
     if 0 < largest < VISIBLE_ML:
         raise InputError(
             _(
-                "The largest volume of {reference} is {largest:.2g} mL: expected at least one of {least:g} mL or more. "
+                "The largest volume of {reference} is {largest:.2g} mL: expected at least one of {least:g} mL or more; "
                 "is it in another unit, or does a point separate its thousands?"
             ).format(reference=reference, largest=largest, least=VISIBLE_ML)
         )
