@@ -129,6 +129,17 @@ def read_settings(options: argparse.Namespace) -> tuple[str, dict]:
     preset = settings.pop("preset", options.preset or by_device)
     if options.preset not in (None, preset):
         raise InputError(f"The presets differ: expected one, found {options.preset} and {preset} in {options.config}.")
-    settings |= parse_assignments(options.set)
     of_flags = {"fold": options.fold, "folds": options.folds, "architecture.network": options.network}
-    return preset, settings | {name: value for name, value in of_flags.items() if value is not None}
+    asked = parse_assignments(options.set) | {name: value for name, value in of_flags.items() if value is not None}
+    settings |= asked
+    if "folds" in asked and settings.get("fold") is None:
+        raise InputError(
+            "The number of folds has no effect without the fold that is held out: expected --fold with it, from 0, "
+            f"one run for each; found --folds {asked['folds']} alone."
+        )
+    if "validation_fraction" in asked and settings.get("fold") is not None:
+        raise InputError(
+            "The patients that are held out are those of a fold or a share of all: expected one of both, found fold "
+            f"{settings['fold']} and validation_fraction {asked['validation_fraction']}."
+        )
+    return preset, settings

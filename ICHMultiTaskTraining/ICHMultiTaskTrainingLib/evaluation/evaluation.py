@@ -16,7 +16,7 @@ from ICHMultiTaskLib.common.errors import BundleError, Canceled, DependencyError
 from ICHMultiTaskLib.common.numbers import counted
 from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
-from ICHMultiTaskLib.common.tables import write_csv
+from ICHMultiTaskLib.common.tables import parsed_number, write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
 from ICHMultiTaskLib.comparison.statistics import volume_metrics
 from ICHMultiTaskLib.measures.agreement import compare_attention
@@ -271,11 +271,8 @@ def _evaluate_row(pictured, row, reading, analyzer):
 
 def _best_probability(row, has_clinical):
     for column in BEST_PROBABILITY[int(has_clinical) :]:
-        try:
-            value = float(row.extra.get(column, ""))
-        except ValueError:
-            continue
-        if 0 <= value <= 1:
+        value = parsed_number(row.extra.get(column) or "", decimal_comma=True)
+        if value is not None and 0 <= value <= 1:
             return value
     return None
 

@@ -7,7 +7,7 @@ prognosis head of a network whose frozen encoder is applied to each scan.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.numbers import counted
 from ICHMultiTaskLib.common.tables import parsed_number, read_csv
-from ICHMultiTaskLib.common.writing import new_folder
+from ICHMultiTaskLib.common.writing import check_folder, new_folder
 from ICHMultiTaskLib.model.clinical import ClinicalInputs
 
 from ..data.manifest import Row, read_manifest
@@ -102,12 +102,17 @@ def logistic_baseline(
         )
     if folds < 2:
         raise InputError(f"There are too few folds: expected at least 2, found {folds}.")
+    inputs = [path for path in (manifest_path, readings, features) if path is not None]
+    check_folder(output, "evaluation", overwrite=True, inputs=inputs)
     manifest = read_manifest(manifest_path)
     rows, read = manifest.rows, np.empty((len(manifest.rows), 0))
     if kind:
         path, readers = (readings, _readings) if kind == "readings" else (features, read_features)
         names, read = readers(path)
         rows = _rows_of(names, rows, path)
+    most = max(Counter(row.patient_id for row in rows).values())
+    if scans > most:
+        raise InputError(f"No patient has so many scans: expected at most {most}, found {scans}.")
     patients = _patients(rows, read, scans, last, kind == "features")
     if len(patients) < MIN_PATIENTS:
         raise InputError(f"Too few patients with a bleed: expected at least {MIN_PATIENTS}, found {len(patients)}.")
@@ -134,7 +139,7 @@ def logistic_baseline(
         "data": f"{len(done)} patients with a bleed of {Path(manifest_path).name}",
         "simulated": any(row.extra.get("simulated") == "1" for row in manifest.rows),
     }
-    with new_folder(output, "evaluation", overwrite=True, inputs=[manifest_path]) as folder:
+    with new_folder(output, "evaluation", overwrite=True, inputs=inputs) as folder:
         write_evaluation(records, metrics, folder, COLUMNS)
     return metrics
 
@@ -203,7 +208,7 @@ def _patients(rows, read, scans, last, with_difference):
     """By patient with a bleed: a `_Patient`; values of missing scans are NaN."""
     by_patient = defaultdict(list)
     for n, row in enumerate(rows):
-        hours = parsed_number(row.extra.get("onset_hours", "") or "")
+        hours = parsed_number(row.extra.get("onset_hours", "") or "", decimal_comma=True)
         by_patient[row.patient_id].append((np.inf if hours is None else hours, n))
     found = {}
     for patient, entries in by_patient.items():
@@ -281,7 +286,7 @@ def _best(rows):
     died = np.array([row.died for row in rows])
     found = {}
     for column in BEST_PROBABILITY:
-        values = [parsed_number(row.extra.get(column, "") or "") for row in rows]
+        values = [parsed_number(row.extra.get(column, "") or "", decimal_comma=True) for row in rows]
         if None not in values and 0 < died.sum() < len(died):
             found[column] = float(auc(np.array(values), died))
     return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.special import expit
 
+from ICHMultiTaskLib.common.tables import parsed_number
 from ICHMultiTaskLib.comparison.cohort import CohortComparison, compare
 from ICHMultiTaskLib.comparison.cohort_columns import Cohort, Method
 from ICHMultiTaskLib.comparison.statistics import with_intervals
@@ -155,7 +156,5 @@ def _measures(probability, died):
 
 
 def _known_probability(row):
-    try:
-        return float(row.extra.get("death_probability_image", ""))
-    except ValueError:
-        return np.nan
+    value = parsed_number(row.extra.get("death_probability_image") or "", decimal_comma=True)
+    return np.nan if value is None else value

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
-from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.common.tables import write_csv
+from ICHMultiTaskLib.common.errors import InputError, OutputError
+from ICHMultiTaskLib.common.tables import read_csv, write_csv
 from ICHMultiTaskLib.model.bundle import ModelBundle
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 from ICHMultiTaskTrainingLib.data.manifest import Row
@@ -104,6 +104,7 @@ def test_rows_marked_test_are_predicted_from_the_others(cohort):
         ({"clinical": ("nihss",)}, "no column nihss"),
         ({"clinical": ("age",), "folds": 1}, "too few folds: expected at least 2, found 1"),
         ({"clinical": ("age",), "scans": 2}, "expected readings or features, found 2 scans"),
+        ({"readings": "readings.csv", "scans": 3}, "No patient has so many scans: expected at most 2, found 3"),
         ({"readings": "percent.csv"}, "mortality_probability of p0 .* from 0 to 1, found '35'"),
         ({"readings": "words.csv"}, "predicted_volume_ml of p0 .* a number from 0, found 'large'"),
         ({"readings": "short.csv"}, "The predictions do not match this manifest: expected one row for each of its 160"),
@@ -120,7 +121,7 @@ def test_impossible_values_are_refused(cohort, arguments, words):
         changed = [lines[0], ",".join((first | wrong).values()), *lines[2:]]
         (cohort / name).write_text("\n".join(changed) + "\n")
     if "readings" in arguments:
-        arguments = {"readings": cohort / arguments["readings"]}
+        arguments = arguments | {"readings": cohort / arguments["readings"]}
     with pytest.raises(InputError, match=words):
         logistic_baseline(cohort / "manifest.csv", cohort / "out", **arguments)
     assert not (cohort / "out").exists()
@@ -135,6 +136,31 @@ def seen(cohort):
     features[:, :4] = np.array([float(row[2]) for row in table])[:, None] / 10 + rng.normal(0, 0.1, (len(table), 4))
     write_features(cohort / "features.npz", [row[0] for row in table], [None, *features[1:]])
     return cohort / "features.npz"
+
+
+def test_readings_are_not_replaced_by_what_is_made_from_them(cohort):
+    """An evaluation of hours, whose folder is given as the output as well."""
+    logistic_baseline(cohort / "manifest.csv", cohort / "image", readings=cohort / "readings.csv")
+    before = (cohort / "image" / "predictions.csv").read_bytes()
+    with pytest.raises(OutputError, match="predictions.csv is part of the earlier result in .*image"):
+        logistic_baseline(cohort / "manifest.csv", cohort / "image", ["age"], cohort / "image" / "predictions.csv")
+    assert (cohort / "image" / "predictions.csv").read_bytes() == before
+
+
+def test_decimal_commas_of_a_table_mean_the_same(cohort):
+    """Hours such as 2,125 put the scans in their order; they were taken for unknown."""
+    rows = [record for _, record in read_csv(cohort / "manifest.csv").records()]
+    for row in rows:
+        hours = {"2.0": "2,125", "24.0": "10,250"}[row["onset_hours"]]
+        row |= {"onset_hours": hours, "death_probability": f"{float(row['death_probability']):.6f}".replace(".", ",")}
+    write_csv(cohort / "commas.csv", rows, COLUMNS)
+    found = [
+        logistic_baseline(cohort / name, cohort / name[:-4], readings=cohort / "readings.csv", scans=2)
+        for name in ("manifest.csv", "commas.csv")
+    ]
+    assert found[0]["prognosis"] == found[1]["prognosis"]
+    best = [one["auc_best_reachable"]["death_probability"] for one in found]
+    assert best[0] == pytest.approx(best[1], abs=1e-3)
 
 
 def test_a_head_on_features_of_both_scans_sees_growth_that_neither_scan_shows(cohort, seen):

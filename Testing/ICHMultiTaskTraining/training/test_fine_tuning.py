@@ -279,6 +279,25 @@ def test_settings_of_a_run_are_taken_again_and_nested_ones_one_by_one(tmp_path):
         make_config(**{"architecture.depth": 3})
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--folds", "5"], "no effect without the fold that is held out: expected --fold with it"),
+        (["--set", "folds=3"], "no effect without the fold"),
+        (
+            ["--fold", "0", "--set", "validation_fraction=0.3"],
+            "expected one of both, found fold 0 and validation_fract",
+        ),
+    ],
+)
+def test_who_is_held_out_is_said_once(options, words):
+    """With the number of folds alone, one run held out other patients, and was taken for a cross-validation."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(InputError, match=words):
+        read_settings(parser.parse_args(["m.csv", "--output", "run", *options]))
+
+
 def test_finished_run_continues_for_more_epochs(training_manifest, small_settings, tmp_path):
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(small_settings | {"coarse_epochs": [], "epochs": 1}))
