@@ -115,6 +115,7 @@ def show_in_3d(
         display.SetColor(*_BONE_COLOR)
         display.SetOpacity(_GLASS)
         display.SetBackfaceCulling(False)
+        display.SetScalarVisibility(False)  # it has no values to color it by, which VTK would complain of
         display.SetVisibility2D(False)
     node.GetDisplayNode().SetVisibility(True)
     file_beside(node, scan)

@@ -556,6 +556,7 @@ def test_skull_and_segments_in_3d(case):
     np.testing.assert_allclose(box[::2], expected.min(axis=0), atol=4)
     np.testing.assert_allclose(box[1::2], expected.max(axis=0), atol=4)
     assert skull.GetDisplayNode().GetOpacity() < 0.3 and skull.GetDisplayNode().GetVisibility()
+    assert not skull.GetDisplayNode().GetScalarVisibility()
     assert drawn.GetSegmentation().ContainsRepresentation("Closed surface")
     case.load("Second")
     assert not skull.GetDisplayNode().GetVisibility()
