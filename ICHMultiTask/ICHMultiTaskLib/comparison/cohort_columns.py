@@ -127,6 +127,7 @@ def read_cohort(
     _check_unit(unit, (columns["reference"], *kinds))
     volumes = {name: _volumes(table, name, unit) for name in (columns["reference"], *kinds)}
     _check_sizes(columns["reference"], volumes)
+    _check_points(unit, [text for name in volumes for text, _place in table.cells[name].values()])
     patients = _patients(table.patients, volumes, columns["reference"], complete, warnings)
 
     def array(found):
@@ -199,6 +200,18 @@ def _check_sizes(reference, volumes):
                     "for all."
                 ).format(name=name, ratio=middle, reference=reference)
             )
+
+
+def _check_points(unit, texts):
+    """Refuse mm³ whose points may separate thousands: three digits follow each, and no number denies it."""
+    shown = [text for text in texts if "." in text or re.fullmatch(r"\d{4,}", text)]
+    if unit == "mm3" and shown and all(re.fullmatch(r"\d{1,3}\.\d{3}", text) for text in shown):
+        raise InputError(
+            _(
+                "The volumes in mm³ have three digits after every point, as in {example}: expected numbers of which it "
+                "is clear whether the point separates decimals or thousands."
+            ).format(example=shown[0])
+        )
 
 
 def _patients(all_patients, volumes, reference, complete, warnings):

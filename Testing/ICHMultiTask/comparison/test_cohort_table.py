@@ -51,6 +51,19 @@ def test_decimal_commas(tmp_path):
     assert second.methods[0].volumes_ml.tolist() == [1.234, 19, 8]
 
 
+def test_points_that_may_separate_thousands_of_cubic_millimeters_are_refused(tmp_path):
+    """12.345 mm³ of a German spreadsheet are 12 mL and not 0.01."""
+
+    def write(text):
+        (tmp_path / "table.csv").write_text("patient;reference;model\n" + text, encoding="utf-8")
+        return compare_cohort(tmp_path / "table.csv", unit="mm3", resamples=100)
+
+    with pytest.raises(InputError, match="three digits after every point, as in 12.345: expected numbers of which"):
+        write("a;12.345;12.500\nb;950;1.010\n")
+    assert write("a;12.345,0;12.500,5\nb;950;1010\n").cohort.reference_ml == pytest.approx([12.345, 0.95])
+    assert write("a;12345.125;12500.25\nb;950.125;990\n").cohort.reference_ml == pytest.approx([12.345125, 0.950125])
+
+
 @pytest.mark.parametrize("delimiter", [",", ";"])
 @pytest.mark.parametrize("before", ["Cohort of 2024\n", "Cohort of 2024,,,\n", "\n Cohort of 2024 \n\n"])
 def test_title_above_the_names_of_the_columns_is_named(tmp_path, before, delimiter):
