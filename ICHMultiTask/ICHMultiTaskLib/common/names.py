@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +33,12 @@ def safe_name(text: str, otherwise: str) -> str:
     """
     name = re.sub(r"[^\w.-]+", "-", str(text)).encode()[:_LONGEST].decode(errors="ignore").strip("-.")
     return f"{otherwise}-{name}" if RESERVED.fullmatch(name) else name or otherwise
+
+
+def plain_id(patient: str) -> str:
+    """One spelling of the spellings of a patient's ID: of its letters, spaces, leading zeros, decimals of a number."""
+    text = " ".join(unicodedata.normalize("NFKC", patient).casefold().split()).lstrip("0")
+    return re.sub(r"^(\d*)[.,]0+$", r"\1", text)
 
 
 def stem(path: str | os.PathLike) -> str:

@@ -14,15 +14,12 @@ from ..common.errors import InputError
 from ..common.tables import plain_name, read_csv
 from ..common.translation import joined
 from ..common.translation import tr as _
+from .cohort_checks import UNIT_SUFFIX, check_intervals, check_points, check_sizes, check_unit
 from .cohort_table import Tables, detect, listed, missing_column, plain_volume, read_tables
 
 UNITS = {"ml": 1.0, "mm3": 1e-3}
 LARGEST_ML = 2000.0
 """More than fits into a head: a larger number is in the wrong unit, or a typo."""
-VISIBLE_ML = 0.2
-"""If no reference is larger, all are in another unit: even large bleeds are below 0.2 liters."""
-OTHER_UNIT = 300.0
-"""A method whose volumes are this many times the reference's, or this fraction, in the median is in another unit."""
 
 REFERENCE = (
     "reference_ml", "reference_volume_ml", "ground_truth_ml", "gold_standard_ml", "reference", "reference_volume",
@@ -31,8 +28,6 @@ REFERENCE = (
 )  # fmt: skip
 MODEL = ("predicted_volume_ml", "model_ml", "model_volume_ml", "model", "predicted_ml", "prediction_ml", "prediction")
 INTERVAL = ("interval_low_ml", "interval_high_ml")
-UNIT_SUFFIX = re.compile(r"[ _]*[(\[]?(\b|_)(ml|cc|ccm|cm3|cm³)[)\]]?$", re.IGNORECASE)
-IN_MM3 = re.compile(r"mm ?\^?[3³]|cubic milli|(?<![a-z])[µμu]l(?![a-z])", re.IGNORECASE)
 EXPERIENCE = re.compile(r"[ _(\[,-]*(?<![\d.])(\d+(?:\.\d+)?)[ _-]*(?:years?|yrs?|y)(?![a-z])[)\]]?", re.IGNORECASE)
 RATER = re.compile(r"(rater|reader|clinician|observer|radiologist|surgeon)[ _-]*(\d+|[a-z])", re.IGNORECASE)
 METHOD = re.compile(r"(^|_)(abc|sh)(_|$|\d)|_ml$|_volume$")
@@ -124,10 +119,10 @@ def read_cohort(
     table = read_tables(tables, patient, method_column, volume_column)
     columns, warnings = _assign(table, reference, model, methods, raters), table.warnings
     kinds = _kinds(columns)
-    _check_unit(unit, (columns["reference"], *kinds))
+    check_unit(unit, (columns["reference"], *kinds))
     volumes = {name: _volumes(table, name, unit) for name in (columns["reference"], *kinds)}
-    _check_sizes(columns["reference"], volumes)
-    _check_points(unit, [text for name in volumes for text, _place in table.cells[name].values()])
+    check_sizes(columns["reference"], volumes)
+    check_points(unit, [text for name in volumes for text, _place in table.cells[name].values()])
     patients = _patients(table.patients, volumes, columns["reference"], complete, warnings)
 
     def array(found):
@@ -137,6 +132,7 @@ def read_cohort(
     if set(INTERVAL) <= set(table.cells) and (predicted := detect(MODEL, list(kinds))):
         bounds = [_volumes(table, name, unit, -math.inf) for name in INTERVAL]
         intervals[predicted] = tuple(array(bound) for bound in bounds)
+        check_intervals(INTERVAL, patients, *intervals[predicted])
     warnings += [
         _(
             "{name} is used as named in the table, which does not say whether C is the full height (Tada) "
@@ -165,53 +161,6 @@ def _kinds(columns):
     return {
         name: "rater" if name in columns["raters"] else "model" if name in models else "method" for name in compared
     }
-
-
-def _check_unit(unit, names):
-    """Refuse columns whose names state another unit."""
-    in_other = [name for name in names if (UNIT_SUFFIX if unit != "ml" else IN_MM3).search(name)]
-    if in_other:
-        other = "mL" if unit != "ml" else "mm³"
-        raise InputError(
-            _(
-                "The volumes are said to be in {unit}, but {names} in {other} by name: expected one unit for all, and "
-                "the option that names it."
-            ).format(unit=unit, names=", ".join(in_other), other=other)
-        )
-
-
-def _check_sizes(reference, volumes):
-    """Refuse volumes that only another unit, or a point before thousands, explains."""
-    largest = max(volumes[reference].values(), default=0.0)
-    if 0 < largest < VISIBLE_ML:
-        raise InputError(
-            _(
-                "The largest volume of {reference} is {largest:.2g} mL: expected at least one of {least:g} mL or more; "
-                "is it in another unit, or does a point separate its thousands?"
-            ).format(reference=reference, largest=largest, least=VISIBLE_ML)
-        )
-    for name, found in volumes.items():
-        ratios = [value / volumes[reference][n] for n, value in found.items() if value and volumes[reference].get(n)]
-        middle = float(np.median(ratios)) if len(ratios) > 2 else 1.0
-        if not 1 / OTHER_UNIT < middle < OTHER_UNIT:
-            raise InputError(
-                _(
-                    "The volumes of {name} are {ratio:.3g} times those of {reference} in the median: expected one unit "
-                    "for all."
-                ).format(name=name, ratio=middle, reference=reference)
-            )
-
-
-def _check_points(unit, texts):
-    """Refuse mm³ whose points may separate thousands: three digits follow each, and no number denies it."""
-    shown = [text for text in texts if "." in text or re.fullmatch(r"\d{4,}", text)]
-    if unit == "mm3" and shown and all(re.fullmatch(r"\d{1,3}\.\d{3}", text) for text in shown):
-        raise InputError(
-            _(
-                "The volumes in mm³ have three digits after every point, as in {example}: expected numbers of which it "
-                "is clear whether the point separates decimals or thousands."
-            ).format(example=shown[0])
-        )
 
 
 def _patients(all_patients, volumes, reference, complete, warnings):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..common.errors import InputError
+from ..common.names import plain_id
 from ..common.tables import near_name, parsed_number, plain_name, read_csv
 from ..common.translation import joined
 from ..common.translation import tr as _
@@ -118,7 +119,23 @@ def read_tables(
                 )
             )
         _fill(table, header, _of_patients(table, header, rows, key), key, of_methods)
+    _refuse_spellings(table.patients)
     return table
+
+
+def _refuse_spellings(patients):
+    """Refuse two spellings of one patient, whose volumes would not meet."""
+    spellings = {}
+    for name in patients:
+        spellings.setdefault(plain_id(name), []).append(name)
+    twice = [_("{one} and {other}").format(one=names[0], other=names[1]) for names in spellings.values() if names[1:]]
+    if twice:
+        raise InputError(
+            _(
+                "Patients seem to be spelled in several ways: expected one name for each, as in every table, found "
+                "{listed}."
+            ).format(listed=listed(twice, 3))
+        )
 
 
 def plain_volume(name: str) -> str:

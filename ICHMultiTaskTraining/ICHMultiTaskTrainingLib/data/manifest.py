@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
+from ICHMultiTaskLib.common.names import plain_id
 from ICHMultiTaskLib.common.tables import parsed_number, read_csv
 
 REQUIRED = ("patient_id", "image", "volume_ml", "died")
@@ -88,19 +88,13 @@ def _refuse_spellings(path, rows):
     """Refuse two spellings of one patient (P1 and p1, 007 and 7.0), who could be on both sides of a split."""
     spellings = {}
     for row in rows:
-        spellings.setdefault(_plain_id(row.patient_id), set()).add(row.patient_id)
+        spellings.setdefault(plain_id(row.patient_id), set()).add(row.patient_id)
     found = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
     if found:
         raise InputError(
             f"The manifest {path} seems to spell patients in several ways: expected one patient_id for each, found "
             f"{', '.join(found)}."
         )
-
-
-def _plain_id(patient_id):
-    """One spelling of the spellings of an ID: of its letters, spaces, leading zeros, and decimals of a number."""
-    text = " ".join(unicodedata.normalize("NFKC", patient_id).casefold().split()).lstrip("0")
-    return re.sub(r"^(\d*)[.,]0+$", r"\1", text)
 
 
 def _file(record, name, folder):

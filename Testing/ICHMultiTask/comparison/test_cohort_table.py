@@ -81,3 +81,31 @@ def test_formulas_that_keep_leading_zeros_are_their_texts(tmp_path):
     alone = compare(tmp_path / "table.csv", rows())
     found = compare(tmp_path / "table.csv", [[f'="{cell}"' for cell in row] for row in rows()])
     assert found.rows == alone.rows and found.cohort.patients == alone.cohort.patients
+
+
+@pytest.mark.parametrize("spelled", ["1", "1.0", " 001", "P2", "Ｐ２"])
+def test_patients_spelled_in_two_ways_are_refused(tmp_path, spelled):
+    """A spreadsheet that takes the zeros from some IDs leaves a comparison of the others."""
+    names = ["001", "p2", "3"]
+    (tmp_path / "a.csv").write_text("id,reference_ml\n" + "".join(f"{name},{n + 5}\n" for n, name in enumerate(names)))
+    same = 0 if "1" in spelled else 1
+    names[same] = spelled
+    text = "id,model_ml\n" + "".join(f"{name},{n + 6}\n" for n, name in enumerate(names))
+    (tmp_path / "b.csv").write_text(text, encoding="utf-8")
+    tables = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    if spelled.strip() == "001":
+        assert compare_cohort(tables, resamples=100).rows[0]["patients"] == 3
+        return
+    with pytest.raises(
+        InputError, match=f"several ways: expected one name .* found {('001', 'p2')[same]} and {spelled}"
+    ):
+        compare_cohort(tables, resamples=100)
+
+
+def test_intervals_that_end_before_they_begin_are_refused(tmp_path):
+    names = ("patient_id", "volume_ml", "model_ml", "interval_high_ml", "interval_low_ml")
+    cells = [["a", "4", "5", "6", "3"], ["b", "4", "5", "3", "6"]]
+    with pytest.raises(
+        InputError, match="interval_low_ml must not be above interval_high_ml: found 6 and 3 for patient b"
+    ):
+        compare(tmp_path / "table.csv", cells, names)
