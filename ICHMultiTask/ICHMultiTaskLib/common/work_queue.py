@@ -62,7 +62,7 @@ class Job:
 class WorkQueue:
     """One queue for all work on a scene, so that two jobs never use the same network at once.
 
-    `submit`, `cancel`, `drop` and `drain` are called from the owner's thread only; so are the callbacks of a job.
+    All methods are called from the owner's thread only; so are the callbacks of a job.
     """
 
     def __init__(self):
@@ -135,6 +135,18 @@ class WorkQueue:
         """Stop and forget the jobs that depend on an object, or all jobs; their callbacks are not called."""
         self._drop(lambda job: about is None or any(about is other for other in job.about))
         self._notify()
+
+    def stop(self, seconds: float) -> bool:
+        """Drop all jobs, and wait until the running ones have ended or the time in seconds is up.
+
+        Returns
+        -------
+        bool
+            Whether all have ended.
+        """
+        self.drop()
+        end = time.monotonic() + seconds
+        return all([task.wait(max(0.0, end - time.monotonic())) for task in self._stopping])
 
     def drain(self, seconds: float = 0.0) -> bool:
         """Start waiting jobs, and call the callbacks of jobs that have ended.

@@ -18,6 +18,9 @@ YIELD_SECONDS = 0.005
 """The application's event loop holds Python's lock. Between events it is released to the worker thread for this long,
 which is not noticeable; the window's own events come first."""
 
+STOP_SECONDS = 10.0
+"""Work is told to stop at its next report of progress, a second or two away even in a large scan."""
+
 
 class Ticker:
     """Drains a queue while it is busy.
@@ -35,9 +38,12 @@ class Ticker:
         queue.listeners.append(self._wake)
 
     def stop(self) -> None:
-        """Stop the timer and all work."""
+        """Stop the timer and all work, and wait for the work that is still running.
+
+        The application crashes if it ends while a thread computes.
+        """
         self._timer.stop()
-        self.queue.drop()
+        self.queue.stop(STOP_SECONDS)
 
     def _wake(self):
         if self.queue.busy and not self._timer.isActive():

@@ -51,6 +51,29 @@ def test_self_tests(name):
     assert "\nOK" in output, output[-6000:]
 
 
+CLOSED_DURING_AN_ANALYSIS = """
+import slicer
+from ICHMultiTaskLib.model import testing
+from ICHMultiTaskLib.mrml import volumes
+slicer.util.selectModule("ICHMultiTask")
+volumes.head_ct_to_node(slicer.mrmlScene, testing.phantom((200, 512, 512), (0.9, 0.45, 0.45)), "Head CT")
+analyze = slicer.modules.ICHMultiTaskWidget.panel.analyze
+while not analyze.ui.analyzeButton.enabled:
+    slicer.app.processEvents()
+analyze.ui.analyzeButton.click()
+while analyze.state.job.message != "Preparing":
+    slicer.app.processEvents()
+print("closed at:", analyze.state.job.message)
+slicer.util.exit(0)
+"""
+
+
+def test_application_can_be_closed_during_an_analysis(tmp_path):
+    script = tmp_path / "closed.py"
+    script.write_text(CLOSED_DURING_AN_ANALYSIS, encoding="utf-8")
+    assert "closed at: " in run_slicer("--python-script", str(script))
+
+
 def test_training_command_without_window(tmp_path):
     script = REPOSITORY / "ICHMultiTaskTraining" / "ICHMultiTaskTrainingLib" / "cli" / "in_slicer.py"
     command = [SLICER, "--no-main-window", "--no-splash", "--python-script", str(script)]

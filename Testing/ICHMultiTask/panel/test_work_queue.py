@@ -157,3 +157,16 @@ def test_listeners_hear_of_the_end_of_work_that_was_over_at_once():
         while queue.drain(0.01):
             pass
         assert heard and heard[-1] == n + 1
+
+
+def test_stop_waits_for_what_is_running_and_drops_the_rest():
+    queue, running, waiting = WorkQueue(), Gate(), Gate()
+    queue.submit("first", running, pytest.fail)
+    queue.submit("second", waiting, pytest.fail)
+    assert running.started.wait(5)
+    assert queue.stop(5) and not queue.busy and not waiting.started.is_set()
+    deaf = threading.Event()
+    queue.submit("deaf", lambda progress: deaf.wait(5), pytest.fail)
+    assert not queue.stop(0.02), "it reports no progress, at which it would stop"
+    deaf.set()
+    assert queue.stop(5)
