@@ -123,7 +123,7 @@ def _uncalibrated(bundles, what):
     names = ", ".join(f"{bundle.name} {bundle.version}" for bundle in bundles)
     metadata["training"] = metadata.get("training", {}) | {
         "note": f"{what} {len(bundles)} models' ({names}); command, settings and validation are from the last.",
-        "images": as_text(frozenset().union(*map(images_of, bundles))),
+        "images": as_text(frozenset().union(*(images_of(bundle, "training") for bundle in bundles))),
     }
     return metadata
 

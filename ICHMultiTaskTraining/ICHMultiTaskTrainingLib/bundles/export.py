@@ -68,7 +68,7 @@ def export_bundle(
     validation = {key: value for key, value in choice.entry.items() if key not in ("seconds", "ended")}
     images = trainer.images
     if config.start_from is not None:
-        of_start = images_of(starting_bundle(config.start_from))
+        of_start = images_of(starting_bundle(config.start_from), "training", "calibration")
         images = of_start if choice.is_start else images | of_start
     metadata = {
         "name": name or DEFAULT_NAME,

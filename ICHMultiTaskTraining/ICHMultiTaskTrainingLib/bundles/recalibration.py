@@ -22,7 +22,7 @@ from ICHMultiTaskLib.scan.validation import check_head_ct
 from ..data.analyzing import analyze_each
 from ..data.labels import check_labels
 from ..data.manifest import Row, outcomes, read_manifest
-from ..data.seen_images import check_unseen
+from ..data.seen_images import as_text, check_unseen, checksums
 from ..training.lineage import derived
 from .model_card import model_card
 
@@ -89,7 +89,7 @@ def recalibrate(
         )
     analyzer = Analyzer(bundle, device)
     start = analyzer.bundle
-    check_unseen(start, manifest.rows, "calibrated on")
+    check_unseen(start, manifest.rows, "calibrated on", "training")
     state = start.network().state_dict()
     if weights is not None:
         analyzer.runner.network.load_state_dict(as_stored(state, weights))
@@ -126,6 +126,7 @@ def recalibrate(
         **calibration(outlined),
         "scans": len(death),
         "data": f"separate {kind}, used for nothing else",
+        "images": as_text(checksums(row.image for row in manifest.rows)),
     }
     # Metrics measured with the old calibration no longer hold.
     kept = ("validation", "validation_scans", "comparison")

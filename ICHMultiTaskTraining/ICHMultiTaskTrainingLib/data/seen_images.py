@@ -29,20 +29,31 @@ def as_text(found: Iterable[bytes]) -> str:
     return base64.b64encode(b"".join(sorted(found))).decode()
 
 
-def images_of(bundle: ModelBundle) -> frozenset[bytes]:
-    """Checksums of the images that a model was trained or selected on; empty for models that do not state them."""
-    content = base64.b64decode(bundle.metadata.get("training", {}).get("images", ""))
+def images_of(bundle: ModelBundle, *parts: str) -> frozenset[bytes]:
+    """Checksums of the images that a model was made with; empty for models that do not state them.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    *parts : str
+        "training", which includes the validation, "calibration", or both.
+
+    Returns
+    -------
+    frozenset of bytes
+    """
+    content = b"".join(base64.b64decode(bundle.metadata.get(part, {}).get("images", "")) for part in parts)
     return frozenset(content[n : n + BYTES] for n in range(0, len(content), BYTES))
 
 
-def seen_rows(bundle: ModelBundle, rows: Sequence[Row]) -> list[Row]:
-    """Rows of a table whose images a model was trained or selected on."""
-    known = images_of(bundle)
+def seen_rows(bundle: ModelBundle, rows: Sequence[Row], *parts: str) -> list[Row]:
+    """Rows of a table whose images a model was made with; `parts` as in `images_of`."""
+    known = images_of(bundle, *parts)
     return [row for row in rows if known and checksums([row.image]) <= known]
 
 
-def check_unseen(bundle: ModelBundle, rows: Sequence[Row], purpose: str) -> None:
-    """Refuse a table with scans that a model was trained or selected on.
+def check_unseen(bundle: ModelBundle, rows: Sequence[Row], purpose: str, *parts: str) -> None:
+    """Refuse a table with scans that a model was made with.
 
     Parameters
     ----------
@@ -50,14 +61,16 @@ def check_unseen(bundle: ModelBundle, rows: Sequence[Row], purpose: str) -> None
     rows : sequence of Row
     purpose : str
         Such as "calibrated on": why they matter.
+    *parts : str
+        As in `images_of`.
 
     Raises
     ------
     InputError
     """
-    seen = seen_rows(bundle, rows)
+    seen = seen_rows(bundle, rows, *parts)
     if seen:
         raise InputError(
-            f"The model {bundle.name} cannot be {purpose} scans of its own training or validation: expected others, "
+            f"The model {bundle.name} cannot be {purpose} scans of its own {' or '.join(parts)}: expected others, "
             f"found {len(seen)} of {len(rows)} ({first_few([row.patient_id for row in seen])})."
         )

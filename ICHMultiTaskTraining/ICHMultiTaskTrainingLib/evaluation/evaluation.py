@@ -40,6 +40,8 @@ from .subgroups import seen, stated, subgroup_metrics
 
 BEST_PROBABILITY = ("death_probability_image", "death_probability")
 """Columns of simulated cohorts: the probability that the outcome was drawn from; the first uses only the image."""
+MADE_WITH = ("training", "calibration")
+"""Parts of a bundle's metadata that state images, see `seen_images.images_of`."""
 COLUMNS = (
     "patient_id", "split", "volume_ml", "hemorrhage", "predicted_volume_ml", "interval_low_ml", "interval_high_ml",
     "network_ml", "outlined_ml", "died", "mortality_probability", "prognosis", "peak_inside", "peak_distance_mm",
@@ -79,7 +81,7 @@ def evaluate(
     processes : int
         Number of processes that analyze scans.
     unseen : bool
-        Refuse scans that the model was trained or selected on, instead of saying so beside the metrics.
+        Refuse scans that the model was trained, selected or calibrated on, instead of saying so beside the metrics.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def evaluate(
         `hemorrhage` (see `hemorrhage_metrics`), `findings` (see `findings_metrics`), `attention` (see
         `attention_metrics`), `subgroups` (see `subgroup_metrics`), `intervals_95` of the first two, `data` (a
         sentence), `simulated`, `model`, `skipped`, `figures` and `seen` (number of
-        scans that the model was trained or selected on).
+        scans that the model was trained, selected or calibrated on).
 
     Raises
     ------
@@ -105,13 +107,13 @@ def evaluate(
         analyzer = Analyzer(bundle, device)
         model = analyzer.bundle
         if unseen:
-            check_unseen(model, rows, "evaluated for its model card on")
+            check_unseen(model, rows, "evaluated for its model card on", *MADE_WITH)
         # Only the manifest states that a cohort is simulated, not the image files.
         simulated = any(row.extra.get("simulated") == "1" for row in rows)
         pictured = {rows[n].image for n in example_rows(rows)}
         each = analyze_each(partial(_evaluate_row, pictured), rows, analyzer, processes, progress)
         records, pooled, examples = map(list, zip(*each, strict=True))
-        metrics, seen = summarize(records), len(seen_rows(model, rows))
+        metrics, seen = summarize(records), len(seen_rows(model, rows, *MADE_WITH))
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated) + (f"; {_seen(seen)}" if seen else ""),
             "seen": seen,
@@ -289,7 +291,7 @@ def _data_sentence(records, rows, manifest, simulated):
 
 
 def _seen(count):
-    return f"{counted(count, 'scan')} of these were part of the model's own training or validation"
+    return f"{counted(count, 'scan')} of these were part of the model's own training, validation or calibration"
 
 
 def write_evaluation(records: list[dict], metrics: dict, folder: Path, columns: Sequence[str] = COLUMNS) -> None:

@@ -195,16 +195,23 @@ def test_a_model_is_not_judged_by_scans_of_its_own_training_unawares(folds, trai
     for bundle, seen in ((model, 20), (unaware.folder, 0), (tmp_path / "both", 20)):
         command = ["evaluate", table, "--model", bundle, "--output", tmp_path / "out", "--device", "cpu"]
         assert cli.main([*command, "--processes", "1"]) == 0
-        words = "; 20 scans of these were part of the model's own training or validation." * bool(seen)
+        words = "; 20 scans of these were part of the model's own training, validation or calibration." * bool(seen)
         assert f"Evaluated on 20 scans of renamed.csv{words or '.'}" in capsys.readouterr().out
         assert json.loads((tmp_path / "out" / "metrics.json").read_text())["seen"] == seen
     assert cli.main([*command, "--record"]) == 1
-    assert "cannot be evaluated for its model card on scans of its own training" in capsys.readouterr().err
-    assert cli.main(["calibrate", table, "--model", tmp_path / "both", "--output", tmp_path / "c"]) == 1
     assert (
-        "cannot be calibrated on scans of its own training or validation: expected others, found 20 of 20 (q0, q1"
-        in (capsys.readouterr().err)
+        "cannot be evaluated for its model card on scans of its own training or calibration" in capsys.readouterr().err
     )
+    assert cli.main(["calibrate", table, "--model", tmp_path / "both", "--output", tmp_path / "c"]) == 1
+    words = "cannot be calibrated on scans of its own training: expected others, found 20 of 20 (q0, q1"
+    assert words in capsys.readouterr().err
+    # Nor by those that it was calibrated on, which may be used for that again.
+    for model in (unaware.folder, tmp_path / "c"):
+        command = ["calibrate", table, "--model", model, "--output", tmp_path / "c", "--device", "cpu"]
+        assert cli.main([*command, "--processes", "1"]) == 0
+    command = ["evaluate", table, "--model", tmp_path / "c", "--output", tmp_path / "out", "--device", "cpu"]
+    assert cli.main([*command, "--processes", "1"]) == 0
+    assert "20 scans of these were part of" in capsys.readouterr().out
 
 
 def test_cross_calibration_keeps_its_coverage():
