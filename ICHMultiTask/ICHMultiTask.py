@@ -12,6 +12,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
+from ICHMultiTaskLib.mrml.layout import register_layout
 from ICHMultiTaskLib.mrml.parameters import ICHMultiTaskParameterNode
 from ICHMultiTaskLib.mrml.sample_data import register_sample_data
 from ICHMultiTaskLib.panel.logic import Logic
@@ -37,6 +38,7 @@ class ICHMultiTask(ScriptedLoadableModule):
             "a multi-task interpretable network, Front. Neurosci. 2023, doi 10.3389/fnins.2023.1118340."
         )
         slicer.app.connect("startupCompleted()", register_sample_data)
+        slicer.app.connect("startupCompleted()", lambda: register_layout(slicer.mrmlScene))
 
 
 class ICHMultiTaskWidget(ScriptedLoadableModuleWidget):

@@ -53,8 +53,7 @@ def show_side_by_side(
         for tag in (LEFT, RIGHT):
             _make_view(scene, tag)
         with slicer.util.NodeModify(layout):  # the application makes all views anew at each event
-            if not layout.IsLayoutDescription(SIDE_BY_SIDE):
-                layout.AddLayoutDescription(SIDE_BY_SIDE, _LAYOUT)
+            register_layout(scene)
             layout.SetAttribute(_PREVIOUS, str(current))
             layout.SetViewArrangement(SIDE_BY_SIDE)
         let_views_settle()
@@ -74,6 +73,13 @@ def show_side_by_side(
         composite.SetHotLinkedControl(True)
         if position_ras is not None:
             slice_node(scene, tag).JumpSlice(*position_ras)
+
+
+def register_layout(scene: slicer.vtkMRMLScene) -> None:
+    """Make the layout known: a scene that was saved in a layout that is not known opens without any view."""
+    layout = layout_node(scene)
+    if not layout.IsLayoutDescription(SIDE_BY_SIDE):
+        layout.AddLayoutDescription(SIDE_BY_SIDE, _LAYOUT)
 
 
 def leave_side_by_side(scene: slicer.vtkMRMLScene) -> None:

@@ -74,6 +74,28 @@ def test_application_can_be_closed_during_an_analysis(tmp_path):
     assert "closed at: " in run_slicer("--python-script", str(script))
 
 
+SIDE_BY_SIDE_OPENED = """
+import slicer
+from ICHMultiTaskLib.mrml import layout, scene
+node = layout.layout_node(slicer.mrmlScene)
+for _turn in range(1000):  # until the application has started
+    slicer.app.processEvents()
+    if node.IsLayoutDescription(layout.SIDE_BY_SIDE):
+        break
+node.SetViewArrangement(layout.SIDE_BY_SIDE)
+slicer.app.processEvents()
+shown = [slicer.app.layoutManager().sliceWidget(tag) for tag in (layout.LEFT, layout.RIGHT)]
+print("shown:", all(widget is not None and widget.visible for widget in shown))
+slicer.util.exit(0)
+"""
+
+
+def test_scene_saved_side_by_side_has_views_before_the_module_was_opened(tmp_path):
+    script = tmp_path / "opened.py"
+    script.write_text(SIDE_BY_SIDE_OPENED, encoding="utf-8")
+    assert "shown: True" in run_slicer("--python-script", str(script))
+
+
 def test_training_command_without_window(tmp_path):
     script = REPOSITORY / "ICHMultiTaskTraining" / "ICHMultiTaskTrainingLib" / "cli" / "in_slicer.py"
     command = [SLICER, "--no-main-window", "--no-splash", "--python-script", str(script)]
