@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -373,14 +374,16 @@ def fill_table(node: slicer.vtkMRMLTableNode, titles: Sequence[str], rows: Seque
     node : vtkMRMLTableNode
     titles : sequence of str
     rows : sequence of sequence of str
-        Shown in the user's language.
+        Shown in the user's language. A saved scene keeps neither an empty first cell (the others would move to its
+        place) nor tabs, line breaks and straight quotation marks: a dash, spaces and apostrophes stand for them.
     """
     node.RemoveAllColumns()
     for index, title in enumerate(titles):
         column = vtk.vtkStringArray()
         column.SetName(translated(title))
         for row in rows:
-            column.InsertNextValue(translated(row[index]))
+            text = re.sub(r"[\t\r\n]+", " ", translated(row[index])).replace('"', "'")
+            column.InsertNextValue(text if text or index else NOT_COMPUTED)
         node.AddColumn(column)
     node.SetUseColumnTitleAsColumnHeader(True)
     node.SetLocked(True)

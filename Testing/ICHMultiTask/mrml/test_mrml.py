@@ -456,3 +456,19 @@ def test_pictures_into_a_missing_folder_are_an_error(mrmlScene, head_ct, tmp_pat
     node = volumes.head_ct_to_node(mrmlScene, head_ct, "CT")
     with pytest.raises(OutputError, match="axial_1.png could not be written"):
         pictures.slice_pictures(mrmlScene, node, None, tmp_path / "none")
+
+
+def test_a_table_is_the_same_in_a_saved_scene(mrmlScene, tmp_path):
+    rows = [("", "Model", "9.5"), ('Dr. "A"\tB', "two\nlines", ""), ("x", "", "1, 2")]
+    table = mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "Table")
+    results.fill_table(table, ("Segment", "Method", "Volume"), rows)
+
+    def cells(node):
+        return [[node.GetCellText(row, column) for column in range(3)] for row in range(node.GetNumberOfRows())]
+
+    shown = [["–", "Model", "9.5"], ["Dr. 'A' B", "two lines", ""], ["x", "", "1, 2"]]
+    assert cells(table) == shown
+    path = scene.save_mrb(mrmlScene, tmp_path / "tables.mrb")
+    mrmlScene.Clear(0)
+    assert mrmlScene.ReadFromMRB(str(path), True)
+    assert cells(mrmlScene.GetFirstNodeByName("Table")) == shown

@@ -116,7 +116,7 @@ def test_tables_of_two_readers(mrmlScene, head, logic):
     compared = logic.comparison.compare(head, nodes)
     assert [choice.reader for choice in compared.choices] == ["Dr. A", "Dr. B"] and compared.remarks == ()
     rows = {(row[0], row[1]): row[2:] for row in cells(results.result_node(head, "volume comparison"))}
-    assert rows["", "Model"] == ["20.0 (15.0 to 27.0)"] + [NOT_COMPUTED] * 5
+    assert rows[NOT_COMPUTED, "Model"] == ["20.0 (15.0 to 27.0)"] + [NOT_COMPUTED] * 5
     assert rows["Dr. A", "Planimetry"] == [f"{BOX_ML:.1f}", f"−{20 - BOX_ML:.1f}", "−14", "yes", "yes", "yes"]
     assert {method for _, method in rows} >= {"ABC/2", "ABC/2.4", "ABC/3", "1/2 Sh", "2/3 Sh"}
     ((first, second, dice, _, difference, percent),) = cells(results.result_node(head, "readers"))
