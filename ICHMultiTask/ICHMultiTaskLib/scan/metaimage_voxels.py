@@ -6,6 +6,7 @@ ITK reads a damaged compressed file without an error: its voxels are then whatev
 from __future__ import annotations
 
 import math
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,10 @@ _BYTES = {
     "CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
     "ULONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8,
 }  # fmt: skip
+_LONGEST, _MOST_AXES, _MOST_BYTES = 250, 10, 1 << 38
+"""Most characters of a text, axes and compressed bytes of an image that are passed on to ITK."""
+_DATA_FILE = re.compile(r"[^%]*|[^%]*%0?\d?d[^%]*")
+"""ITK takes the name of the file with the voxels for a format of C: one number of the slice may be in it."""
 
 
 def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
@@ -35,6 +40,7 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
     InputError
         Voxels in lists or patterns of files, or as text, are not judged.
     """
+    _refuse_header(path, fields)
     source = fields.get("ElementDataFile", "")
     kind = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY")
     sizes = fields.get("DimSize", "").split()
@@ -72,6 +78,22 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
                 name=path.name, expected=expected, found=found
             )
         )
+
+
+def _refuse_header(path, fields):
+    """Refuse what ITK writes beyond its buffers, which ends the whole program."""
+    for field, value in fields.items():
+        is_long = len(value) > _LONGEST and not re.fullmatch(r"[-+.\deE\s]*", value)
+        is_odd = field == "ElementDataFile" and not (value.isprintable() and _DATA_FILE.fullmatch(value))
+        is_count = field in ("NDims", "CompressedDataSize")
+        most = _MOST_AXES if field == "NDims" else _MOST_BYTES
+        if is_long or is_odd or (is_count and not (value.isdecimal() and int(value) <= most)):
+            shown = "".join(letter if letter.isprintable() else "�" for letter in value[:40])
+            raise InputError(
+                _("{name} is damaged; expected a MetaImage header, found {field} = {value}.").format(
+                    name=path.name, field=field, value=shown + "…" * (len(value) > 40)
+                )
+            )
 
 
 def _is_true(text):

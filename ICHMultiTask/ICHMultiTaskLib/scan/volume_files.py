@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import InputError, is_out_of_memory
-from ..common.names import shown, utf8_path
+from ..common.names import is_utf8, shown, utf8_path
 from ..common.translation import tr as _
 from .geometry import LPS_TO_RAS, tilt_deg
 from .head_ct import HeadCT, ScanFacts
@@ -214,7 +214,8 @@ def _stored(path, image, size, scale, spacings, warnings=()):
     matrix[:3, 3] = image.GetOrigin()[:3]
     matrix[:3] *= scale[:, None]
     affine, found = checked_affine(path.name, {_("direction and spacing"): LPS_TO_RAS @ matrix}, spacings)
-    header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    # The library can be asked for no field whose name is not UTF-8.
+    header = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if is_utf8(key)}
     return StoredVolume(values, affine, header, (*warnings, *found))
 
 

@@ -274,6 +274,34 @@ def test_damaged_compressed_metaimage_is_not_read_as_what_lies_in_the_memory(tmp
     assert capfd.readouterr().err == "", "the library prints nothing of its own"
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("Name", "x" * 300), ("NDims", "-1"), ("NDims", "100"), ("CompressedDataSize", "-1"),
+        ("CompressedDataSize", "9" * 13), ("ElementDataFile", "%s%s%s.raw 1 8 1"), ("ElementDataFile", "LOCAL\x0ex^D}"),
+        ("ElementDataFile", "y" * 300),
+    ],
+)  # fmt: skip
+def test_metaimage_header_that_would_end_the_program_is_refused(tmp_path, head, field, value):
+    """ITK writes these beyond its buffers, so that the whole program, 3D Slicer too, ends without a word."""
+    image = sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0])))
+    sitk.WriteImage(image, str(tmp_path / "scan.mha"), useCompression=True)
+    content = (tmp_path / "scan.mha").read_bytes()
+    line = re.search(rf"(?m)^{field} = .*$".encode(), content)
+    start, end = line.span() if line else (0, 0)
+    new = f"{field} = {value}".encode() + b"\n" * (not line)
+    (tmp_path / "scan.mha").write_bytes(content[:start] + new + content[end:])
+    refused(tmp_path / "scan.mha", rf"scan\.mha is damaged; expected a MetaImage header, found {field} = ")
+
+
+def test_volume_file_with_a_field_of_another_character_set_is_read(tmp_path, head):
+    image = sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0])))
+    sitk.WriteImage(image, str(tmp_path / "scan.mha"))
+    content = (tmp_path / "scan.mha").read_bytes()
+    (tmp_path / "scan.mha").write_bytes(content.replace(b"ElementSpacing", b"Gr\xf6\xdfe = gro\xdf\nElementSpacing"))
+    assert read_head_ct(tmp_path / "scan.mha").hu.shape == head[0].shape
+
+
 def test_metaimage_without_its_voxels_and_with_directions_that_scale(tmp_path, head):
     image = sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0])))
     sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
