@@ -60,13 +60,12 @@ def export_bundle(
     scans = len(trainer.scans.died)
     kind = "simulated scans" if trainer.simulated else "scans"
     own_data = training_data or f"{scans} {kind} of {trainer.manifest_name}"
-    training_data = own_data
-    if config.tasks != "both":
-        untrained = {"volume": "prognosis", "prognosis": "volume"}[config.tasks]
-        training_data += f"; only for the {config.tasks}: its {untrained} is meaningless"
     # Timing is not a property of the model.
     validation = {key: value for key, value in choice.entry.items() if key not in ("seconds", "ended")}
-    images = trainer.images
+    images, settings = trainer.images, config.as_dict()
+    if choice.is_start:  # a head that was trained in this run is not among these weights
+        tasks = starting_bundle(config.start_from).tasks
+        settings["tasks"] = "both" if len(tasks) > 1 else tasks[0]
     if config.start_from is not None:
         of_start = images_of(starting_bundle(config.start_from), "training", "calibration")
         images = of_start if choice.is_start else images | of_start
@@ -76,14 +75,14 @@ def export_bundle(
         "license": "Apache-2.0",
         "description": "Hematoma volume, 30-day mortality and attention from a non-contrast head CT.",
         "intended_use": INTENDED_USE,
-        "training_data": training_data,
+        "training_data": own_data,
         "architecture": trainer.bundle_architecture,
         "preprocessing": config.preprocessing,
         "target": config.target,
         "calibration": trainer.calibration(choice),
         "metrics": {"validation": validation, "validation_scans": len(trainer.validation.died)},
         "training": {
-            "config": config.as_dict(), "command": command, "scans": scans, "note": choice.note,
+            "config": settings, "command": command, "scans": scans, "note": choice.note,
             "images": as_text(images),
         },
         "provenance": provenance(trainer.device, trainer.runtime.name),
@@ -95,6 +94,7 @@ def export_bundle(
         metadata = derived(metadata, [start], "fine-tuned", name, version, f"on {own_data}")
         if choice.is_start and "weights" in start.metadata:
             metadata["weights"] = start.metadata["weights"]  # in another format the weights would change
+    metadata["training_data"] = _with_heads(metadata["training_data"], settings["tasks"])
     bundle = save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
     if choice.is_start or not trainer.start.get("outline") or config.tasks == "prognosis":
         return bundle
@@ -102,6 +102,14 @@ def export_bundle(
     outlined = outlined_volumes(Analyzer(bundle, str(trainer.device)), trainer.validation_rows)
     metadata["calibration"] = trainer.calibration(choice, outlined)
     return save_bundle(folder, choice.state, metadata, model_card(metadata), overwrite=True)
+
+
+def _with_heads(training_data, tasks):
+    """The sentence on the training data with which head alone was trained, as the model is now."""
+    for head, other in (("volume", "prognosis"), ("prognosis", "volume")):
+        words = f"; only for the {head}: its {other} is meaningless"
+        training_data = training_data.replace(words, "") + words * (tasks == head)
+    return training_data
 
 
 def export_best(

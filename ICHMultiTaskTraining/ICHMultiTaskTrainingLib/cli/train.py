@@ -126,12 +126,18 @@ def read_settings(options: argparse.Namespace) -> tuple[str, dict]:
                 f"The config file {options.config} is malformed: expected settings by name, found {settings}."
             )
     by_device = "gpu" if choose_device(options.device) == "cuda" else "default"
-    preset = settings.pop("preset", options.preset or by_device)
-    if options.preset not in (None, preset):
-        raise InputError(f"The presets differ: expected one, found {options.preset} and {preset} in {options.config}.")
-    of_flags = {"fold": options.fold, "folds": options.folds, "architecture.network": options.network}
-    asked = parse_assignments(options.set) | {name: value for name, value in of_flags.items() if value is not None}
+    of_flags = {
+        "preset": options.preset, "fold": options.fold, "folds": options.folds, "architecture.network": options.network,
+    }  # fmt: skip
+    flags, assigned = {name: v for name, v in of_flags.items() if v is not None}, parse_assignments(options.set)
+    sources = (("--preset", flags), ("--set", assigned), (options.config, settings))
+    presets = {str(given["preset"]): place for place, given in sources if "preset" in given}
+    if len(presets) > 1:
+        found = " and ".join(f"{name} in {place}" for name, place in presets.items())
+        raise InputError(f"The presets differ: expected one, found {found}.")
+    asked = assigned | flags
     settings |= asked
+    preset = settings.pop("preset", by_device)
     if "folds" in asked and settings.get("fold") is None:
         raise InputError(
             "The number of folds has no effect without the fold that is held out: expected --fold with it, from 0, "

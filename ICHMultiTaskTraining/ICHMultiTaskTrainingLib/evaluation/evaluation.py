@@ -113,7 +113,9 @@ def evaluate(
         pictured = {rows[n].image for n in example_rows(rows)}
         each = analyze_each(partial(_evaluate_row, pictured), rows, analyzer, processes, progress)
         records, pooled, examples = map(list, zip(*each, strict=True))
-        metrics, seen = summarize(records), len(seen_rows(model, rows, *MADE_WITH))
+        metrics = summarize(records)
+        used = [row for row, record in zip(rows, records) if _is_done(record)]
+        seen = len(seen_rows(model, used, *MADE_WITH))
         metrics |= {
             "data": _data_sentence(records, rows, manifest, simulated) + (f"; {_seen(seen)}" if seen else ""),
             "seen": seen,
@@ -280,8 +282,11 @@ def _best_probability(row, has_clinical):
 
 
 def _done(records):
-    predictions = ("predicted_volume_ml", "mortality_probability")
-    return [record for record in records if any(record[name] is not None for name in predictions)]
+    return [record for record in records if _is_done(record)]
+
+
+def _is_done(record):
+    return any(record[name] is not None for name in ("predicted_volume_ml", "mortality_probability"))
 
 
 def _data_sentence(records, rows, manifest, simulated):

@@ -12,7 +12,14 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle
 from ICHMultiTaskLib.model.networks import ARGUMENTS, DEFAULT_NETWORK, NETWORKS
 from ICHMultiTaskLib.model.preprocessing import PRESETS as PREPROCESSING
 
-from .config_checks import WITH_A_START, can_be_dense, check_heads, check_settings, inner_settings
+from .config_checks import (
+    WITH_A_START,
+    can_be_dense,
+    check_heads,
+    check_pull,
+    check_settings,
+    inner_settings,
+)
 
 SHIPPED = "shipped"
 """Value of `start_from` for the bundle shipped with the software."""
@@ -168,9 +175,14 @@ class TrainingConfig:
         # With frozen norms, the bundle's own network is trained, since its calibration is valid only for that network.
         return self.bundle_architecture() if self.frozen_norm or self.frozen_encoder else self.architecture
 
+    def learned_heads(self) -> tuple[str, ...]:
+        """Heads that the run trains: "volume", "prognosis" or both."""
+        weights = {"volume": self.volume_weight, "prognosis": self.prognosis_weight}
+        return tuple(head for head, weight in weights.items() if self.tasks in ("both", head) and weight > 0)
+
     def learns_deaths(self) -> bool:
         """Whether the prognosis is trained on the column `died`, and so needs both outcomes."""
-        return self.tasks != "volume" and self.prognosis_weight > 0 and self.outcome == "died"
+        return "prognosis" in self.learned_heads() and self.outcome == "died"
 
     def bundle_architecture(self) -> dict:
         """Architecture of the bundle's network."""
@@ -301,6 +313,7 @@ def _of_the_start(settings, changes, inner):
     start = starting_bundle(settings["start_from"])
     metadata = start.metadata
     check_heads(settings, start.tasks)
+    check_pull(settings, start.tasks)
     architecture = dict(metadata["architecture"])
     if "member" in architecture:
         raise InputError(

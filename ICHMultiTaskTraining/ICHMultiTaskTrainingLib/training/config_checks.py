@@ -127,6 +127,19 @@ def check_heads(settings: dict, trained: Collection[str] = ()) -> None:
             )
 
 
+def check_pull(settings: dict, trained: Collection[str]) -> None:
+    """Refuse to keep a head near that of a start where it was never trained; parameters as of `check_heads`."""
+    pulls = settings["anchor"] > 0 or settings["mix_with_start"]
+    for head in ("volume", "prognosis"):
+        learned = settings["tasks"] in ("both", head) and settings[f"{head}_weight"] > 0
+        if pulls and learned and head not in trained:
+            raise InputError(
+                f"The {head} of the model to start from was not trained: expected a start with it, or anchor 0 and "
+                f"mix_with_start false, found anchor {settings['anchor']:g} and mix_with_start "
+                f"{str(settings['mix_with_start']).lower()}."
+            )
+
+
 def _check_clinical(settings):
     check_names(settings["clinical"])
     if settings["clinical"] and (settings["tasks"] == "volume" or settings["prognosis_weight"] == 0):

@@ -241,6 +241,12 @@ def check_split(split: dict[str, list[Row]], config: TrainingConfig, processes: 
         raise InputError(f"Too few scans for validation: expected at least 2, found {len(split['validation'])}.")
     died = {row.patient_id: row.died for row in split["train"]}
     deaths = sum(died.values())
+    learned = outcomes(split["train"], config.outcome)
+    if "prognosis" in config.learned_heads() and config.outcome != "died" and learned.min() == learned.max():
+        raise InputError(
+            f"No prognosis can be learned from the column {config.outcome}: expected several probabilities among the "
+            f"patients that train, found {learned[0]:g} for all of them."
+        )
     if config.learns_deaths() and not 0 < deaths < len(died):
         raise InputError(
             "No prognosis can be learned from the patients that train: expected both outcomes among them, found "

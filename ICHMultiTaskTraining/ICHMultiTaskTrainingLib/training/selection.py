@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .checkpoint import load_checkpoint
+from .config import starting_bundle
 from .validation import score, validation_losses
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def choose(trainer: Trainer) -> Selection:
     """Select the weights that become the model.
 
     For a run from random weights this is the last epoch, or with `patience` the best. For a run that started from a
-    model it is the start itself if no epoch is better on the held-out patients.
+    model it is the start itself if no epoch is better on the held-out patients, unless the run trained a head that the
+    start lacks.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def choose(trainer: Trainer) -> Selection:
     config = trainer.config
     last = Selection(trainer.network.state_dict(), trainer.history[-1])
     choice = (best_choice(trainer) if config.patience is not None else None) or last
-    if config.start_from is None:
+    if config.start_from is None or set(config.learned_heads()) - set(starting_bundle(config.start_from).tasks):
         return choice
     start = Selection(trainer.start_state, trainer.history[0], is_start=True)
     if config.mix_with_start:

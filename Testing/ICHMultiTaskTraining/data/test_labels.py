@@ -96,6 +96,9 @@ def test_both_outcomes_are_needed_among_the_patients_that_train(images):
     assert "expected both outcomes among them, found 0 deaths of 12 patients" in sorted(outcomes)[0]
     for fold in range(5):
         check_start(manifest, make_config(fold=fold, tasks="volume"))
+    same = replace(manifest, rows=tuple(replace(row, extra={"risk": "0.2"}) for row in table))
+    with pytest.raises(InputError, match="No prognosis can be learned from the column risk: .* found 0.2 for all"):
+        check_start(same, make_config(outcome="risk"))
 
 
 def test_all_is_listed_at_once(images):

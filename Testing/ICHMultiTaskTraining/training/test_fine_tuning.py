@@ -273,8 +273,11 @@ def test_settings_of_a_run_are_taken_again_and_nested_ones_one_by_one(tmp_path):
     preset, settings = read_settings(parser.parse_args([*command, "--set", "architecture.width=4"]))
     again = make_config(preset, **settings)
     assert again == replace(config, architecture=config.architecture | {"width": 4})
-    with pytest.raises(InputError, match="presets differ: expected one, found default and paper"):
+    with pytest.raises(InputError, match="presets differ: expected one, found default in --preset and paper in .*json"):
         read_settings(parser.parse_args([*command, "--preset", "default"]))
+    with pytest.raises(InputError, match="presets differ: expected one, found paper in --preset and gpu in --set"):
+        read_settings(parser.parse_args(["m.csv", "--output", "run", "--preset", "paper", "--set", "preset=gpu"]))
+    assert read_settings(parser.parse_args(["m.csv", "--output", "run", "--set", "preset=paper"])) == ("paper", {})
     with pytest.raises(InputError, match="setting architecture.depth is unknown: expected architecture of netw"):
         make_config(**{"architecture.depth": 3})
 

@@ -13,6 +13,7 @@ from ICHMultiTaskLib.model.networks import build_network
 from ICHMultiTaskLib.model.runtime import Runtime
 from ICHMultiTaskLib.model.testing import tiny_bundle
 from ICHMultiTaskTrainingLib import cli
+from ICHMultiTaskTrainingLib.bundles.export import export_bundle
 from ICHMultiTaskTrainingLib.data.manifest import read_manifest
 from ICHMultiTaskTrainingLib.data.splits import split_rows
 from ICHMultiTaskTrainingLib.training.config import make_config
@@ -84,6 +85,31 @@ def test_second_step_starts_from_the_weights_of_the_first(upstream, training_man
         make_config("fine-tune", start_from=str(upstream / "bundle"))
     shipped = ModelBundle.load(default_bundle())
     assert make_config(start_from="shipped").bundle_architecture() == shipped.metadata["architecture"]
+
+
+def test_a_head_that_the_start_lacks_is_not_given_up_with_the_trained_weights(
+    upstream, training_manifest, tmp_path, monkeypatch
+):
+    """The paper's second step: a start without a prognosis, given back, would show one that nobody trained."""
+    monkeypatch.setattr("ICHMultiTaskTrainingLib.training.selection.score", lambda entry: entry["epoch"])  # ended worse
+    heads = {}
+    for name, start, tasks in (("second", upstream / "bundle", "both"), ("third", tmp_path / "second", "volume")):
+        config = make_config(start_from=str(start), tasks=tasks, coarse_epochs=[], epochs=1)
+        trainer = Trainer(read_manifest(training_manifest), config, tmp_path / f"run-{name}", "cpu")
+        trainer.run()
+        bundle = export_bundle(trainer, tmp_path / name, name, None, None, "", choice := trainer.choose())
+        heads[name] = choice.is_start, bundle.tasks, "meaningless" in bundle.training_data
+    # The third could be given back, and has both heads of its start.
+    assert heads == {"second": (False, ("volume", "prognosis"), False), "third": (True, ("volume", "prognosis"), False)}
+
+
+def test_a_head_that_the_start_lacks_is_not_pulled_toward_it(upstream):
+    for pull in ({"anchor": 1.0}, {"mix_with_start": True}):
+        with pytest.raises(
+            InputError, match="prognosis of the model to start from was not trained: expected .* found anch"
+        ):
+            make_config(start_from=str(upstream / "bundle"), **pull)
+        make_config(start_from=str(upstream / "bundle"), tasks="volume", **pull)
 
 
 def test_run_is_not_continued_from_another_bundle(training_manifest, small_settings, tmp_path):
