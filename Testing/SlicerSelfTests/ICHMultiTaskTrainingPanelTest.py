@@ -248,6 +248,9 @@ class ICHMultiTaskTrainingPanelTest(LegibleCase):
         self.assertEqual(sum("does not exist" in line for line in text.split("\n")), 3, text)
         self.assertFalse(self.ui.startButton.enabled)
         self.screenshot("training-problems")
+        self.ui.logText.appendPlainText(" ".join(["a long line of the log"] * 40))
+        slicer.app.processEvents()
+        self.assertEqual(self.ui.logText.horizontalScrollBar().maximum, 0, "its beginning is seen, too")
 
     def test_pathsThatWereClearedAreNotUsed(self):
         self.assertTrue(self.ui.startButton.enabled)

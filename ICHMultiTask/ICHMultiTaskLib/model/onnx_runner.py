@@ -77,7 +77,7 @@ class OnnxRunner:
         """Features of the last two stages and of the layers of the last one, regression output, log odds of death."""
         names = self._encoder.outputs
         features = dict(zip(names, self._forward.run(names, {"image": image})))
-        progress(1.0, _("Network: {stage}").format(stage=LAST))
+        progress(1.0, _("Network: {stage}").format(stage=stage_words(LAST)))
         volume, scores = self._heads(features[LAST], clinical)
         survival, death = np.maximum(scores, 0.0) if self._final_relu else scores
         return features, float(volume[0]), float(death - survival)

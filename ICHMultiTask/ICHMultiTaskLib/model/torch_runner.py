@@ -9,7 +9,7 @@ import torch
 
 from ..common.progress import NO_PROGRESS, Progress
 from ..common.translation import tr as _
-from .attention import INPUT, check_network
+from .attention import INPUT, check_network, stage_words
 from .attention.maps import attention_map, image_map
 from .bundle import ModelBundle
 from .networks.base import MultiTaskNetwork
@@ -53,7 +53,7 @@ class TorchRunner:
         with torch.no_grad(), repeatable(self.device), self.runtime.context():
             for name, output in self.network.features(self.runtime.arrange(self._tensor(image))):
                 features[name] = output
-                progress(len(features) / 4, _("Network: {stage}").format(stage=name))
+                progress(len(features) / 4, _("Network: {stage}").format(stage=stage_words(name)))
             volume, scores = self.network.heads(features[name], clinical=self._tensor(clinical))
         return features, float(volume[0]), float(scores[0, 1] - scores[0, 0])
 

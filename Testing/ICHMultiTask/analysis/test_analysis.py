@@ -217,7 +217,7 @@ def test_progress_rises_from_0_to_1(scan, bundle, analyzer, with_loading):
     assert len(reports) >= 8 and all(message for _, message in reports)
 
 
-@pytest.mark.parametrize("at", ["Checking", "Preparing", "Network: stage2", "Attention"])
+@pytest.mark.parametrize("at", ["Checking", "Preparing", "Network: stage 2", "Attention"])
 def test_cancel_stops_at_the_next_report(scan, analyzer, at):
     seen = []
 
