@@ -47,7 +47,8 @@ def average_bundles(
     Raises
     ------
     InputError
-        If there are fewer than two models, or they differ in architecture, preprocessing or target.
+        If there are fewer than two models, they differ in architecture, preprocessing or target, or no head was
+        trained in all of them.
     """
     bundles = _of_one_kind(bundles)
     states = [bundle.network().state_dict() for bundle in bundles]
@@ -110,7 +111,16 @@ def _of_one_kind(bundles):
                     f"The models cannot be averaged: expected the same {key}, found {bundle.metadata.get(key)} in "
                     f"{bundle.folder} and {last.metadata.get(key)} in {last.folder}."
                 )
+    if not _shared_tasks(bundles):
+        found = ", ".join(f"{' and '.join(bundle.tasks)} in {bundle.folder}" for bundle in bundles)
+        raise InputError(f"The models cannot be averaged: expected a head that was trained in all, found {found}.")
     return bundles
+
+
+def _shared_tasks(bundles):
+    """The setting `tasks` for the heads that were trained in all models; None if there are none."""
+    heads = set.intersection(*(set(bundle.tasks) for bundle in bundles))
+    return "both" if len(heads) > 1 else next(iter(heads), None)
 
 
 def _uncalibrated(bundles, what):
@@ -121,7 +131,9 @@ def _uncalibrated(bundles, what):
     kept = ("validation", "validation_scans")
     metadata["metrics"] = {key: value for key, value in metadata["metrics"].items() if key in kept}
     names = ", ".join(f"{bundle.name} {bundle.version}" for bundle in bundles)
-    metadata["training"] = metadata.get("training", {}) | {
+    training = metadata.get("training", {})
+    metadata["training"] = training | {
+        "config": training.get("config", {}) | {"tasks": _shared_tasks(bundles)},
         "note": f"{what} {len(bundles)} models' ({names}); command, settings and validation are from the last.",
         "images": as_text(frozenset().union(*(images_of(bundle, "training") for bundle in bundles))),
     }

@@ -128,7 +128,8 @@ def attention_example(row: Row, analysis: Analysis, mask: np.ndarray | None = No
     shown = upright(attention.array)
     k = np.unravel_index(int(shown.argmax()), shown.shape)[0]
     steps = [analysis.head_ct.spacing_kji[axis] for axis in axes]
-    volume = f"{analysis.volume_ml:.1f} mL, true {row.volume_ml:.1f} mL"
+    read = "" if analysis.volume_ml is None else f"{analysis.volume_ml:.1f} mL, "  # of a model of the prognosis alone
+    volume = f"{read}true {row.volume_ml:.1f} mL"
     return {
         "title": f"{row.patient_id}: {volume}",
         "hu": upright(analysis.head_ct.hu)[k].copy(),

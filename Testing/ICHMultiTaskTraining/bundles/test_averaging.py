@@ -11,7 +11,7 @@ from ICHMultiTaskLib.model.bundle import ModelBundle, default_bundle, save_bundl
 from ICHMultiTaskLib.model.preprocessing import prepare
 from ICHMultiTaskLib.model.testing import phantom, tiny_bundle
 from ICHMultiTaskTrainingLib import cli
-from ICHMultiTaskTrainingLib.bundles.averaging import ensemble_bundles
+from ICHMultiTaskTrainingLib.bundles.averaging import average_bundles, ensemble_bundles
 from ICHMultiTaskTrainingLib.training.config import make_config
 
 
@@ -62,6 +62,20 @@ def test_other_architectures_and_single_models_are_refused(models, tmp_path, cap
     assert cli.main(["average", str(tmp_path / "none"), str(models[2]), "--output", str(folder)]) == 1
     assert "none" in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_a_head_counts_as_trained_where_all_have_trained_it(models, tmp_path):
+    """The mean with a head of random weights means nothing."""
+    for tasks in ("volume", "prognosis"):
+        bundle = ModelBundle.load(models[1])
+        metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
+        metadata["training"] = {"command": "train", "config": {"tasks": tasks}}
+        save_bundle(tmp_path / tasks, bundle.network().state_dict(), metadata, "# One\n")
+    for combine in (average_bundles, ensemble_bundles):
+        made = combine([tmp_path / "volume", models[2]], tmp_path / combine.__name__)
+        assert made.tasks == ("volume",)
+        with pytest.raises(InputError, match="expected a head that was trained in all, found volume in .*prognosis in"):
+            combine([tmp_path / "volume", tmp_path / "prognosis"], tmp_path / "none")
 
 
 def test_ensemble_outputs_the_mean_and_is_used_like_other_models(models, tmp_path, capsys):

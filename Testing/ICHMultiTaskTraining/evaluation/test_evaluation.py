@@ -25,6 +25,7 @@ from ICHMultiTaskTrainingLib.bundles.recalibration import recalibrate
 from ICHMultiTaskTrainingLib.evaluation.evaluation import attention_metrics, evaluate, locate_attention
 from ICHMultiTaskTrainingLib.evaluation.features import FILE as FEATURES
 from ICHMultiTaskTrainingLib.evaluation.features import pooled_features, read_features
+from ICHMultiTaskTrainingLib.evaluation.robustness.run import robustness
 
 
 def write_nifti(path, array, ijk_to_ras):
@@ -255,6 +256,20 @@ def test_impossible_labels_are_found_before_the_work(cohort, bundle, tmp_path):
     wrong = [rows[0], rows[1] | {"image": rows[0]["image"]}, rows[2] | {"volume_ml": 1e9}]
     with pytest.raises(InputError, match="volume_ml above 500 mL in 1 of 3 rows.*the same image is listed for P0, P1"):
         evaluate(write_manifest(folder, wrong, "wrong.csv"), tmp_path / "out", bundle, "cpu")
+
+
+def test_a_model_of_the_prognosis_alone_is_evaluated(cohort, bundle, tmp_path):
+    """The single task of the paper's table 2. Robustness is of the volume, and refused before the work."""
+    metadata = {key: value for key, value in bundle.metadata.items() if key != "sha256"}
+    metadata["training"] = {"command": "train", "config": {"tasks": "prognosis"}}
+    alone = save_bundle(tmp_path / "alone", bundle.network().state_dict(), metadata, "# Alone\n")
+    metrics = evaluate(write_manifest(*cohort), tmp_path / "out", alone, "cpu")
+    assert metrics["volume"]["patients"] == 0 and metrics["prognosis"]["patients"] == 5
+    assert "attention.png" in metrics["figures"]
+    with pytest.raises(
+        InputError, match="measured on the volume: expected a model that reads it, found prognosis alone"
+    ):
+        robustness(tmp_path / "robust", alone, "cpu", patients=1)
 
 
 def test_a_folder_with_something_else_is_not_overwritten(cohort, bundle, tmp_path):

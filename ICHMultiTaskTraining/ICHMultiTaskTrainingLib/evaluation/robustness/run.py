@@ -106,6 +106,10 @@ def robustness(
     with new_folder(output, "robustness", overwrite=True, inputs=inputs) as folder:
         progress(0.0, "Loading the model")
         analyzer = Analyzer(bundle, device)
+        if "volume" not in analyzer.bundle.tasks:
+            raise InputError(
+                "Robustness is measured on the volume: expected a model that reads it, found prognosis alone."
+            )
         of_heads = [None] * len(each)
         with closing(in_processes(_read_head, each, processes, setup=copier(analyzer))) as found:
             for done, (number, of_head) in enumerate(found, start=1):
