@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import results
 from .diameters import remove_diameters
+from .hierarchy import identity_of
 from .layout import own_composites
 from .scene import nodes_of_class
 from .segments import belongs_to
 from .three_d import hide_skulls
+from .translation import tr as _
 
 if TYPE_CHECKING:
     import slicer
@@ -56,6 +59,17 @@ def scans(scene: slicer.vtkMRMLScene) -> list[slicer.vtkMRMLScalarVolumeNode]:
         if node.GetClassName() == "vtkMRMLScalarVolumeNode"
         and not results.is_result(node)
         and not node.GetHideFromEditors()
+    ]
+
+
+def distinct_names(nodes: Sequence[slicer.vtkMRMLNode]) -> list[str]:
+    """Names of scans; where several have one name, as series of one protocol do, with patient and date, or a number."""
+    names = [node.GetName() or _("Unnamed scan") for node in nodes]
+    stated = [identity_of(node) for node in nodes]
+    parts = [", ".join(filter(None, (found.get("patient_id"), found.get("study_date")))) for found in stated]
+    longer = [f"{name} ({part})" if part and names.count(name) > 1 else name for name, part in zip(names, parts)]
+    return [
+        name if longer.count(name) == 1 else f"{name}, {longer[: n + 1].count(name)}" for n, name in enumerate(longer)
     ]
 
 

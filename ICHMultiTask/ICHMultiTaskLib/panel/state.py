@@ -83,11 +83,11 @@ class PanelState:
 
     def scans(self) -> list[tuple[slicer.vtkMRMLScalarVolumeNode, str]]:
         """Scans to choose from, as (node, text): the name, with the result where it was analyzed as it is."""
-        return [(scan, self._scan_text(scan)) for scan in focus.scans(create_scene())]
+        found = focus.scans(create_scene())
+        return [(scan, self._scan_text(scan, name)) for scan, name in zip(found, focus.distinct_names(found))]
 
-    def _scan_text(self, scan):
+    def _scan_text(self, scan, name):
         facts = self.logic.analysis.facts_of(scan)
-        name = scan.GetName() or _("Unnamed scan")
         if facts is None or is_outdated(scan):
             return name
         return _("{scan}: {result}").format(scan=name, result=headline_of(facts))

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from dataclasses import replace
 from enum import Enum
 from types import SimpleNamespace
 
@@ -839,3 +840,18 @@ def test_after_a_scan_is_removed_another_is_chosen_even_if_the_parameters_alread
     case.panel.choose(None)  # as a parameter node does when its reference is gone
     case.panel.scan_removed(node_id, second, remains)
     assert case.panel.scan is first
+
+
+def test_scans_of_one_name_are_told_apart(case):
+    for patient, date in (("A", "20260101"), ("B", "20260101"), ("B", "20260102"), ("", ""), ("", "")):
+        head_ct = testing.phantom()
+        study = f"1.{patient}.{date}" if patient else ""
+        facts = replace(
+            head_ct.facts, patient_id=patient, study_date=date, study_uid=study, series_uid=study and f"{study}.1"
+        )
+        volumes.head_ct_to_node(case.scene, replace(head_ct, facts=facts), "2: Head")
+    volumes.head_ct_to_node(case.scene, testing.phantom(), "3: Head")
+    assert [text for _, text in case.panel.scans()] == [
+        "2: Head (A, 20260101)", "2: Head (B, 20260101)", "2: Head (B, 20260102)", "2: Head, 1", "2: Head, 2",
+        "3: Head",
+    ]  # fmt: skip
