@@ -74,14 +74,23 @@ def moved(head_ct: HeadCT, before: np.ndarray, now: np.ndarray) -> HeadCT:
     return replace(head_ct, ijk_to_ras=motion_between(before, now) @ head_ct.ijk_to_ras)
 
 
-def keep_peak(attentionNode: slicer.vtkMRMLScalarVolumeNode, peak_ras_mm: tuple[float, float, float] | None) -> None:
-    """Store the world position of the highest attention in mm with the map; None: the map is blank."""
+def keep_peak(
+    attentionNode: slicer.vtkMRMLScalarVolumeNode, peak_ras_mm: tuple[float, float, float] | None, head_ct: HeadCT
+) -> None:
+    """Store the position of the highest attention with its map, which has the grid of the analyzed scan.
+
+    Parameters
+    ----------
+    attentionNode : vtkMRMLScalarVolumeNode
+    peak_ras_mm : tuple of float or None
+        Where the scan was when it was read; None: the map is blank.
+    head_ct : HeadCT
+        The scan as it was read.
+    """
     attentionNode.SetAttribute(_PEAK, json.dumps(peak_ras_mm))
     index = None
     if peak_ras_mm is not None:
-        index = (
-            apply_affine(np.linalg.inv(world_affine(attentionNode)[0]), np.array([peak_ras_mm]))[0].round(6).tolist()
-        )
+        index = apply_affine(np.linalg.inv(head_ct.ijk_to_ras), np.array([peak_ras_mm]))[0].round(6).tolist()
     attentionNode.SetAttribute(_PEAK_INDEX, json.dumps(index))
 
 

@@ -20,7 +20,7 @@ from ..common.words import word
 from ..model.attention import SHOWN_FROM
 from .hierarchy import file_beside
 from .layout import own_composites
-from .placement import keep_peak, put_on_scan
+from .placement import keep_peak, peak_of, put_on_scan
 from .scene import INFERNO_ID, application_logic, nodes_of_class
 from .translation import tr as _
 from .volumes import show_brain_window
@@ -201,15 +201,16 @@ def show_attention(
         put_on_scan(node, attention.array, volumeNode, head_ct)
         for key in ("head", "stage", "method"):
             node.SetAttribute(f"ICHMultiTask.{key}", getattr(attention, key))
-        keep_peak(node, attention.peak_ras_mm)
+        keep_peak(node, attention.peak_ras_mm, head_ct)
     file_beside(node, volumeNode)
     show_brain_window(volumeNode)
     node.SetAttribute(_IS_ON, str(int(shown)))
     if in_views:
         show_overlay(scene, volumeNode, map_to_show(volumeNode))
-    if in_views and jump and attention.peak_ras_mm is not None:
+    peak = peak_of(node)
+    if in_views and jump and peak is not None:
         for sliceNode in nodes_of_class(scene, "vtkMRMLSliceNode"):
-            sliceNode.JumpSlice(*attention.peak_ras_mm)
+            sliceNode.JumpSlice(*peak)
     return node
 
 

@@ -531,6 +531,17 @@ def test_the_map_its_peak_and_the_analysis_go_with_their_scan(mrmlScene, head, l
     np.testing.assert_allclose(restored.head_ct.ijk_to_ras, TURN @ SHEARED, atol=1e-3)
 
 
+def test_a_scan_that_is_moved_while_it_is_analyzed_has_its_map_and_peak_in_place(mrmlScene, head):
+    logic, analysis = Logic(), analysis_of(head)
+    logic.analysis.read(head)
+    move_by_transform(mrmlScene, head)
+    logic.analysis.show((head, analysis))
+    assert_on(results.result_node(head, "attention"), head)
+    np.testing.assert_allclose(logic.analysis.analysis_of(head).head_ct.ijk_to_ras, TURN @ SHEARED, atol=1e-3)
+    matrix = view(mrmlScene, "Red").GetSliceToRAS()
+    assert matrix.GetElement(2, 3) == pytest.approx((TURN @ (*PEAK, 1))[2], abs=1e-3), "the views go to it"
+
+
 def test_a_segment_that_was_moved_with_its_scan_is_compared_in_its_place(mrmlScene, head, logic):
     drawn = segmentation(mrmlScene)
     before = logic.comparison.compare(head, drawn).comparison.segments[0]
