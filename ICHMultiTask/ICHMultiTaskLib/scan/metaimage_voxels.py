@@ -20,6 +20,9 @@ _BYTES = {
 }  # fmt: skip
 _LONGEST, _MOST_AXES, _MOST_BYTES = 250, 10, 1 << 38
 """Most characters of a text, axes and compressed bytes of an image that are passed on to ITK."""
+_NUMBERS = dict.fromkeys(("DimSize", "Offset", "Position", "Origin", "CenterOfRotation", "ElementSpacing"), 1)
+_NUMBERS |= {"ElementSize": 1, "TransformMatrix": 2, "Rotation": 2, "Orientation": 2}
+"""Fields of as many numbers as there are axes, or the square of it."""
 _DATA_FILE = re.compile(r"[^%]*|[^%]*%0?\d?d[^%]*")
 """ITK takes the name of the file with the voxels for a format of C: one number of the slice may be in it."""
 
@@ -81,19 +84,30 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
 
 
 def _refuse_header(path, fields):
-    """Refuse what ITK writes beyond its buffers, which ends the whole program."""
+    """Refuse what ITK writes beyond its buffers, or takes for other numbers: it may end the whole program."""
+    axes = fields.get("NDims", "3")
     for field, value in fields.items():
-        is_long = len(value) > _LONGEST and not re.fullmatch(r"[-+.\deE\s]*", value)
-        is_odd = field == "ElementDataFile" and not (value.isprintable() and _DATA_FILE.fullmatch(value))
-        is_count = field in ("NDims", "CompressedDataSize")
-        most = _MOST_AXES if field == "NDims" else _MOST_BYTES
-        if is_long or is_odd or (is_count and not (value.isdecimal() and int(value) <= most)):
+        if not _is_sound(field, value, int(axes) if axes.isdecimal() else 0):
             shown = "".join(letter if letter.isprintable() else "�" for letter in value[:40])
             raise InputError(
-                _("{name} is damaged; expected a MetaImage header, found {field} = {value}.").format(
+                _("{name} is damaged; expected usable values in its MetaImage header, found {field} = {value}.").format(
                     name=path.name, field=field, value=shown + "…" * (len(value) > 40)
                 )
             )
+
+
+def _is_sound(field, value, axes):
+    if field in ("NDims", "CompressedDataSize"):
+        return value.isdecimal() and int(value) <= (_MOST_AXES if field == "NDims" else _MOST_BYTES)
+    if field in _NUMBERS:
+        try:
+            numbers = [float(word) for word in value.split()]
+        except ValueError:
+            return False
+        return len(numbers) == axes ** _NUMBERS[field] and (field != "DimSize" or min(numbers) >= 1)
+    if field == "ElementDataFile" and not (value.isprintable() and _DATA_FILE.fullmatch(value)):
+        return False
+    return len(value) <= _LONGEST
 
 
 def _is_true(text):

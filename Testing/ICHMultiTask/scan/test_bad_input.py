@@ -279,7 +279,8 @@ def test_damaged_compressed_metaimage_is_not_read_as_what_lies_in_the_memory(tmp
     [
         ("Name", "x" * 300), ("NDims", "-1"), ("NDims", "100"), ("CompressedDataSize", "-1"),
         ("CompressedDataSize", "9" * 13), ("ElementDataFile", "%s%s%s.raw 1 8 1"), ("ElementDataFile", "LOCAL\x0ex^D}"),
-        ("ElementDataFile", "y" * 300),
+        ("ElementDataFile", "y" * 300), ("Offset", "0 1\xed 2"), ("DimSize", "56 56 -4"), ("DimSize", "56 56"),
+        ("ElementSpacing", "4,0 4,0 5,0"), ("TransformMatrix", "1 0 0 0 1 0 0 0"),
     ],
 )  # fmt: skip
 def test_metaimage_header_that_would_end_the_program_is_refused(tmp_path, head, field, value):
@@ -291,7 +292,10 @@ def test_metaimage_header_that_would_end_the_program_is_refused(tmp_path, head, 
     start, end = line.span() if line else (0, 0)
     new = f"{field} = {value}".encode() + b"\n" * (not line)
     (tmp_path / "scan.mha").write_bytes(content[:start] + new + content[end:])
-    refused(tmp_path / "scan.mha", rf"scan\.mha is damaged; expected a MetaImage header, found {field} = ")
+    refused(
+        tmp_path / "scan.mha",
+        rf"scan\.mha is damaged; expected usable values in its MetaImage header, found {field} = ",
+    )
 
 
 def test_volume_file_with_a_field_of_another_character_set_is_read(tmp_path, head):
