@@ -38,7 +38,7 @@ def split_rows(
         As in `draw_split`.
     """
     if path.exists():
-        return _rows_of(json.loads(path.read_text(encoding="utf-8")), rows)
+        return _rows_of(_recorded(path), rows)
     split = draw_split(rows, validation_fraction, seed, fold, folds)
     names = {name: sorted({row.patient_id for row in chosen}) for name, chosen in split.items()}
     write_json(path, names)
@@ -96,7 +96,7 @@ def check_scans(path: Path, rows: Sequence[Row], files: Sequence[Path | None]) -
     InputError
         If an image or a mask has changed, or another scan is left out.
     """
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = _recorded(path)
     names = [file and file.stem for file in files]
     before = found.get("prepared")
     if before is None:
@@ -112,6 +112,17 @@ def check_scans(path: Path, rows: Sequence[Row], files: Sequence[Path | None]) -
             "The scans have changed since the run began: expected the same images and masks to continue it, found "
             f"{first_few(changed)}."
         )
+
+
+def _recorded(path):
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found | {name: list(found[name]) for name in ("train", "validation")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"The run's patients cannot be read: expected the file of a split, found {path} ({error}). Restore it, or "
+            "start the run in a new folder."
+        ) from error
 
 
 def _rows_of(names, rows):

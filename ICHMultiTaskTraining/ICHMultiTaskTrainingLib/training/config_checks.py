@@ -17,6 +17,8 @@ from ICHMultiTaskLib.model.preprocessing import PreprocessingSettings
 
 REDUCTIONS = (2, 4)
 LARGEST_ROTATION_DEG = 45
+FEWEST_SLICES = 3
+"""Of a scan that the augmentation blurs."""
 GRID_STEP = 4
 """Rows and columns of the network's grid must be multiples of this, for the cells of masks and the coarsest epochs."""
 CHOICES = {
@@ -86,6 +88,12 @@ def check_settings(settings: dict, kinds: dict) -> None:
     _check_clinical(settings)
     _check_architecture(settings)
     _check_preprocessing(settings["preprocessing"])
+    slices = settings["preprocessing"].get("shape_kji", [FEWEST_SLICES])[0]
+    if settings["augment"] and slices < FEWEST_SLICES:
+        raise InputError(
+            f"There are too few slices for augment, which blurs over {FEWEST_SLICES}: expected preprocessing.shape_kji "
+            f"with at least so many, or augment=false; found {slices}."
+        )
     turns = settings["rotation_deg"]
     if len(turns) != 2 or any(type(t) not in (int, float) or not 0 <= t <= LARGEST_ROTATION_DEG for t in turns):
         raise InputError(f"rotation_deg is malformed: expected two from 0 to {LARGEST_ROTATION_DEG}, found {turns}.")

@@ -171,6 +171,14 @@ def test_splits_are_by_patient_stratified_and_written_once(training_manifest, tm
     assert mean["validation"] == pytest.approx(mean["train"], rel=0.25)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"train": ["p1"]}'])
+def test_damaged_split_is_named(training_manifest, tmp_path, content):
+    """Drawn anew, it would validate on patients that have trained."""
+    (tmp_path / "s.json").write_text(content)
+    with pytest.raises(InputError, match="patients cannot be read: expected the file of a split, found .*s.json"):
+        split_rows(read_manifest(training_manifest).rows, 0.2, 0, tmp_path / "s.json")
+
+
 def test_patient_on_both_sides_is_an_error(training_manifest, tmp_path):
     from dataclasses import replace
 

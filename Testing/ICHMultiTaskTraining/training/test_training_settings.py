@@ -218,6 +218,7 @@ def test_gradient_that_is_not_finite_stops(training_manifest, small_settings, tm
         ),
         ({"accumulate": 0}, "accumulate is too small: expected at least 1, found 0"),
         ({"fold": 5}, "fold is out of range: expected 0 to 4, found 5"),
+        ({"preprocessing.shape_kji": [2, 32, 32]}, "too few slices for augment, which blurs over 3: .* found 2"),
         ({"seed": 2**63}, "seed is out of range: expected below 2\\^63, found 9223372036854775808"),
         ({"prognosis_weight": 0}, "prognosis would not be trained: expected prognosis_weight above 0, or tasks=volume"),
         ({"volume_weight": 0}, "volume would not be trained: .* found volume_weight 0 and tasks both"),
