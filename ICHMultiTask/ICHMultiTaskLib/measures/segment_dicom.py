@@ -88,6 +88,14 @@ def read_dicom_segments(path: Path) -> list[Segment]:
                 name=path.name, expected=_EXPECTED, frames=len(frames), places=len(places)
             )
         )
+    axes = orientation.reshape(-1, 3)
+    is_plane = axes.shape == (2, 3) and np.allclose(axes @ axes.T, np.eye(2), atol=0.01)
+    if not (np.isfinite(places).all() and is_plane and spacing.shape == (2,) and spacing.min() > 0):
+        raise InputError(
+            _("{name} is damaged; {expected}, found an unusable position, orientation or pixel spacing.").format(
+                name=path.name, expected=_EXPECTED
+            )
+        )
     offsets, direction, start = _offsets(path, places, np.cross(orientation[:3], orientation[3:]))
     slices = np.unique(np.round(offsets, 3))
     row_of = {number: n for n, number in enumerate(slices)}

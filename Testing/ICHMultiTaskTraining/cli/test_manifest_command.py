@@ -138,6 +138,12 @@ def test_damaged_dicom_segmentation_is_refused(tmp_path, dicom_files):
 
     _, mask, affine = head(dicom_files)
     write_seg(tmp_path / "seg.dcm", mask, affine)
+    for values in (["nan"] * 6, [0] * 6, [1, 0, 0]):
+        dataset = dcmread(tmp_path / "seg.dcm")
+        dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient = values
+        dataset.save_as(tmp_path / "turned.dcm")
+        with pytest.raises(InputError, match="turned.dcm is damaged; .* found an unusable position, orientation or pi"):
+            read_segments(tmp_path / "turned.dcm")
     dataset = dcmread(tmp_path / "seg.dcm")
     del dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
     dataset.save_as(tmp_path / "seg.dcm")
