@@ -21,6 +21,8 @@ from .lineage import clinical_inputs
 from .progress_file import RunProgress, is_running, read_progress
 from .settings_text import differences
 
+LEAST_ML = 1.0
+"""Where no scan that trains has so much, the volumes are of another unit, or not filled in."""
 LOG = "log.txt"
 """Log of a run that was started from 3D Slicer."""
 
@@ -218,7 +220,7 @@ def check_start(manifest: Manifest, config: TrainingConfig, processes: int = 1) 
 
 
 def check_split(split: dict[str, list[Row]], config: TrainingConfig, processes: int = 1) -> None:
-    """Check that there are enough scans, and both outcomes among those that a prognosis is trained on.
+    """Check that there are enough scans, and different volumes and outcomes among those that train.
 
     Parameters
     ----------
@@ -239,6 +241,13 @@ def check_split(split: dict[str, list[Row]], config: TrainingConfig, processes: 
         )
     if len(split["validation"]) < 2:
         raise InputError(f"Too few scans for validation: expected at least 2, found {len(split['validation'])}.")
+    volumes = sorted({row.volume_ml for row in split["train"]})
+    if "volume" in config.learned_heads() and (len(volumes) < 2 or volumes[-1] < LEAST_ML):
+        raise InputError(
+            "No volume can be learned from the scans that train: expected different volumes in mL, some from "
+            f"{LEAST_ML:g} mL, found {volumes[0]:g} to {volumes[-1]:g} mL (in liters? tasks=prognosis trains only the "
+            "prognosis)."
+        )
     died = {row.patient_id: row.died for row in split["train"]}
     deaths = sum(died.values())
     learned = outcomes(split["train"], config.outcome)
@@ -313,9 +322,15 @@ def run_settings(manifest: Manifest, config: TrainingConfig, processes: int = 1)
 def _is_longer(folder, stored, settings):
     """Whether a finished run is continued for more epochs, with otherwise equal settings."""
     there, here = stored["config"]["epochs"], settings["config"]["epochs"]
-    if here <= there or not RunFolder(folder).trained:
+    run = RunFolder(folder)
+    if here <= there or not run.trained:
         return False
     check_same_run(folder, stored, settings | {"config": settings["config"] | {"epochs": there}})
+    if run.history[-1].get("stopped_early"):
+        raise InputError(
+            f"The run in {folder} has stopped early, after epoch {run.epochs_done}: expected a new folder with more "
+            f"patience, found more epochs ({here}), with which it would not go on."
+        )
     return True
 
 

@@ -101,6 +101,17 @@ def test_both_outcomes_are_needed_among_the_patients_that_train(images):
         check_start(same, make_config(outcome="risk"))
 
 
+@pytest.mark.parametrize("volume", [lambda n: 10.0, lambda n: 0.0, lambda n: 0.005 * n])
+def test_volumes_that_teach_nothing(images, volume):
+    """Not filled in, or in liters: a model of it would read next to nothing in every scan."""
+    manifest = Manifest(images[0], tuple(rows(images, volume_ml=[volume(n) for n in range(16)])))
+    with pytest.raises(
+        InputError, match="No volume can be learned .*: expected different volumes in mL, some from 1 mL"
+    ):
+        check_start(manifest, make_config())
+    check_start(manifest, make_config(tasks="prognosis"))
+
+
 def test_all_is_listed_at_once(images):
     with pytest.raises(InputError, match="2 labels are impossible: volume_ml above 500 .*; no patient died"):
         check_labels(rows(images, volume_ml=[9e3] * 16, died=[0] * 16))

@@ -227,6 +227,12 @@ def test_run_stops_early_and_takes_its_best_epoch(training_manifest, small_setti
     again = Trainer(read_manifest(training_manifest), config, tmp_path, "cpu")
     again.run()
     assert len(again.history) == len(trainer.history)
+    more = replace(config, epochs=40)
+    with pytest.raises(
+        InputError, match="stopped early, after epoch .* more patience, found more epochs .40., with which"
+    ):
+        Trainer(read_manifest(training_manifest), more, tmp_path, "cpu")
+    assert RunFolder(tmp_path).stored["config"]["epochs"] == 30
 
 
 def test_changed_table_is_not_continued(training_manifest, small_settings, tmp_path):
