@@ -21,7 +21,7 @@ from .page import row_settings, write_page
 from .presets import preset_of
 from .rows import INTERPRETATION, OURS, all_rows, chosen
 from .store import Store
-from .training import MODELS, row_config, train_fold
+from .training import MODELS, remove_run, row_config, train_fold
 
 NOT_SET = {
     "preset": "--preset",
@@ -125,6 +125,7 @@ def reproduce(
             continue
         for n in range(folds) if fold is None else [fold]:
             if store.read(name, n, row_settings(settings, configs[name]), held_out[n]) is not None:
+                remove_run(store, name, n)  # which a kill may have left behind the finished fold
                 continue
             progress.line(f"Row {name}, fold {n + 1} of {folds} …")
             config = replace(configs[name], fold=n)

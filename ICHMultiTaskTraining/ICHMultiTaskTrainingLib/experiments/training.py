@@ -15,7 +15,7 @@ from ..bundles.export import export_bundle
 from ..data.manifest import Manifest
 from ..evaluation.network_costs import measured_cost
 from ..training.config import TrainingConfig, make_config
-from ..training.progress_file import followed
+from ..training.progress_file import followed, is_running
 from ..training.trainer import Trainer
 from .figures import five_slices
 from .interpretation import on_input_grid
@@ -58,7 +58,7 @@ def train_fold(
     progress : ShellProgress
     command : str
     """
-    run = store.folder / RUNS / f"{row.name}-{fold}"
+    run = _run_folder(store, row.name, fold)
     with followed(run, progress) as follow:
         trainer = Trainer(manifest, config, run, device, processes, follow, follow.line, cache=store.folder / CACHE)
         trainer.run()
@@ -75,7 +75,18 @@ def train_fold(
             draw = _map_drawing(trainer, network, row)
             export_bundle(trainer, store.folder / MODELS / row.name, row.name, None, None, command, choice)
         store.write(row.name, fold, records, trainer.history, facts, draw)
-    shutil.rmtree(run)  # the checkpoints of all rows would fill the disk
+    remove_run(store, row.name, fold)
+
+
+def _run_folder(store, row, fold):
+    return store.folder / RUNS / f"{row}-{fold}"
+
+
+def remove_run(store: Store, row: str, fold: int) -> None:
+    """Remove the run folder of a finished fold, unless in use: the checkpoints of all rows would fill the disk."""
+    run = _run_folder(store, row, fold)
+    if run.is_dir() and not is_running(run):
+        shutil.rmtree(run)
 
 
 def _device(device):
