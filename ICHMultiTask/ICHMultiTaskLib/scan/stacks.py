@@ -88,7 +88,8 @@ class Stack:
 
 def reason_unusable(item: Slice) -> str | None:
     """Why an image cannot be a slice of a volume, or None if it can."""
-    if item.number("SamplesPerPixel", 1) != 1:
+    # The pixels of a palette are numbers of colors, as in maps of perfusion.
+    if item.number("SamplesPerPixel", 1) != 1 or item.text("PhotometricInterpretation").upper().startswith("PALETTE"):
         return _("in color")
     if "LOCALIZER" in item.image_type:
         return _("of a localizer")

@@ -124,6 +124,11 @@ def test_localizer_sagittal_and_angiography_alone(tmp_path, dicom_files, head):
     )
 
 
+def test_colors_of_a_palette_are_no_hounsfield_units(tmp_path, dicom_files, head):
+    dicom_files.write(tmp_path, *head, PhotometricInterpretation="PALETTE COLOR")
+    refused(tmp_path, "expected a non-contrast head CT, found CT images in color")
+
+
 def test_dicom_object_without_an_image_is_named(tmp_path, dicom_files, head):
     (path,) = dicom_files.write(tmp_path, head[0][:1], head[1])
     dataset = pydicom.dcmread(path)
