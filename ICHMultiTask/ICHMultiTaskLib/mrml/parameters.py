@@ -75,8 +75,8 @@ class ICHMultiTaskParameterNode:
     attentionHead, attentionStage, attentionMethod - which attention map is shown
     overlayOpacity - of the map over the scan
     overlayThreshold - attention below it is not shown
-    comparedSegments - segments that are ticked, each as the IDs of its node and of itself; one of another scan is
-    followed by the ID of the scan that it was ticked for
+    comparedSegments - segments that are ticked, each as the IDs of its node and of itself; one that is not
+    known to be of a scan is followed by the ID of the scan that it was ticked for
     earlierVolume - earlier head CT of the same patient
     """
 

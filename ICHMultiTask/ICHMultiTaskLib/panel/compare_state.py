@@ -140,9 +140,9 @@ class CompareState:
         self.panel.parameters.comparedSegments = ticks
 
     def _tick_of(self, choice):
-        scan = self.panel.scan
-        key = " ".join(choice.key)
-        return f"{key} {scan.GetID()}" if self.is_foreign(choice) and scan is not None else key
+        scan, key = self.panel.scan, " ".join(choice.key)
+        # What may be of another patient is ticked for one scan only: it would be compared with the next one, too.
+        return key if scan is None or self._belongs.get(choice.key) else f"{key} {scan.GetID()}"
 
     @property
     def compared(self) -> SceneComparison | None:

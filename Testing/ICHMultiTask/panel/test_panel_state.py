@@ -855,3 +855,22 @@ def test_scans_of_one_name_are_told_apart(case):
         "2: Head (A, 20260101)", "2: Head (B, 20260101)", "2: Head (B, 20260102)", "2: Head, 1", "2: Head, 2",
         "3: Head",
     ]  # fmt: skip
+
+
+def test_a_segment_that_may_be_of_another_patient_is_ticked_for_one_scan_only(case):
+    first = case.analyzed("First")
+    labels = np.zeros(slicer.util.arrayFromVolume(first).shape, np.uint8)
+    labels[12:15, 60:70, 60:70] = 1
+    node = case.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
+    volumes.set_voxels(node, labels, volumes.ijk_to_ras_of(first))
+    case.compare.refresh()
+    case.wait()
+    assert case.compare.compared is not None, "the only one is ticked at once"
+    second = case.analyzed("Second")
+    case.compare.refresh()
+    case.wait()
+    assert case.compare.ticked() == [] and case.compare.compared is None
+    assert results.result_node(second, "volume comparison") is None
+    case.panel.choose(first)
+    case.compare.refresh()
+    assert len(case.compare.ticked()) == 1
