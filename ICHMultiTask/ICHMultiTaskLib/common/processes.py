@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_ENDING = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
+"""Signals that wait while processes are started."""
 _call = None
 """In a process of `in_processes`: its function, which makes the tool for its first job."""
 
@@ -83,15 +86,25 @@ def in_processes(
 
 @contextmanager
 def _no_interrupt():
-    """Let child processes ignore Ctrl-C, which a terminal also sends to them: their parent ends them."""
+    """Let child processes ignore Ctrl-C, which a terminal also sends to them: their parent ends them.
+
+    What ends this process waits until they are started, which takes seconds, and is not lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    elif hasattr(signal, "pthread_sigmask"):
+        resource_tracker.ensure_running()  # which would unblock them
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
@@ -126,6 +139,8 @@ def _begin(function, setup):
     global _call
     _call = _with_tool(function, setup)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # a waiting one ends this process, which has not begun
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # lets half-written files be removed
     parent = multiprocessing.parent_process().sentinel
 

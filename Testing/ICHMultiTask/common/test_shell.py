@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ICHMultiTaskLib import cli
+from ICHMultiTaskLib.common import processes
 from ICHMultiTaskLib.common.errors import is_out_of_memory
 from ICHMultiTaskLib.common.processes import in_processes
 from ICHMultiTaskLib.common.shell import parse, run_command, seed, sentence_of
@@ -205,6 +206,19 @@ def test_each_process_makes_its_tool_once():
         with pytest.raises(ValueError, match="no tool"):
             list(in_processes(job_and_tool, [1, 2], count, setup=unusable))
     assert list(in_processes(job_and_tool, [], 2, setup=unusable)) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals wait on Unix")
+def test_ctrl_c_while_processes_are_started_is_not_lost():
+    """They take seconds to start, in which Ctrl-C was ignored: an evaluation went on for its hours."""
+    waited, before = [], signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), processes._no_interrupt():
+            os.kill(os.getpid(), signal.SIGINT)
+            waited.append(True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert waited == [True]
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="sees processes by /proc")
