@@ -107,5 +107,8 @@ def launched_workers(device: str) -> Iterator[Workers]:
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Workers(distributed.get_rank(), count)
+        # A process that ended right after an exchange could wait for itself: PyTorch ends its threads while it holds
+        # Python's lock, and the thread of the exchange needs that lock to release the result.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
