@@ -6,6 +6,7 @@ import shutil
 import time
 
 import pytest
+import SimpleITK as sitk
 
 pytest.importorskip("slicer")  # for the translation of what is said
 
@@ -180,24 +181,31 @@ def test_model_is_not_calibrated_on_patients_that_it_knows(run, training_manifes
 
 
 @pytest.mark.slow
-def test_model_is_calibrated_on_other_patients_and_then_is_the_one_to_use(run, training_manifest):
+def test_model_is_calibrated_on_other_patients_and_then_is_the_one_to_use(run, training_manifest, tmp_path):
     work = FollowUp(run, "cpu")
-    other = training_manifest.with_name("others.csv")
+    other = tmp_path / "others.csv"
     with training_manifest.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
+    for row in rows:
+        row["patient_id"] = "other-" + row["patient_id"]
+        for name in ("image", "mask"):
+            shutil.copy(training_manifest.parent / row[name], tmp_path)
     with other.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows(row | {"patient_id": "other-" + row["patient_id"]} for row in rows)
-    try:
-        check_unseen(run, other)
-        work.calibrate(other)
-        assert work.text == "Calibrating…" and work.bundle == run.bundle
-        wait(work)
-        assert not work.failed, work.text
-        assert work.bundle == run.path / CALIBRATED
-    finally:
-        other.unlink()
+        writer.writerows(rows)
+    check_unseen(run, other)
+    work.calibrate(other)
+    assert work.text == "Calibrating…" and work.bundle == run.bundle
+    wait(work)
+    assert work.failed and "found 20 of 20" in work.text, "the same images under other names"
+    for row in rows:
+        image = sitk.ReadImage(str(tmp_path / row["image"]))
+        sitk.WriteImage(image + 1, str(tmp_path / row["image"]))
+    work.calibrate(other)
+    wait(work)
+    assert not work.failed, work.text
+    assert work.bundle == run.path / CALIBRATED
 
 
 def test_failure_of_what_follows_is_shown_with_its_reason(run):
