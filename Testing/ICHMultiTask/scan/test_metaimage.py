@@ -10,9 +10,10 @@ from ICHMultiTaskLib.scan.reading import read_head_ct
 
 
 @pytest.fixture
-def head(dicom_files):
-    affine = dicom_files.affine()
-    return dicom_files.head(affine), affine
+def image(dicom_files):
+    image = sitk.GetImageFromArray(dicom_files.head(dicom_files.affine()))
+    image.SetSpacing((4.0, 4.0, 5.0))
+    return image
 
 
 def refused(path, message):
@@ -20,22 +21,14 @@ def refused(path, message):
         read_head_ct(path)
 
 
-def nifti_of(path, array, spacing=(4.0, 4.0, 5.0), vector=False):
-    image = sitk.GetImageFromArray(array, isVector=vector)
-    if image.GetDimension() == 3:
-        image.SetSpacing(spacing)
-    sitk.WriteImage(image, str(path))
-    return path
-
-
-def test_damaged_compressed_metaimage_is_not_read_as_what_lies_in_the_memory(tmp_path, head, capfd):
+def test_damaged_compressed_metaimage_is_not_read_as_what_lies_in_the_memory(tmp_path, image, capfd):
     path = tmp_path / "scan.mha"
-    sitk.WriteImage(sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0]))), str(path), useCompression=True)
+    sitk.WriteImage(image, str(path), useCompression=True)
     content = path.read_bytes()
-    assert read_head_ct(path).hu.shape == head[0].shape
+    assert read_head_ct(path).hu.shape == image.GetSize()[::-1]
     for word in (b"true", b"TRUE", b"1"):  # as other writers say it, and as ITK reads it
         path.write_bytes(content.replace(b"CompressedData = True", b"CompressedData = " + word))
-        assert read_head_ct(path).hu.shape == head[0].shape
+        assert read_head_ct(path).hu.shape == image.GetSize()[::-1]
     path.write_bytes(content[: -len(content) // 4])
     refused(path, r"scan\.mha is truncated or damaged; expected 200704 bytes of voxels, found \d+\.")
     start = content.index(b"CompressedDataSize")
@@ -53,9 +46,8 @@ def test_damaged_compressed_metaimage_is_not_read_as_what_lies_in_the_memory(tmp
         ("ElementSpacing", "4,0 4,0 5,0"), ("TransformMatrix", "1 0 0 0 1 0 0 0"),
     ],
 )  # fmt: skip
-def test_metaimage_header_that_would_end_the_program_is_refused(tmp_path, head, field, value):
+def test_metaimage_header_that_would_end_the_program_is_refused(tmp_path, image, field, value):
     """ITK writes these beyond its buffers, so that the whole program, 3D Slicer too, ends without a word."""
-    image = sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0])))
     sitk.WriteImage(image, str(tmp_path / "scan.mha"), useCompression=True)
     content = (tmp_path / "scan.mha").read_bytes()
     line = re.search(rf"(?m)^{field} = .*$".encode(), content)
@@ -68,16 +60,14 @@ def test_metaimage_header_that_would_end_the_program_is_refused(tmp_path, head, 
     )
 
 
-def test_volume_file_with_a_field_of_another_character_set_is_read(tmp_path, head):
-    image = sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0])))
+def test_volume_file_with_a_field_of_another_character_set_is_read(tmp_path, image):
     sitk.WriteImage(image, str(tmp_path / "scan.mha"))
     content = (tmp_path / "scan.mha").read_bytes()
     (tmp_path / "scan.mha").write_bytes(content.replace(b"ElementSpacing", b"Gr\xf6\xdfe = gro\xdf\nElementSpacing"))
-    assert read_head_ct(tmp_path / "scan.mha").hu.shape == head[0].shape
+    assert read_head_ct(tmp_path / "scan.mha").hu.shape == image.GetSize()[::-1]
 
 
-def test_metaimage_without_its_voxels_and_with_directions_that_scale(tmp_path, head):
-    image = sitk.ReadImage(str(nifti_of(tmp_path / "scan.nrrd", head[0])))
+def test_metaimage_without_its_voxels_and_with_directions_that_scale(tmp_path, image):
     sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
     header = (tmp_path / "scan.mhd").read_text()
     scaled = re.sub(r"(?m)^TransformMatrix = .*$", "TransformMatrix = 1.05 0 0 0 1.05 0 0 0 1.05", header)
