@@ -28,7 +28,7 @@ _DATA_FILE = re.compile(r"[^%]*|[^%]*%0?\d?d[^%]*")
 
 
 def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
-    """Refuse a file whose voxels are missing, cut short or damaged.
+    """Refuse a file whose voxels are missing, cut short, damaged or more than stated.
 
     Parameters
     ----------
@@ -78,6 +78,13 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
     if found < expected:
         raise InputError(
             _("{name} is truncated or damaged; expected {expected} bytes of voxels, found {found}.").format(
+                name=path.name, expected=expected, found=found
+            )
+        )
+    # Some bytes more do no harm; a slice or more means that the header is that of another image.
+    if not is_compressed and start != "-1" and found >= expected + expected // int(sizes[-1]):
+        raise InputError(
+            _("{name} holds more than its header says; expected {expected} bytes of voxels, found {found}.").format(
                 name=path.name, expected=expected, found=found
             )
         )

@@ -75,3 +75,12 @@ def test_metaimage_without_its_voxels_and_with_directions_that_scale(tmp_path, i
     refused(tmp_path / "scan.mhd", "expected columns of TransformMatrix of length 1, found 1.05, 1.05, 1.05")
     (tmp_path / "scan.raw").unlink()
     refused(tmp_path / "scan.mhd", r"has its voxels in the file scan\.raw; expected it beside scan\.mhd, found none")
+
+
+def test_metaimage_with_more_voxels_than_stated(tmp_path, image):
+    sitk.WriteImage(image, str(tmp_path / "scan.mhd"))
+    raw = (tmp_path / "scan.raw").read_bytes()
+    (tmp_path / "scan.raw").write_bytes(raw + b"\n")
+    assert read_head_ct(tmp_path / "scan.mhd").hu.shape == image.GetSize()[::-1]
+    (tmp_path / "scan.raw").write_bytes(raw + raw[: len(raw) // 32])
+    refused(tmp_path / "scan.mhd", r"scan\.mhd holds more than its header says; expected \d+ bytes of voxels, found ")
