@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from ..common.errors import InputError
+from ..common.numbers import as_shown
 from ..common.translation import tr as _
 
 EXPANSION_ML, EXPANSION_PERCENT = 6.0, 33.0
@@ -32,7 +33,7 @@ class Growth:
     relative_interval_percent : (float, float or None) or None
         An upper bound of None means no upper bound, since the first volume may be 0 mL.
     is_expansion : bool or None
-        Whether the two volumes meet the published definition: `EXPANSION_ML`, or `EXPANSION_PERCENT` of a first volume
+        Whether the growth, as shown with one decimal, meets the published definition: `EXPANSION_ML`, or `EXPANSION_PERCENT` of a first volume
         that differs from none (at least `RELATIVE_FROM_ML`, and 0 mL outside its interval); None if no hemorrhage was
         found on either scan.
     verdict : str or None
@@ -108,8 +109,9 @@ def growth(
     if both and relative_interval and relative_interval[1] is None:
         notes.append(_("The first volume may be 0 mL: the relative growth has no upper bound."))
     is_measurable = first_ml >= RELATIVE_FROM_ML and (first_interval_ml is None or first_interval_ml[0] > 0)
-    is_expansion = absolute >= EXPANSION_ML or (is_measurable and relative >= EXPANSION_PERCENT)
-    if relative is not None and not is_measurable and relative >= EXPANSION_PERCENT:
+    grows_by_percent = relative is not None and as_shown(relative) >= EXPANSION_PERCENT
+    is_expansion = as_shown(absolute) >= EXPANSION_ML or (is_measurable and grows_by_percent)
+    if grows_by_percent and not is_measurable:
         notes.append(_("The first volume may be 0 mL: only the absolute growth counts for expansion."))
     verdict = _verdict(absolute_interval, relative_interval if is_measurable else None) if both else None
     within_error = None
@@ -174,8 +176,11 @@ def _relative(first, first_interval, second, second_interval):
 
 
 def _verdict(absolute, relative):
-    least_percent = relative[0] if relative else -math.inf
-    most_percent = math.inf if relative and relative[1] is None else relative[1] if relative else -math.inf
-    if absolute[0] >= EXPANSION_ML or least_percent >= EXPANSION_PERCENT:
+    least_ml, most_ml = map(as_shown, absolute)
+    least_percent = most_percent = -math.inf
+    if relative:
+        least_percent = as_shown(relative[0])
+        most_percent = math.inf if relative[1] is None else as_shown(relative[1])
+    if least_ml >= EXPANSION_ML or least_percent >= EXPANSION_PERCENT:
         return "likely"
-    return "unlikely" if absolute[1] < EXPANSION_ML and most_percent < EXPANSION_PERCENT else "undecided"
+    return "unlikely" if most_ml < EXPANSION_ML and most_percent < EXPANSION_PERCENT else "undecided"

@@ -5,7 +5,9 @@ compare_with_previous(analysis, previous, progress=None) -> RepeatScan
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from .alignment import Alignment, align
 from .growth import Growth, growth
 from .result import Analysis
 from .second_look import Hemorrhage
+
+if TYPE_CHECKING:
+    from ..scan.head_ct import ScanFacts
 
 
 @dataclass(frozen=True)
@@ -96,13 +101,30 @@ def _decisions(earlier, later):
 def _doubts(analysis, previous):
     """Reasons to doubt that the two are an earlier and a later scan of one patient."""
     later, earlier = analysis.head_ct.facts, previous.head_ct.facts
-    if later.patient_id and earlier.patient_id and later.patient_id != earlier.patient_id:
+    if _of_different_patients(later, earlier):
         yield _("The two scans are filed under different patients.")
     if later.series_uid and later.series_uid == earlier.series_uid:
         yield _("The two scans are the same series.")
     elif np.array_equal(analysis.head_ct.hu, previous.head_ct.hu):
         yield _("The two scans hold the same images.")
-    if later.study_date and earlier.study_date and earlier.study_date > later.study_date:
+    if _is_after(earlier, later):
         yield _("The earlier scan is dated after the later one.")
     if analysis.model["sha256"] != previous.model["sha256"]:
         yield _("The two scans were analyzed by different models.")
+
+
+def _of_different_patients(one: ScanFacts, other: ScanFacts):
+    """By their IDs; by their names, however they are written, where an ID is missing."""
+    if one.patient_id and other.patient_id:
+        return one.patient_id != other.patient_id
+    names = [frozenset(re.findall(r"\w+", facts.patient_name.casefold())) for facts in (one, other)]
+    return all(names) and names[0].isdisjoint(names[1])
+
+
+def _is_after(one: ScanFacts, other: ScanFacts):
+    """By the dates of the studies; by their times on one day, as many repeat scans follow within hours."""
+    dates = [re.sub(r"\D", "", facts.study_date) for facts in (one, other)]
+    times = [re.sub(r"\D", "", facts.study_time.split(".")[0]).ljust(6, "0") for facts in (one, other)]
+    if not all(dates) or dates[0] != dates[1]:
+        return all(dates) and dates[0] > dates[1]
+    return bool(one.study_time and other.study_time) and times[0] > times[1]

@@ -20,6 +20,11 @@ def number(value: float | None, digits: int = 1, factor: float = 1, sign: bool =
     return text.replace("-", "−")
 
 
+def as_shown(value: float, digits: int = 1) -> float:
+    """The value that `number` shows, for comparing it with a limit: what reads 30.0 is not below 30."""
+    return round(float(value), digits)
+
+
 def percent(fraction: float | None, digits: int = 0) -> str:
     """A fraction in percent, such as "90 %"."""
     return NOT_COMPUTED if fraction is None else f"{number(fraction, digits, 100)} %"

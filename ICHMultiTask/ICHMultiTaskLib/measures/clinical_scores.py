@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..common.clinical_variables import LOCATIONS, VARIABLES
 from ..common.errors import InputError
+from ..common.numbers import as_shown
 from ..common.translation import joined
 from ..common.translation import tr as _
 
@@ -196,7 +197,7 @@ def ich_score(
     )  # fmt: skip
     if found.missing != (_WORDS["gcs"],):
         return found
-    least = _ich_points(replace(context, gcs=15), volume_ml)
+    least = _ich_points(replace(context, gcs=15), as_shown(volume_ml))
     words = _("It is {least} with a GCS of 13 to 15, {middle} with 5 to 12, {most} with 3 or 4.")
     return replace(found, notes=(words.format(least=least, middle=least + 1, most=least + 2),))
 
@@ -293,7 +294,7 @@ def _func_outcome(points):
 
 def _score(name, maximum, needs, points, outcome, source, limits, context, volume_ml, interval_ml):
     """A score whose points depend on the volume only through the thresholds `limits`, in mL."""
-    _check_volume(volume_ml, interval_ml)
+    volume_ml, interval_ml = _as_shown(volume_ml, interval_ml)
     missing = tuple(_WORDS[need] for need in needs if getattr(context, need) is None)
     if missing:
         return ClinicalScore(name, None, None, maximum, missing, "", None, source)
@@ -342,7 +343,7 @@ def alerts(
     InputError
         If the volume is not a number of at least 0.
     """
-    _check_volume(volume_ml, interval_ml)
+    volume_ml, interval_ml = _as_shown(volume_ml, interval_ml)
     if context.location is None:
         if max((volume_ml, *(interval_ml or ()))) < CEREBELLAR_ML:
             return ()
@@ -404,9 +405,11 @@ def _span(interval_ml):
     return _("{low:.1f} to {high:.1f} mL").format(low=interval_ml[0], high=interval_ml[1])
 
 
-def _check_volume(volume_ml, interval_ml):
+def _as_shown(volume_ml, interval_ml):
+    """The volumes that are shown: a bleed that reads 30.0 mL has the points of one of 30 mL."""
     for ml in (volume_ml, *(interval_ml or ())):
         if not _is_number(ml, 0, math.inf, False):
             raise InputError(
                 _("The hematoma volume is impossible: expected 0 mL or more, found {volume!r}.").format(volume=ml)
             )
+    return as_shown(volume_ml), interval_ml and tuple(map(as_shown, interval_ml))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _UID = "DICOM"
 _LEVELS = {
     "Patient": {"patient_id": "DICOM.PatientID", "patient_name": "DICOM.PatientName"},
-    "Study": {"study_date": "DICOM.StudyDate"},
+    "Study": {"study_date": "DICOM.StudyDate", "study_time": "DICOM.StudyTime"},
 }
 _OWNERS = {
     "vtkMRMLTableNode": "Tables",

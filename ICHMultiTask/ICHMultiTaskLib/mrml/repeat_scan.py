@@ -114,7 +114,7 @@ def growth_rows(shown: SceneRepeat) -> list[tuple[str, str, str]]:
     found, previous = shown.repeat.growth, shown.repeat.previous
     earlier, later = (with_interval(scan.volume_ml, scan.volume_interval_ml) for scan in (previous, shown.later))
     absolute = with_interval(found.absolute_ml, found.absolute_interval_ml, sign=True)
-    relative = with_interval(found.relative_percent, found.relative_interval_percent, 0, sign=True)
+    relative = with_interval(found.relative_percent, found.relative_interval_percent, sign=True)
     lines = [
         (_("Earlier: {scan}").format(scan=shown.earlier_node.GetName()), earlier, "mL"),
         (_("Later: {scan}").format(scan=shown.later_node.GetName()), later, "mL"),

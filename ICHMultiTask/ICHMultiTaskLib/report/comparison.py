@@ -231,12 +231,12 @@ def _compared_view(segments, readers):
 def _repeat_view(repeat):
     found, previous = repeat["growth"], repeat["previous"]
     span = interval(found["absolute_interval_ml"], sign=True)
-    relative = interval(found["relative_interval_percent"], 0, sign=True)
+    relative = interval(found["relative_interval_percent"], sign=True)
     rows = [
         ("Earlier scan (mL)", number(found["first_ml"]), interval(previous["volume_interval_ml"])),
         ("This scan (mL)", number(found["second_ml"]), interval(repeat["volume_interval_ml"])),
         ("Growth (mL)", number(found["absolute_ml"], sign=True), span),
-        ("Growth (%)", number(found["relative_percent"], 0, sign=True), relative),
+        ("Growth (%)", number(found["relative_percent"], sign=True), relative),
     ]
     return {
         "verdict": growth_verdict(found),
@@ -295,7 +295,7 @@ def comparison_lines(comparison: dict) -> list[tuple[str, str]]:
         found = repeat["growth"]
         text = f"{number(found['absolute_ml'], sign=True)} mL"
         if found["relative_percent"] is not None:
-            text += f" ({number(found['relative_percent'], 0, sign=True)} %)"
+            text += f" ({number(found['relative_percent'], sign=True)} %)"
         text += f" since the earlier scan of {number(found['first_ml'])} mL"
         lines += [("Growth", text), ("", growth_verdict(found))]
         lines += [("", note) for note in repeat["notes"]]

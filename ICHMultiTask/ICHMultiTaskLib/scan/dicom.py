@@ -114,6 +114,7 @@ def read_series(
         patient_age=patient_age(first.text("PatientAge"), first.text("PatientBirthDate"), first.text("StudyDate")),
         study_uid=first.text("StudyInstanceUID"),
         study_date=first.text("StudyDate"),
+        study_time=first.text("StudyTime"),
         series_uid=first.text("SeriesInstanceUID"),
         series_description=first.text("SeriesDescription"),
         manufacturer=first.text("Manufacturer"),

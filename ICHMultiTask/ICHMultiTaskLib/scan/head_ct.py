@@ -24,6 +24,7 @@ class ScanFacts:
     """Years, as the DICOM header states it."""
     study_uid: str = ""
     study_date: str = ""
+    study_time: str = ""
     series_uid: str = ""
     series_description: str = ""
     series_choice: str = ""

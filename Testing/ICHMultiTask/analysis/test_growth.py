@@ -29,6 +29,22 @@ def test_expansion_as_published(first, second, expansion):
     assert found.verdict is None and found.absolute_interval_ml is None
 
 
+@pytest.mark.parametrize(
+    "first, second, expansion",
+    [
+        (40, 45.96, True),  # reads +6.0 mL
+        (40, 45.94, False),  # reads +5.9 mL
+        (10, 13.296, True),  # reads +33.0 %
+        (10, 13.27, False),  # reads +32.7 %, and not +33 %
+        (8, 10.64, True),
+    ],
+)
+def test_growth_is_judged_as_it_is_shown(first, second, expansion):
+    assert growth(first, None, second, None).is_expansion is expansion
+    exact = growth(first, (first, first), second, (second, second))
+    assert (exact.is_expansion, exact.verdict) == (expansion, "likely" if expansion else "unlikely")
+
+
 def test_intervals_by_hand():
     """Square and add: 20 (16 to 23) and 30 (26 to 36)."""
     found = growth(20, (16, 23), 30, (26, 36), 0.9)

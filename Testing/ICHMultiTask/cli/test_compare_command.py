@@ -276,6 +276,38 @@ def test_doubts_about_a_repeat_scan_are_said():
     assert compare_with_previous(later, alike).notes == ()
 
 
+SWAPPED, DIFFERENT = (
+    "The earlier scan is dated after the later one.",
+    "The two scans are filed under different patients.",
+)
+
+
+@pytest.mark.parametrize(
+    "later, earlier, note",
+    [
+        # Most repeat scans follow within hours, on the same day.
+        ({"study_date": "20260201", "study_time": "0915"}, {"study_date": "20260201", "study_time": "171500.5"}, SWAPPED),
+        ({"study_date": "20260201", "study_time": "1715"}, {"study_date": "20260201", "study_time": "091500"}, None),
+        ({"study_date": "20260201", "study_time": "091500.7"}, {"study_date": "20260201", "study_time": "0915"}, None),
+        ({"study_date": "20260202", "study_time": "0915"}, {"study_date": "2026.02.01", "study_time": "1715"}, None),
+        ({"study_date": "20260201"}, {"study_date": "20260201", "study_time": "1715"}, None),
+        ({"study_time": "0915"}, {"study_time": "1715"}, None),
+        ({"patient_id": "7", "patient_name": "Doe^Jane"}, {"patient_name": "Roe^Ann"}, DIFFERENT),
+        ({"patient_id": "7", "patient_name": "Doe^Jane"}, {"patient_name": "JANE DOE"}, None),
+        ({"patient_id": "7", "patient_name": "Doe^Jane"}, {"patient_id": "7", "patient_name": "Roe^Ann"}, None),
+        ({"patient_name": "山田^太郎"}, {"patient_name": "鈴木^一"}, DIFFERENT),
+        ({"patient_name": "Doe^Jane"}, {}, None),
+    ],
+)  # fmt: skip
+def test_time_of_day_and_names_raise_the_same_doubts(later, earlier, note):
+    head = phantom((24, 96, 96), (6.5, 2.4, 2.4))
+    second, first = (
+        replace(made_analysis(), head_ct=replace(head, hu=head.hu + n, facts=ScanFacts(**facts)))
+        for n, facts in enumerate((later, earlier))
+    )
+    assert compare_with_previous(second, first).notes == ((note,) if note else ())
+
+
 @pytest.mark.parametrize(
     "earlier, later, notes",
     [
@@ -375,7 +407,7 @@ def test_shell_summary_holds_the_comparison(everything):
     text = summary(analysis, comparison=comparison)
     volume = comparison["segments"][0]["volume_ml"]
     assert f"Blood (<A>): {volume:.1f} mL" in text and "Empty: 0.0 mL" in text
-    assert "+3.0 mL (+60 %) since the earlier scan of 5.0 mL" in text
+    assert "+3.0 mL (+60.0 %) since the earlier scan of 5.0 mL" in text
     assert "ICH score   3 of 6: 30-day mortality 72 %" in text
     assert "needs NIHSS, oral anticoagulation" in text
     assert "peak at R 0, A 0, S 0 mm  (for the volume: HiResCAM of stage 3)" in text

@@ -84,6 +84,28 @@ def test_ich_points_by_hand_and_at_every_limit():
         assert found.points == ich_points(gcs, ml, ivh, infratentorial, age)
 
 
+@pytest.mark.parametrize(
+    "location, score, below, at",
+    [
+        ("lobar", ich_score, 29.94, 29.96), ("lobar", max_ich_score, 29.94, 29.96), ("deep", max_ich_score, 9.94, 9.96),
+        ("lobar", func_score, 29.94, 29.96), ("lobar", func_score, 60.04, 60.06),
+    ],
+)  # fmt: skip
+def test_volume_is_judged_as_it_is_shown(location, score, below, at):
+    """A bleed that reads 30.0 mL is not below 30 mL, nor does one that reads 60.0 mL exceed 60 mL."""
+    shown = [score(known(location=location), ml, (ml, ml)) for ml in (below, round(below, 1), at, round(at, 1))]
+    points = [found.points for found in shown]
+    assert points[0] == points[1] != points[2] == points[3]
+    assert not any(found.notes for found in shown)
+    assert score(known(location=location), below, (below, at)).notes
+
+
+def test_alerts_judge_the_volume_as_it_is_shown():
+    assert "15.0 mL is at or above" in alerts(known(location="cerebellum"), 14.96)[0]
+    assert alerts(known(gcs=9), 20.04) == () == alerts(known(location=None), 14.94)
+    assert "30.0 mL is within" in alerts(known(gcs=9), 30.04)[0]
+
+
 def test_outcome_rates_are_the_published_ones_or_none():
     assert ich_score(known(gcs=10), 40).outcome == "30-day mortality 26 %"
     six = ich_score(known(gcs=3, age=90, ivh=True, location="brainstem"), 30)

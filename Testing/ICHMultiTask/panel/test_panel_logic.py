@@ -358,7 +358,7 @@ def test_repeat_scan_is_a_table_and_a_transform(mrmlScene):
     rows = {row[0]: row[1] for row in table}
     assert table[0] == ["Verdict", growth_verdict(shown.repeat.growth), ""]
     assert rows["Earlier: Morning"] == "10.0 (8.0 to 12.5)" and rows["Later: Noon"] == "20.0 (15.0 to 27.0)"
-    assert rows["Growth"].startswith("+10.0 (") and rows["Growth, relative"].startswith("+100 (")
+    assert rows["Growth"].startswith("+10.0 (") and rows["Growth, relative"].startswith("+100.0 (")
     assert rows["Rotation of the head"] == "36.9" and rows["Note"] == "Doubt."
     assert [row[0] for row in table[-2:]] == ["Rotation of the head", "Translation of the head"]
     np.testing.assert_allclose(volumes.world_affine(earlier)[0], TURN @ SHEARED, atol=1e-9)
