@@ -33,9 +33,9 @@ class Growth:
     relative_interval_percent : (float, float or None) or None
         An upper bound of None means no upper bound, since the first volume may be 0 mL.
     is_expansion : bool or None
-        Whether the growth, as shown with one decimal, meets the published definition: `EXPANSION_ML`, or `EXPANSION_PERCENT` of a first volume
-        that differs from none (at least `RELATIVE_FROM_ML`, and 0 mL outside its interval); None if no hemorrhage was
-        found on either scan.
+        Whether the growth, as shown with one decimal, meets the published definition: `EXPANSION_ML`, or
+        `EXPANSION_PERCENT` of a first volume that differs from none (at least `RELATIVE_FROM_ML`, and 0 mL outside its
+        interval); None if no hemorrhage was found on either scan.
     verdict : str or None
         "likely" if every growth within one of the intervals is an expansion; "unlikely" if none within both is; else
         "undecided". None without intervals.

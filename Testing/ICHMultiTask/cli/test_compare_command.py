@@ -286,7 +286,7 @@ SWAPPED, DIFFERENT = (
     "later, earlier, note",
     [
         # Most repeat scans follow within hours, on the same day.
-        ({"study_date": "20260201", "study_time": "0915"}, {"study_date": "20260201", "study_time": "171500.5"}, SWAPPED),
+        ({"study_date": "20260201", "study_time": "0915"}, {"study_date": "20260201", "study_time": "1715.5"}, SWAPPED),
         ({"study_date": "20260201", "study_time": "1715"}, {"study_date": "20260201", "study_time": "091500"}, None),
         ({"study_date": "20260201", "study_time": "091500.7"}, {"study_date": "20260201", "study_time": "0915"}, None),
         ({"study_date": "20260202", "study_time": "0915"}, {"study_date": "2026.02.01", "study_time": "1715"}, None),
