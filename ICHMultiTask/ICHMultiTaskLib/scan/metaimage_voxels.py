@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..common.errors import InputError
 from ..common.translation import tr as _
+from .stored_volume import refuse_longer
 
 _BYTES = {
     "CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "LONG": 4, "ULONG": 4, "LONG_LONG": 8,
@@ -81,13 +82,8 @@ def check_voxels(path: Path, fields: Mapping[str, str], content: bytes) -> None:
                 name=path.name, expected=expected, found=found
             )
         )
-    # Some bytes more do no harm; a slice or more means that the header is that of another image.
-    if not is_compressed and start != "-1" and found >= expected + expected // int(sizes[-1]):
-        raise InputError(
-            _("{name} holds more than its header says; expected {expected} bytes of voxels, found {found}.").format(
-                name=path.name, expected=expected, found=found
-            )
-        )
+    if not is_compressed and start != "-1":
+        refuse_longer(path, expected, found, int(sizes[-1]))
 
 
 def _refuse_header(path, fields):

@@ -16,7 +16,7 @@ import numpy as np
 from ..common.errors import InputError
 from ..common.translation import tr as _
 from .stated_geometry import MM_PER_UNIT, checked_affine
-from .stored_volume import ONE_VALUE, StoredVolume, content_words, three_sizes
+from .stored_volume import ONE_VALUE, StoredVolume, content_words, refuse_longer, three_sizes
 
 TYPES = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
@@ -82,12 +82,14 @@ def read_nifti(path: Path) -> StoredVolume:
                 "{name} states that its voxels begin at byte {offset}, within the header; expected {least} or more."
             ).format(name=path.name, offset=offset, least=header.least_offset)
         )
-    if len(content) < offset + count * dtype.itemsize:
+    expected, found = count * dtype.itemsize, len(content) - offset
+    if found < expected:
         raise InputError(
             _("{name} is truncated; expected {expected} bytes of voxels, found {found}.").format(
-                name=path.name, expected=count * dtype.itemsize, found=len(content) - offset
+                name=path.name, expected=expected, found=found
             )
         )
+    refuse_longer(path, expected, found, shape[2])
     voxels = np.frombuffer(content, dtype=dtype, count=count, offset=offset).reshape(shape[::-1])
     slope, intercept = header.slope, header.intercept
     if slope != 0.0 and np.isfinite((slope, intercept)).all() and (slope, intercept) != (1.0, 0.0):

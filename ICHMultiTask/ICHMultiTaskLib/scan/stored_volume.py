@@ -35,6 +35,29 @@ class StoredVolume:
     warnings: tuple = ()
 
 
+def refuse_longer(path: Path, expected: int, found: int, slices: int) -> None:
+    """Refuse a file with a slice more than its header states: the header is that of another image.
+
+    Parameters
+    ----------
+    path : Path
+    expected, found : int
+        Bytes of voxels; some more do no harm.
+    slices : int
+        Number of slices that are expected.
+
+    Raises
+    ------
+    InputError
+    """
+    if found >= expected + expected // slices:
+        raise InputError(
+            _("{name} holds more than its header says; expected {expected} bytes of voxels, found {found}.").format(
+                name=path.name, expected=expected, found=found
+            )
+        )
+
+
 def three_sizes(path: Path, sizes: Iterable[float]) -> list[int]:
     """Drop trailing axes of length one.
 

@@ -15,9 +15,11 @@ from .hounsfield import as_hu
 from .metaimage_voxels import check_voxels
 from .nifti import read_nifti
 from .stated_geometry import MM_PER_UNIT, checked_affine
-from .stored_volume import ONE_VALUE, StoredVolume, content_words, three_sizes
+from .stored_volume import ONE_VALUE, StoredVolume, content_words, refuse_longer, three_sizes
 
 _SPACES = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
+_ELSEWHERE = {"data file", "datafile", "line skip", "byte skip"}
+"""Fields of an NRRD header whose voxels do not begin right behind it."""
 _HEADER_BYTES = 1 << 20
 """Largest header before the voxels; Slicer writes about 10 kB for a segmentation."""
 
@@ -76,6 +78,7 @@ def read_nrrd(path: Path) -> StoredVolume:
     image = _image(path, "NRRD", "NrrdImageIO")
     size = three_sizes(path, image.GetSize())
     fields = nrrd_fields(path)
+    _check_raw_nrrd(path, fields, image)
     if fields.get("space directions", "").count("(") < 3:  # "none" in place of a vector states nothing
         fields.pop("space directions", None)
     missing = [field for field in ("space", "space directions") if field not in fields]
@@ -100,6 +103,14 @@ def read_nrrd(path: Path) -> StoredVolume:
         scale=np.array(units if len(units) == 3 else [1.0] * 3),
         spacings={"spacings": spacings} if len(spacings) == 3 else {},
     )
+
+
+def _check_raw_nrrd(path, fields, image):
+    """Refuse voxels that are not compressed, in the same file, and more than stated."""
+    header = re.search(rb"\r?\n\r?\n", path.read_bytes()[:_HEADER_BYTES])
+    if fields.get("encoding") == "raw" and not _ELSEWHERE & fields.keys() and header:
+        size = image.GetSizeOfPixelComponent() * image.GetNumberOfComponentsPerPixel() * image.GetNumberOfPixels()
+        refuse_longer(path, size, path.stat().st_size - header.end(), image.GetSize()[-1])
 
 
 def nrrd_fields(path: Path) -> dict[str, str]:

@@ -247,6 +247,23 @@ def test_wrong_values_and_shapes(tmp_path, head, suffix):
     refuse(np.stack([hu] * 3, axis=-1).astype(np.uint8), "values per voxel|dimensions|color", vector=True)
 
 
+def test_volume_files_with_more_voxels_than_stated(tmp_path, head):
+    """The header is that of another image: the first slices would be taken for the whole head."""
+    content = bytearray(nifti_of(tmp_path / "scan.nii", head[0]).read_bytes())
+    (tmp_path / "scan.nii").write_bytes(content + b"\n")
+    assert read_head_ct(tmp_path / "scan.nii").hu.shape == head[0].shape
+    content[46:48] = (30).to_bytes(2, "little")  # the third of its sizes
+    (tmp_path / "scan.nii").write_bytes(content)
+    refused(
+        tmp_path / "scan.nii", r"scan\.nii holds more than its header says; expected 188160 bytes of voxels, found 2"
+    )
+    content = nifti_of(tmp_path / "scan.nrrd", head[0]).read_bytes()
+    (tmp_path / "scan.nrrd").write_bytes(content.replace(b"sizes: 56 56 32", b"sizes: 56 56 30"))
+    refused(
+        tmp_path / "scan.nrrd", r"scan\.nrrd holds more than its header says; expected 188160 bytes of voxels, found 2"
+    )
+
+
 def test_truncated_volume_files(tmp_path, head):
     for suffix, message in (
         (".nii", r"scan\.nii is truncated; expected 200704 bytes of voxels, found "),
