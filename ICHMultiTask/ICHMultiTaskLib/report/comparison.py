@@ -22,6 +22,7 @@ from ..comparison.side_by_side import Comparison
 from ..measures.clinical_scores import ClinicalContext
 from ..measures.formulas import DEFINITIONS_VERSION
 
+_SEGMENTS_A_TABLE = 4
 _MEASURES = (
     ("volume_ml", "Planimetry (mL)", 2),
     ("a_mm", "A (mm)", 1),
@@ -210,11 +211,10 @@ def _compared_view(segments, readers):
     ]
     return {
         "segments": bool(segments),
-        "labels": ["", *(segment["label"] for segment in segments)],
         "volumes": volumes,
         "formula_definitions": DEFINITIONS_VERSION,
-        "measures": measures,
-        "attention": attention if any(agreements) else [],
+        "measures": _tables(segments, measures),
+        "attention": _tables(segments, attention) if any(agreements) else [],
         "segment_notes": _once(f"{segment['label']}: {note}" for segment in segments for note in segment["notes"]),
         "readers": [
             (
@@ -226,6 +226,13 @@ def _compared_view(segments, readers):
         ],
         "reader_notes": _once(note for pair in readers for note in pair["notes"]),
     }  # fmt: skip
+
+
+def _tables(segments, rows):
+    """Head and rows of tables that are no wider than a printed page."""
+    head = ["", *(segment["label"] for segment in segments)]
+    parts = [slice(first, first + _SEGMENTS_A_TABLE) for first in range(1, len(head), _SEGMENTS_A_TABLE)]
+    return [([head[0], *head[part]], [(row[0], *row[part]) for row in rows]) for part in parts]
 
 
 def _repeat_view(repeat):

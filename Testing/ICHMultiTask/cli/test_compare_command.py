@@ -387,6 +387,21 @@ def test_page_shows_the_comparison(everything, tmp_path):
         assert words in text, words
 
 
+def test_columns_of_many_readers_stay_within_a_page(everything):
+    """A wider table would be cut off on paper, without a word."""
+    _, comparison = everything
+    many = [
+        segment | {"label": f"Reader {n}", "a_mm": float(n)} for n, segment in enumerate(5 * comparison["segments"][:2])
+    ]
+    shown = comparison_view(comparison | {"segments": many})["compared"]
+    for tables in (shown["measures"], shown["attention"]):
+        assert [len(labels) for labels, _ in tables] == [5, 5, 3]
+        assert [label for labels, _ in tables for label in labels[1:]] == [f"Reader {n}" for n in range(10)]
+        assert all(len(row) == len(labels) for labels, rows in tables for row in rows)
+    lengths = [row[1:] for _, rows in shown["measures"] for row in rows if row[0] == "A (mm)"]
+    assert sum(lengths, ()) == tuple(f"{n}.0" for n in range(10))
+
+
 def test_no_cell_shows_a_number_that_was_not_computed(everything, tmp_path):
     analysis, comparison = everything
     write_report(analysis, tmp_path, comparison=comparison)
