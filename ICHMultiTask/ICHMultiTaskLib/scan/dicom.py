@@ -18,6 +18,7 @@ from .hounsfield import AIR_HU, as_hu
 from .patient_age import patient_age
 from .pixels import read_hu
 from .series_class import MIN_COVERAGE_MM, Rank
+from .series_words import SeriesClass, classes_in
 from .stacks import count_interleaved, find_gaps, left_out_sentence, sequence
 from .stated_geometry import checked_affine
 
@@ -35,6 +36,8 @@ MIN_LOST = 3
 """So many images that cannot be read explain why only a part of the head is there; one or two may belong elsewhere."""
 COMPARED, SAME_HU = 3, 5.0
 """So many copies are compared with their images; lossy compression changes the tissue by less than this in the mean."""
+AFTER_CONTRAST = {SeriesClass.CONTRAST, SeriesClass.ANGIOGRAPHY, SeriesClass.PERFUSION}
+"""Kinds of series that need a contrast agent."""
 SIMULATION = "ICHMultiTask simulation"
 """Manufacturer of the scans that ICHMultiTaskLib.simulation makes."""
 
@@ -120,7 +123,7 @@ def read_series(
         manufacturer=first.text("Manufacturer"),
         kernel=first.text("ConvolutionKernel"),
         body_part=first.text("BodyPartExamined"),
-        contrast_agent=first.text("ContrastBolusAgent"),
+        contrast_agent=first.agent,
         slice_thickness_mm=first.number("SliceThickness", None),
         gantry_tilt_deg=_tilt(first, affine, notes),
         simulated=first.text("Manufacturer") == SIMULATION,
@@ -348,6 +351,11 @@ def _header_notes(candidate):
         )
     if first.text("LossyImageCompression") == "01":
         yield _("The images were stored with lossy compression; Hounsfield units are approximate.")
+    protocol = first.text("ProtocolName")
+    if not first.text("SeriesDescription") and AFTER_CONTRAST & set(classes_in(protocol)):
+        yield _(
+            "The series has no description, and its protocol is called “{protocol}”: contrast may have been given."
+        ).format(protocol=protocol)
     if verdict.rank is Rank.NEVER or verdict.rank is Rank.OTHER_PART:
         yield _("According to its header the series is {reason}; expected a head CT without contrast.").format(
             reason=verdict.reasons[0]
@@ -358,7 +366,7 @@ def _header_notes(candidate):
         )
     elif verdict.rank is Rank.SHARP:
         yield _("The scan was acquired with a {reason}; 100 to 140 kV are expected.").format(reason=verdict.reasons[0])
-    elif verdict.rank is Rank.INCOMPLETE or "reformat" in verdict.words:
+    elif verdict.rank in (Rank.REFORMAT, Rank.INCOMPLETE) and first.text("Manufacturer") != SIMULATION:
         yield _("About the analyzed series: {reason}; expected original axial slices of the whole head.").format(
             reason=verdict.reasons[0]
         )

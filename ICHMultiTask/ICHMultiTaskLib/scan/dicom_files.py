@@ -30,7 +30,7 @@ HEADER_KEYWORDS = (
     "ImagePositionPatient ImageOrientationPatient PixelSpacing Rows Columns NumberOfFrames SamplesPerPixel "
     "PhotometricInterpretation BitsAllocated BitsStored PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit "
     "RescaleSlope RescaleIntercept RescaleType LossyImageCompression SharedFunctionalGroupsSequence "
-    "PerFrameFunctionalGroupsSequence"
+    "PerFrameFunctionalGroupsSequence TemporalPositionIdentifier ContrastBolusAgentSequence"
 ).split()
 
 CT_CLASSES = {
@@ -99,8 +99,19 @@ class Slice:
 
     @cached_property
     def image_type(self) -> str:
-        """Values of ImageType and FrameType, upper case, in one string."""
-        return f"{self.text('ImageType')} {self.text('FrameType')}".upper().strip()
+        """Values of ImageType and FrameType, upper case, in one string; of FrameType alone where frames differ."""
+        own, whole = self.text("FrameType").upper(), self.text("ImageType").upper()
+        return own if own and whole.startswith("MIXED") else f"{whole} {own}".strip()
+
+    @cached_property
+    def agent(self) -> str:
+        """Contrast agent in words, also from the codes of an enhanced CT; "" if none is stated."""
+        if self.text("ContrastBolusAgentAdministered").upper() == "NO":
+            return "NO"
+        codes = self.value("ContrastBolusAgentSequence")
+        coded = [Slice(self.path, code) for code in codes] if isinstance(codes, Sequence) else []
+        names = [code.text("CodeMeaning") or code.text("CodeValue") for code in coded]
+        return " ".join(filter(None, [self.text("ContrastBolusAgent"), *names]))
 
     @property
     def acquisition(self) -> float:

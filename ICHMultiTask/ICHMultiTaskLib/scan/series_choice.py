@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..common.errors import InputError
 from ..common.names import first_few
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 WHOLE_HEAD_MM = 150.0
 """A volume that covers this much counts as complete even if another one covers more."""
+TIME_POINTS = 5
+"""So many series of one kind at the same places, one after another, are a dynamic scan; nobody is scanned so often."""
 LIKE_A_SERIES = ("PatientID", "StudyDate", "SeriesNumber", "SeriesDescription", "ConvolutionKernel")
 """Attributes that images of one series have in common."""
 ENOUGH = 0.8
@@ -201,7 +206,7 @@ def _candidates(slices):
     for uids in alone.values():
         if len(uids) >= MIN_VOLUME:
             series[uids[0]] = [series.pop(uid)[0] for uid in uids]
-    return _without_parts([_candidate(uid, items) for uid, items in series.items()])
+    return _without_parts(_without_time_points([_candidate(uid, items) for uid, items in series.items()]))
 
 
 def _candidate(uid, slices):
@@ -212,13 +217,47 @@ def _candidate(uid, slices):
     usable = [item for item in slices if not reason_unusable(item)]
     stacks = split_stacks(usable)
     judged = [(stack, judge(stack, sum(stack.repeats_of(other) for other in stacks))) for stack in stacks]
-    stack, verdict = min(judged, key=lambda pair: (pair[1].rank, -_coverage_step(pair[0]), pair[0].start))
+    stack, verdict = min(judged, key=lambda pair: (pair[1].rank, -_coverage_step(pair[0]), *_newest_first(pair[0])))
     return Candidate(uid, slices, stack, verdict, [other for other in stacks if other is not stack], odd)
+
+
+def _newest_first(stack):
+    """Sort key: the newest study, and in it the stack acquired first."""
+    return -study_date(stack.slices[0]), stack.start
 
 
 def _coverage_step(stack):
     """Coverage in steps of 20 mm, up to a whole head, so that one slice more or less makes no difference."""
     return round(min(stack.coverage_mm, WHOLE_HEAD_MM) / 20)
+
+
+def _without_time_points(candidates):
+    """Rank the volumes of a dynamic scan, of which each is stored as a series, as such."""
+    alike = {}
+    for candidate in candidates:
+        if candidate.verdict.rank is not Rank.NEVER:
+            alike.setdefault(_kind_and_places(candidate), []).append(candidate)
+    dynamic = {}
+    for group in alike.values():
+        # Several reconstructions of one acquisition have its number and time.
+        moments = {(candidate.first.acquisition, candidate.first.time) for candidate in group}
+        if len(moments) == len(group) >= TIME_POINTS:
+            reason = _("one of {count} series of a dynamic scan").format(count=len(group))
+            dynamic |= {candidate.uid: reason for candidate in group}
+    return [
+        replace(candidate, verdict=Verdict(Rank.NEVER, (dynamic[candidate.uid], *candidate.verdict.reasons)))
+        if candidate.uid in dynamic
+        else candidate
+        for candidate in candidates
+    ]
+
+
+def _kind_and_places(candidate):
+    """What the volumes of a dynamic scan have in common; numbers in their descriptions may be seconds."""
+    first, stack = candidate.first, candidate.stack
+    texts = map(first.text, ("StudyInstanceUID", "ConvolutionKernel", "Rows", "Columns"))
+    description = re.sub(r"[\d.,]+", "", first.text("SeriesDescription"))
+    return *texts, description, stack.thickness_mm, candidate.count, *np.round(first.position, 1)
 
 
 def _without_parts(candidates):

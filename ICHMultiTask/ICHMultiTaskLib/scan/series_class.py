@@ -53,8 +53,10 @@ _CLASS_NAMES = {
     SeriesClass.MATERIAL: _("material or single-energy images"),
     SeriesClass.PERFUSION: _("a perfusion or dynamic series"),
     SeriesClass.ANGIOGRAPHY: _("angiography"),
+    SeriesClass.CONE_BEAM: _("cone-beam CT, whose values are only near Hounsfield units"),
     SeriesClass.OTHER_PLANE: _("a reformat of another plane"),
     SeriesClass.CONTRAST: _("contrast-enhanced"),
+    SeriesClass.ATTENUATION: _("a CT for the attenuation correction of a PET"),
     SeriesClass.AXIAL_REFORMAT: _("an axial reformat"),
     SeriesClass.PLAIN: "a plain",
 }
@@ -63,7 +65,21 @@ CLASS_RANKS = {
     SeriesClass.AXIAL_REFORMAT: Rank.REFORMAT,
     SeriesClass.SHARP: Rank.SHARP,
     SeriesClass.OTHER_PART: Rank.OTHER_PART,
+    SeriesClass.ATTENUATION: Rank.OTHER_PART,
 }
+_PIXEL_CONTRAST = {
+    "MAXIMUM": SeriesClass.SLAB,
+    "MINIMUM": SeriesClass.SLAB,
+    "SUBTRACTION": SeriesClass.ANGIOGRAPHY,
+    "MASKED": SeriesClass.ANGIOGRAPHY,
+    "DIVISION": SeriesClass.MATERIAL,
+    "MULTIPLICATION": SeriesClass.MATERIAL,
+    "STD_DEVIATION": SeriesClass.MATERIAL,
+    "QUANTITY": SeriesClass.MATERIAL,
+}
+"""What the fourth value of ImageType says of the pixels of an enhanced CT."""
+MOST_AT_A_PLACE = 2
+"""A scan that was repeated has two images at a place; more are a series in time."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +120,10 @@ def judge(stack: Stack, repeats: int = 1) -> Verdict:
     if abs(first.normal[2]) < 0.75:
         found.pop(SeriesClass.AXIAL_REFORMAT, None)
         found[SeriesClass.OTHER_PLANE] = _("not axial")
-    if repeats > 2:
+    at_a_place = 1 + len(stack.repeats) // len(stack.slices)
+    if at_a_place > MOST_AT_A_PLACE and len(stack.slices) > 1:
+        found[SeriesClass.PERFUSION] = _("a dynamic series of {count} images at each place").format(count=at_a_place)
+    if repeats > MOST_AT_A_PLACE:
         found[SeriesClass.PERFUSION] = _("a dynamic series of {repeats} volumes").format(repeats=repeats)
     ranked = [(CLASS_RANKS.get(kind, Rank.NEVER), text) for kind, text in found.items()]
     ranked += _physical(stack, first)
@@ -158,7 +177,11 @@ def _classes(item, slices):
     values = item.image_type.replace("\\", " ").split(" ")
     of_type = series_words.classes_in(" ".join(values[2:]).replace("_", " "))
     of_text = series_words.classes_in(description)
-    found = dict.fromkeys([*of_type, *of_text])
+    found = dict.fromkeys(
+        [*of_type, *of_text, *(_PIXEL_CONTRAST[value] for value in values if value in _PIXEL_CONTRAST)]
+    )
+    if item.text("Modality") == "XA":
+        found[SeriesClass.CONE_BEAM] = None
     if not kernel:
         kernel = series_words.kernel_in(description)
     elif series_words.is_sharp_kernel(kernel):
@@ -169,7 +192,7 @@ def _classes(item, slices):
         # ImageOrientationPatient decides which plane it is.
         found.pop(SeriesClass.OTHER_PLANE)
         found[SeriesClass.AXIAL_REFORMAT] = None
-    agents = {other.text("ContrastBolusAgent") for other in slices} - {""}
+    agents = {other.agent for other in slices} - {""}
     amounts = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
     if any(not series_words.denies_contrast(agent) for agent in agents):
         found[SeriesClass.CONTRAST] = None

@@ -23,9 +23,11 @@ class SeriesClass(str, Enum):
     MATERIAL = "material or single-energy images"
     PERFUSION = "perfusion or dynamic series"
     ANGIOGRAPHY = "angiography"
+    CONE_BEAM = "cone-beam CT"
     OTHER_PLANE = "reformat of another plane"
     CONTRAST = "contrast-enhanced"
     OTHER_PART = "not of the head"
+    ATTENUATION = "CT for a PET"
     SHARP = "sharp kernel"
     AXIAL_REFORMAT = "axial reformat"
     PLAIN = "plain"
@@ -54,18 +56,27 @@ CLASS_WORDS = {
         "carte d iode|mapa de yodo|mappa di iodio|mono|monoe|monoenergetic|monoenergetisch|monochromatic|monoplus|"
         "mono e|vmi|kev|rho|rhoz|zeff|z eff|z effective|effective z|eff z|effective atomic|electron density|"
         "material density|md water|water iodine|gsi|calcium suppressed|ca supp|virtuelle native|virtuelles nativ|"
-        "sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|mat fractional|mat value|eff atomic"
+        "sn 100|sn 140|sn 150|uric acid|mat specific|mat removed|mat modified|mat fractional|mat value|eff atomic|"
+        "pure lumen|pure calcium|pbv"
     ),
     SeriesClass.PERFUSION: (
         "perf|ctp|perfusao|pct|vpct|neuropct|shuttle|cbf|cbv|cbp|mtt|ttp|ttd|tmax|t max|penumbra|permeability|"
-        "dynamic|dynamisch|dynamique|dinamico|dyn|dynmulti|4 d"
+        "dynamic|dynamisch|dynamique|dinamico|dyn|dynmulti|4 d|perfusion|hypoperfusion|mismatch|blood flow|"
+        "blood volume|"
+        "transit time|time to peak|time to start|time to drain|tts|flow extraction|jog|t average|temp average|"
+        "temporal average|blutfluss|blutvolumen|debit sanguin|volume sanguin|temps de transit|flujo sanguineo|"
+        "volumen sanguineo|flusso ematico|volume ematico|fluxo sanguineo"
     ),
     SeriesClass.ANGIOGRAPHY: (
         "cta|ctas|ctv|mcta|veno|trombo venoso|willis|cow|tsa|supraaorticos|supraaortiques|supra aortic|"
         "supra aortiques|supra aorticos|carotid|carotids|carotis|karotis|karotiden|carotidas|carotidi|carotide|"
         "carotides|carotiden|dsa|vessels|gefasse|hirngefasse|halsgefasse|vaisseaux|bolus|monitoring|premonitoring|"
         "smartprep|smart prep|surestart|sure start|real prep|tracker|tracking|locator|timing|subtraction|subtracted|"
-        "subtraktion"
+        "subtraktion|bscta|angio|angiographie|sinusvenen|hirnvenen"
+    ),
+    SeriesClass.CONE_BEAM: (
+        "dyna ct|dynact|dct|xper ct|xperct|vaso ct|vasoct|innova ct|innovact|cbct|cone beam|conebeam|flat panel|"
+        "flat detector|flachdetektor|fpct|fdct|c arm|o arm"
     ),
     SeriesClass.OTHER_PLANE: (
         "cor|coro|coronal|coronals|coronale|coronales|coronaal|koronar|koronal|koronare|kor|coron|frontal|frontale|"
@@ -79,6 +90,9 @@ CLASS_WORDS = {
         "lumbar|thoracolumbar|neck|hals|cou|cuello|collo|pescoco|knee|knie|hip|hufte|foot|fuss|hand|shoulder|"
         "schulter|liver|leber|foie|higado|extremity|leg|body|whole body|wb|tap|pns|sinus|sinuses|nnh|orbit|orbits|"
         "orbita|dental|dentascan|facial|face|gesicht|mittelgesicht|maxillofacial|mandible|kiefer"
+    ),
+    SeriesClass.ATTENUATION: (
+        "ctac|ac ct|acct|ct ac|attenuation correction|schwachungskorrektur|correction d attenuation|pet|petct|spect"
     ),
     SeriesClass.SHARP: (
         "bone|bones|bony|boneplus|kn fenster|hartgewebe|osseous|osseux|osseuse|os|ossea|osseo|oseo|osea|hueso|ossos|"
@@ -121,14 +135,17 @@ CONTRAST_STEMS = (
 )  # fmt: skip
 CONTRAST_WORDS = set(
     "dye apc km mdc pdc civ cte ce cect cec inj gd gad gado enh venous portal delay delayed late iode iodio iodo "
-    "yodo jod tardif tardive tardivo tardiva tardio tardia spat".split()
+    "equilibrium yodo jod tardif tardive tardivo tardiva tardio tardia spat".split()
 )
 AFTER_POST = set("contrast con c km cm iv inj gd gad gado mdc pdc civ".split())
 IDEOGRAMS = {
     "非增强": "non contrast", "非增強": "non contrast", "非造影": "non contrast", "비조영": "non contrast",
     "增强": "contrast", "增強": "contrast", "造影": "contrast", "조영": "contrast", "平扫": "plain", "平掃": "plain",
     "単純": "plain", "无": "none", "無": "none", "なし": "none", "骨": "bone", "뼈": "bone", "定位": "localizer",
-    "血管": "angio", "灌注": "perfusion", "头": "head", "頭": "head", "颅": "head", "顱": "head", "脑": "brain",
+    "血管": "angio", "灌注": "perfusion", "灌流": "perfusion", "パーフュージョン": "perfusion", "관류": "perfusion",
+    "血流": "blood flow", "動脈相": "arterial", "静脈相": "venous", "門脈相": "venous", "平衡相": "delayed",
+    "遅延相": "delayed", "动脉期": "arterial", "静脉期": "venous", "延迟期": "delayed", "동맥기": "arterial",
+    "정맥기": "venous", "지연기": "delayed", "头": "head", "頭": "head", "颅": "head", "顱": "head", "脑": "brain",
     "脳": "brain", "腦": "brain", "뇌": "brain", "두부": "head", "胸": "chest", "腹": "abdomen", "颈": "neck",
     "頸": "neck",
 }  # fmt: skip

@@ -110,9 +110,9 @@ def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
     """Split the usable slices of a series into volumes.
 
     Slices of one volume agree in patient and size, and within tolerances in orientation and pixel spacing. Volumes that
-    cover the same range are distinguished by study, kind, kernel, contrast agent, acquisition number, slice thickness,
-    time and runs of instance numbers. Slices that follow each other, or fill each other's gaps, stay together even if
-    their headers differ.
+    cover the same range are distinguished by study, kind, kernel, contrast agent, acquisition number, time point, slice
+    thickness, time and runs of instance numbers. Slices that follow each other, or fill each other's gaps, stay
+    together even if their headers differ.
 
     Parameters
     ----------
@@ -198,8 +198,7 @@ def _has_same_grid(one, other):
 
 def _agent(item):
     """Contrast agent; "" if none was given."""
-    agent = item.text("ContrastBolusAgent")
-    return "" if denies_contrast(agent) else agent.casefold()
+    return "" if denies_contrast(item.agent) else item.agent.casefold()
 
 
 TRAITS = (
@@ -257,8 +256,13 @@ def _acquisitions(indices, slices, offsets):
 
 
 def _ways_to_split(indices, slices, offsets):
-    """Yield lists of parts: by traits, acquisition, thickness, runs in time, runs of numbers, and their repetition."""
-    for trait in (*TRAITS, lambda item: item.acquisition, lambda item: round(item.number("SliceThickness"), 1)):
+    """Yield lists of parts: by traits, numbers in the headers, runs in time, runs of numbers, and their repetition."""
+    stated = (
+        lambda item: item.acquisition,
+        lambda item: item.number("TemporalPositionIdentifier"),
+        lambda item: round(item.number("SliceThickness"), 1),
+    )
+    for trait in (*TRAITS, *stated):
         values = np.array([trait(slices[index]) for index in indices])
         if len(np.unique(values)) > 1:
             yield [indices[values == value] for value in np.unique(values)]
@@ -365,6 +369,8 @@ def left_out_sentence(
             details.append(_("with kernel {kernel}").format(kernel=kernel))
         elif first.acquisition != chosen.slices[0].acquisition:
             details.append(_("of acquisition {number:.0f}").format(number=first.acquisition))
+        if first.text("StudyDate") != chosen.slices[0].text("StudyDate"):
+            details.append(_("of the study of {date}").format(date=first.text("StudyDate") or _("unknown date")))
         parts.append(joined(" ", details))
     if not parts:
         return None

@@ -20,6 +20,7 @@ NAMES = {
     "angiography": SeriesClass.ANGIOGRAPHY, "perfusion": SeriesClass.PERFUSION, "localizer": SeriesClass.LOCALIZER,
     "slab": SeriesClass.SLAB, "reformat": SeriesClass.OTHER_PLANE, "axial reformat": SeriesClass.AXIAL_REFORMAT,
     "material": SeriesClass.MATERIAL, "capture": SeriesClass.CAPTURE, "other": SeriesClass.OTHER_PART,
+    "attenuation": SeriesClass.ATTENUATION,
 }  # fmt: skip
 with (Path(__file__).parent / "series_descriptions.csv").open(encoding="utf-8", newline="") as file:
     ROWS = list(csv.DictReader(file))
