@@ -62,8 +62,8 @@ CLASS_WORDS = {
     SeriesClass.PERFUSION: (
         "perf|ctp|perfusao|pct|vpct|neuropct|shuttle|cbf|cbv|cbp|mtt|ttp|ttd|tmax|t max|penumbra|permeability|"
         "dynamic|dynamisch|dynamique|dinamico|dyn|dynmulti|4 d|perfusion|hypoperfusion|mismatch|blood flow|"
-        "blood volume|"
-        "transit time|time to peak|time to start|time to drain|tts|flow extraction|jog|t average|temp average|"
+        "color map|colormap|tissue classification|infarct core|aif|vof|blood volume|transit time|time to peak|"
+        "time to start|time to drain|tts|flow extraction|jog|t average|temp average|"
         "temporal average|blutfluss|blutvolumen|debit sanguin|volume sanguin|temps de transit|flujo sanguineo|"
         "volumen sanguineo|flusso ematico|volume ematico|fluxo sanguineo"
     ),
@@ -72,7 +72,7 @@ CLASS_WORDS = {
         "supra aortiques|supra aorticos|carotid|carotids|carotis|karotis|karotiden|carotidas|carotidi|carotide|"
         "carotides|carotiden|dsa|vessels|gefasse|hirngefasse|halsgefasse|vaisseaux|bolus|monitoring|premonitoring|"
         "smartprep|smart prep|surestart|sure start|real prep|tracker|tracking|locator|timing|subtraction|subtracted|"
-        "subtraktion|bscta|angio|angiographie|sinusvenen|hirnvenen"
+        "subtraktion|bscta|angio|angiographie|sinusvenen|hirnvenen|venen|vasos|tsao|arteries"
     ),
     SeriesClass.CONE_BEAM: (
         "dyna ct|dynact|dct|xper ct|xperct|vaso ct|vasoct|innova ct|innovact|cbct|cone beam|conebeam|flat panel|"
@@ -99,13 +99,13 @@ CLASS_WORDS = {
         "osso|bot|botten|botkernel|botwindow|botvenster|botreconstructie|petrous|petrosal|felsenbein|felsenbeine|"
         "rocher|rochers|rocas|mastoid|mastoids|mastoide|mastoides|iac|iam|inner ear|innenohr|oreille|oido|oidos|"
         "orecchio|sharp|edge|hrct|uhr|temporal bone|temporal bones|skelett|skjelett|knogle|knogler|kosc|kosci|kost|"
-        "kosti|kemik"
+        "kosti|kemik|hard kernel|hartkern|harter kern|filtre dur|noyau dur|filtro duro|knochern"
     ),
 }  # fmt: skip
 CLASS_STEMS = {
     SeriesClass.LOCALIZER: ("topogram", "scanogra", "scannogra", "escanogra", "топограм"),
     SeriesClass.PERFUSION: ("perfusion", "perfusie", "перфузи"),
-    SeriesClass.ANGIOGRAPHY: ("angio", "venogra", "ангио"),
+    SeriesClass.ANGIOGRAPHY: ("angio", "venogra", "gefass", "ангио"),
     SeriesClass.SHARP: ("knochen", "kostn", "кост"),
 }
 """Word stems of a class, for languages with compound words or many endings."""
@@ -131,7 +131,7 @@ WITH_ALONE = {"w", "with", "mit", "avec", "met"}
 UNITS = {"ml", "cc", "mg", "g", "l"}
 CONTRAST_STEMS = (
     "contrast", "kontrast", "kontraszt", "контраст", "enhanc", "emhanc", "injec", "iniet", "inyec", "injek",
-    "poscontrast", "gadolin", "arteri", "venos", "veineu", "spatphase",
+    "poscontrast", "gadolin", "arteri", "venos", "veineu", "spatphase", "spatarter", "fruharter", "portalven",
 )  # fmt: skip
 CONTRAST_WORDS = set(
     "dye apc km mdc pdc civ cte ce cect cec inj gd gad gado enh venous portal delay delayed late iode iodio iodo "

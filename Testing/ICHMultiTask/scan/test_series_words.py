@@ -79,6 +79,18 @@ def test_description(row):
         ("頭部造影", SeriesClass.CONTRAST),
         ("두부 조영", SeriesClass.CONTRAST),
         ("뇌 비조영", SeriesClass.PLAIN),
+        ("頭部 遅延相", SeriesClass.CONTRAST),
+        ("头 动脉期", SeriesClass.CONTRAST),
+        ("뇌 관류", SeriesClass.PERFUSION),
+        ("Schädel spätarteriell", SeriesClass.CONTRAST),
+        ("Gefäßdarstellung", SeriesClass.ANGIOGRAPHY),
+        ("Tissue Classification", SeriesClass.PERFUSION),
+        ("Débit sanguin cérébral", SeriesClass.PERFUSION),
+        ("Crâne filtre dur", SeriesClass.SHARP),
+        ("Accident vasculaire cérébral", SeriesClass.PLAIN),  # a stroke, not a vessel
+        ("DE Head PureCalcium", SeriesClass.MATERIAL),
+        ("Head XperCT", SeriesClass.CONE_BEAM),
+        ("PET/CT brain AC CT", SeriesClass.ATTENUATION),
     ],
 )
 def test_texts_are_split_into_words(text, expected):
