@@ -140,7 +140,9 @@ def choose_series(
         if chosen.verdict.rank is Rank.NEVER:
             kinds = Counter(f"{candidate.verdict.reasons[0]} ({candidate.label})" for candidate in candidates)
             found = "; ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
-            hint = _(": such a series is analyzed only if requested by its UID (--list-series)") if chosen.stack else ""
+            hint = ""
+            if any(candidate.stack for candidate in candidates):
+                hint = _(": such a series is analyzed only if requested by its UID (--list-series)")
             raise InputError(
                 _(
                     "There is no axial CT series to analyze; expected a non-contrast head CT, found {found}{hint}."
@@ -242,8 +244,7 @@ def _without_time_points(candidates):
         # Several reconstructions of one acquisition have its number and time.
         moments = {(candidate.first.acquisition, candidate.first.time) for candidate in group}
         if len(moments) == len(group) >= TIME_POINTS:
-            reason = _("one of {count} series of a dynamic scan").format(count=len(group))
-            dynamic |= {candidate.uid: reason for candidate in group}
+            dynamic |= {candidate.uid: _("a time point of a dynamic scan") for candidate in group}
     return [
         replace(candidate, verdict=Verdict(Rank.NEVER, (dynamic[candidate.uid], *candidate.verdict.reasons)))
         if candidate.uid in dynamic

@@ -59,7 +59,7 @@ def write_series_of_time_points(folder, dicom_files, head, count, **attributes):
 
 def test_time_points_that_are_each_a_series_are_no_scan(tmp_path, dicom_files, head):
     write_series_of_time_points(tmp_path, dicom_files, head, 6)
-    with pytest.raises(InputError, match="found one of 6 series of a dynamic scan"):
+    with pytest.raises(InputError, match="found a time point of a dynamic scan"):
         read_head_ct(tmp_path)
     dicom_files.write(tmp_path, *head, SeriesNumber=99, AcquisitionTime="095900")
     facts = read_head_ct(tmp_path).facts
@@ -147,3 +147,16 @@ def test_series_that_is_never_taken_by_itself(tmp_path, dicom_files, head, attri
 def test_series_that_is_taken_with_a_warning(tmp_path, dicom_files, head, attributes, words):
     dicom_files.write(tmp_path, *head, **attributes)
     assert [text for text in read_head_ct(tmp_path).facts.warnings if words in text]
+
+
+def test_refusal_of_a_study_says_how_a_series_is_requested_also_where_a_localizer_comes_first(
+    tmp_path, dicom_files, head
+):
+    hu, affine = head
+    kinds = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SeriesInstanceUID": "1.1", "SeriesNumber": 1}
+    dicom_files.write(tmp_path, hu[:1], affine, name="scout", **kinds)
+    dicom_files.write(tmp_path, hu, affine, SeriesDescription="CTA", SeriesNumber=2)
+    with pytest.raises(
+        InputError, match=r"found localizer .*; angiography \(CTA, 32 images\): such a series is analyzed"
+    ):
+        read_head_ct(tmp_path)
