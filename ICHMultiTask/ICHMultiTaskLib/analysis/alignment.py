@@ -23,6 +23,9 @@ _MIN_BONE_VOXELS = 500
 _MIN_CORRELATION = 0.78
 """Measured: at least 0.94 for a simulated patient scanned twice, at least 0.83 for a real phantom in two protocols, at
 most 0.74 for two different simulated patients."""
+_SURE_CORRELATION = 0.9
+"""Below it the scans are also registered the other way round, and the better of both counts: of simulated heads turned by
+35° to 60°, one way ended as much as 45° wrong, once with a correlation above the limit, and the other within 2.3°."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,21 @@ def align(fixed: HeadCT, moving: HeadCT) -> Alignment:
     InputError
         If one of the scans shows no bone.
     """
+    parts = [(*_bone_image(scan), which) for scan, which in ((fixed, _("first")), (moving, _("second")))]
+    first, second = ((image, scanned, _band(image, which) * scanned) for image, scanned, which in parts)
+    fixed_to_moving, correlation = _registered(first, second)
+    if correlation is None or correlation < _SURE_CORRELATION:
+        moving_to_fixed, found = _registered(second, first)
+        if found is not None and found > (correlation or -1.0):
+            return _alignment(moving_to_fixed, found, moving)
+    return _alignment(np.linalg.inv(fixed_to_moving), correlation, moving)
+
+
+def _registered(fixed, moving):
+    """RAS matrix from the fixed scan to the moving one, and their correlation: None if they do not overlap."""
     import SimpleITK
 
-    (fixed_image, fixed_scanned), (moving_image, moving_scanned) = _bone_image(fixed), _bone_image(moving)
-    band = _band(fixed_image, _("first")) * fixed_scanned
-    _band(moving_image, _("second"))
+    (fixed_image, _scanned, band), (moving_image, moving_scanned, _band) = fixed, moving
     transform = SimpleITK.Euler3DTransform(
         SimpleITK.CenteredTransformInitializer(
             fixed_image,
@@ -101,7 +114,7 @@ def align(fixed: HeadCT, moving: HeadCT) -> Alignment:
         correlation = _correlation(fixed_image, moving_image, moving_scanned, transform, band)
     except RuntimeError:  # the scans no longer overlap
         correlation = None
-    return _alignment(_moving_to_fixed(transform), correlation, moving)
+    return _fixed_to_moving(transform), correlation
 
 
 def _bone_image(head_ct):
@@ -171,13 +184,13 @@ def _correlation(fixed_image, moving_image, moving_scanned, transform, band):
     return correlation if np.isfinite(correlation) else None
 
 
-def _moving_to_fixed(transform):
-    """4×4 RAS matrix from moving to fixed; SimpleITK's transform maps LPS positions from fixed to moving."""
+def _fixed_to_moving(transform):
+    """4×4 RAS matrix from fixed to moving; SimpleITK's transform maps LPS positions."""
     origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    fixed_to_moving = np.eye(4)
-    fixed_to_moving[:3, :3] = np.column_stack([transform.TransformPoint(tuple(e)) - origin for e in np.eye(3)])
-    fixed_to_moving[:3, 3] = origin
-    return LPS_TO_RAS @ np.linalg.inv(fixed_to_moving) @ LPS_TO_RAS
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.column_stack([transform.TransformPoint(tuple(e)) - origin for e in np.eye(3)])
+    matrix[:3, 3] = origin
+    return LPS_TO_RAS @ matrix @ LPS_TO_RAS
 
 
 def _alignment(matrix, correlation, moving):

@@ -7,7 +7,7 @@ level sets have the shortest border for the enclosed region (Chambolle 2004, doi
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -17,7 +17,7 @@ from ..common.translation import tr as _
 from ..measures.grids import bounding_box
 from ..measures.segment import TOUCHING
 from ..measures.shape import sphere_radius_mm
-from ..scan.coarse_head import IN_PLANE, coarse_head, noise_hu, on_scan
+from ..scan.coarse_head import IN_PLANE, coarse_head, dicom_order, noise_hu, on_scan
 from ..scan.head_ct import HeadCT
 from ..scan.head_shape import BARE, find_brain
 from .denoising import denoise
@@ -116,6 +116,25 @@ def outline(
     -------
     Outline
     """
+    # Voxels are averaged in blocks that are counted from the first one: it must not depend on the file's format.
+    axes, directions = dicom_order(head_ct)
+    attention = np.ascontiguousarray(attention.transpose(axes)[directions])
+    found = _outline(_reordered(head_ct, axes, directions), attention, searched_ml, target_ml, progress)
+    mask = np.ascontiguousarray(found.mask[directions].transpose(np.argsort(axes)))
+    return Outline(mask, found.evidence)
+
+
+def _reordered(head_ct, axes, directions):
+    """The scan stored along other axes."""
+    corner = [0 if part.step > 0 else head_ct.hu.shape[axis] - 1 for axis, part in zip(axes, directions, strict=True)]
+    steps = head_ct.ijk_to_ras[:3, 2::-1][:, axes]
+    affine = np.eye(4)
+    affine[:3, :3] = (steps * [part.step for part in directions])[:, ::-1]
+    affine[:3, 3] = head_ct.ijk_to_ras[:3, 3] + steps @ corner
+    return replace(head_ct, hu=np.ascontiguousarray(head_ct.hu.transpose(axes)[directions]), ijk_to_ras=affine)
+
+
+def _outline(head_ct, attention, searched_ml, target_ml, progress):
     progress(0.0, _("Density"))
     nothing = Outline(np.zeros(head_ct.hu.shape, bool))
     grid = _WorkGrid(head_ct, attention, searched_ml)

@@ -98,6 +98,16 @@ def in_patient_axes(head_ct: HeadCT) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return hu, head_ct.spacing_kji[axes], columns[::-1, axes] * steps
 
 
+def dicom_order(head_ct: HeadCT) -> tuple[tuple[int, int, int], tuple[slice, slice, slice]]:
+    """Array axes nearest to superior, posterior and left, as DICOM slices are stored, and slices that point them there.
+
+    `array.transpose(axes)[directions]` is a view in that order, and `view[directions].transpose(np.argsort(axes))` of
+    it the array again.
+    """
+    axes, steps, _columns = _patient_axes(head_ct)
+    return tuple(axes), tuple(slice(None, None, step) for step in (steps[0], -steps[1], -steps[2]))
+
+
 def _patient_axes(head_ct):
     """Array axes nearest to superior, anterior and right, their directions (1 or -1), and the RAS step of each axis."""
     columns = head_ct.ijk_to_ras[:3, :3][:, ::-1]  # of the array axes k, j, i

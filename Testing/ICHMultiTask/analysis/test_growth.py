@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from ICHMultiTaskLib.analysis.alignment import align
 from ICHMultiTaskLib.analysis.growth import growth
@@ -208,6 +209,19 @@ def test_alignment_of_a_moved_copy():
     found = align(scan, replace(scan, ijk_to_ras=moved))
     assert found.moving_to_fixed[:3, 3] == pytest.approx((-12, 7, -5), abs=0.5)
     assert found.translation_mm == pytest.approx(np.linalg.norm((12, 7, 5)), abs=0.5) and found.rotation_deg < 0.5
+
+
+@pytest.mark.parametrize("turn_deg", [(38, 0, 0), (-40, 0, 0), (30, 20, 25)])
+def test_a_head_that_was_turned_far_is_aligned_in_both_directions(repeated, turn_deg):
+    """One way ends far from the right place, as at 38° with a correlation of 0.89, which is above the limit."""
+    scan = repeated[0][0]
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
+    turned = replace(scan, ijk_to_ras=turn @ scan.ijk_to_ras)
+    for fixed, moving, expected in ((scan, turned, np.linalg.inv(turn)), (turned, scan, turn)):
+        found = align(fixed, moving)
+        error = Rotation.from_matrix(expected[:3, :3].T @ found.moving_to_fixed[:3, :3]).magnitude()
+        assert found.correlation > 0.95 and np.degrees(error) < 2.0
 
 
 def test_alignment_without_a_skull_is_refused():

@@ -114,6 +114,24 @@ def test_order_and_direction_of_the_axes_do_not_matter(analysis, head_ct, order,
     assert dice(found.mask, mark(analysis).mask[change].transpose(order)) > 0.99
 
 
+def test_outline_is_the_same_in_every_file_format():
+    """NIfTI files store rows in the other direction; blocks of voxels that were averaged differed by half a block."""
+    head_ct = phantom((29, 420, 421), (5.1, 0.5, 0.5))
+    attention = ndimage.gaussian_filter(ball(head_ct).astype(np.float32), 5)
+    mask = outline.outline(head_ct, attention, HEMATOMA_ML).mask
+    assert mask.any()
+    for order, flips in (((0, 1, 2), (1, -1, 1)), ((0, 1, 2), (-1, -1, -1)), ((2, 0, 1), (1, 1, -1))):
+        change = tuple(slice(None, None, f) for f in flips)
+        steps = head_ct.ijk_to_ras[:3, 2::-1] * flips
+        affine = np.eye(4)
+        first = [0 if f > 0 else n - 1 for f, n in zip(flips, head_ct.hu.shape, strict=True)]
+        affine[:3, 3] = apply_affine(head_ct.ijk_to_ras, first[::-1])
+        affine[:3, :3] = steps[:, list(order)][:, ::-1]
+        other = HeadCT(np.ascontiguousarray(head_ct.hu[change].transpose(order)), affine)
+        found = outline.outline(other, np.ascontiguousarray(attention[change].transpose(order)), HEMATOMA_ML).mask
+        assert np.array_equal(found, mask[change].transpose(order))
+
+
 @pytest.mark.parametrize(
     "shape, spacing",
     [((28, 64, 128), (6.0, 3.6, 1.8)), ((84, 96, 96), (2.0, 2.4, 2.4)), ((17, 256, 256), (10.0, 0.9, 0.9))],
