@@ -24,8 +24,8 @@ _MIN_CORRELATION = 0.78
 """Measured: at least 0.94 for a simulated patient scanned twice, at least 0.83 for a real phantom in two protocols, at
 most 0.74 for two different simulated patients."""
 _SURE_CORRELATION = 0.9
-"""Below it the scans are also registered the other way round, and the better of both counts: of simulated heads turned by
-35° to 60°, one way ended as much as 45° wrong, once with a correlation above the limit, and the other within 2.3°."""
+"""Below it the scans are also registered the other way round, and the better of both counts: of simulated heads turned
+by 35° to 60°, one way often ended up to 45° wrong, once above the limit, and the better one passed it only within 2.3°."""
 
 
 @dataclass(frozen=True)
