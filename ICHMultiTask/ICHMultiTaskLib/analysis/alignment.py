@@ -25,7 +25,7 @@ _MIN_CORRELATION = 0.78
 most 0.74 for two different simulated patients."""
 _SURE_CORRELATION = 0.9
 """Below it the scans are also registered the other way round, and the better of both counts: of simulated heads turned
-by 35° to 60°, one way often ended up to 45° wrong, once above the limit, and the better one passed it only within 2.3°."""
+by 35° to 60°, one way often ended up to 45° wrong, once above the limit; the better one passed it only within 2.3°."""
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,8 @@ def described(name: str, value: str | bool | float) -> str:
     if name == "sex":
         return _("male") if amount else _("female")
     if name == "age":
-        return _("{years:.3g} years").format(years=amount)
+        # Rounded down, as ages are: who is 79.96 years old has not reached the limit of 80.
+        return _("{years:g} years").format(years=math.floor(10 * amount) / 10)
     if name == "onset_hours":
         return _("{hours:.3g} hours from onset to scan").format(hours=amount)
     return joined(" ", (variable.words, f"{amount:g}"))

@@ -375,7 +375,7 @@ def alerts(
         "minimally invasive evacuation for a GCS of 5 to 12. This states the volume; it is not treatment advice."
     ).format(gcs=context.gcs, relation=relation.format(volume=volume_ml, interval=span), guideline=GUIDELINE)
     if volume_ml > least and interval_ml is not None and interval_ml[0] <= least:
-        below = _("The interval {interval} reaches below 20 mL.").format(interval=span)
+        below = _("The interval {interval} reaches 20 mL or less.").format(interval=span)
         return (joined(" ", (sentence, below)),)
     return (sentence,)
 

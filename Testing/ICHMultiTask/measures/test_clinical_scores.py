@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 
+from ICHMultiTaskLib.common.clinical_variables import described
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.measures.clinical_scores import (
     LOCATIONS,
@@ -104,6 +105,14 @@ def test_alerts_judge_the_volume_as_it_is_shown():
     assert "15.0 mL is at or above" in alerts(known(location="cerebellum"), 14.96)[0]
     assert alerts(known(gcs=9), 20.04) == () == alerts(known(location=None), 14.94)
     assert "30.0 mL is within" in alerts(known(gcs=9), 30.04)[0]
+
+
+@pytest.mark.parametrize(
+    "age, words", [(79.96, "79.9 years"), (80, "80 years"), (99.97, "99.9 years"), (64.1, "64.1 years")]
+)
+def test_age_is_not_shown_as_a_limit_that_it_has_not_reached(age, words):
+    assert described("age", age) == words
+    assert ich_score(known(age=age), 10).points == (age >= 80)
 
 
 def test_outcome_rates_are_the_published_ones_or_none():
@@ -261,14 +270,14 @@ def test_supratentorial_alert(gcs, volume, words, location):
 
 def test_supratentorial_alert_names_an_interval_across_the_limit():
     assert "its interval 14.0 to 24.0 mL reaches the 20 to 30 mL" in alerts(known(gcs=9), 19, (14, 24))[0]
-    assert "The interval 18.0 to 30.0 mL reaches below 20 mL." in alerts(known(gcs=9), 24, (18, 30))[0]
+    assert "The interval 18.0 to 30.0 mL reaches 20 mL or less." in alerts(known(gcs=9), 24, (18, 30))[0]
     assert alerts(known(gcs=9), 10, (8, 14)) == () == alerts(known(gcs=9), 15, (8, 20))
-    assert "reaches below 20 mL" in alerts(known(gcs=9), 24, (20, 30))[0]  # the volumes named are those above 20
-    assert "reaches below 20 mL" not in alerts(known(gcs=9), 24, (20.1, 30))[0]
+    assert "reaches 20 mL or less" in alerts(known(gcs=9), 24, (20, 30))[0]  # the volumes named are those above 20
+    assert "reaches 20 mL or less" not in alerts(known(gcs=9), 24, (20.1, 30))[0]
     assert "30.0 mL is within" in alerts(known(gcs=9), 30)[0]
     at_limit = alerts(known(gcs=9), 20, (14, 24))[0]
     assert "20.0 mL is below, but its interval 14.0 to 24.0 mL reaches" in at_limit
-    assert "reaches below 20 mL" not in at_limit
+    assert "reaches 20 mL or less" not in at_limit
 
 
 def test_alerts_depend_on_the_location():
