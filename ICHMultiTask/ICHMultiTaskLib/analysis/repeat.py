@@ -70,7 +70,7 @@ def compare_with_previous(analysis: Analysis, previous: Analysis, progress: Prog
         previous.volume_interval_ml,
         analysis.volume_ml,
         analysis.volume_interval_ml,
-        analysis.interval_coverage,
+        analysis.interval_coverage if analysis.interval_coverage == previous.interval_coverage else None,
         any(scan.hemorrhage != Hemorrhage.NONE for scan in (analysis, previous)),
     )
     alignment = align(analysis.head_ct, previous.head_ct)

@@ -197,9 +197,14 @@ def ich_score(
     )  # fmt: skip
     if found.missing != (_WORDS["gcs"],):
         return found
-    least = _ich_points(replace(context, gcs=15), as_shown(volume_ml))
+    alert = ich_score(replace(context, gcs=15), volume_ml, interval_ml)
     words = _("It is {least} with a GCS of 13 to 15, {middle} with 5 to 12, {most} with 3 or 4.")
-    return replace(found, notes=(words.format(least=least, middle=least + 1, most=least + 2),))
+    notes = [words.format(least=alert.points, middle=alert.points + 1, most=alert.points + 2)]
+    if alert.notes:
+        words = _("The volume interval {interval} straddles 30 mL: one point {more} is possible.")
+        more = _("less") if alert.points_range[0] < alert.points else _("more")
+        notes.append(words.format(interval=_span(interval_ml), more=more))
+    return replace(found, notes=tuple(notes))
 
 
 def max_ich_score(

@@ -273,7 +273,10 @@ def test_doubts_about_a_repeat_scan_are_said():
         "The two scans were analyzed by different models.",
     )
     alike = analyzed(head.hu + 1, patient_id="7", study_date="20260201")
-    assert compare_with_previous(later, alike).notes == ()
+    found = compare_with_previous(later, alike)
+    assert found.notes == () and found.growth.coverage == later.interval_coverage
+    # Intervals of two coverages have none in common.
+    assert compare_with_previous(later, replace(alike, interval_coverage=0.5)).growth.coverage is None
 
 
 SWAPPED, DIFFERENT = (

@@ -108,6 +108,21 @@ def test_alerts_judge_the_volume_as_it_is_shown():
 
 
 @pytest.mark.parametrize(
+    "volume, interval, words",
+    [
+        (32, (28, 36), "28.0 to 36.0 mL straddles 30 mL: one point less is possible."),
+        (28, (24, 32), "24.0 to 32.0 mL straddles 30 mL: one point more is possible."),
+        (32, (30.0, 36), None), (28, (24, 29.94), None), (28, None, None),
+    ],
+)  # fmt: skip
+def test_interval_counts_while_the_gcs_is_missing(volume, interval, words):
+    first, *further = ich_score(known(gcs=None), volume, interval).notes
+    points = int(volume >= 30)
+    assert first == f"It is {points} with a GCS of 13 to 15, {points + 1} with 5 to 12, {points + 2} with 3 or 4."
+    assert further == ([f"The volume interval {words}"] if words else [])
+
+
+@pytest.mark.parametrize(
     "age, words", [(79.96, "79.9 years"), (80, "80 years"), (99.97, "99.9 years"), (64.1, "64.1 years")]
 )
 def test_age_is_not_shown_as_a_limit_that_it_has_not_reached(age, words):
