@@ -23,6 +23,8 @@ MIN_COVERAGE_MM = 100.0
 """A volume that covers less does not contain the whole head of an adult."""
 MIN_FIELD_MM = 150.0
 """A smaller field of view cuts off the head, as in scans of the petrous bone or the orbits."""
+SLAB_STEPS, THINNEST_SLAB_MM = 2.5, 7.0
+"""Slices thicker than both, the first in steps from slice to slice, are averages or projections of slabs."""
 USUAL_KV = (90.0, 145.0)
 """Outside this range the HU of blood differ; such images are one energy of a dual-energy scan."""
 
@@ -225,6 +227,10 @@ def _physical(stack, first):
             Rank.INCOMPLETE,
             _("covers {coverage:.0f} mm with {count} slices").format(coverage=stack.coverage_mm, count=count),
         )
+    step = stack.coverage_mm / max(1, count - 1)
+    if (stack.thickness_mm or 0.0) > max(THINNEST_SLAB_MM, SLAB_STEPS * step) and step > 0:
+        words = _("slabs of {thickness:.3g} mm every {step:.3g} mm")
+        yield Rank.REFORMAT, words.format(thickness=stack.thickness_mm, step=step)
     field = first.number("Rows") * first.pixel_spacing[0]
     if field < MIN_FIELD_MM:
         yield Rank.INCOMPLETE, _("field of view of only {field:.0f} mm").format(field=field)

@@ -110,9 +110,9 @@ def split_stacks(slices: Sequence[Slice]) -> list[Stack]:
     """Split the usable slices of a series into volumes.
 
     Slices of one volume agree in patient and size, and within tolerances in orientation and pixel spacing. Volumes that
-    cover the same range are distinguished by study, kind, kernel, contrast agent, acquisition number, time point, slice
-    thickness, time and runs of instance numbers. Slices that follow each other, or fill each other's gaps, stay
-    together even if their headers differ.
+    cover the same range are distinguished by study, kind, kernel, contrast agent, series number and description,
+    acquisition number, time point, slice thickness, time and runs of instance numbers. Slices that follow each other,
+    or fill each other's gaps, stay together even if their headers differ.
 
     Parameters
     ----------
@@ -215,7 +215,8 @@ def _without_copies(slices):
     kept, pairs = {}, []
     for item in slices:
         name = item.text("SOPInstanceUID") or item.path.name
-        key = (name, item.frame or 0, *_place_and_traits(item))
+        # Some anonymizers give every image one name.
+        key = (name, item.frame or 0, *_number_and_time(item), *_place_and_traits(item))
         other = kept.setdefault(key, item)
         if other is not item:
             kept[key] = max(other, item, key=lambda one: one.path.stat().st_size)
@@ -223,16 +224,21 @@ def _without_copies(slices):
     # A second export gives its images new UIDs.
     exports = {}
     for item in kept.values():
-        number = item.number("InstanceNumber", None)
-        key = (item.acquisition, number, item.time, item.number("SliceThickness"), *_place_and_traits(item))
-        other = exports.setdefault(key if number is not None and item.time is not None else id(item), item)
+        moment = _number_and_time(item)
+        key = (*moment, item.number("SliceThickness"), *_place_and_traits(item))
+        other = exports.setdefault(id(item) if None in moment else key, item)
         if other is not item:
             pairs.append((other, item))
     return list(exports.values()), pairs
 
 
+def _number_and_time(item):
+    return item.acquisition, item.number("InstanceNumber", None), item.time
+
+
 def _place_and_traits(item):
-    return *np.round(item.position, 2).tolist(), *(trait(item) for trait in TRAITS)
+    series = item.text("SeriesNumber"), item.text("SeriesDescription")
+    return *np.round(item.position, 2).tolist(), *series, *(trait(item) for trait in TRAITS)
 
 
 def sequence(item: Slice) -> float:
@@ -258,6 +264,8 @@ def _acquisitions(indices, slices, offsets):
 def _ways_to_split(indices, slices, offsets):
     """Yield lists of parts: by traits, numbers in the headers, runs in time, runs of numbers, and their repetition."""
     stated = (
+        lambda item: item.text("SeriesNumber"),
+        lambda item: item.text("SeriesDescription"),
         lambda item: item.acquisition,
         lambda item: item.number("TemporalPositionIdentifier"),
         lambda item: round(item.number("SliceThickness"), 1),
@@ -369,6 +377,8 @@ def left_out_sentence(
             details.append(_("with kernel {kernel}").format(kernel=kernel))
         elif first.acquisition != chosen.slices[0].acquisition:
             details.append(_("of acquisition {number:.0f}").format(number=first.acquisition))
+        if (name := first.text("SeriesDescription")) not in ("", chosen.slices[0].text("SeriesDescription")):
+            details.append(_("called “{name}”").format(name=name))
         if first.text("StudyDate") != chosen.slices[0].text("StudyDate"):
             details.append(_("of the study of {date}").format(date=first.text("StudyDate") or _("unknown date")))
         parts.append(joined(" ", details))

@@ -141,6 +141,7 @@ def test_series_that_is_never_taken_by_itself(tmp_path, dicom_files, head, attri
             "According to its header the series is a CT for the attenuation correction",
         ),
         ({"ImageType": ["DERIVED", "SECONDARY", "OTHER"]}, "About the analyzed series: derived images; expected"),
+        ({"SliceThickness": 20}, "About the analyzed series: slabs of 20 mm every 5 mm; expected original"),
         ({"SeriesDescription": None, "ProtocolName": "Schädel mit KM"}, "“Schädel mit KM”: contrast may have been"),
     ],
 )
@@ -160,3 +161,24 @@ def test_refusal_of_a_study_says_how_a_series_is_requested_also_where_a_localize
         InputError, match=r"found localizer .*; angiography \(CTA, 32 images\): such a series is analyzed"
     ):
         read_head_ct(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["1.1", None], ids=["one name for all", "names"])
+@pytest.mark.parametrize("same", [{"AcquisitionTime": "1000"}, {"AcquisitionNumber": None, "InstanceNumber": None}])
+def test_two_series_under_one_series_uid_that_only_the_description_tells_apart(tmp_path, dicom_files, head, name, same):
+    """An anonymizer merged the angiography with the scan: neither is a copy of the other."""
+    hu, affine = head
+    for folder, description in (("a", "CTA"), ("b", "HEAD")):
+        names = {"SOPInstanceUID": name} if name else {}
+        voxels = hu + np.int16(folder == "b")
+        dicom_files.write(tmp_path / folder, voxels, affine, SeriesDescription=description, **names, **same)
+    found = read_head_ct(tmp_path)
+    np.testing.assert_array_equal(found.hu, hu + 1)
+    assert found.facts.series_description == "HEAD"
+    assert "left out: another stack of 32 slices of 5 mm called “CTA”." in found.facts.warnings[0]
+
+
+def test_two_acquisitions_whose_images_all_have_one_name_are_no_copies(tmp_path, dicom_files, head):
+    for number in (1, 2):
+        dicom_files.write(tmp_path / str(number), *head, SOPInstanceUID="1.1", AcquisitionNumber=number)
+    assert "another stack of 32 slices of 5 mm of acquisition 2" in read_head_ct(tmp_path).facts.warnings[0]
