@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from types import ModuleType
 
 import numpy as np
 
@@ -126,12 +127,33 @@ class OnnxRunner:
         return weights.reshape(len(weights), -1) @ values + self._weights[f"{name}.bias"]
 
 
+def import_silently() -> ModuleType:
+    """Import ONNX Runtime so that it reports nothing to Microsoft, as its builds otherwise do.
+
+    Builds for Linux and macOS write an identifier of the computer and a first event while they are imported, which no
+    later call takes back; only the environment variable `ORT_DISABLE_TELEMETRY` prevents it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, or a system library is missing.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # stays, for the processes that this one starts
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # of the builds for Windows, and if somebody else has imported it before
+    return onnxruntime
+
+
 def _session(model):
     try:
-        import onnxruntime
+        onnxruntime = import_silently()
     except ImportError as error:
         raise DependencyError(_("ONNX Runtime is needed to run this model, and it is not installed.")) from error
-    onnxruntime.disable_telemetry_events()  # of Microsoft's builds for Windows
     options = onnxruntime.SessionOptions()
     # A number that is given keeps threads from being bound to processors, which containers refuse.
     options.intra_op_num_threads = thread_count(os.environ)

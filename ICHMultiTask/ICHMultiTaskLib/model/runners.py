@@ -23,7 +23,7 @@ from .attention import needs_pytorch
 from .bundle import ModelBundle
 from .networks import DEFAULT_NETWORK
 from .networks.resnet_stages import BLOCKS
-from .onnx_runner import OnnxRunner
+from .onnx_runner import OnnxRunner, import_silently
 
 if TYPE_CHECKING:
     from .torch_runner import TorchRunner
@@ -85,7 +85,7 @@ def soonest_ready(bundle: ModelBundle, device: str, stage: str, method: str) -> 
     if not suffices or device not in (Device.AUTO, Device.CPU):
         return RuntimeLibrary.AUTO
     try:
-        importlib.import_module(PACKAGES[RuntimeLibrary.ONNX])
+        import_silently()
     except ImportError:  # not installed, or a system library is missing
         return RuntimeLibrary.AUTO
     return RuntimeLibrary.ONNX

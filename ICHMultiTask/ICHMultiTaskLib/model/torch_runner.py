@@ -28,7 +28,8 @@ class TorchRunner:
     def load(cls, bundle: ModelBundle, device: str = "auto") -> TorchRunner:
         """Load the network of a bundle onto a device."""
         runtime = inference_runtime(choose_device(device))
-        network = bundle.network(runtime.device).requires_grad_(False)
+        with torch.random.fork_rng(devices=[]):  # weights are drawn, then replaced: the caller's draws stay the same
+            network = bundle.network(runtime.device).requires_grad_(False)
         return cls(runtime.arrange(network), runtime)
 
     @property

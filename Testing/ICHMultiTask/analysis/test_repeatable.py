@@ -1,5 +1,6 @@
 """The same scan gives the same number twice, and the report says what it was made with."""
 
+import numpy as np
 import torch
 
 from ICHMultiTaskLib.analysis.analyzer import Analyzer
@@ -27,3 +28,11 @@ def test_same_scan_gives_the_same_number_twice(tmp_path):
     assert (made["device"], made["number_format"]) == ("cpu", "float32")
     assert made["libraries"]["torch"] == torch.__version__
     assert ModelBundle.load(bundle).metadata["provenance"]["code_sha256"] == made["code_sha256"]
+
+
+def test_an_analysis_draws_none_of_the_callers_random_numbers(tmp_path):
+    bundle, scan = tiny_bundle(tmp_path / "tiny"), phantom()
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1]
+    Analyzer(bundle, "cpu", "torch").analyze(scan, method="smoothgrad", stage="input")
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)

@@ -1,6 +1,8 @@
 """ONNX Runtime gives what PyTorch gives, from the same bundles and without PyTorch."""
 
 import itertools
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -189,6 +191,32 @@ def test_pytorch_analyzes_where_onnx_runtime_cannot_be_imported(tmp_path, monkey
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     bundle = ModelBundle(tmp_path, {"architecture": ARCHITECTURES["tiny"]})
     assert runners.soonest_ready(bundle, "auto", LOCATOR.stage, LOCATOR.method) == "auto"
+
+
+def test_onnx_runtime_is_told_to_report_nothing_before_it_is_imported(tmp_path, monkeypatch):
+    """Its builds for Linux and macOS report while they are imported; a call afterwards is too late."""
+    lines = "import os", "asked, on = os.environ['ORT_DISABLE_TELEMETRY'], [1]", "disable_telemetry_events = on.clear"
+    (tmp_path / "onnxruntime.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    del sys.modules["onnxruntime"]
+    bundle = ModelBundle(tmp_path, {"architecture": ARCHITECTURES["tiny"]})
+    assert runners.soonest_ready(bundle, "auto", LOCATOR.stage, LOCATOR.method) == "onnx"
+    assert sys.modules["onnxruntime"].asked == "1" and not sys.modules["onnxruntime"].on
+
+
+def test_onnx_runtime_leaves_no_identifier_of_the_computer(tmp_path):
+    """Neither in the home folder nor among the temporary files, where its telemetry keeps one."""
+    bundle = tiny_bundle(tmp_path / "bundle")
+    folder = tmp_path / "home"
+    folder.mkdir()
+    where = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(folder))
+    unsaid = {"ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "CI", "GITHUB_ACTIONS"}
+    environment = {name: value for name, value in os.environ.items() if name not in unsaid} | where
+    code = "import sys; from ICHMultiTaskLib.analysis.analyzer import Analyzer; Analyzer(sys.argv[1], runtime='onnx')"
+    subprocess.run([sys.executable, "-c", code, bundle], env=environment, check=True, timeout=300)
+    assert list(folder.iterdir()) == []
 
 
 def test_library_that_is_not_installed_is_named(monkeypatch):
