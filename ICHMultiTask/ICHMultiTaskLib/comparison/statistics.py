@@ -81,6 +81,7 @@ def icc(*ratings: ArrayLike) -> np.ndarray:
     """
     ratings = np.stack([np.asarray(rating, dtype=float) for rating in ratings])
     known = np.isfinite(ratings).all(0)
+    ratings = ratings - _lowest(np.where(known, ratings, np.inf).min(0), known)
     raters, patients = len(ratings), known.sum(-1)
     of_patient = ratings.mean(0)
     of_rater = mean_where(ratings, np.broadcast_to(known, ratings.shape))
@@ -172,6 +173,11 @@ def count_patients(known: np.ndarray, patients: Sequence | None = None) -> dict[
     return {"patients": count, "scans": scans}
 
 
+def count_deaths(died: np.ndarray, patients: Sequence | None = None) -> int:
+    """Count the patients who died; `died` is 0 or 1 for each scan, of shape (N,)."""
+    return count_patients(np.asarray(died) == 1, patients)["patients"]
+
+
 def with_intervals(
     function: Callable[..., dict[str, np.ndarray]],
     columns: Sequence[np.ndarray],
@@ -253,6 +259,8 @@ def _agreement(measured, reference, low=None, high=None):
     relative = divide(size, reference)
     bias = mean_where(error, known)
     spread = np.sqrt(divide(_sum((error - bias[..., None]) ** 2, known), np.maximum(known.sum(-1) - 1, 0)))
+    # Rounded, so that 3.6 mL is within 20 % of 3 mL despite rounding errors.
+    within_5, within_20 = np.round(size, 9) <= 5, np.round(relative, 9) <= 0.2
     metrics = {
         "mae_ml": mean_where(size, known),
         "mse_ml2": mean_where(error**2, known),
@@ -264,8 +272,8 @@ def _agreement(measured, reference, low=None, high=None):
         "limit_high_ml": bias + 1.96 * spread,
         "icc": icc(measured, reference),
         "r": _correlation(measured, reference, known),
-        "within_5_ml": mean_where(size <= 5, known),
-        "within_20_percent": mean_where(relative <= 0.2, bled),
+        "within_5_ml": mean_where(within_5, known),
+        "within_20_percent": mean_where(within_20, bled),
         "misclassified_30_ml": mean_where((measured >= SEVERE_ML) != (reference >= SEVERE_ML), known),
         "no_bleed_below_1_ml": mean_where(measured < 1, known & (reference <= 0)),
     }
@@ -290,8 +298,14 @@ def _error_difference(first, second, reference):
 
 
 def _correlation(a, b, where):
+    a, b = (values - _lowest(values, where) for values in (a, b))
     a, b = (values - mean_where(values, where)[..., None] for values in (a, b))
     return divide(_sum(a * b, where), np.sqrt(_sum(a**2, where) * _sum(b**2, where)))
+
+
+def _lowest(values, where):
+    """Lowest of the values along the last axis, which is kept; without it, equal values leave no rounding errors."""
+    return np.min(values, axis=-1, where=where, initial=np.inf, keepdims=True)
 
 
 def _sum(values, where):

@@ -191,4 +191,4 @@ def _subgroups(subgroups):
     return [*lines, ""]
 
 
-_COUNTS = {"patients": "patients", "bleeds": "with a bleed", "deaths": "died"}
+_COUNTS = {"patients": "patients", "scans": "scans", "bleeds": "with a bleed", "deaths": "died"}

@@ -18,7 +18,7 @@ from ICHMultiTaskLib.common.progress import NO_PROGRESS, Progress
 from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.common.tables import parsed_number, write_csv
 from ICHMultiTaskLib.common.writing import new_folder, write_json
-from ICHMultiTaskLib.comparison.statistics import volume_metrics
+from ICHMultiTaskLib.comparison.statistics import count_patients, volume_metrics
 from ICHMultiTaskLib.measures.agreement import compare_attention
 from ICHMultiTaskLib.measures.segment import Segment
 from ICHMultiTaskLib.model.bundle import ModelBundle
@@ -186,9 +186,10 @@ def attention_metrics(records: list[dict]) -> dict:
     Returns
     -------
     dict
-        `patients`; `peak_inside_fraction`: scans whose voxel of highest attention is inside the mask (never for a blank
-        map), also by true volume (`STRATA_ML`); `peak_distance_median_mm`: from that voxel to the mask, 0 inside;
-        `attention_share_inside`: mean fraction of the map's sum inside the mask. None without masks.
+        `patients` and, if some have several, `scans`; `peak_inside_fraction`: scans whose voxel of highest attention is
+        inside the mask (never for a blank map), also by true volume (`STRATA_ML`); `peak_distance_median_mm`: from that
+        voxel to the mask, 0 inside; `attention_share_inside`: mean fraction of the map's sum inside the mask. None
+        without masks.
     """
     known = [record for record in records if record["peak_inside"] is not None]
     distances = [record["peak_distance_mm"] for record in known if record["peak_distance_mm"] is not None]
@@ -198,7 +199,7 @@ def attention_metrics(records: list[dict]) -> dict:
         return float(np.mean(found)) if found else None
 
     return {
-        "patients": len(known),
+        **count_patients(np.ones(len(known), bool), [record["patient_id"] for record in known]),
         "peak_inside_fraction": inside(),
         **{f"peak_inside_fraction_{name}": inside(low, high) for name, low, high in STRATA_ML},
         "peak_distance_median_mm": float(np.median(distances)) if distances else None,

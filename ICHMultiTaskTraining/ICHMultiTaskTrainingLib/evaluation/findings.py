@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ICHMultiTaskLib.analysis.findings.finding import Findings
+from ICHMultiTaskLib.comparison.statistics import count_patients
 from ICHMultiTaskLib.measures.clinical_scores import LOCATIONS
 
 from ..data.manifest import Row
@@ -40,8 +41,9 @@ def findings_metrics(records: list[dict]) -> dict | None:
     Returns
     -------
     dict or None
-        None if the manifest has no reference values. `patients`: number of detected bleeds with a reference location;
-        `told`: number of those with a proposed location; shares of correct proposals: `location` (putamen, thalamus
+        None if the manifest has no reference values. `patients` with a detected bleed and a reference location and, if
+        some have several, `scans`; `told`: number of scans with a proposed location; shares of correct proposals:
+        `location` (putamen, thalamus
         and caudate count as deep), `infratentorial`, and `side` among bleeds off the midline; `ivh_sensitivity`,
         `ivh_specificity`.
     """
@@ -57,7 +59,7 @@ def findings_metrics(records: list[dict]) -> dict | None:
         return _share(bool(r["found_ivh"]) == bool(truth) for r in bled if int(r["ivh"]) == truth)
 
     return {
-        "patients": len(found),
+        **count_patients(np.ones(len(found), bool), [record["patient_id"] for record in found]),
         "told": len(located),
         "location": _share(record["found_location"] == place for record, place in zip(located, broad, strict=True)),
         "infratentorial": _share(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ICHMultiTaskLib.analysis.second_look import Hemorrhage
-from ICHMultiTaskLib.comparison.statistics import plain
+from ICHMultiTaskLib.comparison.statistics import count_patients, plain
 
 from .metrics import auc
 
@@ -29,15 +29,17 @@ def hemorrhage_metrics(records: list[dict]) -> dict | None:
     Returns
     -------
     dict or None
-        None if no row has a verdict. `patients`, `bleeds`; `sensitivity`: "found" among bleeds, also by true volume
-        (`STRATA_ML`); `bleeds_uncertain` and `bleeds_missed` ("none") as fractions of the bleeds; `specificity`: "none"
-        among scans without a bleed; `no_bleed_uncertain`, `no_bleed_found`; `prognosis_withheld` and
-        `deaths_withheld` as counts; `auc_bleeds`: AUC of the probability of death among bleeds with a prognosis.
+        None if no row has a verdict. `patients` and, if some have several, `scans`; `bleeds` (scans); `sensitivity`:
+        "found" among bleeds, also by true volume (`STRATA_ML`); `bleeds_uncertain` and `bleeds_missed` ("none") as
+        fractions of the bleeds; `specificity`: "none" among scans without a bleed; `no_bleed_uncertain`,
+        `no_bleed_found`; `prognosis_withheld` and `deaths_withheld` as counts; `auc_bleeds`: AUC of the probability of
+        death among bleeds with a prognosis.
     """
     known = [record for record in records if record.get("hemorrhage") and record["volume_ml"] is not None]
     if not known:
         return None
     said = np.array([record["hemorrhage"] for record in known])
+    patients = np.array([record["patient_id"] for record in known])
     true = np.array([record["volume_ml"] for record in known], dtype=float)
     bleeds = true > 0
 
@@ -49,7 +51,7 @@ def hemorrhage_metrics(records: list[dict]) -> dict | None:
     shown = bleeds & ~withheld
     probability = np.array([record["mortality_probability"] or 0.0 for record in known], dtype=float)
     return {
-        "patients": len(known),
+        **count_patients(np.ones(len(known), bool), patients),
         "bleeds": int(bleeds.sum()),
         "sensitivity": share(Hemorrhage.FOUND, bleeds),
         **{

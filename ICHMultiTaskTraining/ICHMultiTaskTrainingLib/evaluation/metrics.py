@@ -13,7 +13,14 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import rankdata
 
-from ICHMultiTaskLib.comparison.statistics import count_patients, divide, mean_where, plain, with_intervals
+from ICHMultiTaskLib.comparison.statistics import (
+    count_deaths,
+    count_patients,
+    divide,
+    mean_where,
+    plain,
+    with_intervals,
+)
 
 
 def prognosis_metrics(
@@ -39,8 +46,8 @@ def prognosis_metrics(
     Returns
     -------
     metrics : dict of str to float, int or None
-        `patients`, `scans` (if some patients have several), `deaths`, `auc`, `auprc` (average precision), `accuracy`,
-        `sensitivity`, `specificity` (at a probability above 0.5), `brier`, `calibration_slope`,
+        `patients`, `scans` (if some patients have several), `deaths` (patients), `auc`, `auprc` (average precision),
+        `accuracy`, `sensitivity`, `specificity` (at a probability above 0.5), `brier`, `calibration_slope`,
         `calibration_intercept` (with a slope of 1: calibration-in-the-large; Van Calster et al. 2019, doi
         10.1186/s12916-019-1466-7), and for simulated outcomes `auc_best_reachable` and `calibration_slope_known`, both
         from the probabilities that the outcomes were drawn from.
@@ -48,7 +55,7 @@ def prognosis_metrics(
         95 % bootstrap percentile intervals over patients; none for the calibration.
     """
     columns = [np.asarray(probability, dtype=float), np.asarray(died, dtype=float)]
-    counts = count_patients(np.ones(len(columns[0]), bool), patients) | {"deaths": int(columns[1].sum())}
+    counts = count_patients(np.ones(len(columns[0]), bool), patients) | {"deaths": count_deaths(columns[1], patients)}
     metrics, intervals = with_intervals(_prognosis, columns, counts, seed, patients=patients)
     slope, intercept = calibration_line(*columns)
     metrics |= {"calibration_slope": slope, "calibration_intercept": intercept}
@@ -93,7 +100,7 @@ def calibration_line(probability: np.ndarray, died: np.ndarray) -> tuple[float |
     -------
     slope, intercept : float or None
         1 and 0 if calibrated; None with only one outcome. The slope is also None if the prediction separates the
-        outcomes completely.
+        outcomes, whether or not a death and a survival share the value at the border: it is infinite then.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -102,12 +109,19 @@ def calibration_line(probability: np.ndarray, died: np.ndarray) -> tuple[float |
     log_odds = np.log(np.clip(probability, 1e-9, 1 - 1e-9))
     log_odds -= np.log1p(-np.clip(probability, 1e-9, 1 - 1e-9))
     intercept = brentq(lambda shift: (expit(log_odds + shift) - died).sum(), -60, 60)
-    drawn = np.isin(died, (0, 1)).all()
-    if (drawn and auc(log_odds, died) in (0.0, 1.0)) or np.ptp(log_odds) == 0:
+    spread = float(np.std(log_odds)) if np.ptp(log_odds) > 0 else 0.0
+    if spread == 0 or (np.isin(died, (0, 1)).all() and _separates(log_odds, died == 1)):
         return None, intercept
     outcome, weight = np.repeat([1, 0], len(died)), np.concatenate([died, 1.0 - died])
-    fit = LogisticRegression(C=np.inf, max_iter=1000).fit(np.tile(log_odds, 2)[:, None], outcome, sample_weight=weight)
-    return float(fit.coef_[0, 0]), intercept
+    # Standardized, since the solver stops too early where the log odds hardly differ.
+    values = np.tile((log_odds - log_odds.mean()) / spread, 2)[:, None]
+    fit = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(values, outcome, sample_weight=weight)
+    return float(fit.coef_[0, 0]) / spread, intercept
+
+
+def _separates(score, died):
+    lived = ~died
+    return score[lived].max() <= score[died].min() or score[died].max() <= score[lived].min()
 
 
 def _prognosis(probability, died):

@@ -11,7 +11,7 @@ import numpy as np
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.numbers import number, with_interval
 from ICHMultiTaskLib.common.tables import read_csv
-from ICHMultiTaskLib.comparison.statistics import compare_errors, count_patients, with_intervals
+from ICHMultiTaskLib.comparison.statistics import compare_errors, count_deaths, count_patients, with_intervals
 
 from .metrics import auc
 
@@ -31,7 +31,8 @@ def compare_models(first: str | os.PathLike, *others: str | os.PathLike, seed: i
     Returns
     -------
     dict
-        `first`: `predictions` (path), `patients`, `mae_ml`, `bias_ml` and `auc`, None if not predicted; `others`: a
+        `first`: `predictions` (path), `patients` with a prediction and, if some have several, `scans`; `mae_ml`,
+        `bias_ml` and `auc`, None if not predicted; `others`: a
         list of the same with `volume` (see `compare_errors`) and `prognosis`: `patients`, `deaths`, `auc_difference`
         and its 95 % bootstrap interval over patients `auc_difference_interval`. Differences are first − other: if the
         first model is better, differences of errors are negative and those of the AUC are positive.
@@ -124,7 +125,7 @@ def _measures(table):
     known = np.isfinite(table["mortality_probability"])
     area = auc(table["mortality_probability"][known], table["died"][known]) if known.any() else None
     return {
-        "patients": len(table["volume_ml"]),
+        **count_patients(known | np.isfinite(table["predicted_volume_ml"]), table["patient_id"]),
         "mae_ml": float(np.abs(errors).mean()) if len(errors) else None,
         "bias_ml": float(errors.mean()) if len(errors) else None,
         "auc": None if area is None or not np.isfinite(area) else float(area),
@@ -135,7 +136,7 @@ def _compare_prognosis(one, other, seed):
     known = np.isfinite(one["mortality_probability"]) & np.isfinite(other["mortality_probability"])
     died = one["died"][known]
     patients = one["patient_id"][known]
-    counts = count_patients(known, one["patient_id"]) | {"deaths": int(died.sum())}
+    counts = count_patients(known, one["patient_id"]) | {"deaths": count_deaths(died, patients)}
     if not known.any():
         return counts | {"auc_difference": None, "auc_difference_interval": None}
     scores = [table["mortality_probability"][known] for table in (one, other)]

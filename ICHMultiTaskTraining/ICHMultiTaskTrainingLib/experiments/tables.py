@@ -10,7 +10,7 @@ from scipy.special import expit
 from ICHMultiTaskLib.common.tables import parsed_number
 from ICHMultiTaskLib.comparison.cohort import CohortComparison, compare
 from ICHMultiTaskLib.comparison.cohort_columns import Cohort, Method
-from ICHMultiTaskLib.comparison.statistics import with_intervals
+from ICHMultiTaskLib.comparison.statistics import count_deaths, with_intervals
 
 from ..data.manifest import Row
 from ..evaluation.delong import delong
@@ -130,7 +130,7 @@ def prognosis_table(rows: Sequence[Row], log_odds: Mapping[str, np.ndarray], see
 def _difference(multi, single, died, patients, seed):
     known = np.isfinite(multi) & np.isfinite(single)
     multi, single, died = expit(multi[known]), expit(single[known]), died[known]
-    counts = {"patients": len(set(patients[known].tolist())), "deaths": int(died.sum())}
+    counts = {"patients": len(set(patients[known].tolist())), "deaths": count_deaths(died, patients[known])}
     metrics, intervals = with_intervals(
         _differences, [multi, single, died], counts, seed, RESAMPLES, patients[known].tolist()
     )

@@ -155,9 +155,9 @@ def comparison_text(comparison: dict) -> str:
     sentences = []
     if one["mae_ml"] is not None and other["mae_ml"] is not None:
         words = _("On {n} validation patients this model's MAE is {mine:.1f} mL, {name}'s {theirs:.1f} mL")
-        text = words.format(n=one["patients"], mine=one["mae_ml"], name=other["name"], theirs=other["mae_ml"])
+        text = words.format(n=volume["patients"], mine=one["mae_ml"], name=other["name"], theirs=other["mae_ml"])
         interval = volume["mae_difference_ml_interval"]
-        if one["patients"] < MIN_PATIENTS or interval is None:
+        if volume["patients"] < MIN_PATIENTS or interval is None:
             text += _("; too few to tell which is better.")
         elif interval[1] < 0:
             text += _(": this model is better.")

@@ -56,6 +56,24 @@ def test_fractions_by_hand():
     assert [found[f"interval_coverage_{name}"] for name in strata] == pytest.approx([1, 1, 0, 2 / 3])
 
 
+def test_limits_hold_where_they_are_reached_exactly():
+    reference = np.arange(1, 600) / 10
+    for factor in (0.8, 1.2):
+        found, _ = ours.volume_metrics(np.round(reference * factor, 2), reference, resamples=10)
+        assert found["within_20_percent"] == 1.0
+    assert ours.volume_metrics(np.round(reference * 1.21, 3), reference, resamples=10)[0]["within_20_percent"] == 0.0
+    assert ours.volume_metrics(np.round(reference + 5, 1), reference, resamples=10)[0]["within_5_ml"] == 1.0
+
+
+@pytest.mark.parametrize("count", [3, 6, 7, 10, 11, 13])
+@pytest.mark.parametrize("volume", [0.1, 0.3, 7.7, 12.3, 29.9])
+def test_equal_volumes_have_no_correlation(volume, count):
+    found, intervals = ours.volume_metrics([volume] * count, [volume] * count, resamples=100)
+    assert found["icc"] is None and found["r"] is None and intervals["icc"] is None
+    found, intervals = ours.volume_metrics([volume] * count, np.arange(count) + 0.1, resamples=100)
+    assert found["r"] is None and intervals["r"] is None
+
+
 def test_icc_equals_the_published_example():
     assert ours.icc(*SHROUT_FLEISS.T) == pytest.approx(0.2898, abs=5e-5)
 

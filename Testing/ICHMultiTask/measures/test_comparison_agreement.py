@@ -30,6 +30,12 @@ def test_volumes_are_compared_with_the_model():
     assert all(row.notes == () for row in rows)
 
 
+def test_limits_hold_where_they_are_reached_exactly():
+    for model, other in ((3.0, 3.6), (0.3, 0.36), (7.7, 9.24)):
+        assert compare_volumes(model, None, [("ABC/2", other)])[0].within_20_percent
+    assert compare_volumes(4.1, None, [("ABC/2", 9.1)])[0].within_5_ml
+
+
 def test_missing_values_are_none_and_noted():
     (zero,) = compare_volumes(0.0, None, [("Planimetry", 3.0)])
     assert (zero.difference_ml, zero.difference_percent, zero.within_20_percent) == (3.0, None, None)

@@ -298,8 +298,11 @@ def test_attention_against_a_mask_by_hand():
 def test_attention_is_counted_by_volume():
     seen = ((0.5, 0), (2.0, 1), (4.0, 0), (30.0, 1), (None, 1), (0.0, None))
     rest = {"peak_distance_mm": 1.0, "attention_share_inside": 0.1}
-    found = attention_metrics([{"volume_ml": volume, "peak_inside": inside} | rest for volume, inside in seen])
-    assert found["patients"] == 5 and found["peak_inside_fraction"] == 0.6
+    found = attention_metrics([
+        {"patient_id": f"P{n // 2}", "volume_ml": volume, "peak_inside": inside} | rest
+        for n, (volume, inside) in enumerate(seen)
+    ])  # fmt: skip
+    assert (found["patients"], found["scans"]) == (3, 5) and found["peak_inside_fraction"] == 0.6
     assert found["peak_inside_fraction_1_to_5_ml"] == 0.5 and found["peak_inside_fraction_from_30_ml"] == 1.0
     assert found["peak_inside_fraction_5_to_30_ml"] is None
 

@@ -5,7 +5,14 @@ from ICHMultiTaskTrainingLib.evaluation.findings import findings_metrics, found_
 
 
 def record(location, side, ivh, found, hemorrhage="found"):
-    return {"location": location, "side": side, "ivh": ivh, "hemorrhage": hemorrhage, **found}
+    return {
+        "patient_id": f"P-{side}",
+        "location": location,
+        "side": side,
+        "ivh": ivh,
+        "hemorrhage": hemorrhage,
+        **found,
+    }
 
 
 def told(location, side, ivh):
@@ -26,7 +33,8 @@ def test_shares():
         record("", "", "0", found_findings(None)),
     ]
     assert findings_metrics(records) == {
-        "patients": 5,
+        "patients": 3,  # named by the side here
+        "scans": 5,
         "told": 4,
         "location": 0.5,
         "infratentorial": 0.75,

@@ -125,6 +125,31 @@ def test_prognosis_of_few_patients_is_null_and_never_nan(died):
     assert (found["auc"] is None) == (len(set(died)) == 1)
 
 
+def test_deaths_are_patients_and_not_scans(outcomes):
+    probability, died = outcomes
+    patients = np.repeat(np.arange(50), 4)
+    died = died[patients * 4]  # one outcome of each patient
+    found, _ = ours.prognosis_metrics(probability, died, patients=patients)
+    assert (found["patients"], found["scans"], found["deaths"]) == (50, 200, died[::4].sum())
+
+
+@pytest.mark.parametrize("scale", [1e-4, 0.01, 1, 5])
+def test_calibration_slope_of_weak_and_strong_predictions_equals_statsmodels(scale):
+    models = pytest.importorskip("statsmodels.api")
+    generator = np.random.default_rng(5)
+    log_odds = generator.normal(0, 1.5, 200)
+    died = (generator.uniform(size=200) < 1 / (1 + np.exp(-log_odds))).astype(float)
+    slope, _ = ours.calibration_line(1 / (1 + np.exp(-scale * log_odds)), died)
+    expected = models.Logit(died, models.add_constant(log_odds)).fit(disp=0).params[1] / scale
+    assert slope == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("probability", [[0.2, 0.2, 0.5, 0.5, 0.8], [0.8, 0.8, 0.5, 0.5, 0.2]])
+def test_calibration_slope_is_undefined_where_only_a_tie_stands_between_the_outcomes(probability):
+    slope, intercept = ours.calibration_line(np.array(probability), np.array([0.0, 0, 0, 1, 1]))
+    assert slope is None and abs(intercept) < 2
+
+
 def test_the_second_look_is_counted():
     def record(volume, said, probability, died):
         return {"volume_ml": volume, "hemorrhage": said, "mortality_probability": probability, "died": died}
@@ -135,8 +160,10 @@ def test_the_second_look_is_counted():
         record(4.9, "found", 0.1, 0), record(12.0, "found", 0.6, 1), record(40.0, "found", 0.7, 1),
         record(5.0, None, 0.7, 1),
     ]  # fmt: skip
+    for n, one in enumerate(records):
+        one["patient_id"] = f"P{min(n, 7)}"  # the last patient has two scans with a verdict
     found = hemorrhage_metrics(records)
-    assert (found["patients"], found["bleeds"]) == (9, 5)
+    assert (found["patients"], found["scans"], found["bleeds"]) == (8, 9, 5)
     assert found["sensitivity"] == pytest.approx(3 / 5)
     assert found["sensitivity_below_1_ml"] == 0 and found["sensitivity_1_to_5_ml"] == 0.5
     assert found["sensitivity_5_to_30_ml"] == found["sensitivity_from_30_ml"] == 1
