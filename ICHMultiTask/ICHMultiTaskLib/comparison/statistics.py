@@ -117,16 +117,17 @@ def compare_errors(
     seed, resamples : int
         Of the bootstrap.
     patients : sequence of shape (N,), optional
-        As in `with_intervals`; the two tests treat each scan as a separate patient.
+        As in `with_intervals`. The scans of a patient count as one in both tests, which assume independence: by the
+        mean of their differences.
 
     Returns
     -------
     dict of str to float, int, list or None
         `patients`; `mae_difference_ml`: mean absolute error of the first − that of the second, and its 95 % bootstrap
-        interval `mae_difference_ml_interval`; `wilcoxon_p`: two-sided signed-rank test of the absolute errors
-        (Wilcoxon 1945); `only_first_misclassified`, `only_second_misclassified`: patients whom only one of the two puts
-        on the wrong side of 30 mL, and their `mcnemar_p` (exact; McNemar 1947). A test is None if there is no patient
-        or no difference in any patient.
+        interval `mae_difference_ml_interval`; `wilcoxon_p`: two-sided signed-rank test of the absolute errors (Wilcoxon
+        1945); `only_first_misclassified`, `only_second_misclassified`: patients whom only one of the two puts on the
+        wrong side of 30 mL (of several scans, more of them), and their `mcnemar_p` (exact; McNemar 1947). A test is
+        None if there is no patient or no difference in any patient.
     """
     from scipy.stats import binomtest, wilcoxon
 
@@ -136,10 +137,13 @@ def compare_errors(
     result, intervals = with_intervals(_error_difference, columns, counts, seed, resamples, patients)
     first, second, reference = (column[known] for column in columns)
     # Rounded, so that equal differences have equal ranks despite rounding errors.
-    difference = np.round(np.abs(first - reference) - np.abs(second - reference), 9)
+    of_patients = None if patients is None else np.asarray(patients)[known]
+    difference = np.abs(first - reference) - np.abs(second - reference)
+    difference = np.round(_patient_means(difference, of_patients), 9)
     severe = reference >= SEVERE_ML
     first_wrong, second_wrong = (first >= SEVERE_ML) != severe, (second >= SEVERE_ML) != severe
-    only_first, only_second = int((first_wrong & ~second_wrong).sum()), int((second_wrong & ~first_wrong).sum())
+    more_wrong = _patient_means(first_wrong.astype(float) - second_wrong, of_patients)
+    only_first, only_second = int((more_wrong > 0).sum()), int((more_wrong < 0).sum())
     discordant = only_first + only_second
     return result | {
         "mae_difference_ml_interval": intervals["mae_difference_ml"],
@@ -249,6 +253,14 @@ def _bootstrap(function, columns, seed, resamples, patients=None):
         rows = generator.integers(0, count, (min(at_once, resamples - start), count))
         parts.append(function(*(column[rows] for column in columns)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _patient_means(values, patients):
+    """Mean of each patient's values, from one value per scan."""
+    if patients is None:
+        return values
+    patient = np.unique(patients, return_inverse=True)[1]
+    return np.bincount(patient, values) / np.bincount(patient)
 
 
 def _agreement(measured, reference, low=None, high=None):

@@ -173,6 +173,21 @@ def test_paired_tests_by_hand():
     assert ours.compare_errors(second, first, reference)["mae_difference_ml"] == -found["mae_difference_ml"]
 
 
+def test_scans_of_a_patient_count_as_one_in_the_paired_tests():
+    generator = np.random.default_rng(8)
+    reference, first, second = np.full(12, 29.0), *(29 + generator.normal(0, 3, (2, 12)))
+    once = ours.compare_errors(first, second, reference, resamples=10)
+    thrice = ours.compare_errors(
+        *(np.repeat(volumes, 3) for volumes in (first, second, reference)),
+        resamples=10,
+        patients=np.repeat([f"P{n}" for n in range(12)], 3),
+    )
+    assert (thrice["patients"], thrice["scans"]) == (12, 36)
+    for name in ("wilcoxon_p", "mcnemar_p", "only_first_misclassified", "only_second_misclassified"):
+        assert thrice[name] == once[name] is not None, name
+    assert once["wilcoxon_p"] == stats.wilcoxon(np.abs(first - reference), np.abs(second - reference)).pvalue
+
+
 def test_signed_rank_test_is_exact_for_few_patients():
     reference = np.arange(1.0, 6)
     found = ours.compare_errors(reference + reference, reference + 0.5, reference)
