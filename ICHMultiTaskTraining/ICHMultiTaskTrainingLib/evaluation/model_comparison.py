@@ -33,7 +33,8 @@ def compare_models(first: str | os.PathLike, *others: str | os.PathLike, seed: i
     dict
         `first`: `predictions` (path), `patients` with a prediction and, if some have several, `scans`; `mae_ml`,
         `bias_ml` and `auc`, None if not predicted; `others`: a
-        list of the same with `volume` (see `compare_errors`) and `prognosis`: `patients`, `deaths`, `auc_difference`
+        list of the same with `volume` (see `compare_errors`) and `prognosis` of those with a probability by both:
+        `patients`, `deaths`, `auc_first`, `auc_other`, `auc_difference`
         and its 95 % bootstrap interval over patients `auc_difference_interval`. Differences are first − other: if the
         first model is better, differences of errors are negative and those of the AUC are positive.
 
@@ -138,14 +139,15 @@ def _compare_prognosis(one, other, seed):
     patients = one["patient_id"][known]
     counts = count_patients(known, one["patient_id"]) | {"deaths": count_deaths(died, patients)}
     if not known.any():
-        return counts | {"auc_difference": None, "auc_difference_interval": None}
+        return counts | dict.fromkeys(("auc_first", "auc_other", "auc_difference", "auc_difference_interval"))
     scores = [table["mortality_probability"][known] for table in (one, other)]
     prognosis, intervals = with_intervals(_discrimination, [*scores, died], counts, seed, patients=patients)
     return prognosis | {"auc_difference_interval": intervals["auc_difference"]}
 
 
 def _discrimination(first, second, died):
-    return {"auc_difference": auc(first, died) - auc(second, died)}
+    areas = auc(first, died), auc(second, died)
+    return {"auc_first": areas[0], "auc_other": areas[1], "auc_difference": areas[0] - areas[1]}
 
 
 def read_predictions(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -169,8 +169,10 @@ def comparison_text(comparison: dict) -> str:
     if prognosis.get("auc_difference") is not None:
         if has_enough_outcomes(prognosis["patients"], prognosis["deaths"]):
             words = _("AUC {mine:.2f} against {theirs:.2f} ({deaths} of {n} died).")
+            # Of the patients with a probability by both; comparisons of earlier versions have only those of each.
+            mine, theirs = prognosis.get("auc_first", one["auc"]), prognosis.get("auc_other", other["auc"])
             sentences.append(
-                words.format(mine=one["auc"], theirs=other["auc"], deaths=prognosis["deaths"], n=prognosis["patients"])
+                words.format(mine=mine, theirs=theirs, deaths=prognosis["deaths"], n=prognosis["patients"])
             )
         else:
             sentences.append(too_few_outcomes(prognosis["patients"], prognosis["deaths"]))

@@ -11,6 +11,7 @@ from ICHMultiTaskTrainingLib.data.manifest import Row
 from ICHMultiTaskTrainingLib.evaluation import metrics as ours
 from ICHMultiTaskTrainingLib.evaluation.evaluation import known_record
 from ICHMultiTaskTrainingLib.evaluation.hemorrhage import hemorrhage_metrics
+from ICHMultiTaskTrainingLib.evaluation.model_comparison import compare_models
 
 
 @pytest.fixture
@@ -131,6 +132,20 @@ def test_deaths_are_patients_and_not_scans(outcomes):
     died = died[patients * 4]  # one outcome of each patient
     found, _ = ours.prognosis_metrics(probability, died, patients=patients)
     assert (found["patients"], found["scans"], found["deaths"]) == (50, 200, died[::4].sum())
+
+
+def test_areas_of_two_models_are_of_the_patients_with_both(tmp_path):
+    died, first, second = [0, 0, 1, 1, 1], [0.1, 0.5, 0.4, 0.9, 0.2], [0.3, 0.2, 0.6, 0.7, ""]  # the last one withheld
+    for name, scores in (("first", first), ("second", second)):
+        lines = [f"P{n},20,{dead},20,{score}" for n, (dead, score) in enumerate(zip(died, scores))]
+        head = "patient_id,volume_ml,died,predicted_volume_ml,mortality_probability"
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *lines]))
+    found = compare_models(tmp_path / "first.csv", tmp_path / "second.csv")
+    areas = found["others"][0]["prognosis"]
+    assert found["first"]["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(died, first))
+    assert areas["patients"] == 4
+    assert areas["auc_first"] == pytest.approx(sklearn_metrics.roc_auc_score(died[:4], first[:4]))
+    assert areas["auc_other"] == pytest.approx(sklearn_metrics.roc_auc_score(died[:4], second[:4]))
 
 
 @pytest.mark.parametrize("scale", [1e-4, 0.01, 1, 5])

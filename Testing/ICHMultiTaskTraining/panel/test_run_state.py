@@ -241,10 +241,13 @@ def wait(work):
     ],
 )  # fmt: skip
 def test_comparison_in_sentences(interval, patients, said):
-    one = {"name": "own 1", "patients": patients + 3, "mae_ml": 4.0, "auc": 0.8}
-    other = one | {"name": "ich 0.4.0", "mae_ml": 6.0, "auc": 0.7}
+    one = {"name": "own 1", "patients": patients + 3, "mae_ml": 4.0, "auc": 0.75}
+    other = one | {"name": "ich 0.4.0", "mae_ml": 6.0, "auc": 0.72}  # these AUCs are not of the same patients
     other["volume"] = {"patients": patients, "mae_difference_ml_interval": interval}
-    other["prognosis"] = {"auc_difference": 0.1, "patients": patients, "deaths": 12 if patients == 40 else 2}
+    other["prognosis"] = {"auc_first": 0.8, "auc_other": 0.7, "auc_difference": 0.1} | {
+        "patients": patients,
+        "deaths": 12 if patients == 40 else 2,
+    }
     text = comparison_text({"first": one, "others": [other]})
     assert f"On {patients} validation patients this model's MAE is 4.0 mL, ich 0.4.0's 6.0 mL" in text and said in text
     assert ("AUC 0.80 against 0.70 (12 of 40 died)." in text) == (patients == 40)
