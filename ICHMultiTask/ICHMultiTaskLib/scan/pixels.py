@@ -15,11 +15,11 @@ import SimpleITK as sitk
 from ..common.errors import DependencyError, InputError
 from ..common.progress import NO_PROGRESS
 from ..common.translation import tr as _
+from .dicom_files import Slice
 from .hounsfield import MAX_HU, MIN_HU
 
 if TYPE_CHECKING:
     from ..common.progress import Progress
-    from .dicom_files import Slice
 
 NATIVE_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".2")}
 """Implicit, explicit, deflated and big endian: pixels that need no decoder."""
@@ -108,6 +108,12 @@ def _decode(item, is_signed):
         raise InputError(
             _("{name} cannot be read; expected a complete DICOM file ({error}).").format(name=name, error=error)
         ) from error
+    if Slice(item.path, dataset).text("SOPInstanceUID") != item.text("SOPInstanceUID"):
+        raise InputError(
+            _("{name} was replaced while the scan was read; expected the image found first, found another one.").format(
+                name=name
+            )
+        )
     if not count and ("FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset):
         raise InputError(
             _("{name} holds pixels as real numbers; expected whole ones (PixelData), as in every CT image.").format(

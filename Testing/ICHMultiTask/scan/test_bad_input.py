@@ -152,6 +152,18 @@ def test_truncated_and_damaged_dicom(tmp_path, dicom_files, head):
     refused(paths[5], r"slice005\.dcm")
 
 
+def test_image_of_another_patient_under_the_name_of_one_whose_header_was_read(tmp_path, dicom_files, head):
+    """As in a folder that the next export fills while the last one is analyzed."""
+    dicom_files.write(tmp_path / "scan", *head, PatientID="1")
+    dicom_files.write(tmp_path / "next", *head, PatientID="2")
+
+    def replace(fraction, message):
+        if message.startswith("Reading slice") and (tmp_path / "next" / "slice009.dcm").exists():
+            os.replace(tmp_path / "next" / "slice009.dcm", tmp_path / "scan" / "slice009.dcm")
+
+    refused(tmp_path / "scan", r"slice009\.dcm was replaced while the scan was read; expected", progress=replace)
+
+
 def test_damaged_compressed_pixels(tmp_path, dicom_files, head):
     def break_pixels(dataset, k):
         dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.70"

@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -12,6 +11,7 @@ from pydicom.data import get_testdata_file
 
 from ICHMultiTaskLib.common.errors import DependencyError, InputError
 from ICHMultiTaskLib.scan import pixels
+from ICHMultiTaskLib.scan.dicom_files import Slice
 from ICHMultiTaskLib.scan.reading import read_head_ct
 
 
@@ -116,15 +116,14 @@ def test_frames_of_jpeg_in_one_file(tmp_path, dicom_files, head):
     dataset = pydicom.dcmread(path)
     dataset.NumberOfFrames, dataset.PixelData = len(frames), pydicom.encaps.encapsulate(frames)
     dataset.save_as(tmp_path / "frames.dcm")
-    item = SimpleNamespace(path=tmp_path / "frames.dcm", transfer_syntax=dataset.file_meta.TransferSyntaxUID)
+    item = Slice(tmp_path / "frames.dcm", dataset)
     np.testing.assert_array_equal(pixels._decode(item, False), hu + 1024)
 
 
 def test_lossy_jpeg_of_12_bits():
     """The values that pydicom's own tests expect of this file."""
     path = get_testdata_file("JPGExtended.dcm", download=False)
-    item = SimpleNamespace(path=Path(path), transfer_syntax=pydicom.uid.JPEGExtended12Bit)
-    stored = pixels._decode(item, False)
+    stored = pixels._decode(Slice(Path(path), pydicom.dcmread(path)), False)
     assert (stored[420, 140], stored[230, 120], stored.dtype) == (244, 95, np.uint16)
 
 
