@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ MOST_FRAMES = 10_000
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]+")
 """No XML, such as that of a scene, may hold them, and a terminal obeys them."""
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+ONE_AT_A_TIME = threading.RLock()
+"""Held by a thread while it changes the warnings shown and pydicom's settings, which belong to the whole process: two
+that overlap would each restore what the other one has set."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,7 @@ def read_header(path: Path) -> pydicom.Dataset | None:
     if not has_magic and start[:2] not in (b"\x02\x00", b"\x08\x00") and not is_named_dicom:
         return None
     try:
-        with warnings.catch_warnings():
+        with ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return pydicom.dcmread(path, stop_before_pixels=True, force=not has_magic, specific_tags=HEADER_KEYWORDS)
     except OSError:

@@ -135,7 +135,7 @@ def _without_validation():
     """Keep pydicom from printing a warning for each value that violates its representation or character set."""
     from pydicom import config
 
-    with config.disable_value_validation(), warnings.catch_warnings():
+    with dicom_files.ONE_AT_A_TIME, config.disable_value_validation(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pydicom")
         yield
 

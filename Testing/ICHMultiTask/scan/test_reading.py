@@ -1,6 +1,8 @@
 """Reading DICOM: which series, which slices, which values."""
 
 import shutil
+import threading
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -209,6 +211,30 @@ def test_real_head_with_tilt_overlap_and_variable_spacing(data_folder, tmp_path)
         lps = np.array(image.TransformIndexToPhysicalPoint((200, 300, 0)))
         found = head_ct.ijk_to_ras @ [200, 300, k % len(head_ct.hu), 1]
         np.testing.assert_allclose(found[:3], lps * [-1, -1, 1], atol=1e-3)
+
+
+def test_two_threads_that_read_leave_the_callers_settings(tmp_path, dicom_files, head):
+    """The second begins while the first reads, if it may, and ends after it."""
+    dicom_files.write(tmp_path, *head)
+    begun, ended = threading.Event(), threading.Event()
+
+    def second():
+        read_head_ct(tmp_path, progress=lambda *_: (begun.set(), ended.wait(60)))
+
+    def begin(*_):
+        if not thread.ident:
+            thread.start()
+            begun.wait(0.5)
+
+    def settings():
+        validation = pydicom.config.settings
+        return list(warnings.filters), validation.reading_validation_mode, validation.writing_validation_mode
+
+    thread, before = threading.Thread(target=second), settings()
+    read_head_ct(tmp_path, progress=begin)
+    ended.set()
+    thread.join(60)
+    assert begun.is_set() and settings() == before
 
 
 def sphere_volume_ml(head_ct, seed_ijk, threshold_hu=-440.0, radius_mm=16.0):
