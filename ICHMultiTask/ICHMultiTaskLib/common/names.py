@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import copyfile
@@ -39,6 +39,14 @@ def plain_id(patient: str) -> str:
     """One spelling of the spellings of a patient's ID: of its letters, spaces, leading zeros, decimals of a number."""
     text = " ".join(unicodedata.normalize("NFKC", patient).casefold().split()).lstrip("0")
     return re.sub(r"^(\d*)[.,]0+$", r"\1", text)
+
+
+def spelled_twice(patients: Iterable[str]) -> list[list[str]]:
+    """The different spellings of each patient who has several, see `plain_id`, in the order given."""
+    spellings = {}
+    for name in dict.fromkeys(patients):
+        spellings.setdefault(plain_id(name), []).append(name)
+    return [names for names in spellings.values() if len(names) > 1]
 
 
 def stem(path: str | os.PathLike) -> str:

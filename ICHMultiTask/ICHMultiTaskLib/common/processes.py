@@ -16,8 +16,9 @@ from multiprocessing.connection import wait
 from typing import Any
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_ENDING = {getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)}
-"""Signals that wait while processes are started."""
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+ENDING = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+"""Signals that ask a program to end. Windows has no SIGHUP, other systems no SIGBREAK."""
 _call = None
 """In a process of `in_processes`: its function, which makes the tool for its first job."""
 
@@ -94,7 +95,7 @@ def _no_interrupt():
         yield
     elif hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # which would unblock them
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             yield
         finally:
@@ -140,7 +141,7 @@ def _begin(function, setup):
     _call = _with_tool(function, setup)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # a waiting one ends this process, which has not begun
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # a waiting one ends this process, which has not begun
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # lets half-written files be removed
     parent = multiprocessing.parent_process().sentinel
 

@@ -15,11 +15,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 
 from .errors import Canceled, ICHMultiTaskError, is_out_of_memory
+from .processes import ENDING
 from .registry import Registry
 from .writing import os_error_sentence
 
-_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""Windows has no SIGHUP, other systems no SIGBREAK."""
 _ENDS_WITH_INPUT = "ICHMULTITASK_ENDS_WITH_INPUT"
 """Environment variable set by a launcher that keeps running: `run.py` on Windows, and the panel in 3D Slicer."""
 EXIT_STATUS = "Exit status: 0 done, 1 refused or failed (one sentence on standard error), 2 wrong usage."
@@ -158,11 +157,10 @@ def ended_by_signals() -> Iterator[None]:
 
     Signals that were ignored before, as by `nohup`, stay ignored.
     """
-    numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         yield  # other threads cannot set handlers
         return
-    before = {n: handler for n in numbers if (handler := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
+    before = {n: handler for n in ENDING if (handler := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
 
     def end(_number, _frame):
         for n in before:

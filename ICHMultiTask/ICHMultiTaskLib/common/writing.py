@@ -419,6 +419,24 @@ def _listed(path, kind):
     return listed | {LIST_FILE: None}
 
 
+def changed_files(folder: Path, kind: str) -> list[str]:
+    """Names of the files of a result that are no longer as they were written.
+
+    Parameters
+    ----------
+    folder : Path
+    kind : str
+        Of the result, as `new_folder` got it.
+
+    Returns
+    -------
+    list of str
+        Empty for a folder whose list of files is missing, damaged or of another kind.
+    """
+    listed = _listed(folder, kind) or {}
+    return [name for name, sha256 in listed.items() if sha256 and not _is_unchanged(folder / name, sha256)]
+
+
 def _is_unchanged(path, sha256):
     return path.is_file() and not path.is_symlink() and _sha256(path) == sha256
 

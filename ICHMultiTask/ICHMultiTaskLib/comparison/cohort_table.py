@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..common.errors import InputError
-from ..common.names import plain_id
+from ..common.names import spelled_twice
 from ..common.tables import near_name, parsed_number, plain_name, read_csv
 from ..common.translation import joined
 from ..common.translation import tr as _
@@ -125,10 +125,7 @@ def read_tables(
 
 def _refuse_spellings(patients):
     """Refuse two spellings of one patient, whose volumes would not meet."""
-    spellings = {}
-    for name in patients:
-        spellings.setdefault(plain_id(name), []).append(name)
-    twice = [_("{one} and {other}").format(one=names[0], other=names[1]) for names in spellings.values() if names[1:]]
+    twice = [_("{one} and {other}").format(one=one, other=other) for one, other, *_more in spelled_twice(patients)]
     if twice:
         raise InputError(
             _(

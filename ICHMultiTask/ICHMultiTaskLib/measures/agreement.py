@@ -132,7 +132,7 @@ def _compare_volume(model_ml, interval_ml, method, ml):
     if ml is None or not np.isfinite(ml):
         return VolumeComparison(method, None, notes=(_("This method gave no volume."),))
     notes = []
-    difference = float(ml) - model_ml  # rounded for the limits: 3.6 mL is within 20 % of 3 mL
+    difference = float(ml) - model_ml
     percent = inside = None
     if model_ml > 0:
         percent = 100.0 * difference / model_ml
@@ -148,6 +148,7 @@ def _compare_volume(model_ml, interval_ml, method, ml):
         difference_ml=difference,
         difference_percent=percent,
         inside_interval=inside,
+        # Rounded, so that 3.6 mL is within 20 % of 3 mL despite rounding errors.
         within_5_ml=round(abs(difference), 9) <= WITHIN_ML,
         within_20_percent=None if percent is None else round(abs(percent), 9) <= WITHIN_PERCENT,
         notes=tuple(notes),

@@ -99,6 +99,12 @@ def kept_result(scan_node: slicer.vtkMRMLScalarVolumeNode | None) -> dict[str, A
     return None if table is None else _completed(_from_table(table))
 
 
+def current_result(scan_node: slicer.vtkMRMLScalarVolumeNode | None) -> dict[str, Any] | None:
+    """The stored result of a scan, as `kept_result`; None also if the scan was changed since, see `is_outdated`."""
+    facts = kept_result(scan_node)
+    return None if facts is None or is_changed(facts["read"], scan_node) else facts
+
+
 def is_outdated(scan_node: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
     """Whether the voxels or the shape of a scan were changed since it was read for its stored result."""
     facts = kept_result(scan_node)

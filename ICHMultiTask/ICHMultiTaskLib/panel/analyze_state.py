@@ -11,7 +11,7 @@ from ..model.attention import INPUT, LOCATOR, METHODS, needs_pytorch, stage_of_m
 from ..model.bundle import METADATA, default_bundle
 from ..model.runners import is_installed
 from ..mrml import clinical, results
-from ..mrml.kept_results import is_outdated
+from ..mrml.kept_results import current_result, is_outdated
 from ..mrml.translation import tr as _
 from ..mrml.volumes import scan_facts
 from .result_view import result_view
@@ -137,8 +137,8 @@ class AnalyzeState:
     def follow_map(self) -> None:
         """Compute another map if the user chose one; select the displayed map if the scan has changed."""
         panel, scan = self.panel, self.panel.scan
-        facts = panel.logic.analysis.facts_of(scan)
-        if facts is None or self.job is not None or self._choosing or is_outdated(scan):
+        facts = current_result(scan)
+        if facts is None or self.job is not None or self._choosing:
             self._followed = self._followed if self._choosing else None
             return
         shown = shown_map(scan)

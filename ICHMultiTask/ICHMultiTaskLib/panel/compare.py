@@ -11,7 +11,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..mrml.kept_results import is_outdated
+from ..mrml.kept_results import current_result
 from ..mrml.scene import let_views_settle, nodes_of_class
 from ..mrml.translation import local
 from .colors import disagrees, set_warning
@@ -158,8 +158,7 @@ class CompareSection(VTKObservationMixin):
         ui.markButton.enabled = state.can_mark
         logic, scan = self.panel.logic.comparison, self.panel.scan
         ui.sideBySideButton.checked = logic.shows_side_by_side(scan)
-        facts = self.panel.logic.analysis.facts_of(scan)
-        ui.sideBySideButton.enabled = facts is not None and not is_outdated(scan) or ui.sideBySideButton.checked
+        ui.sideBySideButton.enabled = current_result(scan) is not None or ui.sideBySideButton.checked
         ui.threeDButton.enabled = scan is not None
         ui.tablesButton.enabled = ui.diametersBox.enabled = compared is not None
         ui.segmentEditorButton.enabled = self._isSegmentation(self.current())

@@ -10,7 +10,7 @@ from ..common.numbers import NOT_COMPUTED, number, with_interval
 from ..common.translation import translated
 from ..mrml import focus
 from ..mrml.comparison import attention_sentence, measures_sentence, method_name, reader_table
-from ..mrml.kept_results import is_outdated
+from ..mrml.kept_results import current_result, is_outdated
 from ..mrml.scan_state import points_of
 from ..mrml.scene import create_scene
 from ..mrml.segments import belongs_to
@@ -101,8 +101,8 @@ class CompareState:
         own = [choice for choice in self.choices if not self.is_foreign(choice)]
         if scan is not None and len(own) == 1 and own[0].key not in before and not self.ticked():
             self._keep_ticks([*panel.parameters.comparedSegments, self._tick_of(own[0])])  # nothing else to choose
-        facts, ticked = panel.logic.analysis.facts_of(scan), self.ticked()
-        if facts is None or not ticked or is_outdated(scan):
+        facts, ticked = current_result(scan), self.ticked()
+        if facts is None or not ticked:
             panel.queue.cancel(SECTION)
             self._compared = None
             if scan is not None and panel.logic.comparison.was_compared(scan):
@@ -169,8 +169,7 @@ class CompareState:
     @property
     def can_mark(self) -> bool:
         """Whether the chosen scan was analyzed as it is, and its bleed is not being marked."""
-        analyzed = self.panel.logic.analysis.facts_of(self.panel.scan) is not None
-        return analyzed and not is_outdated(self.panel.scan) and not self.marking
+        return current_result(self.panel.scan) is not None and not self.marking
 
     def mark(self) -> None:
         """Propose a segmentation of the bleed, and compare with it."""

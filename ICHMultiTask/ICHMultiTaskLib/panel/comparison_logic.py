@@ -22,7 +22,7 @@ from ..mrml import clinical, layout, results
 from ..mrml.comparison import comparison_work, remove_tables, write_tables
 from ..mrml.dashed import remove_dashed
 from ..mrml.diameters import remove_diameters, show_diameters
-from ..mrml.kept_results import is_outdated
+from ..mrml.kept_results import current_result
 from ..mrml.marking import show_marking
 from ..mrml.scene import create_scene, nodes_of_class
 from ..mrml.segments import SegmentChoice, belongs_to, list_segments, read_segment, segments_of, show_as_outline
@@ -61,8 +61,8 @@ class ComparisonLogic:
     def compared_with(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> SceneComparison | None:
         """The latest comparison of a scan; None if there is none, or the scan was changed or analyzed again since."""
         found = self._compared.get(scan.GetID()) if scan is not None and scan.GetScene() is not None else None
-        facts = found and self.analysis.facts_of(scan)
-        return found if facts and found.run == facts["analyzed"] and not is_outdated(scan) else None
+        facts = found and current_result(scan)
+        return found if facts and found.run == facts["analyzed"] else None
 
     def was_compared(self, scan: slicer.vtkMRMLScalarVolumeNode) -> bool:
         """Whether there is a comparison of a scan, outdated or not."""
@@ -310,8 +310,8 @@ class ComparisonLogic:
 
     def assess(self, scan: slicer.vtkMRMLScalarVolumeNode | None) -> ClinicalAssessment | None:
         """Scores and alerts for the patient of a scan as a ClinicalAssessment; None if it was not analyzed as it is."""
-        facts = self.analysis.facts_of(scan)
-        if facts is None or is_outdated(scan):
+        facts = current_result(scan)
+        if facts is None:
             return None
         read = {"findings": Findings.from_dict(facts["findings"]), "clinical": facts["clinical_inputs"]}
         result = SimpleNamespace(**facts | read)

@@ -11,7 +11,7 @@ from ..common.translation import translated
 from ..common.work_queue import Job, WorkQueue
 from ..mrml import focus, results
 from ..mrml.comparison import rename_formulas
-from ..mrml.kept_results import is_outdated
+from ..mrml.kept_results import current_result
 from ..mrml.scene import create_scene
 from ..mrml.translation import tr as _
 from .logic import Logic
@@ -87,8 +87,8 @@ class PanelState:
         return [(scan, self._scan_text(scan, name)) for scan, name in zip(found, focus.distinct_names(found))]
 
     def _scan_text(self, scan, name):
-        facts = self.logic.analysis.facts_of(scan)
-        if facts is None or is_outdated(scan):
+        facts = current_result(scan)
+        if facts is None:
             return name
         return _("{scan}: {result}").format(scan=name, result=headline_of(facts))
 

@@ -239,14 +239,15 @@ def _without_time_points(candidates):
     for candidate in candidates:
         if candidate.verdict.rank is not Rank.NEVER:
             alike.setdefault(_kind_and_places(candidate), []).append(candidate)
-    dynamic = {}
+    dynamic = set()
     for group in alike.values():
         # Several reconstructions of one acquisition have its number and time.
         moments = {(candidate.first.acquisition, candidate.first.time) for candidate in group}
         if len(moments) == len(group) >= TIME_POINTS:
-            dynamic |= {candidate.uid: _("a time point of a dynamic scan") for candidate in group}
+            dynamic |= {candidate.uid for candidate in group}
+    reason = _("a time point of a dynamic scan")
     return [
-        replace(candidate, verdict=Verdict(Rank.NEVER, (dynamic[candidate.uid], *candidate.verdict.reasons)))
+        replace(candidate, verdict=Verdict(Rank.NEVER, (reason, *candidate.verdict.reasons)))
         if candidate.uid in dynamic
         else candidate
         for candidate in candidates

@@ -107,15 +107,20 @@ def read_nrrd(path: Path) -> StoredVolume:
 
 def _check_raw_nrrd(path, fields, image):
     """Refuse voxels that are not compressed, in the same file, and more than stated."""
-    header = re.search(rb"\r?\n\r?\n", path.read_bytes()[:_HEADER_BYTES])
+    header = re.search(rb"\r?\n\r?\n", _beginning(path))
     if fields.get("encoding") == "raw" and not _ELSEWHERE & fields.keys() and header:
         size = image.GetSizeOfPixelComponent() * image.GetNumberOfComponentsPerPixel() * image.GetNumberOfPixels()
         refuse_longer(path, size, path.stat().st_size - header.end(), image.GetSize()[-1])
 
 
+def _beginning(path):
+    with path.open("rb") as file:
+        return file.read(_HEADER_BYTES)
+
+
 def nrrd_fields(path: Path) -> dict[str, str]:
     """Fields of an NRRD header by lower-case name, without key/value pairs (``:=``)."""
-    lines = path.read_bytes()[:_HEADER_BYTES].split(b"\n\n")[0].split(b"\r\n\r\n")[0].decode("latin-1").splitlines()
+    lines = _beginning(path).split(b"\n\n")[0].split(b"\r\n\r\n")[0].decode("latin-1").splitlines()
     pairs = (line.split(": ", 1) for line in lines if ": " in line and not line.startswith("#"))
     return {key.strip().lower(): value.strip() for key, value in pairs if ":=" not in key}
 

@@ -11,6 +11,7 @@ from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.model.bundle import NO_CALIBRATION, ModelBundle, save_bundle
 
 from ..data.seen_images import as_text, images_of
+from ..training.config import tasks_of
 from ..training.lineage import derived
 from .model_card import model_card
 
@@ -119,8 +120,7 @@ def _of_one_kind(bundles):
 
 def _shared_tasks(bundles):
     """The setting `tasks` for the heads that were trained in all models; None if there are none."""
-    heads = set.intersection(*(set(bundle.tasks) for bundle in bundles))
-    return "both" if len(heads) > 1 else next(iter(heads), None)
+    return tasks_of(set.intersection(*(set(bundle.tasks) for bundle in bundles)))
 
 
 def _uncalibrated(bundles, what):

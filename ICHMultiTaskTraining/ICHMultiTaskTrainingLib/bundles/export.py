@@ -10,7 +10,7 @@ from ICHMultiTaskLib.common.provenance import provenance
 from ICHMultiTaskLib.model.bundle import ModelBundle, remove_bundle, save_bundle
 
 from ..data.seen_images import as_text, images_of
-from ..training.config import starting_bundle
+from ..training.config import starting_bundle, tasks_of
 from ..training.lineage import DEFAULT_NAME, DEFAULT_VERSION, derived
 from ..training.selection import best_choice
 from .model_card import model_card
@@ -64,8 +64,7 @@ def export_bundle(
     validation = {key: value for key, value in choice.entry.items() if key not in ("seconds", "ended")}
     images, settings = trainer.images, config.as_dict()
     if choice.is_start:  # a head that was trained in this run is not among these weights
-        tasks = starting_bundle(config.start_from).tasks
-        settings["tasks"] = "both" if len(tasks) > 1 else tasks[0]
+        settings["tasks"] = tasks_of(starting_bundle(config.start_from).tasks)
     if config.start_from is not None:
         of_start = images_of(starting_bundle(config.start_from), "training", "calibration")
         images = of_start if choice.is_start else images | of_start

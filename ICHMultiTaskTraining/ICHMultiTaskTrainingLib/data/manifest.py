@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ICHMultiTaskLib.common.errors import InputError
-from ICHMultiTaskLib.common.names import plain_id
+from ICHMultiTaskLib.common.names import spelled_twice
 from ICHMultiTaskLib.common.tables import parsed_number, read_csv
 
 REQUIRED = ("patient_id", "image", "volume_ml", "died")
@@ -86,10 +86,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
 
 def _refuse_spellings(path, rows):
     """Refuse two spellings of one patient (P1 and p1, 007 and 7.0), who could be on both sides of a split."""
-    spellings = {}
-    for row in rows:
-        spellings.setdefault(plain_id(row.patient_id), set()).add(row.patient_id)
-    found = [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]
+    found = [" and ".join(sorted(names)) for names in spelled_twice(row.patient_id for row in rows)]
     if found:
         raise InputError(
             f"The manifest {path} seems to spell patients in several ways: expected one patient_id for each, found "

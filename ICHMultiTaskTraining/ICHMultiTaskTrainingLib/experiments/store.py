@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from ICHMultiTaskLib.common.errors import InputError
 from ICHMultiTaskLib.common.tables import read_csv, write_csv
-from ICHMultiTaskLib.common.writing import LIST_FILE, new_folder, write_json
+from ICHMultiTaskLib.common.writing import changed_files, new_folder, write_json
 
 from ..training.config import TrainingConfig, present_names
 from ..training.settings_text import differences
@@ -211,19 +210,13 @@ def _check_settings(folder, there, settings):
 
 
 def _check_whole(folder):
-    """Refuse files that are not as they were written, such as by a copy that broke off."""
-    try:
-        files = json.loads((folder / LIST_FILE).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
-        return  # a copy without hidden files
-    for name, sha256 in files.items():
-        path = folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            found = "another" if path.is_file() else "none"
-            raise InputError(
-                f"{folder} is damaged: expected {name} as it was written, found {found}. Copy it again, or remove it "
-                "to train it again."
-            )
+    """Refuse files that are not as they were written, such as by a copy that broke off; one without a list passes."""
+    for name in changed_files(folder, KIND):
+        found = "another" if (folder / name).is_file() else "none"
+        raise InputError(
+            f"{folder} is damaged: expected {name} as it was written, found {found}. Copy it again, or remove it "
+            "to train it again."
+        )
 
 
 def _check_records(folder, records, tasks, held_out):

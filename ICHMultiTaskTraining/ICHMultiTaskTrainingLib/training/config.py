@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields
 from typing import get_type_hints
 
@@ -29,6 +30,11 @@ NESTED = ("architecture", "preprocessing")
 """Settings with inner settings, written as ``architecture.width``."""
 UNWRITTEN = {"network": DEFAULT_NETWORK, "slice_sampling": SliceSampling.LINEAR}
 """Inner settings that a bundle may leave out, with what is then meant."""
+
+
+def tasks_of(heads: Collection[str]) -> str | None:
+    """The setting `tasks` that trains these heads, "volume", "prognosis" or both; None for none."""
+    return "both" if len(heads) > 1 else next(iter(heads), None)
 
 
 @dataclass(frozen=True)
